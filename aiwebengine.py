@@ -13,22 +13,22 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            419
+     1  This page: contents, imports, version                                            418
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         475
+     3  ERRORS, TEXT AND NUMBERS                                                         470
           Attributes of classes                                                           26
-          Long texts                                                                     148
+          Long texts                                                                     146
           Lengths and numbers                                                             40
-          Escaping, and names that were meant                                             48
+          Escaping, and names that were meant                                             47
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      348
+     5  Syntax tree                                                                      347
           Program and statements                                                          75
           Functions and classes                                                           30
           Literals and names                                                              36
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,028
+     6  Parser                                                                         4,026
           Parser: names and scopes                                                       272
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,57 +38,57 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    641
-          Parser: declarations of TypeScript                                             464
+          Parser: types of TypeScript                                                    640
+          Parser: declarations of TypeScript                                             463
           Parser: enums and namespaces                                                   208
           Parser: elements of JSX                                                        306
           From TypeScript and JSX to JavaScript                                           90
-     7  Scope analysis                                                                 1,381
+     7  Scope analysis                                                                 1,379
           Variables and scopes                                                           173
-          Resolving names                                                                833
+          Resolving names                                                                831
           Types of variables                                                             364
-     8  Values and objects                                                             1,240
+     8  Values and objects                                                             1,239
           Property descriptors                                                           201
           Ordinary objects                                                               422
-          Functions                                                                      136
+          Functions                                                                      135
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,053
+     9  Conversions and operators                                                      1,050
           Numbers and text                                                               124
           Type conversion                                                                259
           Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      156
-    10  Code generator                                                                 4,182
-          Nodes of Python                                                                199
-          Functions and their variables                                                  479
+          Iteration                                                                      154
+    10  Code generator                                                                 4,170
+          Nodes of Python                                                                198
+          Functions and their variables                                                  477
           Statements                                                                     212
           Loops, jumps and try                                                           452
-          Destructuring                                                                  176
+          Destructuring                                                                  174
           Expressions                                                                    249
           Classes                                                                        182
-          Operators                                                                      434
-          Assignments                                                                    339
+          Operators                                                                      433
+          Assignments                                                                    338
           Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        467
+          Compiling a source text                                                        464
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,192
-          Helpers shared by the built-ins                                                 93
+    11  Built-ins of the language                                                      9,178
+          Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
-          Call stacks                                                                     69
-          Error                                                                          261
+          Call stacks                                                                     68
+          Error                                                                          260
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
           Date                                                                            42
           Date: arithmetic                                                                78
-          Date: local time                                                               150
+          Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
           Date: getters and setters                                                       92
@@ -105,45 +105,45 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               111
-          Array: order                                                                   124
+          Array: order                                                                   123
           Array: prototype methods                                                       555
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
-          Array iterators                                                                 37
-          Map and Set                                                                    421
+          Array iterators                                                                 36
+          Map and Set                                                                    420
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
-          WeakRef and FinalizationRegistry                                               107
+          WeakRef and FinalizationRegistry                                               106
           ArrayBuffer                                                                    156
           Element types                                                                  103
           Typed arrays                                                                   602
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        425
-          Generators and async functions                                                 196
+          Promise                                                                        424
+          Generators and async functions                                                 195
           Iterator helpers                                                               458
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                153
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          156
-          JSON: parsing                                                                  435
-          JSON: writing                                                                  356
+          Disposal of resources                                                          155
+          JSON: parsing                                                                  434
+          JSON: writing                                                                  355
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,325
+    12  Regular expressions                                                            3,317
           Unicode properties                                                             382
-          RegExp: limits, and sets of characters                                          36
+          RegExp: limits, and sets of characters                                          35
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  109
+          RegExp: the tree of a pattern                                                  108
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 551
-          RegExp: patterns for Python's `re`                                             141
-          RegExp: how many steps a pattern can take                                      459
-          RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      310
+          RegExp: patterns for Python's `re`                                             140
+          RegExp: how many steps a pattern can take                                      456
+          RegExp: the threaded matcher                                                   521
+          RegExp: compiled patterns                                                      309
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
@@ -165,12 +165,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,191
+    14  Functions of the web                                                           2,189
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
-          console                                                                        188
-          URL                                                                            585
+          console                                                                        187
+          URL                                                                            584
           URLSearchParams                                                                222
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
@@ -178,40 +178,40 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,982
+    15  Realm, jobs and timers                                                         3,971
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
-          Deadlines                                                                      343
+          Deadlines                                                                      341
           Values for a reader that chooses                                               102
-          Output and compiled texts                                                       55
+          Output and compiled texts                                                       54
           Threads for scripts                                                            153
-          Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         412
-          Timers, and threads that wait                                                  142
+          Outcomes of calls                                                               93
+          Realm: objects, errors, jobs                                                   423
+          Realm: running code, values in and out                                         411
+          Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
-          The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,688
-          js2py: the private copy                                                        303
-          js2py: from JavaScript to Python                                               465
+          The prompt                                                                     136
+    16  js2py, and the choice of an engine                                             1,682
+          js2py: the private copy                                                        301
+          js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   628
+          js2py: realm                                                                   626
           Engines                                                                         31
-    17  Streams: registry, connections, broadcaster                                    1,397
+    17  Streams: registry, connections, broadcaster                                    1,388
           Messages of streams                                                            111
           Connections                                                                     71
-          Streams                                                                        390
+          Streams                                                                        383
           Runs of deliveries                                                             119
-          Registry of streams                                                             66
+          Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    442
-    18  GraphQL                                                                        5,036
+          Broadcaster                                                                    441
+    18  GraphQL                                                                        5,029
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            101
@@ -224,39 +224,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
           GraphQL validation                                                             677
-          GraphQL plans                                                                  513
-          GraphQL documents                                                              164
+          GraphQL plans                                                                  512
+          GraphQL documents                                                              163
           GraphQL subscriptions                                                          224
-          GraphQL over HTTP                                                              190
-          GraphQL over Server-Sent Events                                                114
-          GraphQL service                                                                719
-    19  Host API                                                                       2,318
+          GraphQL over HTTP                                                              189
+          GraphQL over Server-Sent Events                                                113
+          GraphQL service                                                                716
+    19  Host API                                                                       2,309
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
           ResponseBuilder                                                                143
-          sharedStorage                                                                   93
-          Storage in a file                                                              318
+          sharedStorage                                                                   92
+          Storage in a file                                                              317
           Relays                                                                          44
-          Redis                                                                          789
-          Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,254
+          Redis                                                                          785
+          Type declarations                                                              425
+    20  Scripts: loading and hot reload                                                2,242
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
           Calls                                                                          214
-          Routes                                                                         165
-          Imported files                                                                  85
-          One script                                                                     379
-          All scripts                                                                    643
-          Live pages                                                                     175
-    21  HTTP server                                                                    3,551
-          Request heads                                                                  200
-          Request bodies                                                                 248
+          Routes                                                                         162
+          Imported files                                                                  83
+          One script                                                                     378
+          All scripts                                                                    642
+          Live pages                                                                     172
+    21  HTTP server                                                                    3,541
+          Request heads                                                                  197
+          Request bodies                                                                 246
           Responses of handlers                                                          158
           Who may ask                                                                    216
           The last requests                                                               47
-          Fault injection                                                                328
+          Fault injection                                                                327
           Live pages                                                                      45
           Static files                                                                   264
           One connection for the streams of all tabs                                     124
@@ -265,45 +265,45 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: GraphQL and routes of scripts                                  245
           One connection: streams                                                        139
           One connection: writing                                                        142
-          Requests as scripts see them                                                   179
-          The server                                                                     590
-    22  Pages                                                                          5,821
+          Requests as scripts see them                                                   178
+          The server                                                                     588
+    22  Pages                                                                          5,814
           Page kit                                                                       203
           Live pages                                                                     254
           Streams of all tabs                                                            284
           Errors                                                                         313
-          For monitors                                                                   120
+          For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             325
-          Editor: files                                                                  292
+          Dashboard: actions                                                             322
+          Editor: files                                                                  291
           Dashboard: the look                                                            368
           Editor: the look                                                               103
           Editor: the script                                                             533
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
-          QR codes                                                                       150
+          QR codes                                                                       149
           For other devices                                                               52
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,968
+    23  Command line                                                                   3,964
           Starters: what they share                                                      119
           Starters: their files                                                          803
-          Options                                                                        236
+          Options                                                                        235
           Documentation                                                                  360
-          The program                                                                    153
+          The program                                                                    152
           The map of this file                                                            58
           Serving                                                                        176
-          Script tests                                                                   412
+          Script tests                                                                   411
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
           Reports of tests                                                               246
           Several processes                                                              275
           A starter                                                                       42
-          JavaScript without a server                                                    121
+          JavaScript without a server                                                    120
           The prompt's terminal                                                          175
           The file as a program                                                           33
 """
@@ -377,8 +377,7 @@ except ImportError:                     # a Python that was built without it
 
 
 class LateModule:
-    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is
-    imported then, and what is looked up stays here."""
+    """The Python module `name`, imported when it is first used: it takes time or memory."""
 
     __spec__ = None
 
@@ -453,8 +452,7 @@ FRAME_BYTES = 8 * 1024
 
 
 def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column)
-    of an `opening`, that line is shown and marked as well."""
+    """The lines around a place, which is marked; that of the (line, column) of an `opening` as well."""
     lines = source.removesuffix("\n").split("\n")
     if line is not None and line == len(lines) + 1:     # the end of the text
         line, column = len(lines), len(lines[-1]) + 1
@@ -560,8 +558,7 @@ class JSError(Exception):
     #: What the section on scripts found out about its cause.
     explained = None
 
-    #: Given a value, returns (name, message, stack, filename, line, column); the section on
-    #: built-in errors puts its function here.
+    #: (value) -> (name, message, stack, filename, line, column); the section on errors puts it here.
     describe = staticmethod(lambda value: ("", str(value), str(value), None, None, None))
 
     def _fact(self, index):
@@ -706,8 +703,7 @@ SLICE_LENGTH = 1 << 16
 
 
 def in_slices(text, convert):
-    """convert(text), which works character by character, for a long text in slices; no surrogate pair is
-    divided. Raises Interrupted when the script shall stop."""
+    """convert(text), character by character, in slices that part no surrogate pair; or Interrupted."""
     if len(text) <= SLICE_LENGTH:
         return convert(text)
     return "".join([convert(piece) for piece in slices(text)])
@@ -761,8 +757,7 @@ def sliced(values):
 
 
 def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
+    """sorted(values, key=key) with checks whether the script shall stop: runs are sorted and merged."""
     if len(values) <= SLICE_LENGTH << 2:
         return sorted(values, key=key)
     runs = [sorted(piece, key=key) for piece in sliced(values)]
@@ -874,8 +869,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 
 
 def printable(text):
-    """A text with control characters made visible, so that no message can pass for another line or
-    command the terminal; line breaks and tabs stay."""
+    """A text with control characters made visible, except line breaks and tabs, for log and terminal."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
                         else f"\\u{ord(found[0]):04x}",
                         text)
@@ -1388,8 +1382,7 @@ class JSLexer:
 # ======================================================================================
 
 class NodeClass(type):
-    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes,
-    which their constructor takes in this order; one left out is None."""
+    """Makes classes of nodes: `class If(Node, fields="test body")` takes these in this order, or None."""
 
     def __new__(cls, name, bases, space, fields=""):
         own = tuple(fields.split()) if isinstance(fields, str) else fields
@@ -4600,8 +4593,7 @@ class TypeParser(JSParser):
         return start
 
     def parse_typed_arrow(self, surely, is_async=False):
-        """Read an arrow function whose parameters may have types; `surely`: nothing else can stand here.
-        Otherwise return None, with nothing read, for something else."""
+        """Read an arrow function with types. If it is something else: read nothing, None, unless `surely`."""
         start, line, column, no_in = self.start, self.line, self.start - self.line_start, self.no_in
 
         def head():
@@ -4972,8 +4964,7 @@ class TypeScriptParser(TypeParser):
         return node
 
     def put_parameter_properties(self, names, body):
-        """Declare the fields of `constructor(public a)` at the top of the class, and assign them in it: first
-        thing, or behind the call of `super`."""
+        """Declare fields for `constructor(public a)` and assign them first, or behind the call of `super`."""
         self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
         at = body.start + 1
         for statement in body.body:
@@ -6123,8 +6114,7 @@ class ScopeAnalyzer:
         self.function(node, function)
 
     def hoisted_copy(self, node):
-        """The var that a function declared in a block of sloppy code is assigned to as well (B.3.2.1), or
-        None where a lexical declaration or a parameter stands in the way."""
+        """The var that a function in a block of sloppy code is assigned to as well (B.3.2.1), or None."""
         name, owner = node.id.name, self.scope.function
         scope = self.scope.parent
         while scope is not None and scope.kind in ("block", "switch", "loop", "catch", "with"):
@@ -6656,8 +6646,7 @@ class ScopeAnalyzer:
 
     @staticmethod
     def map_arguments(scope):
-        """Decides whether `arguments` and the parameters must be kept the same (10.4.4): in sloppy
-        functions that assign either. Then the parameters live in Cells."""
+        """Puts parameters of sloppy functions that assign them or `arguments` into Cells (10.4.4)."""
         params = [v for v in scope.names.values() if v.kind == "param"]
         if not scope.strict and scope.node.simple_params and (
                 scope.writes_arguments or any(v.assigned for v in params)):
@@ -7942,8 +7931,7 @@ class JSFunction(JSObject):
         self.home = None
         self.fields = None
 
-    #: (function) -> the value of its `prototype` property, and the realm it belongs to; the realm
-    #: section puts its functions here.
+    #: (function) -> its `prototype` property; its realm. The realm section puts functions here.
     make_prototype = realm_of = staticmethod(lambda function: undefined)
 
     def touch(self):
@@ -8384,8 +8372,7 @@ class JSStringObject(JSPrimitiveObject):
 # calls these for the rest.
 # ======================================================================================
 
-#: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
-#: that are made for one realm.
+#: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray,
@@ -9325,8 +9312,7 @@ class IteratorRecord:
 
 
 def get_iterator(realm, value, text=None):
-    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts. `text` stands for the value in
-    the message: its place in the source text."""
+    """GetIterator(value, sync) (7.4.3): an IteratorRecord. `text`: the value's place in the source."""
     method = undefined if value is undefined or value is null else get_method(realm, value, SYM_ITERATOR)
     if method is undefined:
         raise not_iterable(value, text)
@@ -9400,8 +9386,7 @@ def copied_list(items, start=0, end=None):
 
 
 def live_items(array):
-    """A Python iterator over an array whose iteration is untouched, also if it becomes another kind of array
-    meanwhile; JSArray does that with a new list."""
+    """A Python iterator over an array with untouched iteration, whatever becomes of it meanwhile."""
     items, index = array.items, 0
     for value in items:
         yield value
@@ -9479,8 +9464,7 @@ RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
 class PositionTable(tuple):
-    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code.
-    A tuple, since code objects shall stay hashable."""
+    """(line, column from 0) by CPython 3.10's line numbers; code's last constant, so it is hashable."""
 
     __slots__ = ()
 
@@ -9511,8 +9495,7 @@ class Unit:
             and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
 
     def pooled(self, value):
-        """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
-        look at their truth, so that only 0n is empty."""
+        """The placeholder, in bytes, of an object that becomes a constant; empty for 0n, which is false."""
         if type(value) is JSBigInt and not value:
             return b""
         self.pool.append(value)
@@ -9645,8 +9628,7 @@ class NodeMaker:
         self.dict_places = {}
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without;
-        keyword arguments for the place would take longer."""
+        """A node of a class of `ast`, at the current place in the script (but for the commonest three)."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
@@ -9768,8 +9750,7 @@ class FunctionEmitter(NodeMaker):
     """Translates functions: parameters, bodies, variables and the scopes of blocks."""
 
     def function_value(self, node, name=None, kind=None):
-        """An expression that makes a function object of a function node. `name` is the name it gets
-        if it has none; None for one that is set later."""
+        """Code that makes a function object. `name`: its name if it has none; None: it is set later."""
         scope = node.scope
         own = node.id.name if node.id is not None else name
         info = self.function_info(node, own, kind)
@@ -10033,8 +10014,7 @@ class FunctionEmitter(NodeMaker):
             self.emit_python("return undefined")
 
     def returning_late(self, statements):
-        """The body of a derived constructor with try statements: `return` looks at `this` only after
-        every finally block has run (10.2.2, step 10)."""
+        """A derived constructor with try statements: `return` sees `this` after finally blocks (10.2.2)."""
         jump = Jump((), "of", False)
         self.jumps.append(jump)
         body = self.collect(lambda: self.statements(statements))
@@ -11017,8 +10997,7 @@ class DestructuringEmitter(LoopEmitter):
         return prepared
 
     def array_pattern(self, pattern, value, store):
-        """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or
-        all values at once, where nobody can see that."""
+        """Array destructuring (13.15.5.5, 8.6.2) through an ArrayDestructuring, or of all values at once."""
         text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one)
                for element in pattern.elements):
@@ -11050,8 +11029,7 @@ class DestructuringEmitter(LoopEmitter):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
 
     def plain_array_tests(self, first, value, untouched):
-        """Conditions that a value is an array of this realm with nothing of its own but elements, and that
-        what `untouched` stands for is as it was made."""
+        """Conditions that a value is an array with only elements, and what `untouched` names is untouched."""
         return (self.type_is(first, "JSArray"),
                 self.compare(self.attribute(value, "attrs"), _IS, self.const(None)),
                 self.negated(self.attribute(value, "props")),
@@ -11706,8 +11684,7 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         return self.name(temp), self.walrus(temp, value)
 
-    #: Whether the variable on the left of the operator at hand cannot change while the right side is
-    #: evaluated.
+    #: Whether the variable on the operator's left cannot change while the right side is evaluated.
     stable_left = False
 
     def pair(self, left, right):
@@ -12119,8 +12096,7 @@ class AssignmentEmitter(OperatorEmitter):
         self.put_into_dict(obj, target, value)
 
     def put_into_dict(self, obj, target, value):
-        """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
-        read-only property or frozen object can be in the way."""
+        """obj.key = value, names or constants, straight into the dict of an ordinary object."""
         props, is_ordinary = self.dict_of(obj), [self.type_is(obj, "JSObject")]
         if props is not None:
             found = props
@@ -13167,8 +13143,7 @@ MAX_FINALLY_NODES = 3000
 
 
 def is_copied_much(node):
-    """Whether CPython would write out the finally block of an ast.Try too often: it does so at each way
-    out, and for blocks within blocks that doubles each time."""
+    """Whether CPython would copy the finally block of an ast.Try, once for each way out, too often."""
     size = 0
     for part in own_nodes(node.finalbody):
         size += 1
@@ -13230,8 +13205,7 @@ def leave(left, exits, at):
 
 
 def left_after(node, left):
-    """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
-    of which CPython 3.14 and newer warn. `left` is a free name."""
+    """-> code for an ast.Try whose finally block is left by a jump (3.14 warns); `left`: a free name."""
     at = {"lineno": node.lineno, "col_offset": node.col_offset}
     exits = set()
     node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: python_template(
@@ -13287,8 +13261,7 @@ def find_lifts(program):
 
 
 def refuses_clearly(compiler):
-    """Decorates what compiles a parsed text: whatever Python finds wrong with it becomes a JSSyntaxError that
-    names the place, as far as it is known."""
+    """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
     def compile_text(*args, **options):
         try:
@@ -13635,8 +13608,7 @@ PROTECTORS = []
 
 
 def protector(name, **places):
-    """Declares an attribute of realms that is True while the named properties of intrinsics are as they were
-    made: RegExpPrototype=("exec", "flags")."""
+    """Declares an attribute of realms, True while properties are untouched: RegExpPrototype=("exec",)."""
     PROTECTORS.append(name)
     for intrinsic, keys in places.items():
         for key in keys:
@@ -13915,8 +13887,7 @@ def from_property_descriptor(realm, desc):
 
 
 def group_values(realm, items, callback, make_key):
-    """GroupBy (7.3.36): a list of (key, list of values); `make_key` treats what the callback
-    returns, and must give something hashable that equals itself."""
+    """GroupBy (7.3.36): [(key, list of values)]; `make_key` makes what the callback returns hashable."""
     if items is undefined or items is null:
         raise JSTypeError(f"{items} is not iterable")
     require_callable(callback)
@@ -14492,8 +14463,7 @@ MAX_STACK_FRAMES = 200
 DEFAULT_STACK_FRAMES = 10
 
 def frames_of_stack(frame, limit=DEFAULT_STACK_FRAMES):
-    """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first. Generated
-    code is known by the name %realm among its globals."""
+    """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first."""
     frames = []
     while frame is not None and len(frames) < limit:
         if "%realm" in frame.f_globals:
@@ -14677,8 +14647,7 @@ def told_text(text):
 
 
 def describe_error(value):
-    """(name, message, stack, filename, line, column) of a thrown value, for JSError; runs no
-    script. Text is well formed; what is not known is "" or None."""
+    """(name, message, stack, filename, line, column) of a thrown value; "" or None if unknown."""
     if not isinstance(value, JSObject):
         text = told_text(repr(value) if type(value) is JSSymbol else to_string(value))
         return "", text, text, None, None, None
@@ -15475,8 +15444,7 @@ OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Stand
                     ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
                     ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
 
-#: IANA names of the time zones of Windows, whose own names have "Standard Time" in them (CLDR,
-#: windowsZones.xml, territory 001).
+#: IANA names of Windows' zones, named "… Standard Time" there (CLDR, windowsZones.xml, territory 001).
 WINDOWS_ZONES = {name: f"{area}/{city}" for area, zones in {
     "Africa":
         "E. Africa=Nairobi, Egypt=Cairo, Libya=Tripoli, Morocco=Casablanca, Namibia=Windhoek, Sao "
@@ -17185,8 +17153,7 @@ def sort_values(values, comparator):
     values[:] = rest + [undefined] * count
 
 
-#: Characters in all that texts may have which are sorted without a check of the clock between two
-#: comparisons.
+#: Characters of all texts that are sorted without a check of the clock between two comparisons.
 MAX_SORTED_CHARACTERS = 1 << 22
 
 
@@ -17959,8 +17926,7 @@ ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 # -- Array iterators ---------------------------------------------------------------------
 
-#: For classes that have a length of their own (typed arrays): class -> length(obj), which raises a
-#: TypeError when the elements are gone.
+#: Classes with a length of their own (typed arrays) -> length(obj): a TypeError if elements are gone.
 ITERATED_LENGTHS = {}
 
 
@@ -18147,8 +18113,7 @@ def moved_position(position, era):
 
 
 def declared_info(table, key):
-    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
-    built-in function from what a script may have put in its place."""
+    """The FunctionInfo of a function in a table, by which all realms know the built-in function."""
     return next(entry[3] for entry in table.entries if entry[1] == key)
 
 
@@ -18707,8 +18672,7 @@ def weak_ref_constructor(realm, new_target, target=undefined, *_):
 
 
 class JSFinalizationRegistry(JSObject):
-    """A FinalizationRegistry (26.2). `cells` is a dict: a number of its own -> (reference to the
-    target, reference to the unregister token or None)."""
+    """A FinalizationRegistry (26.2); `cells`: number -> (reference to target, to token or None)."""
 
     __slots__, __init__ = object_attributes("cleanup; cells={} serial=0")
     class_name = "FinalizationRegistry"
@@ -20280,8 +20244,7 @@ def promise_constructor(realm, new_target, executor=undefined, *_):
 
 
 class PromiseGathering:
-    """The shared state of one Promise.all, allSettled or any: the outcomes by position, how
-    many are still missing, and what to do with the list when none is."""
+    """Shared by the parts of one Promise.all, allSettled or any: outcomes, and how many are missing."""
 
     __slots__, __init__ = attributes("realm complete; values=[] missing=1")
 
@@ -20452,8 +20415,7 @@ class InnerResult:
 
 
 class JSGenerator(JSObject):
-    """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
-    run the body to its end behind its back."""
+    """A generator object; `state`: "start", "suspended" (or running, perhaps at its end) or "done"."""
 
     __slots__, __init__ = object_attributes("body; state='start'")
     class_name = "Generator"
@@ -21447,8 +21409,7 @@ def use_resource(realm, resources, value, is_async):
 
 
 def disposal(realm, resources, failure, wrap=lambda value: value):
-    """DisposeResources: a Python generator of what is to be awaited. `failure` is the exception under way;
-    raises another where a disposal throws."""
+    """DisposeResources: a Python generator of what is awaited. `failure`: the exception under way."""
     if isinstance(failure, (Interrupted, GeneratorExit)):
         return
     failure, thrown = None if isinstance(failure, GeneratorReturn) else failure, None
@@ -21713,8 +21674,7 @@ def _json_part(depth):
 
 @functools.cache
 def _json_pattern(kind):
-    """A container (None), or several elements (list) or members (dict), each with its comma. Large texts need
-    them, and they take a while to compile."""
+    """A pattern for a container (None) or for several elements (list) or members (dict) with commas."""
     plain = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
     return re.compile({None: _json_part(6), list: rf"(?:\s*{plain}\s*,)+",
                        dict: rf"(?:\s*{_JSON_TEXT}\s*:\s*{plain}\s*,)+"}[kind], re.DOTALL)
@@ -22081,8 +22041,7 @@ def plain_json(realm, value):
 
 
 def plain_opener(realm):
-    """Makes the function that the encoder calls for what it does not know. It returns the dict or
-    list behind an object, after a look at it; raises NotPlain."""
+    """Makes the encoder's function for other objects: the dict or list behind one, or NotPlain."""
     simple, protos, shapes = SIMPLE_JSON_TYPES, set(), set()
     room = MAX_STRING_LENGTH
 
@@ -23200,8 +23159,7 @@ def union_of_sets(names):
 #: Longer patterns are refused; so are patterns that nest deeper.
 MAX_PATTERN_LENGTH = 2 ** 16
 MAX_PATTERN_DEPTH = 500
-#: Short compiled patterns that are kept, how long those may be, and how many characters of longer
-#: patterns are kept together.
+#: Compiled patterns that are kept, the length of short ones, and the characters of all longer ones.
 MAX_CACHED_PATTERNS = 500
 MAX_SHORT_PATTERN = 500
 MAX_LONG_PATTERNS = 500_000
@@ -23347,8 +23305,7 @@ class Look(RegExpNode, fields="body ahead negative captures"):
 
 
 class BackReference(RegExpNode, fields="index name open fold"):
-    """`index` is filled in at the end for references by name; `open` when the group contains it;
-    `fold` is Canonicalize, or None without the flag i."""
+    """`index` comes at the end for a name; `open`: its group is around it; `fold`: Canonicalize or None."""
 
     def __init__(self, index, name=None, fold=None):
         self.index = index
@@ -24111,8 +24068,7 @@ class NativeWriter:
         return f"(?{'' if node.ahead else '<'}{'!' if node.negative else '='}{text})"
 
     def write_backreference(self, node):
-        """Groups that have not (yet) matched anything match nothing; a reference before or inside
-        its group always sees that, because loops reset their groups."""
+        """A reference to a group that has not matched (before it, inside it) matches nothing."""
         if node.open or node.index not in self.closed:
             return ""
         if node.fold is not None:
@@ -24251,8 +24207,7 @@ class PositionAutomaton:
                 if len(group) > 1 or group[0] in self.follow[group[0]]]
 
     def check_pairs(self, inside):
-        """Looks for a pair of different positions that lies, in the product of the component with
-        itself, on a way from the diagonal to the diagonal."""
+        """Looks for a pair of positions on a way, in the component's square, from diagonal to diagonal."""
         meets = functools.lru_cache(maxsize=None)(
             lambda p, q: ranges_meet(self.ranges[p], self.ranges[q]))
         back = {}
@@ -24465,8 +24420,7 @@ def product(one, other):
 
 
 def leading_runs(tree):
-    """The unlimited loops over single characters that options of a pattern begin with. None if what
-    follows may depend on where the match began, as backreferences do."""
+    """The unlimited loops over single characters that a pattern's options begin with, or None."""
     if any(type(node) is BackReference for node in tree_nodes(tree)):
         return frozenset()
     runs = []
@@ -24572,8 +24526,7 @@ def longest_run(ranges, text):
 
 
 def has_long_run(ranges, text, length):
-    """False if the text has no run of `length` characters out of the set; True if it has one of
-    half that length (or more). Looks only where such a run must pass by."""
+    """Whether a text has a run of `length` characters of the set; half of that may count as one."""
     if not ranges or is_universal(ranges):
         return bool(ranges)
     half = length // 2
@@ -24704,8 +24657,7 @@ class ThreadedMatcher:
             node.minimum > 1 or node.maximum not in (None, 1) or width(node.body)[0] == 0)
 
     def find(self, realm, text, pos, sticky):
-        """The spans of the groups of the first match at or after `pos` (exactly there if sticky),
-        as a list of alternating starts and ends with -1 for none; or None."""
+        """[start, end, …] of the groups of the first match from `pos` on (-1: none), or None."""
         state = MatchState(text, realm.poll)
         budget = [REMEMBER_AFTER]
         size = len(text)
@@ -25297,8 +25249,7 @@ class CompiledPattern:
         return self.find_each(realm, regexp, text) if native is None else native.finditer(text)
 
     def native_alone(self, regexp, text):
-        """The `re` pattern, if its own iteration over the matches is that of JavaScript (which
-        differs after empty matches) and may be given this subject; or None."""
+        """The `re` pattern if it may have this subject and iterates as JavaScript does, or None."""
         if not self.nullable and self.view(regexp, text) is None:
             native = self.native_for(regexp, text)
             if native is not None and native is self.native:
@@ -29935,8 +29886,7 @@ def draw_table(headings, rows):
 
 # -- console -----------------------------------------------------------------------------
 
-#: Columns by which console.group indents, how deep that goes, and how many labels of counters and
-#: of timers one realm keeps.
+#: Columns by which console.group indents, how deep; labels of counters and timers in one realm.
 GROUP_INDENT = 2
 MAX_GROUPS = 50
 MAX_CONSOLE_LABELS = 1000
@@ -30506,8 +30456,7 @@ URL_SHOWN = ("href", "origin", "protocol", "username", "password", "host", "host
 
 
 def url_attribute(name, read, write=None):
-    """Declares an accessor: read(record) -> text, and write(record, text), which may leave the
-    record as it is or raise InvalidURL where the text does not fit."""
+    """Declares an accessor: read(record) -> text; write(record, text), which may raise InvalidURL."""
     URL_READERS[name] = read
 
     def getter(realm, this, *_):
@@ -33359,14 +33308,12 @@ COLLECTOR_PAUSES = CollectorPauses()
 
 
 def share_one_arena():
-    """Lets all threads allocate from one arena of glibc (M_ARENA_MAX): they do so under Python's lock anyway,
-    and each further arena takes memory of its own."""
+    """Lets all threads allocate from one glibc arena (M_ARENA_MAX), to save memory."""
     ask_glibc("mallopt", -8, 1)
 
 
 def thread_seconds(thread):
-    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's
-    own function for it crashes for a thread that has ended."""
+    """Processor seconds of a thread by native id, or None. (Python's own may crash for ended ones.)"""
     try:
         return time.clock_gettime(~thread << 3 | 6) if thread is not None \
             and sys.platform == "linux" else None
@@ -33706,8 +33653,7 @@ class ProxyValues(dict):
 # -- Output and compiled texts -----------------------------------------------------------
 
 def write_line(stream, text):
-    """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
-    those. In one piece, since timers print from their own thread."""
+    """Writes a line in one piece and flushes it; characters that the encoding lacks are escaped."""
     if stream is None:
         return                          # started without one
     text += "\n"
@@ -33947,8 +33893,7 @@ class Outcome:
 
 
 class Pending(Outcome):
-    """The promise that a call of a script's function returned, while it is not settled. Listeners are called
-    inside the realm: they must not wait for anything."""
+    """An unsettled promise from a call. Listeners run inside the realm: they must not wait."""
 
     __slots__ = ("realm", "timeout", "convert", "started", "fulfilled", "result")
 
@@ -34039,12 +33984,10 @@ class RealmBase:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
-        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of
-        #: them.
+        #: Bytes by which the process grew while this realm ran; what to call when it keeps too many.
         self.memory, self.outgrown = 0, None
         self.reference = weakref.ref(self)
-        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is
-        #: closed.
+        #: The JSError that says why it cannot be entered any more, unless it is just closed.
         self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
@@ -34377,8 +34320,7 @@ class RealmBase:
                 self.report(JSError(promise.value), "Uncaught (in promise)")
 
     def report(self, error, prefix):
-        """What becomes of a JSError that no code was there to catch: a line of the log. An embedder may put
-        a function of its own in the place of this one."""
+        """Logs a JSError that no code caught. An embedder may put its own function here."""
         self.console("error", f"{prefix} {error.stack}")
 
     # -- timers ----
@@ -34445,8 +34387,7 @@ class Realm(RealmBase):
     """
 
     def evaluate(self, source, filename="<script>", timeout=None):
-        """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
-        Raises JSError (phase "parse" or "runtime") or ScriptTimeout."""
+        """Runs a script and its microtasks; returns the completion value. Raises JSError or ScriptTimeout."""
         if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
@@ -34850,8 +34791,7 @@ MAX_TIMERS = 100_000
 
 
 class ScriptThreads:
-    """Threads with deep stacks for work that may take long: a resting one, or a new one, for each piece.
-    When `most` of them are at work, what comes waits."""
+    """Threads with deep stacks: a resting one or a new one for each work, at most `most` at a time."""
 
     def __init__(self, most, rest=10.0):
         self.most, self.rest = most, rest
@@ -34956,8 +34896,7 @@ class TimerQueue:
                     self.realm.report(error, "Uncaught")
 
     def next_due(self):
-        """Waits for a timer; returns its callback, or None when there is none left, and the seconds
-        that it may run: those of the entry that set it."""
+        """Waits for a timer; returns (its callback or None when none is left, the seconds it may run)."""
         with self.condition:
             while True:
                 while self.heap and self.heap[0][1] not in self.active:
@@ -35257,8 +35196,7 @@ class PromptRealm(ForegroundRealm):
         self.remembered = {}
 
     def answer(self, source):
-        """Runs a text and waits for its awaits; returns its value as text. Raises Incomplete when more
-        lines are needed, JSError, or ScriptTimeout after stop()."""
+        """The text of a source's awaited value. Raises Incomplete, JSError, or ScriptTimeout after stop()."""
         self.stopped = False
         compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
         return self.run_awaiting(compiled, self.answer_text)
@@ -35371,14 +35309,12 @@ _JS2PY_LEFT_OUT = frozenset((
     *(f"js2py.constructors.js{kind}array" for kind in (
         "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
 
-#: Functions of Python that no code of a copy has at hand once it is loaded, and modules that Python's
-#: own dates import when they are read or written.
+#: Python functions that no code of a loaded copy may reach; modules that Python's dates import.
 _JS2PY_FORBIDDEN = ("breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
                     "locals", "open", "quit", "vars")
 _JS2PY_LATE_IMPORTS = frozenset(("time", "_strptime"))
 
-#: Nodes of a script's syntax tree. Python's own parser and compiler, which cannot be interrupted, take
-#: about a second for so many.
+#: Nodes of a script's tree: Python's parser and compiler take a second that nobody can interrupt.
 MAX_JS2PY_NODES = 50_000
 
 #: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
@@ -35875,8 +35811,7 @@ _TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
 
 
 class TranslationCheck:
-    """The allow-list: walks Python that js2py's translator wrote, and raises SyntaxError at anything that
-    it never means to write. Needs no recursion."""
+    """The allow-list: raises SyntaxError at Python that js2py's translator never means to write."""
 
     def __init__(self, tree):
         self.work = list(tree.body)
@@ -36103,8 +36038,7 @@ _TRANSLATED_NAME = re.compile(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
 
 
 def named_code(code, words):
-    """A code object whose functions, inner ones too, and parameters have the names that they have in the
-    script. What is no function of the script is named "%"."""
+    """A code object with the script's names for functions and parameters; "%" for all others."""
     found = _TRANSLATED_NAME.match(code.co_name)
     name = "" if found is None or found[1] == "anonymous" else words.get(found[1], "%")
     constants = tuple([named_code(constant, words) if isinstance(constant, types.CodeType) else constant
@@ -36653,8 +36587,7 @@ class Js2PyRealm:
         raise self.js_error(problem, "parse") from None
 
     def run(self, function, *args, timeout=None, convert=None):
-        """Calls a function with plain Python arguments; returns its result through `convert` (default:
-        to_python), which runs inside the time limit too."""
+        """Calls a function with plain Python arguments; returns convert(result) (default: to_python)."""
         convert = convert or self.to_python
         return self.enter(lambda: convert(self.invoke(function, args)), timeout)
 
@@ -36870,8 +36803,7 @@ class Js2PyRealm:
                                  for key, value in props.items()})
 
     def to_python(self, value):
-        """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
-        dates what JSON makes of them; functions come as handles."""
+        """A raw value as plain Python: undefined stays, null is None, functions are handles."""
         return self._to_python(value, set())
 
     def to_live(self, value, later):
@@ -37265,8 +37197,7 @@ EMPTY_OUTBOX = ()
 # -- Streams -----------------------------------------------------------------------------
 
 class Expected:
-    """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
-    to MAX_HISTORY_BYTES, and whether they are `complete`."""
+    """Messages sent while onConnect decides, the newest MAX_HISTORY_BYTES; are they `complete`?"""
 
     __slots__, __init__ = attributes("; messages=collections.deque() bytes=0 complete=True")
 
@@ -37285,8 +37216,7 @@ class Stream:
         self.path = path
         self.broadcaster = broadcaster
         self.lock = threading.Lock()
-        #: Held by the one thread that numbers, archives and passes on a message; the archive may keep it
-        #: waiting, and nobody else needs it.
+        #: Held by the one thread that numbers, archives and passes on a message.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
         self.epoch = random_hex(4)
@@ -37414,8 +37344,7 @@ class Stream:
         return index
 
     def _overflowing(self, message):
-        """(dropped, waiting): of the slow connections, those that this message is too much for, which
-        will be closed, and those that get it later."""
+        """(dropped, waiting): slow connections that this message closes, and those that get it later."""
         dropped, waiting, targets = 0, 0, message.targets
         for connection in self.slow:
             if targets is not None and not connection.matches(message.filter):
@@ -37503,8 +37432,7 @@ class Stream:
     # -- connecting ----
 
     def expect(self):
-        """For a handler that decides about a client: what is sent from now on is for that client too.
-        Returns an Expected for `attach`, or for `expect_no_more`."""
+        """For a client that is being decided about: an Expected, for `attach` or `expect_no_more`."""
         expected = Expected()
         with self.lock:
             self.expected.append(expected)
@@ -37548,8 +37476,7 @@ class Stream:
         return current, opening
 
     def _missed(self, known, expected, connection):
-        """The messages that a connection should have got after its `known` position, and those of an
-        Expected; GAP first when some of them are not kept."""
+        """What a connection should have got after its `known` position or Expected; perhaps GAP first."""
         after, complete = known or (0, True)
         messages = {message.sequence: message for message in expected.messages} if expected else {}
         if known:
@@ -37561,8 +37488,7 @@ class Stream:
         return missed
 
     def _gap_event(self, last_event_id, missed):
-        """Tells the client that messages between two ids are gone. It has an id as every event has:
-        the one before the first message that is still there."""
+        """Tells the client that messages are gone; its id is that before the first one that is kept."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
         facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
                           "messages in between are no longer kept")
@@ -37610,8 +37536,7 @@ class Stream:
         return counts
 
     def explain(self, message, connection):
-        """(got, why): whether a connection of this stream, or of one that is sent the same, had a
-        message, and the reason in words. `got` is None while it is on its way."""
+        """(got, why): whether a connection had a message (None: it is on its way), and the reason."""
         same = connection.stream is self
         if same and message.sequence <= connection.joined:
             if connection.resumed is None or message.sequence <= connection.resumed:
@@ -37808,8 +37733,7 @@ class StreamRegistry:
         self.broadcaster = broadcaster
         self.streams = {}
         self.lock = threading.Lock()
-        #: The class of streams, and what is called with a new lasting one: it continues what was sent on
-        #: this path before.
+        #: The class of streams; what makes a new lasting one go on with what was sent on its path.
         self.kind = Stream
         self.keeper = None
 
@@ -38051,8 +37975,7 @@ class Broadcaster:
             self._wake_up()
 
     def give_way(self, stream):
-        """Lets a script that sends faster than the broadcaster looks wait for it, briefly. It never
-        waits for a client: the broadcaster does not either."""
+        """Lets a script that sends too fast wait for the broadcaster, briefly; never for a client."""
         if threading.current_thread() is self._thread:
             return
         with self._drained:
@@ -41571,8 +41494,7 @@ class _ResultTooLarge(BaseException):
 
 
 class _OperationRun:
-    """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
-    occurred, `left` is how many values more the result may have."""
+    """One execution: `errors`, GraphQLErrors in order, and `left`, how many values it may still add."""
 
     __slots__, __init__ = attributes(
         "schema source operation variables context absent; errors=[] left=MAX_GRAPHQL_VALUES")
@@ -42170,8 +42092,7 @@ def too_large_result():
 
 
 class TextsOfAnswer:
-    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
-    string may stand in a great many places."""
+    """Writes an answer's strings, letting other threads run; raises _ResultTooLarge."""
 
     __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
 
@@ -42596,8 +42517,7 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         request = read_graphql_request(method, headers, query, body)
     except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
-    # What goes wrong before execution is a 400, but old clients that ask for plain JSON expect 200 (section
-    # 6.4).
+    # Errors before execution are a 400, but old clients that ask for plain JSON expect 200 (6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
     document = _document_of(schema, request.query)
     if document.errors:
@@ -42651,8 +42571,7 @@ def _sse_refusal(status, message, headers=()):
 
 
 class _SseOperation:
-    """One request to `/graphql/sse`, from parameters to a GraphQLSseAnswer. `single` is a reservation and an
-    operation id, or None in the distinct connections mode."""
+    """A request to `/graphql/sse`. `single`: (reservation, operation id); None for distinct connections."""
 
     def __init__(self, service, method, headers, query, body, context, single=None):
         self.service, self.method, self.headers, self.query, self.body = service, method, headers, query, body
@@ -42758,8 +42677,7 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit; the registrations of others that all of these
-        #: fit.
+        #: The owners of registrations that one did not fit; those of others that all of these fit.
         self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
@@ -43147,8 +43065,7 @@ class GraphQLService:
         return self.prepare_subscription(document, None, None, query, context).call_resolver(plain=True)
 
     def subscribe_plain(self, name, query=None, context=None):
-        """For a client that opens a subscription's plain stream: the text that it gets first, or None. Raises
-        GraphQLError when the resolver refuses."""
+        """For a client of a subscription's plain stream: its first text or None; GraphQLError if refused."""
         if any(item.required for item in self.subscription_field(name).arguments.values()):
             return None
         value = self.ask_resolver(name, query, context)
@@ -43357,8 +43274,7 @@ class GraphQLService:
         return total
 
     def save_memory(self):
-        """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
-        nobody listens to, then the largest."""
+        """Keeps histories of channels within MAX_GRAPHQL_HISTORY_BYTES: unheard ones go first, then large."""
         with self.lock:
             channels = [channel for name, group in self.channels.items() if name is not None
                         for channel in group.values()]
@@ -43472,8 +43388,7 @@ def graphql_registration_sentence(item):
 STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 
 MAX_PATH_LENGTH = 200
-#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match
-#: takes too long.
+#: Of `*` in a path and `:name` in a part: with more, a long URL takes too long to be refused.
 MAX_STARS = 2
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
@@ -43497,8 +43412,7 @@ HOST_OBJECTS = {
 
 
 class HostFunction:
-    """One function of the host API: dotted `name`, `parameters` and `returns` as TypeScript writes
-    them, `doc`, and the Python `function(host, *arguments)` behind it."""
+    """A host function: dotted `name`, TypeScript's `parameters` and `returns`, `doc`, function(host, …)."""
 
     __slots__, __init__ = attributes("name parameters returns doc function")
 
@@ -44124,8 +44038,7 @@ class SharedStorage:
         return self.items.get(key)
 
     def peek(self, keys, limit):
-        """(start, size) of the values of keys that are there, by key: their first `limit` characters, and how
-        many these are in all; in a file and in Redis, bytes."""
+        """{key: (start, size)} of values: `limit` characters and the full length; bytes in file and Redis."""
         return {key: (value[:limit], len(value)) for key in keys
                 if (value := self.items.get(key)) is not None}
 
@@ -44405,8 +44318,7 @@ class StorageFile:
         return False
 
     def _set_aside(self, stream, epoch):
-        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a
-        full disk the log of what was written first makes room."""
+        """Makes the file forget a stream's history and all its ids, even when the disk is full."""
         for last in (False, True):
             try:
                 with self.transaction() as run:
@@ -44797,8 +44709,7 @@ class RedisLink:
 
 
 def packed_command(command):
-    """A command of str, bytes and int as Redis reads it: an array of bulk strings (RESP2). Does what the
-    package's own pack_command does, in a fraction of its time."""
+    """A command of str, bytes and int as Redis reads it (RESP2); faster than the package's own."""
     parts = [part if type(part) is bytes else str(part).encode() for part in command]
     return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
@@ -44950,8 +44861,7 @@ class RedisRelay:
     # -- epochs ----
 
     def _meet(self):
-        """Agrees with the other processes on the epoch. Is the last message still there that this process
-        knows of, in each stream? If not, others are gone too."""
+        """Agrees on the epoch with the other processes: are the last messages known here still there?"""
         facts = self.link.call("INFO")
         with self.lock:
             epoch, proofs = self.epoch, list(self.proofs.items())
@@ -45173,8 +45083,7 @@ class RedisRelay:
         return taken
 
     def _read(self, connection, woken, block):
-        """The (key, entries) that came since the last time; waits for a moment if there are none, unless
-        `block` is None: then the wake-up call is not asked for."""
+        """The (key, entries) since the last time; waits a moment, but not when `block` is None."""
         with self.lock:
             self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
             wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
@@ -45236,8 +45145,7 @@ def key_of_stream(epoch, path):
 
 
 def messages_kept(depth, size):
-    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`:
-    one more, by which it is seen that there were others before."""
+    """How many messages of about `size` bytes Redis keeps for clients that ask for `depth`: one more."""
     return max(depth + 1, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
@@ -45732,8 +45640,7 @@ declare const clock: {
 };
 """
 
-#: For editors and for TypeScript: the scripts of a folder are JavaScript without a browser, and each has
-#: names of its own, as if it were a module.
+#: For editors and TypeScript: scripts run without a browser; each has names of its own.
 JSCONFIG = """\
 {
   "compilerOptions": {
@@ -45787,8 +45694,7 @@ def declaration_of(entry, indent, word):
 
 DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
-#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds;
-#: more are answered 503.
+#: Calls that may wait in one script once the first has waited for so long (s); more get a 503.
 MAX_CALLS_PER_SCRIPT = 128
 MAX_TURN_SECONDS = 3.0
 #: Threads for calls of scripts and for serving requests.
@@ -45805,8 +45711,7 @@ ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
-#: Characters and lines of log that may wait to be written, and how long the end of the program waits for
-#: them.
+#: Characters and lines of log that may wait to be written; seconds that the end waits for them.
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
 MAX_HELD_LINES = 1000
@@ -46612,8 +46517,7 @@ class CallStats:
 
 
 class Route:
-    """A path and method with the handler that answers. A `fallback` ends in `*`: files of public/ come
-    first, as a page that does its own routing needs it."""
+    """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
     __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
 
@@ -46648,8 +46552,7 @@ class StreamRoute:
 
 
 def shared_stream(routes):
-    """Of the registrations of one stream, in the order of the scripts, the one whose handlers are called.
-    The stream gets the options that the first of them gives."""
+    """Of registrations of one stream in script order, the one that counts: handlers and options."""
     stream = routes[0].stream
     stream.depth = next((route.history for route in routes if route.history != DEFAULT_HISTORY_MESSAGES),
                         DEFAULT_HISTORY_MESSAGES)
@@ -46707,8 +46610,7 @@ def is_pattern(path):
 
 
 def pattern_rank(path):
-    """Sorts patterns from the most to the least particular: fixed text before :name before *, and of two
-    names the one with more fixed text around it."""
+    """Sorts patterns from the most to the least particular: text before :name before *."""
     return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
             for part in path.split("/")]
 
@@ -46768,8 +46670,7 @@ _TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".ts
 
 
 def complete_import(folder, specifier):
-    """The specifier of an import with the ending of the file that is meant: `./x` is x.js, x.ts …, and
-    `./x.js` is x.ts where only that is there."""
+    """An import's specifier with the file's ending: `./x` is x.js, x.ts …; `./x.js` may be x.ts."""
     if os.path.isfile(os.path.join(folder, specifier)):
         return specifier
     stem, end = os.path.splitext(specifier)
@@ -46804,8 +46705,7 @@ def find_import(folder, specifier, referrer):
 
 
 def open_ordinary(path):
-    """Opens a file for reading bytes. Pipes, devices and the like, which could keep a reader waiting, and
-    folders are refused with ValueError; opening never waits."""
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits."""
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -46837,8 +46737,7 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
-#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args,
-#: meta).
+#: Parts of a handler's argument made when they are read: (realm, (request, args, meta)) -> value.
 _CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
                      "args": lambda realm, parts: realm.new_object(dict(parts[1])),
                      "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
@@ -47215,8 +47114,7 @@ class LoadFailure:
 
 
 class Application:
-    """Scripts, routes and streams. Loading is done by one thread at a time; looking things up needs
-    no lock, because tables are replaced, never changed."""
+    """Scripts, routes and streams. One thread at a time loads; tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
@@ -47940,8 +47838,7 @@ class LiveChannel:
         return {"here": "yes" if here else "no", "address": LOOPBACK[0] if is_loopback(address) else address}
 
     def look_at_crowds(self):
-        """Tells the pages of an address when its streams take as many connections as a browser has. Whether a
-        page does wait, it finds out itself."""
+        """Tells an address's pages when its streams take as many connections as a browser has."""
         found, counts = {}, self.app.broadcaster.count_of
         for address in {page.metadata["address"] for page in tuple(self.stream.connections)}:
             names = LOOPBACK if address == LOOPBACK[0] else (address,)
@@ -47958,8 +47855,7 @@ class LiveChannel:
                                  {"address": address})
 
     def make_room(self, address):
-        """Whether another page of an address may listen. Nobody has more than a share of the places, and when
-        all are taken, whoever has most of them gives one back."""
+        """Whether another page of an address may listen; when all places are taken, one is given back."""
         pages = set(self.stream.connections)
         self.leaving &= pages
         pages -= self.leaving
@@ -48010,8 +47906,7 @@ def is_fresh(stamp):
 
 
 def public_stamps(folder):
-    """URL path -> stamp of the files below a folder, up to MAX_WATCHED_FILES; hidden ones and back-up copies
-    are left out, links to folders not followed."""
+    """URL path -> stamp of up to MAX_WATCHED_FILES files; not hidden ones, back-ups, linked folders."""
     stamps, waiting = {}, [("/", folder)]
     while waiting:
         prefix, place = waiting.pop()
@@ -48105,8 +48000,7 @@ LOCAL_PAGES = {}
 
 
 class Refusal(Exception):
-    """A request that is answered with an error status. `close` ends the connection, because what
-    follows on it cannot be trusted; `headers` are pairs."""
+    """A request answered with an error. `close`: what follows on it cannot be trusted; `headers`: pairs."""
 
     def __init__(self, status, message, close=False, headers=()):
         super().__init__(message)
@@ -48197,8 +48091,7 @@ def parse_head(data, base_path="", proxies=0):
 
 
 def parse_fields(text, start):
-    """Header fields as a dict of lower-case names; repeated fields are joined. Folded lines, bare line
-    breaks and control characters do not match and are refused."""
+    """Header fields as {lower-case name: joined values}. Folded lines and controls are refused."""
     fields, count, end = {}, 0, len(text) - 2
     while start < end:
         found = _HEADER_LINE.match(text, start)
@@ -48276,8 +48169,7 @@ def read_target(head, target, fields, modern, base_path):
 
 
 def forwarded_client(fields, proxies):
-    """The address of the client, from what so many proxies between it and us wrote: each adds, at the end,
-    who asked it. None where they wrote nothing."""
+    """The client's address as trusted proxies wrote it (each adds at the end who asked it), or None."""
     text = fields.get("x-forwarded-for") or ", ".join(
         found[1].strip('"') for found in _FORWARDED_FOR.finditer(fields.get("forwarded", ""))) \
         or fields.get("x-real-ip")
@@ -48328,8 +48220,7 @@ def decode_field(text):
 
 
 def parse_cookies(text):
-    """Cookies as a dict; the first of equal names wins, as it has the longer path. Values that are
-    percent-encoded are decoded, quotation marks around them dropped."""
+    """Cookies as a dict; the first of equal names wins. Values are decoded and unquoted."""
     cookies = {}
     for item in text.split(";"):
         name, equals, value = item.strip().partition("=")
@@ -48346,8 +48237,7 @@ def parse_cookies(text):
 
 
 class ChunkedBody:
-    """Reads a chunked body piece by piece. `feed` takes bytes and returns those after the end of the
-    body once it has come, else None; raises Refusal."""
+    """Reads a chunked body; `feed` takes bytes, returns what follows the end or None, raises Refusal."""
 
     _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
 
@@ -48487,8 +48377,7 @@ def text_coding(header, content_type):
 
 
 def body_text(head, body):
-    """(text, is it text) of a body. A declared text that cannot be decoded is refused; anything else
-    that is not UTF-8 gets replacement characters."""
+    """(text, is it text) of a body; a declared text that cannot be decoded is refused."""
     if not body:
         return "", True
     declared, charset, codec = text_coding(head.fields.get("content-type", ""), head.content_type)
@@ -49160,8 +49049,7 @@ class Fate:
 
 
 class Chaos:
-    """Fault injection of a server: what --chaos or /engine/chaos asked for. `rules` is empty while it is
-    off, which is all that a request then looks at."""
+    """A server's fault injection (--chaos, /engine/chaos); `rules` is empty while it is off."""
 
     def __init__(self, server):
         self.server = server
@@ -50963,8 +50851,7 @@ def list_object(realm, pairs):
 
 
 def connect_answer(realm, value):
-    """What an onConnect handler returned: None (keep the query's metadata), a dict of metadata, or a
-    Response that refuses. To be run inside the realm."""
+    """What onConnect returned: None (query's metadata), a dict, or a Response that refuses."""
     if value is undefined or value is null or value is True:
         return None
     if value is False:
@@ -51058,8 +50945,7 @@ def is_answered(family, address, port):
 
 
 class DealtConnections:
-    """What a process of --workers listens on where its parent accepts the connections and deals them out:
-    the end of a socket pair, over which they come (SCM_RIGHTS)."""
+    """Where a process of --workers listens: a socket pair over which connections come (SCM_RIGHTS)."""
 
     def __init__(self, channel):
         self.channel = channel
@@ -51510,8 +51396,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 self._settle(handler)
 
     def shed_unsent(self):
-        """Ends the connections that have read nothing of their responses for the longest time, when those
-        that wait are larger than MAX_UNSENT_BYTES."""
+        """Ends the stalest connections while unread responses are larger than MAX_UNSENT_BYTES."""
         waiting = [handler for handler in self.handlers
                    if handler.state is WRITING and handler.watched is not None]
         size = sum([len(handler.unsent) for handler in waiting])
@@ -51591,8 +51476,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # ======================================================================================
 
 def script_policy(script, frames="none"):
-    """The Content-Security-Policy of a page with one script of ours: that one runs and no other. `frames`
-    tells whose pages may show it in a frame."""
+    """The Content-Security-Policy of a page with this script alone; `frames`: who may frame it."""
     return (f"default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors '{frames}'; "
             f"script-src {script_hash(script)}")
 
@@ -52785,8 +52669,7 @@ def server_metrics(server):
 
 @page("/engine/metrics")
 def metrics_answer(server, head, all):
-    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without
-    the token only what names no route."""
+    """All counts for Prometheus (text format 0.0.4); without the token nothing that names a route."""
     app = server.app
     lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app),
                                                     *resolver_metrics(app), *stream_metrics(app)]
@@ -53359,8 +53242,7 @@ def asked(head, body, **kinds):
 
 @local_page("POST", "/engine/send")
 def send_test_message(handler, head, body):
-    """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON),
-    `filter` (an object, or its JSON; "" for everyone)."""
+    """Sends a message: `path` or name, `data` (text or JSON), `filter` (object or JSON; "": everyone)."""
     app = handler.app
     path, data, text = asked(head, body, path=str, data=ANYTHING, filter=SOME_OBJECT)
     feed = find_feed(app, path)
@@ -53429,8 +53311,7 @@ def logged_request(handler, head, body):
 
 
 def answer_facts(entry):
-    """An answer of the log: its header, the `size` of its body, and the body's start as text, or None where
-    there is nothing that could be shown (why is in `note`)."""
+    """A logged answer: header, `size`, and the body's start as text, or a `note` why there is none."""
     header, _, body = entry.answer.partition(b"\r\n\r\n")
     lines = header.decode("latin-1").split("\r\n")
     fields = [line.partition(": ")[::2] for line in lines[1:] if line]
@@ -53567,8 +53448,7 @@ def script_storage(handler, head, body):
 
 @local_page("POST", "/engine/evaluate")
 def evaluate_in_script(handler, head, body):
-    """Runs code in the realm of a running script: `script`, `code`. Answers {"value"}, as the console
-    would show it, or {"error": {"name", "message", "stack"}}."""
+    """Runs `code` in the realm of `script`. Answers {"value"} or {"error": {"name", "message", "stack"}}."""
     name, code = asked(head, body, script=str, code=str)
     host = handler.app.hosts.get(name)
     if host is None:
@@ -53846,8 +53726,7 @@ def edited_file(handler, head, body):
 
 @editor_page("POST", "/engine/parse")
 def check_text(handler, head, body):
-    """What the engine's parser says of a text: `file`, `text`. Answers with the errors (one, or none), each
-    with its place in units of UTF-16, as browsers count."""
+    """The parser's errors (at most one) in a `text` of `file`, with places in units of UTF-16."""
     name, text = asked(head, body, file=str, text=str)
     failure, lines = None, text.split("\n")
     if name.endswith(".js"):
@@ -55991,8 +55870,7 @@ def qr_penalty(rows):
 
 
 def qr_in_terminal(rows, colour):
-    """A code as lines of half-blocks. With `colour` it is black on white whatever the terminal's colours are;
-    without it is meant for a dark one."""
+    """A code as lines of half-blocks: black on white with `colour`, else for a dark terminal."""
     blank = [0] * (len(rows) + 2 * QR_QUIET_ZONE)
     rows = [blank] * QR_QUIET_ZONE + [[0] * QR_QUIET_ZONE + row + [0] * QR_QUIET_ZONE for row in rows] \
         + [blank] * QR_QUIET_ZONE
@@ -58575,8 +58453,7 @@ def shell_word(text):
     return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
 
 
-#: The options of the command line by group: names and what argparse is told. `--docs options` shows them,
-#: too.
+#: The command line's options by group: names, and what argparse is told; also for --docs options.
 OPTIONS = {
     "serving": (
         (("--host",), dict(type=listen_host, default=DEFAULT_HOST,
@@ -59079,8 +58956,7 @@ def docs_answer(handler, head, body):
 
 
 def escape_what_streams_lack():
-    """Lets nothing fail that is printed: characters that the terminal's encoding lacks are escaped, and a
-    process that was started without a terminal prints nowhere."""
+    """Lets no print fail: characters that the encoding lacks are escaped; no terminal, no output."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -59483,8 +59359,7 @@ MAX_TEST_LOG = 20
 MAX_DIFF_LINES = 60
 MAX_DIFF_WORK = 1_000_000
 
-#: What test files have besides the host API, in their own language. `__tests` are the functions of
-#: ScriptTests.
+#: What test files have besides the host API. `__tests` are the functions of ScriptTests.
 TEST_PRELUDE = r"""
 (() => {
   "use strict";
@@ -61059,8 +60934,7 @@ def terminal_colors():
 
 
 def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
-    """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
-    timers and promises. For -e, prints the completion value."""
+    """-e and --run: runs a script or module to the end of its timers; -e prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
