@@ -28,8 +28,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,026
-          Parser: names and scopes                                                       272
+     6  Parser                                                                         4,014
+          Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
           Parser: classes                                                                192
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,170
+    10  Code generator                                                                 4,164
           Nodes of Python                                                                198
           Functions and their variables                                                  477
           Statements                                                                     212
@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        464
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,178
+    11  Built-ins of the language                                                      9,162
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -124,12 +124,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Generators and async functions                                                 195
           Iterator helpers                                                               458
           Async functions                                                                 32
-          Async generators                                                               112
+          Async generators                                                               105
           Async iteration                                                                153
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
           JSON: parsing                                                                  434
-          JSON: writing                                                                  355
+          JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
@@ -165,8 +165,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,189
-          Inspection                                                                     599
+    14  Functions of the web                                                           2,178
+          Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
@@ -203,21 +203,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   626
           Engines                                                                         31
-    17  Streams: registry, connections, broadcaster                                    1,388
+    17  Streams: registry, connections, broadcaster                                    1,386
           Messages of streams                                                            111
           Connections                                                                     71
           Streams                                                                        383
           Runs of deliveries                                                             119
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    441
-    18  GraphQL                                                                        5,029
+          Broadcaster                                                                    439
+    18  GraphQL                                                                        5,028
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            101
           GraphQL parser                                                                 384
           GraphQL types                                                                  141
-          GraphQL scalars                                                                172
+          GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    239
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                113
           GraphQL service                                                                716
-    19  Host API                                                                       2,309
+    19  Host API                                                                       2,305
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
@@ -238,14 +238,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           sharedStorage                                                                   92
           Storage in a file                                                              317
           Relays                                                                          44
-          Redis                                                                          785
+          Redis                                                                          781
           Type declarations                                                              425
-    20  Scripts: loading and hot reload                                                2,242
+    20  Scripts: loading and hot reload                                                2,233
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
           Calls                                                                          214
-          Routes                                                                         162
+          Routes                                                                         153
           Imported files                                                                  83
           One script                                                                     378
           All scripts                                                                    642
@@ -289,22 +289,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,964
+    23  Command line                                                                   3,952
           Starters: what they share                                                      119
           Starters: their files                                                          803
           Options                                                                        235
           Documentation                                                                  360
           The program                                                                    152
           The map of this file                                                            58
-          Serving                                                                        176
+          Serving                                                                        172
           Script tests                                                                   411
-          Script tests: requests and streams                                             181
+          Script tests: requests and streams                                             179
           Script tests: one file                                                         422
           Reports of tests                                                               246
-          Several processes                                                              275
+          Several processes                                                              271
           A starter                                                                       42
           JavaScript without a server                                                    120
-          The prompt's terminal                                                          175
+          The prompt's terminal                                                          173
           The file as a program                                                           33
 """
 
@@ -1814,23 +1814,11 @@ _CURSOR = operator.attrgetter(
 class _FunctionContext:
     """What is allowed inside the function, script, module, field initializer or static block being parsed."""
 
-    __slots__ = ("is_async", "is_generator", "returns", "super_property", "super_call", "new_target",
-                 "forbids_arguments", "static_block", "in_parameters", "labels", "loops", "breakable",
-                 "in_namespace")
-
-    def __init__(self, is_async=False, is_generator=False, returns=True, super_property=False,
-                 super_call=False, new_target=True, forbids_arguments=False, static_block=False):
-        self.is_async = is_async
-        self.is_generator = is_generator
-        self.returns = returns
-        self.super_property = super_property
-        self.super_call = super_call
-        self.new_target = new_target
-        self.forbids_arguments = forbids_arguments
-        self.static_block = static_block
-        self.in_parameters = self.in_namespace = False
-        self.labels = {}  # name -> True when it labels a loop
-        self.loops = self.breakable = 0  # how many loops, and loops and switches, are open
+    # Open are `labels` (name -> does it label a loop?), so many `loops`, and loops and switches (`breakable`).
+    __slots__, __init__ = attributes(
+        "is_async=False is_generator=False returns=True super_property=False super_call=False "
+        "new_target=True forbids_arguments=False static_block=False; "
+        "in_parameters=False in_namespace=False labels={} loops=0 breakable=0")
 
     def arrow(self, is_async):
         """Return the context of an arrow function inside: it shares this, super, arguments and new.target."""
@@ -9530,20 +9518,14 @@ def script_name(python):
 
 
 class Jump:
-    """A statement that break or continue can leave: a loop, switch or labelled block."""
+    """A statement that break or continue can leave: a loop, switch or labelled block.
 
-    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update", "turn")
+    pending  codes of jumps to outer statements that pass through this one
+    update   emits what `continue` must run first: the update of a for loop
+    turn     the Jump around one turn of the loop, for `continue` to leave, or None
+    """
 
-    def __init__(self, labels, is_loop, takes_break):
-        self.labels = labels
-        self.is_loop = is_loop
-        self.takes_break = takes_break
-        #: Codes of jumps to outer statements that pass through this one.
-        self.pending = []
-        #: Emits what `continue` must run first (the update of a for loop).
-        self.update = None
-        #: The Jump around one turn of the loop, for `continue` to leave, or None.
-        self.turn = None
+    __slots__, __init__ = attributes("labels is_loop takes_break; pending=[] update=None turn=None")
 
 
 # -- Nodes of Python ---------------------------------------------------------------------
@@ -21085,15 +21067,8 @@ class JSAsyncGenerator(JSObject):
     """An async generator object (27.6). `requests` holds (kind, value, promise) in order; `state` is
     "start", "suspended", "executing", "awaiting-return" or "done"."""
 
-    __slots__ = ("body", "state", "requests", "realm")
+    __slots__, __init__ = object_attributes("realm body; state='start' requests=collections.deque()")
     class_name = "AsyncGenerator"
-
-    def __init__(self, realm, proto, body):
-        JSObject.__init__(self, proto)
-        self.realm = realm
-        self.body = body
-        self.state = "start"
-        self.requests = collections.deque()
 
     def request(self, kind, value, promise):
         self.requests.append((kind, value, promise))
@@ -22164,18 +22139,9 @@ def plain_float(value):
 
 
 class JSONWriter:
-    """One run of JSON.stringify, step by step as the specification has it."""
+    """One run of JSON.stringify, step by step as the specification has it; `open`: the ids of `stack`."""
 
-    def __init__(self, realm, replacer, keys, gap):
-        self.realm = realm
-        self.replacer = replacer
-        self.keys = keys
-        self.gap = gap
-        self.indent = ""
-        self.stack = []
-        self.open = set()               # the ids of the objects on the stack
-        self.size = 0
-        self.out = []
+    __init__ = constructor("realm replacer keys gap; indent='' stack=[] open=set() size=0 out=[]")
 
     def write_property(self, holder, key, value, before):
         """SerializeJSONProperty (25.5.2.2) of a value: its text behind `before`; False for undefined."""
@@ -29234,22 +29200,11 @@ class Inspector:
     open     the objects being shown, from the outside in
     circles  those of them that were met again inside themselves, in order
     reached  the level of the object shown last
+    hidden   whether properties that are not enumerable are shown
     """
 
-    def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS, hidden=False, proxies=False):
-        self.realm = realm
-        self.depth = depth
-        self.hidden = hidden            # whether properties that are not enumerable are shown
-        self.proxies = proxies
-        self.colors = colors
-        self.width = width
-        self.items = items
-        self.indent = 0
-        self.open = []
-        self.circles = []
-        self.reached = 0
-        self.written = 0
+    __init__ = constructor("realm depth=2 colors=False width=INSPECT_WIDTH items=MAX_INSPECTED_ITEMS "
+                           "hidden=False proxies=False; indent=0 open=[] circles=[] reached=0 written=0")
 
     def paint(self, text, style):
         if not self.colors:
@@ -31926,7 +31881,7 @@ def function_helpers(realm, helpers):
             body = code(this, *args)
             proto = function.get("prototype")
             return JSAsyncGenerator(
-                realm, proto if isinstance(proto, JSObject) else realm.AsyncGeneratorPrototype, body)
+                proto if isinstance(proto, JSObject) else realm.AsyncGeneratorPrototype, realm, body)
         function = JSFunction(realm.AsyncGeneratorFunctionPrototype, start, info)
         function.home = realm
         return function
@@ -38043,10 +37998,8 @@ class Broadcaster:
         if not self._woken:
             self._woken = True
             self._woken_at = time.monotonic()
-            try:
+            with contextlib.suppress(OSError):    # full: the thread is awake; closed: it is gone
                 self._waker.send(b"\0")
-            except OSError:
-                pass                    # full: the thread is awake; closed: it is gone
 
     # -- the thread ----
 
@@ -39464,12 +39417,6 @@ def _serialize_string(value):
     raise _cannot_represent("String cannot represent value", value)
 
 
-def _parse_string(value):
-    if isinstance(value, str):
-        return value
-    raise _cannot_represent("String cannot represent a non string value", value)
-
-
 def _serialize_boolean(value):
     if isinstance(value, bool):
         return value
@@ -39478,10 +39425,13 @@ def _serialize_boolean(value):
     raise _cannot_represent("Boolean cannot represent a non boolean value", value)
 
 
-def _parse_boolean(value):
-    if isinstance(value, bool):
-        return value
-    raise _cannot_represent("Boolean cannot represent a non boolean value", value)
+def _only(kind, message):
+    """parse of a built-in scalar that takes values of one Python class."""
+    def parse(value):
+        if isinstance(value, kind):
+            return value
+        raise _cannot_represent(message, value)
+    return parse
 
 
 def _coerce_id(value):
@@ -39533,10 +39483,12 @@ _BUILT_IN_SCALARS = {
         _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
                         _finite_float)),
     "String": (
-        "A string of Unicode characters.", _serialize_string, _parse_string,
+        "A string of Unicode characters.", _serialize_string,
+        _only(str, "String cannot represent a non string value"),
         _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
-        "`true` or `false`.", _serialize_boolean, _parse_boolean,
+        "`true` or `false`.", _serialize_boolean,
+        _only(bool, "Boolean cannot represent a non boolean value"),
         _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
         "A key that identifies an object. It is sent as a string; whole numbers are accepted too.",
@@ -45026,11 +44978,9 @@ class RedisRelay:
 
     def _wake(self):
         """Makes the reader look at the streams again."""
-        try:
+        with contextlib.suppress(RedisTrouble):    # it looks when Redis is back
             self.link.calls([("XADD", self._wake_key, "MAXLEN", 1, "*", "wake", "1"),
                              ("EXPIRE", self._wake_key, 60)])
-        except RedisTrouble:
-            pass                        # it looks when Redis is back
 
     # -- reading ----
 
@@ -45191,10 +45141,8 @@ class RedisPresence:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(REDIS_TIMEOUT)    # or its last report would outlive this farewell
-        try:
+        with contextlib.suppress(RedisTrouble):    # it expires
             self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
-        except RedisTrouble:
-            pass                        # it expires
 
     @staticmethod
     def _key(name):
@@ -46533,18 +46481,9 @@ class Route:
 
 
 class StreamRoute:
-    """A stream with the handlers its script gave for it."""
+    """A stream with the handlers its script gave for it; `pace` is that of onConnect."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry", "pace")
-
-    def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
-        self.stream = stream
-        self.on_connect = on_connect
-        self.on_disconnect = on_disconnect
-        self.pace = Pace()              # of onConnect
-        self.host = host
-        self.history = history
-        self.retry = retry
+    __slots__, __init__ = attributes("stream on_connect on_disconnect host history retry; pace=Pace()")
 
     @property
     def has_handlers(self):
@@ -59237,10 +59176,8 @@ def on_stop_signals(stop, stop_at_once):
 def wait_for_signal(signals):
     """Until there is one. The waits are short, because not every system ends a long one."""
     while True:
-        try:
+        with contextlib.suppress(queue.Empty):
             return signals.get(timeout=0.5)
-        except queue.Empty:
-            pass
 
 
 def listen_trouble(options, error):
@@ -59280,10 +59217,8 @@ def print_banner(server, options):
     if addresses and (options.share or sys.stdout.isatty()):
         lines += ["", *qr_lines(addresses[0]),
                   f"  {server.url}/engine/share shows this large, for a projector"]
-    try:
+    with contextlib.suppress(OSError, UnicodeEncodeError):    # nobody reads it: serve all the same
         print("\n".join(lines), flush=True)
-    except (OSError, UnicodeEncodeError):
-        pass                            # nobody reads it: serve all the same
 
 
 def qr_lines(address):
@@ -59807,12 +59742,10 @@ class Exchange:
     def receive(self):
         """What has arrived; b"" also when nothing has."""
         pieces = []
-        try:
+        with contextlib.suppress(OSError):
             while data := self.sock.recv(RECEIVE_BYTES):
                 pieces.append(data)
             self.stream = False
-        except OSError:
-            pass
         return b"".join(pieces)
 
     def read_answer(self, received):
@@ -60802,11 +60735,9 @@ class Workers:
     @staticmethod
     def _tell(worker, command):
         """Commands are b"r", to look at files, and b"b", when the banner is printed."""
-        try:
+        with contextlib.suppress(OSError):    # it has died, or has more to do than to listen
             if worker.channel is not None:
                 worker.channel.send(command)
-        except OSError:
-            pass                        # it has died, or has more to do than to listen
 
     def _end(self):
         """Stops all, gently first."""
@@ -60867,10 +60798,8 @@ def received(channel, most):
 def tell_imports(app, channel):
     """Tells the parent which files, besides the scripts, are to be watched."""
     files = sorted({str(path) for imports in app.imports().values() for path in imports})
-    try:
+    with contextlib.suppress(OSError):    # the parent is gone: so are we, in a moment
         channel.sendall(json.dumps(files).encode() + b"\n")
-    except OSError:
-        pass                            # the parent is gone: so are we, in a moment
 
 
 # -- A starter ---------------------------------------------------------------------------
@@ -61179,11 +61108,9 @@ class History:
         readline = self.readline
         if readline is None:
             return
-        try:
+        with contextlib.suppress(OSError):    # no home to keep it in
             os.close(os.open(self.path, os.O_CREAT | os.O_APPEND, 0o600))
             readline.read_history_file(self.path)
-        except OSError:
-            pass                        # no home to keep it in
         readline.set_history_length(MAX_HISTORY_LINES)
         self.length = readline.get_current_history_length()
 
