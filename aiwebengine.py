@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        464
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,162
+    11  Built-ins of the language                                                      9,149
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -97,7 +97,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String                                                                         114
           String: access, search, parts                                                  141
           String: changed copies                                                         201
-          String: patterns                                                               145
+          String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
@@ -133,11 +133,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,317
+    12  Regular expressions                                                            3,302
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          35
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  108
+          RegExp: the tree of a pattern                                                   93
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             140
@@ -211,19 +211,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    439
-    18  GraphQL                                                                        5,028
+    18  GraphQL                                                                        4,999
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            101
+          GraphQL syntax tree                                                             79
           GraphQL parser                                                                 384
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    239
+          GraphQL registrations, and their SDL in one                                    235
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
-          GraphQL validation                                                             677
+          GraphQL validation                                                             674
           GraphQL plans                                                                  512
           GraphQL documents                                                              163
           GraphQL subscriptions                                                          224
@@ -240,11 +240,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          781
           Type declarations                                                              425
-    20  Scripts: loading and hot reload                                                2,233
+    20  Scripts: loading and hot reload                                                2,230
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
-          Calls                                                                          214
+          Calls                                                                          211
           Routes                                                                         153
           Imported files                                                                  83
           One script                                                                     378
@@ -16408,36 +16408,23 @@ def regexp_create(realm, pattern, flags):
     return construct(realm.RegExp, (pattern, flags))
 
 
-@STRING.method("match", 1)
-def string_match(realm, this, regexp=undefined, *_):
-    require_object_coercible(this, "String.prototype.match")
-    matcher = custom_method(realm, regexp, SYM_MATCH)
-    if matcher is not undefined:
-        return matcher.fn(regexp, this)
-    text = to_string(this)
-    return invoke(realm, regexp_create(realm, regexp, undefined), SYM_MATCH, text)
+def declare_matcher(name, symbol, flags=undefined):
+    """A method that leaves its work to a method of the regular expression, made of anything else."""
+    @STRING.method(name, 1)
+    def match(realm, this, regexp=undefined, *_):
+        require_object_coercible(this, f"String.prototype.{name}")
+        if flags == "g" and isinstance(regexp, JSObject):
+            require_global_flag(regexp, name)
+        matcher = custom_method(realm, regexp, symbol)
+        if matcher is not undefined:
+            return matcher.fn(regexp, this)
+        text = to_string(this)
+        return invoke(realm, regexp_create(realm, regexp, flags), symbol, text)
 
 
-@STRING.method("matchAll", 1)
-def string_match_all(realm, this, regexp=undefined, *_):
-    require_object_coercible(this, "String.prototype.matchAll")
-    if isinstance(regexp, JSObject):
-        require_global_flag(regexp, "matchAll")
-    matcher = custom_method(realm, regexp, SYM_MATCH_ALL)
-    if matcher is not undefined:
-        return matcher.fn(regexp, this)
-    text = to_string(this)
-    return invoke(realm, regexp_create(realm, regexp, "g"), SYM_MATCH_ALL, text)
-
-
-@STRING.method("search", 1)
-def string_search(realm, this, regexp=undefined, *_):
-    require_object_coercible(this, "String.prototype.search")
-    searcher = custom_method(realm, regexp, SYM_SEARCH)
-    if searcher is not undefined:
-        return searcher.fn(regexp, this)
-    text = to_string(this)
-    return invoke(realm, regexp_create(realm, regexp, undefined), SYM_SEARCH, text)
+declare_matcher("match", SYM_MATCH)
+declare_matcher("matchAll", SYM_MATCH_ALL, "g")
+declare_matcher("search", SYM_SEARCH)
 
 
 @STRING.method("replace", 2)
@@ -23234,50 +23221,35 @@ class RegExpNode(metaclass=NodeClass):
 class CharSet(RegExpNode, fields="ranges"):
     """One character out of `ranges`."""
 
-
 class Composite(RegExpNode):
     """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
     __slots__ = ("size", "first")
 
-
 class Sequence(Composite, fields="items"):
     """One after the other."""
-
 
 class Choice(Composite, fields="options"):
     """One of several."""
 
-
 class Capture(Composite, fields="body index"):
     """A group with a number."""
 
-
 class Loop(Composite, fields="body minimum maximum greedy captures"):
     """A quantified atom; `maximum` None: no limit. `captures`: the range of the numbers of groups inside."""
-
 
 class Border(RegExpNode, fields="kind lines words"):
     """An assertion about the characters before and after; `kind` is "start" or "end" (of the
     input, or of lines), "word" or "not word" (for `words`, the set of word characters)."""
 
-    def __init__(self, kind, lines=False, words=WORD_RANGES):
-        self.kind = kind
-        self.lines = lines
-        self.words = words
-
+    __init__ = constructor("kind lines=False words=WORD_RANGES")
 
 class Look(RegExpNode, fields="body ahead negative captures"):
     """Looks ahead or behind."""
 
-
 class BackReference(RegExpNode, fields="index name open fold"):
     """`index` comes at the end for a name; `open`: its group is around it; `fold`: Canonicalize or None."""
 
-    def __init__(self, index, name=None, fold=None):
-        self.index = index
-        self.name = name
-        self.open = False
-        self.fold = fold
+    __init__ = constructor("index name=None fold=None; open=False")
 
 
 NOTHING = Sequence(())
@@ -38706,71 +38678,54 @@ def _dedent(raw):
 class GraphQLNode(metaclass=NodeClass, fields="start"):
     """A node; `start` is the offset of its first character."""
 
-
 class GqlDocument(GraphQLNode, fields="definitions source"):
     """The whole text; `source` is kept for locations."""
-
 
 class GqlOperation(GraphQLNode,
                    fields="operation name name_start variables directives selections selections_start"):
     """`operation` is query, mutation or subscription; `name` a text or None."""
 
-
 class GqlVariableDefinition(GraphQLNode, fields="name name_start type default directives"):
     """`$name: type = default`; `default` is a value node or None. `start` is that of the `$`."""
-
 
 class GqlFragment(GraphQLNode, fields="name name_start condition directives selections"):
     """A named fragment; `condition` is a GqlNamedType."""
 
-
 class GqlField(GraphQLNode, fields="key name alias arguments directives selections selections_start"):
     """A field; `selections` is None for a leaf; `key` is the response name."""
-
 
 class GqlSpread(GraphQLNode, fields="name name_start directives"):
     """`...Name`."""
 
-
 class GqlInline(GraphQLNode, fields="condition directives selections"):
     """`... on Type { }`; `condition` may be None."""
-
 
 class GqlDirective(GraphQLNode, fields="name arguments"):
     """`@name(arguments)`."""
 
-
 class GqlArgument(GraphQLNode, fields="name value"):
     """`name: value` of a field or a directive."""
-
 
 class GqlVariable(GraphQLNode, fields="name"):
     """`$name` in the place of a value."""
 
-
 class GqlScalar(GraphQLNode, fields="kind value"):
     """A literal; `kind`: Int, Float, String, BlockString, Boolean, Null or Enum; `value`: text or value."""
-
 
 class GqlList(GraphQLNode, fields="items"):
     """`[a, b]`."""
 
-
 class GqlObject(GraphQLNode, fields="members"):
     """`{a: 1}`; `members` are GqlArgument nodes."""
-
 
 class GqlNamedType(GraphQLNode, fields="name"):
     """A type reference by name."""
 
-
 class GqlListType(GraphQLNode, fields="of"):
     """`[Type]`."""
 
-
 class GqlNonNullType(GraphQLNode, fields="of"):
     """`Type!`."""
-
 
 class GqlTypeDefinition(GraphQLNode,
                         fields="kind extend name name_start description interfaces directives members"):
@@ -38780,23 +38735,18 @@ class GqlTypeDefinition(GraphQLNode,
     union: its members); `members` are field, value or input field definitions.
     """
 
-
 class GqlFieldDefinition(GraphQLNode, fields="name description arguments type directives"):
     """A field of an object or interface type; `arguments` are GqlInputDefinition nodes."""
-
 
 class GqlInputDefinition(GraphQLNode, fields="name description type default directives"):
     """An argument definition or a field of an input type."""
 
-
 class GqlEnumValue(GraphQLNode, fields="name description directives"):
     """One value of an enum definition."""
-
 
 class GqlDirectiveDefinition(GraphQLNode,
                              fields="name name_start description arguments repeatable locations"):
     """`directive @name(arguments) repeatable on LOCATION | …`; `locations` are (name, start) pairs."""
-
 
 class GqlSchemaDefinition(GraphQLNode, fields="extend description directives roots"):
     """`schema { query: Type }` or its extension; `roots` are (operation, GqlNamedType) pairs."""
@@ -39878,16 +39828,12 @@ class _SdlText:
                 self.types.append(node)
 
     def check_unique(self):
-        seen = set()
-        for node in self.types:
-            if node.name in seen:
-                self.problem(f'There can be only one type named "{node.name}".', node.name_start)
-            seen.add(node.name)
-        names = set()
-        for node in self.directives:
-            if node.name in names:
-                self.problem(f'There can be only one directive named "@{node.name}".', node.name_start)
-            names.add(node.name)
+        for nodes, what in ((self.types, 'type named "'), (self.directives, 'directive named "@')):
+            seen = set()
+            for node in nodes:
+                if node.name in seen:
+                    self.problem(f'There can be only one {what}{node.name}".', node.name_start)
+                seen.add(node.name)
         members = {}
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
@@ -40935,17 +40881,12 @@ class GraphQLValidator:
         self.visit_directives(node.directives, "VARIABLE_DEFINITION")
 
     def check_variables(self, node):
-        groups = {}
-        for item in node.variables:
-            groups.setdefault(item.name, []).append(item)
-        for name, items in groups.items():
-            if len(items) > 1:
-                self.report(f'There can be only one variable named "${name}".',
-                            *[item.name_start for item in items])
+        self.check_unique([(item.name, item.name_start) for item in node.variables], 'variable named "$')
+        declared = {item.name for item in node.variables}
         usages = self.operation_usages(node)
         by = f' by operation "{node.name}"' if node.name else ""
         for variable, _type, _has_default, _parent in usages:
-            if variable.name not in groups:
+            if variable.name not in declared:
                 self.report(f'Variable "${variable.name}" is not defined{by}.', variable.start, node.start)
         used = {usage[0].name for usage in usages}
         inside = f' in operation "{node.name}"' if node.name else ""
@@ -41178,14 +41119,16 @@ class GraphQLValidator:
                 self.check_members_unique(item)
 
     def check_arguments_unique(self, nodes):
-        if len(nodes) < 2:
-            return
+        self.check_unique([(node.name, node.start) for node in nodes], 'argument named "')
+
+    def check_unique(self, named, what):
+        """Reports the names that stand several times in [(name, offset)]."""
         groups = {}
-        for node in nodes:
-            groups.setdefault(node.name, []).append(node.start)
+        for name, offset in named:
+            groups.setdefault(name, []).append(offset)
         for name, offsets in groups.items():
             if len(offsets) > 1:
-                self.report(f'There can be only one argument named "{name}".', *offsets)
+                self.report(f'There can be only one {what}{name}".', *offsets)
 
     def check_directives_unique(self, nodes):
         if len(nodes) < 2:
@@ -46340,10 +46283,7 @@ class Call(Outcome):
         self.host.call_ended()
         self.conclude()
 
-    def value(self):
-        if self.error is not None:
-            raise self.error
-        return self.result
+    value = Task.value
 
 
 class Suspended(BaseException):
