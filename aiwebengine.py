@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            418
+     1  This page: contents, imports, version                                            419
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         470
           Attributes of classes                                                           26
@@ -21,7 +21,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             47
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      347
+     5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
           Literals and names                                                              36
@@ -60,22 +60,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,164
+    10  Code generator                                                                 4,171
           Nodes of Python                                                                198
           Functions and their variables                                                  477
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  174
-          Expressions                                                                    249
+          Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      433
+          Operators                                                                      438
           Assignments                                                                    338
           Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        464
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,149
+    11  Built-ins of the language                                                      9,154
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -178,20 +178,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,971
+    15  Realm, jobs and timers                                                         4,220
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
-          Deadlines                                                                      341
+          Freeing in slices                                                              156
+          Deadlines                                                                      425
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       54
           Threads for scripts                                                            153
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   423
-          Realm: running code, values in and out                                         411
+          Realm: objects, errors, jobs                                                   426
+          Realm: running code, values in and out                                         417
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -250,8 +251,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     378
           All scripts                                                                    642
           Live pages                                                                     172
-    21  HTTP server                                                                    3,541
-          Request heads                                                                  197
+    21  HTTP server                                                                    3,552
+          Request heads                                                                  199
           Request bodies                                                                 246
           Responses of handlers                                                          158
           Who may ask                                                                    216
@@ -264,10 +265,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
           One connection: streams                                                        139
-          One connection: writing                                                        142
+          One connection: writing                                                        150
           Requests as scripts see them                                                   178
-          The server                                                                     588
-    22  Pages                                                                          5,814
+          The server                                                                     589
+    22  Pages                                                                          5,819
           Page kit                                                                       203
           Live pages                                                                     254
           Streams of all tabs                                                            284
@@ -283,14 +284,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       149
-          For other devices                                                               52
+          For other devices                                                               57
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,952
-          Starters: what they share                                                      119
+    23  Command line                                                                   3,954
+          Starters: what they share                                                      121
           Starters: their files                                                          803
           Options                                                                        235
           Documentation                                                                  360
@@ -1436,7 +1437,12 @@ class Node(metaclass=NodeClass):
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(list(node.children())))
+            for field in node.fields[::-1]:
+                part = getattr(node, field)
+                if isinstance(part, Node):
+                    stack.append(part)
+                elif type(part) is list:
+                    stack += [item for item in reversed(part) if isinstance(item, Node)]
 
     def __repr__(self):
         parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
@@ -11138,8 +11144,10 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant):
             return self.python("{value} and {value} == {value}", value=value)
-        # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
+        if not self.runs_often():
+            return self.python("{first} and {value} == {value}", first=first, value=value)
+        # Most conditions that are not known to be are booleans, too.
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
@@ -11687,6 +11695,8 @@ class OperatorEmitter(ClassEmitter):
             return self.call(_HELPERS[operator], left, right)
         if operator in ("&", "|") and isinstance(right, ast.Constant):
             right = self.const(to_int32(right.value))
+            if type(left_kind) is not tuple:
+                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -11711,8 +11721,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
-        if not arms:
-            return self.call(_HELPERS[operator], left, right)
+        if not arms:                    # no test has evaluated the operands
+            return self.call(_HELPERS[operator], first, second)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -11776,6 +11786,9 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_sum(self, temp, value):
         """Tests that a sum or difference, kept in `temp`, is exact."""
+        if not self.runs_often():
+            return self.python("{least!r} <= {value} <= {most!r}", value=value, least=-MAX_SAFE,
+                               most=MAX_SAFE)
         return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
                            value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
                            least=-MAX_SAFE)
@@ -13686,9 +13699,14 @@ class BuiltinTable:
 
     def fill(self, realm, target):
         """Gives `target` everything that is declared here."""
+        attrs, props, function_proto = target.special_attrs(), target.props, realm.FunctionPrototype
         for kind, key, item, info, flags, *rest in self.entries:
             if kind == "method":
-                target.put(key, realm.bind(item, info), flags)
+                value = JSFunction(function_proto, types.MethodType(item, realm), info)
+                if key in attrs or not flags & WRITABLE:
+                    target.put(key, value, flags)
+                else:               # what put() does, without the calls
+                    props[key], attrs[key] = value, flags
             elif kind == "accessor":
                 setter, set_info = rest
                 target.put_accessor(key, realm.bind(item, info),
@@ -14328,8 +14346,8 @@ def make_throw_type_error(realm):
     def refuse(realm, this, *_):
         raise JSTypeError("'caller', 'callee', and 'arguments' properties may not be accessed on "
                           "strict mode functions or the arguments objects for calls to them")
-    function = realm.bind(refuse, FunctionInfo("", 0))
-    set_integrity(function, True)
+    function = realm.bind(refuse, FunctionInfo("", 0)).touch()
+    function.attrs = SealedAttrs(dict.fromkeys(function.attrs, 0))      # frozen
     return function
 
 
@@ -33134,6 +33152,162 @@ def is_module(source, name):
     return parser.saw_module_syntax
 
 
+# -- Freeing in slices -------------------------------------------------------------------
+
+#: Objects that are taken apart at once, in about a millisecond, and items of a long one.
+_OBJECTS_AT_ONCE, _ITEMS_AT_ONCE = 500, 10_000
+#: What may hold others while it is freed: only these are looked into to find out how much a realm keeps.
+_HOLDERS = (list, dict, set, tuple, types.CellType, types.FunctionType, JSObject)
+#: Seconds that a server's call that was stopped waits until what it had is free; the rest is freed later.
+FREEING_SECONDS = 0.6
+
+
+def _take_items(container):
+    """Up to _ITEMS_AT_ONCE items of a list, dict or set, which no longer has them."""
+    if type(container) is list:
+        taken = container[-_ITEMS_AT_ONCE:]
+        del container[-_ITEMS_AT_ONCE:]
+        return taken
+    take = container.popitem if type(container) is dict else container.pop
+    return [take() for _ in range(min(_ITEMS_AT_ONCE, len(container)))]
+
+
+def _is_long(thing):
+    return type(thing) in (list, dict, set) and len(thing) > _ITEMS_AT_ONCE
+
+
+#: What sys.getrefcount says of an object that only the list holds over which this goes; 3.14 borrows some.
+_COUNT_ALONE = [sys.getrefcount(item) for item in [object()]][0]
+
+
+def free_in_slices(things, dead=False):
+    """Frees what only the list `things` holds, directly or over others, and empties it. Python frees such a
+    graph in one step, during which no thread runs. What something else holds too stays as it is; unless
+    the realm is `dead`, so that nobody uses its objects any more.
+
+    An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
+    referents, count, is_tracked = gc.get_referents, sys.getrefcount, gc.is_tracked
+    alone = _COUNT_ALONE
+    while things:
+        if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
+            found = referents(things.pop())
+        else:
+            batch = things[-_OBJECTS_AT_ONCE:]
+            del things[-len(batch):]
+            long = [thing for thing in batch if _is_long(thing)]
+            if long:
+                batch = [thing for thing in batch if not _is_long(thing)]
+                long = [thing for thing in long if count(thing) == alone]
+                things += long
+                for thing in long:
+                    found = _take_items(thing)
+                    if type(thing) is dict:
+                        found = [item for pair in found for item in pair]
+                    things += [item for item in found if count(item) == alone and is_tracked(item)]
+                thing = found = long = None
+            found = referents(*batch)
+            del batch[:]
+        things += [item for item in found if count(item) == alone and is_tracked(item)]
+        if dead:
+            for item in {item for item in found if isinstance(item, JSObject)}:
+                things += _emptied(item)
+            item = None
+        found = None
+
+
+def _emptied(thing):
+    """What an object of a dead realm had that may make circles, and no longer has."""
+    had = [thing.props, thing.attrs]
+    thing.attrs, thing.props = None, {}
+    if isinstance(thing, JSFunction):
+        had += [thing.fn, thing.ctor, thing.fields]
+        thing.fn = thing.ctor = thing.fields = None
+    elif isinstance(thing, JSArray):
+        had.append(thing.items)
+        thing.items = []
+    elif isinstance(thing, JSCollection):
+        had += [thing.keys, thing.index]
+        thing.keys, thing.index = [], {}
+        if isinstance(thing, JSMap):
+            had.append(thing.values)
+            thing.values = []
+    return [each for each in had if each]
+
+
+@functools.cache
+def _slots_of(kind):
+    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())
+            if name != "__weakref__"]
+
+
+def free_garbage(things):
+    """Frees in slices what the collector has found to be garbage, and empties the list."""
+    while things:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            kind = type(thing)
+            if kind in (list, dict, set):
+                while len(thing) > _ITEMS_AT_ONCE:
+                    _take_items(thing)
+                thing.clear()
+            elif kind is types.CellType:
+                with contextlib.suppress(ValueError):
+                    del thing.cell_contents
+            elif isinstance(thing, JSObject):
+                for name in _slots_of(kind):
+                    setattr(thing, name, None)
+            elif isinstance(thing, BaseException):
+                thing.__traceback__ = thing.__cause__ = thing.__context__ = None
+            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+                vars(thing).clear()
+        thing = None
+
+
+def objects_of_frames(error):
+    """What the variables of the calls hold that an exception has left."""
+    return gc.get_referents(*[frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+
+
+def keeps_much(realm, most=300_000):
+    """Can the code of a realm reach more than `most` objects?"""
+    things = [*realm.globals.values(), realm.global_object, *realm.lexical.values(), *realm.jobs]
+    seen = set()
+    while things and len(seen) < most:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            found = gc.get_referents(thing) if not _is_long(thing) else list(thing)[:most]
+            found = {id(each): each for each in found if isinstance(each, _HOLDERS) and gc.is_tracked(each)}
+            things += [each for number, each in found.items() if number not in seen]
+            seen.update(found)
+    return len(seen) >= most
+
+
+class Remains:
+    """What the collector has found, and a thread that frees it."""
+
+    def __init__(self):
+        self.found = queue.SimpleQueue()        # whose put() may happen at any moment, in a collection too
+        self.put = self.found.put
+
+    def free(self):
+        """Frees, in this thread, what has been found up to now."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                free_garbage(self.found.get_nowait())
+
+    def run(self):
+        while True:
+            free_garbage(self.found.get())
+
+    def start(self):
+        threading.Thread(target=self.run, name="freeing", daemon=True).start()
+
+
+REMAINS = Remains()
+
+
 # -- Deadlines ---------------------------------------------------------------------------
 
 #: Seconds between two looks of the watchdog at the process's memory.
@@ -33144,6 +33318,10 @@ HELD_UP_SECONDS = 0.05
 TURNS_FROM_BYTES = 4 * 1024 * 1024
 #: Seconds that a stopped script gets to give back its memory before another one may be blamed.
 STOPPING_SECONDS = 5
+#: Seconds after which the memory of a closed realm is looked for though scripts run.
+STALE_SECONDS = 10
+#: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
+LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
 COLLECT_FROM_BYTES = 64 * 1024 * 1024
 
@@ -33196,39 +33374,64 @@ def give_back_memory():
 
 
 class CollectorPauses:
-    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
-    looked at again before `collect_all`. A callback of the gc module.
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is
+    not looked at again before `collect_all`, and where there is much, a collection only finds the garbage,
+    which is freed in slices. A callback of the gc module.
 
     has_kept    is there something that is not looked at?
     is_stale    has a realm been closed since, which may be among it?
     """
 
-    #: Seconds of a collection after which that is worth it.
-    LONG = 0.1
+    #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
+    LONG, NOTICED = 0.1, 0.02
 
-    __init__ = constructor("; began=0.0 has_kept=False is_stale=False")
+    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
+                           "finds_from=None")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
             return
         if phase == "start":
             self.began = time.thread_time()
-        elif time.thread_time() - self.began > self.LONG:
+            if self.took > self.NOTICED and not self.found_little:
+                self.find()
+            self.found_little = False
+            return
+        self.took = time.thread_time() - self.began
+        if self.finds_from is not None:
+            self.take_found()
+        if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
 
+    def find(self):
+        if not gc.get_debug():
+            self.finds_from = len(gc.garbage)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def take_found(self):
+        gc.set_debug(0)
+        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        self.finds_from = None
+        # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
+        self.found_little = len(found) < _ITEMS_AT_ONCE
+        if found:
+            REMAINS.put(found)
+
     def let_go(self):
-        """A realm was closed: the next full collection looks at everything. Is that more than before?"""
-        if self.has_kept:
-            self.is_stale = True
-            gc.unfreeze()
+        """A realm was closed: what is not looked at may be garbage. Is there any such?"""
+        self.is_stale = self.has_kept
         return self.has_kept
 
     def collect_all(self):
+        """Looks at everything. What it finds is freed in slices, here."""
         gc.unfreeze()
+        self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        REMAINS.free()
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -33305,6 +33508,8 @@ class Watchdog:
         self.turns_end = self.collected = self.stopping_until = 0.0
         #: The size of the process after garbage was collected.
         self.clean_memory = 0
+        #: Realms of which memory is being freed, and a thread that looks for garbage, or None.
+        self.freeing, self.collector = set(), None
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
@@ -33313,6 +33518,7 @@ class Watchdog:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
+                REMAINS.start()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
@@ -33341,8 +33547,9 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                elif idle >= 10 and COLLECTOR_PAUSES.is_stale:
-                    self.collect()
+                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
+                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                    self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -33414,23 +33621,27 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        self.collect_if_worth_it(self.memory, now)
+        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        grown = 0 if growing is None else growing.realm.memory - growing.memory
+        # What one call took within its time limit is not garbage that has gathered; to look costs a second.
+        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and self.is_worth_it(self.memory, now):
+                self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
-        if over <= 0 or now < self.stopping_until:
+        if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
+                         and over < self.max_memory // 8):
             return
-        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
         running = {watch.realm for watch in self.watches}
-        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+        if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
-        elif realms[-1] in running:
+        elif realms and realms[-1] in running:
             self.stop(realms[-1], now)
-        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+        elif realms and realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
             realms[-1].outgrown()
-        else:
+        elif grown > self.max_memory // 4:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
-            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
-            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
-                self.stop(growing.realm, now)
+            self.stop(growing.realm, now)
 
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
@@ -33442,33 +33653,80 @@ class Watchdog:
         """Collects garbage and gives free memory back; returns by how many bytes the process shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
+        return before - self.trimmed()
+
+    def trimmed(self):
+        """The size of the process after what is free was given back to the system."""
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
         self.first_memory = min(self.first_memory, self.memory)
-        return before - self.memory
+        return self.memory
 
-    def settle(self, realm):
-        """After a stop for want of memory, in the stopped thread: a realm that keeps too much is told."""
-        freed = self.collect()
-        with self.condition:
-            self.stopping_until = 0.0
-            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
-        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
-            realm.outgrown()
+    def collect_aside(self):
+        """Collects in a thread of its own; nobody waits for it, and entries go on."""
+        def collect():
+            try:
+                self.collect()
+            finally:
+                self.collector = None
+
+        with self.lock:
+            if self.collector is None:
+                COLLECTOR_PAUSES.is_stale = False
+                self.collected = time.monotonic()
+                self.collector = threading.Thread(target=collect, name="collector", daemon=True)
+                self.collector.start()
+
+    @contextlib.contextmanager
+    def is_freeing(self, realm):
+        """Meanwhile the memory of a realm is being freed, afterwards it is off its account."""
+        with self.lock:
+            self.freeing.add(realm)
+            before = self.memory
+        try:
+            yield
+        finally:
+            self.trimmed()
+            with self.lock:
+                self.freeing.discard(realm)
+                self.stopping_until = 0.0
+                kept = realm.memory - before + self.memory
+                realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def settle(self, realm, remains, is_over):
+        """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
+        waits for a moment only. `is_over`: for want of memory; a realm that still keeps too much is told
+        so."""
+        done = threading.Event()
+
+        def free():
+            with self.is_freeing(realm):
+                free_in_slices(remains)
+                if is_over and (self.trimmed() < self.first_memory + self.max_memory // 4
+                                or realm.outgrown is None or not keeps_much(realm)):
+                    self.collect()
+            done.set()
+            if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                realm.outgrown()
+
+        with self.lock:
+            self.freeing.add(realm)
+        start_script_thread(free, name="settle")
+        done.wait(FREEING_SECONDS if realm.outgrown is not None else None)      # a server has others to serve
 
     def has_room(self, size):
         """Whether the process may grow by so many bytes at once."""
         room = self.first_memory + self.max_memory * 1.1 - size
         if not self.first_memory or memory_used() <= room:
             return True
-        self.collect_if_worth_it(memory_used(), time.monotonic())
+        if self.is_worth_it(memory_used(), time.monotonic()):
+            self.collect()
         return memory_used() <= room
 
-    def collect_if_worth_it(self, memory, now):
-        """Collects garbage, unless that was done lately and little has come since."""
-        if now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES:
-            self.collect()
+    def is_worth_it(self, memory, now):
+        """To collect garbage, unless that was done lately and little has come since?"""
+        return now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES
 
 
 WATCHDOG = Watchdog()
@@ -34117,6 +34375,7 @@ class RealmBase:
                 self.jobs.clear()
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
+                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
@@ -34129,8 +34388,8 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self)
+            if remains or stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
             raise stopped
         finally:
             self.lock.release()
@@ -34269,9 +34528,10 @@ class RealmBase:
         """Gives up what the script keeps; later entries fail with a JSError for this reason."""
         with self.lock:
             self.unloaded = reason
-            self.close()
-            self.forget()
-            self.memory = max(0, self.memory - WATCHDOG.collect())
+            with WATCHDOG.is_freeing(self):
+                self.close()
+                free_in_slices(self.forget(), dead=True)
+                WATCHDOG.collect()
 
     @staticmethod
     def empty(function):
@@ -34281,15 +34541,16 @@ class RealmBase:
             function.attrs, function.props = None, {}
 
     def forget(self):
-        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins. Returns a
+        list of it, to be freed in slices."""
+        kept = [self.global_object.props, self.modules, self.last_match]
+        for each in (self.globals, self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept += each.values()
+            each.clear()
+        kept += self.jobs
         self.jobs.clear()
-        self.globals.clear()
-        self.global_object.props.clear()
-        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
-            kept.clear()
-        self.modules, self.last_match = ModuleMap(self), None
-        for name in set(self.__dict__) & set(INTRINSICS):
-            del self.__dict__[name]
+        self.global_object.props, self.modules, self.last_match = {}, ModuleMap(self), None
+        return kept + [self.__dict__.pop(name) for name in set(self.__dict__) & set(INTRINSICS)]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -34349,11 +34610,15 @@ class Realm(RealmBase):
         return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
-        """Makes the built-ins that a script mentions."""
+        """Makes the built-ins that a script mentions, those among them that the global object inherits."""
+        flags, inherited = self.global_object.flags, self.ObjectPrototype
         for name in names:
-            if global_name(name) not in self.globals and name in self.global_object.flags \
-                    and name not in self.lexical and type(self.global_object.flags[name]) is int:
+            if global_name(name) in self.globals or name in self.lexical:
+                continue
+            if type(flags.get(name)) is int:
                 self.globals[global_name(name)] = self.make_global(name)
+            elif name in inherited.props and name not in flags and name != "__proto__":
+                self.globals[global_name(name)] = inherited.get(name)
 
     def declare_script(self, compiled):
         """GlobalDeclarationInstantiation (16.1.7)."""
@@ -34367,8 +34632,10 @@ class Realm(RealmBase):
             if name in self.lexical:
                 raise JSSyntaxError(f"Identifier '{name}' has already been declared")
         for name, const in compiled.lexical:
-            if name in flags and global_name(name) in self.globals:
-                self.shadowed[name] = self.globals.pop(global_name(name))
+            if global_name(name) in self.globals:
+                value = self.globals.pop(global_name(name))
+                if name in flags:
+                    self.shadowed[name] = value
             self.lexical[name] = const
         if not self.global_object.extensible:
             for name in (*compiled.functions, *compiled.variables):
@@ -45595,7 +45862,7 @@ MAX_THREADS = 512
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.25
+WATCH_INTERVAL = 0.1
 SETTLE_SECONDS = 0.05
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
@@ -48083,7 +48350,9 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs.setdefault(decode_field(key), []).append(decode_field(value))
+            if not (key.isalnum() and key.isascii()):
+                key = decode_field(key)
+            pairs.setdefault(key, []).append(decode_field(value))
     return pairs
 
 
@@ -50456,6 +50725,14 @@ class RequestHandler(StreamOpener):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
+        if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
+                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
+                or "connection" in head.fields):
+            first = self.server.first_lines(status, response.content_type)
+            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+            self.note(status, data)
+            self.write(data)
+            return
         lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
@@ -50492,7 +50769,7 @@ class RequestHandler(StreamOpener):
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
+        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -51028,7 +51305,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._attempt(handler, self._settle, handler)
+                if handler.state is not READING or handler.more or handler.watched != selectors.EVENT_READ:
+                    self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -51694,7 +51972,7 @@ LIVE_SCRIPT = r"""
     timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
       try { sessionStorage.setItem(key, target); } catch { /* as above */ }
       location.reload();
-    }, 80);
+    }, 30);
   }
 
   // -- Style sheets --
@@ -55814,12 +56092,17 @@ def share_picture(handler, head, body):
     path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
     if not addresses:
         raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    address = addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")
     try:
-        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+        code = qr_picture(qr_code(address))
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
-    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+    size, code = min(2.2, 48 / len(address)), code.replace("<svg ", '<svg width="40" height="40" ', 1)
+    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44">'
+            '<path fill="#fff" d="M0 0h40v44H0z"/>'
+            f'{code}<text x="20" y="41" font-size="{size:.2f}" font-family="monospace" '
+            f'text-anchor="middle">{esc(address)}</text></svg>')
+    return Response(200, "image/svg+xml", utf8(text), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -57382,7 +57665,7 @@ form { display: grid; gap: 0.9rem; }
 form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
-input:not([type="radio"], [type="range"]), select, textarea {
+input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
   width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
@@ -57392,6 +57675,7 @@ button.quiet { border-color: var(--field); background: transparent; color: var(-
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
   cursor: default; }
 .row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
 .answer.bad { color: var(--red); font-weight: 600; }
@@ -57408,11 +57692,12 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
   padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
-.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
   background: var(--tint); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
 #best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
@@ -57778,7 +58063,7 @@ test("after the last question comes the result, and then a new round", async () 
     $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
       textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
       disabled: teacher || phase !== "question" || me.choice !== null,
-      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      className: index === right ? "right" : index !== me?.choice ? "" : phase === "answer" ? "wrong" : "chosen",
       onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
     })));
   }
