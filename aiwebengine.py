@@ -1820,7 +1820,7 @@ _CURSOR = operator.attrgetter(
 class _FunctionContext:
     """What is allowed inside the function, script, module, field initializer or static block being parsed."""
 
-    # Open are `labels` (name -> does it label a loop?), so many `loops`, and loops and switches (`breakable`).
+    # Open are `labels` (name -> is it a loop's?), so many `loops`, and `breakable` loops and switches.
     __slots__, __init__ = attributes(
         "is_async=False is_generator=False returns=True super_property=False super_call=False "
         "new_target=True forbids_arguments=False static_block=False; "
