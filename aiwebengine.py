@@ -43768,8 +43768,8 @@ def is_whole(value, low, high):
 def register_route(host, path=undefined, handler=undefined, method=undefined):
     path = check_path(host, "registerRoute", path)
     if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
-        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", "
-                        "and so many \":\" between two slashes, but not more")
+        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} has too many variable parts: "
+                        f"at most {MAX_STARS} \"*\", and {MAX_STARS} \":\" between two slashes")
     handler = check_handler(host, "registerRoute", handler)
     if method is undefined or method is null:
         method = "GET"
