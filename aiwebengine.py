@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            419
+     1  This page: contents, imports, version                                            421
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         470
           Attributes of classes                                                           26
@@ -47,11 +47,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           173
           Resolving names                                                                831
           Types of variables                                                             364
-     8  Values and objects                                                             1,239
+     8  Values and objects                                                             1,245
           Property descriptors                                                           201
           Ordinary objects                                                               422
           Functions                                                                      135
-          Arrays                                                                         314
+          Arrays                                                                         320
           Wrappers of primitives                                                          63
      9  Conversions and operators                                                      1,050
           Numbers and text                                                               124
@@ -60,22 +60,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,171
-          Nodes of Python                                                                198
-          Functions and their variables                                                  477
+    10  Code generator                                                                 4,248
+          Nodes of Python                                                                199
+          Functions and their variables                                                  497
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  174
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      438
+          Operators                                                                      465
           Assignments                                                                    338
-          Members and calls                                                              486
+          Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        464
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,154
+    11  Built-ins of the language                                                      9,184
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -120,7 +120,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        424
+          Promise                                                                        454
           Generators and async functions                                                 195
           Iterator helpers                                                               458
           Async functions                                                                 32
@@ -133,13 +133,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,302
+    12  Regular expressions                                                            3,415
           Unicode properties                                                             382
+          Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
           RegExp: case of letters                                                         67
           RegExp: the tree of a pattern                                                   93
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 551
+          RegExp: the parser of patterns                                                 579
           RegExp: patterns for Python's `re`                                             140
           RegExp: how many steps a pattern can take                                      456
           RegExp: the threaded matcher                                                   521
@@ -165,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,178
+    14  Functions of the web                                                           2,376
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -175,13 +176,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
           Base64                                                                          32
+          HTML of elements                                                               198
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,220
+    15  Realm, jobs and timers                                                         4,228
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
-          Helpers of generated code: shortcuts                                           651
+          Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
@@ -192,17 +194,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            153
           Outcomes of calls                                                               93
           Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         417
+          Realm: running code, values in and out                                         421
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,682
+    16  js2py, and the choice of an engine                                             1,685
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   626
+          js2py: realm                                                                   629
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,386
           Messages of streams                                                            111
@@ -231,35 +233,35 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                113
           GraphQL service                                                                716
-    19  Host API                                                                       2,305
+    19  Host API                                                                       2,330
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                143
+          ResponseBuilder                                                                147
           sharedStorage                                                                   92
           Storage in a file                                                              317
           Relays                                                                          44
           Redis                                                                          781
-          Type declarations                                                              425
-    20  Scripts: loading and hot reload                                                2,230
+          Type declarations                                                              446
+    20  Scripts: loading and hot reload                                                2,248
           Log                                                                            194
-          Causes of errors                                                               249
+          Causes of errors                                                               263
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         153
           Imported files                                                                  83
           One script                                                                     378
           All scripts                                                                    642
-          Live pages                                                                     172
-    21  HTTP server                                                                    3,552
+          Live pages                                                                     176
+    21  HTTP server                                                                    3,594
           Request heads                                                                  199
           Request bodies                                                                 246
-          Responses of handlers                                                          158
+          Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
           Fault injection                                                                327
-          Live pages                                                                      45
-          Static files                                                                   264
+          Live pages                                                                      48
+          Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
@@ -268,19 +270,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   178
           The server                                                                     589
-    22  Pages                                                                          5,819
-          Page kit                                                                       203
-          Live pages                                                                     254
+    22  Pages                                                                          5,729
+          Page kit                                                                       211
+          Live pages                                                                     258
           Streams of all tabs                                                            284
-          Errors                                                                         313
+          Errors                                                                         317
           For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             322
-          Editor: files                                                                  291
-          Dashboard: the look                                                            368
-          Editor: the look                                                               103
-          Editor: the script                                                             533
+          Editor: files                                                                  280
+          Dashboard: the look                                                            371
+          Editor: the look                                                                88
+          Editor: the script                                                             450
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       149
@@ -290,11 +292,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,954
-          Starters: what they share                                                      121
+    23  Command line                                                                   3,936
+          Starters: what they share                                                       90
           Starters: their files                                                          803
           Options                                                                        235
-          Documentation                                                                  360
+          Documentation                                                                  373
           The program                                                                    152
           The map of this file                                                            58
           Serving                                                                        172
@@ -5643,9 +5645,9 @@ class JSXParser(EnumParser):
         self.split_token(">")
 
 
-JSXParser.statements = {type: getattr(JSXParser, parse.__name__) for type, parse in _STATEMENTS.items()}
+JSXParser.statements = {first: getattr(JSXParser, parse.__name__) for first, parse in _STATEMENTS.items()}
 JSXParser.statements["enum"] = JSXParser.parse_enum
-JSXParser.operands = {type: getattr(JSXParser, parse.__name__) for type, parse in _OPERANDS.items()}
+JSXParser.operands = {first: getattr(JSXParser, parse.__name__) for first, parse in _OPERANDS.items()}
 JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
 
 
@@ -8000,7 +8002,8 @@ class JSArray(JSObject):
     While type(a) is JSArray: no holes, every element a plain data property, `length` writable,
     the array extensible. A HoleyArray may have HOLEs in `items`. A DictArray keeps its elements
     among the ordinary properties and its length in `extent`. Arrays change class as needed. A
-    list that gets holes is a new list, so that a loop over the old one never meets a HOLE.
+    list that gets holes is a new list, so that a loop over the old one never meets a HOLE; the old
+    one is empty then.
     """
 
     __slots__, __init__ = object_attributes("items; extent")
@@ -8011,6 +8014,11 @@ class JSArray(JSObject):
 
     def length(self):
         return len(self.items)
+
+    def leave_list(self, items):
+        """Takes another list. The old one gets empty: generated code may know it by a name of its own."""
+        self.items, old = items, self.items
+        old.clear()
 
     def to_dictionary(self):
         """Becomes a DictArray: for attributes, sparse elements and frozen arrays."""
@@ -8025,7 +8033,7 @@ class JSArray(JSObject):
                           else {k: DEFAULT_ATTRS for k in named if type(k) is not PrivateKey})
         if isinstance(named_attrs, ProtectedAttrs):
             self.attrs = named_attrs.replaced_by(ProtectedAttrs, self.attrs)
-        self.items = []
+        self.leave_list([])
         self.__class__ = DictArray
 
     def prevent_extensions(self):
@@ -8086,7 +8094,7 @@ class JSArray(JSObject):
             self.to_dictionary()
             self.extent = self.props["length"] = length
         else:
-            self.items = items + [HOLE] * (length - len(items))
+            self.leave_list(items + [HOLE] * (length - len(items)))
             self.__class__ = HoleyArray
 
     def set_index(self, index, value):
@@ -8100,7 +8108,7 @@ class JSArray(JSObject):
                 raise JSRangeError("Invalid array length")
             items.append(value)
         else:
-            self.items = items + [HOLE] * (index - size) + [value]
+            self.leave_list(items + [HOLE] * (index - size) + [value])
             self.__class__ = HoleyArray
 
     def has(self, key):
@@ -8149,7 +8157,7 @@ class JSArray(JSObject):
         if index < 0:
             return JSObject.delete(self, key)
         if index < len(self.items) and self.items[index] is not HOLE:
-            self.items = self.items[:index] + [HOLE] + self.items[index + 1:]
+            self.leave_list(self.items[:index] + [HOLE] + self.items[index + 1:])
             self.__class__ = HoleyArray
         return True
 
@@ -8368,13 +8376,13 @@ class JSStringObject(JSPrimitiveObject):
 
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False,
+    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
-        math.sqrt, math.floor)}}
+        math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9361,7 +9369,7 @@ def iterate(realm, value, text=None):
     if type(value) is JSArray:
         if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
                 and realm.array_iteration_untouched:
-            return iter(value.items)
+            return live_items(value)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
     return get_iterator(realm, value, text)
@@ -9433,6 +9441,8 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What loops begin with.
+_LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
@@ -9478,6 +9488,7 @@ class Unit:
         self.has_lifts = False
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
+        self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
@@ -9487,6 +9498,11 @@ class Unit:
         """Whether a part of the text computes with fractions."""
         return bool(self.fractions) \
             and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
+
+    def has_loops(self, node):
+        """Whether a part of the text seems to have loops."""
+        return bool(self.loops) \
+            and bisect.bisect_left(self.loops, node.start) < bisect.bisect_left(self.loops, node.end)
 
     def pooled(self, value):
         """The placeholder, in bytes, of an object that becomes a constant; empty for 0n, which is false."""
@@ -9614,6 +9630,7 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.listless = set()
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script (but for the commonest three)."""
@@ -9756,6 +9773,8 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether the function seems to have loops.
+    has_loops = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
 
@@ -9803,6 +9822,7 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.has_loops = self.unit.has_loops(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
         inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
             or node.expression \
@@ -10105,8 +10125,12 @@ class FunctionEmitter(NodeMaker):
     def place_for_dict(self, variable):
         """Where a variable was set that is not set again: a place for its `dict_of`."""
         if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
-                and variable.scope.function is self.scope and self.runs_often():
+                and variable.scope.function is self.scope and (self.has_loops or self.runs_often()):
             self.make_place(variable.python)
+            if any(isinstance(source, (NewExpression, CallExpression))
+                   and isinstance(source.callee, Identifier) and source.callee.name == "Array"
+                   for source in variable.sources):
+                self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
         place = self.node(ast.If, self.const(False), [self.passing()], [])
@@ -10115,16 +10139,29 @@ class FunctionEmitter(NodeMaker):
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
-        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        props = self.attribute(obj, "props")
+        return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
+            self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def list_of(self, obj):
+        """The name of what goes with a variable for reading: the list of an array, a text itself, or
+        something empty; None where there is no such name."""
+        if isinstance(obj, ast.Name) and obj.id in self.listless:
+            return None
+        return self.placed(obj, ".items", self.either(
+            self.type_is(obj, "JSArray"), self.attribute(obj, "items"),
+            self.either(self.type_is(obj, "str"), obj, self.name("no_items"))))
+
+    def placed(self, obj, suffix, value):
+        """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) and self.runs_often() else None
         if place is None:
             return None
-        name = obj.id + ".props"
+        name = obj.id + suffix
         if not place.test.value:
-            place.test = self.const(True)
-            props = self.attribute(obj, "props")
-            if not self.is_new(obj):
-                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
-            place.body = [self.node(ast.Assign, [self.store(name)], props)]
+            place.test, place.body = self.const(True), []
+        if not any(statement.targets[0].id == name for statement in place.body):
+            place.body.append(self.node(ast.Assign, [self.store(name)], value))
         return self.name(name)
 
     def is_new(self, obj):
@@ -11628,9 +11665,45 @@ class OperatorEmitter(ClassEmitter):
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
+        if operator != "**" and self.runs_often():
+            return self.bitwise(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
+
+    def bitwise(self, operator, left, left_kind, right, right_kind):
+        """An operator of 32 bits: inline where both operands are int and, but for &, | 0, << and >>> with a
+        constant that takes the bits it wants from any int, within 32 bits."""
+        if isinstance(left, ast.Constant) and type(left.value) is not int \
+                or isinstance(right, ast.Constant) and type(right.value) is not int:
+            return self.call(_HELPERS[operator], left, right)
+        number = to_int32(right.value) if isinstance(right, ast.Constant) else None
+        shifts = operator in ("<<", ">>", ">>>")
+        if shifts and number is None:
+            return self.call(_HELPERS[operator], left, right)
+        if shifts:
+            right = self.const(number & 31)
+        elif number is not None:
+            right = self.const(number)
+        a, first, b, second = self.pair(left, right)
+        helper = self.call(_HELPERS[operator], a, b)
+        if number is not None:
+            right_kind = (number, number)
+        if "float" in (left_kind, right_kind):
+            return self.call(_HELPERS[operator], left, right)
+        known = type(left_kind) is type(right_kind) is tuple and first is a and second is b
+        test = self.const(True) if known else self.number_tests(
+            (a, first, left_kind), (b, second, right_kind))("int")
+        if operator == ">>>" or operator == "&" and number is not None and number >= 0:
+            whole = "({a} & 4294967295) >> {b}" if operator == ">>>" else "{a} & {b}"
+            return self.python(whole + " if {test} else {helper}", a=a, b=b, test=test, helper=helper)
+        if operator == "<<" or operator == "|" and number == 0:
+            return self.python(
+                "(({a} << {b} & 4294967295) ^ 2147483648) - 2147483648 if {test} else {helper}",
+                a=a, b=b, test=test, helper=helper)
+        inside = [self.python("-2147483648 <= {value} < 2147483648", value=value)
+                  for value in ((a,) if number is not None else (a, b))]
+        return self.either(self.both(test, *inside), self.operate(a, operator, b), helper)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
@@ -11693,8 +11766,6 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
-        if operator in ("&", "|") and isinstance(right, ast.Constant):
-            right = self.const(to_int32(right.value))
             if type(left_kind) is not tuple:
                 right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
@@ -11736,13 +11807,6 @@ class OperatorEmitter(ClassEmitter):
             return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
-        if operator in ("&", "|"):
-            mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
-            checks = [check, mask]
-            if not isinstance(b, ast.Constant):
-                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b),
-                                         (ast.Lt(), self.const(2 ** 31))))
-            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
@@ -12305,7 +12369,7 @@ class CallEmitter(AssignmentEmitter):
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
         if kind is None and self.runs_often() and (
                 isinstance(prop, Identifier) and isinstance(key, ast.Name)
-                or isinstance(prop, BinaryExpression)):
+                or isinstance(prop, (BinaryExpression, MemberExpression))):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
@@ -12341,11 +12405,18 @@ class CallEmitter(AssignmentEmitter):
         if kind == "str":
             return self.call("len", obj)
         a, first = self.reusable(obj)
+        items = self.list_of(obj)
+        if items is not None:
+            return self.python("len({items}) or get_length({obj})", items=items, obj=obj)
         return self.python("len({a}.items) if type({first}) is JSArray "
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
         """obj[key] for a variable or constant that is a non-negative int, straight from an array's list."""
+        items = self.list_of(obj)
+        if items is not None:
+            return self.python("{items}[{key}] if {key} < len({items}) else get_element({obj}, {key})",
+                               items=items, key=key, obj=obj)
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
@@ -12358,8 +12429,10 @@ class CallEmitter(AssignmentEmitter):
             before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
             obj = self.name(temp)
         key, first = self.reusable(key)
-        items = self.temporary()
-        size = self.python("len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
+        listed = None if before else self.list_of(obj)
+        items = listed.id if listed is not None else self.temporary()
+        size = self.call("len", listed) if listed is not None else self.python(
+            "len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
             checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
@@ -12537,12 +12610,24 @@ class CallEmitter(AssignmentEmitter):
         text = self.const(self.text(callee))
         if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
             return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        if helper == "char_code_at" and self.runs_often() and isinstance(obj, ast.Name):
+            index, first = self.reusable(values[0])
+            return self.python(
+                "ord({obj}[{index}]) if type({first}) is int and type({obj}) is str "
+                "and 0 <= {index} < len({obj}) and char_code_at_untouched "
+                "else char_code_at({obj}, {text}, {index})",
+                obj=obj, index=index, first=first, text=text)
         return self.call(helper, obj, text, *values)
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
         code and type."""
         names, checks = [], []
+        if len(arguments) > 1:          # all are evaluated before the first check may fail
+            arguments = [(self.reusable(value), kind) for value, kind in arguments]
+            checks = [self.compare(first, _IS_NOT, self.const(None))
+                      for (again, first), _ in arguments if first is not again]
+            arguments = [(again, kind) for (again, _), kind in arguments]
         for value, kind in arguments:
             again, first = self.reusable(value)
             names.append(again)
@@ -20259,9 +20344,10 @@ class PromiseGathering:
             self.complete(self.values)
 
 
-def combine_promises(realm, constructor, iterable, perform):
+def combine_promises(realm, constructor, iterable, perform, keys=None):
     """What Promise.all and its siblings share: `perform(capability, each)` is to walk through
-    each(), an iterator over the promises that the constructor's `resolve` makes."""
+    each(), an iterator over the promises that the constructor's `resolve` makes. With a list for `keys`,
+    `iterable` is an object of promises, and its keys are put there."""
     capability = new_promise_capability(realm, constructor)
     iterator = None
 
@@ -20274,7 +20360,7 @@ def combine_promises(realm, constructor, iterable, perform):
         resolver = constructor.get("resolve")
         if not is_callable(resolver):
             raise JSTypeError("Promise resolve or reject function is not callable")
-        iterator = iterate(realm, iterable)
+        iterator = iterate(realm, iterable) if keys is None else values_by_key(iterable, keys)
         perform(capability, each())
     except Exception as exc:
         if iterator is not None:
@@ -20283,19 +20369,41 @@ def combine_promises(realm, constructor, iterable, perform):
     return capability.promise
 
 
-@PROMISE.static.method("all", 1)
-def promise_all(realm, this, iterable=undefined, *_):
+def values_by_key(values, keys):
+    """A Python iterator over an object's own enumerable properties, which notes their keys."""
+    if not isinstance(values, JSObject):
+        raise JSTypeError(f"{display(values)} is not an object of promises")
+    for key in values.own_keys():
+        own = values.get_own(key)
+        if own is not None and own.enumerable:
+            keys.append(key)
+            yield values.get(key)
+
+
+def gathering_for(realm, capability, keys):
+    """A PromiseGathering that resolves with an array, or with an object without prototype."""
+    def resolve(values):
+        if keys is None:
+            capability.resolve(realm.new_array(values))
+            return
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.put(key, value)
+        capability.resolve(result)
+    return PromiseGathering(realm, resolve)
+
+
+def all_of(realm, constructor, iterable, keys=None):
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             element = gathering.element(gathering.place())
             invoke(realm, promise, "then", element, capability.reject_function)
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
 
 
-@PROMISE.static.method("allSettled", 1)
-def promise_all_settled(realm, this, iterable=undefined, *_):
+def all_settled(realm, constructor, iterable, keys=None):
     def fulfilled(value):
         return realm.new_object({"status": "fulfilled", "value": value})
 
@@ -20303,13 +20411,20 @@ def promise_all_settled(realm, this, iterable=undefined, *_):
         return realm.new_object({"status": "rejected", "reason": reason})
 
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             index, called = gathering.place(), []
             invoke(realm, promise, "then", gathering.element(index, fulfilled, called),
                    gathering.element(index, rejected, called))
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
+
+
+PROMISE.static.methods(
+    all=lambda realm, this, iterable=undefined, *_: all_of(realm, this, iterable),
+    allKeyed=lambda realm, this, promises=undefined, *_: all_of(realm, this, promises, []),
+    allSettled=lambda realm, this, iterable=undefined, *_: all_settled(realm, this, iterable),
+    allSettledKeyed=lambda realm, this, promises=undefined, *_: all_settled(realm, this, promises, []))
 
 
 @PROMISE.static.method("any", 1)
@@ -23123,9 +23238,94 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
+# -- Properties of strings ---------------------------------------------------------------
+#
+# The sequences of emoji for \p{…} under the flag v (22.2.2.9, table 72), of Unicode 17.
+
+#: Pieces of sequences: those who may be somebody, and who may have a tone of skin; what they may be; who may
+#: be a man or a woman, the last two without a tone; who may look to the right.
+_PEOPLE, _TONES, _RIGHT = "👨👩🧑", "🏻🏼🏽🏾🏿", "\u200d➡\ufe0f"
+_ROLES = ("⚕\ufe0f ⚖\ufe0f ✈\ufe0f 🌾 🍳 🍼 🎓 🎤 🎨 🏫 🏭 💻 💼 🔧 🔬 🚀 🚒 🦰 🦱 🦲 🦳 🦯 🦼 🦽 "
+          f"🦯{_RIGHT} 🦼{_RIGHT} 🦽{_RIGHT}").split()
+_GENDERED = "⛹🏋🏌🕵🏃🏄🏊👮👯👰👱👳👷💁💂💆💇🙅🙆🙇🙋🙍🙎🚣🚴🚵🚶🤦🤵🤷🤸🤹🤼🤽🤾🦸🦹🧍🧎🧏🧔🧖🧗🧘🧙🧚🧛🧜🧝🧞🧟"
+_WALKERS = "🏃🚶🧎"
+#: Pairs of people: who, what is between them, who; = where the tones may be alike, and may be missing.
+_PAIRS = ("👨❤\ufe0f👨= 👩❤\ufe0f👨= 👩❤\ufe0f👩= 🧑❤\ufe0f🧑 👨🤝👨 👩🤝👨 👩🤝👩 🧑🤝🧑= 👨🐰👨 👩🐰👩 🧑🐰🧑 "
+          "👨🫯👨 👩🫯👩 🧑🫯🧑 🫱🫲").split()
+_FAMILIES = "👦 👧 👦👦 👧👦 👧👧"
+_OTHER_JOINED = ("🧑🎄 🧑🩰 ⛓\ufe0f💥 ❤\ufe0f🔥 ❤\ufe0f🩹 🍄🟫 🍋🟩 🏳\ufe0f⚧\ufe0f 🏳\ufe0f🌈 🏴☠\ufe0f 🐈⬛ 🐕🦺 🐦⬛ 🐦🔥 "
+                 "🐻❄\ufe0f 👁\ufe0f🗨\ufe0f 😮💨 😵💫 😶🌫\ufe0f 🙂↔\ufe0f 🙂↕\ufe0f").split()
+_FLAGS = """
+AC AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV
+BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CP CQ CR CU CV CW CX CY CZ DE DG DJ DK DM DO DZ EA EC EE EG
+EH ER ES ET EU FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT
+HU IC ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT
+LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP
+NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL
+SM SN SO SR SS ST SV SX SY SZ TA TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM UN US UY UZ VA
+VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
+"""
+
+
+def joined_emoji():
+    """The sequences with a zero width joiner."""
+    found = {f"{person}{tone}\u200d{role}" for person in _PEOPLE for tone in ("", *_TONES)
+             for role in _ROLES}
+    for person in _GENDERED:
+        plain = person + "\ufe0f" * (person in "⛹🏋🏌🕵")
+        for start in [plain] + [person + tone for tone in _TONES if person not in "🧞🧟"]:
+            found.update([f"{start}\u200d{sign}\ufe0f{more}" for sign in "♀♂"
+                          for more in ["", _RIGHT][:1 + (person in _WALKERS)]])
+    found.update([person + tone + _RIGHT for person in _WALKERS for tone in ("", *_TONES)])
+    for pair in _PAIRS:
+        first, *between, last = re.findall("[^\ufe0f=]\ufe0f?", pair)
+        kisses = [between, between + ["💋"]] if "❤" in pair else [between]
+        tones = [(x, y) for x in _TONES for y in _TONES if x != y or "=" in pair]
+        found.update(["\u200d".join([first + x, *middle, last + y]) for middle in kisses
+                      for x, y in tones + [("", "")] * ("=" in pair)])
+    parents = ["👨", "👩", "👨👨", "👨👩", "👩👩"]
+    families = [who + children for who in parents for children in _FAMILIES.split()]
+    families += ["🧑🧑🧒", "🧑🧑🧒🧒", "🧑🧒", "🧑🧒🧒"]
+    found.update(["\u200d".join(family) for family in families])
+    found.update(["\u200d".join(re.findall("[^\ufe0f]\ufe0f?", text)) for text in _OTHER_JOINED])
+    found.update([f"🧑{tone}\u200d{role}" for tone in _TONES for role in "🎄🩰"])
+    return found
+
+
+@functools.cache
+def emoji_sequences(name):
+    """(ranges, strings of more than one character) of a property of strings, or None."""
+    if name == "RGI_Emoji":
+        parts = [emoji_sequences(part) for part in (
+            "Basic_Emoji", "Emoji_Keycap_Sequence", "RGI_Emoji_Modifier_Sequence", "RGI_Emoji_Flag_Sequence",
+            "RGI_Emoji_Tag_Sequence", "RGI_Emoji_ZWJ_Sequence")]
+        return parts[0][0], frozenset().union(*[strings for _, strings in parts])
+    ranges, strings = (), set()
+    if name == "Basic_Emoji":
+        shown, signs = binary_set("Emoji_Presentation"), binary_set("Regional_Indicator")
+        ranges = toggle_ranges(shown, signs)
+        strings = {chr(code) + "\ufe0f" for low, high in binary_set("Emoji") for code in range(low, high + 1)
+                   if not ranges_contain(shown, code) and code > 0x39}
+    elif name == "Emoji_Keycap_Sequence":
+        strings = {key + "\ufe0f\u20e3" for key in "#*0123456789"}
+    elif name == "RGI_Emoji_Modifier_Sequence":
+        strings = {chr(code) + tone for low, high in binary_set("Emoji_Modifier_Base")
+                   for code in range(low, high + 1) for tone in _TONES if chr(code) != "👪"}
+    elif name == "RGI_Emoji_Flag_Sequence":
+        strings = {"".join([chr(0x1F1A5 + ord(letter)) for letter in flag]) for flag in _FLAGS.split()}
+    elif name == "RGI_Emoji_Tag_Sequence":
+        strings = {"🏴" + "".join([chr(0xE0000 + ord(char)) for char in region]) + "\U000e007f"
+                   for region in ("gbeng", "gbsct", "gbwls")}
+    elif name == "RGI_Emoji_ZWJ_Sequence":
+        strings = joined_emoji()
+    else:
+        return None
+    return ranges, frozenset(strings)
+
+
 # -- RegExp: limits, and sets of characters ----------------------------------------------
 #
-# All of ECMAScript 2023, and of the flag v everything but the properties of strings.
+# All of ECMAScript 2023, and the flag v.
 
 #: Longer patterns are refused; so are patterns that nest deeper.
 MAX_PATTERN_LENGTH = 2 ** 16
@@ -23641,6 +23841,9 @@ class PatternParser:
                 return self.reference(index, None), True
             if self.unicode:
                 self.fail("Invalid escape")
+        sequences = self.property_of_strings()
+        if sequences is not None:
+            return self.strings_node(*sequences), True
         ranges = self.class_escape()
         if ranges is not None:
             return CharSet(ranges), True
@@ -23672,6 +23875,14 @@ class PatternParser:
             return self.closed(ranges)
         ranges = {"d": DIGIT_RANGES, "s": SPACE_RANGES, "w": self.words}[char.lower()]
         return ranges if char.islower() else invert_ranges(ranges, self.top)
+
+    def property_of_strings(self):
+        """(ranges, strings) of an escape such as \\p{RGI_Emoji}, or None."""
+        match = _PROPERTY_ESCAPE.match(self.text, self.pos + 1) if self.sets and self.peek() == "p" else None
+        sequences = None if match is None or match[2] is not None else emoji_sequences(match[1])
+        if sequences is not None:
+            self.pos = match.end()
+        return sequences
 
     def property_escape(self, in_class):
         match = _PROPERTY_ESCAPE.match(self.text, self.pos)
@@ -23810,13 +24021,27 @@ class PatternParser:
 
     def class_set_node(self):
         """After "[": the longest strings are tried first (22.2.2.4)."""
-        ranges, strings = self.class_set()
+        return self.strings_node(*self.class_set())
+
+    def strings_node(self, ranges, strings):
         if not strings:
             return CharSet(ranges)
-        options = [Sequence([self.character(ord(c)) for c in string])
-                   for string in sorted(strings, key=len, reverse=True)]
-        options.insert(len(options) - ("" in strings), CharSet(ranges))
-        return Choice(options)
+        options = [self.tree_of_strings(strings - {""}), CharSet(ranges)]
+        return Choice(options + [Sequence([])] * ("" in strings))
+
+    def tree_of_strings(self, strings):
+        """A Choice between strings that share their beginnings; those that go on in the same ways are one."""
+        rests, by_rest = {}, {}
+        for string in strings:
+            if string:
+                rests.setdefault(string[0], set()).add(string[1:])
+        for char, rest in rests.items():
+            by_rest.setdefault(frozenset(rest), []).append(char)
+        options = []
+        for rest, chars in sorted(by_rest.items(), key=lambda each: -max(map(len, each[0]))):
+            first = CharSet(self.closed(ranges_of(chars)))
+            options.append(first if rest == {""} else Sequence([first, self.tree_of_strings(rest)]))
+        return Choice(options + [Sequence([])] * ("" in strings))
 
     def class_set(self):
         """After "[": a ClassUnion, ClassIntersection or ClassSubtraction."""
@@ -23871,6 +24096,9 @@ class PatternParser:
         if char == "\\":
             if self.eat("q{"):
                 return self.string_disjunction() + (None,)
+            sequences = self.property_of_strings()
+            if sequences is not None:
+                return (*sequences, None)
             ranges = self.class_escape(True)
             if ranges is not None:
                 return ranges, frozenset(), None
@@ -31027,6 +31255,204 @@ def global_btoa(realm, this, *args):
             realm, "Invalid character: only Latin-1 can be encoded", "InvalidCharacterError")) from None
 
 
+# -- HTML of elements --------------------------------------------------------------------
+#
+# What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
+# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+
+_VOID_ELEMENTS = frozenset(
+    "area base br col embed hr img input link meta param source track wbr".split())
+_ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
+_ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+#: Attributes of React's that are none of HTML's.
+_NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Properties of CSS whose numbers are no lengths.
+_PLAIN_NUMBERS = frozenset(
+    "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
+    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
+    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_TO_ESCAPE = re.compile("""[&<>"']""")
+_HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
+
+
+class JSHtml(JSObject):
+    """A piece of HTML: `text` in code units."""
+
+    __slots__, __init__ = object_attributes("text")
+    class_name = "Html"
+
+
+HTML_CLASS = BuiltinClass("Html", JSHtml, tag="Html", is_global=False)
+HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, this: this.text)
+SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
+
+
+def escaped_html(text):
+    """The text with its special characters as HTML writes them, in elements and in attributes."""
+    if len(text) > MAX_STRING_LENGTH // 6:
+        raise JSRangeError("Invalid string length")
+    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+
+
+def make_html(realm, parts):
+    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+    waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
+    if not waiting:
+        if sum(map(len, parts)) > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        return JSHtml(realm.HtmlPrototype, "".join(parts))
+    promise = new_promise(realm)
+
+    def arrived(index, value):
+        waiting.remove(index)
+        inner = []
+        try:
+            add_child(realm, inner, value, 0)
+            parts[index] = make_html(realm, inner)
+            if parts[index].__class__ is JSHtml:
+                parts[index] = parts[index].text
+            if not waiting:
+                resolve_promise(realm, promise, make_html(realm, parts))
+        except Exception as error:
+            reject_promise(realm, promise, realm.thrown_value(error))
+
+    for index in list(waiting):
+        await_value(realm, parts[index], functools.partial(arrived, index),
+                    lambda reason: reject_promise(realm, promise, reason))
+    return promise
+
+
+def add_child(realm, parts, child, depth):
+    """Appends the HTML of a child to `parts`; a promise as it is."""
+    kind = child.__class__
+    if kind is JSHtml:
+        parts.append(child.text)
+    elif kind is str:
+        parts.append(escaped_html(child))
+    elif child is undefined or child is null or kind is bool:
+        return
+    elif kind is int or kind is float or kind is JSBigInt:
+        parts.append(to_string(child))
+    elif isinstance(child, JSPromise):
+        parts.append(child)
+    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        if depth > 100:
+            raise JSRangeError("The children of an element are nested too deeply")
+        for one in iterable_to_list(realm, child):
+            realm.poll()
+            add_child(realm, parts, one, depth + 1)
+    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
+        parts.append(promise_resolve(realm, realm.Promise, child))
+    else:
+        shown = "A function" if is_callable(child) else display(child)
+        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                          "and arrays of them")
+
+
+def style_text(value):
+    """The text of a `style` attribute: `{ fontSize: "2em" }` is font-size:2em."""
+    if not isinstance(value, JSObject):
+        return to_string(value)
+    texts = []
+    for key in value.own_keys():
+        item = value.get(key) if type(key) is str else undefined
+        if item is undefined or item is null or item is False or item == "":
+            continue
+        is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
+        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+    return ";".join(texts)
+
+
+def add_attributes(realm, parts, name, props):
+    """Appends the attributes of an element to `parts`; returns its `dangerouslySetInnerHTML`, or None."""
+    raw = None
+    for key in props.own_keys():
+        if type(key) is not str or not props.get_own(key).enumerable:
+            continue
+        value = props.get(key)
+        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
+            raw = to_string(value.get("__html"))
+        if key in _NOT_ATTRIBUTES or value is undefined or value is null:
+            continue
+        shown = _ATTRIBUTE_NAMES.get(key, key)
+        if value is False or value is True:
+            if not shown.startswith(("aria-", "data-")):
+                if value:
+                    parts.append(" " + shown)
+                continue
+        if not _ATTRIBUTE_NAME(shown):
+            raise JSTypeError(f"{json.dumps(key[:60])} cannot be the name of an attribute of <{name}>")
+        if is_callable(value):
+            raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
+                              "browser: write its code as a text, or in a script of the page")
+        text = style_text(value) if key == "style" else to_string(value)
+        parts.append(f' {shown}="{escaped_html(text)}"')
+    return raw
+
+
+@GLOBAL_FUNCTIONS.method("h", 2)
+def global_h(realm, this, kind=undefined, props=undefined, *children):
+    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    if is_callable(kind):
+        given = JSObject(realm.ObjectPrototype)
+        for key in props.own_keys():
+            if props.get_own(key).enumerable:
+                given.put(key, props.get(key))
+        if children:
+            given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
+        parts = []
+        add_child(realm, parts, call(kind, undefined, given), 0)
+        return make_html(realm, parts)
+    if kind.__class__ is not str or not _ELEMENT_NAME(kind):
+        raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
+                          "function that returns one")
+    parts = ["<" + kind]
+    raw = add_attributes(realm, parts, kind, props)
+    parts.append(">")
+    children = children or (props.get("children"),)
+    if kind in _VOID_ELEMENTS:
+        if raw is not None or any(child is not undefined and child is not null for child in children):
+            raise JSTypeError(f"<{kind}> cannot have children")
+        return make_html(realm, parts)
+    if raw is not None:
+        parts.append(raw)
+    else:
+        for child in children:
+            add_child(realm, parts, child, 0)
+    parts.append(f"</{kind}>")
+    return make_html(realm, parts)
+
+
+@GLOBAL_FUNCTIONS.method("Fragment", 1)
+def global_fragment(realm, this, props=undefined, *_):
+    return props.get("children") if isinstance(props, JSObject) else undefined
+
+
+def html_template(realm, this, strings=undefined, *values):
+    raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
+    if not isinstance(raw, JSObject):
+        raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
+    texts, parts = iterable_to_list(realm, strings), []
+    for index, text in enumerate(texts):
+        parts.append(to_string(text))
+        if index + 1 < len(texts) and index < len(values):
+            add_child(realm, parts, values[index], 0)
+    return make_html(realm, parts)
+
+
+def make_html_tag(realm):
+    """The global `html`, with html.raw(text) for what is HTML already."""
+    tag = realm.bind(html_template, FunctionInfo("html", 1))
+    tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
+        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+    return tag
+
+
+GLOBAL_FUNCTIONS.value("html", make_html_tag)
+
+
 # -- structuredClone ---------------------------------------------------------------------
 
 class Cloner:
@@ -31645,10 +32071,10 @@ def reading_helpers(realm, helpers):
         """obj[key]"""
         kind = type(key)
         if kind is int:
-            if type(obj) is JSArray and 0 <= key < len(obj.items):
-                return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is JSArray and 0 <= key < len(obj.items):
+                return obj.items[key]
             if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
                 return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
@@ -31668,7 +32094,7 @@ def reading_helpers(realm, helpers):
     def get_length(obj):
         if type(obj) is str:
             return len(obj)
-        return get(obj, "length")
+        return len(obj.items) if type(obj) is JSArray else get(obj, "length")
 
     def get_size(obj):
         """obj.size, mostly of a Map or Set"""
@@ -31938,7 +32364,8 @@ def shortcuts_of_collections(realm, helpers):
         """obj.get(key)"""
         if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
                 and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
-            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
+                                     else collection_key(key))
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
 
@@ -32032,6 +32459,8 @@ def iteration_helpers(realm, helpers):
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
+        if type(value) is JSArray and has_plain_iteration(realm, value):
+            return iter(value.items)
         return iterate_fast(realm, value, text)
 
     def iterate_entries(value, text=None):
@@ -32079,7 +32508,8 @@ def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched, plain_math=None)
+                   push_untouched=realm.push_untouched, plain_math=None,
+                   char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
@@ -34927,6 +35357,10 @@ class Realm(RealmBase):
         data = bytes_of(value) if isinstance(value, JSObject) else None
         return None if data is None else bytes(data)
 
+    def html_of(self, value):
+        """The text of a piece of HTML that h() or html made; None for anything else."""
+        return python_text(value.text) if isinstance(value, JSHtml) else None
+
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
         key = utf16(key)
@@ -37077,6 +37511,9 @@ class Js2PyRealm:
     def bytes_of(self, value):
         return None                     # js2py's typed arrays are switched off
 
+    def html_of(self, value):
+        return None                     # it has no h()
+
     def put_getter(self, obj, key, function):
         getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
         store = self.host_object(lambda this, arguments: self.put_own(
@@ -37130,7 +37567,7 @@ ENGINE_INTERFACE = (
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "lazy_object", "new_array", "new_function",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
@@ -44127,8 +44564,12 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
+    page = host.realm.html_of(text)
+    if page is not None:
+        text = utf16(page)
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -45527,6 +45968,27 @@ interface ResponseOptions {
   headers?: HeaderFields;
 }
 
+/** A piece of HTML: what `h` and JSX make, and the tag `html`. Texts in it were escaped. */
+interface Html {
+  toString(): string;
+}
+/** Makes an element, or calls a component with its attributes: `h("p", { class: "big" }, "Hello")`, what JSX becomes.
+ * With an async component it is a promise. */
+declare function h(kind: string | ((props: any) => any), props?: Record<string, any> | null, ...children: any[]): any;
+/** Elements without one around them: `<>…</>`. */
+declare function Fragment(props: { children?: any }): any;
+/** A tag of templates that escapes what is put in: html`<p>${text}</p>`. With a promise among it, a promise. */
+declare const html: {
+  (strings: TemplateStringsArray, ...values: any[]): Html & PromiseLike<Html>;
+  /** A text that is HTML already, to be put in as it is. */
+  raw(text: string): Html;
+};
+declare namespace JSX {
+  type Element = any;
+  interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicElements { [name: string]: any }
+}
+
 /** A response, a text, data to send as JSON, or nothing (204). */
 type RouteResult = HttpResponse | string | object | null | undefined | void;
 /** Answers a request. */
@@ -46224,6 +46686,20 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
+def language_meant(error, source):
+    """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
+    stem, end = os.path.splitext(error.filename or "")
+    if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
+            or len(source) > MAX_EXPLAINED_CHARACTERS:
+        return None
+    for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
+        if all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))) and other != end:
+            with contextlib.suppress(JSSyntaxError):
+                parse_typed(source, other, True)
+                return f"This is {language}: rename the file to {stem}{other}", None, None
+    return None
+
+
 #: Something that other servers or browsers have: errors whose message matches `message` where the line at
 #: fault has `code` (READ stands for the property that was asked for in vain), and code that matches `warned`
 #: and is worth a warning when a script is loaded. `says` is one sentence, `write` what does it here.
@@ -46389,7 +46865,7 @@ def explained(error, sources):
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
-    says, *opening = opening_of(error, source) or ("", None)
+    says, *opening = language_meant(error, source) or opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
     found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
              [advice(habit)] if habit is not None else [])
@@ -47930,7 +48406,11 @@ class LiveChannel:
     @property
     def mark(self):
         """The state that a page made now shows."""
-        return f"{self.boot}.{self.version}.{self.tries}.{self.failed}"
+        return self.mark_of(0)
+
+    def mark_of(self, behind):
+        """The state that a page shows which was made when `behind` fewer scripts had been loaded."""
+        return f"{self.boot}.{self.version - behind}.{self.tries - behind}.{self.failed}"
 
     def state(self, here, styles=()):
         """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
@@ -48660,6 +49140,9 @@ def response_from(realm, value):
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
     if realm.class_of(value) != "Object":
+        page = realm.html_of(value)
+        if page is not None:
+            return Response(200, HTML, utf8(page))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -48709,8 +49192,10 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = realm.bytes_of(body), BYTES
-        if data is None:
+        data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
+        if page is not None:
+            data, default = utf8(page), HTML
+        elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
@@ -49388,12 +49873,12 @@ _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", 
 _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
-def live_tag(live, head):
+def live_tag(live, head, behind=0):
     """The tag that connects a page to LIVE_PATH; b"" unless a browser is going to show the page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
-    return PAGES["live tag"](live, head)
+    return PAGES["live tag"](live, head, behind=behind)
 
 
 def add_live_tag(page, tag):
@@ -49409,14 +49894,17 @@ def add_live_tag(page, tag):
     return page[:place] + tag + page[place:]
 
 
-def enliven(live, head, response):
+def enliven(live, head, response, host):
     """Adds the tag to a page that a handler made."""
     if not response.content_type or not response.content_type.lower().startswith("text/html") \
             or response.status == 206 or not response.body \
             or any(name.lower() in _EXACT_HEADERS for name, _ in response.headers):
         return
     response.headers = [*response.headers, _LIVE_VARY]
-    response.body = add_live_tag(response.body, live_tag(live, head))
+    tag = live_tag(live, head)
+    if not host.live:                   # replaced while it answered: the page is out of date already
+        tag = live_tag(live, head, 1)
+    response.body = add_live_tag(response.body, tag)
     response.size = len(response.body)
 
 
@@ -49506,6 +49994,10 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+#: Of a file of a page in TypeScript or with JSX.
+MAX_TYPED_BYTES = 4 << 20
+
+
 @functools.lru_cache(1024)
 def http_time(seconds):
     """A time as HTTP writes it."""
@@ -49573,6 +50065,8 @@ def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open_ordinary(path)
     facts = os.fstat(file.fileno())
+    if any(language_of(path)):
+        return typed_file_response(head, path, file, facts)
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
@@ -49587,6 +50081,34 @@ def file_response(head, path, live=None):
             headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
             return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def typed_file_response(head, path, file, facts):
+    """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
+    source."""
+    with file:
+        source = file.read(MAX_TYPED_BYTES + 1)
+    text = browser_javascript(os.path.basename(path), source)
+    tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-js"'
+    return ranged_response(head, io.BytesIO(text), "text/javascript; charset=utf-8", len(text), tag,
+                           facts.st_mtime, [("ETag", tag), ("Cache-Control", "no-cache")])
+
+
+@functools.lru_cache(64)
+def browser_javascript(name, source):
+    """The JavaScript, as bytes, of a page's file in another language (bytes); where it is wrong, JavaScript
+    that throws the error."""
+    try:
+        if len(source) > MAX_TYPED_BYTES:
+            raise JSSyntaxError(f"The file is larger than {MAX_TYPED_BYTES >> 20} MiB", 1, 1)
+        return javascript_of(source.decode("utf-8-sig"), name).encode()
+    except UnicodeDecodeError:
+        message = f"{name} is not UTF-8"
+    except JSSyntaxError as error:
+        place = f"{name}:{error.line}:{error.column}"
+        frame = code_frame(source.decode("utf-8-sig"), error.line, error.column)
+        message = f"{error.message}\n{place}\n{frame}"
+    return f"throw new SyntaxError({json.dumps(message)});\n".encode()
 
 
 def live_file(live, head, file, size):
@@ -50485,7 +51007,7 @@ class ScriptCaller(RequestAnswerer):
             return
         stats.calls += 1
         if self.app.live is not None:
-            enliven(self.app.live, head, response)
+            enliven(self.app.live, head, response, route.host)
         if head.method == "OPTIONS" and "access-control-request-method" in head.fields:
             given = {name.lower() for name, _ in response.headers}
             response.headers = [*response.headers,
@@ -51676,7 +52198,7 @@ PALETTE = """
   --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
   --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
   --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
-  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6));
+  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6)); --field: light-dark(#868e96, #747c86);
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 """
@@ -51744,6 +52266,9 @@ function el(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
+// A text as nodes: what stands in backticks is code.
+const prose = (text) => text.split(/`([^`\n]+)`/).map((part, index) =>
+  index % 2 ? el("code", { text: part }) : part).filter((part) => part !== "");
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -51844,6 +52369,11 @@ PAGE = """<!DOCTYPE html>
 {script}</body>
 </html>
 """
+
+
+def code_html(text):
+    """A text as HTML: what stands in backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", esc(text))
 
 
 def render_page(title, style, body, script="", head=""):
@@ -51962,15 +52492,19 @@ LIVE_SCRIPT = r"""
       show({ ...state, trouble: [], notice: "The server has a new version. Send the form again to see it." });
       return;
     }
-    // A page that comes out of date from some cache would reload for ever: once per state is enough.
+    // A page that comes out of date from some cache would reload for ever. Twice per state is enough: one
+    // reload may get lost, when an earlier one is just replacing the page.
     const key = "aiwebengine live " + location.pathname + location.search;
     const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
+    let count = 0;
     try {
-      if (sessionStorage.getItem(key) === target) return;
+      const [seen, times] = (sessionStorage.getItem(key) ?? "").split(" ");
+      if (seen === target) count = Number(times);
     } catch { /* no storage: a sandboxed frame */ }
+    if (count > 1) return;
     clearTimeout(timer);
-    timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
-      try { sessionStorage.setItem(key, target); } catch { /* as above */ }
+    timer = setTimeout(() => {          // not before: this page may be gone by then
+      try { sessionStorage.setItem(key, target + " " + (count + 1)); } catch { /* as above */ }
       location.reload();
     }, 30);
   }
@@ -52101,12 +52635,12 @@ _LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
-def live_script_tag(live, head, more=""):
+def live_script_tag(live, head, more="", behind=0):
     """The tag for the live channel. An answer to a form is marked: reloading would send it again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
     return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
-            f'data-live="{live.mark}"{more} async>'
+            f'data-live="{live.mark_of(behind)}"{more} async>'
             "</script>\n").encode()
 
 
@@ -52413,7 +52947,10 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
       margin: .5rem 0; overflow-x: auto; }
 pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
 pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
+pre > span:has(> .number) { padding-left: 0; }
+pre > span > .number { position: sticky; left: 0; display: inline-block; width: 4.5em; padding-left: 1rem;
+  background: var(--paper); color: var(--faint); user-select: none; }
+pre > span.here > .number { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
 .notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
 .frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
@@ -52430,7 +52967,7 @@ pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-sel
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
 .frames p > :first-child { padding-left: 1em; }
 .frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
-              grid-template-columns: minmax(100%, max-content); }
+              grid-template-columns: minmax(max-content, 1fr); }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px;
   text-underline-offset: 4px; }
@@ -52450,7 +52987,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 @media (max-width: 34rem) {
   main { padding: 1.25rem 1rem 3rem; }
   h1 { font-size: 1.25rem; }
-  pre .number { width: 2.5em; }
+  pre > span > .number { width: 3.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
   .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
@@ -52516,7 +53053,7 @@ def render_source(source, line, column=None, around=SOURCE_AROUND):
         text = lines[number - 1].rstrip("\r")
         shown.append(f'<span{HERE if number == line else ""}><span class="number">{number}</span>'
                      + (render_place(text, column) if number == line else esc(text[:300])) + "</span>")
-    return "<pre>" + "".join(shown) + "</pre>"
+    return '<pre tabindex="0">' + "".join(shown) + "</pre>"
 
 
 _WORD = re.compile(r"[\w$]+|.")
@@ -52534,7 +53071,7 @@ def render_place(text, column):
 
 
 def render_lines(text):
-    return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
+    return '<pre tabindex="0">' + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
 def render_frames(error, sources, unnamed="anonymous function"):
@@ -52613,13 +53150,14 @@ def render_failure(app, failure):
 
 def render_headline(error, sources):
     name, message = explained(error, sources)[0].split(" ", 1)
-    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+    return f'<span class="kind bad">{esc(name)}</span> {code_html(message)}'
 
 
 def render_advice(error, sources):
     """What to write instead, where an error shows a habit of other servers."""
     habit = habit_of(error, sources.get(error.filename, ""))
-    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
+    return "" if habit is None \
+        else f'<p class="advice">{code_html(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -52627,7 +53165,7 @@ def notice_page(server, head, refusal):
     """Any refusal, in words."""
     title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
     return trouble_response(server, head, refusal.status, title,
-                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>",
+                            [f"<h1>{esc(title)}</h1>", f"<p>{code_html(refusal.message)}</p>",
                              *render_notice(server)],
                             refusal.headers)
 
@@ -53690,22 +54228,23 @@ NO_FILE, ANY_FILE = "", "*"
 _editing = threading.Lock()
 
 
+#: What an error of the disk means for whoever asked.
+_DISK_ERRORS = {errno.ENOSPC: (507, "the disk is full, and nothing was changed"),
+                errno.ENOENT: (404, "there is no such file"),
+                **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "the server may not")),
+                **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), (409, "a file has the name of the folder"))}
+
+
 def editor_page(method, path):
-    """Registers a function of the editor in LOCAL_PAGES; errors of the disk become answers."""
+    """Registers a function of the editor in LOCAL_PAGES."""
     def register(function):
         def answer(handler, head, body):
             check_editor(handler, head)
             try:
                 return function(handler, head, body)
             except OSError as error:
-                full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-                said = (507, "the disk is full, and nothing was changed") if full else \
-                    (404, "there is no such file") if isinstance(error, FileNotFoundError) else \
-                    (403, "the server is not allowed to do this") if isinstance(error, PermissionError) else \
-                    (409, "a file has the name of the folder") \
-                    if isinstance(error, (FileExistsError, NotADirectoryError)) else \
-                    (500, error.strerror or str(error))
-                raise Refusal(said[0], f"That does not work: {said[1]}") from None
+                status, what = _DISK_ERRORS.get(error.errno, (500, error.strerror))
+                raise Refusal(status, f"That does not work: {what}") from None
         return local_page(method, path)(answer)
     return register
 
@@ -53720,7 +54259,8 @@ def check_editor(handler, head):
 def is_editable(name):
     """Is this the name of a script, or of a text that pages may load?"""
     kind, encoding = content_type_of(name)
-    return name.endswith(".js") or name.startswith("public/") and encoding is None and "charset" in kind
+    return name.endswith(SCRIPT_SUFFIXES) \
+        or name.startswith("public/") and encoding is None and "charset" in kind
 
 
 def place_of_file(app, name, followed=True):
@@ -53733,10 +54273,12 @@ def place_of_file(app, name, followed=True):
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
     if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
-        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts (.js) and texts in public/ "
+        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if real.exists() and not is_spelled_so(top, parts):
         raise Refusal(404, f"There is no file {clip(name, 60)}, only one that is spelled differently")
+    if not followed and name == app.path.name and not app.path.is_dir():
+        raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
     return str(real if followed else pathlib.Path(os.path.realpath(place.parent), place.name))
 
 
@@ -53757,11 +54299,6 @@ def bytes_of_file(path):
 def tag_of(data):
     """What changes when the bytes of a file do."""
     return NO_FILE if data is None else sha256(data).hexdigest()[:20]
-
-
-@functools.lru_cache(MAX_DASHBOARDS)
-def tag_of_file(path, stamp):
-    return tag_of(bytes_of_file(path))
 
 
 def unchanged_file(path, name, tag):
@@ -53836,29 +54373,26 @@ def write_file(path, data, new):
 
 
 def editable_files(app):
-    """The names of the files that can be edited: scripts first, then what they import, then public/."""
-    found = []
-    if not app.path.is_dir():           # one file is served: its neighbours are no business of ours
-        found += sorted({app.path.name, *(name for host in app.hosts.values() for name in host.sources
-                                          if name.endswith(".js"))})
-    for top in (app.folder,) if app.path.is_dir() else (app.public,):
-        for folder, folders, names in os.walk(top):
-            folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
-            below = pathlib.Path(folder).relative_to(app.folder).as_posix()
-            found += [name for name in (name if below == "." else f"{below}/{name}" for name in sorted(names))
-                      if is_editable(name) and _FILE_PART.fullmatch(name.rpartition("/")[2])]
-            if len(found) > MAX_LISTED_FILES:
-                break
+    """The names of the files that can be edited: scripts first, then what they import, then public/. Where
+    one script is served, its neighbours are no business of ours."""
+    alone = not app.path.is_dir()
+    found = sorted({app.path.name, *filter(is_editable, app.sources())}) if alone else []
+    for folder, folders, names in os.walk(app.public if alone else app.folder):
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
+        below = pathlib.Path(folder).relative_to(app.folder)
+        found += filter(is_editable, (below.joinpath(name).as_posix() for name in sorted(names)
+                                      if name[0] != "."))
+        if len(found) > MAX_LISTED_FILES:
+            break
     return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
 
 
 def edit_view(app, name):
     """What the editor watches: which files there are, whether the open one is what it was, and the last
     error in it."""
-    path, tag = None, NO_FILE
+    tag = NO_FILE
     with contextlib.suppress(Refusal, OSError):
-        path = place_of_file(app, name)
-        tag = tag_of_file(path, stamp) if (stamp := file_stamp(path)) else NO_FILE
+        tag = tag_of(bytes_of_file(place_of_file(app, name)))
     errors = [failure for failure in {**app.troubles, **app.failures}.values()
               if failure.error is not None and failure.error.filename == name]
     return {"name": name, "tag": tag, "files": editable_files(app),
@@ -53886,9 +54420,9 @@ def check_text(handler, head, body):
     """The parser's errors (at most one) in a `text` of `file`, with places in units of UTF-16."""
     name, text = asked(head, body, file=str, text=str)
     failure, lines = None, text.split("\n")
-    if name.endswith(".js"):
+    if name.endswith(tuple(LANGUAGES)):
         try:
-            (parse_module if is_module(text) else parse_script)(text)
+            parse_typed(text, name, is_module(text, name))
         except JSSyntaxError as error:
             failure = JSError(error, "parse")
             failure._facts = (error.kind, error.message, "", name, error.line, error.column)
@@ -53936,7 +54470,6 @@ def rename_file(handler, head, body):
     """Gives a file another name: `file`, `to`. What it registered moves with it."""
     app, (name, to) = handler.app, asked(head, body, file=str, to=str)
     old, new = place_of_file(app, name, False), place_of_file(app, to, False)
-    refuse_lone_script(app, name)
     with _editing:
         unchanged_file(old, name, ANY_FILE)
         os.makedirs(os.path.dirname(new), exist_ok=True)
@@ -53952,16 +54485,10 @@ def delete_file(handler, head, body):
     """Deletes a file: `file`, `tag`."""
     app, (name, tag) = handler.app, asked(head, body, file=str, tag=str)
     path = place_of_file(app, name, False)
-    refuse_lone_script(app, name)
     with _editing:
         unchanged_file(path, name, tag)
         os.unlink(path)
     return json_answer(loaded_facts(app, app.take_in(path)))
-
-
-def refuse_lone_script(app, name):
-    if not app.path.is_dir() and name == app.path.name:
-        raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
 
 
 # -- Dashboard: the look -----------------------------------------------------------------
@@ -54068,9 +54595,12 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 dialog { max-width: 30rem; border: 1px solid var(--line); border-radius: 10px; background: var(--paper);
   color: var(--ink); overflow-wrap: anywhere; }
 dialog::backdrop { background: rgb(0 0 0 / .35); }
-.frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
+.frame > div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-.frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
+.frame > div:has(> i) { padding-left: 0; }
+.frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
+  background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
+.frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -54248,7 +54778,7 @@ DASHBOARD_BODY = r"""
     <div class="body">
       <code id="trouble-place"></code>
       <pre id="trouble-advice"></pre>
-      <div class="frame" id="trouble-frame"></div>
+      <div class="frame" id="trouble-frame" tabindex="0"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
   </section>
@@ -54338,50 +54868,39 @@ EDITOR_STYLE = r"""
 main:has(#view-edit:not([hidden])) { max-width: none; }
 .workshop { display: grid; grid-template-columns: 11rem minmax(0, 6fr) minmax(0, 4fr); gap: 0 1rem; }
 .files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: auto; max-height: calc(100vh - 14rem); }
-.files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink);
-  overflow-wrap: anywhere; }
-.files a:hover { background: var(--hover); text-decoration: none; }
+.files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink); overflow-wrap: anywhere; }
 .files a[aria-current] { background: var(--chosen); }
 .files a.changed::after { content: " ●"; color: var(--warn); }
-.code-box { position: relative; border-top: 1px solid var(--line); }
-.code-box > .code { overflow: auto; height: calc(100vh - 22rem); min-height: 16rem; }
+.code-box { position: relative; }
+.code-box > .code, #edit-page { border: 0; border-top: 1px solid var(--line); height: calc(100vh - 22rem); min-height: 16rem; }
+.code-box > .code { border-left: 2px solid transparent; overflow: auto; }
+.code:has(textarea:focus-visible) { border-left-color: var(--accent); }
 .sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
   font-variant-ligatures: none; }
 .sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
 .sheet > div > div { height: 20px; padding-right: 1rem; }
-.sheet i { display: inline-block; box-sizing: border-box; width: 3.6rem; padding-right: .8rem;
-  position: sticky; left: 0; z-index: 2; background: var(--paper); color: var(--faint); text-align: right;
-  font-style: normal; }
+.sheet i { display: inline-block; width: 2.8rem; margin-right: .8rem; position: sticky; left: 0; z-index: 2;
+  background: var(--paper); color: var(--faint); text-align: right; font-style: normal; }
 .sheet .here { background: var(--mark); } .sheet .here i { color: var(--bad); font-weight: 700; }
 .sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
-.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%;
-  margin: 0; padding: 0; border: 0; border-radius: 0; resize: none; overflow: hidden; white-space: pre;
-  background: none; font: inherit; tab-size: inherit; font-variant-ligatures: none; letter-spacing: 0;
-  color: var(--ink); -webkit-text-fill-color: transparent; }
-.sheet textarea:focus-visible { outline: none; }
-.code:has(textarea:focus-visible) { box-shadow: inset 2px 0 0 var(--accent); }
+.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%; padding: 0;
+  border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
+  font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
 .sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
 .sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
 @media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
 #edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
-  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line);
-  border-radius: 8px; box-shadow: 0 6px 24px rgb(0 0 0 / .2); }
-#edit-choices li { padding: .1rem .5rem; border-radius: 5px; font: 13px/1.5 var(--mono); cursor: pointer;
-  overflow-wrap: anywhere; }
+  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
+#edit-choices li { padding: .1rem .5rem; font: 13px/1.5 var(--mono); cursor: pointer; overflow-wrap: anywhere; }
 #edit-choices li[aria-selected=true] { background: var(--chosen); }
-#edit-choices small { display: none; font: .8rem/1.4 var(--sans); color: var(--soft); }
-#edit-choices li[aria-selected=true] small { display: block; }
-#edit-problem { padding: .5rem 1rem; background: var(--mark); }
-#edit-problem pre { color: var(--ink); }
-#edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; display: flex; flex-wrap: wrap;
-  gap: .4rem .75rem; align-items: center; }
-#edit-page { width: 100%; height: calc(100vh - 22rem); min-height: 16rem; border: 0;
-  border-top: 1px solid var(--line); background: #fff; display: block; border-radius: 0 0 10px 10px; }
+#edit-choices li:not([aria-selected=true]) small { display: none; }
+#edit-choices small { display: block; font: .8rem/1.4 var(--sans); color: var(--soft); }
+#edit-problem { padding: .5rem 1rem; background: var(--mark); } #edit-jump { color: var(--bad); }
+#edit-actions { flex-wrap: wrap; align-items: baseline; } #edit-actions button { white-space: nowrap; }
+#edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; }
+#edit-page { width: 100%; background: #fff; display: block; border-radius: 0 0 10px 10px; }
 #edit-go { display: flex; gap: .5rem; flex: 1; }
-dialog { background: var(--paper); color: var(--ink); border: 1px solid var(--line); border-radius: 10px;
-  width: min(26rem, 92vw); }
-dialog::backdrop { background: rgb(0 0 0 / .35); }
 @media (max-width: 60rem) {
   .workshop { grid-template-columns: minmax(0, 1fr); }
   .files { display: flex; max-height: 6.5rem; flex-wrap: wrap; margin-bottom: .6rem; }
@@ -54393,7 +54912,7 @@ EDITOR_BODY = r"""
 <div id="view-edit" hidden>
   <p class="answer" id="edit-answer" role="status"></p>
   <p id="edit-warning" role="alert" hidden><span id="edit-warning-text"></span>
-    <button id="edit-theirs">Take the one on disk</button><button id="edit-mine">Save mine</button></p>
+    <button id="edit-theirs">Take the one on disk</button> <button id="edit-mine">Save mine</button></p>
   <div id="edit-parts" hidden>
   <div class="workshop">
     <nav aria-label="Files"><ul class="files" id="edit-files"></ul></nav>
@@ -54404,7 +54923,7 @@ EDITOR_BODY = r"""
         <div class="code" id="edit-code"><div class="sheet" id="edit-sheet"><div id="edit-lines" aria-hidden="true"></div></div></div>
         <ul id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
       </div>
-      <div id="edit-problem" role="status" hidden><button class="link bad" id="edit-jump"></button>
+      <div id="edit-problem" role="status" hidden><button class="link" id="edit-jump"></button>
         <pre class="small" id="edit-advice"></pre></div>
     </section>
     <section class="panel" aria-label="Page">
@@ -54415,21 +54934,17 @@ EDITOR_BODY = r"""
     </section>
   </div>
   <div class="two">
-    <section class="panel">
-      <div class="head"><h2>Log</h2></div>
-      <div class="lines" id="edit-log" tabindex="0" role="log" aria-label="Log of all scripts"></div>
-    </section>
-    <section class="panel">
-      <div class="head"><h2>Streams</h2></div>
-      <div class="scroll" tabindex="0"><table id="edit-streams"></table></div>
-    </section>
+    <section class="panel"><div class="head"><h2>Log</h2></div>
+      <div class="lines" id="edit-log" tabindex="0" role="log" aria-label="Log of all scripts"></div></section>
+    <section class="panel"><div class="head"><h2>Streams</h2></div>
+      <div class="scroll" tabindex="0"><table id="edit-streams"></table></div></section>
   </div>
   </div>
   <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
     <h2 id="edit-ask"></h2>
     <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
     <p class="answer bad" id="edit-refused" role="alert"></p>
-    <button class="main" id="edit-yes"></button> <button type="button" id="edit-no">Cancel</button>
+    <button class="main" id="edit-yes">OK</button> <button type="button" id="edit-no">Cancel</button>
   </form></dialog>
 </div>
 """
@@ -54440,102 +54955,67 @@ EDITOR_BODY = r"""
 EDITOR_SCRIPT = r"""
 // Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
 // transparent; beneath it stand the lines that are in view, in colours.
-const LINE = 20, MORE = 30, CHECK_AFTER = 250;
-const files = new Map();            // name -> SourceFile
-let offers = null, current = null, editing = "", asking = null;
+const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
+let offers = null, current = null, editing = false, naming = null;
+const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
-// -- colours: pieces of a line, and what is still open at its end --
+// -- colours: `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS --
 
-const KEYWORDS = new Set(("async await break case catch class const continue debugger default delete do else export "
-  + "extends false finally for from function get if import in instanceof let new null of return set static super switch "
-  + "this throw true try typeof undefined using var void while with yield").split(" "));
-const BEFORE_VALUE = new Set("await case delete do else in instanceof new of return throw typeof void yield".split(" "));
-const PIECE = new RegExp([/(?<c>\/\/.*|\/\*)/, /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/,
-  /(?<n>\.?\d[\w.]*)/, /(?<w>[\p{L}_$][\p{L}\p{N}_$]*)/, /(?<t>`)/, /(?<b>[{}])/, /(?<x>\s+)/, /(?<o>[^])/,
-].map((part) => part.source).join("|"), "uy");
-const REGEXP = /\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*/y;
-const TEMPLATE = /(?:[^`\\$]|\\.|\$(?!\{)|\\$)*(`|\$\{)?/y;
+const words = (text) => new Set(text.split(" "));
+const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
+  + "set static super switch this throw true try typeof undefined using var void while with yield");
+const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
+const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
+const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
+  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
+    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
+  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
+  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
+  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
+const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
+for (const end of words("js mjs cjs jsx ts mts tsx json")) MODES[end] = "j";
 const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
 
-// `open` is a stack of what is open: * comment, ` template, { brace within one.
-function colourScript(line, open, put) {
+function scan(line, open, put = () => {}) {
   for (let index = 0, value = false; index < line.length;) {
-    const top = open.at(-1), start = index;
-    let kind = "c";
-    if (top === "*") {
-      const end = line.indexOf("*/", index);
-      index = end < 0 ? line.length : end + 2;
-      if (end >= 0) open = open.slice(0, -1);
-    } else if (top === "`") {
-      const found = read(TEMPLATE, line, index);
-      index += found[0].length;
-      open = found[1] === "`" ? open.slice(0, -1) : found[1] ? open + "{" : open;
-      [kind, value] = ["s", found[1] === "`"];
-    } else {
-      const found = !value && read(REGEXP, line, index) || read(PIECE, line, index);
-      const { c, s, n, w, t, b, x } = found.groups ?? { s: true };
-      index += found[0].length;
-      kind = c ? "c" : s || t ? "s" : n ? "n" : !w ? "" : KEYWORDS.has(w) ? "k" : offers?.known.has(w) ? "h" : "w";
-      if (t || c === "/*") open += t ? "`" : "*";
-      else if (b && open) open = b === "{" ? open + "{" : open.slice(0, -1);
-      if (!x && !c) value = Boolean(s || n || w && !BEFORE_VALUE.has(w) || /[)\]}]/.test(found[0]));
-    }
-    put(kind, line.slice(start, index));
+    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
+    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
+    const found = script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
+    index += text.length;
+    put(kind === "w" ? KEYWORDS.has(text) ? "k" : offers?.known.has(text) ? "h" : "" : kind === "t" ? "s" : kind, text);
+    if (text === "/*" && kind === "c") open += "*";
+    else if (text === "<!--" && kind === "c") open += "!";
+    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
+    else if (kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (text === "${" && kind === "t") open += "{";
+    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
+      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
+    if (!script) value = mode === "`";
+    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
+      || /[)\]}]/.test(text));
   }
   return open;
 }
-// Of a page, `open` begins with what is open there: ! comment, < tag, s script, y style.
-const MARKUP = /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy;
-const IN_TAG = /(?<e>\/?>)|(?<s>"[^"]*(?:"|$)|'[^']*(?:'|$))|(?<n>[^\s=>"'\/]+)|[^]/y;
-const STYLES = /(?<c>\/\*)|(?<s>"[^"]*"?|'[^']*'?)|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|\s+|[^]/iy;
-function colourStyles(line, open, put) {
-  for (let index = 0; index < line.length;) {
-    const end = open ? line.indexOf("*/", index) : -1;
-    const found = open ? [line.slice(index, end < 0 ? undefined : end + 2)] : read(STYLES, line, index);
-    put(open ? "c" : Object.keys(found.groups).find((key) => found.groups[key]) ?? "", found[0]);
-    open = open ? (end < 0 ? open : "") : found.groups.c ? "*" : "";
-    index += found[0].length;
-  }
-  return open;
+// How many characters, or lines, two texts have in common at the beginning and at the end.
+function inCommon(a, b) {
+  const least = Math.min(a.length, b.length);
+  let first = 0, last = 0;
+  while (first < least && a[first] === b[first]) first++;
+  while (last < least - first && a[a.length - 1 - last] === b[b.length - 1 - last]) last++;
+  return [first, last];
 }
-function colourPage(line, open, put) {
-  while (line) {
-    const inner = open[0], ends = { "!": /-->/, s: /<\/script/i, y: /<\/style/i }[inner];
-    if (ends) {
-      const end = ends.exec(line), rest = end ? end.index + (inner === "!" ? 3 : 0) : line.length;
-      const part = line.slice(0, rest), state = open.slice(1);
-      if (inner === "!") put("c", part);
-      else open = inner + (inner === "s" ? colourScript : colourStyles)(part, state, put);
-      if (end) open = "";
-      line = line.slice(rest);
-      continue;
-    }
-    const found = read(open ? IN_TAG : MARKUP, line, 0), { c, k, e, s, n } = found.groups;
-    put(c ? "c" : k || e ? "k" : s ? "s" : n ? "n" : "", found[0]);
-    if (c) open = "!";
-    else if (k) open = "<" + (/^<script$/i.test(k) ? "s" : /^<style$/i.test(k) ? "y" : "");
-    else if (e) open = e === "/>" ? "" : open.slice(1);
-    line = line.slice(found[0].length);
-  }
-  return open;
-}
-const colourNothing = (line, open, put) => { put("", line); return open; };
-const COLOURS = { js: colourScript, mjs: colourScript, json: colourScript, css: colourStyles, html: colourPage,
-  htm: colourPage, svg: colourPage, xml: colourPage };
 
 // -- a file --
 
 class SourceFile extends CodeArea {
   constructor(name, text, tag) {
-    const help = { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
-      "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" };
-    super(el("textarea", help), "//");
+    super(el("textarea", { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
+      "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" }), "//");
     this.area.value = text;
-    this.saved = this.area.value;
-    this.tag = tag;
-    this.rows = [];
-    this.open = [""];               // before each line, what is open
-    this.marks = [];
+    [this.saved, this.tag, this.marks] = [this.area.value, tag, []];
     this.step = /^\t/m.test(text) ? "\t" : /^    \S/m.test(text) && !/^  \S/m.test(text) ? "    " : "  ";
     this.rename(name);
     this.area.addEventListener("input", (event) => this.typed(event));
@@ -54549,14 +55029,12 @@ class SourceFile extends CodeArea {
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
-    this.colour = COLOURS[name.split(".").pop()] ?? colourNothing;
-    this.open.length = 1;
-    this.rows = [];
+    [this.text, this.rows, this.open] = [null, [], [MODES[name.split(".").pop()] ?? ""]];
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
-    this.refresh();
     this.marks = [];
+    this.refresh();
     checkSoon(this);
     showState();
     if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(this, false);
@@ -54567,28 +55045,23 @@ class SourceFile extends CodeArea {
   refresh() {
     const text = this.area.value;
     if (text === this.text) return;
-    this.text = text;
-    const now = text.split("\n"), old = this.rows, more = old.length - now.length;
-    const least = Math.min(now.length, old.length), open = this.open.slice();
-    let first = 0, last = 0;
-    while (first < least && now[first] === old[first]) first++;
-    while (last < least - first && now[now.length - 1 - last] === old[old.length - 1 - last]) last++;
-    open.length = first + 1;
+    const now = text.split("\n"), [first, last] = inCommon(now, this.rows), more = this.rows.length - now.length;
+    const open = this.open.slice(0, first + 1);
     for (let index = first; index < now.length; index++) {
-      open.push(this.colour(now[index], open[index], () => {}));
+      open.push(scan(now[index], open[index]));
       if (index + 1 < now.length - last || this.open[index + 1 + more] !== open[index + 1]) continue;
       for (let rest = index + 2 + more; rest < this.open.length; rest++) open.push(this.open[rest]);
       break;
     }
-    [this.rows, this.open] = [now, open];
-    const widths = now.map((line) => line.includes("\t") ? line.replace(/\t/g, "    ").length : line.length);
-    this.widest = widths.reduce((most, width) => Math.max(most, width), 0);
+    [this.text, this.rows, this.open] = [text, now, open];
+    this.widest = now.reduce((most, line) =>
+      Math.max(most, line.length + (line.includes("\t") ? 3 * line.split("\t").length : 0)), 0);
     if (this === current) layOut();
   }
   placeOf(offset) {
     let line = 0, start = 0;
     while (line < this.rows.length - 1 && start + this.rows[line].length < offset) start += this.rows[line++].length + 1;
-    return { line: line + 1, column: offset - start + 1, start };
+    return { line: line + 1, start };
   }
   go(line, column = 1) {
     this.refresh();
@@ -54607,42 +55080,39 @@ class SourceFile extends CodeArea {
 }
 let fontWidth = 0;
 function layOut() {
-  const sheet = $("edit-sheet"), file = current;
+  const sheet = $("edit-sheet"), { area, rows, widest } = current;
   if (!fontWidth) {
     const ruler = document.createElement("canvas").getContext("2d");
     ruler.font = getComputedStyle(sheet).font;
     fontWidth = ruler.measureText("0".repeat(100)).width / 100;
   }
-  sheet.style.height = file.rows.length * LINE + 8 + "px";
-  sheet.style.width = Math.ceil(file.widest * fontWidth) + 90 + "px";
-  const over = file.area.scrollWidth - file.area.clientWidth;
+  sheet.style.height = rows.length * LINE + 8 + "px";
+  sheet.style.width = Math.ceil(widest * fontWidth) + 90 + "px";
+  const over = area.scrollWidth - area.clientWidth;       // of wide characters
   if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
   paint();
 }
 function paint() {
   if (!current) return;
-  const box = $("edit-code"), file = current, lines = file.rows;
-  const first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
-  const last = Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
+  const box = $("edit-code"), first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
+  const shown = current.rows.slice(first, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
   $("edit-lines").style.top = first * LINE + "px";
-  $("edit-lines").replaceChildren(...lines.slice(first, last).map((line, index) =>
-    paintLine(file, line, first + index)));
+  $("edit-lines").replaceChildren(...shown.map((line, index) => paintLine(current, line, first + index)));
 }
 function paintLine(file, line, index) {
   const mark = file.marks.find((item) => item.line === index + 1), parts = [el("i", { text: index + 1 })];
   let column = 0, wrong = mark ? Math.min(mark.column - 1, line.length) : -1;
-  file.colour(line.slice(0, 2000), file.open[index], (kind, text) => {
+  scan(line.slice(0, 2000), file.open[index], (kind, text) => {
     const here = wrong >= column && wrong < column + text.length;
     parts.push(kind || here ? el("span", { class: kind + (here ? " wrong" : ""), text }) : text);
     column += text.length;
     if (here) wrong = -1;
   });
-  if (line.length > 2000) parts.push(line.slice(2000));
-  if (wrong >= 0) parts.push(el("span", { class: "wrong", text: " " }));
+  parts.push(line.slice(2000), ...(wrong >= 0 ? [el("span", { class: "wrong", text: " " })] : []));
   return el("div", { class: mark ? "here" : null }, ...parts);
 }
 $("edit-code").addEventListener("scroll", () => requestAnimationFrame(paint));
-addEventListener("resize", () => paint());
+addEventListener("resize", () => { hideChoices(); paint(); });
 
 // -- errors while one types: one question at a time, and slow ones seldom --
 
@@ -54657,58 +55127,43 @@ async function check(file) {
   busy = true;
   try {
     const marks = await ask("engine/parse", { file: file.name, text });
-    if (file.area.value === text) {
-      file.marks = marks;
-      showProblem();
-      paint();
-    }
+    if (file.area.value === text) file.marks = marks;
+    showProblem();
   } catch { /* the server is away; saving will tell */ }
   busy = false;
   pace = Math.max(CHECK_AFTER, Math.min(5000, 3 * (performance.now() - started)));
 }
+// The error of the text, or else the last one of the script, if its text is still that of the file.
 function showProblem() {
   if (!current) return;
   const error = state.view?.name === current.name && !current.changed ? state.view.error : null;
-  const [mark] = current.marks;
-  const found = mark ?? (error?.line ? { line: error.line, column: error.column || 1, text: error.headline,
-    advice: error.advice } : null);
-  if (!mark && found) { current.marks = [found]; paint(); }
+  const last = error?.line && { line: error.line, column: error.column || 1, text: error.headline, advice: error.advice };
+  const typed = current.marks.filter((mark) => !mark.ran), found = typed[0] ?? last;
+  current.area.setAttribute("aria-invalid", String(typed.length > 0));
+  current.marks = typed.length ? typed : last ? [{ ...last, ran: true }] : [];
   $("edit-problem").hidden = !found;
   setText($("edit-jump"), found ? "Line " + found.line + ": " + found.text : "");
   setText($("edit-advice"), found?.advice ?? "");
-  current.area.setAttribute("aria-invalid", String(Boolean(mark)));
+  paint();
 }
-$("edit-jump").addEventListener("click", () => {
-  const [mark] = current.marks;
-  if (mark) current.go(mark.line, mark.column);
-});
+$("edit-jump").addEventListener("click", () => current.go(current.marks[0].line, current.marks[0].column));
 
 // -- completion: the members of what stands before a dot, else names --
 
 let choices = [], choice = 0, from = 0;
 function complete(file, asked) {
   const { line, start } = file.placeOf(file.offset), before = file.area.value.slice(start, file.offset);
-  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before);
-  const ending = file.colour === colourScript ? lastKind(file, before, line - 1) : "c";
-  let found = [];
-  if (ending !== "c" && ending !== "s" && (asked || chain || word.length > 1)) {
-    const own = file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? [];
+  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before), wanted = word.toLowerCase();
+  let last = "", found = [];
+  const open = scan(before, file.open[line - 1], (kind, text) => { last = /(`|\$\{)$/.test(text) ? "" : kind; });
+  if ("j{".includes(open.at(-1) ?? " ") && !/[cs]/.test(last) && (asked || chain || word.length > 1)) {
+    const own = new Set([...KEYWORDS, ...file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? []]);
     found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
-      ...[...new Set([...KEYWORDS, ...own])].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
+      ...[...own].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
   }
-  const wanted = word.toLowerCase();
-  found = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word);
-  if (!found.length || !asked && offers.known.has(word)) return hideChoices();
-  choices = found.slice(0, 40);
+  choices = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word).slice(0, 40);
+  if (!choices.length || !asked && offers.known.has(word)) return hideChoices();
   from = file.offset - word.length;
-  showChoices(file, line, before.length - word.length);
-}
-function lastKind(file, text, index) {
-  let last = "";
-  const open = file.colour(text, file.open[index], (kind, part) => { last = /(`|\$\{)$/.test(part) ? "" : kind; });
-  return open.endsWith("*") ? "c" : open.endsWith("`") ? "s" : last;
-}
-function showChoices(file, line, column) {
   const list = $("edit-choices"), box = $("edit-code");
   list.replaceChildren(...choices.map(([name, written, doc], index) =>
     el("li", { role: "option", id: "edit-choice-" + index, onmousedown: (event) => {
@@ -54717,15 +55172,15 @@ function showChoices(file, line, column) {
     } }, written || name, el("small", { text: doc }))));
   list.hidden = false;
   select(file, 0);
-  const under = line * LINE - box.scrollTop, left = 58 + column * fontWidth - box.scrollLeft;
+  const under = line * LINE - box.scrollTop, left = 58 + (before.length - word.length) * fontWidth - box.scrollLeft;
+  const above = under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight;
   list.style.left = Math.max(4, Math.min(left, box.clientWidth - list.offsetWidth - 8)) + "px";
-  list.style.top = (under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight
-    ? under - LINE - list.offsetHeight : under) + "px";
+  list.style.top = (above ? under - LINE - list.offsetHeight : under) + "px";
 }
 function select(file, index) {
-  const items = $("edit-choices").children;
+  const items = [...$("edit-choices").children];
   choice = (index + items.length) % items.length;
-  for (const [place, item] of [...items].entries()) item.setAttribute("aria-selected", String(place === choice));
+  items.forEach((item, place) => item.setAttribute("aria-selected", String(place === choice)));
   items[choice].scrollIntoView({ block: "nearest" });
   file.area.setAttribute("aria-activedescendant", items[choice].id);
 }
@@ -54739,22 +55194,22 @@ function accept(file, index) {
 }
 function keyInText(event, file) {
   if (event.isComposing) return;
-  if (!$("edit-choices").hidden) {
-    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (move) select(file, choice + move);
-    else if (event.key === "Escape") hideChoices();
-    else if (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey) accept(file, choice);
-    else return file.key(event);
-    event.preventDefault();
-  } else if (event.ctrlKey && event.key === " ") {
-    event.preventDefault();
-    complete(file, true);
-  } else file.key(event);
+  const shown = !$("edit-choices").hidden, move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (shown && move) select(file, choice + move);
+  else if (shown && event.key === "Escape") hideChoices();
+  else if (shown && (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey)) accept(file, choice);
+  else if (event.ctrlKey && event.key === " ") complete(file, true);
+  else return file.key(event);
+  event.preventDefault();
 }
 
 // -- files: opening, saving, conflicts --
 
+const fetchFile = (name) => ask("engine/file?name=" + encodeURIComponent(name));
+const goTo = (name) => { location.hash = "#/edit" + (name && "/" + encodeURIComponent(name)); };
+
 async function enterEditor() {
+  const { name } = at;
   try {
     if (!offers) {
       offers = await ask("engine/completions");
@@ -54763,28 +55218,28 @@ async function enterEditor() {
     }
     $("edit-parts").hidden = $("edit-actions").hidden = false;
     if (!$("edit-page").src) openPage($("edit-address").value);
-    if (at.name && !files.has(at.name)) await load(at.name);
+    if (name && !files.has(name)) {
+      const { text, tag } = await fetchFile(name);
+      if (!files.has(name)) files.set(name, new SourceFile(name, text, tag));
+    }
+    answerHere("");
   } catch (error) {
-    answer("edit-answer", error.message, false);
+    answerHere(error.message);
   }
   if (at.view === "edit") showFile();
-}
-async function load(name) {
-  const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(name));
-  if (!files.has(name)) files.set(name, new SourceFile(name, text, tag));
 }
 function showFile() {
   current = files.get(at.name) ?? null;
   for (const file of files.values()) file.area.hidden = file !== current;
   hideChoices();
   warn("");
+  $("edit-lines").replaceChildren();
   if (current) {
-    answer("edit-answer", "");
     current.text = current.compared = null;
     current.refresh();
     if (at.line) current.go(at.line, at.column);
     check(current);
-  } else $("edit-lines").replaceChildren();
+  }
   showState();
   showProblem();
 }
@@ -54803,63 +55258,51 @@ function warn(text) {
 async function save(tag = current?.tag) {
   const file = current;
   if (!file || editing) return;
-  editing = file.name;
+  editing = true;
   const text = file.area.value;
   try {
     const { tag: next, loaded, error } = await ask("engine/save", { file: file.name, text, tag });
     [file.saved, file.tag, file.compared] = [text, next, null];
     warn("");
-    answer("edit-answer", "Saved at " + clock(now()) + (loaded ? " and loaded." : loaded === null ? "."
+    answerHere("Saved at " + clock(now()) + (loaded ? " and loaded." : loaded === null ? "."
       : ", but it does not load: " + error), loaded !== false);
     reloadPage();
   } catch (error) {
     if (error.status === 409) warn(error.message + ".");
-    else answer("edit-answer", "Not saved: " + error.message, false);
+    else answerHere("Not saved: " + error.message);
   }
-  editing = "";
+  editing = false;
   showState();
 }
-// What is on disk is not what was opened: it is taken over, unless there is something to lose.
-async function compare(file, seen) {
-  if (editing) return;
+// What is on disk is not what was opened: it is taken over if nothing gets lost by that, or if that is meant.
+async function compare(file, seen, meant) {
   file.compared = seen;
   try {
-    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(file.name));
-    if (tag === file.tag || editing) return;
-    if (!file.changed || file.area.value === text.replace(/\r\n?/g, "\n")) takeOver(file, text, tag);
-    else if (file === current) warn(file.name + " was changed on disk since it was opened here.");
+    const { text, tag } = await fetchFile(file.name), plain = text.replace(/\r\n?/g, "\n");
+    if (editing || tag === file.tag && !meant) return;
+    if (file.changed && file.area.value !== plain && !meant)
+      return file === current && warn(file.name + " was changed on disk since it was opened here.");
+    takeOver(file, plain, tag);
   } catch (error) {
-    if (error.status === 404 && file === current) warn(file.name + " is no longer on disk.");
+    if (error.status !== 404) answerHere(error.message);
+    else if (meant) drop(file.name);
+    else if (file === current) warn(file.name + " is no longer on disk.");
   }
 }
 // Only what differs is replaced, so that it can be undone and the cursor stays.
 function takeOver(file, text, tag) {
-  const old = file.area.value, caret = file.offset, active = document.activeElement;
-  text = text.replace(/\r\n?/g, "\n");
-  let first = 0, last = 0;
-  const least = Math.min(old.length, text.length);
-  while (first < least && old[first] === text[first]) first++;
-  while (last < least - first && old.at(-1 - last) === text.at(-1 - last)) last++;
+  const old = file.area.value, [first, last] = inCommon(old, text), active = document.activeElement;
   if (old !== text) {
-    file.replace(first, old.length - last, text.slice(first, text.length - last), Math.min(caret, text.length));
+    file.replace(first, old.length - last, text.slice(first, text.length - last), Math.min(file.offset, text.length));
     if (active !== file.area) active?.focus();
-    check(file);
   }
   [file.saved, file.tag] = [text, tag];
+  warn("");
   showState();
 }
 $("edit-save").addEventListener("click", () => save());
 $("edit-mine").addEventListener("click", () => save("*"));
-$("edit-theirs").addEventListener("click", async () => {
-  warn("");
-  try {
-    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(current.name));
-    takeOver(current, text, tag);
-  } catch (error) {
-    if (error.status !== 404) return answer("edit-answer", error.message, false);
-    drop(current.name);
-  }
-});
+$("edit-theirs").addEventListener("click", () => compare(current, null, true));
 addEventListener("keydown", (event) => {
   if (at.view !== "edit" || !(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "s") return;
   event.preventDefault();
@@ -54871,49 +55314,40 @@ addEventListener("beforeunload", (event) => {
 
 // -- new names --
 
-function inquire(question, yes, value, action) {
+function inquire(question, name, action) {
   setText($("edit-ask"), question);
-  setText($("edit-yes"), yes);
   setText($("edit-refused"), "");
-  $("edit-to").value = value;
-  asking = action;
+  $("edit-to").value = name;
+  naming = action;
   $("edit-dialog").showModal();
 }
-const goTo = (name) => { location.hash = "#/edit" + (name && "/" + encodeURIComponent(name)); };
 function drop(name) {
   files.get(name)?.area.remove();
   files.delete(name);
   if (at.name === name) goTo("");
 }
-$("edit-new").addEventListener("click", () => inquire("A new file", "Make it", "", async (name) => {
-  await ask("engine/save", { file: name, text: "", tag: "" });
-  goTo(name);
-}));
-$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, "Rename", at.name, async (name) => {
+$("edit-new").addEventListener("click", () => inquire("A new file", "", (name) =>
+  ask("engine/save", { file: name, text: "", tag: "" })));
+$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, at.name, async (name) => {
   const file = current;
   await ask("engine/rename", { file: file.name, to: name });
   files.delete(file.name);
   files.set(name, file);
   file.rename(name);
-  goTo(name);
 }));
 $("edit-delete").addEventListener("click", () => {
   const { name, tag } = current;
-  askFirst("Delete " + name + "? This cannot be undone.", "Delete", async () => {
-    try {
-      await ask("engine/delete", { file: name, tag });
-      drop(name);
-    } catch (error) {
-      answer("edit-answer", error.message, false);
-    }
-  });
+  askFirst("Delete " + name + "? This cannot be undone.", "Delete", () =>
+    ask("engine/delete", { file: name, tag }).then(() => drop(name), (error) => answerHere(error.message)));
 });
 $("edit-no").addEventListener("click", () => $("edit-dialog").close());
 $("edit-form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  const name = $("edit-to").value.trim();
   try {
-    await asking($("edit-to").value.trim());
+    await naming(name);
     $("edit-dialog").close();
+    goTo(name);
   } catch (error) {
     setText($("edit-refused"), error.message);
   }
@@ -54922,7 +55356,7 @@ $("edit-form").addEventListener("submit", async (event) => {
 // -- beside it: the page, the log, the streams --
 
 function openPage(path) {
-  if (!path.startsWith("/")) path = "/" + path;
+  path = path.replace(/^\/*/, "/");
   $("edit-address").value = path;
   $("edit-page").src = $("edit-tab").href = "." + path;
 }
@@ -54938,9 +55372,9 @@ function reloadPage() {
   } catch { /* it shows a page of another site */ }
 }
 function renderEdit() {
-  const view = state.view;
+  const view = state.view, box = $("edit-files"), log = $("edit-log");
   if (!view?.files || view.name !== at.name) return;
-  const list = view.files.join("\n") + at.name, box = $("edit-files");
+  const list = view.files.join("\n") + at.name, error = JSON.stringify(view.error), last = JSON.stringify(state.lines.at(-1));
   if (box.shown !== list) {
     box.shown = list;
     box.replaceChildren(...view.files.map((name) => el("li", {}, el("a", { href: "#/edit/" + encodeURIComponent(name),
@@ -54948,17 +55382,15 @@ function renderEdit() {
     showState();
     if (!at.name && view.files.length) location.replace("#/edit/" + encodeURIComponent(view.files[0]));
   }
-  if (current && view.tag === current.tag && !editing) warn("");
-  else if (current && view.tag !== current.compared) compare(current, view.tag);
-  if (JSON.stringify(view.error) !== current?.error) {
-    if (current) [current.error, current.marks] = [JSON.stringify(view.error), current.changed ? current.marks : []];
-    showProblem();
-    paint();
+  if (current && !editing) {
+    if (view.tag === current.tag) warn("");
+    else if (view.tag !== current.compared) compare(current, view.tag);
+    if (current.error !== error) showProblem();
+    current.error = error;
   }
   fill($("edit-streams"), ["stream", "#connections", "messages / s", "#messages"], state.streams.map((stream) => ({
     key: stream.path, cells: [streamLink(stream.path), number(stream.connections), sparkWithRate(stream.path),
       number(stream.messages)] })), { none: "No streams yet." });
-  const log = $("edit-log"), last = JSON.stringify(state.lines.at(-1));
   if (log.shown === last) return;
   log.shown = last;
   log.replaceChildren(...state.lines.slice(-150).map(([time, level, line, name]) => el("div", { class: level },
@@ -55020,7 +55452,7 @@ const streamLink = (name, text = name) => ({ href: "#/stream/" + encodeURICompon
 function why([got, text]) {
   return el("span", { class: "why" },
     el("b", { class: colour(got), text: got === true ? "✓" : got === false ? "✗" : "…" }),
-    el("span", { class: got === false ? "soft" : null, text }));
+    el("span", { class: got === false ? "soft" : null }, ...prose(text)));
 }
 // A path breaks after its slashes, if it must.
 const inSteps = (text) => text.split(/(?<=\/)/).flatMap((part) => [part, el("wbr")]);
@@ -55535,7 +55967,7 @@ function renderTrouble(error, loads) {
   const text = JSON.stringify([error, loads]);
   if (!error || $("trouble").shown === text) return;
   $("trouble").shown = text;
-  $("trouble-headline").textContent = error.headline;
+  $("trouble-headline").replaceChildren(...prose(error.headline));
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
@@ -56140,7 +56572,7 @@ EXPLORER_STYLE = r"""
   --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
   --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
   --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
-  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#d8e6f8, #1f3a58);
 }
 html, body { height: 100%; }
 body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
@@ -57035,7 +57467,7 @@ function fieldEntry(field, owner) {
   node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
     text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.description) node.append(el("p", {}, ...prose(field.description)));
   if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
@@ -57049,7 +57481,7 @@ function browse(name, same) {
   const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
   docs.append(crumbs, el("h2", { text: name }),
-    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+    el("p", {}, ...prose(type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.`)));
   const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
   const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
@@ -57060,13 +57492,13 @@ function browse(name, same) {
     const node = el("div", { class: "entry" },
       el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(el("p", { text: item.description }));
+    if (item.description) node.append(el("p", {}, ...prose(item.description)));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
     const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
       el("span", { class: "type", text: item.name }));
-    if (item.description) node.append(el("p", { text: item.description }));
+    if (item.description) node.append(el("p", {}, ...prose(item.description)));
     return node;
   }));
   part("Implements", plain(type.interfaces));
@@ -57074,7 +57506,7 @@ function browse(name, same) {
 }
 function overview() {
   if (!hasFields()) return docs.append(...startNodes());
-  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", {}, ...prose(schema.description || "")));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
@@ -57603,44 +58035,13 @@ def free_port_after(host, port):
 STARTER_STYLE = """\
 /* The look of the page: paper and ink by day, slate by night, one accent. Change a colour and save. */
 
-:root {
-  color-scheme: light dark;
-  --paper: #f6f4ef;
-  --card: #fffefb;
-  --line: #e0dbd0;
-  --field: #8d877a;
-  --ink: #23262b;
-  --soft: #5f6168;
-  --accent: #0f766e;
-  --accent-ink: #ffffff;
-  --tint: #e2f0ec;
-  --red: #b3261e;
-  --shadow: 0 1px 2px rgb(60 50 30 / 0.06), 0 6px 20px rgb(60 50 30 / 0.05);
-  --round: 12px;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #16191c;
-    --card: #1e2226;
-    --line: #32373d;
-    --field: #747c86;
-    --ink: #e8e6e1;
-    --soft: #a4a8ae;
-    --accent: #5cc8b8;
-    --accent-ink: #0b211e;
-    --tint: #1d3633;
-    --warm: #f0a66e;
-    --warm-tint: #3a2a1c;
-    --red: #ff9a90;
-    --red-tint: #42211e;
-    --shadow: 0 1px 2px rgb(0 0 0 / 0.3);
-  }
+:root {""" + PALETTE + """  --round: 10px;
 }
 *, *::before, *::after { box-sizing: border-box; }
 html {
-  background: var(--paper);
+  background: var(--bg);
   color: var(--ink);
-  font: 16px/1.55 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif;
+  font: 16px/1.55 var(--sans);
 }
 body { max-width: 60rem; margin: 0 auto; padding: 1.75rem 1.25rem 4rem; }
 h1, h2, h3, p, ul, ol, dl, dd, figure, pre { margin: 0; }
@@ -57652,13 +58053,13 @@ a { color: var(--accent); text-underline-offset: 0.2em; text-decoration-thicknes
 .top { display: flex; align-items: center; justify-content: space-between; gap: 1rem; margin-bottom: 1.5rem; }
 .note { color: var(--soft); font-size: 0.9rem; }
 .stack { display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 1fr); align-content: start; }
-.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--card); box-shadow: var(--shadow); }
+.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--paper); }
 .card > * + * { margin-top: 0.9rem; }
 #status { display: inline-flex; align-items: center; gap: 0.5rem; padding: 0.2rem 0.75rem; border: 1px solid var(--line);
-  border-radius: 99px; background: var(--card); color: var(--soft); font-size: 0.85rem; }
+  border-radius: 99px; background: var(--paper); color: var(--soft); font-size: 0.85rem; }
 #status::before { content: ""; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--field); }
-#status[data-state="live"]::before { background: #1a9e6b; }
-#status[data-state="waiting"]::before { background: #d98a1f; animation: breathe 1.2s ease-in-out infinite; }
+#status[data-state="live"]::before { background: var(--ok); }
+#status[data-state="waiting"]::before { background: var(--warn); animation: breathe 1.2s ease-in-out infinite; }
 @keyframes breathe { 50% { opacity: 0.25; } }
 label, legend { padding: 0; font-size: 0.875rem; font-weight: 600; }
 form { display: grid; gap: 0.9rem; }
@@ -57666,10 +58067,10 @@ form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
 input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
-  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
+  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--paper);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
-  color: var(--accent-ink); font-weight: 600; cursor: pointer; }
+  color: var(--on-accent); font-weight: 600; cursor: pointer; }
 button:hover { filter: brightness(1.08); }
 button.quiet { border-color: var(--field); background: transparent; color: var(--ink); font-weight: 500; }
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
@@ -57678,29 +58079,29 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
 label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
-.answer.bad { color: var(--red); font-weight: 600; }
+.answer.bad { color: var(--bad); font-weight: 600; }
 .log { display: grid; gap: 0.6rem; align-content: start; }
 .log:empty::after { content: attr(data-empty); color: var(--soft); }
 .log .item { padding: 0.65rem 0.9rem; border: 1px solid var(--line); border-left: 4px solid var(--accent); border-radius: 8px;
   overflow-wrap: anywhere; }
-.log .private { border-left-color: #d98a1f; }
+.log .private { border-left-color: var(--warn); }
 .meta { display: flex; flex-wrap: wrap; gap: 0.2rem 0.6rem; align-items: baseline; color: var(--soft); font-size: 0.8rem; }
 .meta strong { color: var(--ink); font-size: 0.95rem; }
 .options { display: grid; gap: 0.7rem; }
 .options:empty, #best:empty { display: none; }
 .options button { position: relative; z-index: 0; display: flex; justify-content: space-between; gap: 1rem; min-height: 3.2rem;
-  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
+  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--paper); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
 .options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
-  background: var(--tint); transition: width 0.4s; }
+  background: var(--chosen); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
-.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--bad); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
-#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
+#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--paper); }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 """
 
@@ -58021,7 +58422,7 @@ test("after the last question comes the result, and then a new round", async () 
 <link rel="stylesheet" href="style.css">
 <main class="stack">
   <div class="top"><strong id="me">Quiz</strong><span id="status" role="status">Connecting…</span></div>
-  <h1 id="text"></h1>
+  <h1 id="text">Quiz</h1>
   <img id="code" hidden alt="A code that leads phones to this page">
   <form id="join" class="card" hidden>
     <label for="name">Your name</label><input id="name" required maxlength="20" autocomplete="off"><button>Join</button>
@@ -59069,8 +59470,14 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; overflow-wrap: anywhere; }
 code { background: var(--chip); border-radius: 4px; padding: 0 .25rem; }
 .label { color: var(--soft); font-size: .85rem; margin: .6rem 0 0; }
-@media (max-width: 46rem) { .columns { grid-template-columns: minmax(0, 1fr); } nav { display: none; }
-  header input { max-width: none; } }
+nav summary { display: none; }
+@media (max-width: 46rem) {
+  .columns { grid-template-columns: minmax(0, 1fr); }
+  header input { max-width: none; }
+  nav { position: static; max-height: none; padding: .75rem 1.25rem 0; }
+  nav summary { display: list-item; cursor: pointer; font-weight: 620; }
+  nav a { padding: .3rem 0; }
+}
 """
 DOCS_SCRIPT = r"""
 const parts = [...document.querySelectorAll("main section")];
@@ -59080,6 +59487,12 @@ for (const part of parts) {
   $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent,
     class: part.dataset.level > 1 ? "sub" : null }));
 }
+// On a phone the contents are closed until they are asked for, and again when one was chosen.
+const phone = matchMedia("(max-width: 46rem)");
+const fold = () => { $("contents").open = !phone.matches; };
+phone.addEventListener("change", fold);
+$("contents").addEventListener("click", (event) => event.target.closest("a") && fold());
+fold();
 function search() {
   const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
@@ -59097,7 +59510,8 @@ addEventListener("keydown", (event) => {
 DOCS_BODY = """\
 <header><a class="name" href="../engine">aiwebengine<span>documentation</span></a>
 <input type="search" id="q" aria-label="Search" placeholder="Search: press /"><span id="found" role="status" class="small soft"></span></header>
-<div class="columns"><nav id="contents" aria-label="Contents"></nav><main><h1>What scripts can do</h1>
+<div class="columns"><nav aria-label="Contents"><details id="contents" open><summary>Contents</summary></details></nav>
+<main><h1>What scripts can do</h1>
 {text}</main></div>"""
 
 
