@@ -243,9 +243,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          781
           Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,248
+    20  Scripts: loading and hot reload                                                2,249
           Log                                                                            194
-          Causes of errors                                                               263
+          Causes of errors                                                               264
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         153
@@ -46693,7 +46693,8 @@ def language_meant(error, source):
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
-        if all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))) and other != end:
+        if other != end and all(
+                given <= wanted for given, wanted in zip(language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
                 return f"This is {language}: rename the file to {stem}{other}", None, None
