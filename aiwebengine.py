@@ -180,13 +180,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,239
+    15  Realm, jobs and timers                                                         4,251
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        417
+          Modules                                                                        429
           Freeing in slices                                                              156
           Deadlines                                                                      427
           Values for a reader that chooses                                               102
@@ -243,15 +243,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,254
+    20  Scripts: loading and hot reload                                                2,262
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
           Imported files                                                                  85
-          One script                                                                     379
-          All scripts                                                                    643
+          One script                                                                     381
+          All scripts                                                                    649
           Live pages                                                                     175
     21  HTTP server                                                                    3,601
           Request heads                                                                  202
@@ -292,7 +292,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,970
+    23  Command line                                                                   3,972
           Starters: what they share                                                      121
           Starters: their files                                                          803
           Options                                                                        236
@@ -306,7 +306,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reports of tests                                                               246
           Several processes                                                              275
           A starter                                                                       42
-          JavaScript without a server                                                    121
+          JavaScript without a server                                                    123
           The prompt's terminal                                                          175
           The file as a program                                                           33
 """
@@ -33529,22 +33529,31 @@ class ModuleMap:
 
     def fetch(self, specifier, referrer, kind, fresh):
         """The Module that a specifier names, from the map or the loader."""
-        if kind not in (None, "json"):
+        if kind not in (None, "json", "text", "bytes"):
             raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
         name, source = self.loader(specifier, referrer, kind)
-        key = (name, "json") if kind == "json" or name.endswith(".json") else name
+        kind = kind or ("json" if name.endswith(".json") else None)
+        key = (name, kind) if kind else name
         if key in self.modules:
             return self.modules[key]
         if key == name:
             return self.parse(name, source, fresh)
         module = Module(name, None)
-        module.cells["default"] = Cell(self.realm.parse_json(source))
+        module.cells["default"] = Cell(self.value_of_file(source, kind))
         module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
         module.state = "done"
         self.modules[key] = module
         return module
+
+    def value_of_file(self, source, kind):
+        """What a file is to a script that imports it as JSON, text or bytes."""
+        if kind == "json":
+            return self.realm.parse_json(source)
+        if kind == "text":
+            return utf16(source)
+        return new_uint8_array(self.realm, source if isinstance(source, bytes) else source.encode())
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -33556,7 +33565,10 @@ class ModuleMap:
         module = self.modules[name] = Module(name, compiled)
         for specifier, kind in compiled.requests:
             with blamed_on(module, specifier):
-                module.requested[specifier] = self.fetch(specifier, name, kind, fresh)
+                requested = self.fetch(specifier, name, kind, fresh)
+                if module.requested.setdefault(specifier, requested) is not requested:
+                    raise JSSyntaxError(f"'{specifier}' cannot be imported with two types in one module: use "
+                                        "import() for one of them")
         fresh.append(module)
         return module
 
@@ -47551,10 +47563,10 @@ def refuse_twin(path):
             raise HostError(f"{twin.name} has the same name: rename or delete one of them")
 
 
-def read_import(path, specifier, referrer):
-    """The text of an imported file; raises HostError."""
+def read_import(path, specifier, referrer, kind=None):
+    """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
     try:
-        return read_script(path)
+        return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
             "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
@@ -47610,6 +47622,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
+        if kind == "bytes":
+            return name, read_import(path, specifier, referrer, kind)
         text = self.sources[name] = read_import(path, specifier, referrer)
         return name, text
 
@@ -48530,12 +48544,18 @@ def file_stamp(path):
     return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
-def read_script(path):
-    """The text of a script. Raises OSError, or ValueError for a file that is no text."""
+def read_bytes_of_script(path):
+    """The bytes of a file that a script may import. Raises OSError, or ValueError for one that is too large."""
     with open_ordinary(path) as file:
         data = file.read(MAX_SCRIPT_BYTES + 1)
     if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
+    return data
+
+
+def read_script(path):
+    """The text of a script. Raises OSError, or ValueError for a file that is no text."""
+    data = read_bytes_of_script(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61912,6 +61932,8 @@ def folder_loader(folder, sources):
     """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
     def load(specifier, referrer, kind):
         path, name = find_import(folder, specifier, referrer)
+        if kind == "bytes":
+            return name, read_import(path, specifier, referrer, kind)
         sources[name] = read_import(path, specifier, referrer)
         return name, sources[name]
     return load

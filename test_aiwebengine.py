@@ -7394,6 +7394,25 @@ class ModuleTest(unittest.TestCase):
                        "inc(); console.log(b(), n, all.n, Object.keys(all).join(), typeof D, ns === all)", "main.js")
         self.assertEqual(self.log, ["bcfunction 1 1 b,default,inc,n function true"])
 
+    def test_files_are_imported_as_text_and_as_bytes(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "a.txt").write_bytes("Gr\u00fc\u00dfe \U0001f600".encode())
+            (folder / "a.bin").write_bytes(b"\x89PNG\xff\x00")
+            (folder / "d.json").write_text("[1]")
+            realm = aiwebengine.Realm(console=lambda level, text: self.log.append(text))
+            self.addCleanup(realm.close)
+            self.log = []
+            realm.modules.loader = aiwebengine.folder_loader(folder, {})
+            realm.evaluate("import t from './a.txt' with { type: 'text' }; import b from './a.bin' with { type: 'bytes' }; import j from './d.json';"
+                           "console.log(t, t.length, b instanceof Uint8Array, b.join(), j[0]);"
+                           "console.log((await import('./d.json', { with: { type: 'text' } })).default)", "main.js")
+            self.assertEqual(self.log, ["Gr\u00fc\u00dfe \U0001f600 8 true 137,80,78,71,255,0 1", "[1]"])
+            with self.assertRaisesRegex(aiwebengine.JSError, "not UTF-8 text"):
+                realm.evaluate("import b from './a.bin' with { type: 'text' }", "other.js")
+            with self.assertRaisesRegex(aiwebengine.JSError, "two types in one module"):
+                realm.evaluate("import j from './d.json'; import t from './d.json' with { type: 'text' }", "third.js")
+
     def test_top_level_await_and_dynamic_import(self):
         realm = self.realm({"d.js": "export const v = await Promise.resolve(7);"})
         realm.evaluate("import { v } from './d.js'; const m = await import('./d.js'); console.log(v, m.v)", "main.js")
