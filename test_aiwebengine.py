@@ -9,6 +9,7 @@
     python test_aiwebengine.py --poll          the tests of streams, HTTP and limits, as on a system that has little
     python test_aiwebengine.py --select        more than poll (macOS) or select; other tests where they are named
     python test_aiwebengine.py --contents      makes the table of contents of aiwebengine.py anew
+    python test_aiwebengine.py --pictures      makes the pictures of the README and the documentation anew
     python test_aiwebengine.py --record        notes anew the answers that node and graphql-core agreed with
     python test_aiwebengine.py --bench         measurements instead of tests
     python test_aiwebengine.py --fuzz N [--seed S]           N random programs, compared with node
@@ -1476,6 +1477,15 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn("at f (a.ts:2:38)", caught.exception.read().decode())
         self.assertIn("a.ts:4:57", self.output.getvalue())
         self.assertIn("> 2 | function f(x: string): never { throw", self.output.getvalue())
+
+    def test_types_and_elements_in_another_file_are_told_what_they_are(self):
+        self.serve({"a.js": "let x: number = 1", "b.js": "let x = <p>a</p>", "c.ts": "let x: any = <p>a</p>", "d.js": "let x: = 1",
+                    "e.js": "enum A { B } let c = <p/>"})
+        for advice in ("a.js:1:6  SyntaxError: Unexpected token ':'. This is TypeScript: rename the file to a.ts",
+                       "Unexpected token '<'. This is JSX: rename the file to b.jsx", "This is TypeScript with JSX: rename the file to c.tsx",
+                       "This is TypeScript with JSX: rename the file to e.tsx"):
+            self.assertIn(advice, self.output.getvalue())
+        self.assertEqual(self.output.getvalue().count("rename the file"), 4)
 
     def test_pages_get_the_javascript_of_their_typescript(self):
         self.serve({"public/page.ts": "export const x: number = 1;\nimport type { A } from './a.js';\nenum E { B }\n",
@@ -8950,7 +8960,8 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console", "lock", "memory", "outgrown", "unloaded")
+            # new_array: each realm makes its own, for speed
+            attributes = ("name", "new_array", "modules", "console", "lock", "memory", "outgrown", "unloaded")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -16894,6 +16905,18 @@ class LivePageTest(LiveCase):
             self.assertEqual(self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "empty"})[2], plain)
             self.assertIn("live.js", self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "iframe"})[2])
 
+    def test_a_page_of_a_script_that_was_replaced_while_it_answered_is_out_of_date(self):
+        self.serve("routeRegistry.registerRoute('/', async () => { await new Promise((go) => setTimeout(go, 800));"
+                   " return ResponseBuilder.html('<html>old</html>'); });")
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(self.get("/", **self.browser)[2]))
+        thread.start()
+        self.eventually(lambda: self.server.app.waiting)
+        self.server.app.reload("app.js")
+        thread.join()
+        version = int(re.search(r'data-live="[0-9a-f]+\.(\d+)', answers[0])[1])
+        self.assertLess(version, self.server.app.live.version)
+
     def test_without_reload_nothing_is_added(self):
         self.serve({"app.js": "", "public/index.html": INDEX}, reload=False)
         status, headers, text = self.get("/", **self.browser)
@@ -18617,6 +18640,8 @@ class EditorTest(ServerCase):
         self.assertEqual(marks("import { a } from './a.js';\nlet b = ;"), [(2, 9)])
         self.assertEqual(marks("f(() => {\n  g();\n"), [(3, 1), (1, 9)])
         self.assertEqual(marks("let a = ;", "public/page.js"), [(1, 9)])
+        self.assertEqual(marks("let a: number = 1;", "page.ts"), [])
+        self.assertEqual(marks("let a: number = ;", "page.ts"), [(1, 17)])
         self.assertEqual(marks("let a = ;", "public/page.html"), [])
         found = self.act("/engine/parse", file="app.js", text="const x = await load();")[1][0]
         self.assertIn("async function init", found["advice"])
@@ -21223,7 +21248,7 @@ class DocumentationTest(ServerCase):
         for _, name, code in self.blocks(text):
             if re.fullmatch(r"[\w./-]+", name):
                 files[re.sub(r"^(?:scripts|mypoll)/", "", name)] = code
-        if not any(name.endswith(".js") for name in files):
+        if not any(name.endswith((".js", ".ts")) for name in files):
             files = {path.relative_to(EXAMPLES).as_posix(): path.read_bytes()
                      for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("public/*")]}
         return files
@@ -21233,7 +21258,7 @@ class DocumentationTest(ServerCase):
             for language, said, code in self.blocks(text):
                 with self.subTest(page, block=code.split("\n")[0]):
                     self.assertTrue(language in self.FOREIGN or said in ("in a page", *self.RUN_ELSEWHERE)
-                                    or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:js|html|json)", said))
+                                    or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:[jt]sx?|html|json)", said))
 
     def test_the_scripts_of_every_page_load_without_a_warning_and_their_tests_pass(self):
         for page, text in self.pages().items():
@@ -21562,6 +21587,42 @@ class Page:
 
     def screenshot(self, path):
         Path(path).write_bytes(base64.b64decode(self.command("Page.captureScreenshot", format="png")["data"]))
+
+
+def write_pictures():
+    """--pictures: chat.png and engine.png of the documentation, as the pages are now."""
+    with aiwebengine.Server(EXAMPLES, port=0, log_level="silent") as server, Browser() as browser:
+        url = server.url.rstrip("/")
+        page = browser.page(url + "/")
+        page.command("Emulation.setDeviceMetricsOverride", width=1080, height=760, deviceScaleFactor=1, mobile=False)
+        page.command("Emulation.setScrollbarsHidden", hidden=True)
+        frames = "".join(f'<iframe title="{name}" src="/chat.html?name={name}&room=lobby" style="color-scheme: {scheme}; width: 510px; '
+                         'height: 720px; margin: 20px 0 20px 20px; border: 1px solid #8884; border-radius: 10px"></iframe>'
+                         for name, scheme in (("Ada", "light"), ("Ben", "dark")))
+        page.evaluate("document.documentElement.innerHTML = " + json.dumps(f'<body style="margin: 0; display: flex">{frames}'))
+        page.wait_for("[...document.querySelectorAll('iframe')].every((frame) => frame.contentDocument.querySelector('#status')"
+                      "?.dataset.state === 'live')")
+        for name, to, text in (("Ada", "", "Good morning! Is the kettle on?"), ("Ben", "", "Just now. Two cups left."),
+                               ("Ben", "Ada", "The surprise for Cleo is in the top drawer. Not a word before noon!"),
+                               ("Ada", "Ben", "My lips are sealed.")):
+            body = urllib.parse.urlencode({"from": name, "room": "lobby", "to": to, "text": text}).encode()
+            urllib.request.urlopen(url + "/chat/send", body, timeout=WAIT).close()
+        page.wait_for("[...document.querySelectorAll('iframe')].every((frame) => frame.contentDocument.body.innerText.includes('sealed'))")
+        page.screenshot(EXAMPLES / "docs" / "chat.png")
+        clients = [EventClient(server.port, f"/chat/events?name={name}&room={room}")
+                   for name, room in (("Cleo", "garden"), ("Dan", "garden"), ("Eve", "workshop"))]
+        dashboard = browser.page(url + "/engine#/stream/%2Fchat%2Fevents")
+        dashboard.command("Emulation.setDeviceMetricsOverride", width=1160, height=900, deviceScaleFactor=1, mobile=False)
+        dashboard.command("Emulation.setScrollbarsHidden", hidden=True)
+        dashboard.wait_for("!document.querySelector('#stream-parts').hidden")
+        dashboard.type("#send-data", '{"text": "Supper is ready"}')
+        dashboard.type("#send-filter", '{"room": "lobby"}')
+        dashboard.click("#send button")
+        dashboard.wait_for("document.querySelector('#reasons').children.length > 2")
+        dashboard.evaluate("new Promise((done) => { scrollTo(0, 0); document.activeElement.blur(); setTimeout(done, 2500); })")
+        dashboard.screenshot(EXAMPLES / "docs" / "engine.png")
+        for client in clients:
+            client.close()
 
 
 # ======================================================================================
@@ -22082,6 +22143,21 @@ class LivePagesInTheBrowser(LiveCase):
         page.wait_for("window.kept === undefined")
         self.assertIsNone(self.note(page))
 
+    def test_a_page_that_stays_out_of_date_reloads_twice_and_no_more(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        for times, kept in ((1, None), (2, True)):
+            page = self.open("/")
+            page.evaluate("""(([boot, version]) => sessionStorage.setItem("aiwebengine live /",
+              `${boot}.${Number(version) + 1}. %d`))(document.querySelector("[data-live]").dataset.live.split("."))""" % times)
+            version = self.server.app.live.version
+            self.write(self.folder / "app.js", f"// {times}")
+            if kept is None:
+                page.wait_for("window.kept === undefined")
+            else:
+                self.eventually(lambda: self.server.app.live.version > version)
+                time.sleep(0.3)         # more than a reload takes to begin
+            self.assertEqual(page.evaluate("window.kept"), kept)
+
     def test_a_reload_counts_only_once_it_has_begun(self):
         # an earlier reload may replace the page before: then the next page, which is out of date, must reload
         self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
@@ -22523,9 +22599,138 @@ class ExplorerInTheBrowser(ServerCase):
             self.assertTrue(0 < before < page.evaluate(place) < 100, name)
 
 
+AXE = Path(NODE_MODULES, "axe-core", "axe.min.js") if NODE_MODULES else None
+AXE_MISSING = CHROMIUM_MISSING or MODULES_MISSING or (None if AXE.exists() else "needs the package axe-core")
+
+
+class ColoursTest(unittest.TestCase):
+    """Contrast as WCAG 2 measures it, in both schemes: of text 4.5, of what is no text 3."""
+
+    PAIRS = re.compile(r"--([\w-]+): light-dark\((#\w+), (#\w+)\)")
+
+    @staticmethod
+    def contrast(one, other):
+        def luminance(colour):
+            digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+            parts = [int(digits[at:at + 2], 16) / 255 for at in (0, 2, 4)]
+            return sum(weight * (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4)
+                       for weight, part in zip((0.2126, 0.7152, 0.0722), parts))
+        light, dark = sorted(map(luminance, (one, other)), reverse=True)
+        return (light + 0.05) / (dark + 0.05)
+
+    def test_every_ink_can_be_read_on_every_paper(self):
+        colours = {name: shades for name, *shades in self.PAIRS.findall(aiwebengine.PALETTE + aiwebengine.EXPLORER_STYLE)}
+        inks = ["ink", "soft", "faint", "accent", "ok", "warn", "bad", *(name for name in colours if name.startswith("t-"))]
+        wanted = [(ink, paper, 4.5) for ink in inks for paper in ("bg", "paper")]
+        wanted += [(ink, paper, 4.5) for ink in ("ink", "soft", "accent") for paper in ("hover", "chosen", "chip")]
+        wanted += [("ink", "mark", 4.5), ("bad", "mark", 4.5), ("on-accent", "accent", 4.5), ("paper", "bad", 4.5),
+                   ("ink", "select", 4.5), ("soft", "select", 4.5), ("field", "paper", 3), ("field", "bg", 3)]
+        low = [(ink, paper, scheme, round(found, 2)) for ink, paper, least in wanted for scheme in (0, 1)
+               if (found := self.contrast(colours[ink][scheme], colours[paper][scheme])) < least]
+        self.assertEqual(low, [])
+
+    def test_examples_and_starters_have_the_colours_of_the_servers_pages(self):
+        for text in (EXAMPLES / "public" / "style.css").read_text(encoding="utf-8"), aiwebengine.STARTER_STYLE:
+            self.assertIn(aiwebengine.PALETTE, text)
+
+    def test_nobody_switches_themes(self):
+        for page in (aiwebengine.EXPLORER_PAGE, aiwebengine.DASHBOARD_PAGE, aiwebengine.docs_page()[0]):
+            self.assertNotIn("data-theme", page)
+
+
+@unittest.skipIf(AXE_MISSING, AXE_MISSING)
+class AccessibilityInTheBrowser(ServerCase):
+    """axe-core finds nothing on any page, at a desk and on a phone, in light and dark; each has one h1 and a main."""
+
+    takes = 60
+    SCRIPT = """
+      routeRegistry.registerRoute("/boom", () => { const a = {}; return a.b.c; });
+      routeRegistry.registerRoute("/boom", () => missing, "POST");
+      sharedStorage.setItem("rooms", "[1, 2]");
+      console.error("something went wrong");
+    """
+
+    def pages(self):
+        yield from ("/", "/engine", "/engine#/requests", "/engine#/requests/1", "/engine#/storage/zz.js", "/engine#/script/zz.js",
+                    "/engine#/script/zbad.js", "/engine#/edit/zz.js", "/engine#/script/server", "/engine#/stream/%2Fchat%2Fevents", "/engine#/stream/%2Fnone",
+                    "/engine/docs", "/engine/share", "/graphql", "/boom", "/nowhere/at/all", "/chat.html?name=Ada&room=lobby")
+        for path in sorted((EXAMPLES / "public").glob("*.html")):
+            yield "/" + path.name
+
+    def findings(self, browser, url, wide, scheme):
+        page = browser.page()
+        page.command("Page.setBypassCSP", enabled=True)
+        page.command("Emulation.setDeviceMetricsOverride", width=1280 if wide else 390, height=840, deviceScaleFactor=1, mobile=not wide)
+        page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        page.goto(url)
+        if "/engine" in url and "/engine/" not in url:
+            page.wait_for("typeof state !== 'object' || !!state.server")
+            page.evaluate("new Promise(done => setTimeout(done, 150))")
+        page.evaluate(AXE.read_text(encoding="utf-8") + ";0")
+        found = page.evaluate("axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>"
+                              " id + ': ' + nodes.slice(0, 3).map((node) => node.target.join(' ')).join(', ')))")
+        wide_page = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        counts = page.evaluate("['h1', 'main'].map((name) => document.querySelectorAll(name).length)")
+        page.close()
+        return found + ["wider than the window"] * wide_page + ([] if counts == [1, 1] else [f"h1 and main: {counts}"])
+
+    def check(self, browser, paths):
+        for path in paths:
+            for wide in True, False:
+                for scheme in "light", "dark":
+                    with self.subTest(path, wide=wide, scheme=scheme):
+                        self.assertEqual(self.findings(browser, self.server.url + path, wide, scheme), [])
+
+    def test_no_page_has_a_finding(self):
+        files = {str(path.relative_to(EXAMPLES)): path.read_bytes() for path in EXAMPLES.rglob("*")
+                 if path.suffix in (".js", ".html", ".css", ".svg") and not path.name.endswith(".test.js")}
+        self.serve({**files, "zz.js": self.SCRIPT, "zbad.js": "function a() {\n  const x = {\n"})
+        self.connect("/chat/events?name=Ben&room=lobby")
+        self.post("/chat/send", {"from": "Ben", "room": "lobby", "to": "", "text": "Hello"})
+        self.get("/boom")
+        with Browser() as browser:
+            self.check(browser, self.pages())
+
+    def test_no_page_of_a_starter_has_a_finding(self):
+        with Browser() as browser:
+            for kind in aiwebengine.STARTERS:
+                folder = Path(self.enterTemporary(), kind)
+                with contextlib.redirect_stdout(io.StringIO()):
+                    aiwebengine.main(["--init", str(folder), "--kind", kind])
+                self.serve({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
+                            if path.is_file() and not path.name.endswith(".test.js")})
+                self.check(browser, ["/"])
+                self.server.stop()
+
+
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+class CodeFramesInTheBrowser(ServerCase):
+    def test_the_number_of_a_line_stays_in_sight_when_the_line_is_scrolled(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/far', () => missing." + "x" * 200 + ");"})
+        with Browser() as browser:
+            page = browser.page(self.server.url + "/far")
+            page.command("Emulation.setDeviceMetricsOverride", width=390, height=740, deviceScaleFactor=1, mobile=True)
+            page.evaluate("document.querySelector('pre').scrollLeft = 300")
+            self.assertGreaterEqual(page.evaluate("(pre => pre.querySelector('.number').getBoundingClientRect().left -"
+                                                  " pre.getBoundingClientRect().left)(document.querySelector('pre'))"), -1)
+
+
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class DocsInTheBrowser(ServerCase):
     """/engine/docs."""
+
+    def test_a_phone_has_the_contents_too(self):
+        self.serve("")
+        with Browser() as browser:
+            page = browser.page()
+            page.command("Emulation.setDeviceMetricsOverride", width=390, height=840, deviceScaleFactor=1, mobile=True)
+            page.goto(self.server.url + "/engine/docs")
+            shown = "document.querySelector('#contents a').checkVisibility({ contentVisibilityAuto: true })"
+            self.assertFalse(page.evaluate("document.querySelector('#contents').open"))
+            page.click("#contents summary")
+            page.wait_for(shown)
+            page.click("#contents a:nth-of-type(3)")
+            page.wait_for("!document.querySelector('#contents').open")
 
     def test_a_search_leaves_the_parts_that_have_all_words(self):
         self.serve("")
@@ -27416,6 +27621,8 @@ def main(argv):
         return write_contents()
     if "--record" in argv:
         return write_records()
+    if "--pictures" in argv:
+        return write_pictures()
     for selector in ("poll", "select"):
         if f"--{selector}" in argv:
             return run_with_less(selector, [word for word in argv if word != f"--{selector}"])
