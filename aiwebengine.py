@@ -243,9 +243,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,280
+    20  Scripts: loading and hot reload                                                2,281
           Log                                                                            194
-          Causes of errors                                                               263
+          Causes of errors                                                               264
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
@@ -46909,7 +46909,8 @@ def language_meant(error, source):
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
-        if all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))) and other != end:
+        if other != end and all(given <= wanted for given, wanted
+                                in zip(language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
                 return f"This is {language}: rename the file to {stem}{other}", None, None
@@ -48559,7 +48560,7 @@ def file_stamp(path):
 
 
 def read_bytes_of_script(path):
-    """The bytes of a file that a script may import. Raises OSError, or ValueError for one that is too large."""
+    """The bytes of a file that a script may import. Raises OSError, or ValueError for a large one."""
     with open_ordinary(path) as file:
         data = file.read(MAX_SCRIPT_BYTES + 1)
     if len(data) > MAX_SCRIPT_BYTES:
