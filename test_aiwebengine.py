@@ -22582,7 +22582,7 @@ class ColoursTest(unittest.TestCase):
 
 @unittest.skipIf(AXE_MISSING, AXE_MISSING)
 class AccessibilityInTheBrowser(ServerCase):
-    """axe-core finds nothing on any page, at a desk and on a phone, in light and dark; each has one h1 and a main."""
+    """axe-core finds nothing on any page, at a desk in light and on a phone in dark; each has one h1 and a main."""
 
     takes = 60
     SCRIPT = """
@@ -22618,10 +22618,9 @@ class AccessibilityInTheBrowser(ServerCase):
 
     def check(self, browser, paths):
         for path in paths:
-            for wide in True, False:
-                for scheme in "light", "dark":
-                    with self.subTest(path, wide=wide, scheme=scheme):
-                        self.assertEqual(self.findings(browser, self.server.url + path, wide, scheme), [])
+            for wide, scheme in (True, "light"), (False, "dark"):
+                with self.subTest(path, wide=wide, scheme=scheme):
+                    self.assertEqual(self.findings(browser, self.server.url + path, wide, scheme), [])
 
     def test_no_page_has_a_finding(self):
         files = {str(path.relative_to(EXAMPLES)): path.read_bytes() for path in EXAMPLES.rglob("*")
