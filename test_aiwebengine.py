@@ -7261,6 +7261,24 @@ class PauseTest(unittest.TestCase):
                 decodeURIComponent(encodeURIComponent(plain)) === plain && unescape(escape(plain)) === plain
                     && new URLSearchParams('x=' + encodeURIComponent(plain)).get('x') === plain""", timeout=STUCK))
 
+    def test_base64_with_blanks_is_decoded_in_slices(self):
+        options = ("base64", "loose")
+        for blanks in ("{} ", "{}\n\t", " {}", "{}" * 3 + " ", "{}" * 5 + "\n"):
+            for end in ("", "AQ", "AQ = =", "AQI", "A", "AQ=", "!"):
+                with self.subTest(blanks=blanks, end=end):
+                    text = "".join(blanks.format(*"AQID/"[:blanks.count("{}")]) for _ in range(1 << 16))
+                    plain = re.sub(r"\s", "", text)
+                    with mock.patch.object(aiwebengine, "poll_interrupt") as poll:
+                        read, decoded, wrong = aiwebengine.from_base64(text + end, options)
+                        self.assertLess(poll.call_count, 1 << 18 if end == "!" or "=" in end else 200)
+                    expected = aiwebengine.from_base64(plain + re.sub(r"\s", "", end), options)
+                    self.assertEqual((decoded, wrong), expected[1:])
+                    self.assertEqual(re.sub(r"\s", "", (text + end)[:read]), (plain + re.sub(r"\s", "", end))[:expected[0]])
+            for room in (1, 2, 3, 1000, 1 << 15):
+                read, decoded, _ = aiwebengine.from_base64(text, options, room)
+                self.assertEqual((len(re.sub(r"\s", "", text[:read])) // 4 * 3, decoded),
+                                 (len(decoded), aiwebengine.from_base64(plain, options, room)[1]))
+
     def test_filling_a_new_array_makes_it_dense(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
         before = time.thread_time()
@@ -7411,6 +7429,21 @@ class PauseTest(unittest.TestCase):
             time.sleep(0.01)
         self.assertEqual([each() for each in watched], [None] * 3)
         self.assertEqual((gc.garbage, gc.get_debug()), (before, 0))
+
+    def test_entries_go_on_while_garbage_of_a_closed_realm_is_collected(self):
+        began, may_end, watchdog = threading.Event(), threading.Event(), aiwebengine.WATCHDOG
+        self.addCleanup(may_end.set)
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("1")             # the watchdog's thread is there
+        with mock.patch.object(watchdog, "collect", lambda: (began.set(), may_end.wait(STUCK))):
+            aiwebengine.COLLECTOR_PAUSES.is_stale = True
+            watchdog.wake()
+            self.assertTrue(began.wait(STUCK))
+            collector = watchdog.collector
+            self.assertRaises(aiwebengine.ScriptTimeout, realm.evaluate, "for (;;);", timeout=0.1)
+            self.assertFalse(may_end.is_set())
+            may_end.set()
+            collector.join(STUCK)
 
     def test_no_built_in_call_holds_up_other_threads(self):
         for name, (setup, call) in LARGEST_CALLS.items():
