@@ -151,11 +151,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,036
+    13  Intl                                                                           3,037
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       318
+          Intl (ECMA-402): locales                                                       319
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -178,7 +178,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,225
+    15  Realm, jobs and timers                                                         4,238
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           651
@@ -186,7 +186,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        417
           Freeing in slices                                                              156
-          Deadlines                                                                      427
+          Deadlines                                                                      440
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
@@ -27546,11 +27546,12 @@ def bound_format(realm, this, function):
 
 def parts_to_array(realm, parts):
     """What formatToParts() returns for a list of (type, text)."""
-    return realm.new_array([realm.new_object({"type": kind, "value": text}) for kind, text in parts])
+    return realm.new_array([realm.new_object({"type": kind, "value": text})
+                            for kind, text in interruptible(parts)])
 
 
 def join_parts(parts):
-    return "".join([text for _, text in parts])
+    return "".join([text for _, text in interruptible(parts)])
 
 
 def range_parts(first, last, between):
@@ -28927,7 +28928,7 @@ def list_parts(items, settings):
     between, end = words[0], words[min(1, len(words) - 1)]
     last = words[-1] if len(items) == 2 else end
     parts = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(interruptible(items)):
         if index:
             text = last if index == len(items) - 1 else between
             parts.append(("literal", softened(settings, text, item)))
@@ -33384,7 +33385,7 @@ def free_garbage(things):
                     setattr(thing, name, None)
             elif isinstance(thing, BaseException):
                 thing.__traceback__ = thing.__cause__ = thing.__context__ = None
-            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+            elif getattr(kind, "__module__", None) == __name__ and hasattr(thing, "__dict__"):
                 vars(thing).clear()
         thing = None
 
@@ -33589,9 +33590,10 @@ class Watch:
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
     realm had when it began."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
 
     def __init__(self, realm, seconds):
+        self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
         self.thread = None
@@ -33688,7 +33690,7 @@ class Watchdog:
 
     def next_wait(self):
         """Seconds until something may have to be stopped."""
-        first = min((watch.deadline for watch in self.watches), default=INFINITY)
+        first = min((watch.deadline for watch in self.watches if not watch.stopped), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
     def check(self, late):
@@ -33699,9 +33701,11 @@ class Watchdog:
         for watch in list(self.watches):
             seconds = watch.worked(now)
             shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
+            if watch.stopped:
+                continue
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
-                self.watches.discard(watch)
+                watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
@@ -33713,7 +33717,10 @@ class Watchdog:
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
-        if self.turn in shares:
+        stopped = [watch.realm for watch in self.watches if watch.stopped and shares.get(watch.realm)]
+        if stopped:                     # it takes no turns, and others shall not pay for it
+            shares = {realm: shares[realm] for realm in stopped}
+        elif self.turn in shares:
             shares = {self.turn: 1.0}
         total = sum(shares.values())
         for realm, seconds in shares.items():
@@ -33730,7 +33737,7 @@ class Watchdog:
                 self.turn = None
                 self.turned.notify_all()
             return
-        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        realms = sorted({watch.realm for watch in self.watches if not watch.stopped}, key=id)
         later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
         self.turn = later[0] if later else realms[0] if realms else None
         self.turned.notify_all()
@@ -33748,18 +33755,24 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
-        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
+        if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
             if not self.freeing and self.is_worth_it(self.memory, now):
                 self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
         if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
                          and over < self.max_memory // 8):
             return
-        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
-        running = {watch.realm for watch in self.watches}
+        # Whoever has little is not to blame, also when the one who has most is giving it back.
+        realms = sorted([realm for realm in self.charged
+                         if realm not in self.freeing and realm.memory > self.max_memory // 4],
+                        key=lambda realm: realm.memory)
+        running = {watch.realm: watch.stopped for watch in self.watches}
+        if realms and running.get(realms[-1]):
+            return                          # it ends as soon as its call lets it
         if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
         elif realms and realms[-1] in running:
@@ -33773,7 +33786,8 @@ class Watchdog:
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
         realm.interrupt_run("memory")
-        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        for watch in self.watches:
+            watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):

@@ -7098,6 +7098,8 @@ LARGEST_CALLS = {
     "a private name": ("const t = '#' + T", "try { (0, eval)(t) } catch {}"),
     "a number with separators": ("const t = '1_'.repeat(N / 2)", "try { (0, eval)(t) } catch {}"),
     "JSON.parse of an open text of escapes": ("const t = '\"\\\\'.repeat(N / 2)", "try { JSON.parse(t) } catch {}"),
+    "Intl.ListFormat": ("const a = new Array(2e6).fill('a'), f = new Intl.ListFormat('de')", "f.formatToParts(a)"),
+    "Intl.ListFormat as a text": ("const a = new Array(2e6).fill('a'), f = new Intl.ListFormat('de')", "f.format(a)"),
     "Object.fromEntries": ("const a = new Array(1e6).fill([1, 2])", "Object.fromEntries(a)"),
     "Object.groupBy": ("const a = new Array(3e6).fill(1)", "Object.groupBy(a, String)"),
     "with of a text": ("const z = Object(T)", "[].with.call(z, 0, 1)"),
@@ -7518,6 +7520,22 @@ class MemoryTest(AttackTestCase):
             for thread in threads:
                 thread.join()
         self.assertEqual(outcome, {"computes": True, "grows": "OutOfMemoryError"})
+
+    def test_who_was_told_to_stop_is_charged_until_its_call_ends(self):
+        watchdog = aiwebengine.Watchdog()
+        quiet, stubborn = (aiwebengine.Realm(name, console=lambda level, text: None) for name in ("quiet", "stubborn"))
+        watches = [aiwebengine.Watch(realm, seconds) for realm, seconds in ((quiet, 60), (stubborn, -1))]
+        watchdog.watches.update(watches)
+        with watchdog.condition:
+            watchdog.check(0)
+        self.assertEqual([watch.stopped for watch in watches], [False, True])
+        self.assertGreater(watchdog.next_wait(), 0.001)
+        before, watchdog.turn = quiet.memory, quiet
+        watchdog.charge(900, {quiet: 5.0, stubborn: 0.1})
+        self.assertEqual((quiet.memory, stubborn.memory >= 900), (before, True))
+        watchdog.release(watches[1])
+        watchdog.charge(900, {quiet: 5.0})
+        self.assertEqual(quiet.memory, before + 900)
 
     @needs_size
     def test_stops_in_a_row_leave_nothing(self):
