@@ -19831,8 +19831,8 @@ def from_base64(text, options, room=INFINITY):
 
 
 def quads_with_blanks(piece):
-    """(the groups of four digits in a piece of base64 with blanks, the length of what they stand in); no groups
-    where there is anything else."""
+    """(the groups of four digits in a piece of base64 with blanks, the length of what they stand in); no
+    groups where there is anything else."""
     digits = piece.translate(_NO_BLANKS)
     if not _BASE64_RUN.fullmatch(digits):
         return "", 0
