@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            420
+     1  This page: contents, imports, version                                            422
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -21,7 +21,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      348
+     5  Syntax tree                                                                      353
           Program and statements                                                          75
           Functions and classes                                                           30
           Literals and names                                                              36
@@ -47,11 +47,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           173
           Resolving names                                                                833
           Types of variables                                                             364
-     8  Values and objects                                                             1,240
+     8  Values and objects                                                             1,246
           Property descriptors                                                           201
           Ordinary objects                                                               422
           Functions                                                                      136
-          Arrays                                                                         314
+          Arrays                                                                         320
           Wrappers of primitives                                                          63
      9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
@@ -60,22 +60,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,184
-          Nodes of Python                                                                199
-          Functions and their variables                                                  479
+    10  Code generator                                                                 4,266
+          Nodes of Python                                                                200
+          Functions and their variables                                                  499
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    249
+          Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      436
+          Operators                                                                      466
           Assignments                                                                    339
-          Members and calls                                                              486
+          Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,212
+    11  Built-ins of the language                                                      9,247
           Helpers shared by the built-ins                                                 93
           Object                                                                         340
           Function                                                                       152
@@ -120,7 +120,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     192
           DataView                                                                       110
-          Promise                                                                        425
+          Promise                                                                        455
           Generators and async functions                                                 196
           Iterator helpers                                                               458
           Async functions                                                                 32
@@ -133,13 +133,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,325
+    12  Regular expressions                                                            3,438
           Unicode properties                                                             382
+          Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
           RegExp: the tree of a pattern                                                  109
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 551
+          RegExp: the parser of patterns                                                 579
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      459
           RegExp: the threaded matcher                                                   522
@@ -165,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,187
+    14  Functions of the web                                                           2,385
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
@@ -175,13 +176,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
           Base64                                                                          28
+          HTML of elements                                                               198
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,238
+    15  Realm, jobs and timers                                                         4,252
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
-          Helpers of generated code: shortcuts                                           651
+          Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
@@ -192,17 +194,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
           Realm: objects, errors, jobs                                                   429
-          Realm: running code, values in and out                                         412
+          Realm: running code, values in and out                                         422
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,688
+    16  js2py, and the choice of an engine                                             1,691
           js2py: the private copy                                                        303
           js2py: from JavaScript to Python                                               465
           js2py: hardening                                                               252
-          js2py: realm                                                                   628
+          js2py: realm                                                                   631
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
@@ -231,16 +233,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                719
-    19  Host API                                                                       2,318
+    19  Host API                                                                       2,343
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                143
+          ResponseBuilder                                                                147
           sharedStorage                                                                   93
           Storage in a file                                                              318
           Relays                                                                          44
           Redis                                                                          789
-          Type declarations                                                              426
+          Type declarations                                                              447
     20  Scripts: loading and hot reload                                                2,254
           Log                                                                            194
           Causes of errors                                                               249
@@ -251,50 +253,50 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     379
           All scripts                                                                    643
           Live pages                                                                     175
-    21  HTTP server                                                                    3,551
-          Request heads                                                                  200
+    21  HTTP server                                                                    3,601
+          Request heads                                                                  202
           Request bodies                                                                 248
-          Responses of handlers                                                          158
+          Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
           Fault injection                                                                328
           Live pages                                                                      45
-          Static files                                                                   264
+          Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
           One connection: streams                                                        139
-          One connection: writing                                                        142
+          One connection: writing                                                        150
           Requests as scripts see them                                                   179
-          The server                                                                     590
-    22  Pages                                                                          5,821
-          Page kit                                                                       203
+          The server                                                                     591
+    22  Pages                                                                          5,841
+          Page kit                                                                       211
           Live pages                                                                     254
           Streams of all tabs                                                            284
-          Errors                                                                         313
+          Errors                                                                         317
           For monitors                                                                   120
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             325
           Editor: files                                                                  292
-          Dashboard: the look                                                            368
+          Dashboard: the look                                                            371
           Editor: the look                                                               103
           Editor: the script                                                             533
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       150
-          For other devices                                                               52
+          For other devices                                                               57
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,968
-          Starters: what they share                                                      119
+    23  Command line                                                                   3,952
+          Starters: what they share                                                       90
           Starters: their files                                                          803
           Options                                                                        236
-          Documentation                                                                  360
+          Documentation                                                                  373
           The program                                                                    153
           The map of this file                                                            58
           Serving                                                                        176
@@ -1444,7 +1446,12 @@ class Node(metaclass=NodeClass):
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(list(node.children())))
+            for field in node.fields[::-1]:
+                part = getattr(node, field)
+                if isinstance(part, Node):
+                    stack.append(part)
+                elif type(part) is list:
+                    stack += [item for item in reversed(part) if isinstance(item, Node)]
 
     def __repr__(self):
         parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
@@ -5659,9 +5666,9 @@ class JSXParser(EnumParser):
         self.split_token(">")
 
 
-JSXParser.statements = {type: getattr(JSXParser, parse.__name__) for type, parse in _STATEMENTS.items()}
+JSXParser.statements = {first: getattr(JSXParser, parse.__name__) for first, parse in _STATEMENTS.items()}
 JSXParser.statements["enum"] = JSXParser.parse_enum
-JSXParser.operands = {type: getattr(JSXParser, parse.__name__) for type, parse in _OPERANDS.items()}
+JSXParser.operands = {first: getattr(JSXParser, parse.__name__) for first, parse in _OPERANDS.items()}
 JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
 
 
@@ -8019,7 +8026,8 @@ class JSArray(JSObject):
     While type(a) is JSArray: no holes, every element a plain data property, `length` writable,
     the array extensible. A HoleyArray may have HOLEs in `items`. A DictArray keeps its elements
     among the ordinary properties and its length in `extent`. Arrays change class as needed. A
-    list that gets holes is a new list, so that a loop over the old one never meets a HOLE.
+    list that gets holes is a new list, so that a loop over the old one never meets a HOLE; the old
+    one is empty then.
     """
 
     __slots__, __init__ = object_attributes("items; extent")
@@ -8030,6 +8038,11 @@ class JSArray(JSObject):
 
     def length(self):
         return len(self.items)
+
+    def leave_list(self, items):
+        """Takes another list. The old one gets empty: generated code may know it by a name of its own."""
+        self.items, old = items, self.items
+        old.clear()
 
     def to_dictionary(self):
         """Becomes a DictArray: for attributes, sparse elements and frozen arrays."""
@@ -8044,7 +8057,7 @@ class JSArray(JSObject):
                           else {k: DEFAULT_ATTRS for k in named if type(k) is not PrivateKey})
         if isinstance(named_attrs, ProtectedAttrs):
             self.attrs = named_attrs.replaced_by(ProtectedAttrs, self.attrs)
-        self.items = []
+        self.leave_list([])
         self.__class__ = DictArray
 
     def prevent_extensions(self):
@@ -8105,7 +8118,7 @@ class JSArray(JSObject):
             self.to_dictionary()
             self.extent = self.props["length"] = length
         else:
-            self.items = items + [HOLE] * (length - len(items))
+            self.leave_list(items + [HOLE] * (length - len(items)))
             self.__class__ = HoleyArray
 
     def set_index(self, index, value):
@@ -8119,7 +8132,7 @@ class JSArray(JSObject):
                 raise JSRangeError("Invalid array length")
             items.append(value)
         else:
-            self.items = items + [HOLE] * (index - size) + [value]
+            self.leave_list(items + [HOLE] * (index - size) + [value])
             self.__class__ = HoleyArray
 
     def has(self, key):
@@ -8168,7 +8181,7 @@ class JSArray(JSObject):
         if index < 0:
             return JSObject.delete(self, key)
         if index < len(self.items) and self.items[index] is not HOLE:
-            self.items = self.items[:index] + [HOLE] + self.items[index + 1:]
+            self.leave_list(self.items[:index] + [HOLE] + self.items[index + 1:])
             self.__class__ = HoleyArray
         return True
 
@@ -8388,13 +8401,13 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False,
+    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
-        math.sqrt, math.floor)}}
+        math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9382,7 +9395,7 @@ def iterate(realm, value, text=None):
     if type(value) is JSArray:
         if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
                 and realm.array_iteration_untouched:
-            return iter(value.items)
+            return live_items(value)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
     return get_iterator(realm, value, text)
@@ -9455,6 +9468,8 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What loops begin with.
+_LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
@@ -9501,6 +9516,7 @@ class Unit:
         self.has_lifts = False
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
+        self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
@@ -9510,6 +9526,11 @@ class Unit:
         """Whether a part of the text computes with fractions."""
         return bool(self.fractions) \
             and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
+
+    def has_loops(self, node):
+        """Whether a part of the text seems to have loops."""
+        return bool(self.loops) \
+            and bisect.bisect_left(self.loops, node.start) < bisect.bisect_left(self.loops, node.end)
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
@@ -9644,6 +9665,7 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.listless = set()
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without;
@@ -9788,6 +9810,8 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether the function seems to have loops.
+    has_loops = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
 
@@ -9835,6 +9859,7 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.has_loops = self.unit.has_loops(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
         inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
             or node.expression \
@@ -10138,8 +10163,12 @@ class FunctionEmitter(NodeMaker):
     def place_for_dict(self, variable):
         """Where a variable was set that is not set again: a place for its `dict_of`."""
         if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
-                and variable.scope.function is self.scope and self.runs_often():
+                and variable.scope.function is self.scope and (self.has_loops or self.runs_often()):
             self.make_place(variable.python)
+            if any(isinstance(source, (NewExpression, CallExpression))
+                   and isinstance(source.callee, Identifier) and source.callee.name == "Array"
+                   for source in variable.sources):
+                self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
         place = self.node(ast.If, self.const(False), [self.passing()], [])
@@ -10148,16 +10177,29 @@ class FunctionEmitter(NodeMaker):
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
-        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        props = self.attribute(obj, "props")
+        return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
+            self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def list_of(self, obj):
+        """The name of what goes with a variable for reading: the list of an array, a text itself, or
+        something empty; None where there is no such name."""
+        if isinstance(obj, ast.Name) and obj.id in self.listless:
+            return None
+        return self.placed(obj, ".items", self.either(
+            self.type_is(obj, "JSArray"), self.attribute(obj, "items"),
+            self.either(self.type_is(obj, "str"), obj, self.name("no_items"))))
+
+    def placed(self, obj, suffix, value):
+        """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) and self.runs_often() else None
         if place is None:
             return None
-        name = obj.id + ".props"
+        name = obj.id + suffix
         if not place.test.value:
-            place.test = self.const(True)
-            props = self.attribute(obj, "props")
-            if not self.is_new(obj):
-                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
-            place.body = [self.node(ast.Assign, [self.store(name)], props)]
+            place.test, place.body = self.const(True), []
+        if not any(statement.targets[0].id == name for statement in place.body):
+            place.body.append(self.node(ast.Assign, [self.store(name)], value))
         return self.name(name)
 
     def is_new(self, obj):
@@ -11179,8 +11221,10 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant):
             return self.python("{value} and {value} == {value}", value=value)
-        # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
+        if not self.runs_often():
+            return self.python("{first} and {value} == {value}", first=first, value=value)
+        # Most conditions that are not known to be are booleans, too.
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
@@ -11661,9 +11705,45 @@ class OperatorEmitter(ClassEmitter):
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
+        if operator != "**" and self.runs_often():
+            return self.bitwise(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
+
+    def bitwise(self, operator, left, left_kind, right, right_kind):
+        """An operator of 32 bits: inline where both operands are int and, but for &, | 0, << and >>> with a
+        constant that takes the bits it wants from any int, within 32 bits."""
+        if isinstance(left, ast.Constant) and type(left.value) is not int \
+                or isinstance(right, ast.Constant) and type(right.value) is not int:
+            return self.call(_HELPERS[operator], left, right)
+        number = to_int32(right.value) if isinstance(right, ast.Constant) else None
+        shifts = operator in ("<<", ">>", ">>>")
+        if shifts and number is None:
+            return self.call(_HELPERS[operator], left, right)
+        if shifts:
+            right = self.const(number & 31)
+        elif number is not None:
+            right = self.const(number)
+        a, first, b, second = self.pair(left, right)
+        helper = self.call(_HELPERS[operator], a, b)
+        if number is not None:
+            right_kind = (number, number)
+        if "float" in (left_kind, right_kind):
+            return self.call(_HELPERS[operator], left, right)
+        known = type(left_kind) is type(right_kind) is tuple and first is a and second is b
+        test = self.const(True) if known else self.number_tests(
+            (a, first, left_kind), (b, second, right_kind))("int")
+        if operator == ">>>" or operator == "&" and number is not None and number >= 0:
+            whole = "({a} & 4294967295) >> {b}" if operator == ">>>" else "{a} & {b}"
+            return self.python(whole + " if {test} else {helper}", a=a, b=b, test=test, helper=helper)
+        if operator == "<<" or operator == "|" and number == 0:
+            return self.python(
+                "(({a} << {b} & 4294967295) ^ 2147483648) - 2147483648 if {test} else {helper}",
+                a=a, b=b, test=test, helper=helper)
+        inside = [self.python("-2147483648 <= {value} < 2147483648", value=value)
+                  for value in ((a,) if number is not None else (a, b))]
+        return self.either(self.both(test, *inside), self.operate(a, operator, b), helper)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
@@ -11727,8 +11807,6 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
-        if operator in ("&", "|") and isinstance(right, ast.Constant):
-            right = self.const(to_int32(right.value))
             if type(left_kind) is not tuple:
                 right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
@@ -11770,13 +11848,6 @@ class OperatorEmitter(ClassEmitter):
             return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
-        if operator in ("&", "|"):
-            mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
-            checks = [check, mask]
-            if not isinstance(b, ast.Constant):
-                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b),
-                                         (ast.Lt(), self.const(2 ** 31))))
-            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
@@ -11820,6 +11891,9 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_sum(self, temp, value):
         """Tests that a sum or difference, kept in `temp`, is exact."""
+        if not self.runs_often():
+            return self.python("{least!r} <= {value} <= {most!r}", value=value, least=-MAX_SAFE,
+                               most=MAX_SAFE)
         return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
                            value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
                            least=-MAX_SAFE)
@@ -12337,7 +12411,7 @@ class CallEmitter(AssignmentEmitter):
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
         if kind is None and self.runs_often() and (
                 isinstance(prop, Identifier) and isinstance(key, ast.Name)
-                or isinstance(prop, BinaryExpression)):
+                or isinstance(prop, (BinaryExpression, MemberExpression))):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
@@ -12373,11 +12447,18 @@ class CallEmitter(AssignmentEmitter):
         if kind == "str":
             return self.call("len", obj)
         a, first = self.reusable(obj)
+        items = self.list_of(obj)
+        if items is not None:
+            return self.python("len({items}) or get_length({obj})", items=items, obj=obj)
         return self.python("len({a}.items) if type({first}) is JSArray "
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
         """obj[key] for a variable or constant that is a non-negative int, straight from an array's list."""
+        items = self.list_of(obj)
+        if items is not None:
+            return self.python("{items}[{key}] if {key} < len({items}) else get_element({obj}, {key})",
+                               items=items, key=key, obj=obj)
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
@@ -12390,8 +12471,10 @@ class CallEmitter(AssignmentEmitter):
             before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
             obj = self.name(temp)
         key, first = self.reusable(key)
-        items = self.temporary()
-        size = self.python("len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
+        listed = None if before else self.list_of(obj)
+        items = listed.id if listed is not None else self.temporary()
+        size = self.call("len", listed) if listed is not None else self.python(
+            "len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
             checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
@@ -12569,12 +12652,24 @@ class CallEmitter(AssignmentEmitter):
         text = self.const(self.text(callee))
         if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
             return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        if helper == "char_code_at" and self.runs_often() and isinstance(obj, ast.Name):
+            index, first = self.reusable(values[0])
+            return self.python(
+                "ord({obj}[{index}]) if type({first}) is int and type({obj}) is str "
+                "and 0 <= {index} < len({obj}) and char_code_at_untouched "
+                "else char_code_at({obj}, {text}, {index})",
+                obj=obj, index=index, first=first, text=text)
         return self.call(helper, obj, text, *values)
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
         code and type."""
         names, checks = [], []
+        if len(arguments) > 1:          # all are evaluated before the first check may fail
+            arguments = [(self.reusable(value), kind) for value, kind in arguments]
+            checks = [self.compare(first, _IS_NOT, self.const(None))
+                      for (again, first), _ in arguments if first is not again]
+            arguments = [(again, kind) for (again, _), kind in arguments]
         for value, kind in arguments:
             again, first = self.reusable(value)
             names.append(again)
@@ -13735,9 +13830,14 @@ class BuiltinTable:
 
     def fill(self, realm, target):
         """Gives `target` everything that is declared here."""
+        attrs, props, function_proto = target.special_attrs(), target.props, realm.FunctionPrototype
         for kind, key, item, info, flags, *rest in self.entries:
             if kind == "method":
-                target.put(key, realm.bind(item, info), flags)
+                value = JSFunction(function_proto, types.MethodType(item, realm), info)
+                if key in attrs or not flags & WRITABLE:
+                    target.put(key, value, flags)
+                else:               # what put() does, without the calls
+                    props[key], attrs[key] = value, flags
             elif kind == "accessor":
                 setter, set_info = rest
                 target.put_accessor(key, realm.bind(item, info),
@@ -14378,8 +14478,8 @@ def make_throw_type_error(realm):
     def refuse(realm, this, *_):
         raise JSTypeError("'caller', 'callee', and 'arguments' properties may not be accessed on "
                           "strict mode functions or the arguments objects for calls to them")
-    function = realm.bind(refuse, FunctionInfo("", 0))
-    set_integrity(function, True)
+    function = realm.bind(refuse, FunctionInfo("", 0)).touch()
+    function.attrs = SealedAttrs(dict.fromkeys(function.attrs, 0))      # frozen
     return function
 
 
@@ -20332,9 +20432,10 @@ class PromiseGathering:
             self.complete(self.values)
 
 
-def combine_promises(realm, constructor, iterable, perform):
+def combine_promises(realm, constructor, iterable, perform, keys=None):
     """What Promise.all and its siblings share: `perform(capability, each)` is to walk through
-    each(), an iterator over the promises that the constructor's `resolve` makes."""
+    each(), an iterator over the promises that the constructor's `resolve` makes. With a list for `keys`,
+    `iterable` is an object of promises, and its keys are put there."""
     capability = new_promise_capability(realm, constructor)
     iterator = None
 
@@ -20347,7 +20448,7 @@ def combine_promises(realm, constructor, iterable, perform):
         resolver = constructor.get("resolve")
         if not is_callable(resolver):
             raise JSTypeError("Promise resolve or reject function is not callable")
-        iterator = iterate(realm, iterable)
+        iterator = iterate(realm, iterable) if keys is None else values_by_key(iterable, keys)
         perform(capability, each())
     except Exception as exc:
         if iterator is not None:
@@ -20356,19 +20457,41 @@ def combine_promises(realm, constructor, iterable, perform):
     return capability.promise
 
 
-@PROMISE.static.method("all", 1)
-def promise_all(realm, this, iterable=undefined, *_):
+def values_by_key(values, keys):
+    """A Python iterator over an object's own enumerable properties, which notes their keys."""
+    if not isinstance(values, JSObject):
+        raise JSTypeError(f"{display(values)} is not an object of promises")
+    for key in values.own_keys():
+        own = values.get_own(key)
+        if own is not None and own.enumerable:
+            keys.append(key)
+            yield values.get(key)
+
+
+def gathering_for(realm, capability, keys):
+    """A PromiseGathering that resolves with an array, or with an object without prototype."""
+    def resolve(values):
+        if keys is None:
+            capability.resolve(realm.new_array(values))
+            return
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.put(key, value)
+        capability.resolve(result)
+    return PromiseGathering(realm, resolve)
+
+
+def all_of(realm, constructor, iterable, keys=None):
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             element = gathering.element(gathering.place())
             invoke(realm, promise, "then", element, capability.reject_function)
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
 
 
-@PROMISE.static.method("allSettled", 1)
-def promise_all_settled(realm, this, iterable=undefined, *_):
+def all_settled(realm, constructor, iterable, keys=None):
     def fulfilled(value):
         return realm.new_object({"status": "fulfilled", "value": value})
 
@@ -20376,13 +20499,20 @@ def promise_all_settled(realm, this, iterable=undefined, *_):
         return realm.new_object({"status": "rejected", "reason": reason})
 
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             index, called = gathering.place(), []
             invoke(realm, promise, "then", gathering.element(index, fulfilled, called),
                    gathering.element(index, rejected, called))
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
+
+
+PROMISE.static.methods(
+    all=lambda realm, this, iterable=undefined, *_: all_of(realm, this, iterable),
+    allKeyed=lambda realm, this, promises=undefined, *_: all_of(realm, this, promises, []),
+    allSettled=lambda realm, this, iterable=undefined, *_: all_settled(realm, this, iterable),
+    allSettledKeyed=lambda realm, this, promises=undefined, *_: all_settled(realm, this, promises, []))
 
 
 @PROMISE.static.method("any", 1)
@@ -23216,9 +23346,94 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
+# -- Properties of strings ---------------------------------------------------------------
+#
+# The sequences of emoji for \p{…} under the flag v (22.2.2.9, table 72), of Unicode 17.
+
+#: Pieces of sequences: those who may be somebody, and who may have a tone of skin; what they may be; who may
+#: be a man or a woman, the last two without a tone; who may look to the right.
+_PEOPLE, _TONES, _RIGHT = "👨👩🧑", "🏻🏼🏽🏾🏿", "\u200d➡\ufe0f"
+_ROLES = ("⚕\ufe0f ⚖\ufe0f ✈\ufe0f 🌾 🍳 🍼 🎓 🎤 🎨 🏫 🏭 💻 💼 🔧 🔬 🚀 🚒 🦰 🦱 🦲 🦳 🦯 🦼 🦽 "
+          f"🦯{_RIGHT} 🦼{_RIGHT} 🦽{_RIGHT}").split()
+_GENDERED = "⛹🏋🏌🕵🏃🏄🏊👮👯👰👱👳👷💁💂💆💇🙅🙆🙇🙋🙍🙎🚣🚴🚵🚶🤦🤵🤷🤸🤹🤼🤽🤾🦸🦹🧍🧎🧏🧔🧖🧗🧘🧙🧚🧛🧜🧝🧞🧟"
+_WALKERS = "🏃🚶🧎"
+#: Pairs of people: who, what is between them, who; = where the tones may be alike, and may be missing.
+_PAIRS = ("👨❤\ufe0f👨= 👩❤\ufe0f👨= 👩❤\ufe0f👩= 🧑❤\ufe0f🧑 👨🤝👨 👩🤝👨 👩🤝👩 🧑🤝🧑= 👨🐰👨 👩🐰👩 🧑🐰🧑 "
+          "👨🫯👨 👩🫯👩 🧑🫯🧑 🫱🫲").split()
+_FAMILIES = "👦 👧 👦👦 👧👦 👧👧"
+_OTHER_JOINED = ("🧑🎄 🧑🩰 ⛓\ufe0f💥 ❤\ufe0f🔥 ❤\ufe0f🩹 🍄🟫 🍋🟩 🏳\ufe0f⚧\ufe0f 🏳\ufe0f🌈 🏴☠\ufe0f 🐈⬛ 🐕🦺 🐦⬛ 🐦🔥 "
+                 "🐻❄\ufe0f 👁\ufe0f🗨\ufe0f 😮💨 😵💫 😶🌫\ufe0f 🙂↔\ufe0f 🙂↕\ufe0f").split()
+_FLAGS = """
+AC AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV
+BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CP CQ CR CU CV CW CX CY CZ DE DG DJ DK DM DO DZ EA EC EE EG
+EH ER ES ET EU FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT
+HU IC ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT
+LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP
+NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL
+SM SN SO SR SS ST SV SX SY SZ TA TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM UN US UY UZ VA
+VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
+"""
+
+
+def joined_emoji():
+    """The sequences with a zero width joiner."""
+    found = {f"{person}{tone}\u200d{role}" for person in _PEOPLE for tone in ("", *_TONES)
+             for role in _ROLES}
+    for person in _GENDERED:
+        plain = person + "\ufe0f" * (person in "⛹🏋🏌🕵")
+        for start in [plain] + [person + tone for tone in _TONES if person not in "🧞🧟"]:
+            found.update([f"{start}\u200d{sign}\ufe0f{more}" for sign in "♀♂"
+                          for more in ["", _RIGHT][:1 + (person in _WALKERS)]])
+    found.update([person + tone + _RIGHT for person in _WALKERS for tone in ("", *_TONES)])
+    for pair in _PAIRS:
+        first, *between, last = re.findall("[^\ufe0f=]\ufe0f?", pair)
+        kisses = [between, between + ["💋"]] if "❤" in pair else [between]
+        tones = [(x, y) for x in _TONES for y in _TONES if x != y or "=" in pair]
+        found.update(["\u200d".join([first + x, *middle, last + y]) for middle in kisses
+                      for x, y in tones + [("", "")] * ("=" in pair)])
+    parents = ["👨", "👩", "👨👨", "👨👩", "👩👩"]
+    families = [who + children for who in parents for children in _FAMILIES.split()]
+    families += ["🧑🧑🧒", "🧑🧑🧒🧒", "🧑🧒", "🧑🧒🧒"]
+    found.update(["\u200d".join(family) for family in families])
+    found.update(["\u200d".join(re.findall("[^\ufe0f]\ufe0f?", text)) for text in _OTHER_JOINED])
+    found.update([f"🧑{tone}\u200d{role}" for tone in _TONES for role in "🎄🩰"])
+    return found
+
+
+@functools.cache
+def emoji_sequences(name):
+    """(ranges, strings of more than one character) of a property of strings, or None."""
+    if name == "RGI_Emoji":
+        parts = [emoji_sequences(part) for part in (
+            "Basic_Emoji", "Emoji_Keycap_Sequence", "RGI_Emoji_Modifier_Sequence", "RGI_Emoji_Flag_Sequence",
+            "RGI_Emoji_Tag_Sequence", "RGI_Emoji_ZWJ_Sequence")]
+        return parts[0][0], frozenset().union(*[strings for _, strings in parts])
+    ranges, strings = (), set()
+    if name == "Basic_Emoji":
+        shown, signs = binary_set("Emoji_Presentation"), binary_set("Regional_Indicator")
+        ranges = toggle_ranges(shown, signs)
+        strings = {chr(code) + "\ufe0f" for low, high in binary_set("Emoji") for code in range(low, high + 1)
+                   if not ranges_contain(shown, code) and code > 0x39}
+    elif name == "Emoji_Keycap_Sequence":
+        strings = {key + "\ufe0f\u20e3" for key in "#*0123456789"}
+    elif name == "RGI_Emoji_Modifier_Sequence":
+        strings = {chr(code) + tone for low, high in binary_set("Emoji_Modifier_Base")
+                   for code in range(low, high + 1) for tone in _TONES if chr(code) != "👪"}
+    elif name == "RGI_Emoji_Flag_Sequence":
+        strings = {"".join([chr(0x1F1A5 + ord(letter)) for letter in flag]) for flag in _FLAGS.split()}
+    elif name == "RGI_Emoji_Tag_Sequence":
+        strings = {"🏴" + "".join([chr(0xE0000 + ord(char)) for char in region]) + "\U000e007f"
+                   for region in ("gbeng", "gbsct", "gbwls")}
+    elif name == "RGI_Emoji_ZWJ_Sequence":
+        strings = joined_emoji()
+    else:
+        return None
+    return ranges, frozenset(strings)
+
+
 # -- RegExp: limits, and sets of characters ----------------------------------------------
 #
-# All of ECMAScript 2023, and of the flag v everything but the properties of strings.
+# All of ECMAScript 2023, and the flag v.
 
 #: Longer patterns are refused; so are patterns that nest deeper.
 MAX_PATTERN_LENGTH = 2 ** 16
@@ -23751,6 +23966,9 @@ class PatternParser:
                 return self.reference(index, None), True
             if self.unicode:
                 self.fail("Invalid escape")
+        sequences = self.property_of_strings()
+        if sequences is not None:
+            return self.strings_node(*sequences), True
         ranges = self.class_escape()
         if ranges is not None:
             return CharSet(ranges), True
@@ -23782,6 +24000,14 @@ class PatternParser:
             return self.closed(ranges)
         ranges = {"d": DIGIT_RANGES, "s": SPACE_RANGES, "w": self.words}[char.lower()]
         return ranges if char.islower() else invert_ranges(ranges, self.top)
+
+    def property_of_strings(self):
+        """(ranges, strings) of an escape such as \\p{RGI_Emoji}, or None."""
+        match = _PROPERTY_ESCAPE.match(self.text, self.pos + 1) if self.sets and self.peek() == "p" else None
+        sequences = None if match is None or match[2] is not None else emoji_sequences(match[1])
+        if sequences is not None:
+            self.pos = match.end()
+        return sequences
 
     def property_escape(self, in_class):
         match = _PROPERTY_ESCAPE.match(self.text, self.pos)
@@ -23920,13 +24146,27 @@ class PatternParser:
 
     def class_set_node(self):
         """After "[": the longest strings are tried first (22.2.2.4)."""
-        ranges, strings = self.class_set()
+        return self.strings_node(*self.class_set())
+
+    def strings_node(self, ranges, strings):
         if not strings:
             return CharSet(ranges)
-        options = [Sequence([self.character(ord(c)) for c in string])
-                   for string in sorted(strings, key=len, reverse=True)]
-        options.insert(len(options) - ("" in strings), CharSet(ranges))
-        return Choice(options)
+        options = [self.tree_of_strings(strings - {""}), CharSet(ranges)]
+        return Choice(options + [Sequence([])] * ("" in strings))
+
+    def tree_of_strings(self, strings):
+        """A Choice between strings that share their beginnings; those that go on in the same ways are one."""
+        rests, by_rest = {}, {}
+        for string in strings:
+            if string:
+                rests.setdefault(string[0], set()).add(string[1:])
+        for char, rest in rests.items():
+            by_rest.setdefault(frozenset(rest), []).append(char)
+        options = []
+        for rest, chars in sorted(by_rest.items(), key=lambda each: -max(map(len, each[0]))):
+            first = CharSet(self.closed(ranges_of(chars)))
+            options.append(first if rest == {""} else Sequence([first, self.tree_of_strings(rest)]))
+        return Choice(options + [Sequence([])] * ("" in strings))
 
     def class_set(self):
         """After "[": a ClassUnion, ClassIntersection or ClassSubtraction."""
@@ -23981,6 +24221,9 @@ class PatternParser:
         if char == "\\":
             if self.eat("q{"):
                 return self.string_disjunction() + (None,)
+            sequences = self.property_of_strings()
+            if sequences is not None:
+                return (*sequences, None)
             ranges = self.class_escape(True)
             if ranges is not None:
                 return ranges, frozenset(), None
@@ -31153,6 +31396,204 @@ def global_btoa(realm, this, *args):
             realm, "Invalid character: only Latin-1 can be encoded", "InvalidCharacterError")) from None
 
 
+# -- HTML of elements --------------------------------------------------------------------
+#
+# What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
+# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+
+_VOID_ELEMENTS = frozenset(
+    "area base br col embed hr img input link meta param source track wbr".split())
+_ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
+_ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+#: Attributes of React's that are none of HTML's.
+_NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Properties of CSS whose numbers are no lengths.
+_PLAIN_NUMBERS = frozenset(
+    "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
+    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
+    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_TO_ESCAPE = re.compile("""[&<>"']""")
+_HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
+
+
+class JSHtml(JSObject):
+    """A piece of HTML: `text` in code units."""
+
+    __slots__, __init__ = object_attributes("text")
+    class_name = "Html"
+
+
+HTML_CLASS = BuiltinClass("Html", JSHtml, tag="Html", is_global=False)
+HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, this: this.text)
+SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
+
+
+def escaped_html(text):
+    """The text with its special characters as HTML writes them, in elements and in attributes."""
+    if len(text) > MAX_STRING_LENGTH // 6:
+        raise JSRangeError("Invalid string length")
+    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+
+
+def make_html(realm, parts):
+    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+    waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
+    if not waiting:
+        if sum(map(len, parts)) > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        return JSHtml(realm.HtmlPrototype, "".join(parts))
+    promise = new_promise(realm)
+
+    def arrived(index, value):
+        waiting.remove(index)
+        inner = []
+        try:
+            add_child(realm, inner, value, 0)
+            parts[index] = make_html(realm, inner)
+            if parts[index].__class__ is JSHtml:
+                parts[index] = parts[index].text
+            if not waiting:
+                resolve_promise(realm, promise, make_html(realm, parts))
+        except Exception as error:
+            reject_promise(realm, promise, realm.thrown_value(error))
+
+    for index in list(waiting):
+        await_value(realm, parts[index], functools.partial(arrived, index),
+                    lambda reason: reject_promise(realm, promise, reason))
+    return promise
+
+
+def add_child(realm, parts, child, depth):
+    """Appends the HTML of a child to `parts`; a promise as it is."""
+    kind = child.__class__
+    if kind is JSHtml:
+        parts.append(child.text)
+    elif kind is str:
+        parts.append(escaped_html(child))
+    elif child is undefined or child is null or kind is bool:
+        return
+    elif kind is int or kind is float or kind is JSBigInt:
+        parts.append(to_string(child))
+    elif isinstance(child, JSPromise):
+        parts.append(child)
+    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        if depth > 100:
+            raise JSRangeError("The children of an element are nested too deeply")
+        for one in iterable_to_list(realm, child):
+            realm.poll()
+            add_child(realm, parts, one, depth + 1)
+    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
+        parts.append(promise_resolve(realm, realm.Promise, child))
+    else:
+        shown = "A function" if is_callable(child) else display(child)
+        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                          "and arrays of them")
+
+
+def style_text(value):
+    """The text of a `style` attribute: `{ fontSize: "2em" }` is font-size:2em."""
+    if not isinstance(value, JSObject):
+        return to_string(value)
+    texts = []
+    for key in value.own_keys():
+        item = value.get(key) if type(key) is str else undefined
+        if item is undefined or item is null or item is False or item == "":
+            continue
+        is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
+        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+    return ";".join(texts)
+
+
+def add_attributes(realm, parts, name, props):
+    """Appends the attributes of an element to `parts`; returns its `dangerouslySetInnerHTML`, or None."""
+    raw = None
+    for key in props.own_keys():
+        if type(key) is not str or not props.get_own(key).enumerable:
+            continue
+        value = props.get(key)
+        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
+            raw = to_string(value.get("__html"))
+        if key in _NOT_ATTRIBUTES or value is undefined or value is null:
+            continue
+        shown = _ATTRIBUTE_NAMES.get(key, key)
+        if value is False or value is True:
+            if not shown.startswith(("aria-", "data-")):
+                if value:
+                    parts.append(" " + shown)
+                continue
+        if not _ATTRIBUTE_NAME(shown):
+            raise JSTypeError(f"{json.dumps(key[:60])} cannot be the name of an attribute of <{name}>")
+        if is_callable(value):
+            raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
+                              "browser: write its code as a text, or in a script of the page")
+        text = style_text(value) if key == "style" else to_string(value)
+        parts.append(f' {shown}="{escaped_html(text)}"')
+    return raw
+
+
+@GLOBAL_FUNCTIONS.method("h", 2)
+def global_h(realm, this, kind=undefined, props=undefined, *children):
+    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    if is_callable(kind):
+        given = JSObject(realm.ObjectPrototype)
+        for key in props.own_keys():
+            if props.get_own(key).enumerable:
+                given.put(key, props.get(key))
+        if children:
+            given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
+        parts = []
+        add_child(realm, parts, call(kind, undefined, given), 0)
+        return make_html(realm, parts)
+    if kind.__class__ is not str or not _ELEMENT_NAME(kind):
+        raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
+                          "function that returns one")
+    parts = ["<" + kind]
+    raw = add_attributes(realm, parts, kind, props)
+    parts.append(">")
+    children = children or (props.get("children"),)
+    if kind in _VOID_ELEMENTS:
+        if raw is not None or any(child is not undefined and child is not null for child in children):
+            raise JSTypeError(f"<{kind}> cannot have children")
+        return make_html(realm, parts)
+    if raw is not None:
+        parts.append(raw)
+    else:
+        for child in children:
+            add_child(realm, parts, child, 0)
+    parts.append(f"</{kind}>")
+    return make_html(realm, parts)
+
+
+@GLOBAL_FUNCTIONS.method("Fragment", 1)
+def global_fragment(realm, this, props=undefined, *_):
+    return props.get("children") if isinstance(props, JSObject) else undefined
+
+
+def html_template(realm, this, strings=undefined, *values):
+    raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
+    if not isinstance(raw, JSObject):
+        raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
+    texts, parts = iterable_to_list(realm, strings), []
+    for index, text in enumerate(texts):
+        parts.append(to_string(text))
+        if index + 1 < len(texts) and index < len(values):
+            add_child(realm, parts, values[index], 0)
+    return make_html(realm, parts)
+
+
+def make_html_tag(realm):
+    """The global `html`, with html.raw(text) for what is HTML already."""
+    tag = realm.bind(html_template, FunctionInfo("html", 1))
+    tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
+        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+    return tag
+
+
+GLOBAL_FUNCTIONS.value("html", make_html_tag)
+
+
 # -- structuredClone ---------------------------------------------------------------------
 
 class Cloner:
@@ -31771,10 +32212,10 @@ def reading_helpers(realm, helpers):
         """obj[key]"""
         kind = type(key)
         if kind is int:
-            if type(obj) is JSArray and 0 <= key < len(obj.items):
-                return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is JSArray and 0 <= key < len(obj.items):
+                return obj.items[key]
             if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
                 return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
@@ -31794,7 +32235,7 @@ def reading_helpers(realm, helpers):
     def get_length(obj):
         if type(obj) is str:
             return len(obj)
-        return get(obj, "length")
+        return len(obj.items) if type(obj) is JSArray else get(obj, "length")
 
     def get_size(obj):
         """obj.size, mostly of a Map or Set"""
@@ -32064,7 +32505,8 @@ def shortcuts_of_collections(realm, helpers):
         """obj.get(key)"""
         if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
                 and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
-            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
+                                     else collection_key(key))
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
 
@@ -32158,6 +32600,8 @@ def iteration_helpers(realm, helpers):
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
+        if type(value) is JSArray and has_plain_iteration(realm, value):
+            return iter(value.items)
         return iterate_fast(realm, value, text)
 
     def iterate_entries(value, text=None):
@@ -32205,7 +32649,8 @@ def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched, plain_math=None)
+                   push_untouched=realm.push_untouched, plain_math=None,
+                   char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
@@ -34757,11 +35202,15 @@ class Realm(RealmBase):
         return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
-        """Makes the built-ins that a script mentions."""
+        """Makes the built-ins that a script mentions, those among them that the global object inherits."""
+        flags, inherited = self.global_object.flags, self.ObjectPrototype
         for name in names:
-            if global_name(name) not in self.globals and name in self.global_object.flags \
-                    and name not in self.lexical and type(self.global_object.flags[name]) is int:
+            if global_name(name) in self.globals or name in self.lexical:
+                continue
+            if type(flags.get(name)) is int:
                 self.globals[global_name(name)] = self.make_global(name)
+            elif name in inherited.props and name not in flags and name != "__proto__":
+                self.globals[global_name(name)] = inherited.get(name)
 
     def declare_script(self, compiled):
         """GlobalDeclarationInstantiation (16.1.7)."""
@@ -34775,8 +35224,10 @@ class Realm(RealmBase):
             if name in self.lexical:
                 raise JSSyntaxError(f"Identifier '{name}' has already been declared")
         for name, const in compiled.lexical:
-            if name in flags and global_name(name) in self.globals:
-                self.shadowed[name] = self.globals.pop(global_name(name))
+            if global_name(name) in self.globals:
+                value = self.globals.pop(global_name(name))
+                if name in flags:
+                    self.shadowed[name] = value
             self.lexical[name] = const
         if not self.global_object.extensible:
             for name in (*compiled.functions, *compiled.variables):
@@ -35067,6 +35518,10 @@ class Realm(RealmBase):
         """The bytes of an ArrayBuffer, a typed array or a DataView; None for anything else."""
         data = bytes_of(value) if isinstance(value, JSObject) else None
         return None if data is None else bytes(data)
+
+    def html_of(self, value):
+        """The text of a piece of HTML that h() or html made; None for anything else."""
+        return python_text(value.text) if isinstance(value, JSHtml) else None
 
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
@@ -37226,6 +37681,9 @@ class Js2PyRealm:
 
     def bytes_of(self, value):
         return None                     # js2py's typed arrays are switched off
+
+    def html_of(self, value):
+        return None                     # it has no h()
 
     def put_getter(self, obj, key, function):
         getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
@@ -44327,8 +44785,12 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
+    page = host.realm.html_of(text)
+    if page is not None:
+        text = utf16(page)
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -45737,6 +46199,27 @@ interface ResponseOptions {
   headers?: HeaderFields;
 }
 
+/** A piece of HTML: what `h` and JSX make, and the tag `html`. Texts in it were escaped. */
+interface Html {
+  toString(): string;
+}
+/** Makes an element, or calls a component with its attributes: `h("p", { class: "big" }, "Hello")`, what JSX becomes.
+ * With an async component it is a promise. */
+declare function h(kind: string | ((props: any) => any), props?: Record<string, any> | null, ...children: any[]): any;
+/** Elements without one around them: `<>…</>`. */
+declare function Fragment(props: { children?: any }): any;
+/** A tag of templates that escapes what is put in: html`<p>${text}</p>`. With a promise among it, a promise. */
+declare const html: {
+  (strings: TemplateStringsArray, ...values: any[]): Html & PromiseLike<Html>;
+  /** A text that is HTML already, to be put in as it is. */
+  raw(text: string): Html;
+};
+declare namespace JSX {
+  type Element = any;
+  interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicElements { [name: string]: any }
+}
+
 /** A response, a text, data to send as JSON, or nothing (204). */
 type RouteResult = HttpResponse | string | object | null | undefined | void;
 /** Answers a request. */
@@ -46074,7 +46557,7 @@ MAX_THREADS = 512
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.25
+WATCH_INTERVAL = 0.1
 SETTLE_SECONDS = 0.05
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
@@ -48588,7 +49071,9 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs.setdefault(decode_field(key), []).append(decode_field(value))
+            if not (key.isalnum() and key.isascii()):
+                key = decode_field(key)
+            pairs.setdefault(key, []).append(decode_field(value))
     return pairs
 
 
@@ -48899,6 +49384,9 @@ def response_from(realm, value):
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
     if realm.class_of(value) != "Object":
+        page = realm.html_of(value)
+        if page is not None:
+            return Response(200, HTML, utf8(page))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -48948,8 +49436,10 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = realm.bytes_of(body), BYTES
-        if data is None:
+        data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
+        if page is not None:
+            data, default = utf8(page), HTML
+        elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
@@ -49746,6 +50236,10 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+#: Of a file of a page in TypeScript or with JSX.
+MAX_TYPED_BYTES = 4 << 20
+
+
 @functools.lru_cache(1024)
 def http_time(seconds):
     """A time as HTTP writes it."""
@@ -49813,6 +50307,8 @@ def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open_ordinary(path)
     facts = os.fstat(file.fileno())
+    if any(language_of(path)):
+        return typed_file_response(head, path, file, facts)
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
@@ -49827,6 +50323,34 @@ def file_response(head, path, live=None):
             headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
             return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def typed_file_response(head, path, file, facts):
+    """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
+    source."""
+    with file:
+        source = file.read(MAX_TYPED_BYTES + 1)
+    text = browser_javascript(os.path.basename(path), source)
+    tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-js"'
+    return ranged_response(head, io.BytesIO(text), "text/javascript; charset=utf-8", len(text), tag,
+                           facts.st_mtime, [("ETag", tag), ("Cache-Control", "no-cache")])
+
+
+@functools.lru_cache(64)
+def browser_javascript(name, source):
+    """The JavaScript, as bytes, of a page's file in another language (bytes); where it is wrong, JavaScript
+    that throws the error."""
+    try:
+        if len(source) > MAX_TYPED_BYTES:
+            raise JSSyntaxError(f"The file is larger than {MAX_TYPED_BYTES >> 20} MiB", 1, 1)
+        return javascript_of(source.decode("utf-8-sig"), name).encode()
+    except UnicodeDecodeError:
+        message = f"{name} is not UTF-8"
+    except JSSyntaxError as error:
+        place = f"{name}:{error.line}:{error.column}"
+        frame = code_frame(source.decode("utf-8-sig"), error.line, error.column)
+        message = f"{error.message}\n{place}\n{frame}"
+    return f"throw new SyntaxError({json.dumps(message)});\n".encode()
 
 
 def live_file(live, head, file, size):
@@ -50965,6 +51489,14 @@ class RequestHandler(StreamOpener):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
+        if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
+                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
+                or "connection" in head.fields):
+            first = self.server.first_lines(status, response.content_type)
+            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+            self.note(status, data)
+            self.write(data)
+            return
         lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
@@ -51001,7 +51533,7 @@ class RequestHandler(StreamOpener):
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
+        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -51539,7 +52071,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._attempt(handler, self._settle, handler)
+                if handler.state is not READING or handler.more or handler.watched != selectors.EVENT_READ:
+                    self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -51911,7 +52444,7 @@ PALETTE = """
   --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
   --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
   --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
-  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6));
+  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6)); --field: light-dark(#868e96, #747c86);
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 """
@@ -51979,6 +52512,9 @@ function el(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
+// A text as nodes: what stands in backticks is code.
+const prose = (text) => text.split(/`([^`\n]+)`/).map((part, index) =>
+  index % 2 ? el("code", { text: part }) : part).filter((part) => part !== "");
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -52079,6 +52615,11 @@ PAGE = """<!DOCTYPE html>
 {script}</body>
 </html>
 """
+
+
+def code_html(text):
+    """A text as HTML: what stands in backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", esc(text))
 
 
 def render_page(title, style, body, script="", head=""):
@@ -52207,7 +52748,7 @@ LIVE_SCRIPT = r"""
     timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
       try { sessionStorage.setItem(key, target); } catch { /* as above */ }
       location.reload();
-    }, 80);
+    }, 30);
   }
 
   // -- Style sheets --
@@ -52648,7 +53189,10 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
       margin: .5rem 0; overflow-x: auto; }
 pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
 pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
+pre > span:has(> .number) { padding-left: 0; }
+pre > span > .number { position: sticky; left: 0; display: inline-block; width: 4.5em; padding-left: 1rem;
+  background: var(--paper); color: var(--faint); user-select: none; }
+pre > span.here > .number { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
 .notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
 .frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
@@ -52665,7 +53209,7 @@ pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-sel
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
 .frames p > :first-child { padding-left: 1em; }
 .frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
-              grid-template-columns: minmax(100%, max-content); }
+              grid-template-columns: minmax(max-content, 1fr); }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px;
   text-underline-offset: 4px; }
@@ -52685,7 +53229,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 @media (max-width: 34rem) {
   main { padding: 1.25rem 1rem 3rem; }
   h1 { font-size: 1.25rem; }
-  pre .number { width: 2.5em; }
+  pre > span > .number { width: 3.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
   .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
@@ -52751,7 +53295,7 @@ def render_source(source, line, column=None, around=SOURCE_AROUND):
         text = lines[number - 1].rstrip("\r")
         shown.append(f'<span{HERE if number == line else ""}><span class="number">{number}</span>'
                      + (render_place(text, column) if number == line else esc(text[:300])) + "</span>")
-    return "<pre>" + "".join(shown) + "</pre>"
+    return '<pre tabindex="0">' + "".join(shown) + "</pre>"
 
 
 _WORD = re.compile(r"[\w$]+|.")
@@ -52769,7 +53313,7 @@ def render_place(text, column):
 
 
 def render_lines(text):
-    return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
+    return '<pre tabindex="0">' + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
 def render_frames(error, sources, unnamed="anonymous function"):
@@ -52848,13 +53392,14 @@ def render_failure(app, failure):
 
 def render_headline(error, sources):
     name, message = explained(error, sources)[0].split(" ", 1)
-    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+    return f'<span class="kind bad">{esc(name)}</span> {code_html(message)}'
 
 
 def render_advice(error, sources):
     """What to write instead, where an error shows a habit of other servers."""
     habit = habit_of(error, sources.get(error.filename, ""))
-    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
+    return "" if habit is None \
+        else f'<p class="advice">{code_html(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -52862,7 +53407,7 @@ def notice_page(server, head, refusal):
     """Any refusal, in words."""
     title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
     return trouble_response(server, head, refusal.status, title,
-                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>",
+                            [f"<h1>{esc(title)}</h1>", f"<p>{code_html(refusal.message)}</p>",
                              *render_notice(server)],
                             refusal.headers)
 
@@ -54308,9 +54853,12 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 dialog { max-width: 30rem; border: 1px solid var(--line); border-radius: 10px; background: var(--paper);
   color: var(--ink); overflow-wrap: anywhere; }
 dialog::backdrop { background: rgb(0 0 0 / .35); }
-.frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
+.frame > div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-.frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
+.frame > div:has(> i) { padding-left: 0; }
+.frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
+  background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
+.frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -54488,7 +55036,7 @@ DASHBOARD_BODY = r"""
     <div class="body">
       <code id="trouble-place"></code>
       <pre id="trouble-advice"></pre>
-      <div class="frame" id="trouble-frame"></div>
+      <div class="frame" id="trouble-frame" tabindex="0"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
   </section>
@@ -55260,7 +55808,7 @@ const streamLink = (name, text = name) => ({ href: "#/stream/" + encodeURICompon
 function why([got, text]) {
   return el("span", { class: "why" },
     el("b", { class: colour(got), text: got === true ? "✓" : got === false ? "✗" : "…" }),
-    el("span", { class: got === false ? "soft" : null, text }));
+    el("span", { class: got === false ? "soft" : null }, ...prose(text)));
 }
 // A path breaks after its slashes, if it must.
 const inSteps = (text) => text.split(/(?<=\/)/).flatMap((part) => [part, el("wbr")]);
@@ -55775,7 +56323,7 @@ function renderTrouble(error, loads) {
   const text = JSON.stringify([error, loads]);
   if (!error || $("trouble").shown === text) return;
   $("trouble").shown = text;
-  $("trouble-headline").textContent = error.headline;
+  $("trouble-headline").replaceChildren(...prose(error.headline));
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
@@ -56333,12 +56881,17 @@ def share_picture(handler, head, body):
     path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
     if not addresses:
         raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    address = addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")
     try:
-        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+        code = qr_picture(qr_code(address))
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
-    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+    size, code = min(2.2, 48 / len(address)), code.replace("<svg ", '<svg width="40" height="40" ', 1)
+    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44">'
+            '<path fill="#fff" d="M0 0h40v44H0z"/>'
+            f'{code}<text x="20" y="41" font-size="{size:.2f}" font-family="monospace" '
+            f'text-anchor="middle">{esc(address)}</text></svg>')
+    return Response(200, "image/svg+xml", utf8(text), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -56376,7 +56929,7 @@ EXPLORER_STYLE = r"""
   --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
   --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
   --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
-  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#d8e6f8, #1f3a58);
 }
 html, body { height: 100%; }
 body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
@@ -57271,7 +57824,7 @@ function fieldEntry(field, owner) {
   node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
     text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.description) node.append(el("p", {}, ...prose(field.description)));
   if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
@@ -57285,7 +57838,7 @@ function browse(name, same) {
   const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
   docs.append(crumbs, el("h2", { text: name }),
-    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+    el("p", {}, ...prose(type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.`)));
   const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
   const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
@@ -57296,13 +57849,13 @@ function browse(name, same) {
     const node = el("div", { class: "entry" },
       el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(el("p", { text: item.description }));
+    if (item.description) node.append(el("p", {}, ...prose(item.description)));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
     const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
       el("span", { class: "type", text: item.name }));
-    if (item.description) node.append(el("p", { text: item.description }));
+    if (item.description) node.append(el("p", {}, ...prose(item.description)));
     return node;
   }));
   part("Implements", plain(type.interfaces));
@@ -57310,7 +57863,7 @@ function browse(name, same) {
 }
 function overview() {
   if (!hasFields()) return docs.append(...startNodes());
-  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", {}, ...prose(schema.description || "")));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
@@ -57839,44 +58392,13 @@ def free_port_after(host, port):
 STARTER_STYLE = """\
 /* The look of the page: paper and ink by day, slate by night, one accent. Change a colour and save. */
 
-:root {
-  color-scheme: light dark;
-  --paper: #f6f4ef;
-  --card: #fffefb;
-  --line: #e0dbd0;
-  --field: #8d877a;
-  --ink: #23262b;
-  --soft: #5f6168;
-  --accent: #0f766e;
-  --accent-ink: #ffffff;
-  --tint: #e2f0ec;
-  --red: #b3261e;
-  --shadow: 0 1px 2px rgb(60 50 30 / 0.06), 0 6px 20px rgb(60 50 30 / 0.05);
-  --round: 12px;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #16191c;
-    --card: #1e2226;
-    --line: #32373d;
-    --field: #747c86;
-    --ink: #e8e6e1;
-    --soft: #a4a8ae;
-    --accent: #5cc8b8;
-    --accent-ink: #0b211e;
-    --tint: #1d3633;
-    --warm: #f0a66e;
-    --warm-tint: #3a2a1c;
-    --red: #ff9a90;
-    --red-tint: #42211e;
-    --shadow: 0 1px 2px rgb(0 0 0 / 0.3);
-  }
+:root {""" + PALETTE + """  --round: 10px;
 }
 *, *::before, *::after { box-sizing: border-box; }
 html {
-  background: var(--paper);
+  background: var(--bg);
   color: var(--ink);
-  font: 16px/1.55 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif;
+  font: 16px/1.55 var(--sans);
 }
 body { max-width: 60rem; margin: 0 auto; padding: 1.75rem 1.25rem 4rem; }
 h1, h2, h3, p, ul, ol, dl, dd, figure, pre { margin: 0; }
@@ -57888,53 +58410,55 @@ a { color: var(--accent); text-underline-offset: 0.2em; text-decoration-thicknes
 .top { display: flex; align-items: center; justify-content: space-between; gap: 1rem; margin-bottom: 1.5rem; }
 .note { color: var(--soft); font-size: 0.9rem; }
 .stack { display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 1fr); align-content: start; }
-.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--card); box-shadow: var(--shadow); }
+.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--paper); }
 .card > * + * { margin-top: 0.9rem; }
 #status { display: inline-flex; align-items: center; gap: 0.5rem; padding: 0.2rem 0.75rem; border: 1px solid var(--line);
-  border-radius: 99px; background: var(--card); color: var(--soft); font-size: 0.85rem; }
+  border-radius: 99px; background: var(--paper); color: var(--soft); font-size: 0.85rem; }
 #status::before { content: ""; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--field); }
-#status[data-state="live"]::before { background: #1a9e6b; }
-#status[data-state="waiting"]::before { background: #d98a1f; animation: breathe 1.2s ease-in-out infinite; }
+#status[data-state="live"]::before { background: var(--ok); }
+#status[data-state="waiting"]::before { background: var(--warn); animation: breathe 1.2s ease-in-out infinite; }
 @keyframes breathe { 50% { opacity: 0.25; } }
 label, legend { padding: 0; font-size: 0.875rem; font-weight: 600; }
 form { display: grid; gap: 0.9rem; }
 form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
-input:not([type="radio"], [type="range"]), select, textarea {
-  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
+input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
+  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--paper);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
-  color: var(--accent-ink); font-weight: 600; cursor: pointer; }
+  color: var(--on-accent); font-weight: 600; cursor: pointer; }
 button:hover { filter: brightness(1.08); }
 button.quiet { border-color: var(--field); background: transparent; color: var(--ink); font-weight: 500; }
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
   cursor: default; }
 .row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
-.answer.bad { color: var(--red); font-weight: 600; }
+.answer.bad { color: var(--bad); font-weight: 600; }
 .log { display: grid; gap: 0.6rem; align-content: start; }
 .log:empty::after { content: attr(data-empty); color: var(--soft); }
 .log .item { padding: 0.65rem 0.9rem; border: 1px solid var(--line); border-left: 4px solid var(--accent); border-radius: 8px;
   overflow-wrap: anywhere; }
-.log .private { border-left-color: #d98a1f; }
+.log .private { border-left-color: var(--warn); }
 .meta { display: flex; flex-wrap: wrap; gap: 0.2rem 0.6rem; align-items: baseline; color: var(--soft); font-size: 0.8rem; }
 .meta strong { color: var(--ink); font-size: 0.95rem; }
 .options { display: grid; gap: 0.7rem; }
 .options:empty, #best:empty { display: none; }
 .options button { position: relative; z-index: 0; display: flex; justify-content: space-between; gap: 1rem; min-height: 3.2rem;
-  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
+  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--paper); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
-.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
-  background: var(--tint); transition: width 0.4s; }
+  background: var(--chosen); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--bad); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
-#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
+#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--paper); }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 """
 
@@ -58255,7 +58779,7 @@ test("after the last question comes the result, and then a new round", async () 
 <link rel="stylesheet" href="style.css">
 <main class="stack">
   <div class="top"><strong id="me">Quiz</strong><span id="status" role="status">Connecting…</span></div>
-  <h1 id="text"></h1>
+  <h1 id="text">Quiz</h1>
   <img id="code" hidden alt="A code that leads phones to this page">
   <form id="join" class="card" hidden>
     <label for="name">Your name</label><input id="name" required maxlength="20" autocomplete="off"><button>Join</button>
@@ -58297,7 +58821,7 @@ test("after the last question comes the result, and then a new round", async () 
     $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
       textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
       disabled: teacher || phase !== "question" || me.choice !== null,
-      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      className: index === right ? "right" : index !== me?.choice ? "" : phase === "answer" ? "wrong" : "chosen",
       onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
     })));
   }
@@ -59304,8 +59828,14 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; overflow-wrap: anywhere; }
 code { background: var(--chip); border-radius: 4px; padding: 0 .25rem; }
 .label { color: var(--soft); font-size: .85rem; margin: .6rem 0 0; }
-@media (max-width: 46rem) { .columns { grid-template-columns: minmax(0, 1fr); } nav { display: none; }
-  header input { max-width: none; } }
+nav summary { display: none; }
+@media (max-width: 46rem) {
+  .columns { grid-template-columns: minmax(0, 1fr); }
+  header input { max-width: none; }
+  nav { position: static; max-height: none; padding: .75rem 1.25rem 0; }
+  nav summary { display: list-item; cursor: pointer; font-weight: 620; }
+  nav a { padding: .3rem 0; }
+}
 """
 DOCS_SCRIPT = r"""
 const parts = [...document.querySelectorAll("main section")];
@@ -59315,6 +59845,12 @@ for (const part of parts) {
   $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent,
     class: part.dataset.level > 1 ? "sub" : null }));
 }
+// On a phone the contents are closed until they are asked for, and again when one was chosen.
+const phone = matchMedia("(max-width: 46rem)");
+const fold = () => { $("contents").open = !phone.matches; };
+phone.addEventListener("change", fold);
+$("contents").addEventListener("click", (event) => event.target.closest("a") && fold());
+fold();
 function search() {
   const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
@@ -59332,7 +59868,8 @@ addEventListener("keydown", (event) => {
 DOCS_BODY = """\
 <header><a class="name" href="../engine">aiwebengine<span>documentation</span></a>
 <input type="search" id="q" aria-label="Search" placeholder="Search: press /"><span id="found" role="status" class="small soft"></span></header>
-<div class="columns"><nav id="contents" aria-label="Contents"></nav><main><h1>What scripts can do</h1>
+<div class="columns"><nav aria-label="Contents"><details id="contents" open><summary>Contents</summary></details></nav>
+<main><h1>What scripts can do</h1>
 {text}</main></div>"""
 
 
