@@ -200,11 +200,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,691
+    16  js2py, and the choice of an engine                                             1,693
           js2py: the private copy                                                        303
           js2py: from JavaScript to Python                                               465
           js2py: hardening                                                               252
-          js2py: realm                                                                   631
+          js2py: realm                                                                   633
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
@@ -37273,8 +37273,10 @@ class Js2PyRealm:
             function.object.code = None
 
     def forget(self):
+        kept = [*self.jobs, *self.scope.own.values()]
         self.jobs.clear()
         self.scope.own.clear()
+        return kept
 
     def stopped_error(self, seconds, error):
         timeout = Realm.stopped_error(self, seconds, error)
