@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,252
+    15  Realm, jobs and timers                                                         4,253
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -188,7 +188,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        417
           Freeing in slices                                                              156
-          Deadlines                                                                      440
+          Deadlines                                                                      441
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
@@ -34205,7 +34205,7 @@ class Watchdog:
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
         if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
-            if not self.freeing and self.is_worth_it(self.memory, now):
+            if not self.freeing and now > self.stopping_until and self.is_worth_it(self.memory, now):
                 self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
         if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
@@ -34294,6 +34294,7 @@ class Watchdog:
                     self.collect()
             done.set()
             if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                self.stopping_until = time.monotonic() + STOPPING_SECONDS       # nobody looks until it is gone
                 realm.outgrown()
 
         with self.lock:
