@@ -1478,6 +1478,15 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn("a.ts:4:57", self.output.getvalue())
         self.assertIn("> 2 | function f(x: string): never { throw", self.output.getvalue())
 
+    def test_types_and_elements_in_another_file_are_told_what_they_are(self):
+        self.serve({"a.js": "let x: number = 1", "b.js": "let x = <p>a</p>", "c.ts": "let x: any = <p>a</p>", "d.js": "let x: = 1",
+                    "e.js": "enum A { B } let c = <p/>"})
+        for advice in ("a.js:1:6  SyntaxError: Unexpected token ':'. This is TypeScript: rename the file to a.ts",
+                       "Unexpected token '<'. This is JSX: rename the file to b.jsx", "This is TypeScript with JSX: rename the file to c.tsx",
+                       "This is TypeScript with JSX: rename the file to e.tsx"):
+            self.assertIn(advice, self.output.getvalue())
+        self.assertEqual(self.output.getvalue().count("rename the file"), 4)
+
     def test_pages_get_the_javascript_of_their_typescript(self):
         self.serve({"public/page.ts": "export const x: number = 1;\nimport type { A } from './a.js';\nenum E { B }\n",
                     "public/b.jsx": "x = <a b='c'/>", "public/c.tsx": "let x: = 1", "public/d.ts": b"\xff"})
@@ -8983,7 +8992,8 @@ class EngineSeamTest(unittest.TestCase):
 
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console", "lock", "memory", "outgrown", "unloaded")
+            # new_array: each realm makes its own, for speed
+            attributes = ("name", "new_array", "modules", "console", "lock", "memory", "outgrown", "unloaded")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -16927,6 +16937,18 @@ class LivePageTest(LiveCase):
             self.assertEqual(self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "empty"})[2], plain)
             self.assertIn("live.js", self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "iframe"})[2])
 
+    def test_a_page_of_a_script_that_was_replaced_while_it_answered_is_out_of_date(self):
+        self.serve("routeRegistry.registerRoute('/', async () => { await new Promise((go) => setTimeout(go, 800));"
+                   " return ResponseBuilder.html('<html>old</html>'); });")
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(self.get("/", **self.browser)[2]))
+        thread.start()
+        self.eventually(lambda: self.server.app.waiting)
+        self.server.app.reload("app.js")
+        thread.join()
+        version = int(re.search(r'data-live="[0-9a-f]+\.(\d+)', answers[0])[1])
+        self.assertLess(version, self.server.app.live.version)
+
     def test_without_reload_nothing_is_added(self):
         self.serve({"app.js": "", "public/index.html": INDEX}, reload=False)
         status, headers, text = self.get("/", **self.browser)
@@ -18650,6 +18672,8 @@ class EditorTest(ServerCase):
         self.assertEqual(marks("import { a } from './a.js';\nlet b = ;"), [(2, 9)])
         self.assertEqual(marks("f(() => {\n  g();\n"), [(3, 1), (1, 9)])
         self.assertEqual(marks("let a = ;", "public/page.js"), [(1, 9)])
+        self.assertEqual(marks("let a: number = 1;", "page.ts"), [])
+        self.assertEqual(marks("let a: number = ;", "page.ts"), [(1, 17)])
         self.assertEqual(marks("let a = ;", "public/page.html"), [])
         found = self.act("/engine/parse", file="app.js", text="const x = await load();")[1][0]
         self.assertIn("async function init", found["advice"])
@@ -21256,7 +21280,7 @@ class DocumentationTest(ServerCase):
         for _, name, code in self.blocks(text):
             if re.fullmatch(r"[\w./-]+", name):
                 files[re.sub(r"^(?:scripts|mypoll)/", "", name)] = code
-        if not any(name.endswith(".js") for name in files):
+        if not any(name.endswith((".js", ".ts")) for name in files):
             files = {path.relative_to(EXAMPLES).as_posix(): path.read_bytes()
                      for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("public/*")]}
         return files
@@ -21266,7 +21290,7 @@ class DocumentationTest(ServerCase):
             for language, said, code in self.blocks(text):
                 with self.subTest(page, block=code.split("\n")[0]):
                     self.assertTrue(language in self.FOREIGN or said in ("in a page", *self.RUN_ELSEWHERE)
-                                    or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:js|html|json)", said))
+                                    or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:[jt]sx?|html|json)", said))
 
     def test_the_scripts_of_every_page_load_without_a_warning_and_their_tests_pass(self):
         for page, text in self.pages().items():
@@ -22150,6 +22174,21 @@ class LivePagesInTheBrowser(LiveCase):
         self.write(self.folder / "app.js", "let a;")
         page.wait_for("window.kept === undefined")
         self.assertIsNone(self.note(page))
+
+    def test_a_page_that_stays_out_of_date_reloads_twice_and_no_more(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        for times, kept in ((1, None), (2, True)):
+            page = self.open("/")
+            page.evaluate("""(([boot, version]) => sessionStorage.setItem("aiwebengine live /",
+              `${boot}.${Number(version) + 1}. %d`))(document.querySelector("[data-live]").dataset.live.split("."))""" % times)
+            version = self.server.app.live.version
+            self.write(self.folder / "app.js", f"// {times}")
+            if kept is None:
+                page.wait_for("window.kept === undefined")
+            else:
+                self.eventually(lambda: self.server.app.live.version > version)
+                time.sleep(0.3)         # more than a reload takes to begin
+            self.assertEqual(page.evaluate("window.kept"), kept)
 
     def test_a_reload_counts_only_once_it_has_begun(self):
         # an earlier reload may replace the page before: then the next page, which is out of date, must reload
