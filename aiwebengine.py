@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,253
+    15  Realm, jobs and timers                                                         4,254
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -188,7 +188,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        417
           Freeing in slices                                                              156
-          Deadlines                                                                      441
+          Deadlines                                                                      442
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
@@ -243,9 +243,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,272
+    20  Scripts: loading and hot reload                                                2,273
           Log                                                                            194
-          Causes of errors                                                               263
+          Causes of errors                                                               264
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
@@ -34294,7 +34294,8 @@ class Watchdog:
                     self.collect()
             done.set()
             if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
-                self.stopping_until = time.monotonic() + STOPPING_SECONDS       # nobody looks until it is gone
+                # Nobody looks for garbage until it is gone.
+                self.stopping_until = time.monotonic() + STOPPING_SECONDS
                 realm.outgrown()
 
         with self.lock:
@@ -46930,7 +46931,8 @@ def language_meant(error, source):
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
-        if all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))) and other != end:
+        if other != end \
+                and all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
                 return f"This is {language}: rename the file to {stem}{other}", None, None
