@@ -33830,7 +33830,7 @@ def free_garbage(things):
                     setattr(thing, name, None)
             elif isinstance(thing, BaseException):
                 thing.__traceback__ = thing.__cause__ = thing.__context__ = None
-            elif getattr(kind, "__module__", None) == __name__ and hasattr(thing, "__dict__"):
+            elif getattr(kind, "__module__", "") == __name__ and hasattr(thing, "__dict__"):
                 vars(thing).clear()
         thing = None
 
@@ -46931,8 +46931,8 @@ def language_meant(error, source):
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
-        if other != end \
-                and all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))):
+        if other != end and all(given <= wanted for given, wanted in zip(
+                language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
                 return f"This is {language}: rename the file to {stem}{other}", None, None
