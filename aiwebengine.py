@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            421
+     1  This page: contents, imports, version                                            422
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,197
+    11  Built-ins of the language                                                      9,227
           Helpers shared by the built-ins                                                 93
           Object                                                                         340
           Function                                                                       152
@@ -120,7 +120,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        425
+          Promise                                                                        455
           Generators and async functions                                                 196
           Iterator helpers                                                               458
           Async functions                                                                 32
@@ -133,13 +133,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,325
+    12  Regular expressions                                                            3,438
           Unicode properties                                                             382
+          Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
           RegExp: the tree of a pattern                                                  109
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 551
+          RegExp: the parser of patterns                                                 579
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      459
           RegExp: the threaded matcher                                                   522
@@ -242,24 +243,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,254
+    20  Scripts: loading and hot reload                                                2,272
           Log                                                                            194
-          Causes of errors                                                               249
+          Causes of errors                                                               263
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
           Imported files                                                                  85
           One script                                                                     379
           All scripts                                                                    643
-          Live pages                                                                     175
-    21  HTTP server                                                                    3,601
+          Live pages                                                                     179
+    21  HTTP server                                                                    3,604
           Request heads                                                                  202
           Request bodies                                                                 248
           Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
           Fault injection                                                                328
-          Live pages                                                                      45
+          Live pages                                                                      48
           Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
@@ -269,19 +270,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   179
           The server                                                                     591
-    22  Pages                                                                          5,826
-          Page kit                                                                       203
-          Live pages                                                                     254
+    22  Pages                                                                          5,736
+          Page kit                                                                       211
+          Live pages                                                                     258
           Streams of all tabs                                                            284
-          Errors                                                                         313
+          Errors                                                                         317
           For monitors                                                                   120
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             325
-          Editor: files                                                                  292
-          Dashboard: the look                                                            368
-          Editor: the look                                                               103
-          Editor: the script                                                             533
+          Editor: files                                                                  281
+          Dashboard: the look                                                            371
+          Editor: the look                                                                88
+          Editor: the script                                                             450
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       150
@@ -291,11 +292,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,970
-          Starters: what they share                                                      121
+    23  Command line                                                                   3,952
+          Starters: what they share                                                       90
           Starters: their files                                                          803
           Options                                                                        236
-          Documentation                                                                  360
+          Documentation                                                                  373
           The program                                                                    153
           The map of this file                                                            58
           Serving                                                                        176
@@ -20414,9 +20415,10 @@ class PromiseGathering:
             self.complete(self.values)
 
 
-def combine_promises(realm, constructor, iterable, perform):
+def combine_promises(realm, constructor, iterable, perform, keys=None):
     """What Promise.all and its siblings share: `perform(capability, each)` is to walk through
-    each(), an iterator over the promises that the constructor's `resolve` makes."""
+    each(), an iterator over the promises that the constructor's `resolve` makes. With a list for `keys`,
+    `iterable` is an object of promises, and its keys are put there."""
     capability = new_promise_capability(realm, constructor)
     iterator = None
 
@@ -20429,7 +20431,7 @@ def combine_promises(realm, constructor, iterable, perform):
         resolver = constructor.get("resolve")
         if not is_callable(resolver):
             raise JSTypeError("Promise resolve or reject function is not callable")
-        iterator = iterate(realm, iterable)
+        iterator = iterate(realm, iterable) if keys is None else values_by_key(iterable, keys)
         perform(capability, each())
     except Exception as exc:
         if iterator is not None:
@@ -20438,19 +20440,41 @@ def combine_promises(realm, constructor, iterable, perform):
     return capability.promise
 
 
-@PROMISE.static.method("all", 1)
-def promise_all(realm, this, iterable=undefined, *_):
+def values_by_key(values, keys):
+    """A Python iterator over an object's own enumerable properties, which notes their keys."""
+    if not isinstance(values, JSObject):
+        raise JSTypeError(f"{display(values)} is not an object of promises")
+    for key in values.own_keys():
+        own = values.get_own(key)
+        if own is not None and own.enumerable:
+            keys.append(key)
+            yield values.get(key)
+
+
+def gathering_for(realm, capability, keys):
+    """A PromiseGathering that resolves with an array, or with an object without prototype."""
+    def resolve(values):
+        if keys is None:
+            capability.resolve(realm.new_array(values))
+            return
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.put(key, value)
+        capability.resolve(result)
+    return PromiseGathering(realm, resolve)
+
+
+def all_of(realm, constructor, iterable, keys=None):
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             element = gathering.element(gathering.place())
             invoke(realm, promise, "then", element, capability.reject_function)
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
 
 
-@PROMISE.static.method("allSettled", 1)
-def promise_all_settled(realm, this, iterable=undefined, *_):
+def all_settled(realm, constructor, iterable, keys=None):
     def fulfilled(value):
         return realm.new_object({"status": "fulfilled", "value": value})
 
@@ -20458,13 +20482,20 @@ def promise_all_settled(realm, this, iterable=undefined, *_):
         return realm.new_object({"status": "rejected", "reason": reason})
 
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             index, called = gathering.place(), []
             invoke(realm, promise, "then", gathering.element(index, fulfilled, called),
                    gathering.element(index, rejected, called))
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
+
+
+PROMISE.static.methods(
+    all=lambda realm, this, iterable=undefined, *_: all_of(realm, this, iterable),
+    allKeyed=lambda realm, this, promises=undefined, *_: all_of(realm, this, promises, []),
+    allSettled=lambda realm, this, iterable=undefined, *_: all_settled(realm, this, iterable),
+    allSettledKeyed=lambda realm, this, promises=undefined, *_: all_settled(realm, this, promises, []))
 
 
 @PROMISE.static.method("any", 1)
@@ -23298,9 +23329,94 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
+# -- Properties of strings ---------------------------------------------------------------
+#
+# The sequences of emoji for \p{…} under the flag v (22.2.2.9, table 72), of Unicode 17.
+
+#: Pieces of sequences: those who may be somebody, and who may have a tone of skin; what they may be; who may
+#: be a man or a woman, the last two without a tone; who may look to the right.
+_PEOPLE, _TONES, _RIGHT = "👨👩🧑", "🏻🏼🏽🏾🏿", "\u200d➡\ufe0f"
+_ROLES = ("⚕\ufe0f ⚖\ufe0f ✈\ufe0f 🌾 🍳 🍼 🎓 🎤 🎨 🏫 🏭 💻 💼 🔧 🔬 🚀 🚒 🦰 🦱 🦲 🦳 🦯 🦼 🦽 "
+          f"🦯{_RIGHT} 🦼{_RIGHT} 🦽{_RIGHT}").split()
+_GENDERED = "⛹🏋🏌🕵🏃🏄🏊👮👯👰👱👳👷💁💂💆💇🙅🙆🙇🙋🙍🙎🚣🚴🚵🚶🤦🤵🤷🤸🤹🤼🤽🤾🦸🦹🧍🧎🧏🧔🧖🧗🧘🧙🧚🧛🧜🧝🧞🧟"
+_WALKERS = "🏃🚶🧎"
+#: Pairs of people: who, what is between them, who; = where the tones may be alike, and may be missing.
+_PAIRS = ("👨❤\ufe0f👨= 👩❤\ufe0f👨= 👩❤\ufe0f👩= 🧑❤\ufe0f🧑 👨🤝👨 👩🤝👨 👩🤝👩 🧑🤝🧑= 👨🐰👨 👩🐰👩 🧑🐰🧑 "
+          "👨🫯👨 👩🫯👩 🧑🫯🧑 🫱🫲").split()
+_FAMILIES = "👦 👧 👦👦 👧👦 👧👧"
+_OTHER_JOINED = ("🧑🎄 🧑🩰 ⛓\ufe0f💥 ❤\ufe0f🔥 ❤\ufe0f🩹 🍄🟫 🍋🟩 🏳\ufe0f⚧\ufe0f 🏳\ufe0f🌈 🏴☠\ufe0f 🐈⬛ 🐕🦺 🐦⬛ 🐦🔥 "
+                 "🐻❄\ufe0f 👁\ufe0f🗨\ufe0f 😮💨 😵💫 😶🌫\ufe0f 🙂↔\ufe0f 🙂↕\ufe0f").split()
+_FLAGS = """
+AC AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV
+BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CP CQ CR CU CV CW CX CY CZ DE DG DJ DK DM DO DZ EA EC EE EG
+EH ER ES ET EU FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT
+HU IC ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT
+LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP
+NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL
+SM SN SO SR SS ST SV SX SY SZ TA TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM UN US UY UZ VA
+VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
+"""
+
+
+def joined_emoji():
+    """The sequences with a zero width joiner."""
+    found = {f"{person}{tone}\u200d{role}" for person in _PEOPLE for tone in ("", *_TONES)
+             for role in _ROLES}
+    for person in _GENDERED:
+        plain = person + "\ufe0f" * (person in "⛹🏋🏌🕵")
+        for start in [plain] + [person + tone for tone in _TONES if person not in "🧞🧟"]:
+            found.update([f"{start}\u200d{sign}\ufe0f{more}" for sign in "♀♂"
+                          for more in ["", _RIGHT][:1 + (person in _WALKERS)]])
+    found.update([person + tone + _RIGHT for person in _WALKERS for tone in ("", *_TONES)])
+    for pair in _PAIRS:
+        first, *between, last = re.findall("[^\ufe0f=]\ufe0f?", pair)
+        kisses = [between, between + ["💋"]] if "❤" in pair else [between]
+        tones = [(x, y) for x in _TONES for y in _TONES if x != y or "=" in pair]
+        found.update(["\u200d".join([first + x, *middle, last + y]) for middle in kisses
+                      for x, y in tones + [("", "")] * ("=" in pair)])
+    parents = ["👨", "👩", "👨👨", "👨👩", "👩👩"]
+    families = [who + children for who in parents for children in _FAMILIES.split()]
+    families += ["🧑🧑🧒", "🧑🧑🧒🧒", "🧑🧒", "🧑🧒🧒"]
+    found.update(["\u200d".join(family) for family in families])
+    found.update(["\u200d".join(re.findall("[^\ufe0f]\ufe0f?", text)) for text in _OTHER_JOINED])
+    found.update([f"🧑{tone}\u200d{role}" for tone in _TONES for role in "🎄🩰"])
+    return found
+
+
+@functools.cache
+def emoji_sequences(name):
+    """(ranges, strings of more than one character) of a property of strings, or None."""
+    if name == "RGI_Emoji":
+        parts = [emoji_sequences(part) for part in (
+            "Basic_Emoji", "Emoji_Keycap_Sequence", "RGI_Emoji_Modifier_Sequence", "RGI_Emoji_Flag_Sequence",
+            "RGI_Emoji_Tag_Sequence", "RGI_Emoji_ZWJ_Sequence")]
+        return parts[0][0], frozenset().union(*[strings for _, strings in parts])
+    ranges, strings = (), set()
+    if name == "Basic_Emoji":
+        shown, signs = binary_set("Emoji_Presentation"), binary_set("Regional_Indicator")
+        ranges = toggle_ranges(shown, signs)
+        strings = {chr(code) + "\ufe0f" for low, high in binary_set("Emoji") for code in range(low, high + 1)
+                   if not ranges_contain(shown, code) and code > 0x39}
+    elif name == "Emoji_Keycap_Sequence":
+        strings = {key + "\ufe0f\u20e3" for key in "#*0123456789"}
+    elif name == "RGI_Emoji_Modifier_Sequence":
+        strings = {chr(code) + tone for low, high in binary_set("Emoji_Modifier_Base")
+                   for code in range(low, high + 1) for tone in _TONES if chr(code) != "👪"}
+    elif name == "RGI_Emoji_Flag_Sequence":
+        strings = {"".join([chr(0x1F1A5 + ord(letter)) for letter in flag]) for flag in _FLAGS.split()}
+    elif name == "RGI_Emoji_Tag_Sequence":
+        strings = {"🏴" + "".join([chr(0xE0000 + ord(char)) for char in region]) + "\U000e007f"
+                   for region in ("gbeng", "gbsct", "gbwls")}
+    elif name == "RGI_Emoji_ZWJ_Sequence":
+        strings = joined_emoji()
+    else:
+        return None
+    return ranges, frozenset(strings)
+
+
 # -- RegExp: limits, and sets of characters ----------------------------------------------
 #
-# All of ECMAScript 2023, and of the flag v everything but the properties of strings.
+# All of ECMAScript 2023, and the flag v.
 
 #: Longer patterns are refused; so are patterns that nest deeper.
 MAX_PATTERN_LENGTH = 2 ** 16
@@ -23833,6 +23949,9 @@ class PatternParser:
                 return self.reference(index, None), True
             if self.unicode:
                 self.fail("Invalid escape")
+        sequences = self.property_of_strings()
+        if sequences is not None:
+            return self.strings_node(*sequences), True
         ranges = self.class_escape()
         if ranges is not None:
             return CharSet(ranges), True
@@ -23864,6 +23983,14 @@ class PatternParser:
             return self.closed(ranges)
         ranges = {"d": DIGIT_RANGES, "s": SPACE_RANGES, "w": self.words}[char.lower()]
         return ranges if char.islower() else invert_ranges(ranges, self.top)
+
+    def property_of_strings(self):
+        """(ranges, strings) of an escape such as \\p{RGI_Emoji}, or None."""
+        match = _PROPERTY_ESCAPE.match(self.text, self.pos + 1) if self.sets and self.peek() == "p" else None
+        sequences = None if match is None or match[2] is not None else emoji_sequences(match[1])
+        if sequences is not None:
+            self.pos = match.end()
+        return sequences
 
     def property_escape(self, in_class):
         match = _PROPERTY_ESCAPE.match(self.text, self.pos)
@@ -24002,13 +24129,27 @@ class PatternParser:
 
     def class_set_node(self):
         """After "[": the longest strings are tried first (22.2.2.4)."""
-        ranges, strings = self.class_set()
+        return self.strings_node(*self.class_set())
+
+    def strings_node(self, ranges, strings):
         if not strings:
             return CharSet(ranges)
-        options = [Sequence([self.character(ord(c)) for c in string])
-                   for string in sorted(strings, key=len, reverse=True)]
-        options.insert(len(options) - ("" in strings), CharSet(ranges))
-        return Choice(options)
+        options = [self.tree_of_strings(strings - {""}), CharSet(ranges)]
+        return Choice(options + [Sequence([])] * ("" in strings))
+
+    def tree_of_strings(self, strings):
+        """A Choice between strings that share their beginnings; those that go on in the same ways are one."""
+        rests, by_rest = {}, {}
+        for string in strings:
+            if string:
+                rests.setdefault(string[0], set()).add(string[1:])
+        for char, rest in rests.items():
+            by_rest.setdefault(frozenset(rest), []).append(char)
+        options = []
+        for rest, chars in sorted(by_rest.items(), key=lambda each: -max(map(len, each[0]))):
+            first = CharSet(self.closed(ranges_of(chars)))
+            options.append(first if rest == {""} else Sequence([first, self.tree_of_strings(rest)]))
+        return Choice(options + [Sequence([])] * ("" in strings))
 
     def class_set(self):
         """After "[": a ClassUnion, ClassIntersection or ClassSubtraction."""
@@ -24063,6 +24204,9 @@ class PatternParser:
         if char == "\\":
             if self.eat("q{"):
                 return self.string_disjunction() + (None,)
+            sequences = self.property_of_strings()
+            if sequences is not None:
+                return (*sequences, None)
             ranges = self.class_escape(True)
             if ranges is not None:
                 return ranges, frozenset(), None
@@ -37567,7 +37711,7 @@ ENGINE_INTERFACE = (
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "lazy_object", "new_array", "new_function",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
@@ -46749,6 +46893,20 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
+def language_meant(error, source):
+    """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
+    stem, end = os.path.splitext(error.filename or "")
+    if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
+            or len(source) > MAX_EXPLAINED_CHARACTERS:
+        return None
+    for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
+        if all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))) and other != end:
+            with contextlib.suppress(JSSyntaxError):
+                parse_typed(source, other, True)
+                return f"This is {language}: rename the file to {stem}{other}", None, None
+    return None
+
+
 #: Something that other servers or browsers have: errors whose message matches `message` where the line at
 #: fault has `code` (READ stands for the property that was asked for in vain), and code that matches `warned`
 #: and is worth a warning when a script is loaded. `says` is one sentence, `write` what does it here.
@@ -46914,7 +47072,7 @@ def explained(error, sources):
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
-    says, *opening = opening_of(error, source) or ("", None)
+    says, *opening = language_meant(error, source) or opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
     found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
              [advice(habit)] if habit is not None else [])
@@ -48474,7 +48632,11 @@ class LiveChannel:
     @property
     def mark(self):
         """The state that a page made now shows."""
-        return f"{self.boot}.{self.version}.{self.tries}.{self.failed}"
+        return self.mark_of(0)
+
+    def mark_of(self, behind):
+        """The state that a page shows which was made when `behind` fewer scripts had been loaded."""
+        return f"{self.boot}.{self.version - behind}.{self.tries - behind}.{self.failed}"
 
     def state(self, here, styles=()):
         """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
@@ -49947,12 +50109,12 @@ _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", 
 _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
-def live_tag(live, head):
+def live_tag(live, head, behind=0):
     """The tag that connects a page to LIVE_PATH; b"" unless a browser is going to show the page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
-    return PAGES["live tag"](live, head)
+    return PAGES["live tag"](live, head, behind=behind)
 
 
 def add_live_tag(page, tag):
@@ -49968,14 +50130,17 @@ def add_live_tag(page, tag):
     return page[:place] + tag + page[place:]
 
 
-def enliven(live, head, response):
+def enliven(live, head, response, host):
     """Adds the tag to a page that a handler made."""
     if not response.content_type or not response.content_type.lower().startswith("text/html") \
             or response.status == 206 or not response.body \
             or any(name.lower() in _EXACT_HEADERS for name, _ in response.headers):
         return
     response.headers = [*response.headers, _LIVE_VARY]
-    response.body = add_live_tag(response.body, live_tag(live, head))
+    tag = live_tag(live, head)
+    if not host.live:                   # replaced while it answered: the page is out of date already
+        tag = live_tag(live, head, 1)
+    response.body = add_live_tag(response.body, tag)
     response.size = len(response.body)
 
 
@@ -51078,7 +51243,7 @@ class ScriptCaller(RequestAnswerer):
             return
         stats.calls += 1
         if self.app.live is not None:
-            enliven(self.app.live, head, response)
+            enliven(self.app.live, head, response, route.host)
         if head.method == "OPTIONS" and "access-control-request-method" in head.fields:
             given = {name.lower() for name, _ in response.headers}
             response.headers = [*response.headers,
@@ -52273,7 +52438,7 @@ PALETTE = """
   --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
   --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
   --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
-  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6));
+  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6)); --field: light-dark(#868e96, #747c86);
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 """
@@ -52341,6 +52506,9 @@ function el(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
+// A text as nodes: what stands in backticks is code.
+const prose = (text) => text.split(/`([^`\n]+)`/).map((part, index) =>
+  index % 2 ? el("code", { text: part }) : part).filter((part) => part !== "");
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -52441,6 +52609,11 @@ PAGE = """<!DOCTYPE html>
 {script}</body>
 </html>
 """
+
+
+def code_html(text):
+    """A text as HTML: what stands in backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", esc(text))
 
 
 def render_page(title, style, body, script="", head=""):
@@ -52559,15 +52732,19 @@ LIVE_SCRIPT = r"""
       show({ ...state, trouble: [], notice: "The server has a new version. Send the form again to see it." });
       return;
     }
-    // A page that comes out of date from some cache would reload for ever: once per state is enough.
+    // A page that comes out of date from some cache would reload for ever. Twice per state is enough: one
+    // reload may get lost, when an earlier one is just replacing the page.
     const key = "aiwebengine live " + location.pathname + location.search;
     const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
+    let count = 0;
     try {
-      if (sessionStorage.getItem(key) === target) return;
+      const [seen, times] = (sessionStorage.getItem(key) ?? "").split(" ");
+      if (seen === target) count = Number(times);
     } catch { /* no storage: a sandboxed frame */ }
+    if (count > 1) return;
     clearTimeout(timer);
-    timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
-      try { sessionStorage.setItem(key, target); } catch { /* as above */ }
+    timer = setTimeout(() => {          // not before: this page may be gone by then
+      try { sessionStorage.setItem(key, target + " " + (count + 1)); } catch { /* as above */ }
       location.reload();
     }, 30);
   }
@@ -52698,12 +52875,12 @@ _LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
-def live_script_tag(live, head, more=""):
+def live_script_tag(live, head, more="", behind=0):
     """The tag for the live channel. An answer to a form is marked: reloading would send it again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
     return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
-            f'data-live="{live.mark}"{more} async>'
+            f'data-live="{live.mark_of(behind)}"{more} async>'
             "</script>\n").encode()
 
 
@@ -53010,7 +53187,10 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
       margin: .5rem 0; overflow-x: auto; }
 pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
 pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
+pre > span:has(> .number) { padding-left: 0; }
+pre > span > .number { position: sticky; left: 0; display: inline-block; width: 4.5em; padding-left: 1rem;
+  background: var(--paper); color: var(--faint); user-select: none; }
+pre > span.here > .number { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
 .notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
 .frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
@@ -53027,7 +53207,7 @@ pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-sel
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
 .frames p > :first-child { padding-left: 1em; }
 .frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
-              grid-template-columns: minmax(100%, max-content); }
+              grid-template-columns: minmax(max-content, 1fr); }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px;
   text-underline-offset: 4px; }
@@ -53047,7 +53227,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 @media (max-width: 34rem) {
   main { padding: 1.25rem 1rem 3rem; }
   h1 { font-size: 1.25rem; }
-  pre .number { width: 2.5em; }
+  pre > span > .number { width: 3.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
   .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
@@ -53113,7 +53293,7 @@ def render_source(source, line, column=None, around=SOURCE_AROUND):
         text = lines[number - 1].rstrip("\r")
         shown.append(f'<span{HERE if number == line else ""}><span class="number">{number}</span>'
                      + (render_place(text, column) if number == line else esc(text[:300])) + "</span>")
-    return "<pre>" + "".join(shown) + "</pre>"
+    return '<pre tabindex="0">' + "".join(shown) + "</pre>"
 
 
 _WORD = re.compile(r"[\w$]+|.")
@@ -53131,7 +53311,7 @@ def render_place(text, column):
 
 
 def render_lines(text):
-    return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
+    return '<pre tabindex="0">' + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
 def render_frames(error, sources, unnamed="anonymous function"):
@@ -53210,13 +53390,14 @@ def render_failure(app, failure):
 
 def render_headline(error, sources):
     name, message = explained(error, sources)[0].split(" ", 1)
-    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+    return f'<span class="kind bad">{esc(name)}</span> {code_html(message)}'
 
 
 def render_advice(error, sources):
     """What to write instead, where an error shows a habit of other servers."""
     habit = habit_of(error, sources.get(error.filename, ""))
-    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
+    return "" if habit is None \
+        else f'<p class="advice">{code_html(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -53224,7 +53405,7 @@ def notice_page(server, head, refusal):
     """Any refusal, in words."""
     title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
     return trouble_response(server, head, refusal.status, title,
-                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>",
+                            [f"<h1>{esc(title)}</h1>", f"<p>{code_html(refusal.message)}</p>",
                              *render_notice(server)],
                             refusal.headers)
 
@@ -54291,22 +54472,23 @@ NO_FILE, ANY_FILE = "", "*"
 _editing = threading.Lock()
 
 
+#: What an error of the disk means for whoever asked.
+_DISK_ERRORS = {errno.ENOSPC: (507, "the disk is full, and nothing was changed"),
+                errno.ENOENT: (404, "there is no such file"),
+                **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "the server may not")),
+                **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), (409, "a file has the name of the folder"))}
+
+
 def editor_page(method, path):
-    """Registers a function of the editor in LOCAL_PAGES; errors of the disk become answers."""
+    """Registers a function of the editor in LOCAL_PAGES."""
     def register(function):
         def answer(handler, head, body):
             check_editor(handler, head)
             try:
                 return function(handler, head, body)
             except OSError as error:
-                full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-                said = (507, "the disk is full, and nothing was changed") if full else \
-                    (404, "there is no such file") if isinstance(error, FileNotFoundError) else \
-                    (403, "the server is not allowed to do this") if isinstance(error, PermissionError) else \
-                    (409, "a file has the name of the folder") \
-                    if isinstance(error, (FileExistsError, NotADirectoryError)) else \
-                    (500, error.strerror or str(error))
-                raise Refusal(said[0], f"That does not work: {said[1]}") from None
+                status, what = _DISK_ERRORS.get(error.errno, (500, error.strerror))
+                raise Refusal(status, f"That does not work: {what}") from None
         return local_page(method, path)(answer)
     return register
 
@@ -54321,7 +54503,8 @@ def check_editor(handler, head):
 def is_editable(name):
     """Is this the name of a script, or of a text that pages may load?"""
     kind, encoding = content_type_of(name)
-    return name.endswith(".js") or name.startswith("public/") and encoding is None and "charset" in kind
+    return name.endswith(SCRIPT_SUFFIXES) \
+        or name.startswith("public/") and encoding is None and "charset" in kind
 
 
 def place_of_file(app, name, followed=True):
@@ -54334,10 +54517,12 @@ def place_of_file(app, name, followed=True):
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
     if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
-        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts (.js) and texts in public/ "
+        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if real.exists() and not is_spelled_so(top, parts):
         raise Refusal(404, f"There is no file {clip(name, 60)}, only one that is spelled differently")
+    if not followed and name == app.path.name and not app.path.is_dir():
+        raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
     return str(real if followed else pathlib.Path(os.path.realpath(place.parent), place.name))
 
 
@@ -54358,11 +54543,6 @@ def bytes_of_file(path):
 def tag_of(data):
     """What changes when the bytes of a file do."""
     return NO_FILE if data is None else sha256(data).hexdigest()[:20]
-
-
-@functools.lru_cache(MAX_DASHBOARDS)
-def tag_of_file(path, stamp):
-    return tag_of(bytes_of_file(path))
 
 
 def unchanged_file(path, name, tag):
@@ -54437,29 +54617,26 @@ def write_file(path, data, new):
 
 
 def editable_files(app):
-    """The names of the files that can be edited: scripts first, then what they import, then public/."""
-    found = []
-    if not app.path.is_dir():           # one file is served: its neighbours are no business of ours
-        found += sorted({app.path.name, *(name for host in app.hosts.values() for name in host.sources
-                                          if name.endswith(".js"))})
-    for top in (app.folder,) if app.path.is_dir() else (app.public,):
-        for folder, folders, names in os.walk(top):
-            folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
-            below = pathlib.Path(folder).relative_to(app.folder).as_posix()
-            found += [name for name in (name if below == "." else f"{below}/{name}" for name in sorted(names))
-                      if is_editable(name) and _FILE_PART.fullmatch(name.rpartition("/")[2])]
-            if len(found) > MAX_LISTED_FILES:
-                break
+    """The names of the files that can be edited: scripts first, then what they import, then public/. Where
+    one script is served, its neighbours are no business of ours."""
+    alone = not app.path.is_dir()
+    found = sorted({app.path.name, *filter(is_editable, app.sources())}) if alone else []
+    for folder, folders, names in os.walk(app.public if alone else app.folder):
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
+        below = pathlib.Path(folder).relative_to(app.folder)
+        found += filter(is_editable, (below.joinpath(name).as_posix() for name in sorted(names)
+                                      if name[0] != "."))
+        if len(found) > MAX_LISTED_FILES:
+            break
     return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
 
 
 def edit_view(app, name):
     """What the editor watches: which files there are, whether the open one is what it was, and the last
     error in it."""
-    path, tag = None, NO_FILE
+    tag = NO_FILE
     with contextlib.suppress(Refusal, OSError):
-        path = place_of_file(app, name)
-        tag = tag_of_file(path, stamp) if (stamp := file_stamp(path)) else NO_FILE
+        tag = tag_of(bytes_of_file(place_of_file(app, name)))
     errors = [failure for failure in {**app.troubles, **app.failures}.values()
               if failure.error is not None and failure.error.filename == name]
     return {"name": name, "tag": tag, "files": editable_files(app),
@@ -54488,9 +54665,9 @@ def check_text(handler, head, body):
     with its place in units of UTF-16, as browsers count."""
     name, text = asked(head, body, file=str, text=str)
     failure, lines = None, text.split("\n")
-    if name.endswith(".js"):
+    if name.endswith(tuple(LANGUAGES)):
         try:
-            (parse_module if is_module(text) else parse_script)(text)
+            parse_typed(text, name, is_module(text, name))
         except JSSyntaxError as error:
             failure = JSError(error, "parse")
             failure._facts = (error.kind, error.message, "", name, error.line, error.column)
@@ -54538,7 +54715,6 @@ def rename_file(handler, head, body):
     """Gives a file another name: `file`, `to`. What it registered moves with it."""
     app, (name, to) = handler.app, asked(head, body, file=str, to=str)
     old, new = place_of_file(app, name, False), place_of_file(app, to, False)
-    refuse_lone_script(app, name)
     with _editing:
         unchanged_file(old, name, ANY_FILE)
         os.makedirs(os.path.dirname(new), exist_ok=True)
@@ -54554,16 +54730,10 @@ def delete_file(handler, head, body):
     """Deletes a file: `file`, `tag`."""
     app, (name, tag) = handler.app, asked(head, body, file=str, tag=str)
     path = place_of_file(app, name, False)
-    refuse_lone_script(app, name)
     with _editing:
         unchanged_file(path, name, tag)
         os.unlink(path)
     return json_answer(loaded_facts(app, app.take_in(path)))
-
-
-def refuse_lone_script(app, name):
-    if not app.path.is_dir() and name == app.path.name:
-        raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
 
 
 # -- Dashboard: the look -----------------------------------------------------------------
@@ -54670,9 +54840,12 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 dialog { max-width: 30rem; border: 1px solid var(--line); border-radius: 10px; background: var(--paper);
   color: var(--ink); overflow-wrap: anywhere; }
 dialog::backdrop { background: rgb(0 0 0 / .35); }
-.frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
+.frame > div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-.frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
+.frame > div:has(> i) { padding-left: 0; }
+.frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
+  background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
+.frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -54850,7 +55023,7 @@ DASHBOARD_BODY = r"""
     <div class="body">
       <code id="trouble-place"></code>
       <pre id="trouble-advice"></pre>
-      <div class="frame" id="trouble-frame"></div>
+      <div class="frame" id="trouble-frame" tabindex="0"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
   </section>
@@ -54940,50 +55113,39 @@ EDITOR_STYLE = r"""
 main:has(#view-edit:not([hidden])) { max-width: none; }
 .workshop { display: grid; grid-template-columns: 11rem minmax(0, 6fr) minmax(0, 4fr); gap: 0 1rem; }
 .files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: auto; max-height: calc(100vh - 14rem); }
-.files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink);
-  overflow-wrap: anywhere; }
-.files a:hover { background: var(--hover); text-decoration: none; }
+.files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink); overflow-wrap: anywhere; }
 .files a[aria-current] { background: var(--chosen); }
 .files a.changed::after { content: " ●"; color: var(--warn); }
-.code-box { position: relative; border-top: 1px solid var(--line); }
-.code-box > .code { overflow: auto; height: calc(100vh - 22rem); min-height: 16rem; }
+.code-box { position: relative; }
+.code-box > .code, #edit-page { border: 0; border-top: 1px solid var(--line); height: calc(100vh - 22rem); min-height: 16rem; }
+.code-box > .code { border-left: 2px solid transparent; overflow: auto; }
+.code:has(textarea:focus-visible) { border-left-color: var(--accent); }
 .sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
   font-variant-ligatures: none; }
 .sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
 .sheet > div > div { height: 20px; padding-right: 1rem; }
-.sheet i { display: inline-block; box-sizing: border-box; width: 3.6rem; padding-right: .8rem;
-  position: sticky; left: 0; z-index: 2; background: var(--paper); color: var(--faint); text-align: right;
-  font-style: normal; }
+.sheet i { display: inline-block; width: 2.8rem; margin-right: .8rem; position: sticky; left: 0; z-index: 2;
+  background: var(--paper); color: var(--faint); text-align: right; font-style: normal; }
 .sheet .here { background: var(--mark); } .sheet .here i { color: var(--bad); font-weight: 700; }
 .sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
-.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%;
-  margin: 0; padding: 0; border: 0; border-radius: 0; resize: none; overflow: hidden; white-space: pre;
-  background: none; font: inherit; tab-size: inherit; font-variant-ligatures: none; letter-spacing: 0;
-  color: var(--ink); -webkit-text-fill-color: transparent; }
-.sheet textarea:focus-visible { outline: none; }
-.code:has(textarea:focus-visible) { box-shadow: inset 2px 0 0 var(--accent); }
+.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%; padding: 0;
+  border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
+  font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
 .sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
 .sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
 @media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
 #edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
-  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line);
-  border-radius: 8px; box-shadow: 0 6px 24px rgb(0 0 0 / .2); }
-#edit-choices li { padding: .1rem .5rem; border-radius: 5px; font: 13px/1.5 var(--mono); cursor: pointer;
-  overflow-wrap: anywhere; }
+  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
+#edit-choices li { padding: .1rem .5rem; font: 13px/1.5 var(--mono); cursor: pointer; overflow-wrap: anywhere; }
 #edit-choices li[aria-selected=true] { background: var(--chosen); }
-#edit-choices small { display: none; font: .8rem/1.4 var(--sans); color: var(--soft); }
-#edit-choices li[aria-selected=true] small { display: block; }
-#edit-problem { padding: .5rem 1rem; background: var(--mark); }
-#edit-problem pre { color: var(--ink); }
-#edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; display: flex; flex-wrap: wrap;
-  gap: .4rem .75rem; align-items: center; }
-#edit-page { width: 100%; height: calc(100vh - 22rem); min-height: 16rem; border: 0;
-  border-top: 1px solid var(--line); background: #fff; display: block; border-radius: 0 0 10px 10px; }
+#edit-choices li:not([aria-selected=true]) small { display: none; }
+#edit-choices small { display: block; font: .8rem/1.4 var(--sans); color: var(--soft); }
+#edit-problem { padding: .5rem 1rem; background: var(--mark); } #edit-jump { color: var(--bad); }
+#edit-actions { flex-wrap: wrap; align-items: baseline; } #edit-actions button { white-space: nowrap; }
+#edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; }
+#edit-page { width: 100%; background: #fff; display: block; border-radius: 0 0 10px 10px; }
 #edit-go { display: flex; gap: .5rem; flex: 1; }
-dialog { background: var(--paper); color: var(--ink); border: 1px solid var(--line); border-radius: 10px;
-  width: min(26rem, 92vw); }
-dialog::backdrop { background: rgb(0 0 0 / .35); }
 @media (max-width: 60rem) {
   .workshop { grid-template-columns: minmax(0, 1fr); }
   .files { display: flex; max-height: 6.5rem; flex-wrap: wrap; margin-bottom: .6rem; }
@@ -54995,7 +55157,7 @@ EDITOR_BODY = r"""
 <div id="view-edit" hidden>
   <p class="answer" id="edit-answer" role="status"></p>
   <p id="edit-warning" role="alert" hidden><span id="edit-warning-text"></span>
-    <button id="edit-theirs">Take the one on disk</button><button id="edit-mine">Save mine</button></p>
+    <button id="edit-theirs">Take the one on disk</button> <button id="edit-mine">Save mine</button></p>
   <div id="edit-parts" hidden>
   <div class="workshop">
     <nav aria-label="Files"><ul class="files" id="edit-files"></ul></nav>
@@ -55006,7 +55168,7 @@ EDITOR_BODY = r"""
         <div class="code" id="edit-code"><div class="sheet" id="edit-sheet"><div id="edit-lines" aria-hidden="true"></div></div></div>
         <ul id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
       </div>
-      <div id="edit-problem" role="status" hidden><button class="link bad" id="edit-jump"></button>
+      <div id="edit-problem" role="status" hidden><button class="link" id="edit-jump"></button>
         <pre class="small" id="edit-advice"></pre></div>
     </section>
     <section class="panel" aria-label="Page">
@@ -55017,21 +55179,17 @@ EDITOR_BODY = r"""
     </section>
   </div>
   <div class="two">
-    <section class="panel">
-      <div class="head"><h2>Log</h2></div>
-      <div class="lines" id="edit-log" tabindex="0" role="log" aria-label="Log of all scripts"></div>
-    </section>
-    <section class="panel">
-      <div class="head"><h2>Streams</h2></div>
-      <div class="scroll" tabindex="0"><table id="edit-streams"></table></div>
-    </section>
+    <section class="panel"><div class="head"><h2>Log</h2></div>
+      <div class="lines" id="edit-log" tabindex="0" role="log" aria-label="Log of all scripts"></div></section>
+    <section class="panel"><div class="head"><h2>Streams</h2></div>
+      <div class="scroll" tabindex="0"><table id="edit-streams"></table></div></section>
   </div>
   </div>
   <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
     <h2 id="edit-ask"></h2>
     <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
     <p class="answer bad" id="edit-refused" role="alert"></p>
-    <button class="main" id="edit-yes"></button> <button type="button" id="edit-no">Cancel</button>
+    <button class="main" id="edit-yes">OK</button> <button type="button" id="edit-no">Cancel</button>
   </form></dialog>
 </div>
 """
@@ -55042,102 +55200,67 @@ EDITOR_BODY = r"""
 EDITOR_SCRIPT = r"""
 // Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
 // transparent; beneath it stand the lines that are in view, in colours.
-const LINE = 20, MORE = 30, CHECK_AFTER = 250;
-const files = new Map();            // name -> SourceFile
-let offers = null, current = null, editing = "", asking = null;
+const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
+let offers = null, current = null, editing = false, naming = null;
+const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
-// -- colours: pieces of a line, and what is still open at its end --
+// -- colours: `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS --
 
-const KEYWORDS = new Set(("async await break case catch class const continue debugger default delete do else export "
-  + "extends false finally for from function get if import in instanceof let new null of return set static super switch "
-  + "this throw true try typeof undefined using var void while with yield").split(" "));
-const BEFORE_VALUE = new Set("await case delete do else in instanceof new of return throw typeof void yield".split(" "));
-const PIECE = new RegExp([/(?<c>\/\/.*|\/\*)/, /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/,
-  /(?<n>\.?\d[\w.]*)/, /(?<w>[\p{L}_$][\p{L}\p{N}_$]*)/, /(?<t>`)/, /(?<b>[{}])/, /(?<x>\s+)/, /(?<o>[^])/,
-].map((part) => part.source).join("|"), "uy");
-const REGEXP = /\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*/y;
-const TEMPLATE = /(?:[^`\\$]|\\.|\$(?!\{)|\\$)*(`|\$\{)?/y;
+const words = (text) => new Set(text.split(" "));
+const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
+  + "set static super switch this throw true try typeof undefined using var void while with yield");
+const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
+const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
+const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
+  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
+    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
+  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
+  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
+  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
+const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
+for (const end of words("js mjs cjs jsx ts mts tsx json")) MODES[end] = "j";
 const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
 
-// `open` is a stack of what is open: * comment, ` template, { brace within one.
-function colourScript(line, open, put) {
+function scan(line, open, put = () => {}) {
   for (let index = 0, value = false; index < line.length;) {
-    const top = open.at(-1), start = index;
-    let kind = "c";
-    if (top === "*") {
-      const end = line.indexOf("*/", index);
-      index = end < 0 ? line.length : end + 2;
-      if (end >= 0) open = open.slice(0, -1);
-    } else if (top === "`") {
-      const found = read(TEMPLATE, line, index);
-      index += found[0].length;
-      open = found[1] === "`" ? open.slice(0, -1) : found[1] ? open + "{" : open;
-      [kind, value] = ["s", found[1] === "`"];
-    } else {
-      const found = !value && read(REGEXP, line, index) || read(PIECE, line, index);
-      const { c, s, n, w, t, b, x } = found.groups ?? { s: true };
-      index += found[0].length;
-      kind = c ? "c" : s || t ? "s" : n ? "n" : !w ? "" : KEYWORDS.has(w) ? "k" : offers?.known.has(w) ? "h" : "w";
-      if (t || c === "/*") open += t ? "`" : "*";
-      else if (b && open) open = b === "{" ? open + "{" : open.slice(0, -1);
-      if (!x && !c) value = Boolean(s || n || w && !BEFORE_VALUE.has(w) || /[)\]}]/.test(found[0]));
-    }
-    put(kind, line.slice(start, index));
+    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
+    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
+    const found = script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
+    index += text.length;
+    put(kind === "w" ? KEYWORDS.has(text) ? "k" : offers?.known.has(text) ? "h" : "" : kind === "t" ? "s" : kind, text);
+    if (text === "/*" && kind === "c") open += "*";
+    else if (text === "<!--" && kind === "c") open += "!";
+    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
+    else if (kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (text === "${" && kind === "t") open += "{";
+    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
+      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
+    if (!script) value = mode === "`";
+    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
+      || /[)\]}]/.test(text));
   }
   return open;
 }
-// Of a page, `open` begins with what is open there: ! comment, < tag, s script, y style.
-const MARKUP = /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy;
-const IN_TAG = /(?<e>\/?>)|(?<s>"[^"]*(?:"|$)|'[^']*(?:'|$))|(?<n>[^\s=>"'\/]+)|[^]/y;
-const STYLES = /(?<c>\/\*)|(?<s>"[^"]*"?|'[^']*'?)|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|\s+|[^]/iy;
-function colourStyles(line, open, put) {
-  for (let index = 0; index < line.length;) {
-    const end = open ? line.indexOf("*/", index) : -1;
-    const found = open ? [line.slice(index, end < 0 ? undefined : end + 2)] : read(STYLES, line, index);
-    put(open ? "c" : Object.keys(found.groups).find((key) => found.groups[key]) ?? "", found[0]);
-    open = open ? (end < 0 ? open : "") : found.groups.c ? "*" : "";
-    index += found[0].length;
-  }
-  return open;
+// How many characters, or lines, two texts have in common at the beginning and at the end.
+function inCommon(a, b) {
+  const least = Math.min(a.length, b.length);
+  let first = 0, last = 0;
+  while (first < least && a[first] === b[first]) first++;
+  while (last < least - first && a[a.length - 1 - last] === b[b.length - 1 - last]) last++;
+  return [first, last];
 }
-function colourPage(line, open, put) {
-  while (line) {
-    const inner = open[0], ends = { "!": /-->/, s: /<\/script/i, y: /<\/style/i }[inner];
-    if (ends) {
-      const end = ends.exec(line), rest = end ? end.index + (inner === "!" ? 3 : 0) : line.length;
-      const part = line.slice(0, rest), state = open.slice(1);
-      if (inner === "!") put("c", part);
-      else open = inner + (inner === "s" ? colourScript : colourStyles)(part, state, put);
-      if (end) open = "";
-      line = line.slice(rest);
-      continue;
-    }
-    const found = read(open ? IN_TAG : MARKUP, line, 0), { c, k, e, s, n } = found.groups;
-    put(c ? "c" : k || e ? "k" : s ? "s" : n ? "n" : "", found[0]);
-    if (c) open = "!";
-    else if (k) open = "<" + (/^<script$/i.test(k) ? "s" : /^<style$/i.test(k) ? "y" : "");
-    else if (e) open = e === "/>" ? "" : open.slice(1);
-    line = line.slice(found[0].length);
-  }
-  return open;
-}
-const colourNothing = (line, open, put) => { put("", line); return open; };
-const COLOURS = { js: colourScript, mjs: colourScript, json: colourScript, css: colourStyles, html: colourPage,
-  htm: colourPage, svg: colourPage, xml: colourPage };
 
 // -- a file --
 
 class SourceFile extends CodeArea {
   constructor(name, text, tag) {
-    const help = { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
-      "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" };
-    super(el("textarea", help), "//");
+    super(el("textarea", { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
+      "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" }), "//");
     this.area.value = text;
-    this.saved = this.area.value;
-    this.tag = tag;
-    this.rows = [];
-    this.open = [""];               // before each line, what is open
-    this.marks = [];
+    [this.saved, this.tag, this.marks] = [this.area.value, tag, []];
     this.step = /^\t/m.test(text) ? "\t" : /^    \S/m.test(text) && !/^  \S/m.test(text) ? "    " : "  ";
     this.rename(name);
     this.area.addEventListener("input", (event) => this.typed(event));
@@ -55151,14 +55274,12 @@ class SourceFile extends CodeArea {
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
-    this.colour = COLOURS[name.split(".").pop()] ?? colourNothing;
-    this.open.length = 1;
-    this.rows = [];
+    [this.text, this.rows, this.open] = [null, [], [MODES[name.split(".").pop()] ?? ""]];
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
-    this.refresh();
     this.marks = [];
+    this.refresh();
     checkSoon(this);
     showState();
     if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(this, false);
@@ -55169,28 +55290,23 @@ class SourceFile extends CodeArea {
   refresh() {
     const text = this.area.value;
     if (text === this.text) return;
-    this.text = text;
-    const now = text.split("\n"), old = this.rows, more = old.length - now.length;
-    const least = Math.min(now.length, old.length), open = this.open.slice();
-    let first = 0, last = 0;
-    while (first < least && now[first] === old[first]) first++;
-    while (last < least - first && now[now.length - 1 - last] === old[old.length - 1 - last]) last++;
-    open.length = first + 1;
+    const now = text.split("\n"), [first, last] = inCommon(now, this.rows), more = this.rows.length - now.length;
+    const open = this.open.slice(0, first + 1);
     for (let index = first; index < now.length; index++) {
-      open.push(this.colour(now[index], open[index], () => {}));
+      open.push(scan(now[index], open[index]));
       if (index + 1 < now.length - last || this.open[index + 1 + more] !== open[index + 1]) continue;
       for (let rest = index + 2 + more; rest < this.open.length; rest++) open.push(this.open[rest]);
       break;
     }
-    [this.rows, this.open] = [now, open];
-    const widths = now.map((line) => line.includes("\t") ? line.replace(/\t/g, "    ").length : line.length);
-    this.widest = widths.reduce((most, width) => Math.max(most, width), 0);
+    [this.text, this.rows, this.open] = [text, now, open];
+    this.widest = now.reduce((most, line) =>
+      Math.max(most, line.length + (line.includes("\t") ? 3 * line.split("\t").length : 0)), 0);
     if (this === current) layOut();
   }
   placeOf(offset) {
     let line = 0, start = 0;
     while (line < this.rows.length - 1 && start + this.rows[line].length < offset) start += this.rows[line++].length + 1;
-    return { line: line + 1, column: offset - start + 1, start };
+    return { line: line + 1, start };
   }
   go(line, column = 1) {
     this.refresh();
@@ -55209,42 +55325,39 @@ class SourceFile extends CodeArea {
 }
 let fontWidth = 0;
 function layOut() {
-  const sheet = $("edit-sheet"), file = current;
+  const sheet = $("edit-sheet"), { area, rows, widest } = current;
   if (!fontWidth) {
     const ruler = document.createElement("canvas").getContext("2d");
     ruler.font = getComputedStyle(sheet).font;
     fontWidth = ruler.measureText("0".repeat(100)).width / 100;
   }
-  sheet.style.height = file.rows.length * LINE + 8 + "px";
-  sheet.style.width = Math.ceil(file.widest * fontWidth) + 90 + "px";
-  const over = file.area.scrollWidth - file.area.clientWidth;
+  sheet.style.height = rows.length * LINE + 8 + "px";
+  sheet.style.width = Math.ceil(widest * fontWidth) + 90 + "px";
+  const over = area.scrollWidth - area.clientWidth;       // of wide characters
   if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
   paint();
 }
 function paint() {
   if (!current) return;
-  const box = $("edit-code"), file = current, lines = file.rows;
-  const first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
-  const last = Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
+  const box = $("edit-code"), first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
+  const shown = current.rows.slice(first, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
   $("edit-lines").style.top = first * LINE + "px";
-  $("edit-lines").replaceChildren(...lines.slice(first, last).map((line, index) =>
-    paintLine(file, line, first + index)));
+  $("edit-lines").replaceChildren(...shown.map((line, index) => paintLine(current, line, first + index)));
 }
 function paintLine(file, line, index) {
   const mark = file.marks.find((item) => item.line === index + 1), parts = [el("i", { text: index + 1 })];
   let column = 0, wrong = mark ? Math.min(mark.column - 1, line.length) : -1;
-  file.colour(line.slice(0, 2000), file.open[index], (kind, text) => {
+  scan(line.slice(0, 2000), file.open[index], (kind, text) => {
     const here = wrong >= column && wrong < column + text.length;
     parts.push(kind || here ? el("span", { class: kind + (here ? " wrong" : ""), text }) : text);
     column += text.length;
     if (here) wrong = -1;
   });
-  if (line.length > 2000) parts.push(line.slice(2000));
-  if (wrong >= 0) parts.push(el("span", { class: "wrong", text: " " }));
+  parts.push(line.slice(2000), ...(wrong >= 0 ? [el("span", { class: "wrong", text: " " })] : []));
   return el("div", { class: mark ? "here" : null }, ...parts);
 }
 $("edit-code").addEventListener("scroll", () => requestAnimationFrame(paint));
-addEventListener("resize", () => paint());
+addEventListener("resize", () => { hideChoices(); paint(); });
 
 // -- errors while one types: one question at a time, and slow ones seldom --
 
@@ -55259,58 +55372,43 @@ async function check(file) {
   busy = true;
   try {
     const marks = await ask("engine/parse", { file: file.name, text });
-    if (file.area.value === text) {
-      file.marks = marks;
-      showProblem();
-      paint();
-    }
+    if (file.area.value === text) file.marks = marks;
+    showProblem();
   } catch { /* the server is away; saving will tell */ }
   busy = false;
   pace = Math.max(CHECK_AFTER, Math.min(5000, 3 * (performance.now() - started)));
 }
+// The error of the text, or else the last one of the script, if its text is still that of the file.
 function showProblem() {
   if (!current) return;
   const error = state.view?.name === current.name && !current.changed ? state.view.error : null;
-  const [mark] = current.marks;
-  const found = mark ?? (error?.line ? { line: error.line, column: error.column || 1, text: error.headline,
-    advice: error.advice } : null);
-  if (!mark && found) { current.marks = [found]; paint(); }
+  const last = error?.line && { line: error.line, column: error.column || 1, text: error.headline, advice: error.advice };
+  const typed = current.marks.filter((mark) => !mark.ran), found = typed[0] ?? last;
+  current.area.setAttribute("aria-invalid", String(typed.length > 0));
+  current.marks = typed.length ? typed : last ? [{ ...last, ran: true }] : [];
   $("edit-problem").hidden = !found;
   setText($("edit-jump"), found ? "Line " + found.line + ": " + found.text : "");
   setText($("edit-advice"), found?.advice ?? "");
-  current.area.setAttribute("aria-invalid", String(Boolean(mark)));
+  paint();
 }
-$("edit-jump").addEventListener("click", () => {
-  const [mark] = current.marks;
-  if (mark) current.go(mark.line, mark.column);
-});
+$("edit-jump").addEventListener("click", () => current.go(current.marks[0].line, current.marks[0].column));
 
 // -- completion: the members of what stands before a dot, else names --
 
 let choices = [], choice = 0, from = 0;
 function complete(file, asked) {
   const { line, start } = file.placeOf(file.offset), before = file.area.value.slice(start, file.offset);
-  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before);
-  const ending = file.colour === colourScript ? lastKind(file, before, line - 1) : "c";
-  let found = [];
-  if (ending !== "c" && ending !== "s" && (asked || chain || word.length > 1)) {
-    const own = file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? [];
+  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before), wanted = word.toLowerCase();
+  let last = "", found = [];
+  const open = scan(before, file.open[line - 1], (kind, text) => { last = /(`|\$\{)$/.test(text) ? "" : kind; });
+  if ("j{".includes(open.at(-1) ?? " ") && !/[cs]/.test(last) && (asked || chain || word.length > 1)) {
+    const own = new Set([...KEYWORDS, ...file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? []]);
     found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
-      ...[...new Set([...KEYWORDS, ...own])].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
+      ...[...own].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
   }
-  const wanted = word.toLowerCase();
-  found = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word);
-  if (!found.length || !asked && offers.known.has(word)) return hideChoices();
-  choices = found.slice(0, 40);
+  choices = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word).slice(0, 40);
+  if (!choices.length || !asked && offers.known.has(word)) return hideChoices();
   from = file.offset - word.length;
-  showChoices(file, line, before.length - word.length);
-}
-function lastKind(file, text, index) {
-  let last = "";
-  const open = file.colour(text, file.open[index], (kind, part) => { last = /(`|\$\{)$/.test(part) ? "" : kind; });
-  return open.endsWith("*") ? "c" : open.endsWith("`") ? "s" : last;
-}
-function showChoices(file, line, column) {
   const list = $("edit-choices"), box = $("edit-code");
   list.replaceChildren(...choices.map(([name, written, doc], index) =>
     el("li", { role: "option", id: "edit-choice-" + index, onmousedown: (event) => {
@@ -55319,15 +55417,15 @@ function showChoices(file, line, column) {
     } }, written || name, el("small", { text: doc }))));
   list.hidden = false;
   select(file, 0);
-  const under = line * LINE - box.scrollTop, left = 58 + column * fontWidth - box.scrollLeft;
+  const under = line * LINE - box.scrollTop, left = 58 + (before.length - word.length) * fontWidth - box.scrollLeft;
+  const above = under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight;
   list.style.left = Math.max(4, Math.min(left, box.clientWidth - list.offsetWidth - 8)) + "px";
-  list.style.top = (under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight
-    ? under - LINE - list.offsetHeight : under) + "px";
+  list.style.top = (above ? under - LINE - list.offsetHeight : under) + "px";
 }
 function select(file, index) {
-  const items = $("edit-choices").children;
+  const items = [...$("edit-choices").children];
   choice = (index + items.length) % items.length;
-  for (const [place, item] of [...items].entries()) item.setAttribute("aria-selected", String(place === choice));
+  items.forEach((item, place) => item.setAttribute("aria-selected", String(place === choice)));
   items[choice].scrollIntoView({ block: "nearest" });
   file.area.setAttribute("aria-activedescendant", items[choice].id);
 }
@@ -55341,22 +55439,22 @@ function accept(file, index) {
 }
 function keyInText(event, file) {
   if (event.isComposing) return;
-  if (!$("edit-choices").hidden) {
-    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (move) select(file, choice + move);
-    else if (event.key === "Escape") hideChoices();
-    else if (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey) accept(file, choice);
-    else return file.key(event);
-    event.preventDefault();
-  } else if (event.ctrlKey && event.key === " ") {
-    event.preventDefault();
-    complete(file, true);
-  } else file.key(event);
+  const shown = !$("edit-choices").hidden, move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (shown && move) select(file, choice + move);
+  else if (shown && event.key === "Escape") hideChoices();
+  else if (shown && (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey)) accept(file, choice);
+  else if (event.ctrlKey && event.key === " ") complete(file, true);
+  else return file.key(event);
+  event.preventDefault();
 }
 
 // -- files: opening, saving, conflicts --
 
+const fetchFile = (name) => ask("engine/file?name=" + encodeURIComponent(name));
+const goTo = (name) => { location.hash = "#/edit" + (name && "/" + encodeURIComponent(name)); };
+
 async function enterEditor() {
+  const { name } = at;
   try {
     if (!offers) {
       offers = await ask("engine/completions");
@@ -55365,28 +55463,28 @@ async function enterEditor() {
     }
     $("edit-parts").hidden = $("edit-actions").hidden = false;
     if (!$("edit-page").src) openPage($("edit-address").value);
-    if (at.name && !files.has(at.name)) await load(at.name);
+    if (name && !files.has(name)) {
+      const { text, tag } = await fetchFile(name);
+      if (!files.has(name)) files.set(name, new SourceFile(name, text, tag));
+    }
+    answerHere("");
   } catch (error) {
-    answer("edit-answer", error.message, false);
+    answerHere(error.message);
   }
   if (at.view === "edit") showFile();
-}
-async function load(name) {
-  const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(name));
-  if (!files.has(name)) files.set(name, new SourceFile(name, text, tag));
 }
 function showFile() {
   current = files.get(at.name) ?? null;
   for (const file of files.values()) file.area.hidden = file !== current;
   hideChoices();
   warn("");
+  $("edit-lines").replaceChildren();
   if (current) {
-    answer("edit-answer", "");
     current.text = current.compared = null;
     current.refresh();
     if (at.line) current.go(at.line, at.column);
     check(current);
-  } else $("edit-lines").replaceChildren();
+  }
   showState();
   showProblem();
 }
@@ -55405,63 +55503,51 @@ function warn(text) {
 async function save(tag = current?.tag) {
   const file = current;
   if (!file || editing) return;
-  editing = file.name;
+  editing = true;
   const text = file.area.value;
   try {
     const { tag: next, loaded, error } = await ask("engine/save", { file: file.name, text, tag });
     [file.saved, file.tag, file.compared] = [text, next, null];
     warn("");
-    answer("edit-answer", "Saved at " + clock(now()) + (loaded ? " and loaded." : loaded === null ? "."
+    answerHere("Saved at " + clock(now()) + (loaded ? " and loaded." : loaded === null ? "."
       : ", but it does not load: " + error), loaded !== false);
     reloadPage();
   } catch (error) {
     if (error.status === 409) warn(error.message + ".");
-    else answer("edit-answer", "Not saved: " + error.message, false);
+    else answerHere("Not saved: " + error.message);
   }
-  editing = "";
+  editing = false;
   showState();
 }
-// What is on disk is not what was opened: it is taken over, unless there is something to lose.
-async function compare(file, seen) {
-  if (editing) return;
+// What is on disk is not what was opened: it is taken over if nothing gets lost by that, or if that is meant.
+async function compare(file, seen, meant) {
   file.compared = seen;
   try {
-    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(file.name));
-    if (tag === file.tag || editing) return;
-    if (!file.changed || file.area.value === text.replace(/\r\n?/g, "\n")) takeOver(file, text, tag);
-    else if (file === current) warn(file.name + " was changed on disk since it was opened here.");
+    const { text, tag } = await fetchFile(file.name), plain = text.replace(/\r\n?/g, "\n");
+    if (editing || tag === file.tag && !meant) return;
+    if (file.changed && file.area.value !== plain && !meant)
+      return file === current && warn(file.name + " was changed on disk since it was opened here.");
+    takeOver(file, plain, tag);
   } catch (error) {
-    if (error.status === 404 && file === current) warn(file.name + " is no longer on disk.");
+    if (error.status !== 404) answerHere(error.message);
+    else if (meant) drop(file.name);
+    else if (file === current) warn(file.name + " is no longer on disk.");
   }
 }
 // Only what differs is replaced, so that it can be undone and the cursor stays.
 function takeOver(file, text, tag) {
-  const old = file.area.value, caret = file.offset, active = document.activeElement;
-  text = text.replace(/\r\n?/g, "\n");
-  let first = 0, last = 0;
-  const least = Math.min(old.length, text.length);
-  while (first < least && old[first] === text[first]) first++;
-  while (last < least - first && old.at(-1 - last) === text.at(-1 - last)) last++;
+  const old = file.area.value, [first, last] = inCommon(old, text), active = document.activeElement;
   if (old !== text) {
-    file.replace(first, old.length - last, text.slice(first, text.length - last), Math.min(caret, text.length));
+    file.replace(first, old.length - last, text.slice(first, text.length - last), Math.min(file.offset, text.length));
     if (active !== file.area) active?.focus();
-    check(file);
   }
   [file.saved, file.tag] = [text, tag];
+  warn("");
   showState();
 }
 $("edit-save").addEventListener("click", () => save());
 $("edit-mine").addEventListener("click", () => save("*"));
-$("edit-theirs").addEventListener("click", async () => {
-  warn("");
-  try {
-    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(current.name));
-    takeOver(current, text, tag);
-  } catch (error) {
-    if (error.status !== 404) return answer("edit-answer", error.message, false);
-    drop(current.name);
-  }
-});
+$("edit-theirs").addEventListener("click", () => compare(current, null, true));
 addEventListener("keydown", (event) => {
   if (at.view !== "edit" || !(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "s") return;
   event.preventDefault();
@@ -55473,49 +55559,40 @@ addEventListener("beforeunload", (event) => {
 
 // -- new names --
 
-function inquire(question, yes, value, action) {
+function inquire(question, name, action) {
   setText($("edit-ask"), question);
-  setText($("edit-yes"), yes);
   setText($("edit-refused"), "");
-  $("edit-to").value = value;
-  asking = action;
+  $("edit-to").value = name;
+  naming = action;
   $("edit-dialog").showModal();
 }
-const goTo = (name) => { location.hash = "#/edit" + (name && "/" + encodeURIComponent(name)); };
 function drop(name) {
   files.get(name)?.area.remove();
   files.delete(name);
   if (at.name === name) goTo("");
 }
-$("edit-new").addEventListener("click", () => inquire("A new file", "Make it", "", async (name) => {
-  await ask("engine/save", { file: name, text: "", tag: "" });
-  goTo(name);
-}));
-$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, "Rename", at.name, async (name) => {
+$("edit-new").addEventListener("click", () => inquire("A new file", "", (name) =>
+  ask("engine/save", { file: name, text: "", tag: "" })));
+$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, at.name, async (name) => {
   const file = current;
   await ask("engine/rename", { file: file.name, to: name });
   files.delete(file.name);
   files.set(name, file);
   file.rename(name);
-  goTo(name);
 }));
 $("edit-delete").addEventListener("click", () => {
   const { name, tag } = current;
-  askFirst("Delete " + name + "? This cannot be undone.", "Delete", async () => {
-    try {
-      await ask("engine/delete", { file: name, tag });
-      drop(name);
-    } catch (error) {
-      answer("edit-answer", error.message, false);
-    }
-  });
+  askFirst("Delete " + name + "? This cannot be undone.", "Delete", () =>
+    ask("engine/delete", { file: name, tag }).then(() => drop(name), (error) => answerHere(error.message)));
 });
 $("edit-no").addEventListener("click", () => $("edit-dialog").close());
 $("edit-form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  const name = $("edit-to").value.trim();
   try {
-    await asking($("edit-to").value.trim());
+    await naming(name);
     $("edit-dialog").close();
+    goTo(name);
   } catch (error) {
     setText($("edit-refused"), error.message);
   }
@@ -55524,7 +55601,7 @@ $("edit-form").addEventListener("submit", async (event) => {
 // -- beside it: the page, the log, the streams --
 
 function openPage(path) {
-  if (!path.startsWith("/")) path = "/" + path;
+  path = path.replace(/^\/*/, "/");
   $("edit-address").value = path;
   $("edit-page").src = $("edit-tab").href = "." + path;
 }
@@ -55540,9 +55617,9 @@ function reloadPage() {
   } catch { /* it shows a page of another site */ }
 }
 function renderEdit() {
-  const view = state.view;
+  const view = state.view, box = $("edit-files"), log = $("edit-log");
   if (!view?.files || view.name !== at.name) return;
-  const list = view.files.join("\n") + at.name, box = $("edit-files");
+  const list = view.files.join("\n") + at.name, error = JSON.stringify(view.error), last = JSON.stringify(state.lines.at(-1));
   if (box.shown !== list) {
     box.shown = list;
     box.replaceChildren(...view.files.map((name) => el("li", {}, el("a", { href: "#/edit/" + encodeURIComponent(name),
@@ -55550,17 +55627,15 @@ function renderEdit() {
     showState();
     if (!at.name && view.files.length) location.replace("#/edit/" + encodeURIComponent(view.files[0]));
   }
-  if (current && view.tag === current.tag && !editing) warn("");
-  else if (current && view.tag !== current.compared) compare(current, view.tag);
-  if (JSON.stringify(view.error) !== current?.error) {
-    if (current) [current.error, current.marks] = [JSON.stringify(view.error), current.changed ? current.marks : []];
-    showProblem();
-    paint();
+  if (current && !editing) {
+    if (view.tag === current.tag) warn("");
+    else if (view.tag !== current.compared) compare(current, view.tag);
+    if (current.error !== error) showProblem();
+    current.error = error;
   }
   fill($("edit-streams"), ["stream", "#connections", "messages / s", "#messages"], state.streams.map((stream) => ({
     key: stream.path, cells: [streamLink(stream.path), number(stream.connections), sparkWithRate(stream.path),
       number(stream.messages)] })), { none: "No streams yet." });
-  const log = $("edit-log"), last = JSON.stringify(state.lines.at(-1));
   if (log.shown === last) return;
   log.shown = last;
   log.replaceChildren(...state.lines.slice(-150).map(([time, level, line, name]) => el("div", { class: level },
@@ -55622,7 +55697,7 @@ const streamLink = (name, text = name) => ({ href: "#/stream/" + encodeURICompon
 function why([got, text]) {
   return el("span", { class: "why" },
     el("b", { class: colour(got), text: got === true ? "✓" : got === false ? "✗" : "…" }),
-    el("span", { class: got === false ? "soft" : null, text }));
+    el("span", { class: got === false ? "soft" : null }, ...prose(text)));
 }
 // A path breaks after its slashes, if it must.
 const inSteps = (text) => text.split(/(?<=\/)/).flatMap((part) => [part, el("wbr")]);
@@ -56137,7 +56212,7 @@ function renderTrouble(error, loads) {
   const text = JSON.stringify([error, loads]);
   if (!error || $("trouble").shown === text) return;
   $("trouble").shown = text;
-  $("trouble-headline").textContent = error.headline;
+  $("trouble-headline").replaceChildren(...prose(error.headline));
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
@@ -56743,7 +56818,7 @@ EXPLORER_STYLE = r"""
   --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
   --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
   --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
-  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#d8e6f8, #1f3a58);
 }
 html, body { height: 100%; }
 body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
@@ -57638,7 +57713,7 @@ function fieldEntry(field, owner) {
   node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
     text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.description) node.append(el("p", {}, ...prose(field.description)));
   if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
@@ -57652,7 +57727,7 @@ function browse(name, same) {
   const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
   docs.append(crumbs, el("h2", { text: name }),
-    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+    el("p", {}, ...prose(type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.`)));
   const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
   const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
@@ -57663,13 +57738,13 @@ function browse(name, same) {
     const node = el("div", { class: "entry" },
       el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(el("p", { text: item.description }));
+    if (item.description) node.append(el("p", {}, ...prose(item.description)));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
     const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
       el("span", { class: "type", text: item.name }));
-    if (item.description) node.append(el("p", { text: item.description }));
+    if (item.description) node.append(el("p", {}, ...prose(item.description)));
     return node;
   }));
   part("Implements", plain(type.interfaces));
@@ -57677,7 +57752,7 @@ function browse(name, same) {
 }
 function overview() {
   if (!hasFields()) return docs.append(...startNodes());
-  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", {}, ...prose(schema.description || "")));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
@@ -58206,44 +58281,13 @@ def free_port_after(host, port):
 STARTER_STYLE = """\
 /* The look of the page: paper and ink by day, slate by night, one accent. Change a colour and save. */
 
-:root {
-  color-scheme: light dark;
-  --paper: #f6f4ef;
-  --card: #fffefb;
-  --line: #e0dbd0;
-  --field: #8d877a;
-  --ink: #23262b;
-  --soft: #5f6168;
-  --accent: #0f766e;
-  --accent-ink: #ffffff;
-  --tint: #e2f0ec;
-  --red: #b3261e;
-  --shadow: 0 1px 2px rgb(60 50 30 / 0.06), 0 6px 20px rgb(60 50 30 / 0.05);
-  --round: 12px;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #16191c;
-    --card: #1e2226;
-    --line: #32373d;
-    --field: #747c86;
-    --ink: #e8e6e1;
-    --soft: #a4a8ae;
-    --accent: #5cc8b8;
-    --accent-ink: #0b211e;
-    --tint: #1d3633;
-    --warm: #f0a66e;
-    --warm-tint: #3a2a1c;
-    --red: #ff9a90;
-    --red-tint: #42211e;
-    --shadow: 0 1px 2px rgb(0 0 0 / 0.3);
-  }
+:root {""" + PALETTE + """  --round: 10px;
 }
 *, *::before, *::after { box-sizing: border-box; }
 html {
-  background: var(--paper);
+  background: var(--bg);
   color: var(--ink);
-  font: 16px/1.55 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif;
+  font: 16px/1.55 var(--sans);
 }
 body { max-width: 60rem; margin: 0 auto; padding: 1.75rem 1.25rem 4rem; }
 h1, h2, h3, p, ul, ol, dl, dd, figure, pre { margin: 0; }
@@ -58255,13 +58299,13 @@ a { color: var(--accent); text-underline-offset: 0.2em; text-decoration-thicknes
 .top { display: flex; align-items: center; justify-content: space-between; gap: 1rem; margin-bottom: 1.5rem; }
 .note { color: var(--soft); font-size: 0.9rem; }
 .stack { display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 1fr); align-content: start; }
-.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--card); box-shadow: var(--shadow); }
+.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--paper); }
 .card > * + * { margin-top: 0.9rem; }
 #status { display: inline-flex; align-items: center; gap: 0.5rem; padding: 0.2rem 0.75rem; border: 1px solid var(--line);
-  border-radius: 99px; background: var(--card); color: var(--soft); font-size: 0.85rem; }
+  border-radius: 99px; background: var(--paper); color: var(--soft); font-size: 0.85rem; }
 #status::before { content: ""; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--field); }
-#status[data-state="live"]::before { background: #1a9e6b; }
-#status[data-state="waiting"]::before { background: #d98a1f; animation: breathe 1.2s ease-in-out infinite; }
+#status[data-state="live"]::before { background: var(--ok); }
+#status[data-state="waiting"]::before { background: var(--warn); animation: breathe 1.2s ease-in-out infinite; }
 @keyframes breathe { 50% { opacity: 0.25; } }
 label, legend { padding: 0; font-size: 0.875rem; font-weight: 600; }
 form { display: grid; gap: 0.9rem; }
@@ -58269,10 +58313,10 @@ form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
 input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
-  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
+  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--paper);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
-  color: var(--accent-ink); font-weight: 600; cursor: pointer; }
+  color: var(--on-accent); font-weight: 600; cursor: pointer; }
 button:hover { filter: brightness(1.08); }
 button.quiet { border-color: var(--field); background: transparent; color: var(--ink); font-weight: 500; }
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
@@ -58281,29 +58325,29 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
 label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
-.answer.bad { color: var(--red); font-weight: 600; }
+.answer.bad { color: var(--bad); font-weight: 600; }
 .log { display: grid; gap: 0.6rem; align-content: start; }
 .log:empty::after { content: attr(data-empty); color: var(--soft); }
 .log .item { padding: 0.65rem 0.9rem; border: 1px solid var(--line); border-left: 4px solid var(--accent); border-radius: 8px;
   overflow-wrap: anywhere; }
-.log .private { border-left-color: #d98a1f; }
+.log .private { border-left-color: var(--warn); }
 .meta { display: flex; flex-wrap: wrap; gap: 0.2rem 0.6rem; align-items: baseline; color: var(--soft); font-size: 0.8rem; }
 .meta strong { color: var(--ink); font-size: 0.95rem; }
 .options { display: grid; gap: 0.7rem; }
 .options:empty, #best:empty { display: none; }
 .options button { position: relative; z-index: 0; display: flex; justify-content: space-between; gap: 1rem; min-height: 3.2rem;
-  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
+  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--paper); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
 .options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
-  background: var(--tint); transition: width 0.4s; }
+  background: var(--chosen); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
-.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--bad); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
-#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
+#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--paper); }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 """
 
@@ -58624,7 +58668,7 @@ test("after the last question comes the result, and then a new round", async () 
 <link rel="stylesheet" href="style.css">
 <main class="stack">
   <div class="top"><strong id="me">Quiz</strong><span id="status" role="status">Connecting…</span></div>
-  <h1 id="text"></h1>
+  <h1 id="text">Quiz</h1>
   <img id="code" hidden alt="A code that leads phones to this page">
   <form id="join" class="card" hidden>
     <label for="name">Your name</label><input id="name" required maxlength="20" autocomplete="off"><button>Join</button>
@@ -59673,8 +59717,14 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; overflow-wrap: anywhere; }
 code { background: var(--chip); border-radius: 4px; padding: 0 .25rem; }
 .label { color: var(--soft); font-size: .85rem; margin: .6rem 0 0; }
-@media (max-width: 46rem) { .columns { grid-template-columns: minmax(0, 1fr); } nav { display: none; }
-  header input { max-width: none; } }
+nav summary { display: none; }
+@media (max-width: 46rem) {
+  .columns { grid-template-columns: minmax(0, 1fr); }
+  header input { max-width: none; }
+  nav { position: static; max-height: none; padding: .75rem 1.25rem 0; }
+  nav summary { display: list-item; cursor: pointer; font-weight: 620; }
+  nav a { padding: .3rem 0; }
+}
 """
 DOCS_SCRIPT = r"""
 const parts = [...document.querySelectorAll("main section")];
@@ -59684,6 +59734,12 @@ for (const part of parts) {
   $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent,
     class: part.dataset.level > 1 ? "sub" : null }));
 }
+// On a phone the contents are closed until they are asked for, and again when one was chosen.
+const phone = matchMedia("(max-width: 46rem)");
+const fold = () => { $("contents").open = !phone.matches; };
+phone.addEventListener("change", fold);
+$("contents").addEventListener("click", (event) => event.target.closest("a") && fold());
+fold();
 function search() {
   const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
@@ -59701,7 +59757,8 @@ addEventListener("keydown", (event) => {
 DOCS_BODY = """\
 <header><a class="name" href="../engine">aiwebengine<span>documentation</span></a>
 <input type="search" id="q" aria-label="Search" placeholder="Search: press /"><span id="found" role="status" class="small soft"></span></header>
-<div class="columns"><nav id="contents" aria-label="Contents"></nav><main><h1>What scripts can do</h1>
+<div class="columns"><nav aria-label="Contents"><details id="contents" open><summary>Contents</summary></details></nav>
+<main><h1>What scripts can do</h1>
 {text}</main></div>"""
 
 
