@@ -11883,7 +11883,8 @@ class OperatorEmitter(ClassEmitter):
             same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
                 and a.id == b.id
             checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same)) if is_wanted]
+                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
+                      if is_wanted]
             if not calm_right:
                 checks.reverse()
             for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
