@@ -243,9 +243,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,272
+    20  Scripts: loading and hot reload                                                2,273
           Log                                                                            194
-          Causes of errors                                                               263
+          Causes of errors                                                               264
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
@@ -33817,7 +33817,7 @@ def free_garbage(things):
                     setattr(thing, name, None)
             elif isinstance(thing, BaseException):
                 thing.__traceback__ = thing.__cause__ = thing.__context__ = None
-            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+            elif getattr(kind, "__module__", "") == __name__ and hasattr(thing, "__dict__"):
                 vars(thing).clear()
         thing = None
 
@@ -46901,7 +46901,8 @@ def language_meant(error, source):
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
-        if all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))) and other != end:
+        if other != end and all(given <= wanted for given, wanted in zip(
+                language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
                 return f"This is {language}: rename the file to {stem}{other}", None, None
