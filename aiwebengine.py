@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,269
+    10  Code generator                                                                 4,270
           Nodes of Python                                                                200
           Functions and their variables                                                  499
           Statements                                                                     212
@@ -68,7 +68,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      469
+          Operators                                                                      470
           Assignments                                                                    339
           Members and calls                                                              507
           Members as targets                                                             100
