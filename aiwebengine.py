@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,266
+    10  Code generator                                                                 4,270
           Nodes of Python                                                                200
           Functions and their variables                                                  499
           Statements                                                                     212
@@ -68,7 +68,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      466
+          Operators                                                                      470
           Assignments                                                                    339
           Members and calls                                                              507
           Members as targets                                                             100
@@ -11794,7 +11794,8 @@ class OperatorEmitter(ClassEmitter):
     def pair(self, left, right):
         """-> (left again, left first, right again, right first): the left is read before the right runs."""
         simple = isinstance(right, (ast.Name, ast.Constant))
-        if isinstance(left, ast.Name) and not simple and not self.stable_left:
+        if isinstance(left, ast.Name) and not simple and not self.stable_left \
+                and not (left.id[0] == "t" and left.id[1:].isdigit()):      # a temporary is set once
             temp = self.temporary()
             a, left = self.name(temp), self.walrus(temp, left)
         else:
@@ -11879,8 +11880,11 @@ class OperatorEmitter(ClassEmitter):
             if not calm_left and not calm_right:
                 return self.chain(self.call("type", left), (_IS, self.call("type", right)),
                                   (_IS, self.name(kind)))
+            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
+                and a.id == b.id
             checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
+                      if is_wanted]
             if not calm_right:
                 checks.reverse()
             for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
