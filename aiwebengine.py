@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,266
+    10  Code generator                                                                 4,270
           Nodes of Python                                                                200
           Functions and their variables                                                  499
           Statements                                                                     212
@@ -68,14 +68,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      466
+          Operators                                                                      470
           Assignments                                                                    339
           Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,227
+    11  Built-ins of the language                                                      9,247
           Helpers shared by the built-ins                                                 93
           Object                                                                         340
           Function                                                                       152
@@ -118,7 +118,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Element types                                                                  103
           Typed arrays                                                                   602
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     172
+          Uint8Array: base64 and hex                                                     192
           DataView                                                                       110
           Promise                                                                        455
           Generators and async functions                                                 196
@@ -152,11 +152,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,036
+    13  Intl                                                                           3,037
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       318
+          Intl (ECMA-402): locales                                                       319
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,389
+    14  Functions of the web                                                           2,385
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
@@ -175,12 +175,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           URLSearchParams                                                                222
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
-          Base64                                                                          32
+          Base64                                                                          28
           HTML of elements                                                               198
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,239
+    15  Realm, jobs and timers                                                         4,254
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -188,7 +188,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        417
           Freeing in slices                                                              156
-          Deadlines                                                                      427
+          Deadlines                                                                      442
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
@@ -200,11 +200,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,691
+    16  js2py, and the choice of an engine                                             1,693
           js2py: the private copy                                                        303
           js2py: from JavaScript to Python                                               465
           js2py: hardening                                                               252
-          js2py: realm                                                                   631
+          js2py: realm                                                                   633
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
@@ -243,24 +243,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,254
+    20  Scripts: loading and hot reload                                                2,273
           Log                                                                            194
-          Causes of errors                                                               249
+          Causes of errors                                                               264
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
           Imported files                                                                  85
           One script                                                                     379
           All scripts                                                                    643
-          Live pages                                                                     175
-    21  HTTP server                                                                    3,601
+          Live pages                                                                     179
+    21  HTTP server                                                                    3,604
           Request heads                                                                  202
           Request bodies                                                                 248
           Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
           Fault injection                                                                328
-          Live pages                                                                      45
+          Live pages                                                                      48
           Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
@@ -270,19 +270,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   179
           The server                                                                     591
-    22  Pages                                                                          5,841
+    22  Pages                                                                          5,736
           Page kit                                                                       211
-          Live pages                                                                     254
+          Live pages                                                                     258
           Streams of all tabs                                                            284
           Errors                                                                         317
           For monitors                                                                   120
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             325
-          Editor: files                                                                  292
+          Editor: files                                                                  281
           Dashboard: the look                                                            371
-          Editor: the look                                                               103
-          Editor: the script                                                             533
+          Editor: the look                                                                88
+          Editor: the script                                                             450
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       150
@@ -11794,7 +11794,8 @@ class OperatorEmitter(ClassEmitter):
     def pair(self, left, right):
         """-> (left again, left first, right again, right first): the left is read before the right runs."""
         simple = isinstance(right, (ast.Name, ast.Constant))
-        if isinstance(left, ast.Name) and not simple and not self.stable_left:
+        if isinstance(left, ast.Name) and not simple and not self.stable_left \
+                and not (left.id[0] == "t" and left.id[1:].isdigit()):      # a temporary is set once
             temp = self.temporary()
             a, left = self.name(temp), self.walrus(temp, left)
         else:
@@ -11879,8 +11880,11 @@ class OperatorEmitter(ClassEmitter):
             if not calm_left and not calm_right:
                 return self.chain(self.call("type", left), (_IS, self.call("type", right)),
                                   (_IS, self.name(kind)))
+            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
+                and a.id == b.id
             checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
+                      if is_wanted]
             if not calm_right:
                 checks.reverse()
             for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
@@ -19832,7 +19836,9 @@ def live_elements(array):
 UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
 _BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BASE64_RUN = re.compile("[A-Za-z0-9+/]*")
-_ASCII_SPACE = re.compile("[\t\n\f\r ]*")
+_ASCII_BLANKS = "\t\n\f\r "
+_ASCII_SPACE = re.compile(f"[{_ASCII_BLANKS}]*")
+_NO_BLANKS = dict.fromkeys(map(ord, _ASCII_BLANKS))
 
 
 def uint8_array(value):
@@ -19876,7 +19882,7 @@ def from_base64(text, options, room=INFINITY):
         return 0, b"", False
     if alphabet == "base64url":
         text = in_slices(text, lambda piece: piece.translate({43: "!", 47: "!", 45: "+", 95: "/"}))
-    decoded, chunk, index, read = bytearray(), "", 0, 0
+    decoded, chunk, index, read, singly_until = bytearray(), "", 0, 0, 0
     try:
         while True:
             poll_interrupt()
@@ -19890,6 +19896,13 @@ def from_base64(text, options, room=INFINITY):
                     if len(decoded) == room:
                         return read, decoded, False
                     continue
+                if index >= singly_until:
+                    quads, size = quads_with_blanks(text[index:index + SLICE_LENGTH])
+                    if quads and len(decoded) + len(quads) // 4 * 3 < room:
+                        decoded += binascii.a2b_base64(quads)
+                        index = read = index + size
+                        continue
+                    singly_until = index + SLICE_LENGTH
             index = _ASCII_SPACE.match(text, index).end()
             if index == len(text):
                 if chunk and handling == "stop-before-partial":
@@ -19919,6 +19932,17 @@ def from_base64(text, options, room=INFINITY):
                     return read, decoded, False
     except Base64Error:
         return read, decoded, True
+
+
+def quads_with_blanks(piece):
+    """(the groups of four digits in a piece of base64 with blanks, the length of what they stand in); no
+    groups where there is anything else."""
+    digits = piece.translate(_NO_BLANKS)
+    if not _BASE64_RUN.fullmatch(digits):
+        return "", 0
+    for _ in range(len(digits) % 4):
+        piece = piece.rstrip(_ASCII_BLANKS)[:-1]
+    return digits[:len(digits) & ~3], len(piece.rstrip(_ASCII_BLANKS))
 
 
 def padding_end(text, index, chunk):
@@ -27769,11 +27793,12 @@ def bound_format(realm, this, function):
 
 def parts_to_array(realm, parts):
     """What formatToParts() returns for a list of (type, text)."""
-    return realm.new_array([realm.new_object({"type": kind, "value": text}) for kind, text in parts])
+    return realm.new_array([realm.new_object({"type": kind, "value": text})
+                            for kind, text in interruptible(parts)])
 
 
 def join_parts(parts):
-    return "".join([text for _, text in parts])
+    return "".join([text for _, text in interruptible(parts)])
 
 
 def range_parts(first, last, between):
@@ -29150,7 +29175,7 @@ def list_parts(items, settings):
     between, end = words[0], words[min(1, len(words) - 1)]
     last = words[-1] if len(items) == 2 else end
     parts = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(interruptible(items)):
         if index:
             text = last if index == len(items) - 1 else between
             parts.append(("literal", softened(settings, text, item)))
@@ -31348,10 +31373,6 @@ def web_option(options, name):
 
 
 # -- Base64 ------------------------------------------------------------------------------
-
-#: ASCII white space, which atob leaves out.
-_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
-
 
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
@@ -33813,7 +33834,7 @@ def free_garbage(things):
                     setattr(thing, name, None)
             elif isinstance(thing, BaseException):
                 thing.__traceback__ = thing.__cause__ = thing.__context__ = None
-            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+            elif getattr(kind, "__module__", "") == __name__ and hasattr(thing, "__dict__"):
                 vars(thing).clear()
         thing = None
 
@@ -34018,9 +34039,10 @@ class Watch:
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
     realm had when it began."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
 
     def __init__(self, realm, seconds):
+        self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
         self.thread = None
@@ -34117,7 +34139,7 @@ class Watchdog:
 
     def next_wait(self):
         """Seconds until something may have to be stopped."""
-        first = min((watch.deadline for watch in self.watches), default=INFINITY)
+        first = min((watch.deadline for watch in self.watches if not watch.stopped), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
     def check(self, late):
@@ -34128,9 +34150,11 @@ class Watchdog:
         for watch in list(self.watches):
             seconds = watch.worked(now)
             shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
+            if watch.stopped:
+                continue
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
-                self.watches.discard(watch)
+                watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
@@ -34142,7 +34166,10 @@ class Watchdog:
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
-        if self.turn in shares:
+        stopped = [watch.realm for watch in self.watches if watch.stopped and shares.get(watch.realm)]
+        if stopped:                     # it takes no turns, and others shall not pay for it
+            shares = {realm: shares[realm] for realm in stopped}
+        elif self.turn in shares:
             shares = {self.turn: 1.0}
         total = sum(shares.values())
         for realm, seconds in shares.items():
@@ -34159,7 +34186,7 @@ class Watchdog:
                 self.turn = None
                 self.turned.notify_all()
             return
-        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        realms = sorted({watch.realm for watch in self.watches if not watch.stopped}, key=id)
         later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
         self.turn = later[0] if later else realms[0] if realms else None
         self.turned.notify_all()
@@ -34177,18 +34204,24 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
-        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
-            if not self.freeing and self.is_worth_it(self.memory, now):
+        if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and now > self.stopping_until and self.is_worth_it(self.memory, now):
                 self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
         if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
                          and over < self.max_memory // 8):
             return
-        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
-        running = {watch.realm for watch in self.watches}
+        # Whoever has little is not to blame, also when the one who has most is giving it back.
+        realms = sorted([realm for realm in self.charged
+                         if realm not in self.freeing and realm.memory > self.max_memory // 4],
+                        key=lambda realm: realm.memory)
+        running = {watch.realm: watch.stopped for watch in self.watches}
+        if realms and running.get(realms[-1]):
+            return                          # it ends as soon as its call lets it
         if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
         elif realms and realms[-1] in running:
@@ -34202,7 +34235,8 @@ class Watchdog:
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
         realm.interrupt_run("memory")
-        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        for watch in self.watches:
+            watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
@@ -34264,6 +34298,8 @@ class Watchdog:
                     self.collect()
             done.set()
             if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                # Nobody looks for garbage until it is gone.
+                self.stopping_until = time.monotonic() + STOPPING_SECONDS
                 realm.outgrown()
 
         with self.lock:
@@ -37243,8 +37279,10 @@ class Js2PyRealm:
             function.object.code = None
 
     def forget(self):
+        kept = [*self.jobs, *self.scope.own.values()]
         self.jobs.clear()
         self.scope.own.clear()
+        return kept
 
     def stopped_error(self, seconds, error):
         timeout = Realm.stopped_error(self, seconds, error)
@@ -37708,7 +37746,7 @@ ENGINE_INTERFACE = (
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "lazy_object", "new_array", "new_function",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
@@ -46890,6 +46928,21 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
+def language_meant(error, source):
+    """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
+    stem, end = os.path.splitext(error.filename or "")
+    if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
+            or len(source) > MAX_EXPLAINED_CHARACTERS:
+        return None
+    for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
+        if other != end and all(given <= wanted for given, wanted in zip(
+                language_of(end), language_of(other))):
+            with contextlib.suppress(JSSyntaxError):
+                parse_typed(source, other, True)
+                return f"This is {language}: rename the file to {stem}{other}", None, None
+    return None
+
+
 #: Something that other servers or browsers have: errors whose message matches `message` where the line at
 #: fault has `code` (READ stands for the property that was asked for in vain), and code that matches `warned`
 #: and is worth a warning when a script is loaded. `says` is one sentence, `write` what does it here.
@@ -47055,7 +47108,7 @@ def explained(error, sources):
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
-    says, *opening = opening_of(error, source) or ("", None)
+    says, *opening = language_meant(error, source) or opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
     found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
              [advice(habit)] if habit is not None else [])
@@ -48615,7 +48668,11 @@ class LiveChannel:
     @property
     def mark(self):
         """The state that a page made now shows."""
-        return f"{self.boot}.{self.version}.{self.tries}.{self.failed}"
+        return self.mark_of(0)
+
+    def mark_of(self, behind):
+        """The state that a page shows which was made when `behind` fewer scripts had been loaded."""
+        return f"{self.boot}.{self.version - behind}.{self.tries - behind}.{self.failed}"
 
     def state(self, here, styles=()):
         """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
@@ -50088,12 +50145,12 @@ _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", 
 _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
-def live_tag(live, head):
+def live_tag(live, head, behind=0):
     """The tag that connects a page to LIVE_PATH; b"" unless a browser is going to show the page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
-    return PAGES["live tag"](live, head)
+    return PAGES["live tag"](live, head, behind=behind)
 
 
 def add_live_tag(page, tag):
@@ -50109,14 +50166,17 @@ def add_live_tag(page, tag):
     return page[:place] + tag + page[place:]
 
 
-def enliven(live, head, response):
+def enliven(live, head, response, host):
     """Adds the tag to a page that a handler made."""
     if not response.content_type or not response.content_type.lower().startswith("text/html") \
             or response.status == 206 or not response.body \
             or any(name.lower() in _EXACT_HEADERS for name, _ in response.headers):
         return
     response.headers = [*response.headers, _LIVE_VARY]
-    response.body = add_live_tag(response.body, live_tag(live, head))
+    tag = live_tag(live, head)
+    if not host.live:                   # replaced while it answered: the page is out of date already
+        tag = live_tag(live, head, 1)
+    response.body = add_live_tag(response.body, tag)
     response.size = len(response.body)
 
 
@@ -51219,7 +51279,7 @@ class ScriptCaller(RequestAnswerer):
             return
         stats.calls += 1
         if self.app.live is not None:
-            enliven(self.app.live, head, response)
+            enliven(self.app.live, head, response, route.host)
         if head.method == "OPTIONS" and "access-control-request-method" in head.fields:
             given = {name.lower() for name, _ in response.headers}
             response.headers = [*response.headers,
@@ -52708,15 +52768,19 @@ LIVE_SCRIPT = r"""
       show({ ...state, trouble: [], notice: "The server has a new version. Send the form again to see it." });
       return;
     }
-    // A page that comes out of date from some cache would reload for ever: once per state is enough.
+    // A page that comes out of date from some cache would reload for ever. Twice per state is enough: one
+    // reload may get lost, when an earlier one is just replacing the page.
     const key = "aiwebengine live " + location.pathname + location.search;
     const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
+    let count = 0;
     try {
-      if (sessionStorage.getItem(key) === target) return;
+      const [seen, times] = (sessionStorage.getItem(key) ?? "").split(" ");
+      if (seen === target) count = Number(times);
     } catch { /* no storage: a sandboxed frame */ }
+    if (count > 1) return;
     clearTimeout(timer);
-    timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
-      try { sessionStorage.setItem(key, target); } catch { /* as above */ }
+    timer = setTimeout(() => {          // not before: this page may be gone by then
+      try { sessionStorage.setItem(key, target + " " + (count + 1)); } catch { /* as above */ }
       location.reload();
     }, 30);
   }
@@ -52847,12 +52911,12 @@ _LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
-def live_script_tag(live, head, more=""):
+def live_script_tag(live, head, more="", behind=0):
     """The tag for the live channel. An answer to a form is marked: reloading would send it again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
     return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
-            f'data-live="{live.mark}"{more} async>'
+            f'data-live="{live.mark_of(behind)}"{more} async>'
             "</script>\n").encode()
 
 
@@ -54444,22 +54508,23 @@ NO_FILE, ANY_FILE = "", "*"
 _editing = threading.Lock()
 
 
+#: What an error of the disk means for whoever asked.
+_DISK_ERRORS = {errno.ENOSPC: (507, "the disk is full, and nothing was changed"),
+                errno.ENOENT: (404, "there is no such file"),
+                **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "the server may not")),
+                **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), (409, "a file has the name of the folder"))}
+
+
 def editor_page(method, path):
-    """Registers a function of the editor in LOCAL_PAGES; errors of the disk become answers."""
+    """Registers a function of the editor in LOCAL_PAGES."""
     def register(function):
         def answer(handler, head, body):
             check_editor(handler, head)
             try:
                 return function(handler, head, body)
             except OSError as error:
-                full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-                said = (507, "the disk is full, and nothing was changed") if full else \
-                    (404, "there is no such file") if isinstance(error, FileNotFoundError) else \
-                    (403, "the server is not allowed to do this") if isinstance(error, PermissionError) else \
-                    (409, "a file has the name of the folder") \
-                    if isinstance(error, (FileExistsError, NotADirectoryError)) else \
-                    (500, error.strerror or str(error))
-                raise Refusal(said[0], f"That does not work: {said[1]}") from None
+                status, what = _DISK_ERRORS.get(error.errno, (500, error.strerror))
+                raise Refusal(status, f"That does not work: {what}") from None
         return local_page(method, path)(answer)
     return register
 
@@ -54474,7 +54539,8 @@ def check_editor(handler, head):
 def is_editable(name):
     """Is this the name of a script, or of a text that pages may load?"""
     kind, encoding = content_type_of(name)
-    return name.endswith(".js") or name.startswith("public/") and encoding is None and "charset" in kind
+    return name.endswith(SCRIPT_SUFFIXES) \
+        or name.startswith("public/") and encoding is None and "charset" in kind
 
 
 def place_of_file(app, name, followed=True):
@@ -54487,10 +54553,12 @@ def place_of_file(app, name, followed=True):
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
     if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
-        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts (.js) and texts in public/ "
+        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if real.exists() and not is_spelled_so(top, parts):
         raise Refusal(404, f"There is no file {clip(name, 60)}, only one that is spelled differently")
+    if not followed and name == app.path.name and not app.path.is_dir():
+        raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
     return str(real if followed else pathlib.Path(os.path.realpath(place.parent), place.name))
 
 
@@ -54511,11 +54579,6 @@ def bytes_of_file(path):
 def tag_of(data):
     """What changes when the bytes of a file do."""
     return NO_FILE if data is None else sha256(data).hexdigest()[:20]
-
-
-@functools.lru_cache(MAX_DASHBOARDS)
-def tag_of_file(path, stamp):
-    return tag_of(bytes_of_file(path))
 
 
 def unchanged_file(path, name, tag):
@@ -54590,29 +54653,26 @@ def write_file(path, data, new):
 
 
 def editable_files(app):
-    """The names of the files that can be edited: scripts first, then what they import, then public/."""
-    found = []
-    if not app.path.is_dir():           # one file is served: its neighbours are no business of ours
-        found += sorted({app.path.name, *(name for host in app.hosts.values() for name in host.sources
-                                          if name.endswith(".js"))})
-    for top in (app.folder,) if app.path.is_dir() else (app.public,):
-        for folder, folders, names in os.walk(top):
-            folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
-            below = pathlib.Path(folder).relative_to(app.folder).as_posix()
-            found += [name for name in (name if below == "." else f"{below}/{name}" for name in sorted(names))
-                      if is_editable(name) and _FILE_PART.fullmatch(name.rpartition("/")[2])]
-            if len(found) > MAX_LISTED_FILES:
-                break
+    """The names of the files that can be edited: scripts first, then what they import, then public/. Where
+    one script is served, its neighbours are no business of ours."""
+    alone = not app.path.is_dir()
+    found = sorted({app.path.name, *filter(is_editable, app.sources())}) if alone else []
+    for folder, folders, names in os.walk(app.public if alone else app.folder):
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
+        below = pathlib.Path(folder).relative_to(app.folder)
+        found += filter(is_editable, (below.joinpath(name).as_posix() for name in sorted(names)
+                                      if name[0] != "."))
+        if len(found) > MAX_LISTED_FILES:
+            break
     return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
 
 
 def edit_view(app, name):
     """What the editor watches: which files there are, whether the open one is what it was, and the last
     error in it."""
-    path, tag = None, NO_FILE
+    tag = NO_FILE
     with contextlib.suppress(Refusal, OSError):
-        path = place_of_file(app, name)
-        tag = tag_of_file(path, stamp) if (stamp := file_stamp(path)) else NO_FILE
+        tag = tag_of(bytes_of_file(place_of_file(app, name)))
     errors = [failure for failure in {**app.troubles, **app.failures}.values()
               if failure.error is not None and failure.error.filename == name]
     return {"name": name, "tag": tag, "files": editable_files(app),
@@ -54641,9 +54701,9 @@ def check_text(handler, head, body):
     with its place in units of UTF-16, as browsers count."""
     name, text = asked(head, body, file=str, text=str)
     failure, lines = None, text.split("\n")
-    if name.endswith(".js"):
+    if name.endswith(tuple(LANGUAGES)):
         try:
-            (parse_module if is_module(text) else parse_script)(text)
+            parse_typed(text, name, is_module(text, name))
         except JSSyntaxError as error:
             failure = JSError(error, "parse")
             failure._facts = (error.kind, error.message, "", name, error.line, error.column)
@@ -54691,7 +54751,6 @@ def rename_file(handler, head, body):
     """Gives a file another name: `file`, `to`. What it registered moves with it."""
     app, (name, to) = handler.app, asked(head, body, file=str, to=str)
     old, new = place_of_file(app, name, False), place_of_file(app, to, False)
-    refuse_lone_script(app, name)
     with _editing:
         unchanged_file(old, name, ANY_FILE)
         os.makedirs(os.path.dirname(new), exist_ok=True)
@@ -54707,16 +54766,10 @@ def delete_file(handler, head, body):
     """Deletes a file: `file`, `tag`."""
     app, (name, tag) = handler.app, asked(head, body, file=str, tag=str)
     path = place_of_file(app, name, False)
-    refuse_lone_script(app, name)
     with _editing:
         unchanged_file(path, name, tag)
         os.unlink(path)
     return json_answer(loaded_facts(app, app.take_in(path)))
-
-
-def refuse_lone_script(app, name):
-    if not app.path.is_dir() and name == app.path.name:
-        raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
 
 
 # -- Dashboard: the look -----------------------------------------------------------------
@@ -55096,50 +55149,39 @@ EDITOR_STYLE = r"""
 main:has(#view-edit:not([hidden])) { max-width: none; }
 .workshop { display: grid; grid-template-columns: 11rem minmax(0, 6fr) minmax(0, 4fr); gap: 0 1rem; }
 .files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: auto; max-height: calc(100vh - 14rem); }
-.files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink);
-  overflow-wrap: anywhere; }
-.files a:hover { background: var(--hover); text-decoration: none; }
+.files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink); overflow-wrap: anywhere; }
 .files a[aria-current] { background: var(--chosen); }
 .files a.changed::after { content: " ●"; color: var(--warn); }
-.code-box { position: relative; border-top: 1px solid var(--line); }
-.code-box > .code { overflow: auto; height: calc(100vh - 22rem); min-height: 16rem; }
+.code-box { position: relative; }
+.code-box > .code, #edit-page { border: 0; border-top: 1px solid var(--line); height: calc(100vh - 22rem); min-height: 16rem; }
+.code-box > .code { border-left: 2px solid transparent; overflow: auto; }
+.code:has(textarea:focus-visible) { border-left-color: var(--accent); }
 .sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
   font-variant-ligatures: none; }
 .sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
 .sheet > div > div { height: 20px; padding-right: 1rem; }
-.sheet i { display: inline-block; box-sizing: border-box; width: 3.6rem; padding-right: .8rem;
-  position: sticky; left: 0; z-index: 2; background: var(--paper); color: var(--faint); text-align: right;
-  font-style: normal; }
+.sheet i { display: inline-block; width: 2.8rem; margin-right: .8rem; position: sticky; left: 0; z-index: 2;
+  background: var(--paper); color: var(--faint); text-align: right; font-style: normal; }
 .sheet .here { background: var(--mark); } .sheet .here i { color: var(--bad); font-weight: 700; }
 .sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
-.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%;
-  margin: 0; padding: 0; border: 0; border-radius: 0; resize: none; overflow: hidden; white-space: pre;
-  background: none; font: inherit; tab-size: inherit; font-variant-ligatures: none; letter-spacing: 0;
-  color: var(--ink); -webkit-text-fill-color: transparent; }
-.sheet textarea:focus-visible { outline: none; }
-.code:has(textarea:focus-visible) { box-shadow: inset 2px 0 0 var(--accent); }
+.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%; padding: 0;
+  border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
+  font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
 .sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
 .sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
 @media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
 #edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
-  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line);
-  border-radius: 8px; box-shadow: 0 6px 24px rgb(0 0 0 / .2); }
-#edit-choices li { padding: .1rem .5rem; border-radius: 5px; font: 13px/1.5 var(--mono); cursor: pointer;
-  overflow-wrap: anywhere; }
+  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
+#edit-choices li { padding: .1rem .5rem; font: 13px/1.5 var(--mono); cursor: pointer; overflow-wrap: anywhere; }
 #edit-choices li[aria-selected=true] { background: var(--chosen); }
-#edit-choices small { display: none; font: .8rem/1.4 var(--sans); color: var(--soft); }
-#edit-choices li[aria-selected=true] small { display: block; }
-#edit-problem { padding: .5rem 1rem; background: var(--mark); }
-#edit-problem pre { color: var(--ink); }
-#edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; display: flex; flex-wrap: wrap;
-  gap: .4rem .75rem; align-items: center; }
-#edit-page { width: 100%; height: calc(100vh - 22rem); min-height: 16rem; border: 0;
-  border-top: 1px solid var(--line); background: #fff; display: block; border-radius: 0 0 10px 10px; }
+#edit-choices li:not([aria-selected=true]) small { display: none; }
+#edit-choices small { display: block; font: .8rem/1.4 var(--sans); color: var(--soft); }
+#edit-problem { padding: .5rem 1rem; background: var(--mark); } #edit-jump { color: var(--bad); }
+#edit-actions { flex-wrap: wrap; align-items: baseline; } #edit-actions button { white-space: nowrap; }
+#edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; }
+#edit-page { width: 100%; background: #fff; display: block; border-radius: 0 0 10px 10px; }
 #edit-go { display: flex; gap: .5rem; flex: 1; }
-dialog { background: var(--paper); color: var(--ink); border: 1px solid var(--line); border-radius: 10px;
-  width: min(26rem, 92vw); }
-dialog::backdrop { background: rgb(0 0 0 / .35); }
 @media (max-width: 60rem) {
   .workshop { grid-template-columns: minmax(0, 1fr); }
   .files { display: flex; max-height: 6.5rem; flex-wrap: wrap; margin-bottom: .6rem; }
@@ -55151,7 +55193,7 @@ EDITOR_BODY = r"""
 <div id="view-edit" hidden>
   <p class="answer" id="edit-answer" role="status"></p>
   <p id="edit-warning" role="alert" hidden><span id="edit-warning-text"></span>
-    <button id="edit-theirs">Take the one on disk</button><button id="edit-mine">Save mine</button></p>
+    <button id="edit-theirs">Take the one on disk</button> <button id="edit-mine">Save mine</button></p>
   <div id="edit-parts" hidden>
   <div class="workshop">
     <nav aria-label="Files"><ul class="files" id="edit-files"></ul></nav>
@@ -55162,7 +55204,7 @@ EDITOR_BODY = r"""
         <div class="code" id="edit-code"><div class="sheet" id="edit-sheet"><div id="edit-lines" aria-hidden="true"></div></div></div>
         <ul id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
       </div>
-      <div id="edit-problem" role="status" hidden><button class="link bad" id="edit-jump"></button>
+      <div id="edit-problem" role="status" hidden><button class="link" id="edit-jump"></button>
         <pre class="small" id="edit-advice"></pre></div>
     </section>
     <section class="panel" aria-label="Page">
@@ -55173,21 +55215,17 @@ EDITOR_BODY = r"""
     </section>
   </div>
   <div class="two">
-    <section class="panel">
-      <div class="head"><h2>Log</h2></div>
-      <div class="lines" id="edit-log" tabindex="0" role="log" aria-label="Log of all scripts"></div>
-    </section>
-    <section class="panel">
-      <div class="head"><h2>Streams</h2></div>
-      <div class="scroll" tabindex="0"><table id="edit-streams"></table></div>
-    </section>
+    <section class="panel"><div class="head"><h2>Log</h2></div>
+      <div class="lines" id="edit-log" tabindex="0" role="log" aria-label="Log of all scripts"></div></section>
+    <section class="panel"><div class="head"><h2>Streams</h2></div>
+      <div class="scroll" tabindex="0"><table id="edit-streams"></table></div></section>
   </div>
   </div>
   <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
     <h2 id="edit-ask"></h2>
     <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
     <p class="answer bad" id="edit-refused" role="alert"></p>
-    <button class="main" id="edit-yes"></button> <button type="button" id="edit-no">Cancel</button>
+    <button class="main" id="edit-yes">OK</button> <button type="button" id="edit-no">Cancel</button>
   </form></dialog>
 </div>
 """
@@ -55198,102 +55236,67 @@ EDITOR_BODY = r"""
 EDITOR_SCRIPT = r"""
 // Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
 // transparent; beneath it stand the lines that are in view, in colours.
-const LINE = 20, MORE = 30, CHECK_AFTER = 250;
-const files = new Map();            // name -> SourceFile
-let offers = null, current = null, editing = "", asking = null;
+const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
+let offers = null, current = null, editing = false, naming = null;
+const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
-// -- colours: pieces of a line, and what is still open at its end --
+// -- colours: `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS --
 
-const KEYWORDS = new Set(("async await break case catch class const continue debugger default delete do else export "
-  + "extends false finally for from function get if import in instanceof let new null of return set static super switch "
-  + "this throw true try typeof undefined using var void while with yield").split(" "));
-const BEFORE_VALUE = new Set("await case delete do else in instanceof new of return throw typeof void yield".split(" "));
-const PIECE = new RegExp([/(?<c>\/\/.*|\/\*)/, /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/,
-  /(?<n>\.?\d[\w.]*)/, /(?<w>[\p{L}_$][\p{L}\p{N}_$]*)/, /(?<t>`)/, /(?<b>[{}])/, /(?<x>\s+)/, /(?<o>[^])/,
-].map((part) => part.source).join("|"), "uy");
-const REGEXP = /\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*/y;
-const TEMPLATE = /(?:[^`\\$]|\\.|\$(?!\{)|\\$)*(`|\$\{)?/y;
+const words = (text) => new Set(text.split(" "));
+const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
+  + "set static super switch this throw true try typeof undefined using var void while with yield");
+const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
+const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
+const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
+  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
+    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
+  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
+  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
+  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
+const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
+for (const end of words("js mjs cjs jsx ts mts tsx json")) MODES[end] = "j";
 const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
 
-// `open` is a stack of what is open: * comment, ` template, { brace within one.
-function colourScript(line, open, put) {
+function scan(line, open, put = () => {}) {
   for (let index = 0, value = false; index < line.length;) {
-    const top = open.at(-1), start = index;
-    let kind = "c";
-    if (top === "*") {
-      const end = line.indexOf("*/", index);
-      index = end < 0 ? line.length : end + 2;
-      if (end >= 0) open = open.slice(0, -1);
-    } else if (top === "`") {
-      const found = read(TEMPLATE, line, index);
-      index += found[0].length;
-      open = found[1] === "`" ? open.slice(0, -1) : found[1] ? open + "{" : open;
-      [kind, value] = ["s", found[1] === "`"];
-    } else {
-      const found = !value && read(REGEXP, line, index) || read(PIECE, line, index);
-      const { c, s, n, w, t, b, x } = found.groups ?? { s: true };
-      index += found[0].length;
-      kind = c ? "c" : s || t ? "s" : n ? "n" : !w ? "" : KEYWORDS.has(w) ? "k" : offers?.known.has(w) ? "h" : "w";
-      if (t || c === "/*") open += t ? "`" : "*";
-      else if (b && open) open = b === "{" ? open + "{" : open.slice(0, -1);
-      if (!x && !c) value = Boolean(s || n || w && !BEFORE_VALUE.has(w) || /[)\]}]/.test(found[0]));
-    }
-    put(kind, line.slice(start, index));
+    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
+    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
+    const found = script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
+    index += text.length;
+    put(kind === "w" ? KEYWORDS.has(text) ? "k" : offers?.known.has(text) ? "h" : "" : kind === "t" ? "s" : kind, text);
+    if (text === "/*" && kind === "c") open += "*";
+    else if (text === "<!--" && kind === "c") open += "!";
+    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
+    else if (kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (text === "${" && kind === "t") open += "{";
+    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
+      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
+    if (!script) value = mode === "`";
+    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
+      || /[)\]}]/.test(text));
   }
   return open;
 }
-// Of a page, `open` begins with what is open there: ! comment, < tag, s script, y style.
-const MARKUP = /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy;
-const IN_TAG = /(?<e>\/?>)|(?<s>"[^"]*(?:"|$)|'[^']*(?:'|$))|(?<n>[^\s=>"'\/]+)|[^]/y;
-const STYLES = /(?<c>\/\*)|(?<s>"[^"]*"?|'[^']*'?)|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|\s+|[^]/iy;
-function colourStyles(line, open, put) {
-  for (let index = 0; index < line.length;) {
-    const end = open ? line.indexOf("*/", index) : -1;
-    const found = open ? [line.slice(index, end < 0 ? undefined : end + 2)] : read(STYLES, line, index);
-    put(open ? "c" : Object.keys(found.groups).find((key) => found.groups[key]) ?? "", found[0]);
-    open = open ? (end < 0 ? open : "") : found.groups.c ? "*" : "";
-    index += found[0].length;
-  }
-  return open;
+// How many characters, or lines, two texts have in common at the beginning and at the end.
+function inCommon(a, b) {
+  const least = Math.min(a.length, b.length);
+  let first = 0, last = 0;
+  while (first < least && a[first] === b[first]) first++;
+  while (last < least - first && a[a.length - 1 - last] === b[b.length - 1 - last]) last++;
+  return [first, last];
 }
-function colourPage(line, open, put) {
-  while (line) {
-    const inner = open[0], ends = { "!": /-->/, s: /<\/script/i, y: /<\/style/i }[inner];
-    if (ends) {
-      const end = ends.exec(line), rest = end ? end.index + (inner === "!" ? 3 : 0) : line.length;
-      const part = line.slice(0, rest), state = open.slice(1);
-      if (inner === "!") put("c", part);
-      else open = inner + (inner === "s" ? colourScript : colourStyles)(part, state, put);
-      if (end) open = "";
-      line = line.slice(rest);
-      continue;
-    }
-    const found = read(open ? IN_TAG : MARKUP, line, 0), { c, k, e, s, n } = found.groups;
-    put(c ? "c" : k || e ? "k" : s ? "s" : n ? "n" : "", found[0]);
-    if (c) open = "!";
-    else if (k) open = "<" + (/^<script$/i.test(k) ? "s" : /^<style$/i.test(k) ? "y" : "");
-    else if (e) open = e === "/>" ? "" : open.slice(1);
-    line = line.slice(found[0].length);
-  }
-  return open;
-}
-const colourNothing = (line, open, put) => { put("", line); return open; };
-const COLOURS = { js: colourScript, mjs: colourScript, json: colourScript, css: colourStyles, html: colourPage,
-  htm: colourPage, svg: colourPage, xml: colourPage };
 
 // -- a file --
 
 class SourceFile extends CodeArea {
   constructor(name, text, tag) {
-    const help = { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
-      "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" };
-    super(el("textarea", help), "//");
+    super(el("textarea", { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
+      "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" }), "//");
     this.area.value = text;
-    this.saved = this.area.value;
-    this.tag = tag;
-    this.rows = [];
-    this.open = [""];               // before each line, what is open
-    this.marks = [];
+    [this.saved, this.tag, this.marks] = [this.area.value, tag, []];
     this.step = /^\t/m.test(text) ? "\t" : /^    \S/m.test(text) && !/^  \S/m.test(text) ? "    " : "  ";
     this.rename(name);
     this.area.addEventListener("input", (event) => this.typed(event));
@@ -55307,14 +55310,12 @@ class SourceFile extends CodeArea {
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
-    this.colour = COLOURS[name.split(".").pop()] ?? colourNothing;
-    this.open.length = 1;
-    this.rows = [];
+    [this.text, this.rows, this.open] = [null, [], [MODES[name.split(".").pop()] ?? ""]];
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
-    this.refresh();
     this.marks = [];
+    this.refresh();
     checkSoon(this);
     showState();
     if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(this, false);
@@ -55325,28 +55326,23 @@ class SourceFile extends CodeArea {
   refresh() {
     const text = this.area.value;
     if (text === this.text) return;
-    this.text = text;
-    const now = text.split("\n"), old = this.rows, more = old.length - now.length;
-    const least = Math.min(now.length, old.length), open = this.open.slice();
-    let first = 0, last = 0;
-    while (first < least && now[first] === old[first]) first++;
-    while (last < least - first && now[now.length - 1 - last] === old[old.length - 1 - last]) last++;
-    open.length = first + 1;
+    const now = text.split("\n"), [first, last] = inCommon(now, this.rows), more = this.rows.length - now.length;
+    const open = this.open.slice(0, first + 1);
     for (let index = first; index < now.length; index++) {
-      open.push(this.colour(now[index], open[index], () => {}));
+      open.push(scan(now[index], open[index]));
       if (index + 1 < now.length - last || this.open[index + 1 + more] !== open[index + 1]) continue;
       for (let rest = index + 2 + more; rest < this.open.length; rest++) open.push(this.open[rest]);
       break;
     }
-    [this.rows, this.open] = [now, open];
-    const widths = now.map((line) => line.includes("\t") ? line.replace(/\t/g, "    ").length : line.length);
-    this.widest = widths.reduce((most, width) => Math.max(most, width), 0);
+    [this.text, this.rows, this.open] = [text, now, open];
+    this.widest = now.reduce((most, line) =>
+      Math.max(most, line.length + (line.includes("\t") ? 3 * line.split("\t").length : 0)), 0);
     if (this === current) layOut();
   }
   placeOf(offset) {
     let line = 0, start = 0;
     while (line < this.rows.length - 1 && start + this.rows[line].length < offset) start += this.rows[line++].length + 1;
-    return { line: line + 1, column: offset - start + 1, start };
+    return { line: line + 1, start };
   }
   go(line, column = 1) {
     this.refresh();
@@ -55365,42 +55361,39 @@ class SourceFile extends CodeArea {
 }
 let fontWidth = 0;
 function layOut() {
-  const sheet = $("edit-sheet"), file = current;
+  const sheet = $("edit-sheet"), { area, rows, widest } = current;
   if (!fontWidth) {
     const ruler = document.createElement("canvas").getContext("2d");
     ruler.font = getComputedStyle(sheet).font;
     fontWidth = ruler.measureText("0".repeat(100)).width / 100;
   }
-  sheet.style.height = file.rows.length * LINE + 8 + "px";
-  sheet.style.width = Math.ceil(file.widest * fontWidth) + 90 + "px";
-  const over = file.area.scrollWidth - file.area.clientWidth;
+  sheet.style.height = rows.length * LINE + 8 + "px";
+  sheet.style.width = Math.ceil(widest * fontWidth) + 90 + "px";
+  const over = area.scrollWidth - area.clientWidth;       // of wide characters
   if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
   paint();
 }
 function paint() {
   if (!current) return;
-  const box = $("edit-code"), file = current, lines = file.rows;
-  const first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
-  const last = Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
+  const box = $("edit-code"), first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
+  const shown = current.rows.slice(first, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
   $("edit-lines").style.top = first * LINE + "px";
-  $("edit-lines").replaceChildren(...lines.slice(first, last).map((line, index) =>
-    paintLine(file, line, first + index)));
+  $("edit-lines").replaceChildren(...shown.map((line, index) => paintLine(current, line, first + index)));
 }
 function paintLine(file, line, index) {
   const mark = file.marks.find((item) => item.line === index + 1), parts = [el("i", { text: index + 1 })];
   let column = 0, wrong = mark ? Math.min(mark.column - 1, line.length) : -1;
-  file.colour(line.slice(0, 2000), file.open[index], (kind, text) => {
+  scan(line.slice(0, 2000), file.open[index], (kind, text) => {
     const here = wrong >= column && wrong < column + text.length;
     parts.push(kind || here ? el("span", { class: kind + (here ? " wrong" : ""), text }) : text);
     column += text.length;
     if (here) wrong = -1;
   });
-  if (line.length > 2000) parts.push(line.slice(2000));
-  if (wrong >= 0) parts.push(el("span", { class: "wrong", text: " " }));
+  parts.push(line.slice(2000), ...(wrong >= 0 ? [el("span", { class: "wrong", text: " " })] : []));
   return el("div", { class: mark ? "here" : null }, ...parts);
 }
 $("edit-code").addEventListener("scroll", () => requestAnimationFrame(paint));
-addEventListener("resize", () => paint());
+addEventListener("resize", () => { hideChoices(); paint(); });
 
 // -- errors while one types: one question at a time, and slow ones seldom --
 
@@ -55415,58 +55408,43 @@ async function check(file) {
   busy = true;
   try {
     const marks = await ask("engine/parse", { file: file.name, text });
-    if (file.area.value === text) {
-      file.marks = marks;
-      showProblem();
-      paint();
-    }
+    if (file.area.value === text) file.marks = marks;
+    showProblem();
   } catch { /* the server is away; saving will tell */ }
   busy = false;
   pace = Math.max(CHECK_AFTER, Math.min(5000, 3 * (performance.now() - started)));
 }
+// The error of the text, or else the last one of the script, if its text is still that of the file.
 function showProblem() {
   if (!current) return;
   const error = state.view?.name === current.name && !current.changed ? state.view.error : null;
-  const [mark] = current.marks;
-  const found = mark ?? (error?.line ? { line: error.line, column: error.column || 1, text: error.headline,
-    advice: error.advice } : null);
-  if (!mark && found) { current.marks = [found]; paint(); }
+  const last = error?.line && { line: error.line, column: error.column || 1, text: error.headline, advice: error.advice };
+  const typed = current.marks.filter((mark) => !mark.ran), found = typed[0] ?? last;
+  current.area.setAttribute("aria-invalid", String(typed.length > 0));
+  current.marks = typed.length ? typed : last ? [{ ...last, ran: true }] : [];
   $("edit-problem").hidden = !found;
   setText($("edit-jump"), found ? "Line " + found.line + ": " + found.text : "");
   setText($("edit-advice"), found?.advice ?? "");
-  current.area.setAttribute("aria-invalid", String(Boolean(mark)));
+  paint();
 }
-$("edit-jump").addEventListener("click", () => {
-  const [mark] = current.marks;
-  if (mark) current.go(mark.line, mark.column);
-});
+$("edit-jump").addEventListener("click", () => current.go(current.marks[0].line, current.marks[0].column));
 
 // -- completion: the members of what stands before a dot, else names --
 
 let choices = [], choice = 0, from = 0;
 function complete(file, asked) {
   const { line, start } = file.placeOf(file.offset), before = file.area.value.slice(start, file.offset);
-  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before);
-  const ending = file.colour === colourScript ? lastKind(file, before, line - 1) : "c";
-  let found = [];
-  if (ending !== "c" && ending !== "s" && (asked || chain || word.length > 1)) {
-    const own = file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? [];
+  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before), wanted = word.toLowerCase();
+  let last = "", found = [];
+  const open = scan(before, file.open[line - 1], (kind, text) => { last = /(`|\$\{)$/.test(text) ? "" : kind; });
+  if ("j{".includes(open.at(-1) ?? " ") && !/[cs]/.test(last) && (asked || chain || word.length > 1)) {
+    const own = new Set([...KEYWORDS, ...file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? []]);
     found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
-      ...[...new Set([...KEYWORDS, ...own])].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
+      ...[...own].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
   }
-  const wanted = word.toLowerCase();
-  found = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word);
-  if (!found.length || !asked && offers.known.has(word)) return hideChoices();
-  choices = found.slice(0, 40);
+  choices = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word).slice(0, 40);
+  if (!choices.length || !asked && offers.known.has(word)) return hideChoices();
   from = file.offset - word.length;
-  showChoices(file, line, before.length - word.length);
-}
-function lastKind(file, text, index) {
-  let last = "";
-  const open = file.colour(text, file.open[index], (kind, part) => { last = /(`|\$\{)$/.test(part) ? "" : kind; });
-  return open.endsWith("*") ? "c" : open.endsWith("`") ? "s" : last;
-}
-function showChoices(file, line, column) {
   const list = $("edit-choices"), box = $("edit-code");
   list.replaceChildren(...choices.map(([name, written, doc], index) =>
     el("li", { role: "option", id: "edit-choice-" + index, onmousedown: (event) => {
@@ -55475,15 +55453,15 @@ function showChoices(file, line, column) {
     } }, written || name, el("small", { text: doc }))));
   list.hidden = false;
   select(file, 0);
-  const under = line * LINE - box.scrollTop, left = 58 + column * fontWidth - box.scrollLeft;
+  const under = line * LINE - box.scrollTop, left = 58 + (before.length - word.length) * fontWidth - box.scrollLeft;
+  const above = under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight;
   list.style.left = Math.max(4, Math.min(left, box.clientWidth - list.offsetWidth - 8)) + "px";
-  list.style.top = (under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight
-    ? under - LINE - list.offsetHeight : under) + "px";
+  list.style.top = (above ? under - LINE - list.offsetHeight : under) + "px";
 }
 function select(file, index) {
-  const items = $("edit-choices").children;
+  const items = [...$("edit-choices").children];
   choice = (index + items.length) % items.length;
-  for (const [place, item] of [...items].entries()) item.setAttribute("aria-selected", String(place === choice));
+  items.forEach((item, place) => item.setAttribute("aria-selected", String(place === choice)));
   items[choice].scrollIntoView({ block: "nearest" });
   file.area.setAttribute("aria-activedescendant", items[choice].id);
 }
@@ -55497,22 +55475,22 @@ function accept(file, index) {
 }
 function keyInText(event, file) {
   if (event.isComposing) return;
-  if (!$("edit-choices").hidden) {
-    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (move) select(file, choice + move);
-    else if (event.key === "Escape") hideChoices();
-    else if (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey) accept(file, choice);
-    else return file.key(event);
-    event.preventDefault();
-  } else if (event.ctrlKey && event.key === " ") {
-    event.preventDefault();
-    complete(file, true);
-  } else file.key(event);
+  const shown = !$("edit-choices").hidden, move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (shown && move) select(file, choice + move);
+  else if (shown && event.key === "Escape") hideChoices();
+  else if (shown && (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey)) accept(file, choice);
+  else if (event.ctrlKey && event.key === " ") complete(file, true);
+  else return file.key(event);
+  event.preventDefault();
 }
 
 // -- files: opening, saving, conflicts --
 
+const fetchFile = (name) => ask("engine/file?name=" + encodeURIComponent(name));
+const goTo = (name) => { location.hash = "#/edit" + (name && "/" + encodeURIComponent(name)); };
+
 async function enterEditor() {
+  const { name } = at;
   try {
     if (!offers) {
       offers = await ask("engine/completions");
@@ -55521,28 +55499,28 @@ async function enterEditor() {
     }
     $("edit-parts").hidden = $("edit-actions").hidden = false;
     if (!$("edit-page").src) openPage($("edit-address").value);
-    if (at.name && !files.has(at.name)) await load(at.name);
+    if (name && !files.has(name)) {
+      const { text, tag } = await fetchFile(name);
+      if (!files.has(name)) files.set(name, new SourceFile(name, text, tag));
+    }
+    answerHere("");
   } catch (error) {
-    answer("edit-answer", error.message, false);
+    answerHere(error.message);
   }
   if (at.view === "edit") showFile();
-}
-async function load(name) {
-  const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(name));
-  if (!files.has(name)) files.set(name, new SourceFile(name, text, tag));
 }
 function showFile() {
   current = files.get(at.name) ?? null;
   for (const file of files.values()) file.area.hidden = file !== current;
   hideChoices();
   warn("");
+  $("edit-lines").replaceChildren();
   if (current) {
-    answer("edit-answer", "");
     current.text = current.compared = null;
     current.refresh();
     if (at.line) current.go(at.line, at.column);
     check(current);
-  } else $("edit-lines").replaceChildren();
+  }
   showState();
   showProblem();
 }
@@ -55561,63 +55539,51 @@ function warn(text) {
 async function save(tag = current?.tag) {
   const file = current;
   if (!file || editing) return;
-  editing = file.name;
+  editing = true;
   const text = file.area.value;
   try {
     const { tag: next, loaded, error } = await ask("engine/save", { file: file.name, text, tag });
     [file.saved, file.tag, file.compared] = [text, next, null];
     warn("");
-    answer("edit-answer", "Saved at " + clock(now()) + (loaded ? " and loaded." : loaded === null ? "."
+    answerHere("Saved at " + clock(now()) + (loaded ? " and loaded." : loaded === null ? "."
       : ", but it does not load: " + error), loaded !== false);
     reloadPage();
   } catch (error) {
     if (error.status === 409) warn(error.message + ".");
-    else answer("edit-answer", "Not saved: " + error.message, false);
+    else answerHere("Not saved: " + error.message);
   }
-  editing = "";
+  editing = false;
   showState();
 }
-// What is on disk is not what was opened: it is taken over, unless there is something to lose.
-async function compare(file, seen) {
-  if (editing) return;
+// What is on disk is not what was opened: it is taken over if nothing gets lost by that, or if that is meant.
+async function compare(file, seen, meant) {
   file.compared = seen;
   try {
-    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(file.name));
-    if (tag === file.tag || editing) return;
-    if (!file.changed || file.area.value === text.replace(/\r\n?/g, "\n")) takeOver(file, text, tag);
-    else if (file === current) warn(file.name + " was changed on disk since it was opened here.");
+    const { text, tag } = await fetchFile(file.name), plain = text.replace(/\r\n?/g, "\n");
+    if (editing || tag === file.tag && !meant) return;
+    if (file.changed && file.area.value !== plain && !meant)
+      return file === current && warn(file.name + " was changed on disk since it was opened here.");
+    takeOver(file, plain, tag);
   } catch (error) {
-    if (error.status === 404 && file === current) warn(file.name + " is no longer on disk.");
+    if (error.status !== 404) answerHere(error.message);
+    else if (meant) drop(file.name);
+    else if (file === current) warn(file.name + " is no longer on disk.");
   }
 }
 // Only what differs is replaced, so that it can be undone and the cursor stays.
 function takeOver(file, text, tag) {
-  const old = file.area.value, caret = file.offset, active = document.activeElement;
-  text = text.replace(/\r\n?/g, "\n");
-  let first = 0, last = 0;
-  const least = Math.min(old.length, text.length);
-  while (first < least && old[first] === text[first]) first++;
-  while (last < least - first && old.at(-1 - last) === text.at(-1 - last)) last++;
+  const old = file.area.value, [first, last] = inCommon(old, text), active = document.activeElement;
   if (old !== text) {
-    file.replace(first, old.length - last, text.slice(first, text.length - last), Math.min(caret, text.length));
+    file.replace(first, old.length - last, text.slice(first, text.length - last), Math.min(file.offset, text.length));
     if (active !== file.area) active?.focus();
-    check(file);
   }
   [file.saved, file.tag] = [text, tag];
+  warn("");
   showState();
 }
 $("edit-save").addEventListener("click", () => save());
 $("edit-mine").addEventListener("click", () => save("*"));
-$("edit-theirs").addEventListener("click", async () => {
-  warn("");
-  try {
-    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(current.name));
-    takeOver(current, text, tag);
-  } catch (error) {
-    if (error.status !== 404) return answer("edit-answer", error.message, false);
-    drop(current.name);
-  }
-});
+$("edit-theirs").addEventListener("click", () => compare(current, null, true));
 addEventListener("keydown", (event) => {
   if (at.view !== "edit" || !(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "s") return;
   event.preventDefault();
@@ -55629,49 +55595,40 @@ addEventListener("beforeunload", (event) => {
 
 // -- new names --
 
-function inquire(question, yes, value, action) {
+function inquire(question, name, action) {
   setText($("edit-ask"), question);
-  setText($("edit-yes"), yes);
   setText($("edit-refused"), "");
-  $("edit-to").value = value;
-  asking = action;
+  $("edit-to").value = name;
+  naming = action;
   $("edit-dialog").showModal();
 }
-const goTo = (name) => { location.hash = "#/edit" + (name && "/" + encodeURIComponent(name)); };
 function drop(name) {
   files.get(name)?.area.remove();
   files.delete(name);
   if (at.name === name) goTo("");
 }
-$("edit-new").addEventListener("click", () => inquire("A new file", "Make it", "", async (name) => {
-  await ask("engine/save", { file: name, text: "", tag: "" });
-  goTo(name);
-}));
-$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, "Rename", at.name, async (name) => {
+$("edit-new").addEventListener("click", () => inquire("A new file", "", (name) =>
+  ask("engine/save", { file: name, text: "", tag: "" })));
+$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, at.name, async (name) => {
   const file = current;
   await ask("engine/rename", { file: file.name, to: name });
   files.delete(file.name);
   files.set(name, file);
   file.rename(name);
-  goTo(name);
 }));
 $("edit-delete").addEventListener("click", () => {
   const { name, tag } = current;
-  askFirst("Delete " + name + "? This cannot be undone.", "Delete", async () => {
-    try {
-      await ask("engine/delete", { file: name, tag });
-      drop(name);
-    } catch (error) {
-      answer("edit-answer", error.message, false);
-    }
-  });
+  askFirst("Delete " + name + "? This cannot be undone.", "Delete", () =>
+    ask("engine/delete", { file: name, tag }).then(() => drop(name), (error) => answerHere(error.message)));
 });
 $("edit-no").addEventListener("click", () => $("edit-dialog").close());
 $("edit-form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  const name = $("edit-to").value.trim();
   try {
-    await asking($("edit-to").value.trim());
+    await naming(name);
     $("edit-dialog").close();
+    goTo(name);
   } catch (error) {
     setText($("edit-refused"), error.message);
   }
@@ -55680,7 +55637,7 @@ $("edit-form").addEventListener("submit", async (event) => {
 // -- beside it: the page, the log, the streams --
 
 function openPage(path) {
-  if (!path.startsWith("/")) path = "/" + path;
+  path = path.replace(/^\/*/, "/");
   $("edit-address").value = path;
   $("edit-page").src = $("edit-tab").href = "." + path;
 }
@@ -55696,9 +55653,9 @@ function reloadPage() {
   } catch { /* it shows a page of another site */ }
 }
 function renderEdit() {
-  const view = state.view;
+  const view = state.view, box = $("edit-files"), log = $("edit-log");
   if (!view?.files || view.name !== at.name) return;
-  const list = view.files.join("\n") + at.name, box = $("edit-files");
+  const list = view.files.join("\n") + at.name, error = JSON.stringify(view.error), last = JSON.stringify(state.lines.at(-1));
   if (box.shown !== list) {
     box.shown = list;
     box.replaceChildren(...view.files.map((name) => el("li", {}, el("a", { href: "#/edit/" + encodeURIComponent(name),
@@ -55706,17 +55663,15 @@ function renderEdit() {
     showState();
     if (!at.name && view.files.length) location.replace("#/edit/" + encodeURIComponent(view.files[0]));
   }
-  if (current && view.tag === current.tag && !editing) warn("");
-  else if (current && view.tag !== current.compared) compare(current, view.tag);
-  if (JSON.stringify(view.error) !== current?.error) {
-    if (current) [current.error, current.marks] = [JSON.stringify(view.error), current.changed ? current.marks : []];
-    showProblem();
-    paint();
+  if (current && !editing) {
+    if (view.tag === current.tag) warn("");
+    else if (view.tag !== current.compared) compare(current, view.tag);
+    if (current.error !== error) showProblem();
+    current.error = error;
   }
   fill($("edit-streams"), ["stream", "#connections", "messages / s", "#messages"], state.streams.map((stream) => ({
     key: stream.path, cells: [streamLink(stream.path), number(stream.connections), sparkWithRate(stream.path),
       number(stream.messages)] })), { none: "No streams yet." });
-  const log = $("edit-log"), last = JSON.stringify(state.lines.at(-1));
   if (log.shown === last) return;
   log.shown = last;
   log.replaceChildren(...state.lines.slice(-150).map(([time, level, line, name]) => el("div", { class: level },
