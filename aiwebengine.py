@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,266
+    10  Code generator                                                                 4,270
           Nodes of Python                                                                200
           Functions and their variables                                                  499
           Statements                                                                     212
@@ -68,14 +68,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      466
+          Operators                                                                      470
           Assignments                                                                    339
           Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,227
+    11  Built-ins of the language                                                      9,247
           Helpers shared by the built-ins                                                 93
           Object                                                                         340
           Function                                                                       152
@@ -118,7 +118,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Element types                                                                  103
           Typed arrays                                                                   602
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     172
+          Uint8Array: base64 and hex                                                     192
           DataView                                                                       110
           Promise                                                                        455
           Generators and async functions                                                 196
@@ -152,11 +152,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,036
+    13  Intl                                                                           3,037
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       318
+          Intl (ECMA-402): locales                                                       319
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,389
+    14  Functions of the web                                                           2,385
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
@@ -175,12 +175,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           URLSearchParams                                                                222
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
-          Base64                                                                          32
+          Base64                                                                          28
           HTML of elements                                                               198
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,251
+    15  Realm, jobs and timers                                                         4,266
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -188,7 +188,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        429
           Freeing in slices                                                              156
-          Deadlines                                                                      427
+          Deadlines                                                                      442
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
@@ -200,11 +200,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,691
+    16  js2py, and the choice of an engine                                             1,693
           js2py: the private copy                                                        303
           js2py: from JavaScript to Python                                               465
           js2py: hardening                                                               252
-          js2py: realm                                                                   631
+          js2py: realm                                                                   633
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
@@ -11794,7 +11794,8 @@ class OperatorEmitter(ClassEmitter):
     def pair(self, left, right):
         """-> (left again, left first, right again, right first): the left is read before the right runs."""
         simple = isinstance(right, (ast.Name, ast.Constant))
-        if isinstance(left, ast.Name) and not simple and not self.stable_left:
+        if isinstance(left, ast.Name) and not simple and not self.stable_left \
+                and not (left.id[0] == "t" and left.id[1:].isdigit()):      # a temporary is set once
             temp = self.temporary()
             a, left = self.name(temp), self.walrus(temp, left)
         else:
@@ -11879,8 +11880,11 @@ class OperatorEmitter(ClassEmitter):
             if not calm_left and not calm_right:
                 return self.chain(self.call("type", left), (_IS, self.call("type", right)),
                                   (_IS, self.name(kind)))
+            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
+                and a.id == b.id
             checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
+                      if is_wanted]
             if not calm_right:
                 checks.reverse()
             for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
@@ -19832,7 +19836,9 @@ def live_elements(array):
 UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
 _BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BASE64_RUN = re.compile("[A-Za-z0-9+/]*")
-_ASCII_SPACE = re.compile("[\t\n\f\r ]*")
+_ASCII_BLANKS = "\t\n\f\r "
+_ASCII_SPACE = re.compile(f"[{_ASCII_BLANKS}]*")
+_NO_BLANKS = dict.fromkeys(map(ord, _ASCII_BLANKS))
 
 
 def uint8_array(value):
@@ -19876,7 +19882,7 @@ def from_base64(text, options, room=INFINITY):
         return 0, b"", False
     if alphabet == "base64url":
         text = in_slices(text, lambda piece: piece.translate({43: "!", 47: "!", 45: "+", 95: "/"}))
-    decoded, chunk, index, read = bytearray(), "", 0, 0
+    decoded, chunk, index, read, singly_until = bytearray(), "", 0, 0, 0
     try:
         while True:
             poll_interrupt()
@@ -19890,6 +19896,13 @@ def from_base64(text, options, room=INFINITY):
                     if len(decoded) == room:
                         return read, decoded, False
                     continue
+                if index >= singly_until:
+                    quads, size = quads_with_blanks(text[index:index + SLICE_LENGTH])
+                    if quads and len(decoded) + len(quads) // 4 * 3 < room:
+                        decoded += binascii.a2b_base64(quads)
+                        index = read = index + size
+                        continue
+                    singly_until = index + SLICE_LENGTH
             index = _ASCII_SPACE.match(text, index).end()
             if index == len(text):
                 if chunk and handling == "stop-before-partial":
@@ -19919,6 +19932,17 @@ def from_base64(text, options, room=INFINITY):
                     return read, decoded, False
     except Base64Error:
         return read, decoded, True
+
+
+def quads_with_blanks(piece):
+    """(the groups of four digits in a piece of base64 with blanks, the length of what they stand in); no
+    groups where there is anything else."""
+    digits = piece.translate(_NO_BLANKS)
+    if not _BASE64_RUN.fullmatch(digits):
+        return "", 0
+    for _ in range(len(digits) % 4):
+        piece = piece.rstrip(_ASCII_BLANKS)[:-1]
+    return digits[:len(digits) & ~3], len(piece.rstrip(_ASCII_BLANKS))
 
 
 def padding_end(text, index, chunk):
@@ -27769,11 +27793,12 @@ def bound_format(realm, this, function):
 
 def parts_to_array(realm, parts):
     """What formatToParts() returns for a list of (type, text)."""
-    return realm.new_array([realm.new_object({"type": kind, "value": text}) for kind, text in parts])
+    return realm.new_array([realm.new_object({"type": kind, "value": text})
+                            for kind, text in interruptible(parts)])
 
 
 def join_parts(parts):
-    return "".join([text for _, text in parts])
+    return "".join([text for _, text in interruptible(parts)])
 
 
 def range_parts(first, last, between):
@@ -29150,7 +29175,7 @@ def list_parts(items, settings):
     between, end = words[0], words[min(1, len(words) - 1)]
     last = words[-1] if len(items) == 2 else end
     parts = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(interruptible(items)):
         if index:
             text = last if index == len(items) - 1 else between
             parts.append(("literal", softened(settings, text, item)))
@@ -31348,10 +31373,6 @@ def web_option(options, name):
 
 
 # -- Base64 ------------------------------------------------------------------------------
-
-#: ASCII white space, which atob leaves out.
-_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
-
 
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
@@ -34030,9 +34051,10 @@ class Watch:
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
     realm had when it began."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
 
     def __init__(self, realm, seconds):
+        self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
         self.thread = None
@@ -34129,7 +34151,7 @@ class Watchdog:
 
     def next_wait(self):
         """Seconds until something may have to be stopped."""
-        first = min((watch.deadline for watch in self.watches), default=INFINITY)
+        first = min((watch.deadline for watch in self.watches if not watch.stopped), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
     def check(self, late):
@@ -34140,9 +34162,11 @@ class Watchdog:
         for watch in list(self.watches):
             seconds = watch.worked(now)
             shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
+            if watch.stopped:
+                continue
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
-                self.watches.discard(watch)
+                watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
@@ -34154,7 +34178,10 @@ class Watchdog:
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
-        if self.turn in shares:
+        stopped = [watch.realm for watch in self.watches if watch.stopped and shares.get(watch.realm)]
+        if stopped:                     # it takes no turns, and others shall not pay for it
+            shares = {realm: shares[realm] for realm in stopped}
+        elif self.turn in shares:
             shares = {self.turn: 1.0}
         total = sum(shares.values())
         for realm, seconds in shares.items():
@@ -34171,7 +34198,7 @@ class Watchdog:
                 self.turn = None
                 self.turned.notify_all()
             return
-        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        realms = sorted({watch.realm for watch in self.watches if not watch.stopped}, key=id)
         later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
         self.turn = later[0] if later else realms[0] if realms else None
         self.turned.notify_all()
@@ -34189,18 +34216,24 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
-        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
-            if not self.freeing and self.is_worth_it(self.memory, now):
+        if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and now > self.stopping_until and self.is_worth_it(self.memory, now):
                 self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
         if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
                          and over < self.max_memory // 8):
             return
-        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
-        running = {watch.realm for watch in self.watches}
+        # Whoever has little is not to blame, also when the one who has most is giving it back.
+        realms = sorted([realm for realm in self.charged
+                         if realm not in self.freeing and realm.memory > self.max_memory // 4],
+                        key=lambda realm: realm.memory)
+        running = {watch.realm: watch.stopped for watch in self.watches}
+        if realms and running.get(realms[-1]):
+            return                          # it ends as soon as its call lets it
         if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
         elif realms and realms[-1] in running:
@@ -34214,7 +34247,8 @@ class Watchdog:
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
         realm.interrupt_run("memory")
-        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        for watch in self.watches:
+            watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
@@ -34276,6 +34310,8 @@ class Watchdog:
                     self.collect()
             done.set()
             if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                # Nobody looks for garbage until it is gone.
+                self.stopping_until = time.monotonic() + STOPPING_SECONDS
                 realm.outgrown()
 
         with self.lock:
@@ -37255,8 +37291,10 @@ class Js2PyRealm:
             function.object.code = None
 
     def forget(self):
+        kept = [*self.jobs, *self.scope.own.values()]
         self.jobs.clear()
         self.scope.own.clear()
+        return kept
 
     def stopped_error(self, seconds, error):
         timeout = Realm.stopped_error(self, seconds, error)
