@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,248
+    10  Code generator                                                                 4,252
           Nodes of Python                                                                199
           Functions and their variables                                                  497
           Statements                                                                     212
@@ -68,14 +68,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  174
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      465
+          Operators                                                                      469
           Assignments                                                                    338
           Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        464
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,184
+    11  Built-ins of the language                                                      9,204
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -118,7 +118,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Element types                                                                  103
           Typed arrays                                                                   602
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     172
+          Uint8Array: base64 and hex                                                     192
           DataView                                                                       110
           Promise                                                                        454
           Generators and async functions                                                 195
@@ -152,11 +152,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,036
+    13  Intl                                                                           3,037
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       318
+          Intl (ECMA-402): locales                                                       319
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,376
+    14  Functions of the web                                                           2,372
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -175,20 +175,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           URLSearchParams                                                                222
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
-          Base64                                                                          32
+          Base64                                                                          28
           HTML of elements                                                               198
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,228
+    15  Realm, jobs and timers                                                         4,255
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        417
+          Modules                                                                        429
           Freeing in slices                                                              156
-          Deadlines                                                                      425
+          Deadlines                                                                      440
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       54
           Threads for scripts                                                            153
@@ -200,11 +200,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,685
+    16  js2py, and the choice of an engine                                             1,687
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   629
+          js2py: realm                                                                   631
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,386
           Messages of streams                                                            111
@@ -243,15 +243,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          781
           Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,249
+    20  Scripts: loading and hot reload                                                2,257
           Log                                                                            194
           Causes of errors                                                               264
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         153
           Imported files                                                                  83
-          One script                                                                     378
-          All scripts                                                                    642
+          One script                                                                     380
+          All scripts                                                                    648
           Live pages                                                                     176
     21  HTTP server                                                                    3,594
           Request heads                                                                  199
@@ -292,7 +292,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,936
+    23  Command line                                                                   3,938
           Starters: what they share                                                       90
           Starters: their files                                                          803
           Options                                                                        235
@@ -306,7 +306,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reports of tests                                                               246
           Several processes                                                              271
           A starter                                                                       42
-          JavaScript without a server                                                    120
+          JavaScript without a server                                                    122
           The prompt's terminal                                                          173
           The file as a program                                                           33
 """
@@ -11753,7 +11753,8 @@ class OperatorEmitter(ClassEmitter):
     def pair(self, left, right):
         """-> (left again, left first, right again, right first): the left is read before the right runs."""
         simple = isinstance(right, (ast.Name, ast.Constant))
-        if isinstance(left, ast.Name) and not simple and not self.stable_left:
+        if isinstance(left, ast.Name) and not simple and not self.stable_left \
+                and not (left.id[0] == "t" and left.id[1:].isdigit()):      # a temporary is set once
             temp = self.temporary()
             a, left = self.name(temp), self.walrus(temp, left)
         else:
@@ -11838,8 +11839,11 @@ class OperatorEmitter(ClassEmitter):
             if not calm_left and not calm_right:
                 return self.chain(self.call("type", left), (_IS, self.call("type", right)),
                                   (_IS, self.name(kind)))
+            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
+                and a.id == b.id
             checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
+                      if is_wanted]
             if not calm_right:
                 checks.reverse()
             for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
@@ -19765,7 +19769,9 @@ def live_elements(array):
 UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
 _BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BASE64_RUN = re.compile("[A-Za-z0-9+/]*")
-_ASCII_SPACE = re.compile("[\t\n\f\r ]*")
+_ASCII_BLANKS = "\t\n\f\r "
+_ASCII_SPACE = re.compile(f"[{_ASCII_BLANKS}]*")
+_NO_BLANKS = dict.fromkeys(map(ord, _ASCII_BLANKS))
 
 
 def uint8_array(value):
@@ -19809,7 +19815,7 @@ def from_base64(text, options, room=INFINITY):
         return 0, b"", False
     if alphabet == "base64url":
         text = in_slices(text, lambda piece: piece.translate({43: "!", 47: "!", 45: "+", 95: "/"}))
-    decoded, chunk, index, read = bytearray(), "", 0, 0
+    decoded, chunk, index, read, singly_until = bytearray(), "", 0, 0, 0
     try:
         while True:
             poll_interrupt()
@@ -19823,6 +19829,13 @@ def from_base64(text, options, room=INFINITY):
                     if len(decoded) == room:
                         return read, decoded, False
                     continue
+                if index >= singly_until:
+                    quads, size = quads_with_blanks(text[index:index + SLICE_LENGTH])
+                    if quads and len(decoded) + len(quads) // 4 * 3 < room:
+                        decoded += binascii.a2b_base64(quads)
+                        index = read = index + size
+                        continue
+                    singly_until = index + SLICE_LENGTH
             index = _ASCII_SPACE.match(text, index).end()
             if index == len(text):
                 if chunk and handling == "stop-before-partial":
@@ -19852,6 +19865,17 @@ def from_base64(text, options, room=INFINITY):
                     return read, decoded, False
     except Base64Error:
         return read, decoded, True
+
+
+def quads_with_blanks(piece):
+    """(the groups of four digits in a piece of base64 with blanks, the length of what they stand in); no
+    groups where there is anything else."""
+    digits = piece.translate(_NO_BLANKS)
+    if not _BASE64_RUN.fullmatch(digits):
+        return "", 0
+    for _ in range(len(digits) % 4):
+        piece = piece.rstrip(_ASCII_BLANKS)[:-1]
+    return digits[:len(digits) & ~3], len(piece.rstrip(_ASCII_BLANKS))
 
 
 def padding_end(text, index, chunk):
@@ -27658,11 +27682,12 @@ def bound_format(realm, this, function):
 
 def parts_to_array(realm, parts):
     """What formatToParts() returns for a list of (type, text)."""
-    return realm.new_array([realm.new_object({"type": kind, "value": text}) for kind, text in parts])
+    return realm.new_array([realm.new_object({"type": kind, "value": text})
+                            for kind, text in interruptible(parts)])
 
 
 def join_parts(parts):
-    return "".join([text for _, text in parts])
+    return "".join([text for _, text in interruptible(parts)])
 
 
 def range_parts(first, last, between):
@@ -29039,7 +29064,7 @@ def list_parts(items, settings):
     between, end = words[0], words[min(1, len(words) - 1)]
     last = words[-1] if len(items) == 2 else end
     parts = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(interruptible(items)):
         if index:
             text = last if index == len(items) - 1 else between
             parts.append(("literal", softened(settings, text, item)))
@@ -31225,10 +31250,6 @@ def web_option(options, name):
 
 # -- Base64 ------------------------------------------------------------------------------
 
-#: ASCII white space, which atob leaves out.
-_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
-
-
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
     [text] = web_arguments(args, 1, "atob")
@@ -33405,22 +33426,31 @@ class ModuleMap:
 
     def fetch(self, specifier, referrer, kind, fresh):
         """The Module that a specifier names, from the map or the loader."""
-        if kind not in (None, "json"):
+        if kind not in (None, "json", "text", "bytes"):
             raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
         name, source = self.loader(specifier, referrer, kind)
-        key = (name, "json") if kind == "json" or name.endswith(".json") else name
+        kind = kind or ("json" if name.endswith(".json") else None)
+        key = (name, kind) if kind else name
         if key in self.modules:
             return self.modules[key]
         if key == name:
             return self.parse(name, source, fresh)
         module = Module(name, None)
-        module.cells["default"] = Cell(self.realm.parse_json(source))
+        module.cells["default"] = Cell(self.value_of_file(source, kind))
         module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
         module.state = "done"
         self.modules[key] = module
         return module
+
+    def value_of_file(self, source, kind):
+        """What a file is to a script that imports it as JSON, text or bytes."""
+        if kind == "json":
+            return self.realm.parse_json(source)
+        if kind == "text":
+            return utf16(source)
+        return new_uint8_array(self.realm, source if isinstance(source, bytes) else source.encode())
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -33432,7 +33462,10 @@ class ModuleMap:
         module = self.modules[name] = Module(name, compiled)
         for specifier, kind in compiled.requests:
             with blamed_on(module, specifier):
-                module.requested[specifier] = self.fetch(specifier, name, kind, fresh)
+                requested = self.fetch(specifier, name, kind, fresh)
+                if module.requested.setdefault(specifier, requested) is not requested:
+                    raise JSSyntaxError(f"'{specifier}' cannot be imported with two types in one module: use "
+                                        "import() for one of them")
         fresh.append(module)
         return module
 
@@ -33892,9 +33925,10 @@ class Watch:
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
     realm had when it began."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
 
     def __init__(self, realm, seconds):
+        self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
         self.thread = None
@@ -33991,7 +34025,7 @@ class Watchdog:
 
     def next_wait(self):
         """Seconds until something may have to be stopped."""
-        first = min((watch.deadline for watch in self.watches), default=INFINITY)
+        first = min((watch.deadline for watch in self.watches if not watch.stopped), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
     def check(self, late):
@@ -34002,9 +34036,11 @@ class Watchdog:
         for watch in list(self.watches):
             seconds = watch.worked(now)
             shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
+            if watch.stopped:
+                continue
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
-                self.watches.discard(watch)
+                watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
@@ -34016,7 +34052,10 @@ class Watchdog:
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
-        if self.turn in shares:
+        stopped = [watch.realm for watch in self.watches if watch.stopped and shares.get(watch.realm)]
+        if stopped:                     # it takes no turns, and others shall not pay for it
+            shares = {realm: shares[realm] for realm in stopped}
+        elif self.turn in shares:
             shares = {self.turn: 1.0}
         total = sum(shares.values())
         for realm, seconds in shares.items():
@@ -34033,7 +34072,7 @@ class Watchdog:
                 self.turn = None
                 self.turned.notify_all()
             return
-        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        realms = sorted({watch.realm for watch in self.watches if not watch.stopped}, key=id)
         later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
         self.turn = later[0] if later else realms[0] if realms else None
         self.turned.notify_all()
@@ -34051,18 +34090,24 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
-        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
-            if not self.freeing and self.is_worth_it(self.memory, now):
+        if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and now > self.stopping_until and self.is_worth_it(self.memory, now):
                 self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
         if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
                          and over < self.max_memory // 8):
             return
-        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
-        running = {watch.realm for watch in self.watches}
+        # Whoever has little is not to blame, also when the one who has most is giving it back.
+        realms = sorted([realm for realm in self.charged
+                         if realm not in self.freeing and realm.memory > self.max_memory // 4],
+                        key=lambda realm: realm.memory)
+        running = {watch.realm: watch.stopped for watch in self.watches}
+        if realms and running.get(realms[-1]):
+            return                          # it ends as soon as its call lets it
         if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
         elif realms and realms[-1] in running:
@@ -34076,7 +34121,8 @@ class Watchdog:
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
         realm.interrupt_run("memory")
-        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        for watch in self.watches:
+            watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
@@ -34138,6 +34184,8 @@ class Watchdog:
                     self.collect()
             done.set()
             if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                # Nobody looks for garbage until it is gone.
+                self.stopping_until = time.monotonic() + STOPPING_SECONDS
                 realm.outgrown()
 
         with self.lock:
@@ -37104,8 +37152,10 @@ class Js2PyRealm:
             function.object.code = None
 
     def forget(self):
+        kept = [*self.jobs, *self.scope.own.values()]
         self.jobs.clear()
         self.scope.own.clear()
+        return kept
 
     def stopped_error(self, seconds, error):
         timeout = Realm.stopped_error(self, seconds, error)
@@ -47345,10 +47395,10 @@ def refuse_twin(path):
             raise HostError(f"{twin.name} has the same name: rename or delete one of them")
 
 
-def read_import(path, specifier, referrer):
-    """The text of an imported file; raises HostError."""
+def read_import(path, specifier, referrer, kind=None):
+    """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
     try:
-        return read_script(path)
+        return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
             "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
@@ -47403,6 +47453,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
+        if kind == "bytes":
+            return name, read_import(path, specifier, referrer, kind)
         text = self.sources[name] = read_import(path, specifier, referrer)
         return name, text
 
@@ -48322,12 +48374,18 @@ def file_stamp(path):
     return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
-def read_script(path):
-    """The text of a script. Raises OSError, or ValueError for a file that is no text."""
+def read_bytes_of_script(path):
+    """The bytes of a file that a script may import. Raises OSError, or ValueError for a large one."""
     with open_ordinary(path) as file:
         data = file.read(MAX_SCRIPT_BYTES + 1)
     if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
+    return data
+
+
+def read_script(path):
+    """The text of a script. Raises OSError, or ValueError for a file that is no text."""
+    data = read_bytes_of_script(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61569,6 +61627,8 @@ def folder_loader(folder, sources):
     """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
     def load(specifier, referrer, kind):
         path, name = find_import(folder, specifier, referrer)
+        if kind == "bytes":
+            return name, read_import(path, specifier, referrer, kind)
         sources[name] = read_import(path, specifier, referrer)
         return name, sources[name]
     return load
