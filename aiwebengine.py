@@ -13,23 +13,23 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            422
+     1  This page: contents, imports, version                                            421
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         475
+     3  ERRORS, TEXT AND NUMBERS                                                         470
           Attributes of classes                                                           26
-          Long texts                                                                     148
+          Long texts                                                                     146
           Lengths and numbers                                                             40
-          Escaping, and names that were meant                                             48
+          Escaping, and names that were meant                                             47
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      353
+     5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
           Literals and names                                                              36
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,028
-          Parser: names and scopes                                                       272
+     6  Parser                                                                         4,014
+          Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
           Parser: classes                                                                192
@@ -38,57 +38,57 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    641
-          Parser: declarations of TypeScript                                             464
+          Parser: types of TypeScript                                                    640
+          Parser: declarations of TypeScript                                             463
           Parser: enums and namespaces                                                   208
           Parser: elements of JSX                                                        306
           From TypeScript and JSX to JavaScript                                           90
-     7  Scope analysis                                                                 1,381
+     7  Scope analysis                                                                 1,379
           Variables and scopes                                                           173
-          Resolving names                                                                833
+          Resolving names                                                                831
           Types of variables                                                             364
-     8  Values and objects                                                             1,246
+     8  Values and objects                                                             1,245
           Property descriptors                                                           201
           Ordinary objects                                                               422
-          Functions                                                                      136
+          Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,053
+     9  Conversions and operators                                                      1,050
           Numbers and text                                                               124
           Type conversion                                                                259
           Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      156
-    10  Code generator                                                                 4,266
-          Nodes of Python                                                                200
-          Functions and their variables                                                  499
+          Iteration                                                                      154
+    10  Code generator                                                                 4,252
+          Nodes of Python                                                                199
+          Functions and their variables                                                  497
           Statements                                                                     212
           Loops, jumps and try                                                           452
-          Destructuring                                                                  176
+          Destructuring                                                                  174
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      466
-          Assignments                                                                    339
+          Operators                                                                      469
+          Assignments                                                                    338
           Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        467
+          Compiling a source text                                                        464
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,227
-          Helpers shared by the built-ins                                                 93
+    11  Built-ins of the language                                                      9,204
+          Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
-          Call stacks                                                                     69
-          Error                                                                          261
+          Call stacks                                                                     68
+          Error                                                                          260
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
           Date                                                                            42
           Date: arithmetic                                                                78
-          Date: local time                                                               150
+          Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
           Date: getters and setters                                                       92
@@ -97,7 +97,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String                                                                         114
           String: access, search, parts                                                  141
           String: changed copies                                                         201
-          String: patterns                                                               145
+          String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
@@ -105,46 +105,46 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               111
-          Array: order                                                                   124
+          Array: order                                                                   123
           Array: prototype methods                                                       555
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
-          Array iterators                                                                 37
-          Map and Set                                                                    421
+          Array iterators                                                                 36
+          Map and Set                                                                    420
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
-          WeakRef and FinalizationRegistry                                               107
+          WeakRef and FinalizationRegistry                                               106
           ArrayBuffer                                                                    156
           Element types                                                                  103
           Typed arrays                                                                   602
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     172
+          Uint8Array: base64 and hex                                                     192
           DataView                                                                       110
-          Promise                                                                        455
-          Generators and async functions                                                 196
+          Promise                                                                        454
+          Generators and async functions                                                 195
           Iterator helpers                                                               458
           Async functions                                                                 32
-          Async generators                                                               112
+          Async generators                                                               105
           Async iteration                                                                153
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          156
-          JSON: parsing                                                                  435
-          JSON: writing                                                                  356
+          Disposal of resources                                                          155
+          JSON: parsing                                                                  434
+          JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,438
+    12  Regular expressions                                                            3,415
           Unicode properties                                                             382
           Properties of strings                                                           85
-          RegExp: limits, and sets of characters                                          36
+          RegExp: limits, and sets of characters                                          35
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  109
+          RegExp: the tree of a pattern                                                   93
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 579
-          RegExp: patterns for Python's `re`                                             141
-          RegExp: how many steps a pattern can take                                      459
-          RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      310
+          RegExp: patterns for Python's `re`                                             140
+          RegExp: how many steps a pattern can take                                      456
+          RegExp: the threaded matcher                                                   521
+          RegExp: compiled patterns                                                      309
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
@@ -152,11 +152,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,036
+    13  Intl                                                                           3,037
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       318
+          Intl (ECMA-402): locales                                                       319
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -166,100 +166,100 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,389
-          Inspection                                                                     599
+    14  Functions of the web                                                           2,372
+          Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
-          console                                                                        188
-          URL                                                                            585
+          console                                                                        187
+          URL                                                                            584
           URLSearchParams                                                                222
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
-          Base64                                                                          32
+          Base64                                                                          28
           HTML of elements                                                               198
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,239
+    15  Realm, jobs and timers                                                         4,255
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        417
+          Modules                                                                        429
           Freeing in slices                                                              156
-          Deadlines                                                                      427
+          Deadlines                                                                      440
           Values for a reader that chooses                                               102
-          Output and compiled texts                                                       55
+          Output and compiled texts                                                       54
           Threads for scripts                                                            153
-          Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   429
-          Realm: running code, values in and out                                         422
-          Timers, and threads that wait                                                  142
+          Outcomes of calls                                                               93
+          Realm: objects, errors, jobs                                                   426
+          Realm: running code, values in and out                                         421
+          Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
-          The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,691
-          js2py: the private copy                                                        303
-          js2py: from JavaScript to Python                                               465
+          The prompt                                                                     136
+    16  js2py, and the choice of an engine                                             1,687
+          js2py: the private copy                                                        301
+          js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
           js2py: realm                                                                   631
           Engines                                                                         31
-    17  Streams: registry, connections, broadcaster                                    1,397
+    17  Streams: registry, connections, broadcaster                                    1,386
           Messages of streams                                                            111
           Connections                                                                     71
-          Streams                                                                        390
+          Streams                                                                        383
           Runs of deliveries                                                             119
-          Registry of streams                                                             66
+          Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    442
-    18  GraphQL                                                                        5,036
+          Broadcaster                                                                    439
+    18  GraphQL                                                                        4,999
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            101
+          GraphQL syntax tree                                                             79
           GraphQL parser                                                                 384
           GraphQL types                                                                  141
-          GraphQL scalars                                                                172
+          GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    239
+          GraphQL registrations, and their SDL in one                                    235
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
-          GraphQL validation                                                             677
-          GraphQL plans                                                                  513
-          GraphQL documents                                                              164
+          GraphQL validation                                                             674
+          GraphQL plans                                                                  512
+          GraphQL documents                                                              163
           GraphQL subscriptions                                                          224
-          GraphQL over HTTP                                                              190
-          GraphQL over Server-Sent Events                                                114
-          GraphQL service                                                                719
-    19  Host API                                                                       2,343
+          GraphQL over HTTP                                                              189
+          GraphQL over Server-Sent Events                                                113
+          GraphQL service                                                                716
+    19  Host API                                                                       2,330
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                   93
-          Storage in a file                                                              318
+          sharedStorage                                                                   92
+          Storage in a file                                                              317
           Relays                                                                          44
-          Redis                                                                          789
-          Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,273
+          Redis                                                                          781
+          Type declarations                                                              446
+    20  Scripts: loading and hot reload                                                2,257
           Log                                                                            194
           Causes of errors                                                               264
           Errors of scripts                                                               79
-          Calls                                                                          214
-          Routes                                                                         165
-          Imported files                                                                  85
-          One script                                                                     379
-          All scripts                                                                    643
-          Live pages                                                                     179
-    21  HTTP server                                                                    3,604
-          Request heads                                                                  202
-          Request bodies                                                                 248
+          Calls                                                                          211
+          Routes                                                                         153
+          Imported files                                                                  83
+          One script                                                                     380
+          All scripts                                                                    648
+          Live pages                                                                     176
+    21  HTTP server                                                                    3,594
+          Request heads                                                                  199
+          Request bodies                                                                 246
           Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
-          Fault injection                                                                328
+          Fault injection                                                                327
           Live pages                                                                      48
           Static files                                                                   298
           One connection for the streams of all tabs                                     124
@@ -268,46 +268,46 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: GraphQL and routes of scripts                                  245
           One connection: streams                                                        139
           One connection: writing                                                        150
-          Requests as scripts see them                                                   179
-          The server                                                                     591
-    22  Pages                                                                          5,736
+          Requests as scripts see them                                                   178
+          The server                                                                     589
+    22  Pages                                                                          5,729
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
           Errors                                                                         317
-          For monitors                                                                   120
+          For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             325
-          Editor: files                                                                  281
+          Dashboard: actions                                                             322
+          Editor: files                                                                  280
           Dashboard: the look                                                            371
           Editor: the look                                                                88
           Editor: the script                                                             450
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
-          QR codes                                                                       150
+          QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,958
+    23  Command line                                                                   3,952
           Starters: what they share                                                       90
-          Starters: their files                                                          803
-          Options                                                                        236
+          Starters: their files                                                          811
+          Options                                                                        235
           Documentation                                                                  373
-          The program                                                                    159
+          The program                                                                    158
           The map of this file                                                            58
-          Serving                                                                        176
-          Script tests                                                                   412
-          Script tests: requests and streams                                             181
+          Serving                                                                        172
+          Script tests                                                                   411
+          Script tests: requests and streams                                             179
           Script tests: one file                                                         422
           Reports of tests                                                               246
-          Several processes                                                              275
+          Several processes                                                              271
           A starter                                                                       42
-          JavaScript without a server                                                    121
-          The prompt's terminal                                                          175
+          JavaScript without a server                                                    122
+          The prompt's terminal                                                          173
           The file as a program                                                           33
 """
 
@@ -380,8 +380,7 @@ except ImportError:                     # a Python that was built without it
 
 
 class LateModule:
-    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is
-    imported then, and what is looked up stays here."""
+    """The Python module `name`, imported when it is first used: it takes time or memory."""
 
     __spec__ = None
 
@@ -456,8 +455,7 @@ FRAME_BYTES = 8 * 1024
 
 
 def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column)
-    of an `opening`, that line is shown and marked as well."""
+    """The lines around a place, which is marked; that of the (line, column) of an `opening` as well."""
     lines = source.removesuffix("\n").split("\n")
     if line is not None and line == len(lines) + 1:     # the end of the text
         line, column = len(lines), len(lines[-1]) + 1
@@ -563,8 +561,7 @@ class JSError(Exception):
     #: What the section on scripts found out about its cause.
     explained = None
 
-    #: Given a value, returns (name, message, stack, filename, line, column); the section on
-    #: built-in errors puts its function here.
+    #: (value) -> (name, message, stack, filename, line, column); the section on errors puts it here.
     describe = staticmethod(lambda value: ("", str(value), str(value), None, None, None))
 
     def _fact(self, index):
@@ -709,8 +706,7 @@ SLICE_LENGTH = 1 << 16
 
 
 def in_slices(text, convert):
-    """convert(text), which works character by character, for a long text in slices; no surrogate pair is
-    divided. Raises Interrupted when the script shall stop."""
+    """convert(text), character by character, in slices that part no surrogate pair; or Interrupted."""
     if len(text) <= SLICE_LENGTH:
         return convert(text)
     return "".join([convert(piece) for piece in slices(text)])
@@ -764,8 +760,7 @@ def sliced(values):
 
 
 def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
+    """sorted(values, key=key) with checks whether the script shall stop: runs are sorted and merged."""
     if len(values) <= SLICE_LENGTH << 2:
         return sorted(values, key=key)
     runs = [sorted(piece, key=key) for piece in sliced(values)]
@@ -877,8 +872,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 
 
 def printable(text):
-    """A text with control characters made visible, so that no message can pass for another line or
-    command the terminal; line breaks and tabs stay."""
+    """A text with control characters made visible, except line breaks and tabs, for log and terminal."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
                         else f"\\u{ord(found[0]):04x}",
                         text)
@@ -1391,8 +1385,7 @@ class JSLexer:
 # ======================================================================================
 
 class NodeClass(type):
-    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes,
-    which their constructor takes in this order; one left out is None."""
+    """Makes classes of nodes: `class If(Node, fields="test body")` takes these in this order, or None."""
 
     def __new__(cls, name, bases, space, fields=""):
         own = tuple(fields.split()) if isinstance(fields, str) else fields
@@ -1829,23 +1822,11 @@ _CURSOR = operator.attrgetter(
 class _FunctionContext:
     """What is allowed inside the function, script, module, field initializer or static block being parsed."""
 
-    __slots__ = ("is_async", "is_generator", "returns", "super_property", "super_call", "new_target",
-                 "forbids_arguments", "static_block", "in_parameters", "labels", "loops", "breakable",
-                 "in_namespace")
-
-    def __init__(self, is_async=False, is_generator=False, returns=True, super_property=False,
-                 super_call=False, new_target=True, forbids_arguments=False, static_block=False):
-        self.is_async = is_async
-        self.is_generator = is_generator
-        self.returns = returns
-        self.super_property = super_property
-        self.super_call = super_call
-        self.new_target = new_target
-        self.forbids_arguments = forbids_arguments
-        self.static_block = static_block
-        self.in_parameters = self.in_namespace = False
-        self.labels = {}  # name -> True when it labels a loop
-        self.loops = self.breakable = 0  # how many loops, and loops and switches, are open
+    # Open are `labels` (name -> is it a loop's?), so many `loops`, and `breakable` loops and switches.
+    __slots__, __init__ = attributes(
+        "is_async=False is_generator=False returns=True super_property=False super_call=False "
+        "new_target=True forbids_arguments=False static_block=False; "
+        "in_parameters=False in_namespace=False labels={} loops=0 breakable=0")
 
     def arrow(self, is_async):
         """Return the context of an arrow function inside: it shares this, super, arguments and new.target."""
@@ -4608,8 +4589,7 @@ class TypeParser(JSParser):
         return start
 
     def parse_typed_arrow(self, surely, is_async=False):
-        """Read an arrow function whose parameters may have types; `surely`: nothing else can stand here.
-        Otherwise return None, with nothing read, for something else."""
+        """Read an arrow function with types. If it is something else: read nothing, None, unless `surely`."""
         start, line, column, no_in = self.start, self.line, self.start - self.line_start, self.no_in
 
         def head():
@@ -4980,8 +4960,7 @@ class TypeScriptParser(TypeParser):
         return node
 
     def put_parameter_properties(self, names, body):
-        """Declare the fields of `constructor(public a)` at the top of the class, and assign them in it: first
-        thing, or behind the call of `super`."""
+        """Declare fields for `constructor(public a)` and assign them first, or behind the call of `super`."""
         self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
         at = body.start + 1
         for statement in body.body:
@@ -6131,8 +6110,7 @@ class ScopeAnalyzer:
         self.function(node, function)
 
     def hoisted_copy(self, node):
-        """The var that a function declared in a block of sloppy code is assigned to as well (B.3.2.1), or
-        None where a lexical declaration or a parameter stands in the way."""
+        """The var that a function in a block of sloppy code is assigned to as well (B.3.2.1), or None."""
         name, owner = node.id.name, self.scope.function
         scope = self.scope.parent
         while scope is not None and scope.kind in ("block", "switch", "loop", "catch", "with"):
@@ -6664,8 +6642,7 @@ class ScopeAnalyzer:
 
     @staticmethod
     def map_arguments(scope):
-        """Decides whether `arguments` and the parameters must be kept the same (10.4.4): in sloppy
-        functions that assign either. Then the parameters live in Cells."""
+        """Puts parameters of sloppy functions that assign them or `arguments` into Cells (10.4.4)."""
         params = [v for v in scope.names.values() if v.kind == "param"]
         if not scope.strict and scope.node.simple_params and (
                 scope.writes_arguments or any(v.assigned for v in params)):
@@ -7950,8 +7927,7 @@ class JSFunction(JSObject):
         self.home = None
         self.fields = None
 
-    #: (function) -> the value of its `prototype` property, and the realm it belongs to; the realm
-    #: section puts its functions here.
+    #: (function) -> its `prototype` property; its realm. The realm section puts functions here.
     make_prototype = realm_of = staticmethod(lambda function: undefined)
 
     def touch(self):
@@ -8398,8 +8374,7 @@ class JSStringObject(JSPrimitiveObject):
 # calls these for the rest.
 # ======================================================================================
 
-#: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
-#: that are made for one realm.
+#: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray,
@@ -9339,8 +9314,7 @@ class IteratorRecord:
 
 
 def get_iterator(realm, value, text=None):
-    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts. `text` stands for the value in
-    the message: its place in the source text."""
+    """GetIterator(value, sync) (7.4.3): an IteratorRecord. `text`: the value's place in the source."""
     method = undefined if value is undefined or value is null else get_method(realm, value, SYM_ITERATOR)
     if method is undefined:
         raise not_iterable(value, text)
@@ -9414,8 +9388,7 @@ def copied_list(items, start=0, end=None):
 
 
 def live_items(array):
-    """A Python iterator over an array whose iteration is untouched, also if it becomes another kind of array
-    meanwhile; JSArray does that with a new list."""
+    """A Python iterator over an array with untouched iteration, whatever becomes of it meanwhile."""
     items, index = array.items, 0
     for value in items:
         yield value
@@ -9495,8 +9468,7 @@ RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
 class PositionTable(tuple):
-    """(line, column from 0) by what CPython 3.10 takes for line numbers; the last constant of code.
-    A tuple, since code objects shall stay hashable."""
+    """(line, column from 0) by CPython 3.10's line numbers; code's last constant, so it is hashable."""
 
     __slots__ = ()
 
@@ -9533,8 +9505,7 @@ class Unit:
             and bisect.bisect_left(self.loops, node.start) < bisect.bisect_left(self.loops, node.end)
 
     def pooled(self, value):
-        """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
-        look at their truth, so that only 0n is empty."""
+        """The placeholder, in bytes, of an object that becomes a constant; empty for 0n, which is false."""
         if type(value) is JSBigInt and not value:
             return b""
         self.pool.append(value)
@@ -9569,20 +9540,14 @@ def script_name(python):
 
 
 class Jump:
-    """A statement that break or continue can leave: a loop, switch or labelled block."""
+    """A statement that break or continue can leave: a loop, switch or labelled block.
 
-    __slots__ = ("labels", "is_loop", "takes_break", "pending", "update", "turn")
+    pending  codes of jumps to outer statements that pass through this one
+    update   emits what `continue` must run first: the update of a for loop
+    turn     the Jump around one turn of the loop, for `continue` to leave, or None
+    """
 
-    def __init__(self, labels, is_loop, takes_break):
-        self.labels = labels
-        self.is_loop = is_loop
-        self.takes_break = takes_break
-        #: Codes of jumps to outer statements that pass through this one.
-        self.pending = []
-        #: Emits what `continue` must run first (the update of a for loop).
-        self.update = None
-        #: The Jump around one turn of the loop, for `continue` to leave, or None.
-        self.turn = None
+    __slots__, __init__ = attributes("labels is_loop takes_break; pending=[] update=None turn=None")
 
 
 # -- Nodes of Python ---------------------------------------------------------------------
@@ -9668,8 +9633,7 @@ class NodeMaker:
         self.listless = set()
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without;
-        keyword arguments for the place would take longer."""
+        """A node of a class of `ast`, at the current place in the script (but for the commonest three)."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
@@ -9791,8 +9755,7 @@ class FunctionEmitter(NodeMaker):
     """Translates functions: parameters, bodies, variables and the scopes of blocks."""
 
     def function_value(self, node, name=None, kind=None):
-        """An expression that makes a function object of a function node. `name` is the name it gets
-        if it has none; None for one that is set later."""
+        """Code that makes a function object. `name`: its name if it has none; None: it is set later."""
         scope = node.scope
         own = node.id.name if node.id is not None else name
         info = self.function_info(node, own, kind)
@@ -10059,8 +10022,7 @@ class FunctionEmitter(NodeMaker):
             self.emit_python("return undefined")
 
     def returning_late(self, statements):
-        """The body of a derived constructor with try statements: `return` looks at `this` only after
-        every finally block has run (10.2.2, step 10)."""
+        """A derived constructor with try statements: `return` sees `this` after finally blocks (10.2.2)."""
         jump = Jump((), "of", False)
         self.jumps.append(jump)
         body = self.collect(lambda: self.statements(statements))
@@ -11060,8 +11022,7 @@ class DestructuringEmitter(LoopEmitter):
         return prepared
 
     def array_pattern(self, pattern, value, store):
-        """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or
-        all values at once, where nobody can see that."""
+        """Array destructuring (13.15.5.5, 8.6.2) through an ArrayDestructuring, or of all values at once."""
         text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one)
                for element in pattern.elements):
@@ -11093,8 +11054,7 @@ class DestructuringEmitter(LoopEmitter):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
 
     def plain_array_tests(self, first, value, untouched):
-        """Conditions that a value is an array of this realm with nothing of its own but elements, and that
-        what `untouched` stands for is as it was made."""
+        """Conditions that a value is an array with only elements, and what `untouched` names is untouched."""
         return (self.type_is(first, "JSArray"),
                 self.compare(self.attribute(value, "attrs"), _IS, self.const(None)),
                 self.negated(self.attribute(value, "props")),
@@ -11787,14 +11747,14 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         return self.name(temp), self.walrus(temp, value)
 
-    #: Whether the variable on the left of the operator at hand cannot change while the right side is
-    #: evaluated.
+    #: Whether the variable on the operator's left cannot change while the right side is evaluated.
     stable_left = False
 
     def pair(self, left, right):
         """-> (left again, left first, right again, right first): the left is read before the right runs."""
         simple = isinstance(right, (ast.Name, ast.Constant))
-        if isinstance(left, ast.Name) and not simple and not self.stable_left:
+        if isinstance(left, ast.Name) and not simple and not self.stable_left \
+                and not (left.id[0] == "t" and left.id[1:].isdigit()):      # a temporary is set once
             temp = self.temporary()
             a, left = self.name(temp), self.walrus(temp, left)
         else:
@@ -11879,8 +11839,11 @@ class OperatorEmitter(ClassEmitter):
             if not calm_left and not calm_right:
                 return self.chain(self.call("type", left), (_IS, self.call("type", right)),
                                   (_IS, self.name(kind)))
+            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
+                and a.id == b.id
             checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
+                      if is_wanted]
             if not calm_right:
                 checks.reverse()
             for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
@@ -12196,8 +12159,7 @@ class AssignmentEmitter(OperatorEmitter):
         self.put_into_dict(obj, target, value)
 
     def put_into_dict(self, obj, target, value):
-        """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
-        read-only property or frozen object can be in the way."""
+        """obj.key = value, names or constants, straight into the dict of an ordinary object."""
         props, is_ordinary = self.dict_of(obj), [self.type_is(obj, "JSObject")]
         if props is not None:
             found = props
@@ -13265,8 +13227,7 @@ MAX_FINALLY_NODES = 3000
 
 
 def is_copied_much(node):
-    """Whether CPython would write out the finally block of an ast.Try too often: it does so at each way
-    out, and for blocks within blocks that doubles each time."""
+    """Whether CPython would copy the finally block of an ast.Try, once for each way out, too often."""
     size = 0
     for part in own_nodes(node.finalbody):
         size += 1
@@ -13328,8 +13289,7 @@ def leave(left, exits, at):
 
 
 def left_after(node, left):
-    """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
-    of which CPython 3.14 and newer warn. `left` is a free name."""
+    """-> code for an ast.Try whose finally block is left by a jump (3.14 warns); `left`: a free name."""
     at = {"lineno": node.lineno, "col_offset": node.col_offset}
     exits = set()
     node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: python_template(
@@ -13385,8 +13345,7 @@ def find_lifts(program):
 
 
 def refuses_clearly(compiler):
-    """Decorates what compiles a parsed text: whatever Python finds wrong with it becomes a JSSyntaxError that
-    names the place, as far as it is known."""
+    """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
     def compile_text(*args, **options):
         try:
@@ -13733,8 +13692,7 @@ PROTECTORS = []
 
 
 def protector(name, **places):
-    """Declares an attribute of realms that is True while the named properties of intrinsics are as they were
-    made: RegExpPrototype=("exec", "flags")."""
+    """Declares an attribute of realms, True while properties are untouched: RegExpPrototype=("exec",)."""
     PROTECTORS.append(name)
     for intrinsic, keys in places.items():
         for key in keys:
@@ -14018,8 +13976,7 @@ def from_property_descriptor(realm, desc):
 
 
 def group_values(realm, items, callback, make_key):
-    """GroupBy (7.3.36): a list of (key, list of values); `make_key` treats what the callback
-    returns, and must give something hashable that equals itself."""
+    """GroupBy (7.3.36): [(key, list of values)]; `make_key` makes what the callback returns hashable."""
     if items is undefined or items is null:
         raise JSTypeError(f"{items} is not iterable")
     require_callable(callback)
@@ -14595,8 +14552,7 @@ MAX_STACK_FRAMES = 200
 DEFAULT_STACK_FRAMES = 10
 
 def frames_of_stack(frame, limit=DEFAULT_STACK_FRAMES):
-    """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first. Generated
-    code is known by the name %realm among its globals."""
+    """The JavaScript calls under a Python frame, as (code, lasti) pairs, deepest first."""
     frames = []
     while frame is not None and len(frames) < limit:
         if "%realm" in frame.f_globals:
@@ -14780,8 +14736,7 @@ def told_text(text):
 
 
 def describe_error(value):
-    """(name, message, stack, filename, line, column) of a thrown value, for JSError; runs no
-    script. Text is well formed; what is not known is "" or None."""
+    """(name, message, stack, filename, line, column) of a thrown value; "" or None if unknown."""
     if not isinstance(value, JSObject):
         text = told_text(repr(value) if type(value) is JSSymbol else to_string(value))
         return "", text, text, None, None, None
@@ -15578,8 +15533,7 @@ OTHER_ZONE_NAMES = {("CST", 8): "China Standard Time", ("IST", 2): "Israel Stand
                     ("IDT", 3): "Israel Daylight Time", ("IST", 1): "Irish Standard Time",
                     ("CST", -5): "Cuba Standard Time", ("CDT", -4): "Cuba Daylight Time"}
 
-#: IANA names of the time zones of Windows, whose own names have "Standard Time" in them (CLDR,
-#: windowsZones.xml, territory 001).
+#: IANA names of Windows' zones, named "… Standard Time" there (CLDR, windowsZones.xml, territory 001).
 WINDOWS_ZONES = {name: f"{area}/{city}" for area, zones in {
     "Africa":
         "E. Africa=Nairobi, Egypt=Cairo, Libya=Tripoli, Morocco=Casablanca, Namibia=Windhoek, Sao "
@@ -16561,36 +16515,23 @@ def regexp_create(realm, pattern, flags):
     return construct(realm.RegExp, (pattern, flags))
 
 
-@STRING.method("match", 1)
-def string_match(realm, this, regexp=undefined, *_):
-    require_object_coercible(this, "String.prototype.match")
-    matcher = custom_method(realm, regexp, SYM_MATCH)
-    if matcher is not undefined:
-        return matcher.fn(regexp, this)
-    text = to_string(this)
-    return invoke(realm, regexp_create(realm, regexp, undefined), SYM_MATCH, text)
+def declare_matcher(name, symbol, flags=undefined):
+    """A method that leaves its work to a method of the regular expression, made of anything else."""
+    @STRING.method(name, 1)
+    def match(realm, this, regexp=undefined, *_):
+        require_object_coercible(this, f"String.prototype.{name}")
+        if flags == "g" and isinstance(regexp, JSObject):
+            require_global_flag(regexp, name)
+        matcher = custom_method(realm, regexp, symbol)
+        if matcher is not undefined:
+            return matcher.fn(regexp, this)
+        text = to_string(this)
+        return invoke(realm, regexp_create(realm, regexp, flags), symbol, text)
 
 
-@STRING.method("matchAll", 1)
-def string_match_all(realm, this, regexp=undefined, *_):
-    require_object_coercible(this, "String.prototype.matchAll")
-    if isinstance(regexp, JSObject):
-        require_global_flag(regexp, "matchAll")
-    matcher = custom_method(realm, regexp, SYM_MATCH_ALL)
-    if matcher is not undefined:
-        return matcher.fn(regexp, this)
-    text = to_string(this)
-    return invoke(realm, regexp_create(realm, regexp, "g"), SYM_MATCH_ALL, text)
-
-
-@STRING.method("search", 1)
-def string_search(realm, this, regexp=undefined, *_):
-    require_object_coercible(this, "String.prototype.search")
-    searcher = custom_method(realm, regexp, SYM_SEARCH)
-    if searcher is not undefined:
-        return searcher.fn(regexp, this)
-    text = to_string(this)
-    return invoke(realm, regexp_create(realm, regexp, undefined), SYM_SEARCH, text)
+declare_matcher("match", SYM_MATCH)
+declare_matcher("matchAll", SYM_MATCH_ALL, "g")
+declare_matcher("search", SYM_SEARCH)
 
 
 @STRING.method("replace", 2)
@@ -17288,8 +17229,7 @@ def sort_values(values, comparator):
     values[:] = rest + [undefined] * count
 
 
-#: Characters in all that texts may have which are sorted without a check of the clock between two
-#: comparisons.
+#: Characters of all texts that are sorted without a check of the clock between two comparisons.
 MAX_SORTED_CHARACTERS = 1 << 22
 
 
@@ -18062,8 +18002,7 @@ ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 # -- Array iterators ---------------------------------------------------------------------
 
-#: For classes that have a length of their own (typed arrays): class -> length(obj), which raises a
-#: TypeError when the elements are gone.
+#: Classes with a length of their own (typed arrays) -> length(obj): a TypeError if elements are gone.
 ITERATED_LENGTHS = {}
 
 
@@ -18250,8 +18189,7 @@ def moved_position(position, era):
 
 
 def declared_info(table, key):
-    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
-    built-in function from what a script may have put in its place."""
+    """The FunctionInfo of a function in a table, by which all realms know the built-in function."""
     return next(entry[3] for entry in table.entries if entry[1] == key)
 
 
@@ -18810,8 +18748,7 @@ def weak_ref_constructor(realm, new_target, target=undefined, *_):
 
 
 class JSFinalizationRegistry(JSObject):
-    """A FinalizationRegistry (26.2). `cells` is a dict: a number of its own -> (reference to the
-    target, reference to the unregister token or None)."""
+    """A FinalizationRegistry (26.2); `cells`: number -> (reference to target, to token or None)."""
 
     __slots__, __init__ = object_attributes("cleanup; cells={} serial=0")
     class_name = "FinalizationRegistry"
@@ -19832,7 +19769,9 @@ def live_elements(array):
 UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
 _BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _BASE64_RUN = re.compile("[A-Za-z0-9+/]*")
-_ASCII_SPACE = re.compile("[\t\n\f\r ]*")
+_ASCII_BLANKS = "\t\n\f\r "
+_ASCII_SPACE = re.compile(f"[{_ASCII_BLANKS}]*")
+_NO_BLANKS = dict.fromkeys(map(ord, _ASCII_BLANKS))
 
 
 def uint8_array(value):
@@ -19876,7 +19815,7 @@ def from_base64(text, options, room=INFINITY):
         return 0, b"", False
     if alphabet == "base64url":
         text = in_slices(text, lambda piece: piece.translate({43: "!", 47: "!", 45: "+", 95: "/"}))
-    decoded, chunk, index, read = bytearray(), "", 0, 0
+    decoded, chunk, index, read, singly_until = bytearray(), "", 0, 0, 0
     try:
         while True:
             poll_interrupt()
@@ -19890,6 +19829,13 @@ def from_base64(text, options, room=INFINITY):
                     if len(decoded) == room:
                         return read, decoded, False
                     continue
+                if index >= singly_until:
+                    quads, size = quads_with_blanks(text[index:index + SLICE_LENGTH])
+                    if quads and len(decoded) + len(quads) // 4 * 3 < room:
+                        decoded += binascii.a2b_base64(quads)
+                        index = read = index + size
+                        continue
+                    singly_until = index + SLICE_LENGTH
             index = _ASCII_SPACE.match(text, index).end()
             if index == len(text):
                 if chunk and handling == "stop-before-partial":
@@ -19919,6 +19865,17 @@ def from_base64(text, options, room=INFINITY):
                     return read, decoded, False
     except Base64Error:
         return read, decoded, True
+
+
+def quads_with_blanks(piece):
+    """(the groups of four digits in a piece of base64 with blanks, the length of what they stand in); no
+    groups where there is anything else."""
+    digits = piece.translate(_NO_BLANKS)
+    if not _BASE64_RUN.fullmatch(digits):
+        return "", 0
+    for _ in range(len(digits) % 4):
+        piece = piece.rstrip(_ASCII_BLANKS)[:-1]
+    return digits[:len(digits) & ~3], len(piece.rstrip(_ASCII_BLANKS))
 
 
 def padding_end(text, index, chunk):
@@ -20383,8 +20340,7 @@ def promise_constructor(realm, new_target, executor=undefined, *_):
 
 
 class PromiseGathering:
-    """The shared state of one Promise.all, allSettled or any: the outcomes by position, how
-    many are still missing, and what to do with the list when none is."""
+    """Shared by the parts of one Promise.all, allSettled or any: outcomes, and how many are missing."""
 
     __slots__, __init__ = attributes("realm complete; values=[] missing=1")
 
@@ -20585,8 +20541,7 @@ class InnerResult:
 
 
 class JSGenerator(JSObject):
-    """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
-    run the body to its end behind its back."""
+    """A generator object; `state`: "start", "suspended" (or running, perhaps at its end) or "done"."""
 
     __slots__, __init__ = object_attributes("body; state='start'")
     class_name = "Generator"
@@ -21256,15 +21211,8 @@ class JSAsyncGenerator(JSObject):
     """An async generator object (27.6). `requests` holds (kind, value, promise) in order; `state` is
     "start", "suspended", "executing", "awaiting-return" or "done"."""
 
-    __slots__ = ("body", "state", "requests", "realm")
+    __slots__, __init__ = object_attributes("realm body; state='start' requests=collections.deque()")
     class_name = "AsyncGenerator"
-
-    def __init__(self, realm, proto, body):
-        JSObject.__init__(self, proto)
-        self.realm = realm
-        self.body = body
-        self.state = "start"
-        self.requests = collections.deque()
 
     def request(self, kind, value, promise):
         self.requests.append((kind, value, promise))
@@ -21580,8 +21528,7 @@ def use_resource(realm, resources, value, is_async):
 
 
 def disposal(realm, resources, failure, wrap=lambda value: value):
-    """DisposeResources: a Python generator of what is to be awaited. `failure` is the exception under way;
-    raises another where a disposal throws."""
+    """DisposeResources: a Python generator of what is awaited. `failure`: the exception under way."""
     if isinstance(failure, (Interrupted, GeneratorExit)):
         return
     failure, thrown = None if isinstance(failure, GeneratorReturn) else failure, None
@@ -21846,8 +21793,7 @@ def _json_part(depth):
 
 @functools.cache
 def _json_pattern(kind):
-    """A container (None), or several elements (list) or members (dict), each with its comma. Large texts need
-    them, and they take a while to compile."""
+    """A pattern for a container (None) or for several elements (list) or members (dict) with commas."""
     plain = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
     return re.compile({None: _json_part(6), list: rf"(?:\s*{plain}\s*,)+",
                        dict: rf"(?:\s*{_JSON_TEXT}\s*:\s*{plain}\s*,)+"}[kind], re.DOTALL)
@@ -22214,8 +22160,7 @@ def plain_json(realm, value):
 
 
 def plain_opener(realm):
-    """Makes the function that the encoder calls for what it does not know. It returns the dict or
-    list behind an object, after a look at it; raises NotPlain."""
+    """Makes the encoder's function for other objects: the dict or list behind one, or NotPlain."""
     simple, protos, shapes = SIMPLE_JSON_TYPES, set(), set()
     room = MAX_STRING_LENGTH
 
@@ -22338,18 +22283,9 @@ def plain_float(value):
 
 
 class JSONWriter:
-    """One run of JSON.stringify, step by step as the specification has it."""
+    """One run of JSON.stringify, step by step as the specification has it; `open`: the ids of `stack`."""
 
-    def __init__(self, realm, replacer, keys, gap):
-        self.realm = realm
-        self.replacer = replacer
-        self.keys = keys
-        self.gap = gap
-        self.indent = ""
-        self.stack = []
-        self.open = set()               # the ids of the objects on the stack
-        self.size = 0
-        self.out = []
+    __init__ = constructor("realm replacer keys gap; indent='' stack=[] open=set() size=0 out=[]")
 
     def write_property(self, holder, key, value, before):
         """SerializeJSONProperty (25.5.2.2) of a value: its text behind `before`; False for undefined."""
@@ -23418,8 +23354,7 @@ def emoji_sequences(name):
 #: Longer patterns are refused; so are patterns that nest deeper.
 MAX_PATTERN_LENGTH = 2 ** 16
 MAX_PATTERN_DEPTH = 500
-#: Short compiled patterns that are kept, how long those may be, and how many characters of longer
-#: patterns are kept together.
+#: Compiled patterns that are kept, the length of short ones, and the characters of all longer ones.
 MAX_CACHED_PATTERNS = 500
 MAX_SHORT_PATTERN = 500
 MAX_LONG_PATTERNS = 500_000
@@ -23528,51 +23463,35 @@ class RegExpNode(metaclass=NodeClass):
 class CharSet(RegExpNode, fields="ranges"):
     """One character out of `ranges`."""
 
-
 class Composite(RegExpNode):
     """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
     __slots__ = ("size", "first")
 
-
 class Sequence(Composite, fields="items"):
     """One after the other."""
-
 
 class Choice(Composite, fields="options"):
     """One of several."""
 
-
 class Capture(Composite, fields="body index"):
     """A group with a number."""
 
-
 class Loop(Composite, fields="body minimum maximum greedy captures"):
     """A quantified atom; `maximum` None: no limit. `captures`: the range of the numbers of groups inside."""
-
 
 class Border(RegExpNode, fields="kind lines words"):
     """An assertion about the characters before and after; `kind` is "start" or "end" (of the
     input, or of lines), "word" or "not word" (for `words`, the set of word characters)."""
 
-    def __init__(self, kind, lines=False, words=WORD_RANGES):
-        self.kind = kind
-        self.lines = lines
-        self.words = words
-
+    __init__ = constructor("kind lines=False words=WORD_RANGES")
 
 class Look(RegExpNode, fields="body ahead negative captures"):
     """Looks ahead or behind."""
 
-
 class BackReference(RegExpNode, fields="index name open fold"):
-    """`index` is filled in at the end for references by name; `open` when the group contains it;
-    `fold` is Canonicalize, or None without the flag i."""
+    """`index` comes at the end for a name; `open`: its group is around it; `fold`: Canonicalize or None."""
 
-    def __init__(self, index, name=None, fold=None):
-        self.index = index
-        self.name = name
-        self.open = False
-        self.fold = fold
+    __init__ = constructor("index name=None fold=None; open=False")
 
 
 NOTHING = Sequence(())
@@ -24357,8 +24276,7 @@ class NativeWriter:
         return f"(?{'' if node.ahead else '<'}{'!' if node.negative else '='}{text})"
 
     def write_backreference(self, node):
-        """Groups that have not (yet) matched anything match nothing; a reference before or inside
-        its group always sees that, because loops reset their groups."""
+        """A reference to a group that has not matched (before it, inside it) matches nothing."""
         if node.open or node.index not in self.closed:
             return ""
         if node.fold is not None:
@@ -24497,8 +24415,7 @@ class PositionAutomaton:
                 if len(group) > 1 or group[0] in self.follow[group[0]]]
 
     def check_pairs(self, inside):
-        """Looks for a pair of different positions that lies, in the product of the component with
-        itself, on a way from the diagonal to the diagonal."""
+        """Looks for a pair of positions on a way, in the component's square, from diagonal to diagonal."""
         meets = functools.lru_cache(maxsize=None)(
             lambda p, q: ranges_meet(self.ranges[p], self.ranges[q]))
         back = {}
@@ -24711,8 +24628,7 @@ def product(one, other):
 
 
 def leading_runs(tree):
-    """The unlimited loops over single characters that options of a pattern begin with. None if what
-    follows may depend on where the match began, as backreferences do."""
+    """The unlimited loops over single characters that a pattern's options begin with, or None."""
     if any(type(node) is BackReference for node in tree_nodes(tree)):
         return frozenset()
     runs = []
@@ -24818,8 +24734,7 @@ def longest_run(ranges, text):
 
 
 def has_long_run(ranges, text, length):
-    """False if the text has no run of `length` characters out of the set; True if it has one of
-    half that length (or more). Looks only where such a run must pass by."""
+    """Whether a text has a run of `length` characters of the set; half of that may count as one."""
     if not ranges or is_universal(ranges):
         return bool(ranges)
     half = length // 2
@@ -24950,8 +24865,7 @@ class ThreadedMatcher:
             node.minimum > 1 or node.maximum not in (None, 1) or width(node.body)[0] == 0)
 
     def find(self, realm, text, pos, sticky):
-        """The spans of the groups of the first match at or after `pos` (exactly there if sticky),
-        as a list of alternating starts and ends with -1 for none; or None."""
+        """[start, end, …] of the groups of the first match from `pos` on (-1: none), or None."""
         state = MatchState(text, realm.poll)
         budget = [REMEMBER_AFTER]
         size = len(text)
@@ -25543,8 +25457,7 @@ class CompiledPattern:
         return self.find_each(realm, regexp, text) if native is None else native.finditer(text)
 
     def native_alone(self, regexp, text):
-        """The `re` pattern, if its own iteration over the matches is that of JavaScript (which
-        differs after empty matches) and may be given this subject; or None."""
+        """The `re` pattern if it may have this subject and iterates as JavaScript does, or None."""
         if not self.nullable and self.view(regexp, text) is None:
             native = self.native_for(regexp, text)
             if native is not None and native is self.native:
@@ -27769,11 +27682,12 @@ def bound_format(realm, this, function):
 
 def parts_to_array(realm, parts):
     """What formatToParts() returns for a list of (type, text)."""
-    return realm.new_array([realm.new_object({"type": kind, "value": text}) for kind, text in parts])
+    return realm.new_array([realm.new_object({"type": kind, "value": text})
+                            for kind, text in interruptible(parts)])
 
 
 def join_parts(parts):
-    return "".join([text for _, text in parts])
+    return "".join([text for _, text in interruptible(parts)])
 
 
 def range_parts(first, last, between):
@@ -29150,7 +29064,7 @@ def list_parts(items, settings):
     between, end = words[0], words[min(1, len(words) - 1)]
     last = words[-1] if len(items) == 2 else end
     parts = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(interruptible(items)):
         if index:
             text = last if index == len(items) - 1 else between
             parts.append(("literal", softened(settings, text, item)))
@@ -29529,22 +29443,11 @@ class Inspector:
     open     the objects being shown, from the outside in
     circles  those of them that were met again inside themselves, in order
     reached  the level of the object shown last
+    hidden   whether properties that are not enumerable are shown
     """
 
-    def __init__(self, realm, depth=2, colors=False, width=INSPECT_WIDTH,
-                 items=MAX_INSPECTED_ITEMS, hidden=False, proxies=False):
-        self.realm = realm
-        self.depth = depth
-        self.hidden = hidden            # whether properties that are not enumerable are shown
-        self.proxies = proxies
-        self.colors = colors
-        self.width = width
-        self.items = items
-        self.indent = 0
-        self.open = []
-        self.circles = []
-        self.reached = 0
-        self.written = 0
+    __init__ = constructor("realm depth=2 colors=False width=INSPECT_WIDTH items=MAX_INSPECTED_ITEMS "
+                           "hidden=False proxies=False; indent=0 open=[] circles=[] reached=0 written=0")
 
     def paint(self, text, style):
         if not self.colors:
@@ -30181,8 +30084,7 @@ def draw_table(headings, rows):
 
 # -- console -----------------------------------------------------------------------------
 
-#: Columns by which console.group indents, how deep that goes, and how many labels of counters and
-#: of timers one realm keeps.
+#: Columns by which console.group indents, how deep; labels of counters and timers in one realm.
 GROUP_INDENT = 2
 MAX_GROUPS = 50
 MAX_CONSOLE_LABELS = 1000
@@ -30752,8 +30654,7 @@ URL_SHOWN = ("href", "origin", "protocol", "username", "password", "host", "host
 
 
 def url_attribute(name, read, write=None):
-    """Declares an accessor: read(record) -> text, and write(record, text), which may leave the
-    record as it is or raise InvalidURL where the text does not fit."""
+    """Declares an accessor: read(record) -> text; write(record, text), which may raise InvalidURL."""
     URL_READERS[name] = read
 
     def getter(realm, this, *_):
@@ -31348,10 +31249,6 @@ def web_option(options, name):
 
 
 # -- Base64 ------------------------------------------------------------------------------
-
-#: ASCII white space, which atob leaves out.
-_NO_BLANKS = dict.fromkeys(b"\t\n\f\r ")
-
 
 @GLOBAL_FUNCTIONS.method("atob", 1)
 def global_atob(realm, this, *args):
@@ -32421,7 +32318,7 @@ def function_helpers(realm, helpers):
             body = code(this, *args)
             proto = function.get("prototype")
             return JSAsyncGenerator(
-                realm, proto if isinstance(proto, JSObject) else realm.AsyncGeneratorPrototype, body)
+                proto if isinstance(proto, JSObject) else realm.AsyncGeneratorPrototype, realm, body)
         function = JSFunction(realm.AsyncGeneratorFunctionPrototype, start, info)
         function.home = realm
         return function
@@ -33529,22 +33426,31 @@ class ModuleMap:
 
     def fetch(self, specifier, referrer, kind, fresh):
         """The Module that a specifier names, from the map or the loader."""
-        if kind not in (None, "json"):
+        if kind not in (None, "json", "text", "bytes"):
             raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
         name, source = self.loader(specifier, referrer, kind)
-        key = (name, "json") if kind == "json" or name.endswith(".json") else name
+        kind = kind or ("json" if name.endswith(".json") else None)
+        key = (name, kind) if kind else name
         if key in self.modules:
             return self.modules[key]
         if key == name:
             return self.parse(name, source, fresh)
         module = Module(name, None)
-        module.cells["default"] = Cell(self.realm.parse_json(source))
+        module.cells["default"] = Cell(self.value_of_file(source, kind))
         module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
         module.state = "done"
         self.modules[key] = module
         return module
+
+    def value_of_file(self, source, kind):
+        """What a file is to a script that imports it as JSON, text or bytes."""
+        if kind == "json":
+            return self.realm.parse_json(source)
+        if kind == "text":
+            return utf16(source)
+        return new_uint8_array(self.realm, source if isinstance(source, bytes) else source.encode())
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -33556,7 +33462,10 @@ class ModuleMap:
         module = self.modules[name] = Module(name, compiled)
         for specifier, kind in compiled.requests:
             with blamed_on(module, specifier):
-                module.requested[specifier] = self.fetch(specifier, name, kind, fresh)
+                requested = self.fetch(specifier, name, kind, fresh)
+                if module.requested.setdefault(specifier, requested) is not requested:
+                    raise JSSyntaxError(f"'{specifier}' cannot be imported with two types in one module: use "
+                                        "import() for one of them")
         fresh.append(module)
         return module
 
@@ -33992,14 +33901,12 @@ COLLECTOR_PAUSES = CollectorPauses()
 
 
 def share_one_arena():
-    """Lets all threads allocate from one arena of glibc (M_ARENA_MAX): they do so under Python's lock anyway,
-    and each further arena takes memory of its own."""
+    """Lets all threads allocate from one glibc arena (M_ARENA_MAX), to save memory."""
     ask_glibc("mallopt", -8, 1)
 
 
 def thread_seconds(thread):
-    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's
-    own function for it crashes for a thread that has ended."""
+    """Processor seconds of a thread by native id, or None. (Python's own may crash for ended ones.)"""
     try:
         return time.clock_gettime(~thread << 3 | 6) if thread is not None \
             and sys.platform == "linux" else None
@@ -34018,9 +33925,10 @@ class Watch:
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
     realm had when it began."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
 
     def __init__(self, realm, seconds):
+        self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
         self.thread = None
@@ -34117,7 +34025,7 @@ class Watchdog:
 
     def next_wait(self):
         """Seconds until something may have to be stopped."""
-        first = min((watch.deadline for watch in self.watches), default=INFINITY)
+        first = min((watch.deadline for watch in self.watches if not watch.stopped), default=INFINITY)
         return max(0.001, min(MEMORY_CHECK_SECONDS, first - time.monotonic()))
 
     def check(self, late):
@@ -34128,9 +34036,11 @@ class Watchdog:
         for watch in list(self.watches):
             seconds = watch.worked(now)
             shares[watch.realm] = shares.get(watch.realm, 0.0) + seconds
+            if watch.stopped:
+                continue
             if watch.deadline <= now:
                 watch.realm.interrupt_run("time")
-                self.watches.discard(watch)
+                watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
@@ -34142,7 +34052,10 @@ class Watchdog:
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
-        if self.turn in shares:
+        stopped = [watch.realm for watch in self.watches if watch.stopped and shares.get(watch.realm)]
+        if stopped:                     # it takes no turns, and others shall not pay for it
+            shares = {realm: shares[realm] for realm in stopped}
+        elif self.turn in shares:
             shares = {self.turn: 1.0}
         total = sum(shares.values())
         for realm, seconds in shares.items():
@@ -34159,7 +34072,7 @@ class Watchdog:
                 self.turn = None
                 self.turned.notify_all()
             return
-        realms = sorted({watch.realm for watch in self.watches}, key=id)
+        realms = sorted({watch.realm for watch in self.watches if not watch.stopped}, key=id)
         later = [realm for realm in realms if self.turn is not None and id(realm) > id(self.turn)]
         self.turn = later[0] if later else realms[0] if realms else None
         self.turned.notify_all()
@@ -34177,18 +34090,24 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
-        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
-            if not self.freeing and self.is_worth_it(self.memory, now):
+        if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and now > self.stopping_until and self.is_worth_it(self.memory, now):
                 self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
         if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
                          and over < self.max_memory // 8):
             return
-        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
-        running = {watch.realm for watch in self.watches}
+        # Whoever has little is not to blame, also when the one who has most is giving it back.
+        realms = sorted([realm for realm in self.charged
+                         if realm not in self.freeing and realm.memory > self.max_memory // 4],
+                        key=lambda realm: realm.memory)
+        running = {watch.realm: watch.stopped for watch in self.watches}
+        if realms and running.get(realms[-1]):
+            return                          # it ends as soon as its call lets it
         if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
         elif realms and realms[-1] in running:
@@ -34202,7 +34121,8 @@ class Watchdog:
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
         realm.interrupt_run("memory")
-        self.watches = {watch for watch in self.watches if watch.realm is not realm}
+        for watch in self.watches:
+            watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
@@ -34264,6 +34184,8 @@ class Watchdog:
                     self.collect()
             done.set()
             if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                # Nobody looks for garbage until it is gone.
+                self.stopping_until = time.monotonic() + STOPPING_SECONDS
                 realm.outgrown()
 
         with self.lock:
@@ -34394,8 +34316,7 @@ class ProxyValues(dict):
 # -- Output and compiled texts -----------------------------------------------------------
 
 def write_line(stream, text):
-    """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
-    those. In one piece, since timers print from their own thread."""
+    """Writes a line in one piece and flushes it; characters that the encoding lacks are escaped."""
     if stream is None:
         return                          # started without one
     text += "\n"
@@ -34635,8 +34556,7 @@ class Outcome:
 
 
 class Pending(Outcome):
-    """The promise that a call of a script's function returned, while it is not settled. Listeners are called
-    inside the realm: they must not wait for anything."""
+    """An unsettled promise from a call. Listeners run inside the realm: they must not wait."""
 
     __slots__ = ("realm", "timeout", "convert", "started", "fulfilled", "result")
 
@@ -34727,12 +34647,10 @@ class RealmBase:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
-        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of
-        #: them.
+        #: Bytes by which the process grew while this realm ran; what to call when it keeps too many.
         self.memory, self.outgrown = 0, None
         self.reference = weakref.ref(self)
-        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is
-        #: closed.
+        #: The JSError that says why it cannot be entered any more, unless it is just closed.
         self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
@@ -35066,8 +34984,7 @@ class RealmBase:
                 self.report(JSError(promise.value), "Uncaught (in promise)")
 
     def report(self, error, prefix):
-        """What becomes of a JSError that no code was there to catch: a line of the log. An embedder may put
-        a function of its own in the place of this one."""
+        """Logs a JSError that no code caught. An embedder may put its own function here."""
         self.console("error", f"{prefix} {error.stack}")
 
     # -- timers ----
@@ -35136,8 +35053,7 @@ class Realm(RealmBase):
     """
 
     def evaluate(self, source, filename="<script>", timeout=None):
-        """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
-        Raises JSError (phase "parse" or "runtime") or ScriptTimeout."""
+        """Runs a script and its microtasks; returns the completion value. Raises JSError or ScriptTimeout."""
         if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
@@ -35551,8 +35467,7 @@ MAX_TIMERS = 100_000
 
 
 class ScriptThreads:
-    """Threads with deep stacks for work that may take long: a resting one, or a new one, for each piece.
-    When `most` of them are at work, what comes waits."""
+    """Threads with deep stacks: a resting one or a new one for each work, at most `most` at a time."""
 
     def __init__(self, most, rest=10.0):
         self.most, self.rest = most, rest
@@ -35657,8 +35572,7 @@ class TimerQueue:
                     self.realm.report(error, "Uncaught")
 
     def next_due(self):
-        """Waits for a timer; returns its callback, or None when there is none left, and the seconds
-        that it may run: those of the entry that set it."""
+        """Waits for a timer; returns (its callback or None when none is left, the seconds it may run)."""
         with self.condition:
             while True:
                 while self.heap and self.heap[0][1] not in self.active:
@@ -35958,8 +35872,7 @@ class PromptRealm(ForegroundRealm):
         self.remembered = {}
 
     def answer(self, source):
-        """Runs a text and waits for its awaits; returns its value as text. Raises Incomplete when more
-        lines are needed, JSError, or ScriptTimeout after stop()."""
+        """The text of a source's awaited value. Raises Incomplete, JSError, or ScriptTimeout after stop()."""
         self.stopped = False
         compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
         return self.run_awaiting(compiled, self.answer_text)
@@ -36072,14 +35985,12 @@ _JS2PY_LEFT_OUT = frozenset((
     *(f"js2py.constructors.js{kind}array" for kind in (
         "int8", "uint8", "uint8clamped", "int16", "uint16", "int32", "uint32", "float32", "float64"))))
 
-#: Functions of Python that no code of a copy has at hand once it is loaded, and modules that Python's
-#: own dates import when they are read or written.
+#: Python functions that no code of a loaded copy may reach; modules that Python's dates import.
 _JS2PY_FORBIDDEN = ("breakpoint", "compile", "eval", "exec", "exit", "globals", "help", "input",
                     "locals", "open", "quit", "vars")
 _JS2PY_LATE_IMPORTS = frozenset(("time", "_strptime"))
 
-#: Nodes of a script's syntax tree. Python's own parser and compiler, which cannot be interrupted, take
-#: about a second for so many.
+#: Nodes of a script's tree: Python's parser and compiler take a second that nobody can interrupt.
 MAX_JS2PY_NODES = 50_000
 
 #: Small numbers that js2py makes in advance, in each copy: -1 to this. (js2py itself: 17,408 of them.)
@@ -36576,8 +36487,7 @@ _TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
 
 
 class TranslationCheck:
-    """The allow-list: walks Python that js2py's translator wrote, and raises SyntaxError at anything that
-    it never means to write. Needs no recursion."""
+    """The allow-list: raises SyntaxError at Python that js2py's translator never means to write."""
 
     def __init__(self, tree):
         self.work = list(tree.body)
@@ -36804,8 +36714,7 @@ _TRANSLATED_NAME = re.compile(r"PyJs(?:Hoisted)?_(x\d+|anonymous|LONG|Object)_")
 
 
 def named_code(code, words):
-    """A code object whose functions, inner ones too, and parameters have the names that they have in the
-    script. What is no function of the script is named "%"."""
+    """A code object with the script's names for functions and parameters; "%" for all others."""
     found = _TRANSLATED_NAME.match(code.co_name)
     name = "" if found is None or found[1] == "anonymous" else words.get(found[1], "%")
     constants = tuple([named_code(constant, words) if isinstance(constant, types.CodeType) else constant
@@ -37243,8 +37152,10 @@ class Js2PyRealm:
             function.object.code = None
 
     def forget(self):
+        kept = [*self.jobs, *self.scope.own.values()]
         self.jobs.clear()
         self.scope.own.clear()
+        return kept
 
     def stopped_error(self, seconds, error):
         timeout = Realm.stopped_error(self, seconds, error)
@@ -37354,8 +37265,7 @@ class Js2PyRealm:
         raise self.js_error(problem, "parse") from None
 
     def run(self, function, *args, timeout=None, convert=None):
-        """Calls a function with plain Python arguments; returns its result through `convert` (default:
-        to_python), which runs inside the time limit too."""
+        """Calls a function with plain Python arguments; returns convert(result) (default: to_python)."""
         convert = convert or self.to_python
         return self.enter(lambda: convert(self.invoke(function, args)), timeout)
 
@@ -37571,8 +37481,7 @@ class Js2PyRealm:
                                  for key, value in props.items()})
 
     def to_python(self, value):
-        """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
-        dates what JSON makes of them; functions come as handles."""
+        """A raw value as plain Python: undefined stays, null is None, functions are handles."""
         return self._to_python(value, set())
 
     def to_live(self, value, later):
@@ -37969,8 +37878,7 @@ EMPTY_OUTBOX = ()
 # -- Streams -----------------------------------------------------------------------------
 
 class Expected:
-    """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
-    to MAX_HISTORY_BYTES, and whether they are `complete`."""
+    """Messages sent while onConnect decides, the newest MAX_HISTORY_BYTES; are they `complete`?"""
 
     __slots__, __init__ = attributes("; messages=collections.deque() bytes=0 complete=True")
 
@@ -37989,8 +37897,7 @@ class Stream:
         self.path = path
         self.broadcaster = broadcaster
         self.lock = threading.Lock()
-        #: Held by the one thread that numbers, archives and passes on a message; the archive may keep it
-        #: waiting, and nobody else needs it.
+        #: Held by the one thread that numbers, archives and passes on a message.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
         self.epoch = random_hex(4)
@@ -38118,8 +38025,7 @@ class Stream:
         return index
 
     def _overflowing(self, message):
-        """(dropped, waiting): of the slow connections, those that this message is too much for, which
-        will be closed, and those that get it later."""
+        """(dropped, waiting): slow connections that this message closes, and those that get it later."""
         dropped, waiting, targets = 0, 0, message.targets
         for connection in self.slow:
             if targets is not None and not connection.matches(message.filter):
@@ -38207,8 +38113,7 @@ class Stream:
     # -- connecting ----
 
     def expect(self):
-        """For a handler that decides about a client: what is sent from now on is for that client too.
-        Returns an Expected for `attach`, or for `expect_no_more`."""
+        """For a client that is being decided about: an Expected, for `attach` or `expect_no_more`."""
         expected = Expected()
         with self.lock:
             self.expected.append(expected)
@@ -38252,8 +38157,7 @@ class Stream:
         return current, opening
 
     def _missed(self, known, expected, connection):
-        """The messages that a connection should have got after its `known` position, and those of an
-        Expected; GAP first when some of them are not kept."""
+        """What a connection should have got after its `known` position or Expected; perhaps GAP first."""
         after, complete = known or (0, True)
         messages = {message.sequence: message for message in expected.messages} if expected else {}
         if known:
@@ -38265,8 +38169,7 @@ class Stream:
         return missed
 
     def _gap_event(self, last_event_id, missed):
-        """Tells the client that messages between two ids are gone. It has an id as every event has:
-        the one before the first message that is still there."""
+        """Tells the client that messages are gone; its id is that before the first one that is kept."""
         first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
         facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
                           "messages in between are no longer kept")
@@ -38314,8 +38217,7 @@ class Stream:
         return counts
 
     def explain(self, message, connection):
-        """(got, why): whether a connection of this stream, or of one that is sent the same, had a
-        message, and the reason in words. `got` is None while it is on its way."""
+        """(got, why): whether a connection had a message (None: it is on its way), and the reason."""
         same = connection.stream is self
         if same and message.sequence <= connection.joined:
             if connection.resumed is None or message.sequence <= connection.resumed:
@@ -38512,8 +38414,7 @@ class StreamRegistry:
         self.broadcaster = broadcaster
         self.streams = {}
         self.lock = threading.Lock()
-        #: The class of streams, and what is called with a new lasting one: it continues what was sent on
-        #: this path before.
+        #: The class of streams; what makes a new lasting one go on with what was sent on its path.
         self.kind = Stream
         self.keeper = None
 
@@ -38755,8 +38656,7 @@ class Broadcaster:
             self._wake_up()
 
     def give_way(self, stream):
-        """Lets a script that sends faster than the broadcaster looks wait for it, briefly. It never
-        waits for a client: the broadcaster does not either."""
+        """Lets a script that sends too fast wait for the broadcaster, briefly; never for a client."""
         if threading.current_thread() is self._thread:
             return
         with self._drained:
@@ -38824,10 +38724,8 @@ class Broadcaster:
         if not self._woken:
             self._woken = True
             self._woken_at = time.monotonic()
-            try:
+            with contextlib.suppress(OSError):    # full: the thread is awake; closed: it is gone
                 self._waker.send(b"\0")
-            except OSError:
-                pass                    # full: the thread is awake; closed: it is gone
 
     # -- the thread ----
 
@@ -39534,71 +39432,54 @@ def _dedent(raw):
 class GraphQLNode(metaclass=NodeClass, fields="start"):
     """A node; `start` is the offset of its first character."""
 
-
 class GqlDocument(GraphQLNode, fields="definitions source"):
     """The whole text; `source` is kept for locations."""
-
 
 class GqlOperation(GraphQLNode,
                    fields="operation name name_start variables directives selections selections_start"):
     """`operation` is query, mutation or subscription; `name` a text or None."""
 
-
 class GqlVariableDefinition(GraphQLNode, fields="name name_start type default directives"):
     """`$name: type = default`; `default` is a value node or None. `start` is that of the `$`."""
-
 
 class GqlFragment(GraphQLNode, fields="name name_start condition directives selections"):
     """A named fragment; `condition` is a GqlNamedType."""
 
-
 class GqlField(GraphQLNode, fields="key name alias arguments directives selections selections_start"):
     """A field; `selections` is None for a leaf; `key` is the response name."""
-
 
 class GqlSpread(GraphQLNode, fields="name name_start directives"):
     """`...Name`."""
 
-
 class GqlInline(GraphQLNode, fields="condition directives selections"):
     """`... on Type { }`; `condition` may be None."""
-
 
 class GqlDirective(GraphQLNode, fields="name arguments"):
     """`@name(arguments)`."""
 
-
 class GqlArgument(GraphQLNode, fields="name value"):
     """`name: value` of a field or a directive."""
-
 
 class GqlVariable(GraphQLNode, fields="name"):
     """`$name` in the place of a value."""
 
-
 class GqlScalar(GraphQLNode, fields="kind value"):
     """A literal; `kind`: Int, Float, String, BlockString, Boolean, Null or Enum; `value`: text or value."""
-
 
 class GqlList(GraphQLNode, fields="items"):
     """`[a, b]`."""
 
-
 class GqlObject(GraphQLNode, fields="members"):
     """`{a: 1}`; `members` are GqlArgument nodes."""
-
 
 class GqlNamedType(GraphQLNode, fields="name"):
     """A type reference by name."""
 
-
 class GqlListType(GraphQLNode, fields="of"):
     """`[Type]`."""
 
-
 class GqlNonNullType(GraphQLNode, fields="of"):
     """`Type!`."""
-
 
 class GqlTypeDefinition(GraphQLNode,
                         fields="kind extend name name_start description interfaces directives members"):
@@ -39608,23 +39489,18 @@ class GqlTypeDefinition(GraphQLNode,
     union: its members); `members` are field, value or input field definitions.
     """
 
-
 class GqlFieldDefinition(GraphQLNode, fields="name description arguments type directives"):
     """A field of an object or interface type; `arguments` are GqlInputDefinition nodes."""
-
 
 class GqlInputDefinition(GraphQLNode, fields="name description type default directives"):
     """An argument definition or a field of an input type."""
 
-
 class GqlEnumValue(GraphQLNode, fields="name description directives"):
     """One value of an enum definition."""
-
 
 class GqlDirectiveDefinition(GraphQLNode,
                              fields="name name_start description arguments repeatable locations"):
     """`directive @name(arguments) repeatable on LOCATION | …`; `locations` are (name, start) pairs."""
-
 
 class GqlSchemaDefinition(GraphQLNode, fields="extend description directives roots"):
     """`schema { query: Type }` or its extension; `roots` are (operation, GqlNamedType) pairs."""
@@ -40245,12 +40121,6 @@ def _serialize_string(value):
     raise _cannot_represent("String cannot represent value", value)
 
 
-def _parse_string(value):
-    if isinstance(value, str):
-        return value
-    raise _cannot_represent("String cannot represent a non string value", value)
-
-
 def _serialize_boolean(value):
     if isinstance(value, bool):
         return value
@@ -40259,10 +40129,13 @@ def _serialize_boolean(value):
     raise _cannot_represent("Boolean cannot represent a non boolean value", value)
 
 
-def _parse_boolean(value):
-    if isinstance(value, bool):
-        return value
-    raise _cannot_represent("Boolean cannot represent a non boolean value", value)
+def _only(kind, message):
+    """parse of a built-in scalar that takes values of one Python class."""
+    def parse(value):
+        if isinstance(value, kind):
+            return value
+        raise _cannot_represent(message, value)
+    return parse
 
 
 def _coerce_id(value):
@@ -40314,10 +40187,12 @@ _BUILT_IN_SCALARS = {
         _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
                         _finite_float)),
     "String": (
-        "A string of Unicode characters.", _serialize_string, _parse_string,
+        "A string of Unicode characters.", _serialize_string,
+        _only(str, "String cannot represent a non string value"),
         _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
-        "`true` or `false`.", _serialize_boolean, _parse_boolean,
+        "`true` or `false`.", _serialize_boolean,
+        _only(bool, "Boolean cannot represent a non boolean value"),
         _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
         "A key that identifies an object. It is sent as a string; whole numbers are accepted too.",
@@ -40707,16 +40582,12 @@ class _SdlText:
                 self.types.append(node)
 
     def check_unique(self):
-        seen = set()
-        for node in self.types:
-            if node.name in seen:
-                self.problem(f'There can be only one type named "{node.name}".', node.name_start)
-            seen.add(node.name)
-        names = set()
-        for node in self.directives:
-            if node.name in names:
-                self.problem(f'There can be only one directive named "@{node.name}".', node.name_start)
-            names.add(node.name)
+        for nodes, what in ((self.types, 'type named "'), (self.directives, 'directive named "@')):
+            seen = set()
+            for node in nodes:
+                if node.name in seen:
+                    self.problem(f'There can be only one {what}{node.name}".', node.name_start)
+                seen.add(node.name)
         members = {}
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
@@ -41764,17 +41635,12 @@ class GraphQLValidator:
         self.visit_directives(node.directives, "VARIABLE_DEFINITION")
 
     def check_variables(self, node):
-        groups = {}
-        for item in node.variables:
-            groups.setdefault(item.name, []).append(item)
-        for name, items in groups.items():
-            if len(items) > 1:
-                self.report(f'There can be only one variable named "${name}".',
-                            *[item.name_start for item in items])
+        self.check_unique([(item.name, item.name_start) for item in node.variables], 'variable named "$')
+        declared = {item.name for item in node.variables}
         usages = self.operation_usages(node)
         by = f' by operation "{node.name}"' if node.name else ""
         for variable, _type, _has_default, _parent in usages:
-            if variable.name not in groups:
+            if variable.name not in declared:
                 self.report(f'Variable "${variable.name}" is not defined{by}.', variable.start, node.start)
         used = {usage[0].name for usage in usages}
         inside = f' in operation "{node.name}"' if node.name else ""
@@ -42007,14 +41873,16 @@ class GraphQLValidator:
                 self.check_members_unique(item)
 
     def check_arguments_unique(self, nodes):
-        if len(nodes) < 2:
-            return
+        self.check_unique([(node.name, node.start) for node in nodes], 'argument named "')
+
+    def check_unique(self, named, what):
+        """Reports the names that stand several times in [(name, offset)]."""
         groups = {}
-        for node in nodes:
-            groups.setdefault(node.name, []).append(node.start)
+        for name, offset in named:
+            groups.setdefault(name, []).append(offset)
         for name, offsets in groups.items():
             if len(offsets) > 1:
-                self.report(f'There can be only one argument named "{name}".', *offsets)
+                self.report(f'There can be only one {what}{name}".', *offsets)
 
     def check_directives_unique(self, nodes):
         if len(nodes) < 2:
@@ -42275,8 +42143,7 @@ class _ResultTooLarge(BaseException):
 
 
 class _OperationRun:
-    """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
-    occurred, `left` is how many values more the result may have."""
+    """One execution: `errors`, GraphQLErrors in order, and `left`, how many values it may still add."""
 
     __slots__, __init__ = attributes(
         "schema source operation variables context absent; errors=[] left=MAX_GRAPHQL_VALUES")
@@ -42874,8 +42741,7 @@ def too_large_result():
 
 
 class TextsOfAnswer:
-    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
-    string may stand in a great many places."""
+    """Writes an answer's strings, letting other threads run; raises _ResultTooLarge."""
 
     __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
 
@@ -43300,8 +43166,7 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         request = read_graphql_request(method, headers, query, body)
     except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
-    # What goes wrong before execution is a 400, but old clients that ask for plain JSON expect 200 (section
-    # 6.4).
+    # Errors before execution are a 400, but old clients that ask for plain JSON expect 200 (6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
     document = _document_of(schema, request.query)
     if document.errors:
@@ -43355,8 +43220,7 @@ def _sse_refusal(status, message, headers=()):
 
 
 class _SseOperation:
-    """One request to `/graphql/sse`, from parameters to a GraphQLSseAnswer. `single` is a reservation and an
-    operation id, or None in the distinct connections mode."""
+    """A request to `/graphql/sse`. `single`: (reservation, operation id); None for distinct connections."""
 
     def __init__(self, service, method, headers, query, body, context, single=None):
         self.service, self.method, self.headers, self.query, self.body = service, method, headers, query, body
@@ -43462,8 +43326,7 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit; the registrations of others that all of these
-        #: fit.
+        #: The owners of registrations that one did not fit; those of others that all of these fit.
         self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
@@ -43851,8 +43714,7 @@ class GraphQLService:
         return self.prepare_subscription(document, None, None, query, context).call_resolver(plain=True)
 
     def subscribe_plain(self, name, query=None, context=None):
-        """For a client that opens a subscription's plain stream: the text that it gets first, or None. Raises
-        GraphQLError when the resolver refuses."""
+        """For a client of a subscription's plain stream: its first text or None; GraphQLError if refused."""
         if any(item.required for item in self.subscription_field(name).arguments.values()):
             return None
         value = self.ask_resolver(name, query, context)
@@ -44061,8 +43923,7 @@ class GraphQLService:
         return total
 
     def save_memory(self):
-        """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
-        nobody listens to, then the largest."""
+        """Keeps histories of channels within MAX_GRAPHQL_HISTORY_BYTES: unheard ones go first, then large."""
         with self.lock:
             channels = [channel for name, group in self.channels.items() if name is not None
                         for channel in group.values()]
@@ -44176,8 +44037,7 @@ def graphql_registration_sentence(item):
 STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 
 MAX_PATH_LENGTH = 200
-#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match
-#: takes too long.
+#: Of `*` in a path and `:name` in a part: with more, a long URL takes too long to be refused.
 MAX_STARS = 2
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
@@ -44201,8 +44061,7 @@ HOST_OBJECTS = {
 
 
 class HostFunction:
-    """One function of the host API: dotted `name`, `parameters` and `returns` as TypeScript writes
-    them, `doc`, and the Python `function(host, *arguments)` behind it."""
+    """A host function: dotted `name`, TypeScript's `parameters` and `returns`, `doc`, function(host, …)."""
 
     __slots__, __init__ = attributes("name parameters returns doc function")
 
@@ -44396,8 +44255,8 @@ def is_whole(value, low, high):
 def register_route(host, path=undefined, handler=undefined, method=undefined):
     path = check_path(host, "registerRoute", path)
     if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
-        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", "
-                        "and so many \":\" between two slashes, but not more")
+        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} has too many variable parts: "
+                        f"at most {MAX_STARS} \"*\", and {MAX_STARS} \":\" between two slashes")
     handler = check_handler(host, "registerRoute", handler)
     if method is undefined or method is null:
         method = "GET"
@@ -44832,8 +44691,7 @@ class SharedStorage:
         return self.items.get(key)
 
     def peek(self, keys, limit):
-        """(start, size) of the values of keys that are there, by key: their first `limit` characters, and how
-        many these are in all; in a file and in Redis, bytes."""
+        """{key: (start, size)} of values: `limit` characters and the full length; bytes in file and Redis."""
         return {key: (value[:limit], len(value)) for key in keys
                 if (value := self.items.get(key)) is not None}
 
@@ -45113,8 +44971,7 @@ class StorageFile:
         return False
 
     def _set_aside(self, stream, epoch):
-        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a
-        full disk the log of what was written first makes room."""
+        """Makes the file forget a stream's history and all its ids, even when the disk is full."""
         for last in (False, True):
             try:
                 with self.transaction() as run:
@@ -45505,8 +45362,7 @@ class RedisLink:
 
 
 def packed_command(command):
-    """A command of str, bytes and int as Redis reads it: an array of bulk strings (RESP2). Does what the
-    package's own pack_command does, in a fraction of its time."""
+    """A command of str, bytes and int as Redis reads it (RESP2); faster than the package's own."""
     parts = [part if type(part) is bytes else str(part).encode() for part in command]
     return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
@@ -45658,8 +45514,7 @@ class RedisRelay:
     # -- epochs ----
 
     def _meet(self):
-        """Agrees with the other processes on the epoch. Is the last message still there that this process
-        knows of, in each stream? If not, others are gone too."""
+        """Agrees on the epoch with the other processes: are the last messages known here still there?"""
         facts = self.link.call("INFO")
         with self.lock:
             epoch, proofs = self.epoch, list(self.proofs.items())
@@ -45824,11 +45679,9 @@ class RedisRelay:
 
     def _wake(self):
         """Makes the reader look at the streams again."""
-        try:
+        with contextlib.suppress(RedisTrouble):    # it looks when Redis is back
             self.link.calls([("XADD", self._wake_key, "MAXLEN", 1, "*", "wake", "1"),
                              ("EXPIRE", self._wake_key, 60)])
-        except RedisTrouble:
-            pass                        # it looks when Redis is back
 
     # -- reading ----
 
@@ -45881,8 +45734,7 @@ class RedisRelay:
         return taken
 
     def _read(self, connection, woken, block):
-        """The (key, entries) that came since the last time; waits for a moment if there are none, unless
-        `block` is None: then the wake-up call is not asked for."""
+        """The (key, entries) since the last time; waits a moment, but not when `block` is None."""
         with self.lock:
             self.streams = {path: stream for path, stream in self.streams.items() if not stream.closed}
             wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
@@ -45944,8 +45796,7 @@ def key_of_stream(epoch, path):
 
 
 def messages_kept(depth, size):
-    """How many messages of about `size` bytes Redis is to keep of a stream whose clients may ask for `depth`:
-    one more, by which it is seen that there were others before."""
+    """How many messages of about `size` bytes Redis keeps for clients that ask for `depth`: one more."""
     return max(depth + 1, min(REDIS_LAG_MESSAGES, REDIS_LAG_BYTES // (size + 100)))
 
 
@@ -45991,10 +45842,8 @@ class RedisPresence:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(REDIS_TIMEOUT)    # or its last report would outlive this farewell
-        try:
+        with contextlib.suppress(RedisTrouble):    # it expires
             self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
-        except RedisTrouble:
-            pass                        # it expires
 
     @staticmethod
     def _key(name):
@@ -46461,8 +46310,7 @@ declare const clock: {
 };
 """
 
-#: For editors and for TypeScript: the scripts of a folder are JavaScript without a browser, and each has
-#: names of its own, as if it were a module.
+#: For editors and TypeScript: scripts run without a browser; each has names of its own.
 JSCONFIG = """\
 {
   "compilerOptions": {
@@ -46516,8 +46364,7 @@ def declaration_of(entry, indent, word):
 
 DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
-#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds;
-#: more are answered 503.
+#: Calls that may wait in one script once the first has waited for so long (s); more get a 503.
 MAX_CALLS_PER_SCRIPT = 128
 MAX_TURN_SECONDS = 3.0
 #: Threads for calls of scripts and for serving requests.
@@ -46534,8 +46381,7 @@ ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
-#: Characters and lines of log that may wait to be written, and how long the end of the program waits for
-#: them.
+#: Characters and lines of log that may wait to be written; seconds that the end waits for them.
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
 MAX_HELD_LINES = 1000
@@ -47231,10 +47077,7 @@ class Call(Outcome):
         self.host.call_ended()
         self.conclude()
 
-    def value(self):
-        if self.error is not None:
-            raise self.error
-        return self.result
+    value = Task.value
 
 
 class Suspended(BaseException):
@@ -47356,8 +47199,7 @@ class CallStats:
 
 
 class Route:
-    """A path and method with the handler that answers. A `fallback` ends in `*`: files of public/ come
-    first, as a page that does its own routing needs it."""
+    """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
     __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
 
@@ -47373,18 +47215,9 @@ class Route:
 
 
 class StreamRoute:
-    """A stream with the handlers its script gave for it."""
+    """A stream with the handlers its script gave for it; `pace` is that of onConnect."""
 
-    __slots__ = ("stream", "on_connect", "on_disconnect", "host", "history", "retry", "pace")
-
-    def __init__(self, stream, on_connect, on_disconnect, host, history, retry):
-        self.stream = stream
-        self.on_connect = on_connect
-        self.on_disconnect = on_disconnect
-        self.pace = Pace()              # of onConnect
-        self.host = host
-        self.history = history
-        self.retry = retry
+    __slots__, __init__ = attributes("stream on_connect on_disconnect host history retry; pace=Pace()")
 
     @property
     def has_handlers(self):
@@ -47392,8 +47225,7 @@ class StreamRoute:
 
 
 def shared_stream(routes):
-    """Of the registrations of one stream, in the order of the scripts, the one whose handlers are called.
-    The stream gets the options that the first of them gives."""
+    """Of registrations of one stream in script order, the one that counts: handlers and options."""
     stream = routes[0].stream
     stream.depth = next((route.history for route in routes if route.history != DEFAULT_HISTORY_MESSAGES),
                         DEFAULT_HISTORY_MESSAGES)
@@ -47451,8 +47283,7 @@ def is_pattern(path):
 
 
 def pattern_rank(path):
-    """Sorts patterns from the most to the least particular: fixed text before :name before *, and of two
-    names the one with more fixed text around it."""
+    """Sorts patterns from the most to the least particular: text before :name before *."""
     return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
             for part in path.split("/")]
 
@@ -47512,8 +47343,7 @@ _TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".ts
 
 
 def complete_import(folder, specifier):
-    """The specifier of an import with the ending of the file that is meant: `./x` is x.js, x.ts …, and
-    `./x.js` is x.ts where only that is there."""
+    """An import's specifier with the file's ending: `./x` is x.js, x.ts …; `./x.js` may be x.ts."""
     if os.path.isfile(os.path.join(folder, specifier)):
         return specifier
     stem, end = os.path.splitext(specifier)
@@ -47548,8 +47378,7 @@ def find_import(folder, specifier, referrer):
 
 
 def open_ordinary(path):
-    """Opens a file for reading bytes. Pipes, devices and the like, which could keep a reader waiting, and
-    folders are refused with ValueError; opening never waits."""
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits."""
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -47566,10 +47395,10 @@ def refuse_twin(path):
             raise HostError(f"{twin.name} has the same name: rename or delete one of them")
 
 
-def read_import(path, specifier, referrer):
-    """The text of an imported file; raises HostError."""
+def read_import(path, specifier, referrer, kind=None):
+    """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
     try:
-        return read_script(path)
+        return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else \
             "it is a folder" if path.is_dir() else getattr(error, "strerror", None) or error
@@ -47581,8 +47410,7 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
-#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args,
-#: meta).
+#: Parts of a handler's argument made when they are read: (realm, (request, args, meta)) -> value.
 _CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
                      "args": lambda realm, parts: realm.new_object(dict(parts[1])),
                      "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
@@ -47625,6 +47453,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
+        if kind == "bytes":
+            return name, read_import(path, specifier, referrer, kind)
         text = self.sources[name] = read_import(path, specifier, referrer)
         return name, text
 
@@ -47959,8 +47789,7 @@ class LoadFailure:
 
 
 class Application:
-    """Scripts, routes and streams. Loading is done by one thread at a time; looking things up needs
-    no lock, because tables are replaced, never changed."""
+    """Scripts, routes and streams. One thread at a time loads; tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
@@ -48545,12 +48374,18 @@ def file_stamp(path):
     return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
-def read_script(path):
-    """The text of a script. Raises OSError, or ValueError for a file that is no text."""
+def read_bytes_of_script(path):
+    """The bytes of a file that a script may import. Raises OSError, or ValueError for a large one."""
     with open_ordinary(path) as file:
         data = file.read(MAX_SCRIPT_BYTES + 1)
     if len(data) > MAX_SCRIPT_BYTES:
         raise ValueError(f"the file is larger than {MAX_SCRIPT_BYTES >> 20} MiB")
+    return data
+
+
+def read_script(path):
+    """The text of a script. Raises OSError, or ValueError for a file that is no text."""
+    data = read_bytes_of_script(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -48688,8 +48523,7 @@ class LiveChannel:
         return {"here": "yes" if here else "no", "address": LOOPBACK[0] if is_loopback(address) else address}
 
     def look_at_crowds(self):
-        """Tells the pages of an address when its streams take as many connections as a browser has. Whether a
-        page does wait, it finds out itself."""
+        """Tells an address's pages when its streams take as many connections as a browser has."""
         found, counts = {}, self.app.broadcaster.count_of
         for address in {page.metadata["address"] for page in tuple(self.stream.connections)}:
             names = LOOPBACK if address == LOOPBACK[0] else (address,)
@@ -48706,8 +48540,7 @@ class LiveChannel:
                                  {"address": address})
 
     def make_room(self, address):
-        """Whether another page of an address may listen. Nobody has more than a share of the places, and when
-        all are taken, whoever has most of them gives one back."""
+        """Whether another page of an address may listen; when all places are taken, one is given back."""
         pages = set(self.stream.connections)
         self.leaving &= pages
         pages -= self.leaving
@@ -48758,8 +48591,7 @@ def is_fresh(stamp):
 
 
 def public_stamps(folder):
-    """URL path -> stamp of the files below a folder, up to MAX_WATCHED_FILES; hidden ones and back-up copies
-    are left out, links to folders not followed."""
+    """URL path -> stamp of up to MAX_WATCHED_FILES files; not hidden ones, back-ups, linked folders."""
     stamps, waiting = {}, [("/", folder)]
     while waiting:
         prefix, place = waiting.pop()
@@ -48853,8 +48685,7 @@ LOCAL_PAGES = {}
 
 
 class Refusal(Exception):
-    """A request that is answered with an error status. `close` ends the connection, because what
-    follows on it cannot be trusted; `headers` are pairs."""
+    """A request answered with an error. `close`: what follows on it cannot be trusted; `headers`: pairs."""
 
     def __init__(self, status, message, close=False, headers=()):
         super().__init__(message)
@@ -48945,8 +48776,7 @@ def parse_head(data, base_path="", proxies=0):
 
 
 def parse_fields(text, start):
-    """Header fields as a dict of lower-case names; repeated fields are joined. Folded lines, bare line
-    breaks and control characters do not match and are refused."""
+    """Header fields as {lower-case name: joined values}. Folded lines and controls are refused."""
     fields, count, end = {}, 0, len(text) - 2
     while start < end:
         found = _HEADER_LINE.match(text, start)
@@ -49024,8 +48854,7 @@ def read_target(head, target, fields, modern, base_path):
 
 
 def forwarded_client(fields, proxies):
-    """The address of the client, from what so many proxies between it and us wrote: each adds, at the end,
-    who asked it. None where they wrote nothing."""
+    """The client's address as trusted proxies wrote it (each adds at the end who asked it), or None."""
     text = fields.get("x-forwarded-for") or ", ".join(
         found[1].strip('"') for found in _FORWARDED_FOR.finditer(fields.get("forwarded", ""))) \
         or fields.get("x-real-ip")
@@ -49078,8 +48907,7 @@ def decode_field(text):
 
 
 def parse_cookies(text):
-    """Cookies as a dict; the first of equal names wins, as it has the longer path. Values that are
-    percent-encoded are decoded, quotation marks around them dropped."""
+    """Cookies as a dict; the first of equal names wins. Values are decoded and unquoted."""
     cookies = {}
     for item in text.split(";"):
         name, equals, value = item.strip().partition("=")
@@ -49096,8 +48924,7 @@ def parse_cookies(text):
 
 
 class ChunkedBody:
-    """Reads a chunked body piece by piece. `feed` takes bytes and returns those after the end of the
-    body once it has come, else None; raises Refusal."""
+    """Reads a chunked body; `feed` takes bytes, returns what follows the end or None, raises Refusal."""
 
     _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\Z")
 
@@ -49237,8 +49064,7 @@ def text_coding(header, content_type):
 
 
 def body_text(head, body):
-    """(text, is it text) of a body. A declared text that cannot be decoded is refused; anything else
-    that is not UTF-8 gets replacement characters."""
+    """(text, is it text) of a body; a declared text that cannot be decoded is refused."""
     if not body:
         return "", True
     declared, charset, codec = text_coding(head.fields.get("content-type", ""), head.content_type)
@@ -49915,8 +49741,7 @@ class Fate:
 
 
 class Chaos:
-    """Fault injection of a server: what --chaos or /engine/chaos asked for. `rules` is empty while it is
-    off, which is all that a request then looks at."""
+    """A server's fault injection (--chaos, /engine/chaos); `rules` is empty while it is off."""
 
     def __init__(self, server):
         self.server = server
@@ -51763,8 +51588,7 @@ def list_object(realm, pairs):
 
 
 def connect_answer(realm, value):
-    """What an onConnect handler returned: None (keep the query's metadata), a dict of metadata, or a
-    Response that refuses. To be run inside the realm."""
+    """What onConnect returned: None (query's metadata), a dict, or a Response that refuses."""
     if value is undefined or value is null or value is True:
         return None
     if value is False:
@@ -51858,8 +51682,7 @@ def is_answered(family, address, port):
 
 
 class DealtConnections:
-    """What a process of --workers listens on where its parent accepts the connections and deals them out:
-    the end of a socket pair, over which they come (SCM_RIGHTS)."""
+    """Where a process of --workers listens: a socket pair over which connections come (SCM_RIGHTS)."""
 
     def __init__(self, channel):
         self.channel = channel
@@ -52311,8 +52134,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 self._settle(handler)
 
     def shed_unsent(self):
-        """Ends the connections that have read nothing of their responses for the longest time, when those
-        that wait are larger than MAX_UNSENT_BYTES."""
+        """Ends the stalest connections while unread responses are larger than MAX_UNSENT_BYTES."""
         waiting = [handler for handler in self.handlers
                    if handler.state is WRITING and handler.watched is not None]
         size = sum([len(handler.unsent) for handler in waiting])
@@ -52392,8 +52214,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # ======================================================================================
 
 def script_policy(script, frames="none"):
-    """The Content-Security-Policy of a page with one script of ours: that one runs and no other. `frames`
-    tells whose pages may show it in a frame."""
+    """The Content-Security-Policy of a page with this script alone; `frames`: who may frame it."""
     return (f"default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors '{frames}'; "
             f"script-src {script_hash(script)}")
 
@@ -53602,8 +53423,7 @@ def server_metrics(server):
 
 @page("/engine/metrics")
 def metrics_answer(server, head, all):
-    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without
-    the token only what names no route."""
+    """All counts for Prometheus (text format 0.0.4); without the token nothing that names a route."""
     app = server.app
     lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app),
                                                     *resolver_metrics(app), *stream_metrics(app)]
@@ -54176,8 +53996,7 @@ def asked(head, body, **kinds):
 
 @local_page("POST", "/engine/send")
 def send_test_message(handler, head, body):
-    """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON),
-    `filter` (an object, or its JSON; "" for everyone)."""
+    """Sends a message: `path` or name, `data` (text or JSON), `filter` (object or JSON; "": everyone)."""
     app = handler.app
     path, data, text = asked(head, body, path=str, data=ANYTHING, filter=SOME_OBJECT)
     feed = find_feed(app, path)
@@ -54246,8 +54065,7 @@ def logged_request(handler, head, body):
 
 
 def answer_facts(entry):
-    """An answer of the log: its header, the `size` of its body, and the body's start as text, or None where
-    there is nothing that could be shown (why is in `note`)."""
+    """A logged answer: header, `size`, and the body's start as text, or a `note` why there is none."""
     header, _, body = entry.answer.partition(b"\r\n\r\n")
     lines = header.decode("latin-1").split("\r\n")
     fields = [line.partition(": ")[::2] for line in lines[1:] if line]
@@ -54384,8 +54202,7 @@ def script_storage(handler, head, body):
 
 @local_page("POST", "/engine/evaluate")
 def evaluate_in_script(handler, head, body):
-    """Runs code in the realm of a running script: `script`, `code`. Answers {"value"}, as the console
-    would show it, or {"error": {"name", "message", "stack"}}."""
+    """Runs `code` in the realm of `script`. Answers {"value"} or {"error": {"name", "message", "stack"}}."""
     name, code = asked(head, body, script=str, code=str)
     host = handler.app.hosts.get(name)
     if host is None:
@@ -54659,8 +54476,7 @@ def edited_file(handler, head, body):
 
 @editor_page("POST", "/engine/parse")
 def check_text(handler, head, body):
-    """What the engine's parser says of a text: `file`, `text`. Answers with the errors (one, or none), each
-    with its place in units of UTF-16, as browsers count."""
+    """The parser's errors (at most one) in a `text` of `file`, with places in units of UTF-16."""
     name, text = asked(head, body, file=str, text=str)
     failure, lines = None, text.split("\n")
     if name.endswith(tuple(LANGUAGES)):
@@ -56702,8 +56518,7 @@ def qr_penalty(rows):
 
 
 def qr_in_terminal(rows, colour):
-    """A code as lines of half-blocks. With `colour` it is black on white whatever the terminal's colours are;
-    without it is meant for a dark one."""
+    """A code as lines of half-blocks: black on white with `colour`, else for a dark terminal."""
     blank = [0] * (len(rows) + 2 * QR_QUIET_ZONE)
     rows = [blank] * QR_QUIET_ZONE + [[0] * QR_QUIET_ZONE + row + [0] * QR_QUIET_ZONE for row in rows] \
         + [blank] * QR_QUIET_ZONE
@@ -58482,10 +58297,14 @@ test("only what is on the list can be chosen", async () => {
     const source = new SharedEventSource("/poll/events");
     source.onmessage = (event) => show(JSON.parse(event.data));
     source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = async () => {
+    source.onopen = () => {
       report("live", "Live");
-      show(await (await fetch("/poll")).json());
+      look();
     };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    const look = async () => show(await (await fetch("/poll")).json());
+    look();
   </script>
 </body>
 </html>
@@ -58695,7 +58514,7 @@ test("after the last question comes the result, and then a new round", async () 
     if (now.step < quiz?.step) return; // something newer was faster
     const { phase, number, total, text, choices, counts, right, players, best, me } = quiz = now;
     const answers = counts.reduce((sum, count) => sum + count, 0);
-    const facts = text ? `Question ${number} of ${total}: ${answers} of ${players} answered` : `${players} players`;
+    const facts = text ? `Question ${number} of ${total}: ${answers} of ${players} answered` : `Players: ${players}`;
     $("me").textContent = teacher ? facts : me ? `${me.name}: ${me.score} points` : "Quiz";
     const hidden = { join: teacher || me, teach: teacher || !now.teacher, code: !teacher || phase !== "lobby", next: !teacher };
     for (const id in hidden) $(id).hidden = hidden[id];
@@ -58724,7 +58543,7 @@ test("after the last question comes the result, and then a new round", async () 
   };
   $("join").onsubmit = (event) => { event.preventDefault(); post("/quiz/join", { name: $("name").value }); };
   $("next").onclick = () => post("/quiz/next");
-  $("code").onerror = () => $("code").replaceWith(make("p", { textContent: "Start it with --share, so that phones can join." }));
+  $("code").onerror = () => { $("code").alt = "There is no code: start the server with --share, so that phones can join."; };
   if (teacher) $("code").src = `/engine/share.svg?path=${location.pathname}`;
 </script>
 """,
@@ -59028,10 +58847,14 @@ test("open pages get the whole list after each change", async () => {
     const source = new SharedEventSource("/api/notes/events");
     source.onmessage = (event) => show(JSON.parse(event.data));
     source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = async () => {
+    source.onopen = () => {
       report("live", "Live");
-      show(await (await fetch("/api/notes")).json());
+      look();
     };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    const look = async () => show(await (await fetch("/api/notes")).json());
+    look();
   </script>
 </body>
 </html>
@@ -59262,8 +59085,7 @@ def shell_word(text):
     return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
 
 
-#: The options of the command line by group: names and what argparse is told. `--docs options` shows them,
-#: too.
+#: The command line's options by group: names, and what argparse is told; also for --docs options.
 OPTIONS = {
     "serving": (
         (("--host",), dict(type=listen_host, default=DEFAULT_HOST,
@@ -59779,8 +59601,7 @@ def docs_answer(handler, head, body):
 
 
 def escape_what_streams_lack():
-    """Lets nothing fail that is printed: characters that the terminal's encoding lacks are escaped, and a
-    process that was started without a terminal prints nowhere."""
+    """Lets no print fail: characters that the encoding lacks are escaped; no terminal, no output."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -60067,10 +59888,8 @@ def on_stop_signals(stop, stop_at_once):
 def wait_for_signal(signals):
     """Until there is one. The waits are short, because not every system ends a long one."""
     while True:
-        try:
+        with contextlib.suppress(queue.Empty):
             return signals.get(timeout=0.5)
-        except queue.Empty:
-            pass
 
 
 def listen_trouble(options, error):
@@ -60110,10 +59929,8 @@ def print_banner(server, options):
     if addresses and (options.share or sys.stdout.isatty()):
         lines += ["", *qr_lines(addresses[0]),
                   f"  {server.url}/engine/share shows this large, for a projector"]
-    try:
+    with contextlib.suppress(OSError, UnicodeEncodeError):    # nobody reads it: serve all the same
         print("\n".join(lines), flush=True)
-    except (OSError, UnicodeEncodeError):
-        pass                            # nobody reads it: serve all the same
 
 
 def qr_lines(address):
@@ -60189,8 +60006,7 @@ MAX_TEST_LOG = 20
 MAX_DIFF_LINES = 60
 MAX_DIFF_WORK = 1_000_000
 
-#: What test files have besides the host API, in their own language. `__tests` are the functions of
-#: ScriptTests.
+#: What test files have besides the host API. `__tests` are the functions of ScriptTests.
 TEST_PRELUDE = r"""
 (() => {
   "use strict";
@@ -60638,12 +60454,10 @@ class Exchange:
     def receive(self):
         """What has arrived; b"" also when nothing has."""
         pieces = []
-        try:
+        with contextlib.suppress(OSError):
             while data := self.sock.recv(RECEIVE_BYTES):
                 pieces.append(data)
             self.stream = False
-        except OSError:
-            pass
         return b"".join(pieces)
 
     def read_answer(self, received):
@@ -61633,11 +61447,9 @@ class Workers:
     @staticmethod
     def _tell(worker, command):
         """Commands are b"r", to look at files, and b"b", when the banner is printed."""
-        try:
+        with contextlib.suppress(OSError):    # it has died, or has more to do than to listen
             if worker.channel is not None:
                 worker.channel.send(command)
-        except OSError:
-            pass                        # it has died, or has more to do than to listen
 
     def _end(self):
         """Stops all, gently first."""
@@ -61698,10 +61510,8 @@ def received(channel, most):
 def tell_imports(app, channel):
     """Tells the parent which files, besides the scripts, are to be watched."""
     files = sorted({str(path) for imports in app.imports().values() for path in imports})
-    try:
+    with contextlib.suppress(OSError):    # the parent is gone: so are we, in a moment
         channel.sendall(json.dumps(files).encode() + b"\n")
-    except OSError:
-        pass                            # the parent is gone: so are we, in a moment
 
 
 # -- A starter ---------------------------------------------------------------------------
@@ -61765,8 +61575,7 @@ def terminal_colors():
 
 
 def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
-    """-e and --run: runs a script or module, whose imports are found in the folder, to the end of its
-    timers and promises. For -e, prints the completion value."""
+    """-e and --run: runs a script or module to the end of its timers; -e prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
@@ -61832,6 +61641,8 @@ def folder_loader(folder, sources):
     """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
     def load(specifier, referrer, kind):
         path, name = find_import(folder, specifier, referrer)
+        if kind == "bytes":
+            return name, read_import(path, specifier, referrer, kind)
         sources[name] = read_import(path, specifier, referrer)
         return name, sources[name]
     return load
@@ -62011,11 +61822,9 @@ class History:
         readline = self.readline
         if readline is None:
             return
-        try:
+        with contextlib.suppress(OSError):    # no home to keep it in
             os.close(os.open(self.path, os.O_CREAT | os.O_APPEND, 0o600))
             readline.read_history_file(self.path)
-        except OSError:
-            pass                        # no home to keep it in
         readline.set_history_length(MAX_HISTORY_LINES)
         self.length = readline.get_current_history_length()
 
