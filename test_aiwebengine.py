@@ -578,7 +578,7 @@ RECORDED = {
         6159 e024 89df 5970 33c7 e357 296c 77d9 cd13 8b52 0515 2c4c bd1b 7502 ebcb 8225 510a 90a3 ba92 5145
         d451 c844 3d29""",
     "intl": """
-        b8a7 a234 9f1e 89cd 8786 d90d 6c64 c936 3b50 878f 7444 a414 7501 c553 f0ee ---- d358""",
+        b8a7 a234 9f1e 89cd 8786 d90d 6c64 c936 3b50 878f 7444 a414 7501 c553 f0ee ---- 60ff""",
 }
 
 
@@ -8532,6 +8532,7 @@ LARGEST_ARGUMENTS = (
     (r"h|Fragment|html(\.raw)?|Html.*", "null", "'p', null, T|'p', O|'p', null, AA|'p', { title: Q, style: O }|C, O, ...S|"
      "{ raw: AT, [Symbol.iterator]: () => S.values() }, ...S|T|'p', null, ...S|'p', { style: U }|E|{ children: A }"),
     (r"(get )?Intl.*", "CO NF DF LF new", "|T|S|T, T|W, W|G|T, 'day'|0, 1|'de', { localeMatcher: T }|D|AT"),
+    (r"h|Fragment|html(\.raw)?", "null", "|T|A|'p', O, A|'p', null, ...S|AA|O|DEEP|[T], T|C, O, A|{ raw: AT }, T"),
     (r"console.*", "console", "|A|T|O|M|AA|W|DEEP|S, S|U|'%s%d%j'.repeat(1e6), T|'%c'.repeat(1e7), T|NL|E|OP"),
     (r"(routeRegistry|graphQLRegistry|sharedStorage|ResponseBuilder|sendStream).*", "null",
      "|T|'/a', T|'/a', A|'/a', O|'/a', JS, JO|'/a', O, O|T, T|O|A|T, O|'a', JO|'a', T, C|'a', 'type Query {' + 'a: String '.repeat(1e6) + '}', C|"
