@@ -46742,6 +46742,9 @@ def language_meant(error, source):
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
+    with contextlib.suppress(JSSyntaxError):
+        parse_typed(source, end, True)
+        return None                     # nothing but an import or export in a script
     for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
         if other != end and all(given <= wanted for given, wanted in zip(
                 language_of(end), language_of(other))):
