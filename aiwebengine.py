@@ -180,14 +180,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,255
+    15  Realm, jobs and timers                                                         4,256
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        429
-          Freeing in slices                                                              156
+          Freeing in slices                                                              157
           Deadlines                                                                      440
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       54
@@ -243,9 +243,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          781
           Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,257
+    20  Scripts: loading and hot reload                                                2,260
           Log                                                                            194
-          Causes of errors                                                               264
+          Causes of errors                                                               267
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         153
@@ -33699,8 +33699,9 @@ def _emptied(thing):
 
 @functools.cache
 def _slots_of(kind):
-    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())
-            if name != "__weakref__"]
+    """The descriptors of a class's slots: also of those that a property of a subclass hides."""
+    return [each for base in kind.__mro__ for each in vars(base).values()
+            if type(each) is types.MemberDescriptorType]
 
 
 def free_garbage(things):
@@ -33718,8 +33719,8 @@ def free_garbage(things):
                 with contextlib.suppress(ValueError):
                     del thing.cell_contents
             elif isinstance(thing, JSObject):
-                for name in _slots_of(kind):
-                    setattr(thing, name, None)
+                for slot in _slots_of(kind):
+                    slot.__set__(thing, None)
             elif isinstance(thing, BaseException):
                 thing.__traceback__ = thing.__cause__ = thing.__context__ = None
             elif getattr(kind, "__module__", "") == __name__ and hasattr(thing, "__dict__"):

@@ -5868,10 +5868,20 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
         "a method of other objects is no misspelled name": "V8 does not guess names",
         "a call as target runs, and then throws": "V8 takes `h() = 1` in strict code",
         "Symbol.unscopables hides names; setters and proxies are asked": "V8 asks a proxy once only",
-        "a name is found before its value is computed": "V8 looks the name up again"}
+        "a name is found before its value is computed": "V8 looks the name up again",
+        "they belong to RegExp itself, and so does compile": "V8 lets subclasses have them",
+        "parts of ranges": "V8 writes thin spaces around the dash",
+        "digits of other numbering systems": "V8 has the signs of those systems besides their digits"}
     #: What a node must have for the cases whose clause begins so.
     NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip",
                   "14.3.2 ": "globalThis.AsyncDisposableStack",
+                  "Promise.allKeyed": "Promise.allKeyed",
+                  "options go over the tag": "'variants' in Intl.Locale.prototype",
+                  "customs of a region": "Intl.Locale.prototype.getWeekInfo",
+                  "plural categories of ranges and": "new Intl.PluralRules('fr', { notation: 'compact' })"
+                                                     ".resolvedOptions().notation",
+                  "time zones that are offsets": "(() => { try { return new Intl.DateTimeFormat('en', "
+                                                 "{ timeZone: '+03' }) } catch { return null } })()",
                   "ES2024-26 ": "Math.sumPrecise && Uint8Array.fromBase64 && Map.prototype.getOrInsert && JSON.rawJSON"}
 
     @unittest.skipIf(NODE_MISSING, NODE_MISSING)
@@ -8745,6 +8755,13 @@ class PauseTest(unittest.TestCase):
         thing, later = kind(), ["freed too"]
         aiwebengine.free_garbage([*gc.get_referents(kind.__dict__), thing, later])
         self.assertEqual(later, [])
+
+    def test_garbage_with_slots_that_properties_hide_is_emptied_too(self):
+        held = []
+        thing = aiwebengine.JSLazyObject(None, {"a": held}, {})
+        aiwebengine.free_garbage([thing])
+        self.assertNotIn(thing, gc.get_referrers(held))
+        self.assertEqual([part for part in gc.get_referents(thing) if isinstance(part, dict)], [])
 
     def test_what_survives_long_collections_is_given_back_after_its_realm_is_closed(self):
         pauses = aiwebengine.COLLECTOR_PAUSES
@@ -17281,7 +17298,7 @@ class TroublePageTest(ServerCase):
                     "lib/half.js": "export function half(n) {\n  return n.value.of / 2;\n}\n"})
         text = self.get("/h?n=1", **self.accept)[2]
         frames = re.findall(r"<details( open)?><summary><span>(\w+)</span><span class=\"place\">([^<]+)</span>"
-                            r"</summary><pre>(.*?)</pre>", text)
+                            r"</summary><pre tabindex=\"0\">(.*?)</pre>", text)
         self.assertEqual([(opened, name) for opened, name, *_ in frames],
                          [(" open", "half"), ("", "middle"), ("", "outer")])
         self.assertRegex(frames[0][3], r'class="here">.*n\.value\.<mark>of</mark> / 2')
@@ -20599,7 +20616,7 @@ class ScriptTestsTest(ServerCase):
         self.assertEqual({path.name[:-8] for path in EXAMPLES.glob("*.test.js")}, scripts)
         code, text = self.run_again()
         self.assertEqual(code, 0, text)
-        self.assertRegex(text, r"\n2\d passed, 0 failed")
+        self.assertRegex(text, r"\n\d+ passed, 0 failed")
 
 
 class StarterTest(ServerCase):
