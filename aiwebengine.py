@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            421
+     1  This page: contents, imports, version                                            423
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         470
           Attributes of classes                                                           26
@@ -180,13 +180,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,256
+    15  Realm, jobs and timers                                                         4,389
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        429
+          Modules                                                                        562
           Freeing in slices                                                              157
           Deadlines                                                                      440
           Values for a reader that chooses                                               102
@@ -243,13 +243,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          781
           Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,260
+    20  Scripts: loading and hot reload                                                2,973
           Log                                                                            194
           Causes of errors                                                               267
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         153
-          Imported files                                                                  83
+          Modules of node                                                                491
+          Packages                                                                       197
+          Imported files                                                                 108
           One script                                                                     380
           All scripts                                                                    648
           Live pages                                                                     176
@@ -292,7 +294,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,952
+    23  Command line                                                                   3,951
           Starters: what they share                                                       90
           Starters: their files                                                          811
           Options                                                                        235
@@ -306,7 +308,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reports of tests                                                               246
           Several processes                                                              271
           A starter                                                                       42
-          JavaScript without a server                                                    122
+          JavaScript without a server                                                    121
           The prompt's terminal                                                          173
           The file as a program                                                           33
 """
@@ -33378,6 +33380,34 @@ class Module:
         return found
 
 
+class CommonJS(str):
+    """The text of a module in CommonJS."""
+
+    __slots__ = ()
+
+
+#: What modules of packages may use without asking for it; how one in CommonJS, and an ordinary one, gets it.
+_GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "node:process"'),
+                "Buffer": ('require("node:buffer").Buffer', 'import { Buffer } from "node:buffer"'),
+                "global": ("globalThis", "const global = globalThis"),
+                "setImmediate": ('require("node:timers").setImmediate',
+                                 'import { setImmediate } from "node:timers"')}
+_GIVEN = re.compile(r"(?<![.\w$])(?:" + "|".join(_GIVEN_NAMES) + r")\b(?!\s*:)")
+
+
+class ExportsOnDemand(dict):
+    """The cells of a module that has an export of every name: the properties of an object."""
+
+    def __init__(self, exports):
+        self.exports = exports
+        super().__init__(default=Cell(exports))
+
+    def get(self, name, default=None):
+        if name not in self:
+            self[name] = Cell(self.exports.get(name))
+        return self[name]
+
+
 class ModuleMap:
     """The modules of one realm, by name: each is loaded and evaluated once."""
 
@@ -33387,6 +33417,7 @@ class ModuleMap:
         self.metas = {}
         self.main = None                # the module that evaluate() ran last
         self.waited = 0                 # how many modules had to wait so far
+        self.required = {}              # name -> `module` of a module in CommonJS, or of JSON for one
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -33431,17 +33462,22 @@ class ModuleMap:
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
         name, source = self.loader(specifier, referrer, kind)
+        if type(source) is CommonJS and kind is None:
+            return self.common_js(name, source)
         kind = kind or ("json" if name.endswith(".json") else None)
         key = (name, kind) if kind else name
         if key in self.modules:
             return self.modules[key]
         if key == name:
             return self.parse(name, source, fresh)
-        module = Module(name, None)
-        module.cells["default"] = Cell(self.value_of_file(source, kind))
+        return self.ready(key, {"default": Cell(self.value_of_file(source, kind))})
+
+    def ready(self, key, cells):
+        """Adds a module that has its values already."""
+        module = self.modules[key] = Module(key if isinstance(key, str) else key[0], None)
+        module.cells = cells
         module.promise = promise_resolve(self.realm, self.realm.Promise, undefined)
         module.state = "done"
-        self.modules[key] = module
         return module
 
     def value_of_file(self, source, kind):
@@ -33452,10 +33488,109 @@ class ModuleMap:
             return utf16(source)
         return new_uint8_array(self.realm, source if isinstance(source, bytes) else source.encode())
 
+    # -- packages ----
+
+    def common_js(self, name, source):
+        """The Module of a text in CommonJS, which runs at once: its exports are known then."""
+        if name in self.modules:
+            return self.modules[name]
+        exports = self.run_common_js(name, source)
+        if isinstance(exports, JSProxyBase):
+            return self.ready(name, ExportsOnDemand(exports))
+        cells = {}
+        for key in enumerable_own(self.realm, exports, None) if isinstance(exports, JSObject) else ():
+            with contextlib.suppress(JSError, JSNativeError):       # a getter may throw
+                cells[key] = Cell(exports.get(key))
+        return self.ready(name, {**cells, "default": Cell(exports), "module.exports": Cell(exports)})
+
+    def run_common_js(self, name, source):
+        """`module.exports` of a text in CommonJS, which runs unless it has run, or is running."""
+        if name in self.required:
+            return self.required[name].get("exports")
+        realm = self.realm
+        module = self.required[name] = JSObject(realm.ObjectPrototype)
+        exports = JSObject(realm.ObjectPrototype)
+        for key, value in (("exports", exports), ("id", utf16(name)), ("filename", utf16(name)),
+                           ("loaded", False)):
+            module.put(key, value)
+        require = realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
+                                 "require", 1)
+        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if name in _GIVEN.findall(source)}
+        if name.startswith("node:"):
+            given = {"native": "null"}
+        values = "".join(f"var {key} = {code}; " for key, code in given.items() if code != "null")
+        if source.startswith("#!"):
+            source = "//" + source
+        head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
+        try:
+            function = realm.run_script(realm.compile(
+                f"{head}\n{source}\n}})", name,
+                lambda text, name: compile_script(text, name, parse_script(text, first_line=0))))
+            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
+                 self.native() if "native" in given else undefined)
+        except BaseException:
+            self.required.pop(name, None)
+            raise
+        module.put("loaded", True)
+        return module.get("exports")
+
+    def require(self, specifier, referrer):
+        """What require(specifier) gives to a module in CommonJS."""
+        if not isinstance(specifier, str):
+            raise JSTypeError('The "id" argument must be of type string')
+        name, source = self.loader(python_text(specifier), referrer, "require")
+        if name not in self.required and name.endswith(".json"):
+            module = self.required[name] = JSObject(self.realm.ObjectPrototype)
+            module.put("exports", self.realm.parse_json(source))
+        if name in self.required or type(source) is CommonJS:
+            return self.run_common_js(name, source)
+        module = self.modules.get(name) or self.linked(lambda fresh: self.parse(name, source, fresh))
+        self.evaluate(module)
+        if module.root.failure is not None:
+            raise JSError(module.root.failure[0])
+        if module.state != "done":
+            raise JSTypeError(f"{name} awaits at its top level, so it can be imported, but not required")
+        exports = module.resolve("module.exports")
+        return exports.v if isinstance(exports, Cell) else module.namespace()
+
+    def native(self):
+        """What the modules of node are made of that JavaScript cannot do."""
+        realm, native = self.realm, JSObject(self.realm.ObjectPrototype)
+        hashlib, hmac = map(importlib.import_module, ("hashlib", "hmac"))       # which load OpenSSL
+
+        def inspect(this, value=undefined, options=undefined, *_):
+            return utf16(inspect_value(realm, value))
+
+        def hash_of(this, name=undefined, data=undefined, key=undefined, *_):
+            name = python_text(to_string(name)).lower().replace("-", "")
+            try:
+                made = hashlib.new(name) if key is undefined \
+                    else hmac.new(bytes(bytes_of(key)), digestmod=name)
+            except ValueError:
+                raise JSTypeError("Digest method not supported") from None
+            made.update(bytes(bytes_of(data)))
+            return new_uint8_array(realm, made.digest())
+        native.put("inspect", realm.function(inspect, "inspect", 2))
+        native.put("format", realm.function(lambda this, *values: utf16(format_log(realm, list(values))),
+                                            "format", 1))
+        native.put("hash", realm.function(hash_of, "hash", 3))
+        return native
+
+    # -- ordinary modules ----
+
+    def compiled(self, name, source):
+        """The CompiledModule of a text; one of a package gets what node has as globals."""
+        words = {*_GIVEN.findall(source)} if "node_modules/" in name else ()
+        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in words)
+        if given:
+            with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
+                return compile_module(given + source, name)
+        return compile_module(source, name)
+
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
         try:
-            compiled = compile_module(source, name)
+            compiled = self.compiled(name, source)
         except JSSyntaxError as error:
             error.filename = name
             raise
@@ -46770,7 +46905,7 @@ HABITS = (
                                      r"socket\.io|cors)\b",
           "There is no server to create: a script registers its routes with the server that runs it.",
           _ROUTE_LINE),
-    Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
+    Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
           r"redis)'", "",
@@ -47326,6 +47461,694 @@ def path_key(path):
     return percent_decoded(raw.encode("utf-8", "replace").decode("latin-1"))
 
 
+# -- Modules of node ---------------------------------------------------------------------
+#
+# What packages ask node for, as far as it needs no files, sockets or processes: texts of CommonJS modules,
+# which are compiled when a package asks. `native` has what only Python can do.
+
+_NODE_PATH = r"""
+const parts = (path) => {
+  const found = [];
+  for (const part of path.split("/")) {
+    if (part === ".." && found.length && found.at(-1) !== "..") found.pop();
+    else if (part === ".." && path[0] !== "/") found.push(part);
+    else if (part && part !== "." && part !== "..") found.push(part);
+  }
+  return found;
+};
+const text = (path, name = "path") => {
+  if (typeof path === "string") return path;
+  const error = new TypeError(`The "${name}" argument must be of type string. Received ${native.inspect(path)}`);
+  error.code = "ERR_INVALID_ARG_TYPE";
+  throw error;
+};
+const path = {
+  sep: "/", delimiter: ":",
+  normalize(path) {
+    if (!text(path)) return ".";
+    const whole = parts(path).join("/");
+    const end = path.endsWith("/") && whole ? "/" : "";
+    return path[0] === "/" ? "/" + whole + end : whole + end || (end ? "./" : ".");
+  },
+  join: (...all) => path.normalize(all.filter((one) => text(one)).join("/") || "."),
+  resolve(...all) {
+    let found = "";
+    for (const one of all.reverse()) {
+      if (text(one)) found = found ? one + "/" + found : one;
+      if (found[0] === "/") break;
+    }
+    return "/" + parts("/" + found).join("/");
+  },
+  isAbsolute: (path) => text(path)[0] === "/",
+  relative(from, to) {
+    const a = parts(path.resolve(from)), b = parts(path.resolve(to));
+    let same = 0;
+    while (same < a.length && a[same] === b[same]) same++;
+    return [...a.slice(same).map(() => ".."), ...b.slice(same)].join("/");
+  },
+  dirname(path) {
+    const bare = text(path).replace(/(?!^)\/+$/, ""), at = bare.lastIndexOf("/");
+    return at < 0 ? "." : at === 0 ? "/" : bare.slice(0, at).replace(/(?!^)\/+$/, "");
+  },
+  basename(path, end = "") {
+    const name = text(path).replace(/\/+$/, "").split("/").at(-1);
+    return end && name !== end && name.endsWith(end) ? name.slice(0, -end.length) : name;
+  },
+  extname: (path) => /^.+?(\.[^.]*)$/.exec(path_base(text(path)))?.[1] ?? "",
+  parse(given) {
+    const root = text(given)[0] === "/" ? "/" : "", base = path.basename(given), ext = path.extname(base);
+    const dir = given.includes("/") ? path.dirname(given) : "";
+    return { root, dir: base || root ? dir : "", base, ext, name: ext ? base.slice(0, -ext.length) : base };
+  },
+  format({ dir, root = "", base, name = "", ext = "" }) {
+    const file = base ?? name + (ext && ext[0] !== "." ? "." : "") + ext;
+    return !dir ? root + file : dir === root ? dir + file : dir + "/" + file;
+  },
+  toNamespacedPath: (path) => path,
+};
+const path_base = (given) => path.basename(given).replace(/^\.+(?=[^.]*$)/, (dots) => "x".repeat(dots.length));
+path.posix = path.win32 = path;
+module.exports = path;
+"""
+
+_NODE_URL = r"""
+const fileURLToPath = (url) => {
+  url = new URL(url);
+  if (url.protocol !== "file:") throw Object.assign(new TypeError("The URL must be of scheme file"), { code: "ERR_INVALID_URL_SCHEME" });
+  return decodeURIComponent(url.pathname);
+};
+const pathToFileURL = (path) => new URL("file://" + require("path").resolve(path).replace(/[%?#\\\n\r\t ]/g, encodeURIComponent));
+const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname, hash: url.hash, search: url.search,
+  pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }) });
+const parse = (given, query = false) => {
+  const found = /^([a-z][a-z0-9+.-]*:)?(\/\/)?(?:([^@/?#]*)@)?([^:/?#]*)?(?::(\d+))?([^?#]*)(\?[^#]*)?(#.*)?$/i.exec(given) ?? [];
+  let [, protocol = null, slashes = null, auth = null, hostname = null, port = null, pathname, search = null, hash = null] = found;
+  if (!slashes && hostname !== null) [pathname, hostname] = [(auth ? auth + "@" : "") + hostname + (port ? ":" + port : "") + pathname, null];
+  if (slashes && !pathname && protocol) pathname = "/";
+  return { protocol, slashes: slashes ? true : null, auth, host: hostname && hostname + (port ? ":" + port : ""), port, hostname, hash,
+    search, query: query ? require("querystring").parse((search ?? "").slice(1)) : search && search.slice(1), pathname: pathname || null,
+    path: pathname || search ? (pathname || "") + (search ?? "") : null, href: given };
+};
+const format = (url) => url instanceof URL ? url.href : (url.protocol ?? "") + (url.slashes || /^(https?|ftp|file):?$/.test(url.protocol ?? "")
+  ? "//" : "")
+  + (url.auth ? url.auth + "@" : "") + (url.host ?? (url.hostname ?? "") + (url.port ? ":" + url.port : "")) + (url.pathname ?? "")
+  + (url.search ?? (url.query && Object.keys(url.query).length ? "?" + require("querystring").stringify(url.query) : "")) + (url.hash ?? "");
+const resolve = (from, to) => {
+  const base = new URL(from, "resolve://x/"), url = new URL(to, base);
+  return url.protocol === "resolve:" ? url.pathname + url.search + url.hash : url.href;
+};
+module.exports = { URL, URLSearchParams, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve,
+  domainToASCII: (name) => new URL("http://" + name).hostname, domainToUnicode: (name) => name };
+"""
+
+_NODE_UTIL = r"""
+const inspect = (value, options = {}) => native.inspect(value, typeof options === "object" ? options : {});
+inspect.custom = Symbol.for("nodejs.util.inspect.custom");
+const tag = (value) => Object.prototype.toString.call(value).slice(8, -1);
+const is = (name) => (value) => typeof value === "object" && value !== null && tag(value) === name;
+const isTypedArray = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
+const types = { isTypedArray, isUint8Array: (value) => value instanceof Uint8Array, isDate: (value) => value instanceof Date,
+  isNativeError: (value) => Error.isError?.(value) ?? value instanceof Error, isPromise: (value) => value instanceof Promise,
+  isRegExp: (value) => value instanceof RegExp, isProxy: () => false, isArrayBufferView: ArrayBuffer.isView,
+  isAnyArrayBuffer: is("ArrayBuffer"), isBoxedPrimitive: (value) => Object(value) === value
+    && /^(Number|String|Boolean|Symbol|BigInt)$/.test(tag(value)),
+  isAsyncFunction: (value) => tag(value) === "AsyncFunction", isGeneratorFunction: (value) => /GeneratorFunction$/.test(tag(value)),
+  isGeneratorObject: is("Generator") };
+for (const name of ["Map", "Set", "WeakMap", "WeakSet", "ArrayBuffer", "DataView", "SharedArrayBuffer"]) types["is" + name] = is(name);
+for (const name of ["Map", "Set"]) types[`is${name}Iterator`] = is(name + " Iterator");
+for (const name of ["Number", "String", "Boolean", "Symbol", "BigInt"])
+  types[`is${name}Object`] = (value) => typeof value === "object" && tag(value) === name;
+const promisify = (f) => f[promisify.custom] ?? function (...given) {
+  return new Promise((resolve, reject) => f.call(this, ...given, (error, value) => error ? reject(error) : resolve(value)));
+};
+promisify.custom = Symbol.for("nodejs.util.promisify.custom");
+const callbackify = (f) => function (...given) {
+  const done = given.pop();
+  f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error)));
+};
+const inherits = (child, parent) => {
+  Object.defineProperty(child, "super_", { value: parent, writable: true, configurable: true });
+  Object.setPrototypeOf(child.prototype, parent.prototype);
+};
+const debuglog = () => Object.assign(() => {}, { enabled: false });
+const old = { isArray: Array.isArray, isBoolean: (v) => typeof v === "boolean", isNull: (v) => v === null, isUndefined: (v) => v === undefined,
+  isString: (v) => typeof v === "string", isNumber: (v) => typeof v === "number", isFunction: (v) => typeof v === "function",
+  isObject: (v) => v !== null && typeof v === "object", isRegExp: types.isRegExp, isDate: types.isDate, isError: (v) => v instanceof Error };
+module.exports = { inspect, format: (...given) => native.format(...given), formatWithOptions: (_, ...given) => native.format(...given), types,
+  promisify, callbackify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
+  isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b), stripVTControlCharacters: (text) => text.replace(/\x1b\[[0-9;]*m/g, ""),
+  toUSVString: (text) => String(text).toWellFormed(), styleText: (_, text) => text, ...old };
+"""
+
+_NODE_ASSERT = r"""
+class AssertionError extends Error {
+  constructor({ message, actual, expected, operator } = {}) {
+    super(message ?? `${native.inspect(actual)} ${operator} ${native.inspect(expected)}`);
+    Object.assign(this, { generatedMessage: message === undefined, code: "ERR_ASSERTION", actual, expected, operator });
+  }
+  get name() { return "AssertionError" }
+}
+const same = (a, b, strict, seen = new Map()) => {
+  if (strict ? Object.is(a, b) : a == b || a !== a && b !== b) return true;
+  if (typeof a !== "object" || typeof b !== "object" || !a || !b) return false;
+  if (strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
+  if (Object.prototype.toString.call(a) !== Object.prototype.toString.call(b)) return false;
+  if (seen.get(a) === b) return true;
+  seen.set(a, b);
+  if (a instanceof Date && a.getTime() !== b.getTime() || a instanceof RegExp && String(a) !== String(b)) return false;
+  if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
+  if (/^\[object (Number|String|Boolean|BigInt|Symbol)]$/.test(Object.prototype.toString.call(a)) && !Object.is(a.valueOf(),
+    b.valueOf())) return false;
+  if (a instanceof Map || a instanceof Set) {
+    if (a.size !== b.size) return false;
+    const rest = [...b];
+    return [...a].every((one) => { const at = rest.findIndex((two) => same(one, two, strict, seen)); return at >= 0 && rest.splice(at, 1) });
+  }
+  const keys = (o) => [...Object.keys(o),
+    ...(strict ? Object.getOwnPropertySymbols(o).filter((k) => Object.prototype.propertyIsEnumerable.call(o, k)) : [])];
+  const mine = keys(a);
+  return a.length === b.length && mine.length === keys(b).length
+    && mine.every((key) => Object.prototype.hasOwnProperty.call(b, key) && same(a[key], b[key], strict, seen));
+};
+const fail = (message, facts) => { throw message instanceof Error ? message : new AssertionError({ ...facts, message }) };
+const assert = (value, message) => { if (!value) fail(message ?? "The expression evaluated to a falsy value", { actual: value, expected: true,
+  operator: "==" }) };
+const compare = (operator, test) => (actual, expected, message) => { if (!test(actual, expected)) fail(message, { actual, expected, operator }) };
+const fits = (error, wanted) => !wanted || (wanted instanceof RegExp ? wanted.test(String(error))
+  : typeof wanted === "function" ? wanted.prototype !== undefined && error instanceof wanted || !Error.isPrototypeOf(wanted) && wanted.call({},
+    error) === true
+  : Object.keys(wanted).every((key) => wanted[key] instanceof RegExp ? wanted[key].test(error[key]) : same(error[key], wanted[key], true)));
+Object.assign(assert, {
+  AssertionError, ok: (...given) => assert(...given), isDeepStrictEqual: (a, b) => same(a, b, true),
+  equal: compare("==", (a, b) => a == b || a !== a && b !== b), notEqual: compare("!=", (a, b) => a != b),
+  strictEqual: compare("strictEqual", Object.is), notStrictEqual: compare("notStrictEqual", (a, b) => !Object.is(a, b)),
+  deepEqual: compare("deepEqual", (a, b) => same(a, b, false)), notDeepEqual: compare("notDeepEqual", (a, b) => !same(a, b, false)),
+  deepStrictEqual: compare("deepStrictEqual", (a, b) => same(a, b, true)),
+  notDeepStrictEqual: compare("notDeepStrictEqual", (a, b) => !same(a, b, true)),
+  match: compare("match", (text, pattern) => pattern.test(text)), doesNotMatch: compare("doesNotMatch", (text, pattern) => !pattern.test(text)),
+  fail: (message = "Failed") => fail(message, { operator: "fail" }), ifError(value) { if (value !== null && value !== undefined) throw value },
+  throws(run, wanted, message) {
+    try { run() } catch (error) { if (fits(error, typeof wanted === "string" ? null : wanted)) return; throw error }
+    fail(typeof wanted === "string" ? wanted : message ?? "Missing expected exception.", { operator: "throws" });
+  },
+  doesNotThrow(run) { run() },
+  async rejects(run, wanted, message) {
+    try { await (typeof run === "function" ? run() : run) } catch (error) { if (fits(error, wanted)) return; throw error }
+    fail(message ?? "Missing expected rejection.", { operator: "rejects" });
+  },
+  async doesNotReject(run) { await (typeof run === "function" ? run() : run) },
+});
+assert.strict = Object.assign((...given) => assert(...given), assert, { equal: assert.strictEqual, notEqual: assert.notStrictEqual,
+  deepEqual: assert.deepStrictEqual, notDeepEqual: assert.notDeepStrictEqual });
+assert.strict.strict = assert.strict;
+module.exports = assert;
+"""
+
+_NODE_EVENTS = r"""
+class EventEmitter {
+  static defaultMaxListeners = 10;
+  static errorMonitor = Symbol("events.errorMonitor");
+  static listenerCount = (emitter, name) => emitter.listenerCount(name);
+  static once = (emitter, name) => new Promise((resolve, reject) => {
+    const failed = (error) => { emitter.off(name, done); reject(error) };
+    const done = (...given) => { emitter.off("error", failed); resolve(given) };
+    emitter.once(name, done);
+    if (name !== "error") emitter.once("error", failed);
+  });
+  on(name, listener) { return add(this, name, listener, false) }
+  addListener(name, listener) { return add(this, name, listener, false) }
+  prependListener(name, listener) { return add(this, name, listener, true) }
+  once(name, listener) { return add(this, name, once(this, name, listener), false) }
+  prependOnceListener(name, listener) { return add(this, name, once(this, name, listener), true) }
+  off(name, listener) {
+    const all = table(this)[name] ?? [], at = all.findLastIndex((one) => one === listener || one.listener === listener);
+    if (at >= 0) {
+      const [gone] = (table(this)[name] = [...all]).splice(at, 1);
+      if (!table(this)[name].length) delete table(this)[name];
+      if (table(this).removeListener) this.emit("removeListener", name, gone.listener ?? gone);
+    }
+    return this;
+  }
+  removeListener(name, listener) { return this.off(name, listener) }
+  removeAllListeners(name) { if (name === undefined) this._events = Object.create(null); else delete table(this)[name]; return this }
+  emit(name, ...given) {
+    const all = table(this)[name];
+    if (!all?.length) {
+      if (name !== "error") return false;
+      throw given[0] instanceof Error ? given[0] : Object.assign(new Error(`Unhandled error. (${native.inspect(given[0])})`),
+        { code: "ERR_UNHANDLED_ERROR", context: given[0] });
+    }
+    for (const listener of all) Reflect.apply(listener, this, given);
+    return true;
+  }
+  listeners(name) { return (table(this)[name] ?? []).map((one) => one.listener ?? one) }
+  rawListeners(name) { return [...table(this)[name] ?? []] }
+  listenerCount(name) { return table(this)[name]?.length ?? 0 }
+  eventNames() { return Reflect.ownKeys(table(this)) }
+  setMaxListeners(most) { this._maxListeners = most; return this }
+  getMaxListeners() { return this._maxListeners ?? EventEmitter.defaultMaxListeners }
+}
+const table = (emitter) => Object.hasOwn(emitter, "_events") && emitter._events || (emitter._events = Object.create(null));
+const add = (emitter, name, listener, first) => {
+  if (typeof listener !== "function")
+    throw Object.assign(new TypeError(`The "listener" argument must be of type function. Received ${native.inspect(listener)}`),
+      { code: "ERR_INVALID_ARG_TYPE" });
+  if (table(emitter).newListener) emitter.emit("newListener", name, listener.listener ?? listener);
+  const all = table(emitter)[name] ?? [];
+  table(emitter)[name] = first ? [listener, ...all] : [...all, listener];
+  return emitter;
+};
+const once = (emitter, name, listener) => {
+  if (typeof listener !== "function") return listener;
+  const run = (...given) => { emitter.off(name, run); return Reflect.apply(listener, emitter, given) };
+  run.listener = listener;
+  return run;
+};
+// old code calls it without new, and util.inherits() from it
+const Callable = new Proxy(EventEmitter, { apply: (target, emitter) => { emitter?._events ?? (emitter
+  && (emitter._events = Object.create(null))) } });
+EventEmitter.EventEmitter = Callable;
+module.exports = Callable;
+"""
+
+_NODE_BUFFER = r"""
+const encoder = new TextEncoder(), name_of = (encoding = "utf8") => String(encoding).toLowerCase().replace("utf-8", "utf8");
+const bytes_of = {
+  utf8: (text) => encoder.encode(text), hex: (text) => Uint8Array.fromHex(/^(?:[0-9a-f]{2})*/i.exec(text)[0]),
+  base64: (text) => Uint8Array.fromBase64(text.replace(/[^A-Za-z0-9+/_-]/g, "").replace(/-/g, "+").replace(/_/g,
+    "/").replace(/^((?:.{4})*).$/, "$1")),
+  latin1: (text) => Uint8Array.from(text, (char) => char.charCodeAt(0)),
+  utf16le(text) { const view = new DataView(new ArrayBuffer(text.length * 2)); for (let i = 0; i < text.length; i++) view.setUint16(i * 2,
+    text.charCodeAt(i), true); return new Uint8Array(view.buffer) },
+};
+const text_of = {
+  utf8: (bytes) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes), hex: (bytes) => bytes.toHex(), base64: (bytes) => bytes.toBase64(),
+  base64url: (bytes) => bytes.toBase64({ alphabet: "base64url", omitPadding: true }),
+  latin1(bytes) { let text = ""; for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+    return text },
+  ascii: (bytes) => text_of.latin1(bytes.map((byte) => byte & 127)), utf16le: (bytes) => new TextDecoder("utf-16le",
+    { ignoreBOM: true }).decode(bytes),
+};
+bytes_of.base64url = bytes_of.base64;
+for (const table of [bytes_of, text_of]) Object.assign(table, { binary: table.latin1, ucs2: table.utf16le, "ucs-2": table.utf16le,
+  "utf-16le": table.utf16le, ascii: table.ascii ?? table.latin1 });
+const coder = (table, encoding) => table[name_of(encoding ?? "utf8")] ??
+  (() => { throw Object.assign(new TypeError(`Unknown encoding: ${encoding}`), { code: "ERR_UNKNOWN_ENCODING" }) })();
+const view = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+class Buffer extends Uint8Array {
+  static from(value, encoding, length) {
+    if (typeof value === "string") return wrap(coder(bytes_of, encoding)(value));
+    if (value instanceof ArrayBuffer) return new Buffer(value, encoding, length);
+    if (value?.type === "Buffer" && Array.isArray(value.data)) return new Buffer(value.data);
+    if (value === null || typeof value !== "object")
+      throw Object.assign(new TypeError("The first argument must be of type string or an instance of Buffer, "
+      + `ArrayBuffer, or Array or an Array-like Object. Received ${native.inspect(value)}`), { code: "ERR_INVALID_ARG_TYPE" });
+    if (typeof value.valueOf() === "string") return Buffer.from(value.valueOf(), encoding);
+    return new Buffer(Array.from(value, (item) => item & 255));
+  }
+  static alloc(size, fill, encoding) { const made = new Buffer(size); return fill === undefined ? made : made.fill(fill, 0, size, encoding) }
+  static allocUnsafe(size) { return new Buffer(size) }
+  static isBuffer(value) { return value instanceof Buffer }
+  static isEncoding(encoding) { return typeof encoding === "string" && name_of(encoding) in text_of }
+  static byteLength(value, encoding) { return typeof value === "string" ? coder(bytes_of, encoding)(value).length : value.byteLength }
+  static concat(list, length = list.reduce((sum, one) => sum + one.length, 0)) {
+    const made = new Buffer(length);
+    let at = 0;
+    for (const one of list) { made.set(one.subarray(0, Math.max(0, length - at)), Math.min(at, length)); at += one.length }
+    return made;
+  }
+  static compare(a, b) { return a.compare(b) }
+  toString(encoding, start = 0, end = this.length) { return coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset,
+    this.length).subarray(Math.max(0, start), end)) }
+  toJSON() { return { type: "Buffer", data: Array.from(this) } }
+  write(text, at = 0, length, encoding) {
+    if (typeof at === "string") [encoding, at, length] = [at, 0];
+    if (typeof length === "string") [encoding, length] = [length];
+    const bytes = coder(bytes_of, encoding)(text).subarray(0, Math.min(length ?? Infinity, this.length - at));
+    this.set(bytes, at);
+    return bytes.length;
+  }
+  equals(other) { return this.compare(other) === 0 }
+  compare(other) {
+    const most = Math.min(this.length, other.length);
+    for (let i = 0; i < most; i++) if (this[i] !== other[i]) return this[i] < other[i] ? -1 : 1;
+    return Math.sign(this.length - other.length);
+  }
+  copy(target, to = 0, from = 0, end = this.length) { const part = this.subarray(from, Math.min(end, from + target.length - to));
+    target.set(part, to); return part.length }
+  slice(start, end) { return this.subarray(start, end) }
+  fill(value, start = 0, end = this.length, encoding) {
+    if (typeof start === "string") [encoding, start] = [start, 0];
+    if (typeof value !== "string" && typeof value !== "object") return super.fill(value & 255, start, end);
+    const bytes = typeof value === "string" ? coder(bytes_of, encoding)(value) : value;
+    for (let i = start; bytes.length && i < end; i++) this[i] = bytes[(i - start) % bytes.length];
+    return this;
+  }
+  indexOf(value, from = 0, encoding) {
+    if (typeof value === "number") return super.indexOf(value & 255, from);
+    const bytes = typeof value === "string" ? coder(bytes_of, encoding)(value) : value;
+    for (let i = from < 0 ? Math.max(0, this.length + from) : from; i + bytes.length <= this.length; i++) if (bytes.every((byte, j) => this[i
+      + j] === byte)) return i;
+    return -1;
+  }
+  includes(value, from, encoding) { return this.indexOf(value, from, encoding) >= 0 }
+  swap16() { for (let i = 0; i + 1 < this.length; i += 2) [this[i], this[i + 1]] = [this[i + 1], this[i]]; return this }
+}
+const wrap = (bytes) => new Buffer(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+for (const [kind, size] of Object.entries({ UInt8: 1, Int8: 1, UInt16: 2, Int16: 2, UInt32: 4, Int32: 4, Float: 4, Double: 8, BigInt64: 8,
+  BigUInt64: 8 })) {
+  const method = { Float: "Float32", Double: "Float64" }[kind] ?? kind.replace("UInt", "Uint");
+  for (const end of size > 1 ? ["LE", "BE"] : [""]) {
+    const check = (buffer, at) => { if (!(at >= 0 && at + size <= buffer.length)) throw Object.assign(new RangeError(
+      `The value of "offset" is out of range. It must be >= 0 and <= ${buffer.length - size}. Received ${at}`), { code: "ERR_OUT_OF_RANGE" }) };
+    const read = function (at = 0) { check(this, at); return view(this)["get" + method](at, end === "LE") };
+    const write = function (value, at = 0) { check(this, at); view(this)["set" + method](at, value, end === "LE"); return at + size };
+    for (const name of new Set([kind, kind.replace("UI", "Ui")])) Object.assign(Buffer.prototype, { ["read" + name + end]: read, ["write"
+      + name + end]: write });
+  }
+}
+for (const key of Reflect.ownKeys(Buffer.prototype)) Object.defineProperty(Buffer.prototype, key, { enumerable: false });
+Buffer.poolSize = 8192;
+const Callable = new Proxy(Buffer, { apply: (_, __, [value, ...rest]) => typeof value === "number" ? new Buffer(value) : Buffer.from(value,
+  ...rest) });
+module.exports = { Buffer: Callable, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
+  MAX_STRING_LENGTH: 2 ** 25 },
+  atob, btoa, isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
+"""
+
+_NODE_SMALL = {
+    "querystring": r"""
+const escape = (text) => encodeURIComponent(text).replace(/%(27|28|29|2A|21)/g, (found) => decodeURIComponent(found));
+const unescape = (text) => { try { return decodeURIComponent(text) } catch { return text } };
+const stringify = (values, sep = "&", eq = "=", { encodeURIComponent: code = escape } = {}) => Object.entries(values ?? {}).flatMap(([key,
+  value]) =>
+  [value].flat().map((one) => code(key) + eq + code(["string", "number", "bigint", "boolean"].includes(typeof one) ? String(one) : ""))).join(sep);
+const parse = (text, sep = "&", eq = "=", { decodeURIComponent: decode = unescape, maxKeys = 1000 } = {}) => {
+  const found = Object.create(null);
+  for (const part of (text || "").split(sep).filter(Boolean).slice(0, maxKeys || Infinity)) {
+    const at = part.indexOf(eq), [key, value] = (at < 0 ? [part, ""] : [part.slice(0, at), part.slice(at
+      + eq.length)]).map((one) => decode(one.replace(/\+/g, " ")));
+    found[key] = key in found ? [found[key], value].flat() : value;
+  }
+  return found;
+};
+module.exports = { escape, unescape, stringify, encode: stringify, parse, decode: parse };
+""",
+    "string_decoder": r"""
+class StringDecoder {
+  constructor(encoding = "utf8") { this.encoding = encoding; this.decoder = /^utf-?8$|^utf-?16le$|^ucs-?2$/i.test(encoding)
+    && new TextDecoder(/8$/.test(encoding) ? "utf-8" : "utf-16le") }
+  write(bytes) { return typeof bytes === "string" ? bytes : this.decoder ? this.decoder.decode(bytes, { stream: true })
+    : require("buffer").Buffer.from(bytes).toString(this.encoding) }
+  end(bytes) { return (bytes ? this.write(bytes) : "") + (this.decoder ? this.decoder.decode() : "") }
+}
+module.exports = { StringDecoder };
+""",
+    "crypto": r"""
+const { Buffer } = require("buffer");
+const bytes = (data, encoding) => typeof data === "string" ? Buffer.from(data, encoding) : new Uint8Array(data.buffer, data.byteOffset,
+  data.byteLength);
+class Hash {
+  constructor(name, key) { this.name = String(name); this.key = key; this.parts = []; native.hash(this.name, new Uint8Array(), key) }
+  update(data, encoding) { this.parts.push(bytes(data, encoding)); return this }
+  digest(encoding) {
+    const found = Buffer.from(native.hash(this.name, Buffer.concat(this.parts), this.key));
+    return encoding && encoding !== "buffer" ? found.toString(encoding) : found;
+  }
+  copy() { return Object.assign(new Hash(this.name, this.key), { parts: [...this.parts] }) }
+}
+const randomBytes = (size, done) => { const made = Buffer.alloc(size); for (let i = 0; i < size;
+  i += 65536) crypto.getRandomValues(made.subarray(i, i + 65536)); return done ? queueMicrotask(() => done(null, made)) : made };
+module.exports = {
+  createHash: (name) => new Hash(name), createHmac: (name, key) => new Hash(name, bytes(key)), hash: (name, data,
+    encoding = "hex") => new Hash(name).update(data).digest(encoding),
+  getHashes: () => ["md5", "sha1", "sha224", "sha256", "sha384", "sha512"], randomBytes, randomUUID: () => crypto.randomUUID(),
+  randomFillSync: (target) => (bytes(target).set(randomBytes(target.byteLength)), target),
+    getRandomValues: (target) => crypto.getRandomValues(target),
+  randomInt(least, most) { if (most === undefined) [least, most] = [0, least]; return least + Number(randomBytes(6).readUIntBE?.(0,
+    6) ?? Math.floor(Math.random() * 2 ** 48)) % (most - least) },
+  timingSafeEqual(a, b) { if (a.byteLength !== b.byteLength) throw new RangeError("Input buffers must have the same byte length"); let odd = 0;
+    bytes(a).forEach((byte, i) => { odd |= byte ^ bytes(b)[i] }); return odd === 0 },
+  webcrypto: crypto, constants: {},
+};
+""",
+    "process": r"""
+const begun = performance.now();
+const hrtime = (since = [0, 0]) => { const now = performance.now(),
+  all = BigInt(Math.round(now * 1e6)) - BigInt(since[0]) * 1000000000n - BigInt(since[1]); return [Number(all / 1000000000n),
+    Number(all % 1000000000n)] };
+hrtime.bigint = () => BigInt(Math.round(performance.now() * 1e6));
+const nothing = function () { return this };
+module.exports = { env: { NODE_ENV: "development" }, argv: ["node"], argv0: "node", execArgv: [], platform: "linux", arch: "x64", pid: 1,
+  version: "v20.0.0", versions: { node: "20.0.0" },
+  release: { name: "node" }, cwd: () => "/", nextTick: (run, ...given) => queueMicrotask(() => run(...given)), hrtime,
+    uptime: () => (performance.now() - begun) / 1000,
+  memoryUsage: () => ({ rss: 0, heapTotal: 0, heapUsed: 0, external: 0 }), emitWarning: (text) => console.warn(String(text)), on: nothing,
+    once: nothing, off: nothing,
+  addListener: nothing, removeListener: nothing, emit: () => false, listeners: () => [], exitCode: undefined, stdout: { isTTY: false,
+    write: () => true },
+  stderr: { isTTY: false, write: () => true }, exit() { throw new Error("process.exit() would end the server, so scripts cannot call it") } };
+""",
+    "timers": r"""
+module.exports = { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate: (run, ...given) => setTimeout(run, 0, ...given),
+  clearImmediate: clearTimeout };
+""",
+    "os": r"""
+module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch: () => "x64", release: () => "", hostname: () => "localhost",
+  homedir: () => "/", tmpdir: () => "/tmp", cpus: () => [],
+  totalmem: () => 0, freemem: () => 0, endianness: () => "LE" };
+""",
+    "perf_hooks": "module.exports = { performance };\n",
+    "constants": "module.exports = {};\n",
+    "module": "module.exports = { createRequire: () => require, builtinModules: [] };\n",
+}
+
+#: Name -> the text of a module that packages find as `name` and `node:name`.
+NODE_MODULES = {
+    "path": _NODE_PATH, "path/posix": _NODE_PATH, "url": _NODE_URL, "util": _NODE_UTIL,
+    "assert": _NODE_ASSERT, "util/types": 'module.exports = require("util").types;\n',
+    "events": _NODE_EVENTS, "buffer": _NODE_BUFFER,
+    "assert/strict": 'module.exports = require("assert").strict;\n', **_NODE_SMALL}
+#: Modules of node that need what scripts cannot reach. A package may ask for one; using it is an error.
+REFUSED_NODE_MODULES = frozenset(
+    "async_hooks child_process cluster dgram diagnostics_channel dns dns/promises fs fs/promises http http2 "
+    "https inspector net readline readline/promises repl sqlite stream stream/promises stream/web test "
+    "timers/promises tls trace_events tty v8 vm worker_threads zlib".split())
+_REFUSED_NODE_MODULE = r"""
+const refuse = (key) => { throw new Error(`node:NAME is not there: scripts have no access to files, the network or processes (${String(key)})`) };
+module.exports = new Proxy(function () { refuse("NAME") }, { get: (target, key) => typeof key === "symbol" || key === "__esModule"
+  || key === "then" ? undefined
+  : key === "prototype" ? target.prototype : new Proxy(function () {}, { apply: () => refuse(key), construct: () => refuse(key) }) });
+"""
+
+
+def node_module(specifier):
+    """(name, text) of the module of node that a specifier names; None for any other."""
+    bare = specifier.removeprefix("node:")
+    if bare in NODE_MODULES:
+        return "node:" + bare, CommonJS(NODE_MODULES[bare])
+    if bare in REFUSED_NODE_MODULES:
+        return "node:" + bare, CommonJS(_REFUSED_NODE_MODULE.replace("NAME", bare))
+    return None
+
+
+# -- Packages ----------------------------------------------------------------------------
+#
+# Bare names of imports, such as "marked", are looked up in node_modules of the importing file's folder and of
+# those above it, as node does it (node's documentation, "Modules: Packages").
+
+#: The conditions of `exports` that hold for an import and for a require.
+IMPORT_CONDITIONS = frozenset(("import", "module-sync", "browser", "default"))
+REQUIRE_CONDITIONS = frozenset(("require", "module-sync", "browser", "default"))
+#: Endings that a require may leave out; those of the files that a package's folder may mean.
+_PACKAGE_ENDS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", "/index.cjs", "/index.json")
+MAX_PACKAGE_JSON = 1 << 20
+
+
+class PackageFault(Exception):
+    """A package does not have what was asked for; the text says why."""
+
+
+@functools.lru_cache(1024)
+def _package_json(path, stamp):
+    try:
+        with open_ordinary(path) as file:
+            found = json.loads(file.read(MAX_PACKAGE_JSON))
+        return found if isinstance(found, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def package_json(folder):
+    """The dict in a folder's package.json; {} where there is none that can be read."""
+    path = os.path.join(folder, "package.json")
+    stamp = file_stamp(path)
+    return {} if stamp is None else _package_json(path, stamp)
+
+
+def package_scope(path):
+    """The folder of the package that a file belongs to: the nearest with a package.json; or None."""
+    folder = os.path.dirname(path)
+    while not os.path.isfile(os.path.join(folder, "package.json")):
+        above = os.path.dirname(folder)
+        if above == folder or os.path.basename(folder) == "node_modules":
+            return None
+        folder = above
+    return folder
+
+
+def is_in_packages(name):
+    return "node_modules" in name.split("/")
+
+
+def _matched(target, star, conditions):
+    """PACKAGE_TARGET_RESOLVE: the path that a target of `exports` or `imports` means, or None."""
+    if isinstance(target, str):
+        return target if star is None else target.replace("*", star)
+    if isinstance(target, list):
+        return next((found for found in (_matched(one, star, conditions) for one in target) if found), None)
+    if isinstance(target, dict):
+        for condition, one in target.items():
+            if condition in conditions:
+                found = _matched(one, star, conditions)
+                if found is not None:
+                    return found
+    return None
+
+
+def match_exports(table, key, conditions):
+    """PACKAGE_IMPORTS_EXPORTS_RESOLVE: the target of a key such as "./sub" or "#x"; None if it has none."""
+    if key in table and "*" not in key:
+        return _matched(table[key], None, conditions)
+    best = None
+    for pattern in table:
+        before, star, after = pattern.partition("*")
+        if star and key.startswith(before) and key != before and key.endswith(after) \
+                and len(key) >= len(pattern) and (best is None or len(before) > len(best[0])):
+            best = before, after, pattern
+    if best is None:
+        return None
+    before, after, pattern = best
+    return _matched(table[pattern], key[len(before):len(key) - len(after)], conditions)
+
+
+def entry_of_package(folder, subpath, conditions):
+    """The path of the file that a package has for "." or "./sub". Raises PackageFault."""
+    facts = package_json(folder)
+    exports = facts.get("exports")
+    if exports is not None:
+        if not isinstance(exports, dict) or not any(key.startswith(".") for key in exports):
+            exports = {".": exports}
+        found = match_exports(exports, subpath, conditions) \
+            or match_exports(exports, subpath, conditions | {"node"})
+        if found is None:
+            raise PackageFault(f"its package.json exports no {subpath!r}" if subpath != "." else
+                               "its package.json exports nothing that can be imported")
+        if not found.startswith("./") or {"..", "node_modules"} & {*found[2:].split("/")}:
+            raise PackageFault(f"its package.json exports {found!r}, which leads out of it")
+        tries = [found]
+    elif subpath != ".":
+        tries = [subpath + end for end in _PACKAGE_ENDS]
+    else:
+        names = ("module", "main") if "import" in conditions else ("main",)
+        mains = [facts[name] for name in names if isinstance(facts.get(name), str)]
+        tries = [main + end for main in [*mains, "index"] for end in _PACKAGE_ENDS]
+    for one in tries:
+        path = os.path.join(folder, one)
+        if os.path.isfile(path):
+            return path
+    raise PackageFault("it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
+
+
+def find_package_file(folder, specifier, referrer, conditions):
+    """The path of the file that a bare name or "#name" means for a file, whose path from the folder of the
+    scripts is `referrer`. Raises HostError."""
+    wrong = f"cannot import '{specifier}' from {referrer}: "
+    importing = os.path.realpath(os.path.join(folder, referrer))
+    if specifier.startswith("#"):
+        scope = package_scope(importing)
+        imports = package_json(scope).get("imports") if scope else None
+        found = match_exports(imports, specifier, conditions) if isinstance(imports, dict) else None
+        if found is None:
+            raise HostError(wrong + "no package.json above it has this among its imports")
+        if found.startswith("./"):
+            return os.path.join(scope, found)
+        specifier = found
+    parts = specifier.split("/")
+    name = "/".join(parts[:2 if specifier.startswith("@") else 1])
+    subpath = "." + specifier[len(name):]
+    if not re.fullmatch(r"(?:@[\w.~-]+/)?[\w.~-]+", name) or name.startswith(".") or ".." in parts:
+        raise HostError(wrong + "write a path that starts with ./ or ../, or the name of a package")
+    scope = package_scope(importing)
+    if scope and package_json(scope).get("name") == name and "exports" in package_json(scope):
+        place = scope
+    else:
+        place = next((os.path.join(above, "node_modules", name) for above in _folders_above(importing)
+                      if os.path.isdir(os.path.join(above, "node_modules", name))), None)
+    if place is None:
+        raise HostError(wrong + f"no node_modules has a package {name}; npm install {name} in "
+                                f"{folder} puts it there")
+    try:
+        return entry_of_package(place, subpath, conditions)
+    except PackageFault as fault:
+        raise HostError(wrong + f"of the package {name}, {fault}") from None
+
+
+def _folders_above(path):
+    """The folders above a file, nearest first, without those that are node_modules themselves."""
+    folder = os.path.dirname(path)
+    while True:
+        if os.path.basename(folder) != "node_modules":
+            yield folder
+        above = os.path.dirname(folder)
+        if above == folder:
+            return
+        folder = above
+
+
+def project_of(folder, path):
+    """The folder that files of a package must stay in: the one whose node_modules it was found in."""
+    head, found, _ = path.partition(os.sep + "node_modules" + os.sep)
+    return head if found else folder
+
+
+def find_in_packages(folder, specifier, referrer, conditions):
+    """(path, name) of a file that a package's file or a script imports from a package; raises HostError."""
+    folder = os.path.realpath(folder)
+    wrong = f"cannot import {json.dumps(specifier)} from {referrer}: "
+    if specifier.startswith(("./", "../")) or specifier in (".", ".."):
+        base = os.path.join(os.path.dirname(os.path.join(folder, referrer)), specifier)
+        found = next((base + end for end in _PACKAGE_ENDS if os.path.isfile(base + end)), None)
+        if found is None and os.path.isdir(base):
+            try:
+                found = entry_of_package(base, ".", conditions)
+            except PackageFault:
+                found = None
+        if found is None:
+            raise HostError(wrong + "there is no such file")
+        inside = project_of(folder, os.path.realpath(os.path.join(folder, referrer)))
+    else:
+        found = find_package_file(folder, specifier, referrer, conditions)
+        inside = project_of(folder, os.path.normpath(found))
+    path = os.path.realpath(found)
+    if not path.startswith(inside.rstrip(os.sep) + os.sep):
+        raise HostError(wrong + f"it leads out of {inside}")
+    if path.endswith(".node"):
+        raise HostError(wrong + "it is a binary for node, which cannot run here")
+    return pathlib.Path(path), pathlib.Path(os.path.relpath(path, folder)).as_posix()
+
+
+def is_common_js(path, name, source):
+    """Is a package's file in CommonJS? By its ending, by its package.json, or by what is in it."""
+    end = os.path.splitext(path)[1]
+    if end != ".js":
+        return end == ".cjs"
+    scope = package_scope(str(path))
+    if scope is not None and package_json(scope).get("type") == "module":
+        return False
+    return not is_module(source, name)
+
+
 # -- Imported files ----------------------------------------------------------------------
 
 
@@ -47358,9 +48181,6 @@ def complete_import(folder, specifier):
 
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
-    if not specifier.startswith(("./", "../")):
-        raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
-                        "./ or ../ (packages are not supported)")
     if "\0" in specifier:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains "
                         "U+0000")
@@ -47397,6 +48217,34 @@ def refuse_twin(path):
         twin = path.with_suffix(end)
         if twin.is_file():
             raise HostError(f"{twin.name} has the same name: rename or delete one of them")
+
+
+def load_import(folder, specifier, referrer, kind):
+    """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
+    from_package = is_in_packages(referrer) or referrer.startswith("node:")
+    if specifier.startswith(("./", "../")) and not from_package:
+        path, name = find_import(folder, specifier, referrer)
+        return path, name, read_import(path, specifier, referrer, kind)
+    wrong, found = f"cannot import '{specifier}' from {referrer}: ", node_module(specifier)
+    if "\0" in specifier or specifier.startswith("/") or "://" in specifier:
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: write a path that starts "
+                        "with ./ or ../, or the name of a package")
+    if found is None or not (from_package or specifier.startswith("node:")):
+        try:
+            path, name = find_in_packages(folder, specifier, referrer, REQUIRE_CONDITIONS if kind == "require"
+                                          else IMPORT_CONDITIONS)
+        except HostError:
+            if found is None:
+                raise
+        else:
+            source = read_import(path, specifier, referrer, kind)
+            if kind in (None, "require") and path.suffix in (".js", ".cjs", ".mjs") \
+                    and is_common_js(path, name, source):
+                source = CommonJS(source)
+            return path, name, source
+    if not from_package and found[0].removeprefix("node:") in REFUSED_NODE_MODULES:
+        raise HostError(wrong + "scripts have no access to files, the network or processes")
+    return None, *found
 
 
 def read_import(path, specifier, referrer, kind=None):
@@ -47455,12 +48303,12 @@ class ScriptHost:
 
     def load_module(self, specifier, referrer, kind):
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
-        path, name = find_import(self.app.folder, specifier, referrer)
-        self.imports[path] = file_stamp(path)
-        if kind == "bytes":
-            return name, read_import(path, specifier, referrer, kind)
-        text = self.sources[name] = read_import(path, specifier, referrer)
-        return name, text
+        path, name, source = load_import(self.app.folder, specifier, referrer, kind)
+        if path is not None:
+            self.imports[path] = file_stamp(path)
+            if isinstance(source, str):
+                self.sources[name] = source
+        return name, source
 
     # -- for the host API ----
 
@@ -61644,11 +62492,10 @@ def show_value(value):
 def folder_loader(folder, sources):
     """The loader of a realm's modules for the files of a folder; keeps their texts in `sources`."""
     def load(specifier, referrer, kind):
-        path, name = find_import(folder, specifier, referrer)
-        if kind == "bytes":
-            return name, read_import(path, specifier, referrer, kind)
-        sources[name] = read_import(path, specifier, referrer)
-        return name, sources[name]
+        path, name, source = load_import(folder, specifier, referrer, kind)
+        if path is not None and isinstance(source, str):
+            sources[name] = source
+        return name, source
     return load
 
 

@@ -7695,7 +7695,7 @@ luxon
     [lib.DateTime.fromISO("2024-03-10T12:00", {zone: "utc"}).plus({months: 1}).toFormat("yyyy LLL dd HH:mm"),
     lib.Duration.fromObject({hours: 30}).shiftTo("days", "hours").toISO(), lib.Interval.fromISO("2024-01-01/2024-02-01",
     {zone: "utc"}).length("days"), lib.DateTime.fromISO("2024-05-05", {zone: "Europe/Berlin"}).toUTC().toISO()]
-js-yaml/dist/js-yaml.cjs.js
+js-yaml
     [lib.load("a: &x [1, 2.5, ~]\nb: *x\nc: |\n  two\n  lines\nd: {e: !!str 5, f: 2024-01-02}\n"), lib.dump({list: [1, "a: b", null,
     {k: "multi\nline"}], on: "yes"})]
 json5/dist/index.js
@@ -7747,18 +7747,18 @@ superstruct/dist/index.cjs
     s)[0].failures().map(f => f.message)] })()
 classnames
     [lib("a", {b: true, c: 0}, ["d", {e: 1}], null, 7), lib()]
-clsx/dist/clsx.js
-    lib.clsx("a", [{b: 1}, ["c", {d: false}]], 0, {e: "x"})
-markdown-it/dist/markdown-it.cjs.js
+clsx
+    lib("a", [{b: 1}, ["c", {d: false}]], 0, {e: "x"})
+markdown-it
     [lib({html: true, linkify: true,
     typographer: true}).render("# H *e* \n\n1. a\n2. b\n   > q `c`\n\n| a | b |\n|:-|-:|\n| 1 | ~~2~~ |\n\n![x](y 'z') http://a.b (c) -- \"q\" <i>r</i>\n\n```js\n1<2\n```"),
     lib("commonmark").render("[a]: /u 't'\n\n[a] **b**__c__ &copy;\n***\n")]
-commonmark/dist/commonmark.js
+commonmark
     new lib.HtmlRenderer().render(new lib.Parser().parse("# a\n\n* x\n* y\n\n  z\n\n[l](<u v> \"t\") **b *c***\n\n> q\nlazy\n"))
 nunjucks/browser/nunjucks.js
     [lib.renderString("{% for k, v in o %}{{ loop.index }}{{ k }}={{ v|upper|default('-') }};{% else %}none{% endfor %}{% macro m(a, b=2) %}<{{ a + b }}>{% endmacro %}{{ m(1) }}{{ m(1, b=5) }}{{ '<' }}{{ l|sort|join('-') }}{% set x = 5 if l.length > 2 else 6 %}{{ x }}",
     {o: {a: "b", c: undefined}, l: [3, 1, 2]})]
-ejs/ejs.js
+ejs
     [lib.render("<% if (u) { %><%= u.n %><%- u.h %><% } -%>\n<% [1, 2].forEach(i => { %><%= i %>,<% }) %>", {u: {n: "<a>", h: "<b>"}}),
     lib.compile("[<?= x ?>]", {delimiter: "?"})({x: 1})]
 sprintf-js
@@ -7766,10 +7766,10 @@ sprintf-js
     lib.vsprintf("%s-%'*10s-%b", ["a", "b", 5]), lib.sprintf("%(u.n)s", {u: {n: "deep"}})]
 pluralize
     [lib("person", 2, true), lib.singular("matrices"), lib.plural("octopus"), lib("sheep", 5), lib.isPlural("mice")]
-tinycolor2/cjs/tinycolor.js
+tinycolor2
     [lib("hsl(120, 50%, 50%)").toHexString(), lib("red").lighten(20).toRgbString(), lib.mix("#000", "#fff", 25).toString(),
     lib.readability("#000", "#fff"), lib("#f00").triad().map(c => c.toHexString()), lib({r: 300, g: 0, b: 0}).isValid()]
-fuse.js/dist/fuse.cjs
+fuse.js
     new lib([{t: "Old Man's War"}, {t: "The Lock Artist"}, {t: "HTML5"}], {keys: ["t"], includeScore: true,
     includeMatches: true}).search("lok artst").map(r => [r.item.t, r.score.toFixed(6), r.matches[0].indices])
 immutable/dist/immutable.js
@@ -7783,7 +7783,7 @@ crypto-js/crypto-js.js
     lib.enc.Hex.parse("00112233445566778899aabbccddeeff"), {iv: lib.enc.Hex.parse("0102030405060708090a0b0c0d0e0f10")}),
     lib.enc.Hex.parse("00112233445566778899aabbccddeeff"), {iv: lib.enc.Hex.parse("0102030405060708090a0b0c0d0e0f10")}).toString(lib.enc.Utf8),
     lib.PBKDF2("p", "s", {keySize: 4, iterations: 10}) + "", lib.enc.Base64.stringify(lib.enc.Utf8.parse("ü"))]
-jsonpath-plus/dist/index-browser-umd.cjs
+jsonpath-plus
     [lib.JSONPath({path: "$..b[?(@.p>1)].n", json: {a: {b: [{n: "x", p: 1}, {n: "y", p: 2}]}}, eval: "safe"}), lib.JSONPath({path: "$.a.*",
     json: {a: {x: 1, y: [2]}}, resultType: "path"})]
 jsonpointer
@@ -7805,15 +7805,15 @@ tslib
 regenerator-runtime
     (() => { const f = lib.mark(function f() { return lib.wrap(function (c) { for (;;) switch (c.prev = c.next) { case 0: c.next = 2; return 1; case 2: return c.abrupt("return",
     c.sent + 1); case 3: case "end": return c.stop() } }, f) }), i = f(); return [i.next(), i.next(4), i.next()] })()
-mitt/dist/mitt.js
+mitt
     (() => { const m = lib(), o = []; m.on("*", (t, e) => o.push(t + e)); m.on("a", e => o.push(e)); m.emit("a", 1); m.off("a"); m.emit("a",
     2); return o })()
-redux/dist/cjs/redux.cjs
+redux
     (() => { const s = lib.createStore(lib.combineReducers({n: (x = 0, a) => a.type === "inc" ? x + a.by : x, l: (x = [], a) => [...x,
     a.type.slice(0, 3)]}), lib.applyMiddleware(() => n => a => n({...a,
     by: 2}))); s.subscribe(() => 0); s.dispatch({type: "inc"}); s.dispatch({type: "inc"}); return [s.getState().n, s.getState().l.length,
     lib.compose(x => x + 1, x => x * 2)(5)] })()
-reselect/dist/cjs/reselect.production.min.cjs
+reselect
     (() => { let n = 0; const s = lib.createSelector([a => a.x, a => a.y], (x, y) => { n++; return x + y }); const a = {x: 1,
     y: 2}; return [s(a), s(a), s({x: 1, y: 5}), s.recomputations() > 0] })()
 rfc6902
@@ -7822,49 +7822,128 @@ rfc6902
 diff
     [lib.diffWords("the quick fox", "the slow red fox"), lib.createPatch("f", "a\nb\nc\n", "a\nx\nc\n"), lib.applyPatch("a\nb\n",
     lib.createPatch("f", "a\nb\n", "a\nB\n")), lib.diffChars("abc", "adc").map(p => p.value)]
-date-fns/index.cjs
+date-fns
     [lib.format(new Date(2024, 1, 29, 13, 5), "EEEE, do MMMM yyyy 'at' h:mm a"), lib.addMonths(new Date(2024, 0, 31), 1).getDate(),
     lib.formatDistance(0, 9e7), lib.differenceInBusinessDays(new Date(2024, 0, 15), new Date(2024, 0, 1)), lib.parse("03/04/2023", "dd/MM/yyyy",
     new Date(0)).getMonth(), lib.intervalToDuration({start: 0, end: 1e10})]
 core-js-pure/actual/object/group-by.js
     lib([1, 2, 3], x => x % 2 ? "o" : "e")
-lru-cache/dist/commonjs/index.min.js
+lru-cache
     (() => { const c = new lib.LRUCache({max: 2, dispose: (v, k) => o.push(k)}), o = []; c.set("a", 1); c.set("b", 2); c.get("a"); c.set("c",
     3); return [[...c.keys()], c.has("b"), o, c.size] })()
 ini/lib/ini.js
     [lib.parse("; c\na = 1\n[s.t]\nb[] = x\nb[] = \"y z\"\nc\n"), lib.stringify({a: true, s: {b: [1, 2], "k=l": "v;w"}})]
 """
 
-LOAD_PACKAGE = r"""(read => {
-    const modules = new Map, manifest = name => JSON.parse(read(name + "/package.json"));
-    const exists = path => [path, path + ".js", path + ".cjs", path + ".json", path + "/index.js"].find(name => read(name) != null);
-    const place = (name, from) => {
-        if (!/^\.\.?(\/|$)/.test(name)) return exists(name) || name + "/" + (manifest(name).main || "index.js").replace(/^\.\//, "");
-        const parts = from.split("/").slice(0, -1);
-        for (const part of name.split("/")) if (part === "..") parts.pop(); else if (part && part !== ".") parts.push(part);
-        return parts.join("/");
-    };
-    return function load(name, from = "") {
-        const path = exists(place(name, from));
-        if (!path) throw new Error(name + " is not here");
-        if (modules.has(path)) return modules.get(path).exports;
-        const module = {exports: {}};
-        modules.set(path, module);
-        if (path.endsWith(".json")) return module.exports = JSON.parse(read(path));
-        new Function("module", "exports", "require", "process", read(path)).call(module.exports, module, module.exports,
-            name => load(name, path), {env: {NODE_ENV: "production"}});
-        return module.exports;
-    };
-})"""
-
-PACKAGES_IN_NODE = r"""
-const fs = require("node:fs"), {folder, checks, load} = JSON.parse(fs.readFileSync(0, "utf8"));
-const read = path => { try { return fs.readFileSync(folder + "/" + path, "utf8") } catch { return null } };
-console.log(JSON.stringify(checks.map(([name, expression]) => {
-    const lib = (0, eval)(load)(read)(name);
-    return new Function("lib", "return JSON.stringify(" + expression + ")")(lib);
-})));
+#: What each package exports is `lib` to its expression.
+PACKAGE_PROGRAM = """import * as all from "{}";
+const lib = "default" in all ? all.default : all;
+export const value = JSON.stringify({});
 """
+
+
+class PackageFormTest(ServerCase):
+    """Packages are found and read as node does it, without leaving their folder."""
+
+    def outcome(self, files, main="app.mjs"):
+        """The answer of /x, or the error with which the script was not loaded."""
+        self.serve({"node_modules/" + name if not name.startswith(("app", "lib", "package")) else name: text
+                    if isinstance(text, (str, bytes)) else json.dumps(text) for name, text in files.items()})
+        failure = self.server.app.failures.get(main)
+        return failure.text if failure else self.get("/x")[2]
+
+    def imported(self, files, specifier="p", what="default as x"):
+        return self.outcome({"app.mjs": f"import {{ {what} }} from '{specifier}';\n"
+                                        "routeRegistry.registerRoute('/x', () => JSON.stringify(x))", **files})
+
+    def test_the_entry_of_a_package(self):
+        value = "export default "
+        for name, files, specifier, expected in (
+                ("main", {"p/package.json": {"main": "./a"}, "p/a.js": "module.exports = 'a'"}, "p", "a"),
+                ("module before main", {"p/package.json": {"main": "a.js", "module": "b.js"}, "p/a.js": "", "p/b.js": value + "'b'"}, "p", "b"),
+                ("index", {"p/index.js": "exports.x = 1; module.exports = 'i'"}, "p", "i"),
+                ("exports", {"p/package.json": {"exports": "./e.mjs"}, "p/e.mjs": value + "'e'"}, "p", "e"),
+                ("conditions in their order", {"p/package.json": {"exports": {".": {"require": "./r.js", "node": "./n.mjs", "import": {
+                    "types": "./t.d.ts", "default": "./d.mjs"}}}}, "p/d.mjs": value + "'d'", "p/n.mjs": value + "'n'"}, "p", "d"),
+                ("node where nothing else is", {"p/package.json": {"exports": {"node": "./n.mjs"}}, "p/n.mjs": value + "'n'"}, "p", "n"),
+                ("a scope and a subpath", {"@s/p/package.json": {"exports": {"./a": "./lib/a.js", "./*": "./lib/*.mjs", "./in/*": None}},
+                                           "@s/p/lib/b.mjs": value + "'b'"}, "@s/p/b", "b"),
+                ("a pattern with an ending", {"p/package.json": {"exports": {"./*.js": "./x/*.js", "./*": "./y/*.js"}, "type": "module"},
+                                              "p/x/a.js": value + "'xa'"}, "p/a.js", "xa"),
+                ("a file without exports", {"p/package.json": {}, "p/lib/a.js": "module.exports = 'la'"}, "p/lib/a", "la"),
+                ("type module", {"p/package.json": {"type": "module"}, "p/index.js": "const x = 'm'; export { x as default }"}, "p", "m"),
+                ("json", {"p/package.json": {}, "p/a.json": [1]}, "p/a.json", [1])):
+            with self.subTest(name):
+                if name == "json":
+                    files["app.mjs"] = "import x from 'p/a.json' with { type: 'json' }; routeRegistry.registerRoute('/x', () => JSON.stringify(x))"
+                self.assertEqual(json.loads(self.imported(files, specifier) if name != "json" else self.outcome(files)), expected)
+
+    def test_modules_in_common_js(self):
+        files = {"p/package.json": {"main": "a.js", "imports": {"#dep": "./dep.cjs"}},
+                 "p/a.js": "#!/usr/bin/env node\n'use strict';\nexports.first = require('./b').count;\nexports.b = require('./b.js');\n"
+                           "exports.dep = require('#dep'); exports.data = require('./d.json').x; exports.q = require('q/sub');\n"
+                           "exports.self = [__filename, __dirname, typeof module, this === exports, require('path').join('a', '..', 'b')];\n"
+                           "exports.env = process.env.NODE_ENV; exports.text = Buffer.from('aGk=', 'base64').toString();",
+                 "p/b.js": "exports.count = 1; exports.other = require('./a').first; exports.count = 2; exports.get = require('./m.mjs').default",
+                 "p/m.mjs": "export default 'esm'", "p/dep.cjs": "module.exports = 'dep'", "p/d.json": {"x": 5},
+                 "q/sub.js": "module.exports = 'q'"}
+        found = json.loads(self.imported(files))
+        self.assertEqual(found, {
+            "first": 2, "b": {"count": 2, "get": "esm"}, "dep": "dep", "data": 5, "q": "q",
+            "self": ["node_modules/p/a.js", "node_modules/p", "object", True, "b"], "env": "development", "text": "hi"})
+        self.assertEqual(json.loads(self.imported(files, what="data as x")), 5)
+
+    def test_what_cannot_be_imported_says_why(self):
+        for name, files, specifier, expected in (
+                ("missing", {}, "left-pad", "no node_modules has a package left-pad; npm install left-pad in "),
+                ("no such export", {"p/package.json": {"exports": {".": "./a.js"}}, "p/b.js": ""}, "p/b.js", "its package.json exports no './b.js'"),
+                ("only require", {"p/package.json": {"exports": {"require": "./a.js"}}, "p/a.js": ""}, "p", "exports nothing that can be imported"),
+                ("out of it", {"p/package.json": {"exports": "../q/a.js"}, "q/a.js": ""}, "p", "which leads out of it"),
+                ("above it", {"p/package.json": {"main": "../../../x.js"}}, "p", "it has no file that could be its entry"),
+                ("no entry", {"p/package.json": {}}, "p", "it has no file that could be its entry"),
+                ("wrong file", {"p/package.json": {"exports": "./a.js"}}, "p", "it has no file ./a.js"),
+                ("a binary", {"p/package.json": {"main": "a.node"}, "p/a.node": b"x"}, "p", "it is a binary for node"),
+                ("not json", {"p/package.json": "{", "p/index.js": "module.exports = 1"}, "p", "1"),
+                ("files", {}, "node:fs", "scripts have no access to files, the network or processes"),
+                ("files without a prefix", {}, "fs", "scripts have no access to files"), ("a URL", {}, "https://x.y/z.js", "write a path that starts"),
+                ("an absolute path", {}, "/etc/passwd", "write a path that starts"), ("out by its name", {}, "p/../../x", "write a path that starts"),
+                ("an error in it", {"p/package.json": {}, "p/index.js": "\nthrow new Error('inside')"}, "p", "node_modules/p/index.js:2:7"),
+                ("a syntax error", {"p/package.json": {"type": "module"}, "p/index.js": "export default ;"}, "p", "node_modules/p/index.js:1:16"),
+                ("a use of files", {"p/index.js": "require('fs').readFileSync('/etc/passwd')"}, "p", "node:fs is not there: scripts have no access to")):
+            with self.subTest(name):
+                self.assertIn(expected, self.imported(files, specifier))
+
+    def test_a_package_may_ask_for_files_that_it_does_not_use(self):
+        self.assertEqual(self.imported({"p/index.js": "const fs = require('fs'); const { join } = require('node:path'); exports.x = join('a', 'b')",
+                                        "q/package.json": {"type": "module"}}, what="x"), '"a/b"')
+        self.assertEqual(self.imported({"p/index.mjs": "import { readFile } from 'fs/promises'; export default typeof readFile"}), '"function"')
+
+    def test_links_may_lead_within_the_project_only(self):
+        with tempfile.TemporaryDirectory() as outside:
+            Path(outside, "index.js").write_text("module.exports = 'outside'", "utf-8")
+            self.serve({"app.js": "", "node_modules/.pnpm/p@1/node_modules/p/index.js": "module.exports = require('q')",
+                        "node_modules/.pnpm/p@1/node_modules/q/index.js": "module.exports = 'q'",
+                        "in.mjs": "import x from 'p'; routeRegistry.registerRoute('/in', () => x)", "out.mjs": "import x from 'o'"})
+            if not link(self.folder / "node_modules/.pnpm/p@1/node_modules/p", self.folder / "node_modules/p") \
+                    or not link(Path(outside), self.folder / "node_modules/o"):
+                self.skipTest(f"{LEFT_OUT} links to folders")
+            for name in ("in.mjs", "out.mjs"):
+                self.server.app.load(name, self.folder / name)
+            self.assertEqual(self.get("/in")[2], "q")
+            self.assertIn("it leads out of", self.server.app.failures["out.mjs"].text)
+
+    def test_node_modules_above_the_scripts_count_too_and_a_change_in_them_reloads(self):
+        folder = Path(self.enterTemporary())
+        self.write(folder / "node_modules/p/index.js", "module.exports = 'one'")
+        self.write(folder / "scripts/app.mjs", "import x from 'p'; routeRegistry.registerRoute('/x', () => x)")
+        self.server = aiwebengine.Server(folder / "scripts", port=0, log=aiwebengine.Log("silent"), reload=False)
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        self.assertEqual(self.get("/x")[2], "one")
+        self.write(folder / "node_modules/p/index.js", "module.exports = 'two'")
+        os.utime(folder / "node_modules/p/index.js", (1, 1))
+        self.assertEqual(self.server.app.refresh(), ["app.mjs"])
+        self.assertEqual(self.get("/x")[2], "two")
 
 
 class PackageTest(unittest.TestCase):
@@ -7873,22 +7952,25 @@ class PackageTest(unittest.TestCase):
     def compare(self, part):
         blocks = re.findall(r"^(\S+)\n((?:    .*\n)+)", PACKAGE_CHECKS, re.MULTILINE)[part::4]
         folder = pathlib.Path(NODE_MODULES or "")
-        missing = [path for path, _ in blocks if not (NODE_MODULES and (folder / path.split("/")[0]).is_dir())]
+        missing = [name for name, _ in blocks if not (NODE_MODULES and (folder / name.split("/")[0]).is_dir())]
         if missing or not shutil.which("node"):
             self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
-        node = subprocess.run(["node", "-e", PACKAGES_IN_NODE], capture_output=True, encoding="utf-8", timeout=2 * STUCK,
-                              input=json.dumps({"folder": str(folder.resolve()), "checks": blocks, "load": LOAD_PACKAGE}))
+        scripts = tempfile.TemporaryDirectory(dir=folder.resolve().parent)
+        self.addCleanup(scripts.cleanup)
+        programs = {f"{index}.mjs": PACKAGE_PROGRAM.format(name, expression.strip()) for index, (name, expression) in enumerate(blocks)}
+        for file, program in programs.items():
+            pathlib.Path(scripts.name, file).write_text(program, "utf-8")
+        pathlib.Path(scripts.name, "all.mjs").write_text("const found = {}; for (const file of process.argv.slice(2)) "
+                                                         "found[file] = (await import('./' + file)).value; console.log(JSON.stringify(found));")
+        node = subprocess.run(["node", "all.mjs", *programs], cwd=scripts.name, capture_output=True, encoding="utf-8", timeout=2 * STUCK)
         self.assertEqual(node.returncode, 0, node.stderr)
-
-        def read(path):
-            return (folder / path).read_text("utf-8") if (folder / path).is_file() else None
-        for (path, expression), expected in zip(blocks, json.loads(node.stdout)):
-            with self.subTest(path):
+        for (name, _), (file, expected) in zip(blocks, json.loads(node.stdout).items()):
+            with self.subTest(name):
                 realm = aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK)
                 self.addCleanup(realm.close)
-                realm.define("read", read)
-                realm.evaluate(f"globalThis.lib = {LOAD_PACKAGE}(read)({json.dumps(path)}); 0")
-                self.assertEqual(realm.evaluate(f"JSON.stringify({expression})"), expected)
+                realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(scripts.name), {})
+                realm.evaluate(f"import {{ value }} from './{file}'; globalThis.value = value", "main.mjs")
+                self.assertEqual(realm.evaluate("value"), expected)
 
     def test_packages_first_quarter(self):
         self.compare(0)
@@ -14609,7 +14691,7 @@ class ScriptModuleTest(ServerCase):
             links = link(secret, self.folder / "inside.js")
             for name, words in (("up.js", "leads out of the scripts folder"),
                                 *[("link.js", "leads out of the scripts folder")] * links,
-                                ("bare.js", "packages are not supported"), ("zero.js", "no file name contains U+0000")):
+                                ("bare.js", "no node_modules has a package"), ("zero.js", "no file name contains U+0000")):
                 with self.subTest(name):
                     self.server.app.load(name, self.folder / name)
                     self.assertIn(words, self.server.app.failures[name].text)
