@@ -180,14 +180,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,389
+    15  Realm, jobs and timers                                                         4,398
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        562
-          Freeing in slices                                                              157
+          Freeing in slices                                                              166
           Deadlines                                                                      440
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       54
@@ -33845,22 +33845,26 @@ def free_garbage(things):
         batch = things[-_OBJECTS_AT_ONCE:]
         del things[-len(batch):]
         for thing in batch:
-            kind = type(thing)
-            if kind in (list, dict, set):
-                while len(thing) > _ITEMS_AT_ONCE:
-                    _take_items(thing)
-                thing.clear()
-            elif kind is types.CellType:
-                with contextlib.suppress(ValueError):
-                    del thing.cell_contents
-            elif isinstance(thing, JSObject):
-                for slot in _slots_of(kind):
-                    slot.__set__(thing, None)
-            elif isinstance(thing, BaseException):
-                thing.__traceback__ = thing.__cause__ = thing.__context__ = None
-            elif getattr(kind, "__module__", "") == __name__ and hasattr(thing, "__dict__"):
-                vars(thing).clear()
+            with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
+                _empty_garbage(thing, type(thing))
         thing = None
+
+
+def _empty_garbage(thing, kind):
+    """Takes away what an object that nobody uses any more holds."""
+    if kind in (list, dict, set):
+        while len(thing) > _ITEMS_AT_ONCE:
+            _take_items(thing)
+        thing.clear()
+    elif kind is types.CellType:
+        del thing.cell_contents
+    elif isinstance(thing, JSObject):
+        for slot in _slots_of(kind):
+            slot.__set__(thing, None)
+    elif isinstance(thing, BaseException):
+        thing.__traceback__ = thing.__cause__ = thing.__context__ = None
+    elif getattr(kind, "__module__", "") == __name__ and hasattr(thing, "__dict__"):
+        vars(thing).clear()
 
 
 def objects_of_frames(error):
@@ -33887,18 +33891,23 @@ class Remains:
     """What the collector has found, and a thread that frees it."""
 
     def __init__(self):
-        self.found = queue.SimpleQueue()        # whose put() may happen at any moment, in a collection too
-        self.put = self.found.put
+        self.found, self.noted, self.busy = collections.deque(), queue.SimpleQueue(), threading.Lock()
+
+    def put(self, things):
+        """May be called at any moment, in a collection too."""
+        self.found.append(things)
+        self.noted.put(None)
 
     def free(self):
-        """Frees, in this thread, what has been found up to now."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                free_garbage(self.found.get_nowait())
+        """Frees what has been found up to now; waits for the thread that is at it."""
+        with self.busy:
+            while self.found:
+                free_garbage(self.found.popleft())
 
     def run(self):
         while True:
-            free_garbage(self.found.get())
+            self.noted.get()
+            self.free()
 
     def start(self):
         threading.Thread(target=self.run, name="freeing", daemon=True).start()
