@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   178
           The server                                                                     589
-    22  Pages                                                                          5,729
+    22  Pages                                                                          5,734
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -281,7 +281,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             322
-          Editor: files                                                                  280
+          Editor: files                                                                  285
           Dashboard: the look                                                            371
           Editor: the look                                                                88
           Editor: the script                                                             450
@@ -55183,9 +55183,10 @@ def is_editable(name):
         or name.startswith("public/") and encoding is None and "charset" in kind
 
 
-def place_of_file(app, name, followed=True):
+def place_of_file(app, name, followed=True, renamed=None):
     """The path of a file that may be edited, which need not be there. Links are followed, but for the last
-    name unless `followed`; raises Refusal when they lead elsewhere."""
+    name unless `followed`; raises Refusal when they lead elsewhere. `renamed` is a file that shall be there
+    later: it may be there already, with another case of letters."""
     parts, top = name.split("/"), pathlib.Path(os.path.realpath(app.folder))
     if len(name) > MAX_FILE_NAME or not all(map(_FILE_PART.fullmatch, parts)):
         raise Refusal(400, f"{clip(name, 60)!r} cannot be the name of a file here")
@@ -55195,7 +55196,10 @@ def place_of_file(app, name, followed=True):
     if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
         raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
-    if real.exists() and not is_spelled_so(top, parts):
+    if any(above.is_file() for above in place.parents if top in above.parents):
+        raise Refusal(409, "That does not work: a file has the name of the folder")
+    if real.exists() and not is_spelled_so(top, parts) \
+            and not (renamed and os.path.exists(renamed) and os.path.samefile(real, renamed)):
         raise Refusal(404, f"There is no file {clip(name, 60)}, only one that is spelled differently")
     if not followed and name == app.path.name and not app.path.is_dir():
         raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
@@ -55389,7 +55393,8 @@ def loaded_facts(app, names):
 def rename_file(handler, head, body):
     """Gives a file another name: `file`, `to`. What it registered moves with it."""
     app, (name, to) = handler.app, asked(head, body, file=str, to=str)
-    old, new = place_of_file(app, name, False), place_of_file(app, to, False)
+    old = place_of_file(app, name, False)
+    new = place_of_file(app, to, False, old)
     with _editing:
         unchanged_file(old, name, ANY_FILE)
         os.makedirs(os.path.dirname(new), exist_ok=True)
