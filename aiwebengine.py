@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,398
+    15  Realm, jobs and timers                                                         4,400
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -193,7 +193,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       54
           Threads for scripts                                                            153
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   426
+          Realm: objects, errors, jobs                                                   428
           Realm: running code, values in and out                                         421
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
@@ -34950,7 +34950,8 @@ class RealmBase:
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
-            STOPPED_THREADS.add(self.thread)
+            if self.thread is not None:         # it may be about to end
+                STOPPED_THREADS.add(self.thread)
         self.interrupt = True
         self.runtime["interrupt"] = True
 
@@ -35053,7 +35054,8 @@ class RealmBase:
         finally:
             if self.interruption is not None and before != self.thread:
                 STOPPED_THREADS.discard(self.thread)
-                STOPPED_THREADS.add(before)
+                if before is not None:          # whoever lent it may have ended
+                    STOPPED_THREADS.add(before)
             self.thread = before
 
     def enter_again(self, work):
