@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   178
           The server                                                                     589
-    22  Pages                                                                          5,738
+    22  Pages                                                                          5,743
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -281,7 +281,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             322
-          Editor: files                                                                  289
+          Editor: files                                                                  294
           Dashboard: the look                                                            371
           Editor: the look                                                                88
           Editor: the script                                                             450
@@ -55271,11 +55271,16 @@ def move_to_free_name(old, new):
     except (OSError, NotImplementedError):      # no links here
         if os.path.lexists(new):
             raise FileExistsError(new) from None
-    if same:                            # which not every system does in one step
-        draft = f"{old}.{random_hex(6)}.tmp"
-        os.rename(old, draft)
-        old = draft
-    os.rename(old, new)
+    if not same:
+        os.rename(old, new)
+        return
+    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
+    os.rename(old, draft)
+    try:
+        os.rename(draft, new)
+    except OSError:
+        os.rename(draft, old)
+        raise
 
 
 def write_file(path, data, new):
