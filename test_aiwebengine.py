@@ -17071,7 +17071,15 @@ class LiveCase(ServerCase):
         """In one step, so that no half of it is ever seen."""
         draft = path.with_name(f".{path.name}.draft")
         ServerCase.write(draft, text)
-        draft.replace(path)
+        deadline = time.monotonic() + STUCK
+        while True:
+            try:
+                draft.replace(path)
+                return
+            except PermissionError:     # on Windows, while the server reads the file
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
 
 class LivePageTest(LiveCase):
