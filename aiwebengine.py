@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,014
+     6  Parser                                                                         4,000
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,10 +38,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    640
-          Parser: declarations of TypeScript                                             463
+          Parser: types of TypeScript                                                    644
+          Parser: declarations of TypeScript                                             458
           Parser: enums and namespaces                                                   208
-          Parser: elements of JSX                                                        306
+          Parser: elements of JSX                                                        293
           From TypeScript and JSX to JavaScript                                           90
      7  Scope analysis                                                                 1,379
           Variables and scopes                                                           173
@@ -4110,10 +4110,14 @@ class TypeParser(JSParser):
         self.makes_code = True
         self.edits.append(Edit(start, end, text))
 
-    def erase_token(self):
+    def erasing(self, skip):
+        """Run skip() and erase what it reads."""
         start = self.start
-        self.advance()
+        skip()
         self.erase(start)
+
+    def erase_token(self):
+        self.erasing(self.advance)
 
     def error(self, message, offset=None):
         if self.trying:
@@ -4163,10 +4167,12 @@ class TypeParser(JSParser):
         """Make a token of the first character of one like `>>` or `<<`."""
         self.type, self.pos = first, self.start + 1
 
-    def close_angle(self):
-        if self.type[:1] == ">":
-            self.split_token(">")
-        self.expect(">")
+    def close_angle(self, before_text=False):
+        if self.type[:1] != ">":
+            self.unexpected()
+        self.split_token(">")
+        if not before_text:
+            self.advance()
 
     def follows_on_line(self, *types):
         """Whether the next token is of one of the types and on the same line."""
@@ -4322,15 +4328,15 @@ class TypeParser(JSParser):
         if not self.newline and self.type in ("<", "<<"):
             self.skip_type_arguments()
 
-    def skip_type_arguments(self):
+    def skip_type_arguments(self, before_text=False):
+        """Read `<A, B>`; with before_text stay at the `>`, as what follows it is not made of tokens."""
         self.split_token("<")
         self.advance()
         while True:
             self.skip_with(self.skip_type)
-            if self.type != ",":
+            if not self.accept(","):
                 break
-            self.advance()
-        self.close_angle()
+        self.close_angle(before_text)
 
     def skip_import_type(self):
         self.advance()
@@ -4471,9 +4477,7 @@ class TypeParser(JSParser):
 
     def open_parameters(self):
         if self.type == "<":
-            start = self.start
-            self.skip_type_parameters()
-            self.erase(start)
+            self.erasing(self.skip_type_parameters)
         super().open_parameters()
         if self.type == "this":
             start = self.start
@@ -4729,14 +4733,18 @@ class TypeScriptParser(TypeParser):
                 return getattr(self, "parse_" + word)()
         return super().parse_name_statement()
 
-    def parse_type(self):
-        """Read `type name<T> = type`."""
-        start = self.start
+    def skip_declared_type(self):
+        """Read `type name<T>` or `interface name<T>`."""
         self.advance()
         self.type_names.add(self.value)
         self.skip_word()
         if self.type == "<":
             self.skip_type_parameters()
+
+    def parse_type(self):
+        """Read `type name<T> = type`."""
+        start = self.start
+        self.skip_declared_type()
         self.expect("=")
         self.skip_with(self.skip_type)
         self.consume_semicolon()
@@ -4744,13 +4752,8 @@ class TypeScriptParser(TypeParser):
 
     def parse_interface(self):
         start = self.start
-        self.advance()
-        self.type_names.add(self.value)
-        self.skip_word()
-        if self.type == "<":
-            self.skip_type_parameters()
-        if self.type == "extends":
-            self.advance()
+        self.skip_declared_type()
+        if self.accept("extends"):
             self.skip_references()
         self.skip_object_type()
         return self.finish_erased(start)
@@ -4830,9 +4833,7 @@ class TypeScriptParser(TypeParser):
     def parse_function_start(self):
         found = super().parse_function_start()
         if self.type == "<":    # of a function without a name
-            start = self.start
-            self.skip_type_parameters()
-            self.erase(start)
+            self.erasing(self.skip_type_parameters)
         return found
 
     def parse_function_body(self, name, names, simple, unique):
@@ -4880,9 +4881,7 @@ class TypeScriptParser(TypeParser):
 
     def parse_heritage(self):
         if self.type == "<":
-            start = self.start
-            self.skip_type_parameters()
-            self.erase(start)
+            self.erasing(self.skip_type_parameters)
         superclass = super().parse_heritage()
         start = self.start
         if superclass is not None and self.type in ("<", "<<"):
@@ -5449,7 +5448,7 @@ class JSXParser(EnumParser):
         if self.leap_space() == "<":
             self.advance()
             type_start = self.start
-            self.skip_type_arguments_only()
+            self.skip_type_arguments(before_text=True)
             self.edits.append(Edit(type_start, self.pos))
             self.leap_space()
         automatic = self.import_source is not None
@@ -5632,19 +5631,6 @@ class JSXParser(EnumParser):
         if self.leap_space() != ">":
             self.jsx_error("A closing tag ends with >")
         self.pos += 1
-
-    def skip_type_arguments_only(self):
-        """Read `<T>` behind the name of an element, and nothing behind it."""
-        self.split_token("<")
-        self.advance()
-        while True:
-            self.skip_with(self.skip_type)
-            if self.type != ",":
-                break
-            self.advance()
-        if self.type[:1] != ">":
-            self.unexpected()
-        self.split_token(">")
 
 
 JSXParser.statements = {first: getattr(JSXParser, parse.__name__) for first, parse in _STATEMENTS.items()}
@@ -55268,7 +55254,7 @@ def move_to_free_name(old, new):
             return
     except FileExistsError:
         raise
-    except (OSError, NotImplementedError):      # no links here
+    except (OSError, AttributeError):           # no links here
         if os.path.lexists(new):
             raise FileExistsError(new) from None
     if not same:
