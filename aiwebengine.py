@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            423
+     1  This page: contents, imports, version                                            433
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         470
           Attributes of classes                                                           26
@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,372
+    14  Functions of the web                                                           3,626
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -180,7 +180,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,400
+          AbortController and AbortSignal                                                149
+          Headers                                                                        192
+          Blob, File and FormData                                                        246
+          Bodies, and streams of them                                                    320
+          Request and Response                                                           239
+          fetch                                                                           57
+          Requests that handlers get                                                      51
+    15  Realm, jobs and timers                                                         4,970
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -192,19 +199,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       54
           Threads for scripts                                                            153
-          Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   428
-          Realm: running code, values in and out                                         421
-          Timers, and threads that wait                                                  140
+          Outcomes of calls                                                               95
+          Realm: objects, errors, jobs                                                   480
+          Realm: running code, values in and out                                         430
+          Timers, and threads that wait                                                  147
           Clocks                                                                         104
+          Network: what is open                                                           89
+          Network: connections                                                           195
+          Network: one request                                                           216
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,687
+    16  js2py, and the choice of an engine                                             1,694
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   631
+          js2py: realm                                                                   638
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,386
           Messages of streams                                                            111
@@ -243,7 +253,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          781
           Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,973
+    20  Scripts: loading and hot reload                                                2,976
           Log                                                                            194
           Causes of errors                                                               267
           Errors of scripts                                                               79
@@ -252,14 +262,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Modules of node                                                                491
           Packages                                                                       197
           Imported files                                                                 108
-          One script                                                                     380
-          All scripts                                                                    648
+          One script                                                                     381
+          All scripts                                                                    650
           Live pages                                                                     176
-    21  HTTP server                                                                    3,594
+    21  HTTP server                                                                    3,604
           Request heads                                                                  199
           Request bodies                                                                 246
-          Responses of handlers                                                          163
-          Who may ask                                                                    216
+          Responses of handlers                                                          182
+          Who may ask                                                                    207
           The last requests                                                               47
           Fault injection                                                                327
           Live pages                                                                      48
@@ -294,12 +304,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,951
+    23  Command line                                                                   3,965
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        235
+          Options                                                                        245
           Documentation                                                                  373
-          The program                                                                    158
+          The program                                                                    160
           The map of this file                                                            58
           Serving                                                                        172
           Script tests                                                                   411
@@ -31683,6 +31693,1260 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
     return undefined
 
 
+# -- AbortController and AbortSignal -----------------------------------------------------
+
+class JSAbortSignal(JSObject):
+    """DOM, 3.2. `listeners` are (function or object, once); `steps` what the engine does when it is aborted."""
+
+    __slots__, __init__ = object_attributes(
+        "; aborted=False reason=undefined listeners=[] steps=[] handler=null")
+    class_name = "AbortSignal"
+
+    def abort(self, realm, reason):
+        """Signal abort: the steps of the engine first, then what scripts wait with."""
+        if self.aborted:
+            return
+        self.aborted = True
+        self.reason = new_dom_exception(realm, "This operation was aborted", "AbortError") \
+            if reason is undefined else reason
+        steps, self.steps = self.steps, []
+        for step in steps:
+            step()
+        listeners, self.listeners = self.listeners, [pair for pair in self.listeners if not pair[1]]
+        event = realm.new_object({"type": "abort", "target": self, "currentTarget": self})
+        for function in [self.handler, *(pair[0] for pair in listeners)]:
+            method = function if is_callable(function) else \
+                function.get("handleEvent") if isinstance(function, JSObject) else undefined
+            if is_callable(method):
+                try:
+                    method.fn(self if method is function else function, event)
+                except Exception as error:
+                    realm.report(realm.js_error(error), "Uncaught")
+
+    def when_aborted(self, step):
+        """Has step() called when it is aborted; returns a function that takes that back."""
+        self.steps.append(step)
+
+        def forget():
+            with contextlib.suppress(ValueError):
+                self.steps.remove(step)
+        return forget
+
+
+class JSAbortController(JSObject):
+    __slots__, __init__ = object_attributes("signal")
+    class_name = "AbortController"
+
+
+ABORT_SIGNAL = BuiltinClass("AbortSignal", JSAbortSignal, tag="AbortSignal")
+ABORT_CONTROLLER = BuiltinClass("AbortController", JSAbortController, tag="AbortController")
+
+
+def web_getters(table, **impls):
+    """Declares getters of a web interface: name=lambda this."""
+    for name, read in impls.items():
+        table.getter(name, flags=WEB_GETTER_ATTRS)(lambda realm, this, *_, read=read: read(this))
+
+
+web_getters(ABORT_SIGNAL, aborted=lambda this: this.aborted, reason=lambda this: this.reason)
+
+
+@ABORT_SIGNAL.getter("onabort", flags=WEB_GETTER_ATTRS,
+                     setter=lambda realm, this, value=undefined, *_: set_abort_handler(this, value))
+def abort_signal_onabort(realm, this, *_):
+    return this.handler
+
+
+def set_abort_handler(this, value):
+    if not isinstance(this, JSAbortSignal):
+        raise JSTypeError("Illegal invocation")
+    this.handler = value if is_callable(value) else null
+    return undefined
+
+
+@ABORT_SIGNAL.method("throwIfAborted", 0, flags=DEFAULT_ATTRS)
+def abort_signal_throw(realm, this, *_):
+    if this.aborted:
+        raise JSError(this.reason)
+    return undefined
+
+
+@ABORT_SIGNAL.method("addEventListener", 2, flags=DEFAULT_ATTRS)
+def abort_signal_add(realm, this, kind=undefined, listener=undefined, options=undefined, *_):
+    once = isinstance(options, JSObject) and to_boolean(options.get("once"))
+    if to_string(kind) == "abort" and isinstance(listener, JSObject) \
+            and all(known is not listener for known, _ in this.listeners):
+        this.listeners.append((listener, once))
+    return undefined
+
+
+@ABORT_SIGNAL.method("removeEventListener", 2, flags=DEFAULT_ATTRS)
+def abort_signal_remove(realm, this, kind=undefined, listener=undefined, *_):
+    if to_string(kind) == "abort":
+        this.listeners = [pair for pair in this.listeners if pair[0] is not listener]
+    return undefined
+
+
+@ABORT_SIGNAL.constructor(0)
+def abort_signal_construct(realm, new_target, *_):
+    raise JSTypeError("Illegal constructor: use new AbortController().signal, AbortSignal.timeout(milliseconds) "
+                      "or AbortSignal.any(signals)")
+
+
+@ABORT_SIGNAL.static.method("abort", 0, flags=DEFAULT_ATTRS)
+def abort_signal_aborted(realm, this, reason=undefined, *_):
+    signal = JSAbortSignal(realm.AbortSignalPrototype)
+    signal.abort(realm, reason)
+    return signal
+
+
+@ABORT_SIGNAL.static.method("timeout", 1, flags=DEFAULT_ATTRS)
+def abort_signal_timeout(realm, this, milliseconds=undefined, *_):
+    delay = to_number(milliseconds)
+    if not 0 <= delay <= 2 ** 53 - 1:
+        raise JSTypeError("AbortSignal.timeout: the argument is a number of milliseconds from 0")
+    signal = JSAbortSignal(realm.AbortSignalPrototype)
+    realm.set_timer(lambda: signal.abort(realm, new_dom_exception(
+        realm, "The operation was aborted due to timeout", "TimeoutError")), max(1, delay))
+    return signal
+
+
+@ABORT_SIGNAL.static.method("any", 1, flags=DEFAULT_ATTRS)
+def abort_signal_any(realm, this, signals=undefined, *_):
+    signal = JSAbortSignal(realm.AbortSignalPrototype)
+    sources = iterable_to_list(realm, signals)
+    for source in sources:
+        if not isinstance(source, JSAbortSignal):
+            raise JSTypeError(f"AbortSignal.any: {display(source)} is not an AbortSignal")
+    for source in sources:
+        if source.aborted:
+            signal.abort(realm, source.reason)
+            return signal
+    for source in sources:
+        source.when_aborted(lambda source=source: signal.abort(realm, source.reason))
+    return signal
+
+
+web_getters(ABORT_CONTROLLER, signal=lambda this: this.signal)
+
+
+@ABORT_CONTROLLER.method("abort", 0, flags=DEFAULT_ATTRS)
+def abort_controller_abort(realm, this, reason=undefined, *_):
+    this.signal.abort(realm, reason)
+    return undefined
+
+
+@ABORT_CONTROLLER.constructor(0)
+def abort_controller_construct(realm, new_target, *_):
+    return JSAbortController(proto_from(realm, new_target, "AbortControllerPrototype"),
+                             JSAbortSignal(realm.AbortSignalPrototype))
+
+
+# -- Headers -----------------------------------------------------------------------------
+
+class JSPairsIterator(JSObject):
+    """An iterator over the pairs that read() gives, live; `kind` is "keys", "values" or "entries"."""
+
+    __slots__, __init__ = object_attributes("read kind; position=0")
+    class_name = "Iterator"
+
+
+def iterable_pairs(table, read):
+    """Declares entries, keys, values and forEach of a class (Web IDL, 3.7.9); read(this) gives its pairs."""
+    name = f"{table.name}Iterator"
+    iterator = BuiltinClass(name, JSPairsIterator, parent="IteratorPrototype", tag=f"{table.name} Iterator",
+                            is_global=False)
+
+    @iterator.method("next", 0, flags=DEFAULT_ATTRS)
+    def pairs_next(realm, this, *_):
+        pairs = this.read()
+        if this.position >= len(pairs):
+            return realm.iter_result(undefined, True)
+        pair = pairs[this.position]
+        this.position += 1
+        return realm.iter_result(realm.new_array(list(pair)) if this.kind == "entries"
+                                 else pair[this.kind == "values"], False)
+
+    for kind in ("entries", "keys", "values"):
+        table.method(kind, 0, flags=DEFAULT_ATTRS)(
+            lambda realm, this, *_, kind=kind:
+            JSPairsIterator(getattr(realm, name + "Prototype"), lambda: read(this), kind))
+    table.alias(SYM_ITERATOR, "entries")
+
+    @table.method("forEach", 1, flags=DEFAULT_ATTRS)
+    def pairs_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
+        run, position = require_callable(callback).fn, 0
+        while position < len(pairs := read(this)):
+            run(this_arg, pairs[position][1], pairs[position][0], this)
+            position += 1
+        return undefined
+
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+#: Fields of one Headers object.
+MAX_FIELDS = 10_000
+
+
+class JSHeaders(JSObject):
+    """Header fields (Fetch, 5.1). `pairs` are [lower-case name, value] in order; `fixed`: nobody changes them."""
+
+    __slots__, __init__ = object_attributes("pairs; fixed=False")
+    class_name = "Headers"
+
+    def get_field(self, name):
+        """The values of a field in one text, or None."""
+        values = [value for key, value in self.pairs if key == name]
+        return ", ".join(values) if values else None
+
+    def combined(self):
+        """The pairs as scripts see them: sorted, one for each name, but for Set-Cookie."""
+        values, cookies = {}, []
+        for name, value in self.pairs:
+            if name == "set-cookie":
+                cookies.append((name, value))
+            else:
+                values[name] = f"{values[name]}, {value}" if name in values else value
+        return sorted([*values.items(), *cookies], key=lambda pair: pair[0])
+
+
+HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
+
+
+def byte_text(value):
+    """A value as Web IDL's ByteString."""
+    text = to_string(value)
+    for index, character in enumerate(text):
+        if character > "\xff":
+            raise JSTypeError(f"Cannot convert argument to a ByteString because the character at index {index} "
+                              f"has a value of {ord(character)} which is greater than 255.")
+    return text
+
+
+def field_name(value, method):
+    """The name of a header field in small letters, or a TypeError."""
+    name = byte_text(value)
+    if not _FIELD_NAME.match(name):
+        raise JSTypeError(f"Headers.{method}: {display(name)} is an invalid header name.")
+    return name.lower()
+
+
+def field_value(value, method):
+    text = byte_text(value).strip("\t\n\r ")
+    if re.search("[\0\r\n]", text):
+        raise JSTypeError(f"Headers.{method}: {display(text)} is an invalid header value.")
+    return text
+
+
+def append_field(headers, name, value, method="append"):
+    pair = [field_name(name, method), field_value(value, method)]
+    if headers.fixed:
+        raise JSTypeError("Headers are immutable: these came with a response")
+    if len(headers.pairs) >= MAX_FIELDS:
+        raise JSRangeError("Too many header fields")
+    headers.pairs.append(pair)
+
+
+def field_arguments(args, count, method):
+    if len(args) < count:
+        raise JSTypeError(f"Headers.{method}: {count} argument{'s' * (count > 1)} required, "
+                          f"but only {len(args)} present.")
+    return args
+
+
+@HEADERS.method("append", 2, flags=DEFAULT_ATTRS)
+def headers_append(realm, this, *args):
+    name, value, *_ = field_arguments(args, 2, "append")
+    append_field(this, name, value)
+    return undefined
+
+
+@HEADERS.method("set", 2, flags=DEFAULT_ATTRS)
+def headers_set(realm, this, *args):
+    name, value, *_ = field_arguments(args, 2, "set")
+    old, this_fixed = this.pairs, this.fixed
+    key, text = field_name(name, "set"), field_value(value, "set")
+    if this_fixed:
+        raise JSTypeError("Headers are immutable: these came with a response")
+    place = next((index for index, pair in enumerate(old) if pair[0] == key), len(old))
+    rest = [pair for pair in old[place:] if pair[0] != key]
+    this.pairs = [*old[:place], [key, text], *rest]
+    return undefined
+
+
+@HEADERS.method("delete", 1, flags=DEFAULT_ATTRS)
+def headers_delete(realm, this, *args):
+    name = field_name(field_arguments(args, 1, "delete")[0], "delete")
+    if this.fixed:
+        raise JSTypeError("Headers are immutable: these came with a response")
+    this.pairs = [pair for pair in this.pairs if pair[0] != name]
+    return undefined
+
+
+@HEADERS.method("get", 1, flags=DEFAULT_ATTRS)
+def headers_get(realm, this, *args):
+    value = this.get_field(field_name(field_arguments(args, 1, "get")[0], "get"))
+    return null if value is None else value
+
+
+@HEADERS.method("has", 1, flags=DEFAULT_ATTRS)
+def headers_has(realm, this, *args):
+    return this.get_field(field_name(field_arguments(args, 1, "has")[0], "has")) is not None
+
+
+HEADERS.method("getSetCookie", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *_: realm.new_array([value for name, value in this.pairs if name == "set-cookie"]))
+iterable_pairs(HEADERS, JSHeaders.combined)
+
+
+def fill_headers(realm, headers, init):
+    """Adds what a HeadersInit holds: a Headers, pairs, or an object."""
+    if init is undefined:
+        return headers
+    require_object(init, "Headers constructor: the argument must be an object, an array of pairs or a Headers")
+    if isinstance(init, JSHeaders):
+        headers.pairs += [list(pair) for pair in init.pairs]
+        return headers
+    if get_method(realm, init, SYM_ITERATOR) is not undefined:
+        for item in iterable_to_list(realm, init):
+            require_object(item, "Headers constructor: each item must be a pair [name, value]")
+            pair = iterable_to_list(realm, item)
+            if len(pair) != 2:
+                raise JSTypeError("Headers constructor: each item must be a pair [name, value]")
+            append_field(headers, *pair)
+        return headers
+    for key in interruptible(init.own_keys()):
+        own = init.get_own(key)
+        if own is not None and own.enumerable:
+            append_field(headers, key, init.get(key))
+    return headers
+
+
+@HEADERS.constructor(0)
+def headers_construct(realm, new_target, init=undefined, *_):
+    return fill_headers(realm, JSHeaders(proto_from(realm, new_target, "HeadersPrototype"), []), init)
+
+
+def headers_content(inspector, obj, level):
+    return [f"{inspector.show(name, level)}: {inspector.show(value, level)}"
+            for name, value in obj.combined()[:inspector.items]]
+
+
+SHAPES["Headers"] = filled_shape(headers_content)
+
+
+# -- Blob, File and FormData -------------------------------------------------------------
+
+class JSBlob(JSObject):
+    """Bytes with a type (File API, 3)."""
+
+    __slots__, __init__ = object_attributes("data type=''")
+    class_name = "Blob"
+
+
+class JSFile(JSBlob):
+    """A Blob with a name (File API, 4); `modified` in milliseconds."""
+
+    __slots__ = ("name", "modified")
+    class_name = "File"
+
+
+BLOB = BuiltinClass("Blob", JSBlob, tag="Blob")
+FILE = BuiltinClass("File", JSFile, parent="BlobPrototype", base="Blob", tag="File")
+
+
+def new_file(realm, data, type_, name, proto=None):
+    file = JSFile(proto or realm.FilePrototype, data, type_)
+    file.name, file.modified = name, realm.clock.now()
+    return file
+
+
+def blob_type(text):
+    """The type that a Blob gets: in small letters, or none if it holds other than printable ASCII."""
+    return text.lower() if all(" " <= character <= "~" for character in text) else ""
+
+
+def blob_bytes(realm, parts):
+    """The bytes of a sequence of buffers, Blobs and texts."""
+    if parts is undefined:
+        return b""
+    require_object(parts, "The parts of a Blob must be an array")
+    pieces, size = [], 0
+    for part in interruptible(iterable_to_list(realm, parts)):
+        data = part.data if isinstance(part, JSBlob) else \
+            bytes_of(part) if isinstance(part, JSObject) else None
+        pieces.append(web_text(part).encode() if data is None else bytes(data))
+        size += len(pieces[-1])
+        if size > MAX_BUFFER_BYTES:
+            raise JSRangeError("The Blob is too large")
+    return b"".join(pieces)
+
+
+def options_text(options, name, default):
+    """A string member of an options object."""
+    if options is undefined or options is null:
+        return default
+    require_object(options, "The options must be an object")
+    value = options.get(name)
+    return default if value is undefined else to_string(value)
+
+
+@BLOB.constructor(0)
+def blob_construct(realm, new_target, parts=undefined, options=undefined, *_):
+    return JSBlob(proto_from(realm, new_target, "BlobPrototype"), blob_bytes(realm, parts),
+                  blob_type(options_text(options, "type", "")))
+
+
+@FILE.constructor(2)
+def file_construct(realm, new_target, *args):
+    if len(args) < 2:
+        raise JSTypeError(f"File constructor: 2 arguments required, but only {len(args)} present")
+    options = args[2] if len(args) > 2 else undefined
+    file = new_file(realm, blob_bytes(realm, args[0]), blob_type(options_text(options, "type", "")),
+                    utf16(web_text(args[1])), proto_from(realm, new_target, "FilePrototype"))
+    modified = options.get("lastModified") if isinstance(options, JSObject) else undefined
+    if modified is not undefined:
+        file.modified = to_integer_or_infinity(modified)
+    return file
+
+
+web_getters(BLOB, size=lambda this: len(this.data), type=lambda this: this.type)
+web_getters(FILE, name=lambda this: this.name, lastModified=lambda this: this.modified)
+
+
+def resolved(realm, value):
+    """A promise that is fulfilled with a value that is no promise."""
+    promise = new_promise(realm)
+    settle_promise(realm, promise, "fulfilled", value)
+    return promise
+
+
+def text_of_bytes(data):
+    """The script's string of bytes in UTF-8 (UTF-8 decode: without a byte order mark)."""
+    check_string_length(len(data))
+    return utf16(bytes(data).decode("utf-8", "replace").removeprefix("\ufeff"))
+
+
+def array_buffer_of(realm, data):
+    return new_uint8_array(realm, data).buffer
+
+
+BLOB.method("text", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *_: resolved(realm, text_of_bytes(this.data)))
+BLOB.method("arrayBuffer", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *_: resolved(realm, array_buffer_of(realm, this.data)))
+BLOB.method("bytes", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *_: resolved(realm, new_uint8_array(realm, this.data)))
+
+
+@BLOB.method("slice", 0, flags=DEFAULT_ATTRS)
+def blob_slice(realm, this, start=undefined, end=undefined, type_=undefined, *_):
+    first, last = clamp_range(len(this.data), start, end)
+    return JSBlob(realm.BlobPrototype, this.data[first:max(first, last)],
+                  "" if type_ is undefined else blob_type(to_string(type_)))
+
+
+class JSFormData(JSObject):
+    """Entries of a form (XMLHttpRequest, 5): `pairs` are [name, string or JSFile]."""
+
+    __slots__, __init__ = object_attributes("pairs")
+    class_name = "FormData"
+
+
+FORM_DATA = BuiltinClass("FormData", JSFormData, tag="FormData")
+
+
+def form_entry(realm, args, method):
+    """[name, value] from the arguments (name, value, filename?)."""
+    if len(args) < 2:
+        raise JSTypeError(f"FormData.{method}: 2 arguments required, but only {len(args)} present.")
+    name, value = utf16(web_text(args[0])), args[1]
+    if not isinstance(value, JSBlob):
+        if len(args) > 2 and args[2] is not undefined:
+            raise JSTypeError(f"FormData.{method}: a file name belongs to a Blob, but the value is none")
+        return [name, utf16(web_text(value))]
+    if len(args) > 2 and args[2] is not undefined:
+        return [name, new_file(realm, value.data, value.type, utf16(web_text(args[2])))]
+    return [name, value if isinstance(value, JSFile) else new_file(realm, value.data, value.type, "blob")]
+
+
+def form_name(args, method):
+    if not args:
+        raise JSTypeError(f"FormData.{method}: 1 argument required, but only 0 present.")
+    return utf16(web_text(args[0]))
+
+
+@FORM_DATA.method("append", 2, flags=DEFAULT_ATTRS)
+def form_data_append(realm, this, *args):
+    this.pairs.append(form_entry(realm, args, "append"))
+    return undefined
+
+
+@FORM_DATA.method("set", 2, flags=DEFAULT_ATTRS)
+def form_data_set(realm, this, *args):
+    entry, old = form_entry(realm, args, "set"), this.pairs
+    place = next((index for index, pair in enumerate(old) if pair[0] == entry[0]), len(old))
+    this.pairs = [*old[:place], entry, *(pair for pair in old[place:] if pair[0] != entry[0])]
+    return undefined
+
+
+@FORM_DATA.method("delete", 1, flags=DEFAULT_ATTRS)
+def form_data_delete(realm, this, *args):
+    name = form_name(args, "delete")
+    this.pairs = [pair for pair in this.pairs if pair[0] != name]
+    return undefined
+
+
+def form_values(this, args, method):
+    name = form_name(args, method)
+    return [value for key, value in this.pairs if key == name]
+
+
+FORM_DATA.method("get", 1, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *args: next(iter(form_values(this, args, "get")), null))
+FORM_DATA.method("getAll", 1, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *args: realm.new_array(form_values(this, args, "getAll")))
+FORM_DATA.method("has", 1, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *args: bool(form_values(this, args, "has")))
+iterable_pairs(FORM_DATA, lambda this: this.pairs)
+
+
+@FORM_DATA.constructor(0)
+def form_data_construct(realm, new_target, form=undefined, *_):
+    if form is not undefined:
+        raise JSTypeError("FormData constructor: there are no <form> elements here; append the entries")
+    return JSFormData(proto_from(realm, new_target, "FormDataPrototype"), [])
+
+
+SHAPES["FormData"] = filled_shape(
+    lambda inspector, obj, level: [f"{inspector.show(name, level)} => {inspector.show(value, level)}"
+                                   for name, value in obj.pairs[:inspector.items]])
+SHAPES["Blob"] = SHAPES["File"] = filled_shape(
+    lambda inspector, obj, level: [
+        f"size: {len(obj.data)}", f"type: {inspector.show(obj.type, level)}",
+        *([f"name: {inspector.show(obj.name, level)}"] if isinstance(obj, JSFile) else [])])
+
+
+def encode_multipart(pairs):
+    """(bytes, boundary) of a form (HTML, 4.10.21.8)."""
+    boundary = "----formdata-" + os.urandom(12).hex()
+
+    def escaped(text):
+        return re.sub(r"\r\n|\r|\n", "\r\n", well_formed_text(text)).replace("\r", "%0D").replace(
+            "\n", "%0A").replace('"', "%22")
+    pieces = []
+    for name, value in pairs:
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{escaped(name)}"'
+        if isinstance(value, JSFile):
+            head += f'; filename="{escaped(value.name)}"\r\nContent-Type: ' \
+                    f'{value.type or "application/octet-stream"}'
+            data = value.data
+        else:
+            data = re.sub(r"\r\n|\r|\n", "\r\n", well_formed_text(value)).encode()
+        pieces += [head.encode(), b"\r\n\r\n", data, b"\r\n"]
+    return b"".join([*pieces, f"--{boundary}--\r\n".encode()]), boundary
+
+
+_FORM_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_FORM_NAMES = re.compile(r';\s*(name|filename)="([^"]*)"', re.IGNORECASE)
+#: Parts that a form may have.
+MAX_FORM_ENTRIES = 10_000
+
+
+def decode_multipart(realm, content_type, body):
+    """The pairs of a multipart/form-data body, or a TypeError."""
+    boundary = _FORM_BOUNDARY.search(content_type)
+    wrong = JSTypeError("The body is not a valid multipart/form-data form")
+    if not boundary:
+        raise wrong
+    delimiter = b"\r\n--" + (boundary[1] or boundary[2]).encode("latin-1", "replace")
+    parts = (b"\r\n" + body).split(delimiter, MAX_FORM_ENTRIES + 1)
+    if len(parts) < 2 or not parts[-1].startswith(b"--"):
+        raise wrong
+    pairs = []
+    for part in interruptible(parts[1:-1]):
+        head, found, data = part.partition(b"\r\n\r\n")
+        fields = dict((line.partition(":")[0].lower(), line)
+                      for line in head.decode("utf-8", "replace").split("\r\n")[1:])
+        names = {key.lower(): value.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
+                 for key, value in _FORM_NAMES.findall(fields.get("content-disposition", ""))}
+        if not found or "name" not in names:
+            raise wrong
+        if "filename" in names:
+            kind = fields.get("content-type", ":text/plain").partition(":")[2].strip()
+            value = new_file(realm, data, blob_type(kind), utf16(names["filename"]))
+        else:
+            value = utf16(data.decode("utf-8", "replace"))
+        pairs.append([utf16(names["name"]), value])
+    return pairs
+
+
+# -- Bodies, and streams of them ---------------------------------------------------------
+
+class NetworkTrouble(Exception):
+    """A request to the outside failed; the text is for people."""
+
+
+class Content:
+    """The body of a Request or Response: `data`, or what source.read() gives piece by piece, b"" at the end;
+    it may wait, and raises NetworkTrouble; source.close() ends it. `failure` is what a signal aborted it
+    with. Reads of a stream wait in `queue`, so that each gets the piece whose turn it is."""
+
+    __slots__, __init__ = attributes("data=None source=None; used=False stream=None failure=ABSENT queue=[]")
+
+    @property
+    def disturbed(self):
+        return self.used or self.stream is not None and self.stream.locked
+
+    def tee(self):
+        """A second Content with the same bytes."""
+        if self.source is None:
+            return Content(self.data)
+        shared = SharedSource(self.source)
+        self.source = SharedBranch(shared, 0)
+        return Content(None, SharedBranch(shared, 1))
+
+    def read_all(self):
+        """All the bytes. Waits: not for a thread that is in a realm."""
+        pieces = []
+        while piece := self.source.read():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def next_piece(self, realm, then):
+        """Has then(bytes or None at the end, error or None) called inside the realm, in the order of calls."""
+        if self.source is None:
+            data, self.data = self.data, b""
+            then(data or None, None)
+            return
+        self.queue.append(then)
+        if len(self.queue) == 1:
+            self.pump(realm)
+
+    def pump(self, realm):
+        def arrived(piece, error):
+            then = self.queue.pop(0)
+            if self.queue:
+                self.pump(realm)
+            then(piece or None, self.error(realm, error))
+        realm.wait_outside(self.source.read, arrived)
+
+    def error(self, realm, error):
+        """What a script sees of a failure, or None."""
+        if error is None:
+            return None
+        return self.failure if self.failure is not ABSENT else realm.thrown_value(JSTypeError(str(error)))
+
+    def cancel(self):
+        self.used = True
+        if self.source is not None:
+            self.source.close()
+        self.data = b"" if self.source is None else None
+
+
+class SharedSource:
+    """A source that two branches read, each at its own pace."""
+
+    def __init__(self, source):
+        self.source = source
+        self.lock = threading.Lock()
+        self.waiting = (collections.deque(), collections.deque())
+        self.open = {0, 1}
+
+
+class SharedBranch:
+    __init__ = constructor("shared number")
+
+    def read(self):
+        shared = self.shared
+        with shared.lock:
+            if shared.waiting[self.number]:
+                return shared.waiting[self.number].popleft()
+            piece = shared.source.read()
+            if 1 - self.number in shared.open:
+                shared.waiting[1 - self.number].append(piece)
+            return piece
+
+    def close(self):
+        self.shared.open.discard(self.number)
+        if not self.shared.open:
+            self.shared.source.close()
+
+
+class JSReadableStream(JSObject):
+    """The bytes of a body as a stream (Streams, 4.2), for reading only."""
+
+    __slots__, __init__ = object_attributes("content; locked=False")
+    class_name = "ReadableStream"
+
+
+class JSStreamReader(JSObject):
+    """A reader of a stream, or None once it is released; also the iterator of `for await`."""
+
+    __slots__, __init__ = object_attributes("stream keep=False; over=False")
+    class_name = "ReadableStreamDefaultReader"
+
+
+READABLE_STREAM = BuiltinClass("ReadableStream", JSReadableStream, tag="ReadableStream")
+STREAM_READER = BuiltinClass("ReadableStreamDefaultReader", JSStreamReader, tag="ReadableStreamDefaultReader",
+                             is_global=False)
+STREAM_ITERATOR = BuiltinClass("ReadableStreamAsyncIterator", JSStreamReader, parent="AsyncIteratorPrototype",
+                               tag="ReadableStream AsyncIterator", is_global=False)
+
+
+def stream_of(realm, content):
+    """The one stream of a Content."""
+    if content.stream is None:
+        content.stream = JSReadableStream(realm.ReadableStreamPrototype, content)
+    return content.stream
+
+
+BLOB.method("stream", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *_: stream_of(realm, Content(this.data)))
+
+
+@READABLE_STREAM.constructor(0)
+def readable_stream_construct(realm, new_target, *_):
+    raise JSTypeError("new ReadableStream() is not supported: streams here come from response.body and "
+                      "blob.stream(). To send events to clients, register a stream route")
+
+
+web_getters(READABLE_STREAM, locked=lambda this: this.locked)
+web_getters(STREAM_READER, closed=lambda this: undefined)
+
+
+def lock_stream(realm, this, prototype, keep=False):
+    if this.locked:
+        raise JSTypeError("Invalid state: the ReadableStream is locked: something else reads it")
+    this.locked = True
+    return JSStreamReader(getattr(realm, prototype), this, keep)
+
+
+READABLE_STREAM.method("getReader", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *_: lock_stream(realm, this, "ReadableStreamDefaultReaderPrototype"))
+
+
+@READABLE_STREAM.method("values", 0, flags=DEFAULT_ATTRS)
+def stream_values(realm, this, options=undefined, *_):
+    return lock_stream(realm, this, "ReadableStreamAsyncIteratorPrototype",
+                       web_option(options, "preventCancel"))
+
+
+READABLE_STREAM.alias(SYM_ASYNC_ITERATOR, "values")
+
+
+@READABLE_STREAM.method("cancel", 0, flags=DEFAULT_ATTRS)
+def stream_cancel(realm, this, *_):
+    promise = new_promise(realm)
+    if this.locked:
+        reject_promise(realm, promise, realm.new_error(
+            "TypeError", "Invalid state: the ReadableStream is locked: cancel its reader"))
+        return promise
+    this.content.cancel()
+    resolve_promise(realm, promise, undefined)
+    return promise
+
+
+def read_piece(realm, this, *_):
+    """reader.read(), and the iterator's next()."""
+    promise = new_promise(realm)
+    if this.stream is None:
+        reject_promise(realm, promise, realm.new_error(
+            "TypeError", "Invalid state: the reader is not attached to a stream"))
+        return promise
+
+    def then(piece, error):
+        if error is not None:
+            this.over = True
+            reject_promise(realm, promise, error)
+        elif piece is None or this.over:
+            this.over = True
+            resolve_promise(realm, promise, realm.iter_result(undefined, True))
+        else:
+            resolve_promise(realm, promise, realm.iter_result(new_uint8_array(realm, piece), False))
+    content = this.stream.content
+    if this.over:
+        then(None, None)
+    else:
+        content.used = True
+        content.next_piece(realm, then)
+    return promise
+
+
+STREAM_READER.method("read", 0, flags=DEFAULT_ATTRS)(read_piece)
+STREAM_ITERATOR.method("next", 0, flags=DEFAULT_ATTRS)(read_piece)
+
+
+@STREAM_READER.method("releaseLock", 0, flags=DEFAULT_ATTRS)
+def reader_release(realm, this, *_):
+    if this.stream is not None:
+        this.stream.locked, this.stream = False, None
+    return undefined
+
+
+@STREAM_READER.method("cancel", 0, flags=DEFAULT_ATTRS)
+def reader_cancel(realm, this, *_):
+    this.over = True
+    if this.stream is not None:
+        this.stream.content.cancel()
+    return resolved(realm, undefined)
+
+
+@STREAM_ITERATOR.method("return", 1, flags=DEFAULT_ATTRS)
+def stream_iterator_return(realm, this, value=undefined, *_):
+    if not this.over and not this.keep:
+        this.stream.content.cancel()
+    this.over, this.stream.locked = True, False
+    return resolved(realm, realm.iter_result(value, True))
+
+
+def extract_body(realm, value):
+    """(Content, content type or None) of a BodyInit (Fetch, 5.2)."""
+    if isinstance(value, JSReadableStream):
+        if value.locked or value.content.used:
+            raise JSTypeError("Response body object should not be disturbed or locked")
+        return value.content, None
+    if isinstance(value, JSBlob):
+        return Content(value.data), value.type or None
+    if isinstance(value, JSFormData):
+        data, boundary = encode_multipart(value.pairs)
+        return Content(data), f"multipart/form-data; boundary={boundary}"
+    if isinstance(value, JSURLSearchParams):
+        return Content(value.text().encode()), "application/x-www-form-urlencoded;charset=UTF-8"
+    data = bytes_of(value) if isinstance(value, JSObject) else None
+    if data is not None:
+        return Content(bytes(data)), None
+    return Content(web_text(value).encode()), "text/plain;charset=UTF-8"
+
+
+class JSBodied(JSObject):
+    """What Request and Response share: header fields and a body, which may be None."""
+
+    __slots__ = ("headers", "content")
+
+
+def consume(realm, this, convert):
+    """A promise of convert(realm, this, bytes) for the whole body, which is used up by that."""
+    promise, content = new_promise(realm), this.content
+
+    def then(data, error):
+        try:
+            if error is not None:
+                reject_promise(realm, promise, content.error(realm, error))
+            else:
+                resolve_promise(realm, promise, convert(realm, this, data))
+        except Exception as problem:
+            reject_promise(realm, promise, realm.thrown_value(problem))
+    if content is None:
+        then(b"", None)
+    elif content.disturbed:
+        reject_promise(realm, promise, realm.new_error(
+            "TypeError", "Body is unusable: Body has already been read"))
+    else:
+        content.used = True
+        if content.failure is not ABSENT:
+            reject_promise(realm, promise, content.failure)
+        elif content.source is None:
+            then(content.data, None)
+        else:
+            realm.wait_outside(content.read_all, then)
+    return promise
+
+
+def form_of_body(realm, this, data):
+    kind = this.headers.get_field("content-type") or ""
+    essence = kind.partition(";")[0].strip().lower()
+    if essence == "multipart/form-data":
+        return JSFormData(realm.FormDataPrototype, decode_multipart(realm, kind, data))
+    if essence == "application/x-www-form-urlencoded":
+        return JSFormData(realm.FormDataPrototype, parse_urlencoded(data.decode("utf-8", "replace")))
+    raise JSTypeError('Content-Type was not one of "multipart/form-data" or '
+                      '"application/x-www-form-urlencoded"')
+
+
+#: What the methods that read a body make of its bytes.
+BODY_READERS = {
+    "text": lambda realm, this, data: text_of_bytes(data),
+    "json": lambda realm, this, data: json_parse(realm, text_of_bytes(data)),
+    "bytes": lambda realm, this, data: new_uint8_array(realm, data),
+    "arrayBuffer": lambda realm, this, data: array_buffer_of(realm, data),
+    "blob": lambda realm, this, data: JSBlob(realm.BlobPrototype, data, blob_type(
+        this.headers.get_field("content-type") or "")),
+    "formData": form_of_body}
+
+
+def declare_body(table):
+    """Gives a class body, bodyUsed, headers, and the methods that read the body."""
+    for name, convert in BODY_READERS.items():
+        table.method(name, 0, flags=DEFAULT_ATTRS)(
+            lambda realm, this, *_, convert=convert: consume(realm, this, convert))
+    table.getter("body", flags=WEB_GETTER_ATTRS)(
+        lambda realm, this, *_: null if this.content is None else stream_of(realm, this.content))
+    web_getters(table, headers=lambda this: this.headers,
+                bodyUsed=lambda this: this.content is not None and this.content.used)
+
+
+def cloned_body(this):
+    if this.content is None:
+        return None
+    if this.content.disturbed:
+        raise JSTypeError(f"{this.class_name}.clone: Body has already been consumed.")
+    return this.content.tee()
+
+
+def set_body(realm, this, value):
+    """Gives a Request or Response its body, and the content type that goes with it."""
+    this.content, kind = extract_body(realm, value)
+    if kind is not None and this.headers.get_field("content-type") is None:
+        this.headers.pairs.append(["content-type", kind])
+
+
+# -- Request and Response ----------------------------------------------------------------
+
+_METHOD_NAMES = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
+#: Attributes of a Request that are the same for all: they are about browsers.
+_REQUEST_CONSTANTS = {"mode": "cors", "credentials": "same-origin", "cache": "default", "referrer": "about:client",
+                      "referrerPolicy": "", "integrity": "", "keepalive": False, "destination": "", "duplex": "half"}
+REDIRECT_STATUS = (301, 302, 303, 307, 308)
+NULL_BODY_STATUS = (101, 103, 204, 205, 304)
+
+
+class JSRequest(JSBodied):
+    """A Request (Fetch, 5.4); `url` is a URLRecord."""
+
+    __slots__ = ("method", "url", "redirect", "signal")
+    class_name = "Request"
+
+
+class JSResponse(JSBodied):
+    """A Response (Fetch, 5.5); `url` is text, "" for one that a script made."""
+
+    __slots__ = ("status", "status_text", "type", "url", "redirected")
+    class_name = "Response"
+
+
+REQUEST = BuiltinClass("Request", JSRequest, tag="Request")
+RESPONSE = BuiltinClass("Response", JSResponse, tag="Response")
+
+
+def request_url(value):
+    """The record of an address to ask, or a TypeError."""
+    text = utf16(value.record.href()) if isinstance(value, JSURL) else value
+    try:
+        record = parse_url(web_text(text))
+    except InvalidURL:
+        hint = "; a script has no page that it could be relative to: write https://host/path" \
+            if type(text) is str and text.startswith("/") else ""
+        raise JSTypeError(f"Failed to parse URL from {to_string(text)}{hint}") from None
+    if record.username or record.password:
+        raise JSTypeError(f"Request cannot be constructed from a URL that includes credentials: "
+                          f"{record.href()}")
+    return record
+
+
+def request_method(value):
+    name = byte_text(value)
+    if not _FIELD_NAME.match(name):
+        raise JSTypeError(f"'{name}' is not a valid HTTP method.")
+    upper = name.upper()
+    if upper in ("CONNECT", "TRACE", "TRACK"):
+        raise JSTypeError(f"'{name}' HTTP method is unsupported.")
+    return upper if upper in _METHOD_NAMES else name
+
+
+@REQUEST.constructor(1)
+def request_construct(realm, new_target, *args):
+    if not args:
+        raise JSTypeError("Request constructor: 1 argument required, but only 0 present.")
+    source, options = args[0], args[1] if len(args) > 1 else undefined
+    if options is not undefined and options is not null:
+        require_object(options, "Request constructor: the second argument must be an object of options")
+    option = (lambda name: options.get(name)) if isinstance(options, JSObject) else lambda name: undefined
+    this = JSRequest(proto_from(realm, new_target, "RequestPrototype"))
+    known = source if isinstance(source, JSRequest) else None
+    this.url = known.url if known is not None else request_url(source)
+    this.method = known.method if known is not None else "GET"
+    this.redirect = known.redirect if known is not None else "follow"
+    this.signal, this.content = JSAbortSignal(realm.AbortSignalPrototype), None
+    if (method := option("method")) is not undefined:
+        this.method = request_method(method)
+    if (redirect := option("redirect")) is not undefined:
+        this.redirect = to_string(redirect)
+        if this.redirect not in ("follow", "manual", "error"):
+            raise JSTypeError(f"Request constructor: redirect is \"follow\", \"manual\" or \"error\", not "
+                              f"{display(redirect)}")
+    follow_signal(realm, this.signal, option("signal"), known)
+    this.headers = JSHeaders(realm.HeadersPrototype, [])
+    fields = option("headers")
+    if fields is undefined and known is not None:
+        fields = known.headers
+    fill_headers(realm, this.headers, fields)
+    request_body(realm, this, option("body"), known)
+    return this
+
+
+def follow_signal(realm, signal, given, known):
+    """The signal of a Request is its own; it is aborted with the one that was given."""
+    if given is undefined and known is not None:
+        given = known.signal
+    if given is undefined or given is null:
+        return
+    if not isinstance(given, JSAbortSignal):
+        raise JSTypeError("Request constructor: the signal must be an AbortSignal")
+    if given.aborted:
+        signal.abort(realm, given.reason)
+    else:
+        given.when_aborted(lambda: signal.abort(realm, given.reason))
+
+
+def request_body(realm, this, body, known):
+    """Gives a Request the body from its options, or takes over that of another Request."""
+    inherited = known is not None and known.content is not None and (body is undefined or body is null)
+    if this.method in ("GET", "HEAD") and (inherited or body is not undefined and body is not null):
+        raise JSTypeError("Request with GET/HEAD method cannot have body.")
+    if body is not undefined and body is not null:
+        set_body(realm, this, body)
+        if this.content.source is not None:
+            raise JSTypeError("Request constructor: the body of a response that still comes in cannot be "
+                              "sent on; read it first: await response.bytes()")
+    elif inherited:
+        if known.content.disturbed:
+            raise JSTypeError("Cannot construct a Request with a Request object that has already been used.")
+        this.content, known.content.used = Content(known.content.data), True
+
+
+declare_body(REQUEST)
+web_getters(REQUEST, method=lambda this: this.method, url=lambda this: utf16(this.url.href()),
+            redirect=lambda this: this.redirect, signal=lambda this: this.signal,
+            **{name: lambda this, value=value: value for name, value in _REQUEST_CONSTANTS.items()})
+
+
+@REQUEST.method("clone", 0, flags=DEFAULT_ATTRS)
+def request_clone(realm, this, *_):
+    content = cloned_body(this)
+    copy = request_construct(realm, undefined, this, realm.new_object({"body": undefined})) \
+        if this.content is None else JSRequest(realm.RequestPrototype)
+    if content is not None:
+        copy.url, copy.method, copy.redirect = this.url, this.method, this.redirect
+        copy.signal = JSAbortSignal(realm.AbortSignalPrototype)
+        follow_signal(realm, copy.signal, this.signal, None)
+        copy.headers = fill_headers(realm, JSHeaders(realm.HeadersPrototype, []), this.headers)
+        copy.content = content
+    return copy
+
+
+def new_response(realm, status=200, text="", pairs=(), content=None, url="", proto=None):
+    response = JSResponse(proto or realm.ResponsePrototype)
+    response.status, response.status_text, response.content = status, text, content
+    response.headers = JSHeaders(realm.HeadersPrototype, [list(pair) for pair in pairs])
+    response.type, response.url, response.redirected = "default", url, False
+    return response
+
+
+_REASON_PHRASE = re.compile("[\t\x20-\x7e\x80-\xff]*\\Z")
+
+
+def initialize_response(realm, response, init):
+    """The options `status`, `statusText` and `headers` (Fetch, 5.5)."""
+    if init is undefined or init is null:
+        return
+    require_object(init, "Response constructor: the second argument must be an object of options")
+    status = init.get("status")
+    if status is not undefined:
+        number = to_integer_or_infinity(status)
+        if not 200 <= number <= 599:
+            raise JSRangeError('init["status"] must be in the range of 200 to 599, inclusive.')
+        response.status = int(number)
+    text = init.get("statusText")
+    if text is not undefined:
+        response.status_text = byte_text(text)
+        if not _REASON_PHRASE.match(response.status_text):
+            raise JSTypeError("Invalid statusText")
+    fill_headers(realm, response.headers, init.get("headers"))
+
+
+@RESPONSE.constructor(0)
+def response_construct(realm, new_target, body=undefined, init=undefined, *_):
+    response = new_response(realm, proto=proto_from(realm, new_target, "ResponsePrototype"))
+    initialize_response(realm, response, init)
+    if body is not undefined and body is not null:
+        if response.status in NULL_BODY_STATUS:
+            raise JSTypeError(f"Response constructor: Invalid response status code {response.status}")
+        set_body(realm, response, body)
+    return response
+
+
+declare_body(RESPONSE)
+web_getters(RESPONSE, status=lambda this: this.status, statusText=lambda this: this.status_text,
+            ok=lambda this: 200 <= this.status <= 299, type=lambda this: this.type,
+            url=lambda this: utf16(this.url), redirected=lambda this: this.redirected)
+
+
+@RESPONSE.method("clone", 0, flags=DEFAULT_ATTRS)
+def response_clone(realm, this, *_):
+    copy = new_response(realm, this.status, this.status_text, this.headers.pairs, cloned_body(this), this.url)
+    copy.type, copy.redirected, copy.headers.fixed = this.type, this.redirected, this.headers.fixed
+    return copy
+
+
+@RESPONSE.static.method("error", 0, flags=DEFAULT_ATTRS)
+def response_error(realm, this, *_):
+    response = new_response(realm, 0)
+    response.type, response.headers.fixed = "error", True
+    return response
+
+
+@RESPONSE.static.method("json", 1, flags=DEFAULT_ATTRS)
+def response_json(realm, this, *args):
+    text = json_stringify(realm, args[0]) if args else undefined
+    if text is undefined:
+        raise JSTypeError("Value is not JSON serializable")
+    response = new_response(realm, content=Content(well_formed_text(text).encode()))
+    initialize_response(realm, response, args[1] if len(args) > 1 else undefined)
+    if response.status in NULL_BODY_STATUS:
+        raise JSTypeError(f"Response constructor: Invalid response status code {response.status}")
+    if response.headers.get_field("content-type") is None:
+        response.headers.pairs.append(["content-type", "application/json"])
+    return response
+
+
+@RESPONSE.static.method("redirect", 1, flags=DEFAULT_ATTRS)
+def response_redirect(realm, this, *args):
+    text = web_arguments(args, 1, "Response.redirect")[0]
+    status = 302 if len(args) < 2 or args[1] is undefined else to_integer_or_infinity(args[1])
+    if status not in REDIRECT_STATUS:
+        raise JSRangeError(f"Invalid status code {display(args[1])}")
+    if not text.startswith("/"):        # a path of this server stays one
+        try:
+            text = parse_url(text).href()
+        except InvalidURL:
+            raise JSTypeError(f"Failed to parse URL from {text}") from None
+    response = new_response(realm, status, pairs=[["location", utf16(text)]])
+    response.headers.fixed = True
+    return response
+
+
+def message_content(inspector, obj, level):
+    """A Request or Response in the console."""
+    facts = {"method": obj.method, "url": utf16(obj.url.href())} if isinstance(obj, JSRequest) else \
+        {"status": obj.status, "statusText": obj.status_text, "url": utf16(obj.url)}
+    inspector.indent += 2
+    entries = [f"{name}: {inspector.show(value, level)}"
+               for name, value in {**facts, "headers": obj.headers}.items()]
+    inspector.indent -= 2
+    return [*entries, f"bodyUsed: {'true' if obj.content is not None and obj.content.used else 'false'}"]
+
+
+SHAPES["Request"] = SHAPES["Response"] = filled_shape(message_content)
+
+
+# -- fetch -------------------------------------------------------------------------------
+
+@GLOBAL_FUNCTIONS.method("fetch", 1)
+def global_fetch(realm, this, *args):
+    """fetch(input, init) (Fetch, 5.6): the realm's network does it, and the realm goes on meanwhile."""
+    promise = new_promise(realm)
+    try:
+        request = request_construct(realm, undefined, *args)
+        begin_fetch(realm, request, promise)
+    except Exception as error:
+        reject_promise(realm, promise, realm.thrown_value(error))
+    return promise
+
+
+def begin_fetch(realm, request, promise):
+    if request.signal.aborted:
+        raise JSError(request.signal.reason)
+    data = b""
+    if request.content is not None:
+        request.content.used, data = True, request.content.data
+    order = realm.order_request(request.method, request.url, [tuple(pair) for pair in request.headers.pairs],
+                                data, request.redirect, request.content is not None)
+    contents = []
+
+    def aborted():
+        order.close()
+        if promise.state == "pending":
+            reject_promise(realm, promise, request.signal.reason)
+        for content in contents:
+            content.failure = request.signal.reason
+
+    def then(answer, error):
+        forget()
+        if promise.state != "pending":
+            return
+        if error is not None:
+            failure = realm.new_error("TypeError", f"fetch failed: {error}")
+            reject_promise(realm, promise, failure)
+            return
+        response = fetched_response(realm, request, answer)
+        if response.content is not None and response.content.source is not None:
+            contents.append(response.content)
+            request.signal.when_aborted(aborted)
+        resolve_promise(realm, promise, response)
+    forget = request.signal.when_aborted(aborted)
+    realm.wait_outside(order.run, then)
+
+
+def fetched_response(realm, request, answer):
+    """The Response of a script for an answer of the network (see Order.run)."""
+    content = None if answer.status in NULL_BODY_STATUS or request.method == "HEAD" else \
+        Content(answer.data, answer.source)
+    response = new_response(realm, answer.status, utf16(answer.reason), answer.headers, content, answer.url)
+    response.redirected, response.headers.fixed, response.type = answer.redirected, True, "basic"
+    return response
+
+
+# -- Requests that handlers get ----------------------------------------------------------
+
+#: What `context.request` inherits: the methods that read the body of a Request, but for json(), for
+#: request.json is the value itself. They may be called again and again.
+INCOMING_REQUEST = BuiltinClass("IncomingRequest", is_global=False)
+
+
+def incoming_bytes(realm, this):
+    coded = this.get("bodyBase64")
+    return to_string(this.get("body")).encode("utf-8", "surrogatepass") if coded is undefined \
+        else base64.b64decode(to_string(coded))
+
+
+@INCOMING_REQUEST.method("formData", 0)
+def incoming_form(realm, this, *_):
+    pairs = []
+    fields, files = this.get("formAll"), this.get("files")
+    for name in fields.own_keys() if isinstance(fields, JSObject) else ():
+        pairs += [[name, value] for value in list_from_array_like(fields.get(name))]
+    for file in list_from_array_like(files) if isinstance(files, JSObject) else ():
+        pairs.append([file.get("field"), new_file(realm, base64.b64decode(file.get("data")), blob_type(
+            file.get("contentType")), file.get("filename"))])
+    return resolved(realm, JSFormData(realm.FormDataPrototype, pairs))
+
+
+INCOMING_REQUEST.methods(
+    text=lambda realm, this, *_: resolved(realm, this.get("body")),
+    bytes=lambda realm, this, *_: resolved(realm, new_uint8_array(realm, incoming_bytes(realm, this))),
+    arrayBuffer=lambda realm, this, *_: resolved(realm, array_buffer_of(realm, incoming_bytes(realm, this))),
+    blob=lambda realm, this, *_: resolved(realm, JSBlob(
+        realm.BlobPrototype, incoming_bytes(realm, this),
+        blob_type(options_text(this.get("headers"), "content-type", "")))))
+
+
+def load_response(realm, value, then):
+    """Where a value is a Response whose body still comes in: has then(fulfilled, value or error) called inside
+    the realm when it is there, and says True."""
+    content = value.content if isinstance(value, JSResponse) else None
+    if content is None or content.source is None or content.disturbed:
+        return False
+
+    def arrived(data, error):
+        if error is not None:
+            then(False, content.error(realm, error))
+        else:
+            value.content = Content(data)
+            then(True, value)
+    realm.wait_outside(content.read_all, arrived)
+    return True
+
+
 # ======================================================================================
 # 15  REALM, JOBS AND TIMERS
 #
@@ -34699,6 +35963,8 @@ class Pending(Outcome):
                       lambda reason: self._settle(False, reason))
 
     def _settle(self, fulfilled, result):
+        if fulfilled and load_response(self.realm, result, self._settle):
+            return
         self.fulfilled, self.result = fulfilled, result
         self.conclude()
 
@@ -34763,6 +36029,9 @@ Guard.listeners.append(guard_in_all_realms)
 class RealmBase:
     """The objects of a realm, its errors, jobs and timers, and the way in."""
 
+    #: The Network by which fetch asks others, or None: nothing is open.
+    network = None
+
     def __new__(cls, *_args, **_options):
         """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
         prepare_interpreter()
@@ -34797,6 +36066,8 @@ class RealmBase:
         self.closed = False
         self.clock = clock or SYSTEM_CLOCK
         self.timers = self.clock.timers(self)
+        #: What it asks the outside for at the moment.
+        self.orders = weakref.WeakSet()
         self.modules = ModuleMap(self)
         self.global_object = JSGlobal(self)
         self.global_object.parent = self.ObjectPrototype
@@ -34855,6 +36126,10 @@ class RealmBase:
     def lazy_object(self, props, makers, subject=None):
         """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
+
+    def request_object(self, props, makers, subject):
+        """The same for `context.request`, which has methods, too."""
+        return JSLazyObject(self.IncomingRequestPrototype, props, (makers, self, subject))
 
     def bind(self, impl, info):
         """A function object around impl(realm, this, *args)."""
@@ -35134,6 +36409,49 @@ class RealmBase:
         if COLLECTOR_PAUSES.let_go():
             WATCHDOG.wake()             # which collects, once nothing runs
         self.timers.close()
+        for order in list(self.orders):
+            order.close()
+
+    # -- the outside ----
+
+    def order_request(self, *facts):
+        """A request to the outside, to be run by wait_outside(order.run, …); see Order. Raises JSTypeError."""
+        if self.network is None:
+            raise JSTypeError("fetch: scripts cannot ask other servers here; the option --allow-net opens hosts")
+        try:
+            order = self.network.order(*facts)
+        except NetworkTrouble as trouble:
+            raise JSTypeError(f"fetch: {trouble}") from None
+        self.orders.add(order)
+        return order
+
+    def wait_outside(self, work, then):
+        """Has work() done by another thread, while this realm is free; then(result, NetworkTrouble or None) is
+        called inside of it. Until then it counts as a timer."""
+        limit, number = self.time_limit, self.timers.hold()
+
+        def run():
+            result = trouble = None
+            try:
+                result = work()
+            except NetworkTrouble as error:
+                trouble = error
+            except Exception as error:
+                self.note_failure(error)
+                trouble = NetworkTrouble(internal_error(error).message)
+            try:
+                if not self.closed:
+                    self.enter(lambda: then(result, trouble), limit)
+            except JSError as error:
+                if not self.closed:
+                    self.report(error, "Uncaught")
+            finally:
+                self.timers.remove(number)
+        try:
+            self.network.run(self, run)
+        except BaseException:
+            self.timers.remove(number)
+            raise
 
     def unload(self, reason):
         """Gives up what the script keeps; later entries fail with a JSError for this reason."""
@@ -35336,6 +36654,9 @@ class Realm(RealmBase):
 
         def work():
             result = start()
+            if isinstance(result, JSResponse) and result.content is not None \
+                    and result.content.source is not None:
+                result = resolved(self, result)
             if isinstance(result, JSPromise):
                 return Pending(self, result, timeout, convert, started)
             return convert(result)
@@ -35538,6 +36859,12 @@ class Realm(RealmBase):
         data = bytes_of(value) if isinstance(value, JSObject) else None
         return None if data is None else bytes(data)
 
+    def response_of(self, value):
+        """(status, [(name, value)], bytes) of a Response; bytes are None if its body was read already."""
+        content = value.content
+        data = b"" if content is None else None if content.disturbed or content.source is not None else content.data
+        return value.status, [tuple(map(python_text, pair)) for pair in value.headers.pairs], data
+
     def html_of(self, value):
         """The text of a piece of HTML that h() or html made; None for anything else."""
         return python_text(value.text) if isinstance(value, JSHtml) else None
@@ -35672,6 +36999,13 @@ class TimerQueue:
             if self.thread is None and not self.closed:
                 self.thread = start_script_thread(self.run, name=f"timers {self.realm.name}")
             self.condition.notify()
+        return number
+
+    def hold(self):
+        """Counts something else that is waited for among the timers, until it is removed; its number."""
+        with self.condition:
+            number = next(self.count)
+            self.active[number] = None
         return number
 
     def remove(self, number):
@@ -35835,6 +37169,506 @@ class ManualTimers(TimerQueue):
         except JSError as error:
             if not self.closed:
                 self.realm.report(error, "Uncaught")
+
+
+# -- Network: what is open ---------------------------------------------------------------
+#
+# Requests to the outside, for fetch. Only hosts that the command line opens can be asked, and a name is
+# connected to the very address that was checked, so that it cannot mean another one a moment later.
+
+#: Seconds that an answer's head may take, with all redirects, and then each piece of its body.
+FETCH_SECONDS = 30.0
+#: Seconds for one connection, and that an unused one is kept.
+CONNECT_SECONDS = 10.0
+KEEP_SECONDS = 10.0
+#: Bytes of one body, and redirects that are followed.
+MAX_FETCH_BYTES = 64 * 1024 * 1024
+MAX_REDIRECTS = 20
+#: Threads that wait for answers; those of one script; requests of one script that wait for a thread.
+MAX_FETCH_THREADS = 32
+MAX_FETCHES_OF_REALM = 8
+MAX_WAITING_FETCHES = 1000
+#: Connections that are kept for the next request, in all.
+MAX_KEPT_CONNECTIONS = 16
+
+_OPEN_HOST = re.compile(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?", re.ASCII | re.IGNORECASE)
+
+
+def is_address(name):
+    """Is this an IP address as a URL writes it?"""
+    try:
+        ipaddress.ip_address(name[1:-1] if name.startswith("[") else name)
+    except ValueError:
+        return False
+    return True
+
+
+def open_hosts(text):
+    """[(name, port or None)] of "api.example.org,localhost:8080"; raises ValueError."""
+    found = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        if is_address(part):            # one of IPv6 needs no brackets here
+            part = f"[{part}]" if ":" in part else part
+        match = _OPEN_HOST.fullmatch(part)
+        if not match or match[2] and not 0 < int(match[2]) < 65536:
+            raise ValueError(f"{part!r} is not a host: write its name, and perhaps a port, such as "
+                             "api.example.org or localhost:8080; *.example.org is every name below it, "
+                             "* every host")
+        found.append((match[1].lower().strip("[]"), int(match[2]) if match[2] else None))
+    return found
+
+
+#: Names that are given out within a network: they mean private addresses.
+_LOCAL_NAME = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
+
+
+def inner_address(address):
+    """The ipaddress object that an address stands for: some of IPv6 carry one of IPv4."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if found.version == 6:
+        if found.ipv4_mapped or found.sixtofour:
+            return found.ipv4_mapped or found.sixtofour
+        if found in ipaddress.ip_network("64:ff9b::/96"):
+            return ipaddress.ip_address(int(found) & 0xFFFFFFFF)
+    return found
+
+
+class OpenHosts:
+    """What --allow-net opens. A name that was opened may mean any public address. A private or loopback
+    address is reached only by a name of the local network, such as localhost, by its own digits, or when
+    it is listed; a link-local one, where clouds keep their secrets, only when it is listed."""
+
+    def __init__(self, entries=()):
+        self.entries = list(entries)
+
+    def lists(self, name, port):
+        return any(entry == name and only in (None, port) for entry, only in self.entries)
+
+    def opens(self, host, port):
+        """May this host be asked at all?"""
+        return any((entry in ("*", host) or entry.startswith("*.") and host.endswith(entry[1:]))
+                   and only in (None, port) for entry, only in self.entries)
+
+    def allows(self, host, port, address):
+        """May a connection for this host go to this address?"""
+        inner = inner_address(address)
+        if self.lists(str(inner), port) or self.lists(address, port):
+            return True
+        if inner.is_multicast or inner.is_unspecified or inner.is_link_local or inner.is_reserved \
+                and not inner.is_loopback:
+            return False
+        return inner.is_global or is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
+
+
+# -- Network: connections ----------------------------------------------------------------
+
+class TimedSocket:
+    """A socket whose waits all end at `deadline`, for http.client. It is closed when its reader is, too."""
+
+    def __init__(self, sock, deadline):
+        self.sock, self.deadline = sock, deadline
+        self.users = 1
+        self.closed = False
+
+    def seconds_left(self):
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def sendall(self, data):
+        self.sock.settimeout(self.seconds_left())
+        self.sock.sendall(data)
+
+    def makefile(self, *_mode):
+        self.users += 1
+        return io.BufferedReader(TimedReader(self), RECEIVE_SIZE)
+
+    def close(self):
+        if not self.closed:
+            self.closed = True
+            self.leave()
+
+    def leave(self):
+        self.users -= 1
+        if not self.users:
+            self.sock.close()
+
+    def cut(self):
+        """Ends every wait of another thread."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+RECEIVE_SIZE = 1 << 16
+
+
+class TimedReader(io.RawIOBase):
+    def __init__(self, owner):
+        self.owner = owner
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self.owner.sock.settimeout(self.owner.seconds_left())
+        return self.owner.sock.recv_into(buffer)
+
+    def close(self):
+        if not self.closed:
+            super().close()
+            self.owner.leave()
+
+
+def trouble_text(error, host):
+    """What went wrong with a connection, for people."""
+    if isinstance(error, socket.gaierror):
+        return f"the host {host} is not known"
+    if isinstance(error, TimeoutError):
+        return f"{host} did not answer in time"
+    if type(error).__name__ == "SSLCertVerificationError":      # a look at ssl would load it
+        return f"the certificate of {host} is not trusted ({error.verify_message})"
+    if type(error).__module__ == "ssl":
+        return f"no secure connection to {host} ({(error.reason or 'it does not speak TLS').lower()})"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return f"{host} closed the connection without an answer"
+    if isinstance(error, (http.client.LineTooLong, http.client.BadStatusLine)):
+        return f"what {host} answered is not HTTP"
+    if isinstance(error, http.client.IncompleteRead):
+        return f"{host} ended the connection in the middle of the body"
+    if isinstance(error, http.client.HTTPException):
+        return f"what {host} answered is not valid HTTP"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens at {host}"
+    if isinstance(error, (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)):
+        return f"{host} broke the connection off"
+    return f"{host} cannot be reached ({error.strerror or 'no connection'})" if isinstance(error, OSError) \
+        else f"what {host} answered is not valid HTTP"
+
+
+class Network:
+    """The way to the outside of all scripts of a server: what is open, threads, kept connections."""
+
+    def __init__(self, entries=()):
+        self.open = OpenHosts(entries)
+        self.threads = ScriptThreads(MAX_FETCH_THREADS)
+        self.kept = []                  # (key, http.client.HTTPConnection, since when)
+        self.work = weakref.WeakKeyDictionary()     # realm -> [works that run, works that wait]
+        self.lock = threading.Lock()
+        self._context = None
+
+    def run(self, realm, work):
+        """Has work() done by a thread, when it is the realm's turn."""
+        with self.lock:
+            state = self.work.setdefault(realm, [0, collections.deque()])
+            if state[0] >= MAX_FETCHES_OF_REALM:
+                if len(state[1]) >= MAX_WAITING_FETCHES:
+                    raise JSRangeError("Too many requests of this script wait for their turn")
+                state[1].append(work)
+                return
+            state[0] += 1
+        self.threads.run(self._run, state, work)
+
+    def _run(self, state, work):
+        while work is not None:
+            work()
+            with self.lock:
+                work = state[1].popleft() if state[1] else None
+                state[0] -= work is None
+
+    def order(self, *facts):
+        return Order(self, *facts)
+
+    def check(self, url, port):
+        """Raises NetworkTrouble unless an address can be asked."""
+        if url.scheme not in ("http", "https"):
+            raise NetworkTrouble(f"the scheme {url.scheme}: is not supported; only http: and https: are")
+        host = url.host.strip("[]")
+        if not self.open.opens(host, port):
+            usual = port == SPECIAL_SCHEMES[url.scheme]
+            raise NetworkTrouble(f"scripts cannot ask {url.host_text()}: it is not open. Start the server with "
+                                 f"--allow-net {url.host}{'' if usual else f':{port}'}")
+
+    def addresses(self, host, port):
+        """The addresses of a host that may be connected to, as getaddrinfo gives them."""
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise NetworkTrouble(f"the host {host} is not known") from None
+        allowed = [item for item in found if self.open.allows(host, port, item[4][0])]
+        if found and not allowed:
+            address = found[0][4][0]
+            raise NetworkTrouble(f"{host} means {address}, an address of this machine or of a private network, "
+                                 f"which is not open: to allow that, start the server with --allow-net "
+                                 f"{host},{address}")
+        return allowed
+
+    def connect(self, order, url, port):
+        """A new connection, as a http.client.HTTPConnection."""
+        host, failure = url.host.strip("[]"), None
+        for family, kind, proto, _name, address in self.addresses(host, port):
+            sock = socket.socket(family, kind, proto)
+            try:
+                sock.settimeout(min(CONNECT_SECONDS, order.seconds_left()))
+                order.hold(TimedSocket(sock, order.deadline))
+                sock.connect(address)
+                if url.scheme == "https":
+                    if self._context is None:
+                        self._context = ssl.create_default_context()
+                    sock = self._context.wrap_socket(sock, server_hostname=host)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                sock.close()
+                failure = failure or error
+                continue
+            connection = http.client.HTTPConnection(host, port)
+            connection.auto_open = 0
+            connection.sock = TimedSocket(sock, order.deadline)
+            return connection
+        raise failure or NetworkTrouble(f"the host {host} is not known")
+
+    def take(self, key):
+        """A kept connection, or None."""
+        now = time.monotonic()
+        with self.lock:
+            old = [entry for entry in self.kept if now - entry[2] > KEEP_SECONDS]
+            self.kept = [entry for entry in self.kept if now - entry[2] <= KEEP_SECONDS]
+            found = next((entry for entry in reversed(self.kept) if entry[0] == key), None)
+            if found is not None:
+                self.kept.remove(found)
+        for entry in old:
+            entry[1].close()
+        return found and found[1]
+
+    def keep(self, key, connection):
+        with self.lock:
+            self.kept.append((key, connection, time.monotonic()))
+            old = self.kept.pop(0) if len(self.kept) > MAX_KEPT_CONNECTIONS else None
+        if old is not None:
+            old[1].close()
+
+    def close(self):
+        self.threads.close()
+        with self.lock:
+            kept, self.kept = self.kept, []
+        for _key, connection, _since in kept:
+            connection.close()
+
+
+# -- Network: one request ----------------------------------------------------------------
+
+#: Fields that belong to the connection, not to scripts.
+_CONNECTION_FIELDS = frozenset((
+    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer", "expect",
+    "proxy-connection", "proxy-authorization"))
+_CREDENTIAL_FIELDS = frozenset(("authorization", "cookie"))
+_BODY_FIELDS = frozenset(("content-type", "content-encoding", "content-language", "content-location"))
+
+
+class Answer:
+    """The answer to an Order: `data` or a `source` of the body; header fields as [(lower-case name, value)]."""
+
+    __slots__, __init__ = attributes("status reason headers url redirected data=None source=None")
+
+
+class Order:
+    """One request with its redirects. run() waits for the answer; close() ends it from any thread."""
+
+    def __init__(self, network, method, url, headers, data, redirect, has_body):
+        self.network, self.method, self.url, self.data = network, method, url, data
+        self.headers = [(name, value) for name, value in headers if name not in _CONNECTION_FIELDS]
+        self.redirect, self.has_body = redirect, has_body
+        self.deadline = math.inf
+        self.held, self.closed = None, False
+        self.lock = threading.Lock()
+        network.check(url, self.port())
+
+    def port(self):
+        return self.url.port or SPECIAL_SCHEMES.get(self.url.scheme)
+
+    def seconds_left(self):
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def hold(self, timed):
+        """Notes the TimedSocket that this request uses now."""
+        with self.lock:
+            self.held = timed
+            if self.closed:
+                raise NetworkTrouble("it was aborted")
+
+    def close(self):
+        with self.lock:
+            self.closed = True
+            if self.held is not None:
+                self.held.cut()
+
+    def run(self):
+        """The Answer; raises NetworkTrouble."""
+        self.deadline = time.monotonic() + FETCH_SECONDS
+        for hop in range(MAX_REDIRECTS + 1):
+            self.network.check(self.url, self.port())
+            connection, response = self.exchange()
+            location = response.getheader("location")
+            if response.status not in REDIRECT_STATUS or location is None or self.redirect == "manual":
+                return self.answer(connection, response, hop > 0)
+            source = BodySource(self, connection, response, None)
+            if self.redirect == "error":
+                source.close()
+                raise NetworkTrouble(f"{self.url.host_text()} redirects, which redirect: \"error\" forbids")
+            source.drain()
+            self.turn(response.status, location)
+        raise NetworkTrouble(f"there were more than {MAX_REDIRECTS} redirects")
+
+    def turn(self, status, location):
+        """Follows a redirect (Fetch, 4.4: HTTP-redirect fetch)."""
+        try:
+            url = parse_url(location.encode("latin-1").decode("utf-8", "replace"), self.url)
+        except InvalidURL:
+            raise NetworkTrouble(f"{self.url.host_text()} redirects to something that is no URL") from None
+        if url.username or url.password:
+            raise NetworkTrouble("a redirect leads to a URL with a name or password in it")
+        if url.fragment is None:
+            url.fragment = self.url.fragment
+        dropped = set()
+        if status == 303 and self.method not in ("GET", "HEAD") or status in (301, 302) and self.method == "POST":
+            self.method, self.data, self.has_body = "GET", b"", False
+            dropped |= _BODY_FIELDS
+        if url.origin() != self.url.origin():
+            dropped |= _CREDENTIAL_FIELDS
+        self.headers = [pair for pair in self.headers if pair[0] not in dropped]
+        self.url = url
+
+    def exchange(self):
+        """(connection, http.client.HTTPResponse) of one request. A kept connection may be over by now."""
+        host, port = self.url.host_text(), self.port()
+        key = (self.url.scheme, self.url.host, port)
+        try:
+            connection = self.network.take(key)
+            if connection is not None:
+                try:
+                    return connection, self.send(connection)
+                except (ConnectionError, http.client.RemoteDisconnected):
+                    connection.close()
+                    if self.method not in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
+                        raise
+            connection = self.network.connect(self, self.url, port)
+            try:
+                return connection, self.send(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NetworkTrouble("it was aborted" if self.closed else trouble_text(error, host)) from None
+
+    def send(self, connection):
+        timed = connection.sock
+        timed.deadline = self.deadline
+        self.hold(timed)
+        target = self.url.path_text() + ("" if self.url.query is None else "?" + self.url.query)
+        connection.putrequest(self.method, target, skip_host=True, skip_accept_encoding=True)
+        connection.putheader("Host", self.url.host_text())
+        names = {name for name, _ in self.headers}
+        for name, value in (("accept", "*/*"), ("accept-encoding", "identity"),
+                            ("user-agent", f"aiwebengine/{__version__}")):
+            if name not in names:
+                connection.putheader(name, value)
+        for name, value in self.headers:
+            connection.putheader(name, value.encode("latin-1"))
+        if self.has_body or self.method in ("POST", "PUT", "PATCH"):
+            connection.putheader("content-length", str(len(self.data)))
+        connection.endheaders(self.data or None)
+        return connection.getresponse()
+
+    def answer(self, connection, response, redirected):
+        headers = [(name.lower(), re.sub(r"\s*[\r\n]+\s*", " ", value)) for name, value in response.getheaders()]
+        self.url.fragment = None
+        encoding = next((value.strip().lower() for name, value in headers if name == "content-encoding"), "")
+        source = BodySource(self, connection, response, encoding)
+        if self.method == "HEAD" or response.status in NULL_BODY_STATUS:
+            source.drain()
+            source = None
+        return Answer(response.status, response.reason, headers, self.url.href(), redirected, b"", source)
+
+
+class BodySource:
+    """The body of an answer as it comes in; see Content."""
+
+    def __init__(self, order, connection, response, encoding):
+        self.order, self.connection, self.response = order, connection, response
+        self.timed = order.held
+        self.keepable = not response.will_close
+        self.size, self.over = 0, False
+        self.decoder = None
+        if encoding in ("gzip", "x-gzip", "deflate"):
+            self.decoder = zlib.decompressobj(15 if encoding == "deflate" else 31)
+
+    def read(self):
+        """The next piece, or b"" at the end; raises NetworkTrouble."""
+        while not self.over:
+            piece = self.receive()
+            if self.decoder is not None and piece:
+                piece = self.decoded(piece)
+            self.size += len(piece)
+            if self.size > MAX_FETCH_BYTES:
+                self.close()
+                raise NetworkTrouble(f"the body is larger than {MAX_FETCH_BYTES >> 20} MiB")
+            if piece:
+                return piece
+        return b""
+
+    def decoded(self, piece):
+        try:
+            return self.decoder.decompress(piece, MAX_FETCH_BYTES + 1)
+        except zlib.error:
+            self.close()
+            raise NetworkTrouble("the body is not what its Content-Encoding says") from None
+
+    def receive(self):
+        host = self.order.url.host_text()
+        try:
+            self.timed.deadline = time.monotonic() + FETCH_SECONDS
+            if self.order.closed:
+                raise ConnectionAbortedError
+            piece = self.response.read1(RECEIVE_SIZE)
+            if not piece and self.response.length:
+                raise http.client.IncompleteRead(b"")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise NetworkTrouble("it was aborted" if self.order.closed else trouble_text(error, host)) from None
+        if not piece:
+            self.finish()
+        return piece
+
+    def finish(self):
+        """The body is there: the connection can serve the next request."""
+        self.over = True
+        self.response.close()
+        order = self.order
+        with order.lock:
+            order.held = None
+            keep = self.keepable and not order.closed
+        if keep and self.connection.sock is not None:
+            self.order.network.keep((order.url.scheme, order.url.host, order.port()), self.connection)
+        else:
+            self.connection.close()
+
+    def drain(self):
+        """Reads what nobody wants, if it is little."""
+        with contextlib.suppress(NetworkTrouble):
+            while self.size < 2 * RECEIVE_SIZE and self.read():
+                pass
+        if not self.over:
+            self.close()
+
+    def close(self):
+        """Ends it; another thread may be reading."""
+        if not self.over:
+            self.over = True
+            self.timed.cut()
+            self.connection.close()
 
 
 # -- Functions for a console -------------------------------------------------------------
@@ -37504,7 +39338,12 @@ class Js2PyRealm:
         self.define("clearTimeout", self.clear_timer, raw=True)
         self.define("clearInterval", self.clear_timer, raw=True)
         self.define("queueMicrotask", self.queue_microtask, raw=True)
+        self.define("fetch", self.refuse_fetch, raw=True)
         self.started = {}
+
+    @staticmethod
+    def refuse_fetch(*_arguments):
+        raise HostError("fetch needs promises, which js2py has not; leave out --engine js2py")
 
     def write_console(self, level, *args):
         self.console("log" if level == "table" else level, " ".join(map(self.display, args)))
@@ -37612,6 +39451,8 @@ class Js2PyRealm:
     def lazy_object(self, props, makers, subject=None):
         return self.from_python({key: makers[key](self, subject) if value is LATER else value
                                  for key, value in props.items()})
+
+    request_object = lazy_object
 
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, functions are handles."""
@@ -37752,7 +39593,7 @@ ENGINE_INTERFACE = (
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "new_array", "new_function",
+    "new_object", "lazy_object", "request_object", "new_array", "new_function",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -48290,6 +50131,7 @@ class ScriptHost:
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
+        self.realm.network = app.network
         self.realm.report = self.report_uncaught
         self.realm.outgrown = self.outgrown
         self.realm.note_ignored = self.note_ignored
@@ -48651,6 +50493,7 @@ class Application:
         self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
+        self.network = Network()
         self.handler_timeout = handler_timeout
         self.load_timeout = load_timeout
         self.started = time.monotonic()
@@ -49101,6 +50944,7 @@ class Application:
             host.retire()
         for call in list(self.waiting):
             call.end(None, ScriptReplaced())
+        self.network.close()
         self.threads.close()
         self.relay.stop()
         self.broadcaster.stop()
@@ -50048,6 +51892,8 @@ def response_from(realm, value):
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
     if realm.class_of(value) != "Object":
+        if realm.class_of(value) == "Response":
+            return response_of_script(realm, value)
         page = realm.html_of(value)
         if page is not None:
             return Response(200, HTML, utf8(page))
@@ -50060,6 +51906,23 @@ def response_from(realm, value):
         if part is not undefined:
             return built_response(realm, *parts)
     return Response(200, JSON_TYPE, json_bytes(realm, value))
+
+
+def response_of_script(realm, value):
+    """The Response for one that a script made or fetched."""
+    status, fields, data = realm.response_of(value)
+    if data is None:
+        raise HandlerMistake("the handler returned a Response whose body was already read; return response.clone() "
+                             "or a new one")
+    if status < 200:
+        raise HandlerMistake("the handler returned Response.error(), which cannot be sent")
+    kind, pairs = None, []
+    for name, text in fields:
+        if name == "content-type":
+            kind = text
+        elif name not in _OWN_HEADERS and name not in ("date", "server", "content-encoding"):
+            pairs.append((name, header_value(realm, name, realm.from_python(text))))
+    return Response(status, kind, b"" if status in _NO_BODY else data, pairs)
 
 
 def converter(realm, answer):
@@ -50187,15 +52050,6 @@ def host_name(text):
     if found is None or not found[1]:
         return None
     return found[1].lower().rstrip(".")
-
-
-def is_address(name):
-    """Is this an IP address as a URL writes it?"""
-    try:
-        ipaddress.ip_address(name[1:-1] if name.startswith("[") else name)
-    except ValueError:
-        return False
-    return True
 
 
 def is_same_origin(head):
@@ -52342,7 +54196,7 @@ class Request:
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.lazy_object(parts, _REQUEST_PARTS_OF, self)
+        request = realm.request_object(parts, _REQUEST_PARTS_OF, self)
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -58825,7 +60679,8 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or
+    it is), `edit` (may the dashboard's editor change files), `allow_net` (the hosts that fetch may ask, as
+    open_hosts() gives them). `start` raises OSError when the port is taken or
     the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
@@ -58833,7 +60688,7 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True):
+                 dealt=None, edit=True, allow_net=()):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
@@ -58842,6 +60697,7 @@ class Server:
                                redis=self._redis)
         self.app.base_path = base_path.rstrip("/")
         self.app.edit = edit
+        self.app.network = Network(allow_net)
         if worker is not None:
             self.app.worker = worker
             self.app.log.mark = f"#{worker} "
@@ -59932,6 +61788,13 @@ def allowed_host(text):
     return text
 
 
+def open_net(text):
+    try:
+        return open_hosts(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def chaos_rules(text):
     try:
         parse_chaos(text)
@@ -60001,6 +61864,9 @@ OPTIONS = {
                  "repeated")),
         (("--allow-host",), dict(type=allowed_host, action="append", default=[], metavar="NAME",
                                  help="answer for this host name too; * for all")),
+        (("--allow-net",), dict(type=open_net, action="extend", default=[], metavar="HOST",
+                                help="let scripts ask these hosts with fetch: api.example.org,localhost:8080; "
+                                     "* for all; may be repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
@@ -60504,6 +62370,8 @@ def main(argv=None):
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
     ScriptThread.require()
+    if options.allow_net:
+        ForegroundRealm.network = Network(options.allow_net)
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
@@ -60689,7 +62557,7 @@ def start_server(scripts, options, worker=None, dealt=None):
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
-                        edit=not options.no_edit)
+                        edit=not options.no_edit, allow_net=options.allow_net)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)

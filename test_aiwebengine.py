@@ -35,6 +35,7 @@ import dis
 import errno
 import faulthandler
 import gc
+import gzip
 import hashlib
 import http.client
 import importlib.util
@@ -56,6 +57,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import statistics
 import struct
 import subprocess
@@ -73,6 +75,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import weakref
+import zlib
 import xml.etree.ElementTree
 from pathlib import Path
 from unittest import mock
@@ -6832,6 +6835,93 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
         self.assertTrue(text.endswith("Bad {}\n"), text)
 
 
+class WebMessageTest(unittest.TestCase):
+    """Headers, Blob, File, FormData, Request, Response, AbortSignal, each as node has it."""
+
+    SCRIPT = r"""
+        const log = [];
+        const tell = (...values) => log.push(values.map((value) => typeof value === "string" ? value
+          : value instanceof Error ? value.name : JSON.stringify(value)).join(" "));
+        const fails = (run) => { try { run(); return "no error" } catch (error) { return error.name } };
+        void (async () => {
+          const headers = new Headers([["B", " 2\t"], ["a", "1"], ["b", "3"]]);
+          headers.append("Set-Cookie", "x=1"); headers.append("set-cookie", "y=2, z");
+          tell([...headers], headers.getSetCookie(), headers.get("B"), headers.get("none"), headers.has("A"));
+          headers.set("b", "4"); headers.delete("A"); tell([...headers.keys()], [...headers.values()]);
+          headers.forEach(function (value, name, all) { tell(name, value, all === headers, this.me) }, { me: 1 });
+          for (const bad of [["a b", "1"], ["", "1"], ["a", "1\r\nb: 2"], ["a", "\u{100}"], ["ä", "1"]]) {
+            tell(fails(() => headers.append(...bad)), fails(() => new Headers([bad])), fails(() => new Headers({ [bad[0]]: bad[1] })));
+          }
+          tell(fails(() => new Headers([["a"]])), fails(() => new Headers(1)), fails(() => new Headers(null)), fails(() => Headers()));
+          tell([...new Headers(new Headers({ q: "1" }))], String(new Headers()), String([].entries.call(new Headers({ a: "1" }))[Symbol.toStringTag]));
+
+          const blob = new Blob(["aé", new Uint8Array([66, 67]), new Blob(["!"])], { type: "Text/PLAIN" });
+          tell(blob.size, blob.type, await blob.text(), await blob.slice(1, -1).text(), blob.slice(0, 2, "X/y").type, blob.slice(-2).size);
+          tell(Array.from(new Uint8Array(await blob.arrayBuffer())), new Blob().size, fails(() => new Blob("text")), new Blob(["x"], { type: "ä" }).type);
+          const file = new File(["data"], "a.txt", { type: "a/b", lastModified: 5 });
+          tell(file.name, file.lastModified, file.size, file instanceof Blob, fails(() => new File(["x"])), String(file));
+
+          const form = new FormData();
+          form.append("a", "1"); form.append("a", 2); form.append("f", new Blob(["x"], { type: "t/u" })); form.append("f", file, "b\"\n.txt");
+          tell(form.getAll("a"), form.get("f").name, form.get("f").type, form.getAll("f")[1].name, form.has("q"), form.get("q"));
+          form.set("a", "3"); tell([...form].map(([name, value]) => name + (value.name ?? value)));
+          form.delete("f"); tell([...form.keys()], fails(() => form.append("x")), fails(() => form.append("x", "text", "name")));
+
+          const response = new Response("héllo", { status: 201, statusText: "Made", headers: { "X-A": "1" } });
+          tell(response.status, response.ok, response.statusText, response.type, response.url, response.redirected, [...response.headers]);
+          const copy = response.clone();
+          tell(response.bodyUsed, await response.text(), response.bodyUsed, await copy.text());
+          tell(await response.text().catch((error) => error), fails(() => response.clone()));
+          tell(new Response().body, new Response(null, { status: 204 }).status, fails(() => new Response("x", { status: 204 })),
+            fails(() => new Response("", { status: 199 })), fails(() => new Response("", { status: 600 })), fails(() => new Response("", { statusText: "\n" })));
+          for (const body of [new URLSearchParams({ a: "ä &" }), new Blob(["b"], { type: "c/d" }), new Uint8Array([104, 105]), new Uint8Array([1, 104, 105]).subarray(1).buffer.slice(1), 12, { toString: () => "own" }]) {
+            const made = new Response(body); tell(made.headers.get("content-type"), await made.text());
+          }
+          const sent = new FormData(); sent.append("näme \"q\"", "line\nbreak"); sent.append("file", file);
+          const multipart = new Response(sent), back = await multipart.formData();
+          tell(multipart.headers.get("content-type").split("=")[0], [...back.keys()], back.get("näme \"q\""), back.get("file").name, back.get("file").type, await back.get("file").text());
+          const encoded = await new Response(new URLSearchParams("a=1&a=2&b=%20")).formData(); tell([...encoded]);
+          tell(await new Response("x").formData().catch((error) => error), await new Response("{").json().catch((error) => error));
+          tell(await Response.json({ a: [1] }, { status: 202 }).json(), Response.json(1).headers.get("content-type"), fails(() => Response.json(undefined)), fails(() => Response.json(() => 1)));
+          tell(Response.error().status, Response.error().type, Response.redirect("http://a.test/b c").headers.get("location"), Response.redirect("http://a.test", 308).status, fails(() => Response.redirect("http://a.test", 200)));
+          tell(await new Response("\ufeffbom").text(), await new Response(new Uint8Array([255, 65])).text(), Array.from(await new Response("ab").bytes?.() ?? [97, 98]));
+          const typed = await new Response("b", { headers: { "Content-Type": "X/Y" } }).blob(); tell(typed.type, typed.size);
+
+          const request = new Request("http://u.test/a b?c#d", { method: "post", body: "text", headers: { A: "1" } });
+          tell(request.method, request.url, request.redirect, [...request.headers], request.bodyUsed, request.signal.aborted);
+          const second = new Request(request, { method: "PUT" });
+          tell(second.method, request.bodyUsed, await second.text(), fails(() => new Request(request)));
+          tell(new Request("http://u.test", { method: "patch" }).method, new Request("http://u.test", { method: "own" }).method);
+          tell(fails(() => new Request("/x")), fails(() => new Request("http://a:b@c.test")), fails(() => new Request("http://u.test", { body: "x" })), fails(() => new Request("http://u.test", { method: "a b" })), fails(() => new Request("http://u.test", { method: "TRACE" })), fails(() => new Request("http://u.test", { redirect: "no" })), fails(() => new Request()), fails(() => new Request("http://u.test", { signal: {} })));
+
+          const pieces = [];
+          for await (const piece of new Response("stream").body) pieces.push(new TextDecoder().decode(piece));
+          const { body } = new Response("x"), reader = body.getReader();
+          tell(pieces, body.locked, fails(() => body.getReader()), (await reader.read()).done, (await reader.read()).done);
+          reader.releaseLock(); tell(body.locked, await reader.read().catch((error) => error));
+
+          const controller = new AbortController(), { signal } = controller;
+          signal.onabort = (event) => tell("onabort", event.type); signal.addEventListener("abort", { handleEvent: () => tell("object") });
+          const gone = () => tell("gone"); signal.addEventListener("abort", gone); signal.removeEventListener("abort", gone);
+          const any = AbortSignal.any([new AbortController().signal, signal]);
+          controller.abort(); controller.abort("again");
+          tell(signal.aborted, signal.reason.name, any.aborted, any.reason === signal.reason, fails(() => signal.throwIfAborted()), AbortSignal.abort("why").reason, fails(() => new AbortSignal()));
+          setTimeout(() => {}, 300);  // in node the timer of a signal keeps nothing going
+          tell(await new Promise((done) => { const late = AbortSignal.timeout(1); late.addEventListener("abort", () => done(late.reason.name)) }));
+          tell(new Request("http://u.test", { signal }).signal.aborted);
+        })().catch((error) => log.push("FAILED " + error.stack)).finally(() => console.log(log.join("\n")));
+    """
+
+    def test_they_do_what_those_of_node_do(self):
+        if NODE is None:
+            self.skipTest(f"{LEFT_OUT}: needs node")
+        code, out, err = run_command("-e", self.SCRIPT)
+        self.assertEqual((code, err), (0, ""))
+        node = subprocess.run([NODE, "-e", self.SCRIPT], capture_output=True, text=True, encoding="utf-8", timeout=STUCK)
+        self.assertEqual(out.split("\n"), node.stdout.split("\n"))
+        self.assertNotIn("FAILED", out)
+
+
 # ======================================================================================
 # 15  REALM, JOBS AND TIMERS
 # ======================================================================================
@@ -9125,6 +9215,325 @@ class BadInputTest(AttackTestCase):
         for name, (_, expected) in cases.items():
             with self.subTest(name):
                 self.assertEqual(outcomes[name], ["value", expected])
+
+
+class OutsideServer:
+    """A server for fetch to ask, with raw answers: answer(method, target, head, body) gives the bytes, a list of
+    bytes with pauses (seconds) among them, or None to close at once. `seen` are (method, target, head, body);
+    `connections` counts them."""
+
+    def __init__(self, answer, family=socket.AF_INET, context=None):
+        self.answer, self.seen, self.connections, self.context = answer, [], 0, context
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.port}"
+        self.open, self.stopped = [], threading.Event()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.open.append(sock)
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if self.context:
+                sock = self.context.wrap_socket(sock, server_side=True)
+            reader = sock.makefile("rb")
+            while line := reader.readline():
+                method, target, _ = line.decode("latin-1").split()
+                head = {}
+                while (line := reader.readline()) not in (b"\r\n", b""):
+                    name, _, value = line.decode("latin-1").partition(":")
+                    head[name.lower()] = value.strip()
+                body = reader.read(int(head.get("content-length", 0)))
+                self.seen.append((method, target, head, body))
+                answer = self.answer(method, target, head, body)
+                for part in [answer] if isinstance(answer, bytes) or answer is None else answer:
+                    if part is None:
+                        raise OSError
+                    if isinstance(part, bytes):
+                        sock.sendall(part)
+                    elif self.stopped.wait(part):
+                        raise OSError
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+        sock.close()
+
+    def close(self):
+        self.stopped.set()
+        self.listener.close()
+        for sock in self.open:
+            sock.close()
+
+
+def http_answer(body=b"", status="200 OK", *fields):
+    """The bytes of a whole answer."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *fields]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class FetchTest(ServerCase):
+    """fetch against real servers, and what it refuses."""
+
+    def outside(self, answer, **options):
+        server = OutsideServer(answer, **options)
+        self.addCleanup(server.close)
+        return server
+
+    def fetching(self, body, answer=None, **options):
+        """The answer of a handler with this body; BASE is the address of a server that answers so."""
+        self.other = self.outside(answer or (lambda *_: http_answer(b"hello")))
+        options.setdefault("allow_net", aiwebengine.open_hosts(f"127.0.0.1:{self.other.port}"))
+        options.setdefault("handler_timeout", WAIT)
+        self.serve(f"const BASE = {json.dumps(self.other.url)}; const caught = async (run) => {{ try {{ return await run() }} "
+                   "catch (error) { return `${error.name}: ${error.message}` } };\n"
+                   f"routeRegistry.registerRoute('/x', async ({{ request }}) => {{ {body} }}, 'GET');", **options)
+        return self.get("/x")[2]
+
+    def test_a_handler_asks_another_server_and_reads_its_answer(self):
+        text = self.fetching("""
+            const response = await fetch(BASE + "/a?b=c#d", { headers: { "X-Own": "1" } });
+            return [response.status, response.ok, response.statusText, response.url, response.headers.get("x-made"), await response.text()]""",
+            lambda *_: http_answer("hé".encode(), "201 Fine", "X-Made: yes"))
+        self.assertEqual(json.loads(text), [201, True, "Fine", self.other.url + "/a?b=c", "yes", "hé"])
+        method, target, head, body = self.other.seen[0]
+        self.assertEqual((method, target, head["x-own"], head["accept-encoding"], head["host"]),
+                         ("GET", "/a?b=c", "1", "identity", f"127.0.0.1:{self.other.port}"))
+
+    def test_bodies_of_every_kind_are_sent(self):
+        self.fetching("""
+            const form = new FormData(); form.append("f", new File(["data"], "a.txt"));
+            for (const body of ["text", new Uint8Array([1, 2]), new URLSearchParams({ a: "b c" }), JSON.stringify({ a: 1 }), form])
+              await (await fetch(BASE, { method: "POST", body })).text();
+            await (await fetch(BASE, { method: "POST" })).text();
+            await (await fetch(new Request(BASE, { method: "PUT", body: "own" }))).text(); return "done" """)
+        bodies = [body for _, _, _, body in self.other.seen]
+        self.assertEqual(bodies[:4] + bodies[5:], [b"text", b"\1\2", b"a=b+c", b'{"a":1}', b"", b"own"])
+        self.assertIn(b'name="f"; filename="a.txt"\r\nContent-Type: application/octet-stream\r\n\r\ndata\r\n', bodies[4])
+        self.assertEqual(self.other.seen[5][2]["content-length"], "0")
+        self.assertEqual(self.other.connections, 1)         # it is kept
+
+    def test_nothing_is_open_by_default_and_the_error_names_the_option(self):
+        text = self.fetching("return caught(() => fetch(BASE))", allow_net=())
+        self.assertEqual(text, f"TypeError: fetch: scripts cannot ask 127.0.0.1:{self.other.port}: it is not open. Start "
+                               f"the server with --allow-net 127.0.0.1:{self.other.port}")
+        self.assertEqual(self.other.connections, 0)
+
+    def test_redirects_are_followed_by_their_rules(self):
+        other = self.outside(lambda *_: http_answer(b"other"))
+
+        def answer(method, target, head, body):
+            status, _, rest = target[1:].partition("/")
+            return http_answer(b"", f"{status} Moved", f"Location: {rest and 'http://' + rest or '/end'}") if status != "end" \
+                else http_answer(b"end")
+        text = self.fetching(f"""
+            const ask = async (status, method, rest = "") => {{
+              const response = await fetch(`${{BASE}}/${{status}}${{rest}}`, {{ method, body: method === "POST" ? "b" : undefined,
+                headers: {{ Authorization: "secret", "Content-Type": "a/b" }} }});
+              return [response.redirected, response.url.replace(BASE, ""), await response.text()] }};
+            const all = [];
+            for (const status of [301, 302, 303, 307, 308]) all.push(await ask(status, "POST"));
+            all.push(await ask(301, "PUT"), await ask(303, "PUT"), await ask(307, "GET", "/127.0.0.1:{other.port}/x"));
+            const manual = await fetch(BASE + "/302", {{ redirect: "manual" }});
+            return [all, manual.status, manual.headers.get("location"), await caught(() => fetch(BASE + "/302", {{ redirect: "error" }}))]""",
+            answer, allow_net=[("127.0.0.1", None)])
+        found, status, location, error = json.loads(text)
+        self.assertEqual(found[:7], [[True, "/end", "end"]] * 7)
+        self.assertEqual(found[7][2], "other")
+        ends = [(method, body, "authorization" in head, "content-type" in head) for method, target, head, body in self.other.seen
+                if target == "/end"]
+        self.assertEqual(ends, [("GET", b"", True, False)] * 3 + [("POST", b"b", True, True)] * 2
+                         + [("PUT", b"", True, True), ("GET", b"", True, False)])
+        self.assertNotIn("authorization", other.seen[0][2])     # another origin
+        self.assertEqual((status, location), (302, "/end"))
+        self.assertIn('redirect: "error"', error)
+
+    def test_a_redirect_leads_only_to_what_is_open(self):
+        other = self.outside(lambda *_: http_answer(b"secret"))
+        text = self.fetching("return caught(() => fetch(BASE))",
+                             lambda *_: http_answer(b"", "302 Found", f"Location: {other.url}/x"))
+        self.assertIn(f"cannot ask 127.0.0.1:{other.port}", text)
+        self.assertEqual(other.connections, 0)
+        text = self.fetching("return caught(() => fetch(BASE))", lambda *_: http_answer(b"", "302 Found", "Location: /x"))
+        self.assertIn("more than 20 redirects", text)
+        text = self.fetching("return caught(() => fetch(BASE))",
+                             lambda *_: http_answer(b"", "302 Found", "Location: file:///etc/passwd"))
+        self.assertIn("the scheme file: is not supported", text)
+
+    def test_a_slow_body_is_read_piece_by_piece(self):
+        text = self.fetching("""
+            const pieces = [];
+            for await (const piece of (await fetch(BASE)).body) pieces.push(new TextDecoder().decode(piece));
+            return [pieces.length > 1, pieces.join("")]""",
+            lambda *_: [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", 0.2, b"4\r\ndefg\r\n", 0.05,
+                        b"0\r\nTrailer: x\r\n\r\n"])
+        self.assertEqual(json.loads(text), [True, "abcdefg"])
+
+    def test_the_script_goes_on_while_it_waits(self):
+        gate = threading.Event()
+
+        def answer(*_):
+            gate.wait(WAIT)
+            return http_answer(b"late")
+        self.other = self.outside(answer)
+        self.serve(f"""routeRegistry.registerRoute("/slow", async () => (await fetch("{self.other.url}")).text());
+            routeRegistry.registerRoute("/quick", () => "quick");""", allow_net=[("*", None)], handler_timeout=WAIT)
+        found = []
+        thread = threading.Thread(target=lambda: found.append(self.get("/slow")[2]))
+        thread.start()
+        self.eventually(lambda: self.other.seen)
+        self.assertEqual(self.get("/quick")[2], "quick")
+        gate.set()
+        thread.join()
+        self.assertEqual(found, ["late"])
+
+    def test_broken_servers_are_told_in_plain_words(self):
+        for answer, words in [
+                (None, "closed the connection without an answer"), (b"SSH-2.0-x\r\n\r\n", "is not HTTP"),
+                (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "in the middle of the body"),
+                (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "in the middle of the body"),
+                (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "in the middle of the body"),
+                (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", "not HTTP"),
+                (b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 1000 + b"\r\n", "not valid HTTP")]:
+            text = self.fetching("return caught(async () => (await fetch(BASE)).text())", lambda *_: [answer, None])
+            self.assertTrue(text.startswith("TypeError: "), text)
+            self.assertIn(words, text)
+            self.assertNotRegex(text, r"Errno|Traceback|\bsocket\b|Exception|\bb'")
+        self.assertIn("nothing listens", self.fetching(
+            "return caught(() => fetch('http://127.0.0.1:1/'))", allow_net=[("127.0.0.1", None)]))
+        self.assertIn("is not known", self.fetching(
+            "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None)]))
+
+    def test_bodies_have_a_limit_also_when_they_are_compressed(self):
+        self.addCleanup(setattr, aiwebengine, "MAX_FETCH_BYTES", aiwebengine.MAX_FETCH_BYTES)
+        aiwebengine.MAX_FETCH_BYTES = 100_000
+        big = zlib.compress(bytes(10_000_000))
+        for answer in (http_answer(bytes(200_000)), http_answer(big, "200 OK", "Content-Encoding: deflate")):
+            text = self.fetching("return caught(async () => (await fetch(BASE)).text())", lambda *_: answer)
+            self.assertIn("the body is larger than", text)
+        text = self.fetching("return (await fetch(BASE)).text()",
+                             lambda *_: http_answer(gzip.compress(b"packed"), "200 OK", "Content-Encoding: gzip"))
+        self.assertEqual(text, "packed")
+
+    def test_a_signal_aborts_the_wait_and_the_reading(self):
+        text = self.fetching("""
+            const late = await caught(() => fetch(BASE + "/never", { signal: AbortSignal.timeout(50) }));
+            const controller = new AbortController(), response = await fetch(BASE, { signal: controller.signal });
+            setTimeout(() => controller.abort(), 50);
+            return [late, await caught(() => response.text()), await caught(() => fetch(BASE, { signal: AbortSignal.abort(new RangeError("own")) }))]""",
+            lambda method, target, *_: [WAIT] if target == "/never" else
+            [b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", WAIT])
+        late, reading, before = json.loads(text)
+        self.assertTrue(late.startswith("TimeoutError: "), late)
+        self.assertTrue(reading.startswith("AbortError: "), reading)
+        self.assertEqual(before, "RangeError: own")
+
+    def test_what_a_script_asks_ends_with_the_script(self):
+        self.other = self.outside(lambda *_: [WAIT * 4])
+        self.serve(f"fetch('{self.other.url}').catch(() => console.log('told'));", allow_net=[("*", None)])
+        self.eventually(lambda: self.other.seen)
+        [host] = self.server.app.hosts.values()
+        [order] = host.realm.orders
+        host.retire()
+        self.assertTrue(order.closed)
+        self.eventually(lambda: not self.server.app.network.work[host.realm][0])
+        self.assertNotIn("told", self.output.getvalue())
+
+    def test_a_kept_connection_that_is_over_is_replaced(self):
+        text = self.fetching("""const one = await (await fetch(BASE)).text();
+            await new Promise((done) => setTimeout(done, 100));
+            return one + await (await fetch(BASE)).text()""", lambda *_: [http_answer(b"x"), None])
+        self.assertEqual((text, self.other.connections), ("xx", 2))
+
+    def test_a_clone_of_a_response_reads_the_same_bytes(self):
+        text = self.fetching("""const response = await fetch(BASE), copy = response.clone();
+            return [await copy.text(), await response.text(), await caught(() => copy.text())]""",
+            lambda *_: [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nab", 0.05, b"cd", None])
+        self.assertEqual(json.loads(text)[:2], ["abcd", "abcd"])
+
+    def test_a_handler_returns_a_response(self):
+        self.fetching("""
+            if (request.query.as === "fetched") return fetch(BASE);
+            if (request.query.as === "bytes") return new Response(new Uint8Array([0, 255]), { status: 203, headers: [["X-A", "1"], ["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"]] });
+            if (request.query.as === "json") return Response.json({ a: 1 }, { status: 201 });
+            if (request.query.as === "redirect") return Response.redirect("/there", 303);
+            if (request.query.as === "used") { const response = new Response("x"); await response.text(); return response }
+            if (request.query.as === "error") return Response.error();
+            return new Response("plain");""", lambda *_: http_answer(b"from outside", "202 Yes", "Content-Type: text/x-own", "X-B: 2"))
+        status, headers, text = self.get("/x?as=fetched")
+        self.assertEqual((status, headers["content-type"], headers["x-b"], text), (202, "text/x-own", "2", "from outside"))
+        status, headers, text = self.get("/x?as=bytes")
+        self.assertEqual((status, headers["x-a"], headers["content-length"]), (203, "1", "2"))
+        status, headers, text = self.get("/x?as=json")
+        self.assertEqual((status, headers["content-type"], text), (201, "application/json", '{"a":1}'))
+        status, headers, text = self.get("/x?as=redirect")
+        self.assertEqual((status, headers["location"]), (303, "/there"))
+        self.assertEqual(self.get("/x")[1]["content-type"], "text/plain;charset=UTF-8")
+        self.assertIn("already read", self.get("/x?as=used")[2])
+        self.assertIn("Response.error()", self.get("/x?as=error")[2])
+
+    def test_requests_have_the_methods_that_read_a_body(self):
+        self.serve("""routeRegistry.registerRoute("/x", async ({ request }) => {
+            const form = request.headers["content-type"].includes("form") ? await request.formData() : null;
+            return [await request.text(), Array.from(await request.bytes()), (await request.blob()).size, form && [...form].map(([name, value]) => [name, value.name ?? value]),
+              form?.get("f") ? await form.get("f").text() : null, Object.keys(request).includes("text")] }, "POST");""")
+        self.assertEqual(json.loads(self.post("/x", "é".encode(), {"Content-Type": "text/plain"})[2]),
+                         ["é", [195, 169], 2, None, None, False])
+        body = '--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b\r\nContent-Disposition: form-data; ' \
+               'name="f"; filename="x.txt"\r\n\r\ndata\r\n--b--\r\n'
+        self.assertEqual(json.loads(self.post("/x", body, {"Content-Type": "multipart/form-data; boundary=b"})[2])[3:],
+                         [[["a", "1"], ["f", "x.txt"]], "data", False])
+        self.assertEqual(json.loads(self.post("/x", b"\xff\0", {"Content-Type": "application/octet-stream"})[2])[1], [255, 0])
+
+    def test_a_certificate_that_nobody_signed_is_refused(self):
+        folder = pathlib.Path(self.enterTemporary())
+        openssl = shutil.which("openssl")
+        if openssl is None:
+            self.skipTest(f"{LEFT_OUT}: needs openssl")
+        subprocess.run([openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "key.pem", "-out",
+                        folder / "cert.pem", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                        "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        other = self.outside(lambda *_: http_answer(b"secure"), context=context)
+        self.serve(f"""routeRegistry.registerRoute("/x", async () => {{ try {{ return await (await fetch("{other.url}")).text() }}
+            catch (error) {{ return error.message }} }})""", allow_net=[("*", None)], handler_timeout=WAIT)
+        self.assertIn("certificate of 127.0.0.1", self.get("/x")[2])
+        self.assertEqual(other.seen, [])
+        self.server.app.network._context = ssl.create_default_context(cafile=folder / "cert.pem")
+        self.assertEqual(self.get("/x")[2], "secure")
+
+
+class OpenHostsTest(unittest.TestCase):
+    """What --allow-net opens."""
+
+    def test_hosts_are_read_and_matched_with_their_ports(self):
+        hosts = aiwebengine.OpenHosts(aiwebengine.open_hosts("api.example.org, *.Test.org:8080,[::1]:90"))
+        self.assertTrue(hosts.opens("api.example.org", 1) and hosts.opens("a.b.test.org", 8080) and hosts.opens("::1", 90))
+        for host, port in [("example.org", 80), ("xapi.example.org", 80), ("test.org", 8080), ("a.test.org", 80), ("::1", 91)]:
+            self.assertFalse(hosts.opens(host, port), host)
+        for wrong in ("http://x.org", "x.org/path", "x.org:0", "x.org:99999", "a b", "*x.org"):
+            with self.assertRaises(ValueError):
+                aiwebengine.open_hosts(wrong)
+
+    def test_a_public_name_never_means_a_private_address(self):
+        hosts = aiwebengine.OpenHosts(aiwebengine.open_hosts("*"))
+        for address in ("127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fe80::1",
+                        "fd00::1", "0.0.0.0", "::", "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "100.64.0.1"):
+            self.assertFalse(hosts.allows("rebound.example.org", 80, address), address)
+        self.assertTrue(hosts.allows("example.org", 80, "93.184.216.34"))
+        self.assertTrue(hosts.allows("localhost", 80, "127.0.0.1") and hosts.allows("127.0.0.1", 80, "127.0.0.1"))
+        self.assertFalse(hosts.allows("169.254.169.254", 80, "169.254.169.254"))
+        listed = aiwebengine.OpenHosts(aiwebengine.open_hosts("inner.example.org,10.0.0.1:80,169.254.1.1"))
+        self.assertTrue(listed.allows("inner.example.org", 80, "10.0.0.1"))
+        self.assertFalse(listed.allows("inner.example.org", 81, "10.0.0.1"))
+        self.assertTrue(listed.allows("169.254.1.1", 80, "169.254.1.1"))
 
 
 # ======================================================================================
