@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,626
+    14  Functions of the web                                                           3,627
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -184,10 +184,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Headers                                                                        192
           Blob, File and FormData                                                        246
           Bodies, and streams of them                                                    320
-          Request and Response                                                           239
+          Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         4,970
+    15  Realm, jobs and timers                                                         4,989
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -200,22 +200,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       54
           Threads for scripts                                                            153
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   480
-          Realm: running code, values in and out                                         430
+          Realm: objects, errors, jobs                                                   481
+          Realm: running code, values in and out                                         444
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           89
+          Network: what is open                                                           90
           Network: connections                                                           195
-          Network: one request                                                           216
+          Network: one request                                                           219
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,694
+    16  js2py, and the choice of an engine                                             1,704
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   638
-          Engines                                                                         31
+          js2py: realm                                                                   645
+          Engines                                                                         34
     17  Streams: registry, connections, broadcaster                                    1,386
           Messages of streams                                                            111
           Connections                                                                     71
@@ -243,7 +243,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                113
           GraphQL service                                                                716
-    19  Host API                                                                       2,330
+    19  Host API                                                                       2,474
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
@@ -252,10 +252,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              317
           Relays                                                                          44
           Redis                                                                          781
-          Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,976
+          Type declarations                                                              590
+    20  Scripts: loading and hot reload                                                2,973
           Log                                                                            194
-          Causes of errors                                                               267
+          Causes of errors                                                               264
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         153
@@ -304,7 +304,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,965
+    23  Command line                                                                   4,063
           Starters: what they share                                                       90
           Starters: their files                                                          811
           Options                                                                        245
@@ -313,8 +313,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The map of this file                                                            58
           Serving                                                                        172
           Script tests                                                                   411
-          Script tests: requests and streams                                             179
-          Script tests: one file                                                         422
+          Script tests: requests and streams                                             272
+          Script tests: one file                                                         427
           Reports of tests                                                               246
           Several processes                                                              271
           A starter                                                                       42
@@ -31696,7 +31696,7 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # -- AbortController and AbortSignal -----------------------------------------------------
 
 class JSAbortSignal(JSObject):
-    """DOM, 3.2. `listeners` are (function or object, once); `steps` what the engine does when it is aborted."""
+    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort."""
 
     __slots__, __init__ = object_attributes(
         "; aborted=False reason=undefined listeners=[] steps=[] handler=null")
@@ -31789,8 +31789,8 @@ def abort_signal_remove(realm, this, kind=undefined, listener=undefined, *_):
 
 @ABORT_SIGNAL.constructor(0)
 def abort_signal_construct(realm, new_target, *_):
-    raise JSTypeError("Illegal constructor: use new AbortController().signal, AbortSignal.timeout(milliseconds) "
-                      "or AbortSignal.any(signals)")
+    raise JSTypeError("Illegal constructor: use new AbortController().signal, "
+                      "AbortSignal.timeout(milliseconds) or AbortSignal.any(signals)")
 
 
 @ABORT_SIGNAL.static.method("abort", 0, flags=DEFAULT_ATTRS)
@@ -31888,7 +31888,7 @@ MAX_FIELDS = 10_000
 
 
 class JSHeaders(JSObject):
-    """Header fields (Fetch, 5.1). `pairs` are [lower-case name, value] in order; `fixed`: nobody changes them."""
+    """Header fields (Fetch, 5.1): `pairs` are [lower-case name, value]; `fixed` ones never change."""
 
     __slots__, __init__ = object_attributes("pairs; fixed=False")
     class_name = "Headers"
@@ -31917,8 +31917,8 @@ def byte_text(value):
     text = to_string(value)
     for index, character in enumerate(text):
         if character > "\xff":
-            raise JSTypeError(f"Cannot convert argument to a ByteString because the character at index {index} "
-                              f"has a value of {ord(character)} which is greater than 255.")
+            raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
+                              f"{index} has a value of {ord(character)} which is greater than 255.")
     return text
 
 
@@ -32002,7 +32002,7 @@ def fill_headers(realm, headers, init):
     """Adds what a HeadersInit holds: a Headers, pairs, or an object."""
     if init is undefined:
         return headers
-    require_object(init, "Headers constructor: the argument must be an object, an array of pairs or a Headers")
+    require_object(init, "Headers constructor: the argument must be an object, pairs or a Headers")
     if isinstance(init, JSHeaders):
         headers.pairs += [list(pair) for pair in init.pairs]
         return headers
@@ -32313,7 +32313,7 @@ class Content:
         return b"".join(pieces)
 
     def next_piece(self, realm, then):
-        """Has then(bytes or None at the end, error or None) called inside the realm, in the order of calls."""
+        """Has then(bytes or None at the end, error or None) called in the realm, in the order of calls."""
         if self.source is None:
             data, self.data = self.data, b""
             then(data or None, None)
@@ -32604,8 +32604,9 @@ def set_body(realm, this, value):
 
 _METHOD_NAMES = ("DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT")
 #: Attributes of a Request that are the same for all: they are about browsers.
-_REQUEST_CONSTANTS = {"mode": "cors", "credentials": "same-origin", "cache": "default", "referrer": "about:client",
-                      "referrerPolicy": "", "integrity": "", "keepalive": False, "destination": "", "duplex": "half"}
+_REQUEST_CONSTANTS = {"mode": "cors", "credentials": "same-origin", "cache": "default",
+                      "referrer": "about:client", "referrerPolicy": "", "integrity": "", "keepalive": False,
+                      "destination": "", "duplex": "half"}
 REDIRECT_STATUS = (301, 302, 303, 307, 308)
 NULL_BODY_STATUS = (101, 103, 204, 205, 304)
 
@@ -32789,14 +32790,14 @@ def response_clone(realm, this, *_):
 
 
 @RESPONSE.static.method("error", 0, flags=DEFAULT_ATTRS)
-def response_error(realm, this, *_):
+def static_response_error(realm, this, *_):
     response = new_response(realm, 0)
     response.type, response.headers.fixed = "error", True
     return response
 
 
 @RESPONSE.static.method("json", 1, flags=DEFAULT_ATTRS)
-def response_json(realm, this, *args):
+def static_response_json(realm, this, *args):
     text = json_stringify(realm, args[0]) if args else undefined
     if text is undefined:
         raise JSTypeError("Value is not JSON serializable")
@@ -32810,7 +32811,7 @@ def response_json(realm, this, *args):
 
 
 @RESPONSE.static.method("redirect", 1, flags=DEFAULT_ATTRS)
-def response_redirect(realm, this, *args):
+def static_response_redirect(realm, this, *args):
     text = web_arguments(args, 1, "Response.redirect")[0]
     status = 302 if len(args) < 2 or args[1] is undefined else to_integer_or_infinity(args[1])
     if status not in REDIRECT_STATUS:
@@ -32931,8 +32932,8 @@ INCOMING_REQUEST.methods(
 
 
 def load_response(realm, value, then):
-    """Where a value is a Response whose body still comes in: has then(fulfilled, value or error) called inside
-    the realm when it is there, and says True."""
+    """Where a value is a Response whose body still comes in: has then(fulfilled, value or error) called
+    inside the realm when it is there, and says True."""
     content = value.content if isinstance(value, JSResponse) else None
     if content is None or content.source is None or content.disturbed:
         return False
@@ -36415,9 +36416,10 @@ class RealmBase:
     # -- the outside ----
 
     def order_request(self, *facts):
-        """A request to the outside, to be run by wait_outside(order.run, …); see Order. Raises JSTypeError."""
+        """A request to the outside, an Order, for wait_outside(order.run, …). Raises JSTypeError."""
         if self.network is None:
-            raise JSTypeError("fetch: scripts cannot ask other servers here; the option --allow-net opens hosts")
+            raise JSTypeError("fetch: scripts cannot ask other servers here; the option --allow-net opens "
+                              "hosts")
         try:
             order = self.network.order(*facts)
         except NetworkTrouble as trouble:
@@ -36426,8 +36428,8 @@ class RealmBase:
         return order
 
     def wait_outside(self, work, then):
-        """Has work() done by another thread, while this realm is free; then(result, NetworkTrouble or None) is
-        called inside of it. Until then it counts as a timer."""
+        """Has work() done by another thread, while this realm is free; then(result, NetworkTrouble or None)
+        is called inside of it. Until then it counts as a timer."""
         limit, number = self.time_limit, self.timers.hold()
 
         def run():
@@ -36859,10 +36861,24 @@ class Realm(RealmBase):
         data = bytes_of(value) if isinstance(value, JSObject) else None
         return None if data is None else bytes(data)
 
+    def answer_fetch(self, handler, order, timeout, convert):
+        """What a function of this realm returns for an Order that another one gave, or `handler` itself."""
+        def start():
+            if not is_callable(handler):
+                return handler
+            options = {"method": utf16(order.method), "headers": JSHeaders(
+                self.HeadersPrototype, [list(pair) for pair in order.headers])}
+            if order.has_body:
+                options["body"] = new_uint8_array(self, order.data)
+            return self.awaitable(handler.fn(undefined, request_construct(
+                self, undefined, utf16(order.url.href()), self.new_object(options))))
+        return self.settle(start, timeout, convert)
+
     def response_of(self, value):
         """(status, [(name, value)], bytes) of a Response; bytes are None if its body was read already."""
         content = value.content
-        data = b"" if content is None else None if content.disturbed or content.source is not None else content.data
+        data = b"" if content is None else \
+            None if content.disturbed or content.source is not None else content.data
         return value.status, [tuple(map(python_text, pair)) for pair in value.headers.pairs], data
 
     def html_of(self, value):
@@ -37191,7 +37207,8 @@ MAX_WAITING_FETCHES = 1000
 #: Connections that are kept for the next request, in all.
 MAX_KEPT_CONNECTIONS = 16
 
-_OPEN_HOST = re.compile(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?", re.ASCII | re.IGNORECASE)
+_OPEN_HOST = re.compile(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?",
+                        re.ASCII | re.IGNORECASE)
 
 
 def is_address(name):
@@ -37386,8 +37403,8 @@ class Network:
         host = url.host.strip("[]")
         if not self.open.opens(host, port):
             usual = port == SPECIAL_SCHEMES[url.scheme]
-            raise NetworkTrouble(f"scripts cannot ask {url.host_text()}: it is not open. Start the server with "
-                                 f"--allow-net {url.host}{'' if usual else f':{port}'}")
+            raise NetworkTrouble(f"scripts cannot ask {url.host_text()}: it is not open. Start the server "
+                                 f"with --allow-net {url.host}{'' if usual else f':{port}'}")
 
     def addresses(self, host, port):
         """The addresses of a host that may be connected to, as getaddrinfo gives them."""
@@ -37398,9 +37415,9 @@ class Network:
         allowed = [item for item in found if self.open.allows(host, port, item[4][0])]
         if found and not allowed:
             address = found[0][4][0]
-            raise NetworkTrouble(f"{host} means {address}, an address of this machine or of a private network, "
-                                 f"which is not open: to allow that, start the server with --allow-net "
-                                 f"{host},{address}")
+            raise NetworkTrouble(f"{host} means {address}, an address of this machine or of a private "
+                                 "network, which is not open: to allow that, start the server with "
+                                 f"--allow-net {host},{address}")
         return allowed
 
     def connect(self, order, url, port):
@@ -37459,14 +37476,14 @@ class Network:
 
 #: Fields that belong to the connection, not to scripts.
 _CONNECTION_FIELDS = frozenset((
-    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer", "expect",
-    "proxy-connection", "proxy-authorization"))
+    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "upgrade", "te", "trailer",
+    "expect", "proxy-connection", "proxy-authorization"))
 _CREDENTIAL_FIELDS = frozenset(("authorization", "cookie"))
 _BODY_FIELDS = frozenset(("content-type", "content-encoding", "content-language", "content-location"))
 
 
 class Answer:
-    """The answer to an Order: `data` or a `source` of the body; header fields as [(lower-case name, value)]."""
+    """The answer to an Order: its body is `data` or a `source`; headers are [(lower-case name, value)]."""
 
     __slots__, __init__ = attributes("status reason headers url redirected data=None source=None")
 
@@ -37533,7 +37550,8 @@ class Order:
         if url.fragment is None:
             url.fragment = self.url.fragment
         dropped = set()
-        if status == 303 and self.method not in ("GET", "HEAD") or status in (301, 302) and self.method == "POST":
+        if status == 303 and self.method not in ("GET", "HEAD") \
+                or status in (301, 302) and self.method == "POST":
             self.method, self.data, self.has_body = "GET", b"", False
             dropped |= _BODY_FIELDS
         if url.origin() != self.url.origin():
@@ -37583,7 +37601,8 @@ class Order:
         return connection.getresponse()
 
     def answer(self, connection, response, redirected):
-        headers = [(name.lower(), re.sub(r"\s*[\r\n]+\s*", " ", value)) for name, value in response.getheaders()]
+        headers = [(name.lower(), re.sub(r"\s*[\r\n]+\s*", " ", value))
+                   for name, value in response.getheaders()]
         self.url.fragment = None
         encoding = next((value.strip().lower() for name, value in headers if name == "content-encoding"), "")
         source = BodySource(self, connection, response, encoding)
@@ -37637,7 +37656,8 @@ class BodySource:
                 raise http.client.IncompleteRead(b"")
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise NetworkTrouble("it was aborted" if self.order.closed else trouble_text(error, host)) from None
+            reason = "it was aborted" if self.order.closed else trouble_text(error, host)
+            raise NetworkTrouble(reason) from None
         if not piece:
             self.finish()
         return piece
@@ -39453,6 +39473,13 @@ class Js2PyRealm:
                                  for key, value in props.items()})
 
     request_object = lazy_object
+    network = None                      # it has no promises, which fetch needs
+
+    def response_of(self, *_arguments):
+        """js2py has no Response."""
+        raise HostError("js2py has no Response")
+
+    answer_fetch = response_of
 
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, functions are handles."""
@@ -39590,8 +39617,11 @@ ENGINE_INTERFACE = (
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
+    "network",                                                  # how it asks others
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
+    "response_of", "answer_fetch",                              # fetch
+
     "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "lazy_object", "request_object", "new_array", "new_function",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
@@ -47943,6 +47973,12 @@ interface HttpRequest {
   body: string;
   /** The body in base64, when it is not text. */
   bodyBase64?: string;
+  text(): Promise<string>;
+  bytes(): Promise<Uint8Array>;
+  arrayBuffer(): Promise<ArrayBuffer>;
+  blob(): Promise<Blob>;
+  /** Fields and files; a file is a `File`. */
+  formData(): Promise<FormData>;
   /** The parsed body if the content type is JSON, else null. A body that is not valid JSON throws a SyntaxError
    * here, which is answered with 400 unless the handler catches it. */
   json: any;
@@ -48014,7 +48050,7 @@ declare namespace JSX {
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
-type RouteResult = HttpResponse | string | object | null | undefined | void;
+type RouteResult = HttpResponse | Response | string | object | null | undefined | void;
 /** Answers a request. */
 type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
 
@@ -48144,6 +48180,144 @@ interface DOMException extends Error {
 declare var DOMException: typeof globalThis extends { onmessage: any; DOMException: infer T } ? T : {
   new (message?: string, name?: string): DOMException;
 };
+
+interface AbortSignal {
+  readonly aborted: boolean;
+  readonly reason: any;
+  throwIfAborted(): void;
+  addEventListener(type: "abort", listener: (event: any) => void, options?: { once?: boolean }): void;
+  removeEventListener(type: "abort", listener: (event: any) => void): void;
+}
+declare var AbortSignal: typeof globalThis extends { onmessage: any; AbortSignal: infer T } ? T : {
+  abort(reason?: any): AbortSignal;
+  timeout(milliseconds: number): AbortSignal;
+  any(signals: Iterable<AbortSignal>): AbortSignal;
+};
+interface AbortController {
+  readonly signal: AbortSignal;
+  abort(reason?: any): void;
+}
+declare var AbortController: typeof globalThis extends { onmessage: any; AbortController: infer T } ? T : {
+  new (): AbortController;
+};
+
+interface Headers extends Iterable<[string, string]> {
+  append(name: string, value: string): void;
+  delete(name: string): void;
+  get(name: string): string | null;
+  has(name: string): boolean;
+  set(name: string, value: string): void;
+  getSetCookie(): string[];
+  forEach(callback: (value: string, name: string, all: Headers) => void): void;
+  keys(): IterableIterator<string>;
+  values(): IterableIterator<string>;
+  entries(): IterableIterator<[string, string]>;
+}
+type HeadersSource = Headers | Record<string, string> | Iterable<[string, string]> | string[][];
+declare var Headers: typeof globalThis extends { onmessage: any; Headers: infer T } ? T : {
+  new (init?: HeadersSource): Headers;
+};
+
+interface Blob {
+  readonly size: number;
+  readonly type: string;
+  text(): Promise<string>;
+  bytes(): Promise<Uint8Array>;
+  arrayBuffer(): Promise<ArrayBuffer>;
+  slice(start?: number, end?: number, type?: string): Blob;
+  stream(): ReadableStream;
+}
+type BlobSource = string | Blob | ArrayBuffer | ArrayBufferView;
+declare var Blob: typeof globalThis extends { onmessage: any; Blob: infer T } ? T : {
+  new (parts?: Iterable<BlobSource>, options?: { type?: string }): Blob;
+};
+interface File extends Blob {
+  readonly name: string;
+  readonly lastModified: number;
+}
+declare var File: typeof globalThis extends { onmessage: any; File: infer T } ? T : {
+  new (parts: Iterable<BlobSource>, name: string, options?: { type?: string; lastModified?: number }): File;
+};
+
+interface FormData extends Iterable<[string, string | File]> {
+  append(name: string, value: string | Blob, filename?: string): void;
+  delete(name: string): void;
+  get(name: string): string | File | null;
+  getAll(name: string): (string | File)[];
+  has(name: string): boolean;
+  set(name: string, value: string | Blob, filename?: string): void;
+  forEach(callback: (value: string | File, name: string, all: FormData) => void): void;
+  keys(): IterableIterator<string>;
+  values(): IterableIterator<string | File>;
+  entries(): IterableIterator<[string, string | File]>;
+}
+declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : { new (): FormData };
+
+/** The bytes of a body: for reading, with `for await` or a reader. */
+interface ReadableStream<R = any> {
+  readonly locked: boolean;
+  cancel(): Promise<void>;
+  getReader(): { read(): Promise<{ done: boolean; value?: any }>; cancel(): Promise<void>; releaseLock(): void };
+  values(options?: { preventCancel?: boolean }): AsyncIterableIterator<any>;
+  [Symbol.asyncIterator](): AsyncIterableIterator<any>;
+}
+type BodySource = string | URLSearchParams | FormData | Blob | ArrayBuffer | ArrayBufferView | ReadableStream;
+interface Body {
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>> | null;
+  readonly bodyUsed: boolean;
+  text(): Promise<string>;
+  json(): Promise<any>;
+  bytes(): Promise<Uint8Array>;
+  arrayBuffer(): Promise<ArrayBuffer>;
+  blob(): Promise<Blob>;
+  formData(): Promise<FormData>;
+}
+interface FetchOptions {
+  method?: string;
+  headers?: HeadersSource;
+  body?: BodySource | null;
+  redirect?: "follow" | "manual" | "error";
+  signal?: AbortSignal | null;
+}
+interface Request extends Body {
+  readonly headers: Headers;
+  readonly method: string;
+  readonly url: string;
+  readonly redirect: "follow" | "manual" | "error";
+  readonly signal: AbortSignal;
+  clone(): Request;
+}
+declare var Request: typeof globalThis extends { onmessage: any; Request: infer T } ? T : {
+  new (input: string | URL | Request, init?: FetchOptions): Request;
+};
+interface ResponseSettings {
+  status?: number;
+  statusText?: string;
+  headers?: HeadersSource;
+}
+interface Response extends Body {
+  readonly headers: Headers;
+  readonly status: number;
+  readonly statusText: string;
+  readonly ok: boolean;
+  readonly url: string;
+  readonly redirected: boolean;
+  clone(): Response;
+}
+declare var Response: typeof globalThis extends { onmessage: any; Response: infer T } ? T : {
+  new (body?: BodySource | null, init?: ResponseSettings): Response;
+  json(data: any, init?: ResponseSettings): Response;
+  redirect(url: string | URL, status?: number): Response;
+  error(): Response;
+};
+/** Asks another server. The option --allow-net opens hosts; an answer that takes longer than 30 seconds, or a body of
+ * more than 64 MiB, is an error. */
+declare function fetch(input: string | URL | Request, init?: FetchOptions): Promise<Response>;
+declare namespace fetch {
+  /** In tests: what scripts get in place of the answer of a server. In the address, `*` is any text. The handler's
+   * result is a Response, a text, data for JSON, or nothing (204); what it throws makes fetch fail. */
+  function mock(url: string, handler: ((request: Request) => any) | object | string): void;
+}
 
 interface Crypto {
   randomUUID(): string;
@@ -48772,14 +48946,11 @@ HABITS = (
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: '
           '"Hello" });'),
-    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
-          "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
-          'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
+    Habit(r"(?:XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
+          "Scripts ask other servers with fetch; --allow-net opens hosts for that.",
+          'const data = await (await fetch("https://api.example.org/data")).json();'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.",
           _ROUTE_LINE),
-    Habit(r"(?:Response|Headers) is not defined", "",
-          "A handler returns a string, an object, or these properties.",
-          'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
@@ -48801,7 +48972,7 @@ HABITS = (
           "const { name } = request.query;"),
     Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
           r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
-          "request.json, request.form and request.body are values, not functions.",
+          "request.json is a value, not a function; so are request.form and request.body.",
           "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
           "request.json is null unless the request says that it sends JSON.",
@@ -51912,8 +52083,8 @@ def response_of_script(realm, value):
     """The Response for one that a script made or fetched."""
     status, fields, data = realm.response_of(value)
     if data is None:
-        raise HandlerMistake("the handler returned a Response whose body was already read; return response.clone() "
-                             "or a new one")
+        raise HandlerMistake("the handler returned a Response whose body was already read; return "
+                             "response.clone() or a new one")
     if status < 200:
         raise HandlerMistake("the handler returned Response.error(), which cannot be sent")
     kind, pairs = None, []
@@ -61865,8 +62036,8 @@ OPTIONS = {
         (("--allow-host",), dict(type=allowed_host, action="append", default=[], metavar="NAME",
                                  help="answer for this host name too; * for all")),
         (("--allow-net",), dict(type=open_net, action="extend", default=[], metavar="HOST",
-                                help="let scripts ask these hosts with fetch: api.example.org,localhost:8080; "
-                                     "* for all; may be repeated")),
+                                help="let scripts ask these hosts with fetch, such as "
+                                     "api.example.org,localhost:8080; * for all; may be repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
@@ -63294,6 +63465,99 @@ class Parked:
         self.go = threading.Event()
 
 
+class MockedOrder:
+    """A request of a script under test, which gets its answer from the test."""
+
+    def __init__(self, network, method, url, headers, data, redirect, has_body):
+        self.method, self.url, self.headers, self.data, self.has_body = method, url, headers, data, has_body
+        self.result = self.trouble = None
+        self.handler = network.handler_for(url.href())
+        network.orders.append(self)
+
+    def answer(self, realm, seconds):
+        """Calls the handler of the test; for the thread of the test."""
+        try:
+            self.result = realm.answer_fetch(self.handler, self, seconds,
+                                             lambda value: mocked_answer(realm, value, self.url))
+        except JSError as error:
+            self.trouble = NetworkTrouble(error.message or "the test threw something")
+
+    def run(self):
+        if self.trouble is not None:
+            raise self.trouble
+        return self.result
+
+    def close(self):
+        """There is nothing to end."""
+
+
+def mocked_answer(realm, value, url):
+    """The Answer for what the handler of a test returned. To be run inside the realm."""
+    if isinstance(value, JSResponse):
+        status, headers, data = realm.response_of(value)
+        if data is None or not status:
+            raise HostError("fetch.mock: the Response was already read, or is Response.error()")
+        return Answer(status, value.status_text, headers, url.href(), False, data)
+    if value is undefined or value is null:
+        return Answer(204, "", [], url.href(), False)
+    kind = "text/plain;charset=UTF-8" if isinstance(value, str) else "application/json"
+    text = realm.to_python(value) if isinstance(value, str) else realm.stringify(value)
+    if text is None:
+        raise HostError(f"fetch.mock: {describe_value(realm, value)} is no answer")
+    return Answer(200, "OK", [("content-type", kind)], url.href(), False, utf8(text))
+
+
+class MockedNetwork(Network):
+    """The outside of scripts under test: nothing but what fetch.mock() declares."""
+
+    def __init__(self, tests):
+        super().__init__()
+        self.tests = tests
+        self.mocks = []                 # (pattern, handler, does it hold for all tests?), the last ones first
+        self.orders, self.works = [], []
+
+    def mock(self, url=undefined, handler=undefined):
+        """fetch.mock(url, handler) of a test file."""
+        realm = self.tests.host.realm
+        text = realm.to_python(url) if isinstance(url, str) else \
+            url.record.href() if isinstance(url, JSURL) else None
+        if not text or handler is undefined:
+            raise HostError('fetch.mock: write fetch.mock("https://api.example.org/*", (request) => data)')
+        with contextlib.suppress(InvalidURL):
+            text = parse_url(text).href()
+        pattern = ".*".join(map(re.escape, text.split("*"))) + ("" if "?" in text else r"(?:\?.*)?")
+        self.mocks.insert(0, (re.compile(pattern, re.DOTALL), handler, self.tests.current is None))
+        return undefined
+
+    def handler_for(self, address):
+        address = address.partition("#")[0]
+        for pattern, handler, _ in self.mocks:
+            if pattern.fullmatch(address):
+                return handler
+        raise NetworkTrouble(f"tests ask no real server, and nothing is mocked for {address}: "
+                             f'fetch.mock("{address}", (request) => data)')
+
+    def order(self, *facts):
+        return MockedOrder(self, *facts)
+
+    def run(self, realm, work):
+        self.works.append(work)
+
+    def answer_all(self):
+        """Gives scripts the answers that they wait for; False if none does."""
+        orders, works, self.orders, self.works = self.orders, self.works, [], []
+        for order in orders:
+            order.answer(self.tests.host.realm, max(0.1, self.tests.deadline - time.monotonic()))
+        for work in works:
+            self.tests.start(work)
+        return bool(works)
+
+    def forget(self):
+        """A test is over, and with it what it declared."""
+        self.mocks = [mock for mock in self.mocks if mock[2]]
+        self.orders, self.works = [], []
+
+
 class TestResult:
     """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None,
     `notes` are lines that scripts or the test wrote; `place` is (file, line) or None."""
@@ -63330,6 +63594,7 @@ class ScriptTests:
         self.hooks = {"beforeEach": [], "afterEach": []}
         self.clients = []
         self.exchanges = []             # (Exchange, resolve, reject) not yet told to the test
+        self.network = self.app.network = MockedNetwork(self)
         self.moved = []                 # resolve functions of clock.advance
         self.unseen = 0                 # failed requests of the test at whose answer it has not looked
         self.current = None
@@ -63364,6 +63629,7 @@ class ScriptTests:
             install_host_api(self.host)
             for name in REGISTERING_FUNCTIONS:
                 realm.define(name, functools.partial(refuse_in_tests, name))
+            realm.define("fetch.mock", self.network.mock, raw=True)
             realm.define("__tests", {
                 name: getattr(self, "do_" + name) for name in
                 ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state",
@@ -63425,6 +63691,7 @@ class ScriptTests:
                 self.clock.cancel(number)
         self.exchanges, self.moved = [], []
         self.settle()
+        self.network.forget()
         self.clients = []
 
     def note(self, result):
@@ -63600,6 +63867,8 @@ class ScriptTests:
             calls += self.deliver_to(client)
         calls += [(resolve, undefined) for resolve in self.moved]
         self.moved = []
+        if self.network.answer_all():
+            return True
         for function, value in calls:
             self.host.realm.run(function, value, timeout=max(0.1, self.deadline - time.monotonic()),
                                 convert=ignore_result)

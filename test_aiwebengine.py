@@ -9546,7 +9546,7 @@ class EngineSeamTest(unittest.TestCase):
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
             # new_array: each realm makes its own, for speed
-            attributes = ("name", "new_array", "modules", "console", "lock", "memory", "outgrown", "unloaded")
+            attributes = ("name", "new_array", "modules", "console", "lock", "memory", "outgrown", "unloaded", "network")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -18008,12 +18008,12 @@ class HabitTest(ServerCase):
                 ("exports.a = 1;", "export { greet };"), ("process.env.X", "./settings.json"), ("Deno.serve()", "./settings.json"),
                 ("document.title", "public/"), ("window.x", "public/"), ("$('#a')", "public/"), ("alert(1)", "public/"),
                 ("localStorage.a", "sharedStorage"), ("app.get('/', f)", "registerRoute"), ("express()", "registerRoute"),
-                ("new WebSocket('ws://x')", "registerStreamRoute"), ("fetch('x')", "request.json"),
-                ("addEventListener('fetch', f)", "registerRoute"), ("new Response('x')", "status: 201"),
+                ("new WebSocket('ws://x')", "registerStreamRoute"), ("axios.get('x')", "await fetch"),
+                ("addEventListener('fetch', f)", "registerRoute"),
                 ("Buffer.from('a')", "TextEncoder"), ("res.json({})", "({ request }) =>"),
                 ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
-                ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "request.json"),
+                ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute")):
             with self.subTest(source):
                 realm = aiwebengine.Realm("app.js")
@@ -21121,6 +21121,39 @@ class ScriptTestsTest(ServerCase):
         code, text = self.run_again()
         self.assertEqual(code, 0, text)
         self.assertRegex(text, r"\n\d+ passed, 0 failed")
+
+
+class MockedFetchTest(unittest.TestCase):
+    """fetch.mock in script tests."""
+
+    def test_tests_answer_in_place_of_other_servers(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            (folder / "weather.js").write_text("""
+                routeRegistry.registerRoute("/w/:city", async ({ request }) => {
+                  try {
+                    const answer = await fetch("https://api.test/w?city=" + request.params.city, { method: "POST", body: "x", headers: { a: "1" } });
+                    return answer.ok ? { t: (await answer.json()).t } : new Response("bad " + answer.status, { status: 502 });
+                  } catch (error) { return { status: 504, body: error.message } }
+                });""", "utf-8")
+            (folder / "weather.test.js").write_text("""
+                fetch.mock("https://always.test/", "kept");
+                test("one", async () => {
+                  fetch.mock("https://api.test/w", async (request) => ({ t: [request.method, await request.text(), request.headers.get("a"), new URL(request.url).search].join() }));
+                  assert.equal((await request("/w/oslo")).json.t, "POST,x,1,?city=oslo");
+                });
+                test("two", async () => {
+                  assert.match((await request("/w/oslo")).body, /nothing is mocked for https:..api.test.w.city=oslo: fetch.mock/);
+                  fetch.mock("https://api.test/*", () => new Response("no", { status: 500 }));
+                  assert.equal((await request("/w/oslo")).status, 502);
+                  fetch.mock("https://api.test/*", () => { throw new Error("cut off") });
+                  assert.match((await request("/w/oslo")).body, /fetch failed: cut off/);
+                  assert.equal(await (await fetch("https://always.test/")).text(), "kept");
+                });
+                test("three", () => assert.throws(() => fetch.mock("x"), /fetch.mock: write/));""", "utf-8")
+            code, out, err = run_command("--test", folder)
+        self.assertEqual((code, err), (0, ""), out)
+        self.assertIn("3 passed", out)
 
 
 class StarterTest(ServerCase):
