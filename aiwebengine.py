@@ -13,9 +13,9 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            423
+     1  This page: contents, imports, version                                            425
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         470
+     3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
           Long texts                                                                     146
           Lengths and numbers                                                             40
@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,400
+    15  Realm, jobs and timers                                                         4,422
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -193,18 +193,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       54
           Threads for scripts                                                            153
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   428
-          Realm: running code, values in and out                                         421
+          Realm: objects, errors, jobs                                                   431
+          Realm: running code, values in and out                                         440
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,687
+    16  js2py, and the choice of an engine                                             1,690
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   631
+          js2py: realm                                                                   634
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,386
           Messages of streams                                                            111
@@ -233,7 +233,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                113
           GraphQL service                                                                716
-    19  Host API                                                                       2,330
+    19  Host API                                                                       2,990
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
@@ -242,10 +242,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              317
           Relays                                                                          44
           Redis                                                                          781
-          Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,973
+          Database: statements                                                           354
+          database                                                                       281
+          Type declarations                                                              469
+    20  Scripts: loading and hot reload                                                2,970
           Log                                                                            194
-          Causes of errors                                                               267
+          Causes of errors                                                               262
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         153
@@ -253,7 +255,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Packages                                                                       197
           Imported files                                                                 108
           One script                                                                     380
-          All scripts                                                                    648
+          All scripts                                                                    650
           Live pages                                                                     176
     21  HTTP server                                                                    3,594
           Request heads                                                                  199
@@ -272,7 +274,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   178
           The server                                                                     589
-    22  Pages                                                                          5,743
+    22  Pages                                                                          5,845
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -280,13 +282,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             322
+          Dashboard: actions                                                             375
           Editor: files                                                                  294
-          Dashboard: the look                                                            371
+          Dashboard: the look                                                            383
           Editor: the look                                                                88
           Editor: the script                                                             450
-          Dashboard: the script                                                          689
-          Dashboard: requests and storage                                                242
+          Dashboard: the script                                                          690
+          Dashboard: requests and storage                                                278
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
@@ -297,9 +299,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
     23  Command line                                                                   3,951
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        235
+          Options                                                                        236
           Documentation                                                                  373
-          The program                                                                    158
+          The program                                                                    156
           The map of this file                                                            58
           Serving                                                                        172
           Script tests                                                                   411
@@ -35401,7 +35403,7 @@ class Realm(RealmBase):
         return self.from_python(value)
 
     def new_function(self, function, name):
-        """A raw Python function as a function object of scripts."""
+        """A raw Python function as a function object of scripts, or a dict of such as an object."""
         return self.host_value(function, name, True)
 
     def host_function(self, function, name, raw):
@@ -37493,7 +37495,7 @@ class Js2PyRealm:
         return result
 
     def new_function(self, function, name):
-        """A raw Python function as a handle of a function object."""
+        """A raw Python function as a handle of a function object, or a dict of such as one of an object."""
         return self.outward(self.host_value(function, name, True))
 
     def host_function(self, function, name, raw):
@@ -46309,8 +46311,8 @@ class Database:
         except RedisTrouble:
             return                      # whether there are others, it tells later
         if other not in (own, None):
-            raise HostError(f"database: a server on {other.decode().partition(':')[0]} that shares this Redis "
-                            "has another file: scripts on several machines have no database in common")
+            raise HostError(f"database: a server on {other.decode().partition(':')[0]} that shares this "
+                            "Redis has another file: scripts on several machines have no database in common")
         self.checked = now
 
     # -- mistakes in SQL ----
@@ -46438,9 +46440,9 @@ class Statement:
         self.host, self.realm, self.database = host, host.realm, host.app.database
         self.sql, self.parameters = sql, parameters
         self.big, self.form = False, "object"
-        methods = {name: getattr(self, name) for name in ("all", "get", "run", "iterate", "columns",
-                                                          "setReadBigInts", "setReturnArrays", "pluck", "raw")}
-        self.object = host.realm.host_value({**methods, "sourceSQL": sql}, "Statement", True)
+        names = "all get run iterate columns setReadBigInts setReturnArrays pluck raw".split()
+        methods = {name: getattr(self, name) for name in names}
+        self.object = host.realm.new_function({**methods, "sourceSQL": sql}, "Statement")
 
     def execute(self, values):
         return self.database.execute(self.realm, self.sql, self.bound(values))
@@ -46552,17 +46554,14 @@ class Statement:
         if not named:
             count = count_of_parameters(self.parameters)
             if is_object:
-                raise HostError("database: the statement has no named parameters, but an object was given; write "
-                                f":name in place of ?, or give {count} value{'s' * (count != 1)}")
+                raise HostError("database: the statement has no named parameters, but an object was given; "
+                                f"write :name in place of ?, or give {count} value{'s' * (count != 1)}")
             values = realm.elements(first) if len(values) == 1 and realm.is_array(first) else values
             if len(values) != count:
                 raise HostError(f"database: the statement has {count} parameter{'s' * (count != 1)}, but "
                                 f"{len(values)} value{'s were' if len(values) != 1 else ' was'} given: "
                                 + shown_sql(self.sql))
             return [self.bind(value, f"parameter {number}") for number, value in enumerate(values, 1)]
-        if len(named) != len(set(self.parameters)):
-            raise HostError("database: a statement has either named parameters or \"?\", not both: "
-                            + shown_sql(self.sql))
         if not is_object or len(values) != 1:
             raise HostError("database: the statement has named parameters; give one object, such as "
                             f"{{ {named[0][1:]}: … }}")
@@ -46573,7 +46572,8 @@ class Statement:
                 raise HostError(f"database: no value was given for the parameter {name}")
         for name in given:
             if name not in wanted:
-                raise HostError(f"database: the statement has no parameter {name}; it has {', '.join(wanted)}")
+                raise HostError(f"database: the statement has no parameter {name}; it has "
+                                + ", ".join(wanted))
         return {name: self.bind(realm.get(first, given[name]), f"parameter {name}") for name in wanted}
 
     def bind(self, value, what):
@@ -46595,14 +46595,14 @@ class Statement:
             raise HostTypeError(f"database: {what} must be a string, a number, a BigInt, null or bytes, not "
                                 f"{describe_value(self.realm, value)}{_BETTER_VALUES.get(kind, '')}")
         if len(data) > MAX_SQL_VALUE:
-            raise HostError(f"database: {what} is too large: a text can have {MAX_SQL_VALUE:,} characters, and "
-                            "a blob as many bytes")
+            raise HostError(f"database: {what} is too large: a text can have {MAX_SQL_VALUE:,} characters, "
+                            "and a blob as many bytes")
         return data
 
 
 #: Type of a value that SQLite cannot take -> what to do.
-_BETTER_VALUES = {"boolean": "; use 1 or 0", "undefined": "; use null", "object": "; use JSON.stringify(value)",
-                  "date": "; use date.toISOString()"}
+_BETTER_VALUES = {"boolean": "; use 1 or 0", "undefined": "; use null",
+                  "object": "; use JSON.stringify(value)", "date": "; use date.toISOString()"}
 
 
 def shown_sql(sql):
@@ -46625,9 +46625,9 @@ def checked_sql(function, sql):
     for statement, _parameters in split_sql(sql):
         word = _SQL_WORD.match(statement)[0].lower()
         if word in ("begin", "commit", "end", "rollback", "savepoint", "release"):
-            raise HostError(f"{function}: {word.upper()} is not for scripts: other scripts use the same database. "
-                            "Call database.transaction(() => { … })(), which commits at its end, and rolls back "
-                            "if it throws")
+            raise HostError(f"{function}: {word.upper()} is not for scripts: other scripts use the same "
+                            "database. Call database.transaction(() => { … })(), which commits at its end, "
+                            "and rolls back if it throws")
     return sql
 
 
@@ -46639,6 +46639,9 @@ def prepared(host, function, sql):
                                            f"this takes one statement, not {len(found)}; database.exec runs "
                                            "several"))
     statement = Statement(host, *found[0])
+    if len({name[0] == "?" for name in statement.parameters}) > 1:
+        raise HostError(f"{function}: a statement has either named parameters or \"?\", not both: "
+                        + shown_sql(statement.sql))
     with statement.database.used_by(host.realm):
         statement.database.check(host.realm, statement.sql)
     return statement
@@ -46675,16 +46678,16 @@ def database_transaction(host, work=undefined):
         with host.app.database.transaction(realm):
             result = realm.invoke(work, values)
             if realm.is_object(result) and realm.class_of(result) == "Promise":
-                raise HostTypeError("database.transaction: the function must not be async: a transaction ends "
-                                    "when it returns. Await what it needs before")
+                raise HostTypeError("database.transaction: the function must not be async: a transaction "
+                                    "ends when it returns. Await what it needs before")
             return result
-    return realm.host_value(call, "transaction", True)
+    return realm.new_function(call, "transaction")
 
 
 @host_function("database.sql", "strings: TemplateStringsArray, ...values: any[]", "any",
-               "A tag of templates: database.sql`SELECT * FROM notes WHERE id = ${id}`. What is put in becomes "
-               "parameters, an array (?, ?). Gives the rows, or { changes, lastInsertRowid } of a statement "
-               "without.")
+               "A tag of templates: database.sql`SELECT * FROM notes WHERE id = ${id}`. What is put in "
+               "becomes parameters, an array (?, ?). Gives the rows, or { changes, lastInsertRowid } of a "
+               "statement without.")
 def database_sql(host, strings=undefined, *values):
     realm = host.realm
     if not realm.is_array(strings):
@@ -55785,7 +55788,7 @@ def shown_sql_value(value):
     """A value of SQLite as the dashboard shows it."""
     if isinstance(value, bytes):
         return f"({len(value):,} bytes)"
-    if isinstance(value, float) and not math.isfinite(value) or isinstance(value, int) and abs(value) > MAX_SAFE:
+    if isinstance(value, (int, float)) and not abs(value) <= MAX_SAFE:
         return str(value)
     return clip(value, MAX_PREVIEW) if isinstance(value, str) else value
 
