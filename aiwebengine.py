@@ -13,9 +13,9 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            430
+     1  This page: contents, imports, version                                            432
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         470
+     3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
           Long texts                                                                     146
           Lengths and numbers                                                             40
@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,400
+    15  Realm, jobs and timers                                                         4,422
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -193,18 +193,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       54
           Threads for scripts                                                            153
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   428
-          Realm: running code, values in and out                                         421
+          Realm: objects, errors, jobs                                                   431
+          Realm: running code, values in and out                                         440
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,687
+    16  js2py, and the choice of an engine                                             1,690
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   631
+          js2py: realm                                                                   634
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,765
           Messages of streams                                                            111
@@ -235,7 +235,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                113
           GraphQL service                                                                716
-    19  Host API                                                                       2,345
+    19  Host API                                                                       3,005
           Arguments                                                                      165
           routeRegistry                                                                  180
           graphQLRegistry                                                                101
@@ -244,10 +244,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              317
           Relays                                                                          44
           Redis                                                                          781
-          Type declarations                                                              460
-    20  Scripts: loading and hot reload                                                2,985
+          Database: statements                                                           354
+          database                                                                       281
+          Type declarations                                                              483
+    20  Scripts: loading and hot reload                                                2,982
           Log                                                                            194
-          Causes of errors                                                               267
+          Causes of errors                                                               262
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         157
@@ -255,7 +257,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Packages                                                                       197
           Imported files                                                                 108
           One script                                                                     379
-          All scripts                                                                    657
+          All scripts                                                                    659
           Live pages                                                                     176
     21  HTTP server                                                                    3,731
           Request heads                                                                  201
@@ -275,7 +277,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   183
           The server                                                                     589
-    22  Pages                                                                          5,743
+    22  Pages                                                                          5,845
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -283,13 +285,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             322
+          Dashboard: actions                                                             375
           Editor: files                                                                  294
-          Dashboard: the look                                                            371
+          Dashboard: the look                                                            383
           Editor: the look                                                                88
           Editor: the script                                                             450
-          Dashboard: the script                                                          689
-          Dashboard: requests and storage                                                242
+          Dashboard: the script                                                          690
+          Dashboard: requests and storage                                                278
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
@@ -300,9 +302,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
     23  Command line                                                                   3,951
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        235
+          Options                                                                        236
           Documentation                                                                  373
-          The program                                                                    158
+          The program                                                                    156
           The map of this file                                                            58
           Serving                                                                        172
           Script tests                                                                   411
@@ -463,6 +465,11 @@ FRAME_BYTES = 8 * 1024
 # ======================================================================================
 
 
+def position_of(source, offset):
+    """(line, column) of an offset, from 1."""
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
 def code_frame(source, line, column, around=2, opening=None):
     """The lines around a place, which is marked; that of the (line, column) of an `opening` as well."""
     lines = source.removesuffix("\n").split("\n")
@@ -502,6 +509,8 @@ class JSNativeError(Exception):
     kind = "Error"
     phase = "runtime"
     filename = line = column = None
+    #: What scripts see as `code`, or None.
+    code = None
 
     def __init__(self, message=""):
         super().__init__(message)
@@ -34886,7 +34895,10 @@ class RealmBase:
         trace = frames_of_traceback(error.__traceback__)
         if isinstance(error, JSNativeError):
             place = None if error.line is None else (error.filename, error.line, error.column)
-            return make_error(self, error.kind, error.message, trace, place)
+            value = make_error(self, error.kind, error.message, trace, place)
+            if error.code is not None:
+                value.put("code", error.code)
+            return value
         kind, message = self.python_error(error)
         return make_error(self, kind, message, trace)
 
@@ -35398,7 +35410,7 @@ class Realm(RealmBase):
         return self.from_python(value)
 
     def new_function(self, function, name):
-        """A raw Python function as a function object of scripts."""
+        """A raw Python function as a function object of scripts, or a dict of such as an object."""
         return self.host_value(function, name, True)
 
     def host_function(self, function, name, raw):
@@ -35502,8 +35514,27 @@ class Realm(RealmBase):
         if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
             return value
         if isinstance(value, (bytes, bytearray)):
-            return construct(self.Uint8Array, (self.new_array(list(value)),))
+            return new_uint8_array(self, value)
         raise TypeError(f"a {kind.__name__} has no JavaScript counterpart")
+
+    def invoke(self, function, args):
+        """Calls a function from a host function, which runs inside an entry; values as they are."""
+        return call(function, undefined, *args)
+
+    def new_iterator(self, items):
+        """A Python generator as an iterator of scripts."""
+        def following(this, *_):
+            for value in items:
+                return self.iter_result(value, False)
+            return self.iter_result(undefined, True)
+
+        def end(this, value=undefined, *_):
+            items.close()
+            return self.iter_result(value, True)
+        iterator = JSObject(self.IteratorPrototype)
+        iterator.put("next", self.function(following, "next"), HIDDEN_ATTRS)
+        iterator.put("return", self.function(end, "return"), HIDDEN_ATTRS)
+        return iterator
 
     def stringify(self, value):
         """JSON.stringify(value) as Python text, or None where that is undefined."""
@@ -37471,7 +37502,7 @@ class Js2PyRealm:
         return result
 
     def new_function(self, function, name):
-        """A raw Python function as a handle of a function object."""
+        """A raw Python function as a handle of a function object, or a dict of such as one of an object."""
         return self.outward(self.host_value(function, name, True))
 
     def host_function(self, function, name, raw):
@@ -37612,6 +37643,9 @@ class Js2PyRealm:
 
     def new_array(self, items):
         return self.from_python(items)
+
+    def new_iterator(self, items):
+        return self.new_array(list(items))      # it has no iterators
 
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
@@ -44576,6 +44610,8 @@ HOST_OBJECTS = {
     "ResponseBuilder": "Makes the objects that a handler returns.",
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
+    "database": "A SQLite database, the same for all scripts: in memory, or in the file beside that of "
+                "--storage (data.sql.db beside data.db).",
 }
 
 
@@ -46426,6 +46462,641 @@ class RedisPresence:
         return found
 
 
+# -- Database: statements ----------------------------------------------------------------
+#
+# SQLite for scripts, in the shape of node:sqlite and better-sqlite3: one database for all scripts of an
+# application, in memory or in a file beside that of --storage. A script is kept to it by SQLite's
+# authorizer, and to its time limit by SQLite's progress handler.
+
+#: Characters of a statement; characters of a text and bytes of a blob in the database.
+MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
+#: Of a result that is not iterated over: rows; characters and bytes of all its values.
+MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
+#: What a value counts for besides its characters.
+VALUE_OVERHEAD = 16
+#: Rows that an iteration reads at once.
+ROWS_AT_ONCE = 100
+#: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
+DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
+#: Seconds between two looks whether all processes that share Redis share the file.
+DATABASE_CHECK_SECONDS = 10
+#: Bytes of the database in memory, of its file, and of all that SQLite holds in memory.
+MAX_DATABASE_MEMORY, MAX_DATABASE_FILE, MAX_SQLITE_MEMORY = 256 << 20, 1 << 30, 512 << 20
+
+#: What does not reach out of the database, nor change how it is kept.
+_PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info index_xinfo foreign_key_list "
+                     "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
+                     "recursive_triggers case_sensitive_like optimize encoding page_count".split())
+_SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
+_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+
+#: A text, a name in quotes or a comment; a parameter; the end of a statement.
+_SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
+                       r"""|(?P<parameter>\?\d*|(?<![\w$])[:@$](?:\w|\$)+)|(?P<end>;)""", re.S)
+_SQL_BLANK = re.compile(r"(?:[\s;\ufeff]|--[^\n]*(?:\n|\Z)|/\*(?:.*?\*/|.*))*", re.S)
+_SQL_WORD = re.compile(r"\w*")
+_SQL_TRIGGER = re.compile(r"create\s+(?:temp\s+|temporary\s+)?trigger\b", re.I)
+_SQL_NAMED = re.compile(r'near "(?P<near>.+)": syntax error|unrecognized token: "(?P<token>.+)"|(?:no such '
+                        r'(?P<kind>table|column|function|index|view|trigger|module|collation sequence)|'
+                        r'ambiguous column name): (?P<name>.+)|table \S+ has no column named (?P<column>.+)|'
+                        r'(?P<end>incomplete input)', re.S)
+
+
+class DatabaseError(HostError):
+    """What SQLite says about a statement; scripts see `code` "ERR_SQLITE_ERROR", as in node."""
+
+    code = "ERR_SQLITE_ERROR"
+
+
+def split_sql(sql):
+    """[(statement, parameters)] of a text; of parameters, the names in order, such as "?", "?2", ":id"."""
+    found, names, start, last = [], [], _SQL_BLANK.match(sql).end(), 0
+    trigger = _SQL_TRIGGER.match(sql, start)
+    for part in _SQL_PART.finditer(sql, start):
+        if part["parameter"]:
+            names.append(part[0])
+        elif part["end"]:
+            inside = trigger and sql[last:part.start()].strip().lower() != "end"
+            last = part.end()
+            if not inside:
+                found.append((sql[start:part.start()], names))
+                start, names = _SQL_BLANK.match(sql, last).end(), []
+                trigger = _SQL_TRIGGER.match(sql, start)
+    if start < len(sql):
+        found.append((sql[start:], names))
+    return [item for item in found if item[0]]
+
+
+class Database:
+    """The SQLite database of an application's scripts, which is opened when one of them asks for it.
+
+    path        of its file, or None for a database in memory
+    redis       a RedisLink, when other processes serve the same scripts
+    """
+
+    def __init__(self, path=None, redis=None):
+        self.path, self.redis = path and str(path), redis
+        self.checked = -math.inf        # when nobody with another file was found
+        self.closed = False
+        self.lock = threading.RLock()
+        self.connection = None
+        #: The realm whose statement runs, and what it asked for but may not have.
+        self.realm, self.denied = None, ""
+        self.nesting = 0                # of transactions
+
+    def open(self):
+        """Connects; raises HostError."""
+        if self.closed:
+            raise HostError("database: the server has ended")
+        if self.redis is not None and self.path is None:
+            raise HostError("database: with --redis each process would have a database of its own; add "
+                            "--storage FILE, whose database all processes of one machine share")
+        try:
+            connection = sqlite3.connect(self.path or ":memory:", timeout=MEMORY_CHECK_SECONDS,
+                                         isolation_level=None, check_same_thread=False)
+        except ImportError:
+            raise HostError("database: this Python was built without the module sqlite3") from None
+        except sqlite3.Error as error:
+            raise HostError(f"database: {self.path}: {error}") from None
+        try:
+            self._prepare(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            raise HostError(f"database: {self.path or 'SQLite'}: {error}") from None
+        self.connection = connection
+
+    def _prepare(self, connection):
+        run = connection.execute
+        run("PRAGMA trusted_schema = OFF")
+        run(f"PRAGMA hard_heap_limit = {MAX_SQLITE_MEMORY}")
+        run("PRAGMA foreign_keys = ON")
+        run("PRAGMA temp_store = MEMORY")
+        if self.path:
+            run("PRAGMA journal_mode = WAL")
+            run("PRAGMA synchronous = NORMAL")
+        size = run("PRAGMA page_size").fetchone()[0]
+        run(f"PRAGMA max_page_count = {(MAX_DATABASE_FILE if self.path else MAX_DATABASE_MEMORY) // size}")
+        run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
+        if hasattr(connection, "setlimit"):     # CPython 3.11
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+        for name, count, function in _SQL_FUNCTIONS:
+            connection.create_function(name, count, function, deterministic=True)
+        connection.set_authorizer(self._authorize)
+        connection.set_progress_handler(self._is_stopped, DATABASE_STEPS)
+
+    def _authorize(self, action, first, second, *_):
+        """For SQLite: may a statement do this?"""
+        if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
+            self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
+            self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
+        elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
+            self.denied = f"virtual tables of the module {second} are not allowed"
+        elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
+            self.denied = f"the function {second} is not allowed"
+        else:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    def _is_stopped(self):
+        """For SQLite, which asks now and then: is its statement to be interrupted?"""
+        return self.realm is not None and self.realm.interruption is not None
+
+    @contextlib.contextmanager
+    def used_by(self, realm):
+        """Meanwhile the connection belongs to a script's thread. Raises HostError when others keep it for
+        long."""
+        self.acquire(realm)
+        outer, self.realm = self.realm, realm
+        try:
+            if self.connection is None:
+                self.open()
+            if self.redis is not None:
+                self.check_machines()
+            yield self.connection
+        finally:
+            self.realm = outer
+            self.lock.release()
+
+    def acquire(self, realm):
+        end = time.monotonic() + DATABASE_PATIENCE
+        while not self.lock.acquire(timeout=MEMORY_CHECK_SECONDS):
+            realm.poll()
+            if time.monotonic() > end:
+                raise DatabaseError("database is locked: another script has been using it for "
+                                    f"{DATABASE_PATIENCE:g} s")
+
+    def execute(self, realm, sql, values=()):
+        """A cursor with the rows of one statement, for used_by(). Another process may be writing meanwhile: a
+        statement that waits for it has done nothing yet, so it is tried again."""
+        end = time.monotonic() + DATABASE_PATIENCE
+        while True:
+            try:
+                return self.connection.execute(sql, values)
+            except sqlite3.OperationalError as error:
+                if str(error) != "database is locked" or time.monotonic() > end:
+                    raise self.error(realm, error, sql) from None
+            except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+                raise self.error(realm, error, sql) from None
+            realm.poll()
+
+    def check(self, realm, sql):
+        """Has SQLite compile a statement, which finds its mistakes."""
+        if _SQL_WORD.match(sql)[0].lower() != "explain":
+            self.execute(realm, "EXPLAIN " + sql, NoValues(split_sql(sql)[0][1]).values).close()
+
+    def fetch(self, realm, cursor, sql, count=-1):
+        """The next rows of a cursor, for used_by()."""
+        try:
+            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+        except sqlite3.Error as error:
+            raise self.error(realm, error, sql) from None
+
+    @contextlib.contextmanager
+    def transaction(self, realm):
+        """Statements that take effect together, or not at all; one inside another is a savepoint."""
+        with self.used_by(realm):
+            name = f"nested{self.nesting}"
+            begin, commit, back = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK") if not self.nesting else (
+                f"SAVEPOINT {name}", f"RELEASE {name}", f"ROLLBACK TO {name}")
+            self.execute(realm, begin)
+            self.nesting += 1
+            try:
+                yield
+                if not self.connection.in_transaction:      # an error that was caught has ended it
+                    raise DatabaseError("the transaction was rolled back by an error in it")
+                self.execute(realm, commit)
+            except BaseException:
+                self.realm = None       # this is not to be interrupted
+                if self.connection.in_transaction:
+                    self.connection.execute(back)
+                raise
+            finally:
+                self.nesting -= 1
+
+    def close(self):
+        with self.lock:
+            if self.connection is not None:
+                self.connection.close()
+            self.connection, self.closed = None, True
+
+    def check_machines(self):
+        """Raises HostError when processes that share Redis do not share this file. Each leaves word there
+        which file it uses, for some seconds."""
+        now = time.monotonic()
+        if now - self.checked < DATABASE_CHECK_SECONDS:
+            return
+        found = os.stat(self.path)
+        own = f"{socket.gethostname()}:{found.st_dev}:{found.st_ino}".encode()
+        key = f"{REDIS_PREFIX}database"
+        try:
+            self.redis.call("SET", key, own, "NX", "EX", 3 * DATABASE_CHECK_SECONDS)
+            other = self.redis.call("GET", key)
+            if other == own:
+                self.redis.call("EXPIRE", key, 3 * DATABASE_CHECK_SECONDS)
+        except RedisTrouble:
+            return                      # whether there are others, it tells later
+        if other not in (own, None):
+            raise HostError(f"database: a server on {other.decode().partition(':')[0]} that shares this "
+                            "Redis has another file: scripts on several machines have no database in common")
+        self.checked = now
+
+    # -- mistakes in SQL ----
+
+    def error(self, realm, error, sql):
+        """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
+        realm.poll()
+        denied, self.denied = self.denied, ""
+        text = str(error)
+        if denied or isinstance(error, OverflowError):
+            return DatabaseError(denied or "string or blob too big")
+        if text.startswith("Could not decode"):
+            return DatabaseError("a text in the result is not UTF-8; read it with CAST(… AS BLOB)")
+        sql = sql.removeprefix("EXPLAIN ") if sql.startswith("EXPLAIN ") else sql
+        found = _SQL_NAMED.match(text)
+        if found is None:
+            return DatabaseError(text)
+        offset = self._place(found, sql)
+        hint = self._meant(found)
+        return DatabaseError(f"{text}{hint}\n{code_frame(sql, *position_of(sql, offset), 1)}".rstrip())
+
+    def _place(self, found, sql):
+        """Where in a statement the thing is that an error names."""
+        if found["end"]:
+            return len(sql.rstrip())
+        name = found["near"] or found["token"] or (found["name"] or found["column"]).rpartition(".")[2]
+        edge = r"\b" if re.match(r"\w+\Z", name) else ""
+        places = [place.start() for place in itertools.islice(re.finditer(
+            edge + re.escape(name) + edge, sql, 0 if found["near"] or found["token"] else re.I), 20)]
+        if found["near"]:
+            for place in places[:-1]:
+                try:
+                    self.connection.execute("EXPLAIN " + sql[:place + len(name)]).close()
+                except sqlite3.Error as error:
+                    if str(error) == found[0]:
+                        return place
+        return places[-1] if found["near"] and places else places[0] if places else 0
+
+    def _meant(self, found):
+        """"; did you mean …?" for the name of a table or column that is not there."""
+        kind = "column" if found["column"] else found["kind"]
+        if kind not in ("table", "column"):
+            return ""
+        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')" if kind == "table" else \
+            "SELECT DISTINCT c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
+        try:
+            names = [row[0] for row in self.connection.execute(query + " LIMIT 500")]
+        except sqlite3.Error:
+            return ""
+        close = nearest((found["name"] or found["column"]).rpartition(".")[2], names)
+        return f"; did you mean \"{close}\"?" if close else ""
+
+
+def database_path(storage):
+    """The database's file beside that of --storage: data.sql.db beside data.db."""
+    path = pathlib.Path(storage)
+    return path.with_name(f"{path.stem}.sql{path.suffix}")
+
+
+class NoValues(dict):
+    """Values for a statement that is only compiled: NULL for every parameter."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.values = self if any(name[0] != "?" for name in names) else [None] * count_of_parameters(names)
+
+    def __missing__(self, name):
+        return None
+
+
+def count_of_parameters(names):
+    """How many values the parameters "?" and "?NNN" take; the former are counted from the one before."""
+    last = most = 0
+    for name in names:
+        last = int(name[1:8]) if name[1:] else most + 1
+        most = max(most, last)
+    return most
+
+
+def sql_instr(text, part):
+    if isinstance(text, bytes) is not isinstance(part, bytes):
+        text, part = (item.encode() if isinstance(item, str) else item for item in (text, part))
+    return text.find(part) + 1
+
+
+def sql_replace(text, old, new):
+    text, old, new = map(sql_text, (text, old, new))
+    if old and len(text) + text.count(old) * (len(new) - len(old)) > MAX_SQL_VALUE:
+        raise OverflowError
+    return text.replace(old, new) if old else text
+
+
+def sql_strip(strip, text, characters):
+    return strip(sql_text(text), sql_text(characters)[:1000])
+
+
+def sql_text(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def null_for_null(function, *values):
+    """A function for SQL, of texts or blobs: numbers as text, and NULL for NULL."""
+    if None in values:
+        return None
+    return function(*[str(value) if isinstance(value, int) else f"{value:.15g}" if isinstance(value, float)
+                      else value for value in values])
+
+
+#: Functions of SQLite that take a time of length times length there, which nothing interrupts.
+_SQL_FUNCTIONS = [(name, count, functools.partial(null_for_null, function)) for name, count, function in (
+    ("instr", 2, sql_instr), ("replace", 3, sql_replace),
+    ("trim", 2, functools.partial(sql_strip, str.strip)),
+    ("ltrim", 2, functools.partial(sql_strip, str.lstrip)),
+    ("rtrim", 2, functools.partial(sql_strip, str.rstrip)))]
+
+
+# -- database ----------------------------------------------------------------------------
+
+
+class Statement:
+    """A prepared statement, as scripts have it: `object` with methods. `form`, of rows, is "object", "array"
+    or "first"."""
+
+    def __init__(self, host, sql, parameters):
+        self.host, self.realm, self.database = host, host.realm, host.app.database
+        self.sql, self.parameters = sql, parameters
+        self.big, self.form = False, "object"
+        names = "all get run iterate columns setReadBigInts setReturnArrays pluck raw".split()
+        methods = {name: getattr(self, name) for name in names}
+        self.object = host.realm.new_function({**methods, "sourceSQL": sql}, "Statement")
+
+    def execute(self, values):
+        return self.database.execute(self.realm, self.sql, self.bound(values))
+
+    def all(self, *values):
+        return self.rows(self.bound(values))
+
+    def rows(self, bound):
+        """All rows as values of the script."""
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, self.sql, bound)
+            return self.realm.new_array(self.take(cursor, MAX_ROWS))
+
+    def take(self, cursor, most):
+        """The rows of a cursor, at most so many."""
+        found, size = [], 0
+        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+            self.realm.poll()
+            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                         for row in rows for value in row])
+            if len(found) + len(rows) > most or size > MAX_ROWS_SIZE:
+                what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{most:,} rows"
+                raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
+                                    "iterate()")
+            found += self.converted(cursor, rows)
+        return found
+
+    def converted(self, cursor, rows):
+        """Rows of SQLite as values of the script."""
+        names = [utf16(column[0]) for column in cursor.description or ()]
+        if self.form == "array":
+            return [self.realm.new_array([self.value(value) for value in row]) for row in rows]
+        if self.form == "first":
+            return [self.value(row[0]) for row in rows]
+        return [self.realm.new_object(dict(zip(names, map(self.value, row)))) for row in rows]
+
+    def value(self, value):
+        if isinstance(value, int):
+            if self.big:
+                return JSBigInt(value)
+            if not -MAX_SAFE <= value <= MAX_SAFE:
+                raise JSRangeError(f"Value is too large to be represented as a JavaScript number: {value}; "
+                                   "call setReadBigInts(true) on the statement")
+        return self.realm.from_python(value)
+
+    def get(self, *values):
+        with self.database.used_by(self.realm):
+            cursor = self.execute(values)
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            cursor.close()
+        return rows[0] if rows else undefined
+
+    def run(self, *values):
+        return self.changes(self.bound(values))
+
+    def changes(self, bound):
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, self.sql, bound)
+            while self.database.fetch(self.realm, cursor, self.sql, 1000):
+                self.realm.poll()
+            counts = self.database.execute(self.realm, "SELECT changes(), last_insert_rowid()").fetchone()
+        return self.realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(self.value, counts))))
+
+    def iterate(self, *values):
+        with self.database.used_by(self.realm):
+            cursor = self.execute(values)
+        return self.realm.new_iterator(self.each(cursor))
+
+    def each(self, cursor):
+        try:
+            while True:
+                with self.database.used_by(self.realm):
+                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows = self.converted(cursor, rows)
+                if not rows:
+                    return
+                yield from rows
+        finally:
+            cursor.close()
+
+    def columns(self):
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, f"SELECT * FROM ({self.sql}) LIMIT 0",
+                                           NoValues(self.parameters).values)
+            return self.realm.from_python([{"name": column[0]} for column in cursor.description])
+
+    def setReadBigInts(self, enabled=undefined):
+        self.big = enabled is True
+        return self.object
+
+    def setReturnArrays(self, enabled=undefined):
+        self.form = "array" if enabled is True else "object"
+        return self.object
+
+    def raw(self, enabled=True):
+        return self.setReturnArrays(enabled)
+
+    def pluck(self, enabled=True):
+        self.form = "first" if enabled is True else "object"
+        return self.object
+
+    # -- values of parameters ----
+
+    def bound(self, values):
+        """What scripts gave for the parameters, as SQLite takes it; raises HostError."""
+        named = [name for name in dict.fromkeys(self.parameters) if name[0] != "?"]
+        realm, first = self.realm, values[0] if values else undefined
+        is_object = is_options(realm, first) and realm.class_of(first) in ("Object", "Proxy")
+        if not named:
+            count = count_of_parameters(self.parameters)
+            if is_object:
+                raise HostError("database: the statement has no named parameters, but an object was given; "
+                                f"write :name in place of ?, or give {count} value{'s' * (count != 1)}")
+            values = realm.elements(first) if len(values) == 1 and realm.is_array(first) else values
+            if len(values) != count:
+                raise HostError(f"database: the statement has {count} parameter{'s' * (count != 1)}, but "
+                                f"{len(values)} value{'s were' if len(values) != 1 else ' was'} given: "
+                                + shown_sql(self.sql))
+            return [self.bind(value, f"parameter {number}") for number, value in enumerate(values, 1)]
+        if not is_object or len(values) != 1:
+            raise HostError("database: the statement has named parameters; give one object, such as "
+                            f"{{ {named[0][1:]}: … }}")
+        given = {key[1:] if key[:1] in (":", "@", "$") else key: key for key in realm.keys(first)}
+        wanted = [name[1:] for name in named]
+        for name in wanted:
+            if name not in given:
+                raise HostError(f"database: no value was given for the parameter {name}")
+        for name in given:
+            if name not in wanted:
+                raise HostError(f"database: the statement has no parameter {name}; it has "
+                                + ", ".join(wanted))
+        return {name: self.bind(realm.get(first, given[name]), f"parameter {name}") for name in wanted}
+
+    def bind(self, value, what):
+        kind = type(value)
+        if kind is JSBigInt:
+            if not -2**63 <= value < 2**63:
+                raise JSRangeError(f"database: {what} is too large: SQLite's integers have 64 bits")
+            return int(value)
+        if kind is int or kind is float:
+            return float(value)
+        if value is null:
+            return None
+        data = well_formed_text(value) if kind is str else \
+            self.realm.bytes_of(value) if self.realm.is_object(value) else None
+        if data is None:
+            kind = self.realm.type_of(value)
+            if kind == "object" and self.realm.class_of(value) == "Date":
+                kind = "date"
+            raise HostTypeError(f"database: {what} must be a string, a number, a BigInt, null or bytes, not "
+                                f"{describe_value(self.realm, value)}{_BETTER_VALUES.get(kind, '')}")
+        if len(data) > MAX_SQL_VALUE:
+            raise HostError(f"database: {what} is too large: a text can have {MAX_SQL_VALUE:,} characters, "
+                            "and a blob as many bytes")
+        return data
+
+
+#: Type of a value that SQLite cannot take -> what to do.
+_BETTER_VALUES = {"boolean": "; use 1 or 0", "undefined": "; use null",
+                  "object": "; use JSON.stringify(value)", "date": "; use date.toISOString()"}
+
+
+def shown_sql(sql):
+    text = " ".join(sql.split())
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def sql_statements(host, function, sql):
+    """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
+    if not isinstance(sql, str):
+        raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
+    return split_sql(checked_sql(function, well_formed_text(sql)))
+
+
+def checked_sql(function, sql):
+    """A text as it is, if it is one that SQLite may be given; raises HostError."""
+    check_text_length(function, "the SQL", sql, MAX_SQL_CHARACTERS)
+    if "\0" in sql:
+        raise HostError(f"{function}: the SQL contains a character with the code 0")
+    for statement, _parameters in split_sql(sql):
+        word = _SQL_WORD.match(statement)[0].lower()
+        if word in ("begin", "commit", "end", "rollback", "savepoint", "release"):
+            raise HostError(f"{function}: {word.upper()} is not for scripts: other scripts use the same "
+                            "database. Call database.transaction(() => { … })(), which commits at its end, "
+                            "and rolls back if it throws")
+    return sql
+
+
+def prepared(host, function, sql):
+    """A Statement, compiled once to find its mistakes."""
+    found = sql_statements(host, function, sql)
+    if len(found) != 1:
+        raise HostError(f"{function}: " + ("the SQL is empty" if not found else
+                                           f"this takes one statement, not {len(found)}; database.exec runs "
+                                           "several"))
+    statement = Statement(host, *found[0])
+    if len({name[0] == "?" for name in statement.parameters}) > 1:
+        raise HostError(f"{function}: a statement has either named parameters or \"?\", not both: "
+                        + shown_sql(statement.sql))
+    with statement.database.used_by(host.realm):
+        statement.database.check(host.realm, statement.sql)
+    return statement
+
+
+@host_function("database.exec", "sql: string", "void",
+               "Runs one or more SQL statements that give no rows, such as CREATE TABLE.")
+def database_exec(host, sql=undefined):
+    database, realm = host.app.database, host.realm
+    statements = sql_statements(host, "database.exec", sql)
+    with database.used_by(realm):
+        for statement, parameters in statements:
+            if parameters:
+                raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
+            cursor = database.execute(realm, statement)
+            while database.fetch(realm, cursor, statement, 1000):
+                realm.poll()
+
+
+@host_function("database.prepare", "sql: string", "Statement",
+               "A statement to run with values for its parameters, `?` or `:name`.")
+def database_prepare(host, sql=undefined):
+    return prepared(host, "database.prepare", sql).object
+
+
+@host_function("database.transaction", "work: (...values: any[]) => any", "(...values: any[]) => any",
+               "Makes a function that calls `work` in a transaction: what it throws undoes all that it did.")
+def database_transaction(host, work=undefined):
+    realm = host.realm
+    if not realm.is_callable(work):
+        raise HostError(f"database.transaction: this takes a function, not {describe_value(realm, work)}")
+
+    def call(*values):
+        with host.app.database.transaction(realm):
+            result = realm.invoke(work, values)
+            if realm.is_object(result) and realm.class_of(result) == "Promise":
+                raise HostTypeError("database.transaction: the function must not be async: a transaction "
+                                    "ends when it returns. Await what it needs before")
+            return result
+    return realm.new_function(call, "transaction")
+
+
+@host_function("database.sql", "strings: TemplateStringsArray, ...values: any[]", "any",
+               "A tag of templates: database.sql`SELECT * FROM notes WHERE id = ${id}`. What is put in "
+               "becomes parameters, an array (?, ?). Gives the rows, or { changes, lastInsertRowid } of a "
+               "statement without.")
+def database_sql(host, strings=undefined, *values):
+    realm = host.realm
+    if not realm.is_array(strings):
+        raise HostError("database.sql: this is a tag of templates: write database.sql`SELECT …`, not "
+                        "database.sql(…)")
+    parts, bound = [realm.elements(strings)[0]], []
+    for part, value in zip(realm.elements(strings)[1:], values):
+        items = realm.elements(value) if realm.is_array(value) else None
+        parts += ["?" if items is None else f"({', '.join('?' * len(items))})", part]
+        bound += [value] if items is None else items
+    if undefined in parts:
+        raise HostError("database.sql: the template has an escape that is not valid")
+    statement = prepared(host, "database.sql", "".join(parts))
+    bound = statement.bound(bound)
+    with statement.database.used_by(realm):
+        cursor = statement.database.execute(realm, statement.sql, bound)
+        if cursor.description is not None:
+            return realm.new_array(statement.take(cursor, MAX_ROWS))
+        counts = statement.database.execute(realm, "SELECT changes(), last_insert_rowid()").fetchone()
+        return realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(statement.value, counts))))
+
+
 # -- Type declarations -------------------------------------------------------------------
 
 #: What editors and TypeScript are told about the shapes that the tables above mention, and about the
@@ -46516,6 +47187,29 @@ interface HttpRequest {
   /** Who is logged in: nobody, since there is no login. */
   auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
     provider: string | null };
+}
+
+/** What database.prepare gives. A row is an object, with a property for each column. Integers are numbers, or an
+ * error when they are too large for one; blobs are Uint8Arrays. A value for a parameter is a string, a number (which SQLite
+ * takes for REAL), a BigInt (INTEGER), null, or bytes. */
+interface Statement {
+  /** All rows. */
+  all(...parameters: any[]): any[];
+  /** The first row, or undefined. */
+  get(...parameters: any[]): any;
+  /** Runs a statement that gives no rows. */
+  run(...parameters: any[]): { changes: number; lastInsertRowid: number };
+  /** One row after another, for results that are too large for an array. */
+  iterate(...parameters: any[]): IterableIterator<any>;
+  columns(): { name: string }[];
+  /** Integers as BigInts. */
+  setReadBigInts(enabled: boolean): Statement;
+  /** Rows as arrays; `raw()` says the same. */
+  setReturnArrays(enabled: boolean): Statement;
+  raw(enabled?: boolean): Statement;
+  /** The first column in place of the row. */
+  pluck(enabled?: boolean): Statement;
+  readonly sourceSQL: string;
 }
 
 interface UploadedFile {
@@ -47223,11 +47917,6 @@ def open_places(source, end):
 #: Messages of errors that come from something that was opened and is not closed, wherever they are noticed.
 _ENDED_INSIDE = "Unexpected end of input|Unterminated template literal"
 _AFTER_OPEN = r"Unexpected token|missing \)"
-
-
-def position_of(source, offset):
-    """(line, column) of an offset, from 1."""
-    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
 
 
 def opening_of(error, source):
@@ -49046,7 +49735,7 @@ class Application:
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None):
+                 clock=None, database=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -49075,6 +49764,7 @@ class Application:
         #: Streams of the server itself, and the sockets of connections that are carried inside another one.
         self.own_streams, self.carried = [], weakref.WeakSet()
         self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
+        self.database = database or Database()
         self.relay = LocalRelay(self.graphql)
         if storage is not None:
             storage.report = self.log.write
@@ -49519,6 +50209,7 @@ class Application:
         self.broadcaster.stop()
         if self.storage is not None:
             self.storage.close()
+        self.database.close()
 
     # -- hot reload ----
 
@@ -55599,6 +56290,59 @@ def script_storage(handler, head, body):
         raise Refusal(503, str(error)) from None
 
 
+class DatabaseVisitor:
+    """Stands for a script's realm where a person asks the database."""
+
+    def __init__(self, seconds):
+        self.end = time.monotonic() + seconds
+
+    @property
+    def interruption(self):
+        return "time" if time.monotonic() > self.end else None
+
+    def poll(self):
+        if self.interruption is not None:
+            raise HostError("the statement was stopped: it took too long")
+
+
+@local_page("POST", "/engine/database")
+def ask_database(handler, head, body):
+    """Runs `sql`, one statement or none. Answers {"place", "tables"} and, for a statement, {"columns",
+    "rows", "more", "changes"}: rows are arrays, at most MAX_SHOWN_ROWS, of values or texts about them."""
+    check_local(head, handler.address)          # the token is not enough
+    [sql] = asked(head, body, sql=str)
+    database, visitor = handler.app.database, DatabaseVisitor(REPLAY_SECONDS)
+    answer = {"place": database.path or "in memory, until the server ends"}
+    try:
+        statements = split_sql(checked_sql("SQL", sql))
+        if len(statements) > 1 or statements and statements[0][1]:
+            raise HostError("this takes one statement, without parameters")
+        with database.used_by(visitor):
+            if statements:
+                before = database.connection.total_changes
+                with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
+                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                answer.update(columns=[column[0] for column in cursor.description or ()],
+                              more=len(rows) > MAX_SHOWN_ROWS,
+                              rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],
+                              changes=database.connection.total_changes - before)
+            answer["tables"] = [name for name, in database.execute(
+                visitor, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
+                "AND name NOT LIKE 'sqlite_%' LIMIT 200")]
+        return Response(200, JSON_TYPE, json.dumps(answer).encode(), [("Cache-Control", "no-store")])
+    except HostError as error:
+        raise Refusal(400, str(error)) from None
+
+
+def shown_sql_value(value):
+    """A value of SQLite as the dashboard shows it."""
+    if isinstance(value, bytes):
+        return f"({len(value):,} bytes)"
+    if isinstance(value, (int, float)) and not abs(value) <= MAX_SAFE:
+        return str(value)
+    return clip(value, MAX_PREVIEW) if isinstance(value, str) else value
+
+
 @local_page("POST", "/engine/evaluate")
 def evaluate_in_script(handler, head, body):
     """Runs `code` in the realm of `script`. Answers {"value"} or {"error": {"name", "message", "stack"}}."""
@@ -56323,6 +57067,18 @@ DASHBOARD_BODY = r"""
       <input type="search" id="item-q" placeholder="Search keys" aria-label="Search keys">
       <button id="item-new">New item</button></div>
     <div class="scroll full"><table id="items"></table></div>
+  </section>
+  <section class="panel">
+    <form id="database-form">
+      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="body">
+        <p id="tables"></p>
+        <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
+          placeholder="SELECT * FROM notes"></textarea></label>
+        <p class="answer" id="sql-answer" role="status"></p>
+      </div>
+    </form>
+    <div class="scroll full"><table id="rows"></table></div>
   </section>
 </div>
 <!-- editor -->
@@ -57142,6 +57898,7 @@ function go() {
   connect();
   render();
   if (at.view === "edit") enterEditor();
+  if (at.view === "storage") askDatabase("");
 }
 function mark(link, current) {
   if (current) $("nav-" + link).setAttribute("aria-current", "page");
@@ -57757,6 +58514,42 @@ $("storage-script").addEventListener("change", () => {
 $("item-q").addEventListener("input", () => {
   clearTimeout(typing);
   typing = setTimeout(connect, 250);
+});
+
+// -- the database --
+
+async function askDatabase(sql) {
+  try {
+    const found = await ask("engine/database", { sql });
+    setText($("database-place"), found.place);
+    $("tables").replaceChildren(...found.tables.map((name) => el("button", { type: "button", text: name })),
+      ...found.tables.length ? [] : ["No tables yet. A script makes one with database.exec(\"CREATE TABLE …\")."]);
+    if (!found.columns) return;
+    const count = found.rows.length;
+    answer("sql-answer", !found.columns.length ? "Done: " + number(found.changes) + " rows changed."
+      : (found.more ? "The first " : "") + number(count) + (count === 1 ? " row." : " rows."));
+    const table = el("table", { id: "rows" });      // its columns are others each time
+    $("rows").replaceWith(table);
+    fill(table, found.columns.length ? found.columns : ["result"], found.rows.map((row, key) => ({
+      key, cells: row.map((value) => mono(value === null ? "NULL" : String(value))),
+    })), { none: found.columns.length ? "No rows." : "" });
+  } catch (error) {
+    answer("sql-answer", error.message, false);
+  }
+}
+$("database-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  askDatabase($("sql").value);
+});
+$("sql").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  askDatabase($("sql").value);
+});
+$("tables").addEventListener("click", ({ target }) => {
+  if (target.tagName !== "BUTTON") return;
+  $("sql").value = 'SELECT * FROM "' + target.textContent.replaceAll('"', '""') + '" LIMIT 100';
+  askDatabase($("sql").value);
 });
 
 // -- start --
@@ -59385,11 +60178,12 @@ class Server:
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
                  dealt=None, edit=True):
         self.chaos_rules = chaos
-        storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
+        database = Database(storage and database_path(storage), self._redis)
+        storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
-                               redis=self._redis)
+                               redis=self._redis, database=database)
         self.app.base_path = base_path.rstrip("/")
         self.app.edit = edit
         if worker is not None:
@@ -60519,7 +61313,8 @@ OPTIONS = {
             help="MiB by which all scripts together may let the process grow "
                  f"({DEFAULT_MAX_MEMORY >> 20:,})")),
         (("--storage",), dict(metavar="FILE.db",
-                              help="keep sharedStorage and the histories of streams in this file (SQLite)")),
+                              help="keep sharedStorage and the histories of streams in this file "
+                                   "(SQLite), and the database of scripts in one beside it")),
         (("--chaos",), dict(type=chaos_rules, default="", metavar="RULES",
                             help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see '
                                  'below')),
@@ -61111,8 +61906,6 @@ def trouble_with_engine(options):
 
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
-    if options.storage and options.redis:
-        return "--storage and --redis cannot be combined: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
     if options.workers and not hasattr(os, "fork"):

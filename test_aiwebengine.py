@@ -13301,6 +13301,241 @@ class RedisServer:
         self.process.wait(WAIT)
 
 
+class DatabaseTest(ServerCase):
+    """`database` of scripts: SQLite in the shape of node:sqlite."""
+
+    def ask(self, body, path="/x", **options):
+        """What a handler with this body answers, in a server of its own."""
+        if body is not None:
+            self.serve(f"""routeRegistry.registerRoute("/x", () => {{ {body} }});""", **options)
+        return self.get_json(path)
+
+    def value(self, expression, **options):
+        return self.ask(f"return [{expression}]", **options)[0]
+
+    def problem(self, statement, **options):
+        """The message of what a statement throws."""
+        return self.ask(f"try {{ {statement}; return 'nothing was thrown' }} catch (error) "
+                        "{ return JSON.stringify(error.message) }", **options)
+
+    ROWS = """database.exec("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL, n); "
+        + "INSERT INTO notes (text, n) VALUES ('a', 1.5), ('b', NULL), ('c', x'0102')");"""
+
+    def test_statements_give_rows_as_objects_arrays_or_single_values(self):
+        self.assertEqual(self.ask(self.ROWS + """
+            const all = database.prepare("SELECT id, text FROM notes ORDER BY id");
+            return [all.all(), all.get(), [...all.iterate()].length, database.prepare("SELECT 1 WHERE 0").get() === undefined,
+              all.columns(), all.raw().all()[1], all.pluck().get(), all.sourceSQL]"""),
+            [[{"id": 1, "text": "a"}, {"id": 2, "text": "b"}, {"id": 3, "text": "c"}], {"id": 1, "text": "a"}, 3, True,
+             [{"name": "id"}, {"name": "text"}], [2, "b"], 1, "SELECT id, text FROM notes ORDER BY id"])
+
+    def test_values_are_those_of_javascript(self):
+        self.assertEqual(self.ask(self.ROWS + """
+            const row = database.prepare("SELECT ? a, ? b, ? c, ? d, ? e, ? f").get("x€😀", 1.5, 5n, null, new Uint8Array([1, 255]), -0);
+            const types = database.prepare("SELECT typeof(?) a, typeof(?) b, typeof(?) c").get(1, 1n, new Uint8Array());
+            const big = database.prepare("SELECT 9007199254740993 n");
+            let problem; try { big.get() } catch (error) { problem = error.name }
+            return [row.a, row.b, row.c, row.d, [...row.e], row.f, types, problem, String(big.setReadBigInts(true).get().n),
+              [...database.prepare("SELECT n FROM notes WHERE id = 3").get().n]]"""),
+            ["x€😀", 1.5, 5, None, [1, 255], 0, {"a": "real", "b": "integer", "c": "blob"}, "RangeError",
+             "9007199254740993", [1, 2]])
+
+    def test_parameters_by_position_and_by_name(self):
+        self.assertEqual(self.ask("""
+            const named = database.prepare("SELECT :a AS a, $b AS b, @a AS again, ':c' AS text -- :d\\n");
+            return [named.get({ a: 1, b: 2 }), named.get({ ":a": 3, $b: 4 }), database.prepare("SELECT ?2 a, ?1 b").get(1, 2),
+              database.prepare("SELECT ? a, ? b").get([5, 6])]""".replace("@a", ":a")),
+            [{"a": 1, "b": 2, "again": 1, "text": ":c"}, {"a": 3, "b": 4, "again": 3, "text": ":c"}, {"a": 2, "b": 1},
+             {"a": 5, "b": 6}])
+        for call, expected in {
+                'prepare("SELECT ?").get()': "the statement has 1 parameter, but 0 values were given",
+                'prepare("SELECT ?").get(1, 2)': "the statement has 1 parameter, but 2 values were given",
+                'prepare("SELECT :a").get(1)': "give one object, such as { a: … }",
+                'prepare("SELECT :a").get({})': "no value was given for the parameter a",
+                'prepare("SELECT :a").get({ a: 1, b: 2 })': "has no parameter b; it has a",
+                'prepare("SELECT ?").get({ a: 1 })': "write :name in place of ?",
+                'prepare("SELECT ?").get(true)': "use 1 or 0", 'prepare("SELECT ?").get(undefined)': "use null",
+                'prepare("SELECT ?").get(new Date())': "date.toISOString()", 'prepare("SELECT ?").get([[]])': "JSON.stringify",
+                'prepare("SELECT ?").get(2n ** 63n)': "64 bits", 'prepare("SELECT ?, :a").get(1)': "not both",
+                'prepare("SELECT ?").get("x".repeat(1e7 + 1))': "10,000,000 characters"}.items():
+            with self.subTest(call):
+                self.assertIn(expected, self.problem("database." + call))
+
+    def test_run_tells_what_changed(self):
+        self.assertEqual(self.ask(self.ROWS + """
+            const add = database.prepare("INSERT INTO notes (text) VALUES (?)");
+            return [add.run("d"), database.prepare("UPDATE notes SET n = 0 WHERE id < 3").run(), database.sql`DELETE FROM notes`]"""),
+            [{"changes": 1, "lastInsertRowid": 4}, {"changes": 2, "lastInsertRowid": 4}, {"changes": 4, "lastInsertRowid": 4}])
+
+    def test_what_is_put_into_a_template_is_never_read_as_sql(self):
+        self.assertEqual(self.ask(self.ROWS + """
+            const evil = "' OR 1=1; DROP TABLE notes; --";
+            return [database.sql`SELECT id FROM notes WHERE text = ${evil}`, database.sql`SELECT id FROM notes WHERE text IN ${["a", "c"]}`,
+              database.sql`SELECT id FROM notes WHERE id IN ${[]}`, database.sql`SELECT count(*) n FROM notes`]"""),
+            [[], [{"id": 1}, {"id": 3}], [], [{"n": 3}]])
+
+    def test_a_transaction_is_all_or_nothing_and_one_inside_a_savepoint(self):
+        self.assertEqual(self.ask(self.ROWS + """
+            const add = (text) => database.sql`INSERT INTO notes (text) VALUES (${text})`, said = [];
+            const fails = database.transaction((text) => { add(text); throw new Error(text) });
+            try { fails("d") } catch (error) { said.push(error.message) }
+            said.push(database.transaction((a, b) => { add(a); try { fails(b) } catch {} add("f"); return a + b })("e", "x"));
+            try { database.transaction(async () => add("g"))() } catch (error) { said.push(error.name) }
+            try { database.transaction(() => { add("h"); add(null) })() } catch (error) { said.push(error.message) }
+            return [said, database.prepare("SELECT text FROM notes ORDER BY id").pluck().all().join("")]"""),
+            [["d", "ex", "TypeError", "NOT NULL constraint failed: notes.text"], "abcef"])
+
+    def test_a_stopped_transaction_is_undone_and_the_database_is_free(self):
+        self.serve({"app.js": """
+            database.exec("CREATE TABLE t (x)");
+            routeRegistry.registerRoute("/spin", database.transaction(() => { database.exec("INSERT INTO t VALUES (1)"); for (;;) {} }));
+            routeRegistry.registerRoute("/sql", () => database.sql`WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)
+              SELECT count(*) FROM c`);""", "other.js": """
+            routeRegistry.registerRoute("/count", () => database.sql`SELECT count(*) n FROM t`);"""}, handler_timeout=0.5)
+        for path in ("/spin", "/sql"):
+            self.assertEqual(self.get(path)[0], 504, path)
+        self.assertEqual(self.ask(None, path="/count"), [{"n": 0}])
+
+    def test_exec_runs_several_statements_also_triggers(self):
+        self.assertEqual(self.ask("""
+            database.exec(`CREATE TABLE t (x); -- a comment; with a semicolon
+              CREATE TABLE log (x); /* another; */
+              CREATE TRIGGER add_log AFTER INSERT ON t BEGIN INSERT INTO log VALUES ('; END;' || new.x); SELECT 1; END;
+              INSERT INTO t VALUES (';');`);
+            return database.sql`SELECT x FROM log`"""), [{"x": "; END;;"}])
+
+    def test_a_mistake_names_its_place_and_what_was_meant(self):
+        for sql, expected in {
+                "SELEC * FROM notes": 'near "SELEC": syntax error\n> 1 | SELEC * FROM notes\n      ^',
+                "SELECT * FROM nots": 'no such table: nots; did you mean "notes"?\n> 1 | SELECT * FROM nots\n                    ^',
+                "SELECT txt FROM notes": 'no such column: txt; did you mean "text"?\n> 1 | SELECT txt FROM notes\n             ^',
+                "SELECT a, b FROM (SELECT 1 a, 2 b), WHERE 1": "                                          ^",
+                "SELECT (": "incomplete input\n> 1 | SELECT (\n              ^",
+                "SELECT 1; SELECT 2": "takes one statement, not 2", " -- nothing": "the SQL is empty",
+                "INSERT INTO notes VALUES (1)": "table notes has 3 columns but 1 values were supplied"}.items():
+            with self.subTest(sql):
+                self.assertIn(expected, self.problem(f"{self.ROWS} database.prepare({json.dumps(sql)})"))
+        self.assertEqual(self.value("(() => { try { database.exec('x') } catch (error) { return error.code } })()"), "ERR_SQLITE_ERROR")
+
+    def test_nothing_else_is_in_reach(self):
+        folder = self.enterTemporary()
+        for sql in (f"ATTACH '{folder}/x' AS y", "ATTACH ':memory:' AS y", "ATTACH '' AS y", "DETACH main", f"VACUUM INTO '{folder}/x'", "VACUUM",
+                    "PRAGMA journal_mode", "PRAGMA writable_schema = 1", "PRAGMA hard_heap_limit = 0", "PRAGMA main.max_page_count = 9",
+                    "PRAGMA temp_store_directory = '/'", "SELECT load_extension('x')", "SELECT fts3_tokenizer('simple')",
+                    f"CREATE VIRTUAL TABLE x USING csv(filename='{folder}/x')", "BEGIN", " /* */ COMMIT", "\ufeffROLLBACK", "SAVEPOINT a",
+                    "END", "EXPLAIN PRAGMA journal_mode", "CREATE VIEW v AS SELECT load_extension('x'); SELECT * FROM v"):
+            with self.subTest(sql):
+                text = self.problem(f"database.exec({json.dumps(sql)})")
+                self.assertRegex(text, "allowed|not there|not for scripts|no such (function|module)|near|unsafe use")
+        self.assertEqual(os.listdir(folder), [])
+
+    def test_results_and_the_database_have_limits(self):
+        many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 200000)"
+        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()'))
+        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]'),
+                         [200_000])
+        self.assertIn("more than 64 MiB", self.problem(
+            f'database.prepare("{many} SELECT hex(zeroblob(50000)) FROM c LIMIT 1000").all()'))
+        with mock.patch.object(aiwebengine, "MAX_DATABASE_MEMORY", 1 << 20):
+            self.assertIn("full", self.problem(
+                'database.exec("CREATE TABLE t (x)"); for (;;) database.prepare("INSERT INTO t VALUES (zeroblob(10000))").run()'))
+        self.assertIn("1,000,000", self.problem('database.exec("-".repeat(1000001))'))
+
+    def test_functions_of_texts_take_no_quadratic_time(self):
+        for call, expected in {"instr(:a, :b)": 0, "length(replace(:a, :b, 'x'))": 4_000_000, "length(trim(:a, :b))": 0,
+                               "instr('größe', 'ß')": 4, "instr(12345, 4)": 4, "replace('abcabc', 'b', '--')": "a--ca--c",
+                               "trim('xxhixx', 'x')": "hi", "rtrim('xhix', 'x')": "xhi", "ltrim('xhix', 'x')": "hix",
+                               "instr(x'0102', x'02')": 2, "instr(NULL, 'a') IS NULL": 1, "replace(1.5, '.', ',')": "1,5"}.items():
+            with self.subTest(call):
+                given = '{ a: "a".repeat(4e6), b: "a".repeat(2e6) + "b" }' if ":a" in call else ""
+                self.assertEqual(self.value(f'database.prepare("SELECT {call} AS x").get({given}).x', handler_timeout=20), expected)
+
+    def test_the_database_outlives_a_reload_and_with_storage_a_restart(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        script = """
+            database.exec("CREATE TABLE IF NOT EXISTS t (x)");
+            routeRegistry.registerRoute("/x", () => { database.exec("INSERT INTO t VALUES (1)"); return database.sql`SELECT count(*) n FROM t` });"""
+        self.serve(script, storage=path)
+        self.assertEqual(self.ask(None), [{"n": 1}])
+        self.write(self.folder / "app.js", script + "// changed")
+        self.server.app.refresh()
+        self.assertEqual(self.ask(None), [{"n": 2}])
+        self.server.stop()
+        self.assertTrue((path.parent / "data.sql.db").exists())
+        self.serve(script, storage=path)
+        self.assertEqual(self.ask(None), [{"n": 3}])
+        self.serve(script)
+        self.assertEqual(self.ask(None), [{"n": 1}])
+
+    def test_two_servers_share_the_file_and_wait_for_each_other(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        script = """
+            database.exec("CREATE TABLE IF NOT EXISTS t (n INTEGER)"); if (!database.sql`SELECT 1 FROM t`.length) database.exec("INSERT INTO t VALUES (0)");
+            const add = database.transaction(() => { const { n } = database.prepare("SELECT n FROM t").get(); database.sql`UPDATE t SET n = ${n + 1}` });
+            routeRegistry.registerRoute("/add", () => { for (let i = 0; i < 20; i++) add(); return [1] });
+            routeRegistry.registerRoute("/x", () => database.sql`SELECT n FROM t`);"""
+        databases = []
+        for _ in range(2):
+            self.serve(script)
+            self.server.app.database.path = str(path)       # as --storage with --redis has it
+            self.server.app.database.close()
+            self.server.app.database.closed = False
+            self.server.app.load_all()
+            databases.append(self.server)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda server: urllib.request.urlopen(server.url + "/add", timeout=WAIT).read(), databases * 4))
+        self.assertEqual(self.ask(None), [{"n": 160}])
+
+    def test_with_redis_alone_there_is_none(self):
+        self.assertIn("add --storage FILE", self.problem_of_database(aiwebengine.Database(None, object())))
+
+    def problem_of_database(self, database):
+        with self.assertRaises(aiwebengine.HostError) as caught, database.used_by(aiwebengine.DatabaseVisitor(5)):
+            pass
+        return caught.exception.message
+
+    def test_servers_that_share_redis_but_not_the_file_are_told_so(self):
+        kept = {}
+
+        class Link:
+            """The two commands of Redis that are used."""
+
+            def call(self, command, key, *rest):
+                if command == "SET":
+                    kept.setdefault(key, rest[0])
+                return kept.get(key)
+
+        folder = self.enterTemporary()
+        one, other = (aiwebengine.Database(pathlib.Path(folder, name), Link()) for name in ("one.db", "other.db"))
+        self.addCleanup(one.close)
+        self.addCleanup(other.close)
+        with one.used_by(aiwebengine.DatabaseVisitor(5)):
+            pass
+        self.assertIn("several machines have no database in common", self.problem_of_database(other))
+
+    def test_the_dashboard_shows_tables_and_runs_a_statement(self):
+        self.serve(self.ROWS)
+
+        def query(sql):
+            return json.loads(self.post("/engine/database", json.dumps({"sql": sql}), {"Content-Type": "application/json"})[2])
+        self.assertEqual(query(""), {"place": "in memory, until the server ends", "tables": ["notes"]})
+        answer = query("SELECT * FROM notes")
+        self.assertEqual((answer["columns"], answer["rows"], answer["more"]),
+                         (["id", "text", "n"], [[1, "a", 1.5], [2, "b", None], [3, "c", "(2 bytes)"]], False))
+        self.assertEqual(query("DELETE FROM notes WHERE id = 1")["changes"], 1)
+        self.assertIn("no such table: x", query("SELECT * FROM x")["error"]["message"])
+        self.assertIn("not for scripts", query("BEGIN")["error"]["message"])
+
+    @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+    def test_js2py_has_it_too(self):
+        self.serve("""database.exec("CREATE TABLE t (x, y)"); var add = database.prepare("INSERT INTO t VALUES (?, ?)");
+            add.run("a", 1); var move = database.transaction(function () { add.run("b", 2); throw new Error("no") });
+            try { move() } catch (error) {}
+            routeRegistry.registerRoute("/x", function () { return [database.prepare("SELECT * FROM t").all(), database.prepare("SELECT :a AS a").get({ a: 1 })] });""",
+                   engine="js2py")
+        self.assertEqual(self.ask(None), [[{"x": "a", "y": 1}], {"a": 1}])
+
+
 class RedisCase(ServerCase):
     """A test with Redis and servers that share it."""
 
