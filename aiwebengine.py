@@ -299,12 +299,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,010
+    23  Command line                                                                   4,014
           Starters: what they share                                                       90
           Starters: their files                                                          811
           Options                                                                        254
           Documentation                                                                  387
-          The program                                                                    176
+          The program                                                                    179
           The map of this file                                                            58
           Serving                                                                        178
           Script tests                                                                   411
@@ -312,7 +312,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         422
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       43
+          A starter                                                                       44
           JavaScript without a server                                                    121
           The prompt's terminal                                                          173
           The file as a program                                                           33
@@ -61320,8 +61320,8 @@ def base_path(text):
     if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path or re.search(r"/\.\.?(/|$)", path):
         raise argparse.ArgumentTypeError(f"wants a path such as /app, not {text!r}")
     if any((path + "/").startswith(owned + "/") for owned in RESERVED_PATHS):
-        raise argparse.ArgumentTypeError(f"cannot be {text!r}, the path of pages of the server itself; choose "
-                                         "another, such as /app")
+        raise argparse.ArgumentTypeError(f"cannot be {text!r}, the path of pages of the server itself; "
+                                         "choose another, such as /app")
     return path
 
 
@@ -61746,9 +61746,9 @@ DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": option
 
 
 #: The pages of examples/docs that do not travel with this file.
-PROJECT_PAGES = ("chaos", "clients", "command-line", "dashboard", "deployment", "development", "engines",
-                 "from-the-guide", "graphql", "scripts", "streams", "testing", "troubleshooting", "tutorial",
-                 "typescript")
+PROJECT_PAGES = ("chaos", "clients", "command-line", "dashboard", "database", "deployment", "development",
+                 "engines", "from-the-guide", "graphql", "scripts", "streams", "testing", "troubleshooting",
+                 "tutorial", "typescript")
 
 
 def print_docs(text):
@@ -61781,8 +61781,8 @@ def show_docs(name):
         if beside.is_file():
             print_docs(beside.read_text(encoding="utf-8"))
             return EXIT_OK
-        print(f"aiwebengine: the page {name} does not travel with this file: it is examples/docs/{name}.md of "
-              f"the project; {own_command()} --docs shows what does", file=sys.stderr)
+        print(f"aiwebengine: the page {name} does not travel with this file: it is examples/docs/{name}.md "
+              f"of the project; {own_command()} --docs shows what does", file=sys.stderr)
         return EXIT_USAGE
     if not found:
         near = nearest(name, [*DOCS, *PROJECT_PAGES, *headings])
@@ -62070,9 +62070,12 @@ def no_scripts(scripts, options):
     except OSError:
         there = []
     folders = [path.name for path in there if has_scripts(path)]
-    meant = given and (file_named(scripts, fits) or (near := nearest(scripts.name, [
-        *(path.name for path in there if fits(path)), *(() if one_file else folders)])) and scripts.parent / near
-        or next(filter(None, (file_named(scripts.parent / name / scripts.name, fits) for name in folders)), None))
+    meant, below = None, [scripts.parent / name / scripts.name for name in folders]
+    if given:
+        near = nearest(scripts.name, [path.name for path in there
+                                      if fits(path) or not one_file and path.name in folders])
+        meant = file_named(scripts, fits) or near and scripts.parent / near \
+            or next(filter(None, (file_named(path, fits) for path in below)), None)
     if has_scripts(scripts.parent):
         folders.insert(0, ".")
     missing = f"{printable(options.scripts or str(scripts))} does not exist" + (
@@ -63881,7 +63884,8 @@ def write_starter(folder, kind):
             with open(path, "x", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
     except OSError as error:
-        reason = "is a file; name a new folder" if folder.is_file() else f"cannot be written: {error.strerror}"
+        reason = "is a file; name a new folder" if folder.is_file() \
+            else f"cannot be written: {error.strerror}"
         print(f"aiwebengine: {error.filename or folder} {reason}", file=sys.stderr)
         return EXIT_USAGE
     command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
