@@ -248,9 +248,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           354
           database                                                                       281
           Type declarations                                                              490
-    20  Scripts: loading and hot reload                                                3,011
+    20  Scripts: loading and hot reload                                                3,026
           Log                                                                            194
-          Causes of errors                                                               263
+          Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         157
@@ -278,7 +278,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   183
           The server                                                                     589
-    22  Pages                                                                          5,870
+    22  Pages                                                                          5,871
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -287,7 +287,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             389
-          Editor: files                                                                  293
+          Editor: files                                                                  294
           Dashboard: the look                                                            383
           Editor: the look                                                                88
           Editor: the script                                                             462
@@ -48085,9 +48085,14 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
+_HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
+
+
 def language_meant(error, source):
     """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
     stem, end = os.path.splitext(error.filename or "")
+    if error.phase == "parse" and _HTML_PAGE.match(source):
+        return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
@@ -48120,7 +48125,8 @@ HABITS = (
           _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
-    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
+    Habit(r"fs is not defined|"
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
           r"redis)'", "",
           "A script has no files and no databases; sharedStorage keeps texts by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
@@ -48140,7 +48146,7 @@ HABITS = (
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
-    Habit(r"(?:app|express|router|server|http) is not defined", "",
+    Habit(r"(?:app|express|fastify|koa|router|server|https?) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.",
           _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
@@ -48158,9 +48164,9 @@ HABITS = (
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
-    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined|next is not a ",
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|"
-          r"writeHead|setHeader)\b",
+          r"writeHead|setHeader)\b|\bnext\(",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
           r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
@@ -48172,6 +48178,14 @@ HABITS = (
           r"$))",
           "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
+    Habit(r"Cannot read properties of undefined|.*Invalid URL",
+          r"\.searchParams\b\??\.READ\b|new URL\(\s*req",
+          "request.query has the parameters of the address.", "const { name } = request.query;"),
+    Habit(r"print is not defined", "", "console.log writes to the terminal and to the dashboard.",
+          'console.log("Hello");'),
+    Habit(r"Unexpected (?:identifier|token)|missing",
+          r"^\s*(?:def \w+\(|elif\b|(?:if|for|while)\b[^{]*:\s*$|from \w+ import\b)",
+          "This is Python, and scripts are JavaScript.", "function hello(name) { return `Hello ${name}`; }"),
     Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
           "Parameters, header fields and form fields are properties of plain objects.",
           "const { name } = request.query;"),
@@ -48190,11 +48204,12 @@ HABITS = (
           r"locale\w+|match\w*|normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|"
           r"trim\w*|valueOf)\b)[A-Za-z_$]|\}\s*=\s*request\.body\b"),
     Habit(r"await is only valid in async functions", "",
-          "await does not work at the top level of a script; it works in an async init.",
+          "await works inside an async function only, such as an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
-_EXPORT_DEFAULT = r"^export\s+default\b"
+_EXPORTED_HANDLER = r"^export\s+(?:default\b|(?:(?:async\s+)?function|const)\s+" \
+    r"(?:GET|POST|PUT|PATCH|DELETE)\b)"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.",
                   _ROUTE_LINE)
@@ -48215,12 +48230,12 @@ def habits_in(source, file, registers):
     """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells
     whether anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
-            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+            and (registers or not re.search(_EXPORTED_HANDLER, source, re.M)):
         return []
     code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
     found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
     if not registers:
-        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+        found.append((_EXPORTED, re.search(_EXPORTED_HANDLER, code, re.M)))
     places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
     return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: "
             f"{habit.write}"
@@ -56843,7 +56858,7 @@ def write_file(path, data, new):
 
 
 def editable_files(app):
-    """The names of the files that can be edited: scripts first, then what they import, then public/. Where
+    """The names of the files that can be edited: scripts, their types, what they import, public/. Where
     one script is served, its neighbours are no business of ours."""
     alone = not app.path.is_dir()
     found = sorted({app.path.name, *filter(is_editable, app.sources())}) if alone else []
@@ -56854,7 +56869,8 @@ def editable_files(app):
                                       if name[0] != "."))
         if len(found) > MAX_LISTED_FILES:
             break
-    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
+    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (
+        name.startswith("public/"), "/" in name, ".d." in name))
 
 
 def edit_view(app, name):

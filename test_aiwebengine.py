@@ -18386,7 +18386,11 @@ class HabitTest(ServerCase):
                 ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
                 ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "request.json"),
-                ("import { Server } from 'socket.io';", "registerStreamRoute")):
+                ("import { Server } from 'socket.io';", "registerStreamRoute"),
+                ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
+                ("function f() { await g(); }", "async function init()"), ("print('a')", "console.log"),
+                ("def f():\n    return 1", "function hello(name)"), ("let x = 1\nif x == 1:\n    y()", "function hello(name)"),
+                ("new URL(request.url)", "({ request }) =>")):
             with self.subTest(source):
                 realm = aiwebengine.Realm("app.js")
                 realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(), {})
@@ -18396,6 +18400,16 @@ class HabitTest(ServerCase):
                 habit = aiwebengine.habit_of(caught.exception, source)
                 self.assertIn(write, habit.write)
                 self.assertNotIn("\n", habit.says + habit.write)
+
+    def test_a_page_in_place_of_a_script_is_told_where_pages_belong(self):
+        self.serve({"a.js": "<!DOCTYPE html>\n<p>Hello", "b.ts": "<script>\nalert(1)\n</script>"})
+        self.assertEqual(self.output.getvalue().count("This is HTML, which belongs in a file such as public/index.html"), 2)
+
+    def test_handlers_that_are_only_exported_are_warned_of(self):
+        for source in ("export default { fetch() {} };", "export async function GET(request) { return 1; }", "export const POST = () => 1;"):
+            with self.subTest(source):
+                self.serve(source)
+                self.assertIn("a script registers its handlers", self.output.getvalue())
 
     def test_a_handler_that_asks_in_vain_is_answered_with_a_line_of_code(self):
         register = "routeRegistry.registerRoute('/x', %s, 'POST');"
@@ -18409,6 +18423,8 @@ class HabitTest(ServerCase):
                 ("({ request }) => { const { title } = request.json; }", "application/json"),
                 ("({ request }) => request.body.title.trim()", "{ title } = request.json"),
                 ("({ request }) => request.query.get('a')", "{ name } = request.query"),
+                ("({ request }) => request.url.searchParams.get('a')", "{ name } = request.query"),
+                ("(req, res, next) => next()", "({ request }) => ({ status"),
                 ("({ request }) => request.query.name.trim()", None), ("() => ({}).json.x", None)):
             with self.subTest(handler):
                 self.serve(register % handler)
