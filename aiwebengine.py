@@ -278,10 +278,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   183
           The server                                                                     589
-    22  Pages                                                                          5,871
+    22  Pages                                                                          5,895
           Page kit                                                                       211
           Live pages                                                                     258
-          Streams of all tabs                                                            284
+          Streams of all tabs                                                            308
           Errors                                                                         317
           For monitors                                                                   119
           Dashboard: facts                                                               339
@@ -55238,7 +55238,7 @@ class Stream {
 function work() {
   const HERE = new URL("streams", location.href);
   const streams = new Map();
-  let carrier = null, key = null, last = 0;
+  let carrier = null, key = null, last = 0, passes = false;
 
   // Opens a stream, or closes it without a target.
   async function ask(number, target, lastId) {
@@ -55263,30 +55263,54 @@ function work() {
     stream.timer = setTimeout(begin, stream.retry, stream);
   }
 
+  // A WebSocket takes none of the browser's six connections; but something on the way may not let it through.
   function carry() {
-    carrier = new EventSource(HERE);
-    carrier.addEventListener("key", ({ data }) => {
-      key = JSON.parse(data).key;
-      streams.forEach(begin);
-    });
-    carrier.onmessage = ({ data }) => {
-      const [number, text] = JSON.parse(data);
-      const stream = streams.get(number);
-      if (!stream) return;
-      if (text !== null) stream.take(text);
-      else if (stream.refused) streams.delete(number);
-      else again(stream);
+    const socket = carrier = new WebSocket(HERE.href.replace(/^http/, "ws"));
+    socket.onmessage = ({ data: text }) => {
+      const { event, data } = JSON.parse(text);
+      passes = true;
+      if (event === "key") begun(data);
+      else take(data);
     };
-    carrier.onerror = () => {
-      const cut = key !== null;
-      key = null;
-      for (const stream of streams.values()) {
-        stream.reset();
-        if (carrier.readyState === EventSource.CLOSED) stream.tell("plain");    // the server knows no such thing
-        else if (cut) stream.tell("lost");
-      }
-      if (carrier.readyState === EventSource.CLOSED) carrier = null;
+    socket.onclose = () => {
+      if (carrier !== socket) return;
+      lost("lost");
+      if (!passes) carryByEvents();
+      else setTimeout(() => carrier === socket && carry(), 1000);
     };
+  }
+
+  function carryByEvents() {
+    const source = carrier = new EventSource(HERE);
+    source.addEventListener("key", ({ data }) => begun(JSON.parse(data)));
+    source.onmessage = ({ data }) => take(JSON.parse(data));
+    source.onerror = () => {
+      const closed = source.readyState === EventSource.CLOSED;
+      lost(closed ? "plain" : "lost");          // the server knows no such thing
+      if (closed) carrier = null;
+    };
+  }
+
+  function begun(facts) {
+    key = facts.key;
+    streams.forEach(begin);
+  }
+
+  function take([number, text]) {
+    const stream = streams.get(number);
+    if (!stream) return;
+    if (text !== null) stream.take(text);
+    else if (stream.refused) streams.delete(number);
+    else again(stream);
+  }
+
+  function lost(what) {
+    const cut = key !== null;
+    key = null;
+    for (const stream of streams.values()) {
+      stream.reset();
+      if (cut || what === "plain") stream.tell(what);
+    }
   }
 
   function drop(stream) {
