@@ -11709,6 +11709,10 @@ class OperatorEmitter(ClassEmitter):
             a, left = self.reusable(left)
             return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
                                a=a, left=left, right=right)
+        if operator == "%":
+            a, left, b, right = self.pair(left, right)
+            return self.python("{a} % {b} if type({left}) is type({right}) is int and {a} >= 0 and {b} > 0 "
+                               "else mod({a}, {b})", a=a, left=left, b=b, right=right)
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -33778,18 +33782,17 @@ def free_in_slices(things, dead=False):
         else:
             batch = things[-_OBJECTS_AT_ONCE:]
             del things[-len(batch):]
-            long = [thing for thing in batch if _is_long(thing)]
+            found, long = [], [thing for thing in batch if _is_long(thing)]
             if long:
                 batch = [thing for thing in batch if not _is_long(thing)]
                 long = [thing for thing in long if count(thing) == alone]
                 things += long
-                for thing in long:
-                    found = _take_items(thing)
-                    if type(thing) is dict:
+                if long:                # the others have their turns
+                    found = _take_items(long[-1])
+                    if type(long[-1]) is dict:
                         found = [item for pair in found for item in pair]
-                    things += [item for item in found if count(item) == alone and is_tracked(item)]
-                thing = found = long = None
-            found = referents(*batch)
+            long = None
+            found += referents(*batch)
             del batch[:]
         things += [item for item in found if count(item) == alone and is_tracked(item)]
         if dead:
@@ -33978,10 +33981,13 @@ class CollectorPauses:
 
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
+    #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
+    #: with a larger --max-memory than the default more in proportion.
+    LONGEST = 0.8
 
     #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None")
+                           "finds_from=None kept=[]")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -33998,6 +34004,14 @@ class CollectorPauses:
         if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
+            self.kept.append((memory_used(), self.took))
+
+    def expected(self, memory):
+        """Seconds that collect_all() would take now, about, when the process has so much memory."""
+        kept = self.kept
+        while kept and kept[-1][0] > memory * 1.05:
+            kept.pop()                  # freed since
+        return sum([took for _, took in kept])
 
     def find(self):
         if not gc.get_debug():
@@ -34020,12 +34034,17 @@ class CollectorPauses:
 
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
+        before = memory_used()
         gc.unfreeze()
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        took = self.took
         REMAINS.free()
+        give_back_memory()
+        memory = memory_used()
+        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -34178,8 +34197,12 @@ class Watchdog:
         self.take_turns(now, memory - self.memory,
                         [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
-        if memory - self.first_memory > self.max_memory:
-            self.over_budget(now)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        if growing is not None and self.has_too_many_objects(growing):
+            self.stop(growing.realm, now, "objects")
+        elif memory - self.first_memory > self.max_memory:
+            self.over_budget(now, growing)
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
@@ -34219,10 +34242,16 @@ class Watchdog:
             while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
 
-    def over_budget(self, now):
-        """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max([watch for watch in self.watches if not watch.stopped],
-                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+    def has_too_many_objects(self, watch):
+        """Would a collection take long, and is that this entry's doing?"""
+        return watch.realm.memory - watch.memory > self.max_memory // 8 \
+            and watch.realm.memory > self.max_memory // 4 \
+            and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
+                1.0, self.max_memory / DEFAULT_MAX_MEMORY)
+
+    def over_budget(self, now, growing):
+        """The process is too large: collects garbage, then stops the realm that has taken the most. The
+        entry `growing` has grown the most."""
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
         if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
@@ -34249,9 +34278,9 @@ class Watchdog:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
             self.stop(growing.realm, now)
 
-    def stop(self, realm, now):
+    def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
-        realm.interrupt_run("memory")
+        realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
@@ -34647,7 +34676,9 @@ def prepare_interpreter():
     sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
-    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    # A full collection comes after 16 times as many, or it would take long when many are made.
+    first, *others = gc.get_threshold()
+    gc.set_threshold(max(first, MIN_COLLECT_OBJECTS), *[min(each, 4) for each in others])
     gc.callbacks.append(COLLECTOR_PAUSES)
 
 
@@ -34932,7 +34963,7 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry for want of "time" or "memory", or (None) lets others run for a moment."""
+        """Ends the running entry for want of "time" or "memory", for too many "objects", or (None) lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -35073,6 +35104,10 @@ class RealmBase:
         if self.stop_reason == "memory":
             timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
                                     f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
+        elif self.stop_reason == "objects":
+            timeout = out_of_memory(f"the script was stopped: it holds so many objects, about {self.memory >> 20} MiB, "
+                                    "that looking for garbage among them would hold up all others; keep "
+                                    "fewer, or start with a larger --max-memory")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)

@@ -3336,6 +3336,9 @@ result = String((() => { const s=(a,i,j)=>{ for (let t=0;t<3;t++) { [a[i],a[j]]=
 # a remainder with any signs, a BigInt and a text as an index
 result = String((() => { const f=(a,i,n)=>{ let r; for (let t=0;t<2;t++) r=a[(i+n)%n]+":"+a[i-n]+":"+(i%n)+":"+(-i%n); return r }; return [f([5,6,7],2,3),f("xyz",1,2),f([5],0,-3),f({12:4},"1","2"),f([1],0,0),f([9,8],1.5,0.5),f([1,2],3n,2n)].join(" "); })())
 => 7:undefined:2:-2 y:undefined:1:-1 5:undefined:0:0 undefined:undefined:1:-1 undefined:1:NaN:NaN 9:8:0:0 2:2:1:-1
+# a remainder of two variables that are known to be numbers, of any signs
+result = String((() => { const V=[-7,7,0,-0,3,-3,0.5,NaN,Infinity,2147483648,-2147483649], f=[(a,b)=>{ let x=a-0,y=b-0; const h=()=>{ x%=y }; h(); return x },(a,b)=>{ let x=-a,y=-b; for (let i=0;i<1;i++) x=x%y; return x },(a,b)=>(a|0)%(b-0),(a,b)=>(a>>>0)%(b*1)]; let wrong=[]; for (const a of V) for (const b of V) { const m=[a%b,-a%-b,Reflect.apply((x,y)=>x%y,null,[a|0,b]),[a>>>0].map(x=>x%b)[0]]; f.forEach((g,i)=>Object.is(g(a,b),m[i])||wrong.push([i,a,b])) } let b=-1,g=1048577; const h=()=>{ b%=g }; h(); return wrong.join(" ")+b })())
+=> -1
 # operators of 32 bits for numbers of all sizes, texts, objects and BigInts
 result = String((() => { const f=(a,b)=>{ let r=[]; for (let i=0;i<1;i++) try { r.push(a&b,a|b,a^b,a<<b,a>>b,a>>>b); r.push(a|0,a>>>0,a<<5,a<<33,a>>3,a>>>31,a&255,a&-1,a&0xffffffff,a|7,a^-1,3&a,a&2.5,(a*3)>>>0) } catch(e) { r.push(e.name) } return r.map(v=>Object.is(v,-0)?"-0":String(v)).join() }; let h=0; const all=[0,-0,-1,31,33,2**30,2**31,-(2**31),2**32,2**53-1,2**60,1.5,NaN,Infinity,"12","x",null,undefined,{valueOf:()=>2**33+7},5n,2n**40n]; for (const a of all) for (const b of all) for (const c of f(a,b)) h=((h<<5)+h+c.charCodeAt(0)+c.length)|0; return h+f(2**53-1,33)+f(5n,3n) })())
 => 126040438333,-1,-34,-2,-1,2147483647,-1,4294967295,-32,-2,-1,1,255,-1,-1,-1,0,3,2,4294967292TypeError
