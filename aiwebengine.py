@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,252
+    10  Code generator                                                                 4,256
           Nodes of Python                                                                199
           Functions and their variables                                                  497
           Statements                                                                     212
@@ -68,7 +68,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  174
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      469
+          Operators                                                                      473
           Assignments                                                                    338
           Members and calls                                                              507
           Members as targets                                                             100
@@ -180,20 +180,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,400
+    15  Realm, jobs and timers                                                         4,446
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        562
-          Freeing in slices                                                              166
-          Deadlines                                                                      440
+          Freeing in slices                                                              169
+          Deadlines                                                                      475
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       54
-          Threads for scripts                                                            153
+          Threads for scripts                                                            155
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   428
+          Realm: objects, errors, jobs                                                   434
           Realm: running code, values in and out                                         421
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
@@ -33828,11 +33828,13 @@ def _slots_of(kind):
             if type(each) is types.MemberDescriptorType]
 
 
-def free_garbage(things):
-    """Frees in slices what the collector has found to be garbage, and empties the list."""
-    while things:
-        batch = things[-_OBJECTS_AT_ONCE:]
-        del things[-len(batch):]
+def free_garbage(things, first=0):
+    """Frees in slices what the collector has found to be garbage, and takes it from the list, which may grow
+    meanwhile; what stands before the index `first` stays."""
+    while len(things) > first:
+        start = max(first, len(things) - _OBJECTS_AT_ONCE)
+        batch = things[start:]
+        del things[start:start + len(batch)]
         for thing in batch:
             with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
                 _empty_garbage(thing, type(thing))
@@ -33877,21 +33879,23 @@ def keeps_much(realm, most=300_000):
 
 
 class Remains:
-    """What the collector has found, and a thread that frees it."""
+    """What the collector has found, which is in gc.garbage, and a thread that frees it. `found` holds for
+    each time where that begins."""
 
     def __init__(self):
         self.found, self.noted, self.busy = collections.deque(), queue.SimpleQueue(), threading.Lock()
 
-    def put(self, things):
+    def put(self, first):
         """May be called at any moment, in a collection too."""
-        self.found.append(things)
+        self.found.append(first)
         self.noted.put(None)
 
     def free(self):
         """Frees what has been found up to now; waits for the thread that is at it."""
         with self.busy:
             while self.found:
-                free_garbage(self.found.popleft())
+                free_garbage(gc.garbage, self.found[0])
+                self.found.popleft()
 
     def run(self):
         while True:
@@ -33985,9 +33989,10 @@ class CollectorPauses:
     #: with a larger --max-memory than the default more in proportion.
     LONGEST = 0.8
 
-    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
+    #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None kept=[]")
+                           "finds_from=None first=0 kept=[]")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -34016,16 +34021,18 @@ class CollectorPauses:
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
+            if not REMAINS.found:
+                self.first = self.finds_from
             gc.set_debug(gc.DEBUG_SAVEALL)
 
     def take_found(self):
         gc.set_debug(0)
-        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        found = len(gc.garbage) - self.finds_from
         self.finds_from = None
         # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
-        self.found_little = len(found) < _ITEMS_AT_ONCE
-        if found:
-            REMAINS.put(found)
+        self.found_little = found < _ITEMS_AT_ONCE
+        if len(gc.garbage) > self.first:
+            REMAINS.put(self.first)
 
     def let_go(self):
         """A realm was closed: what is not looked at may be garbage. Is there any such?"""
@@ -34106,7 +34113,7 @@ class Watchdog:
 
     def __init__(self):
         lock = self.lock = threading.RLock()
-        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
+        self.condition, self.turned, self.freed = [threading.Condition(lock) for _ in range(3)]
         self.watches = set()
         self.thread = None
         self.asleep = False
@@ -34326,9 +34333,15 @@ class Watchdog:
             self.trimmed()
             with self.lock:
                 self.freeing.discard(realm)
+                self.freed.notify_all()
                 self.stopping_until = 0.0
                 kept = realm.memory - before + self.memory
                 realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def wait_freed(self, realm):
+        """What a realm had that was stopped is free, or soon will be, before its next entry takes more."""
+        with self.condition:
+            self.freed.wait_for(lambda: realm not in self.freeing, STOPPING_SECONDS)
 
     def settle(self, realm, remains, is_over):
         """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
@@ -34998,6 +35011,8 @@ class RealmBase:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
+            if WATCHDOG.freeing:
+                WATCHDOG.wait_freed(self)
             self.depth = 1
             self.time_limit = seconds
             self.thread = threading.get_ident()
