@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            433
+     1  This page: contents, imports, version                                            434
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -278,7 +278,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   183
           The server                                                                     589
-    22  Pages                                                                          5,871
+    22  Pages                                                                          5,894
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -288,11 +288,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             389
           Editor: files                                                                  294
-          Dashboard: the look                                                            383
-          Editor: the look                                                                88
-          Editor: the script                                                             462
-          Dashboard: the script                                                          690
-          Dashboard: requests and storage                                                278
+          Dashboard: the look                                                            385
+          Colours of source texts                                                         80
+          Editor: the look                                                                80
+          Editor: the script                                                             394
+          Dashboard: the script                                                          691
+          Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
@@ -57343,8 +57344,90 @@ DASHBOARD_BODY = r"""
 </main>
 <dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
   <p id="ask-text"></p>
+  <input class="code" type="text" id="ask-name" aria-label="Name" spellcheck="false" autocomplete="off">
+  <p class="answer bad" id="ask-refused" role="alert"></p>
   <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
 </form></dialog>
+"""
+
+
+# -- Colours of source texts -------------------------------------------------------------
+#
+# For the editor, and for the source of a script on its page.
+
+COLOURS_STYLE = r"""
+:is(.sheet, #source-text) {
+  .k { color: var(--accent); }
+  .s { color: var(--ok); }
+  .c { color: var(--soft); }
+  .n { color: var(--warn); }
+  .h { color: light-dark(#7a3ea8, #d2a8ff); }
+}
+"""
+
+COLOURS_SCRIPT = r"""
+let offers = null;      // what scripts can call, once the editor has asked for it
+// `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS.
+const words = (text) => new Set(text.split(" "));
+const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
+  + "set static super switch this throw true try typeof undefined using var void while with yield");
+const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
+  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
+const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
+const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
+const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
+  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
+    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
+  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
+  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
+  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
+PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
+PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
+const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
+const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
+const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
+for (const end of words("js mjs cjs json")) MODES[end] = "j";
+for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
+const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
+
+function scan(line, open, put = () => {}) {
+  for (let index = 0, value = false; index < line.length;) {
+    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
+    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
+    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
+    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
+    index += text.length;
+    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
+      && line[index - text.length - 1] !== ".";
+    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
+    if (text === "/*" && kind === "c") open += "*";
+    else if (text === "<!--" && kind === "c") open += "!";
+    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
+    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
+    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
+    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (text === "${" && kind === "t") open += "{";
+    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
+      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
+    if (!script) value = "`J".includes(mode || " ");
+    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
+      || /[)\]}]/.test(text));
+  }
+  return open;
+}
+const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
+// A function that gives the nodes of the lines of a file, one after the other.
+function colouring(name) {
+  let open = modeOf(name);
+  return (line) => {
+    const parts = [];
+    open = scan(line, open, (kind, text) => parts.push(kind ? el("span", { class: kind, text }) : text));
+    return parts;
+  };
+}
 """
 
 
@@ -57373,8 +57456,6 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
   border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
   font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
-.sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
-.sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
 @media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
 #edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
   width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
@@ -57426,12 +57507,6 @@ EDITOR_BODY = r"""
       <div class="scroll" tabindex="0"><table id="edit-streams"></table></div></section>
   </div>
   </div>
-  <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
-    <h2 id="edit-ask"></h2>
-    <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
-    <p class="answer bad" id="edit-refused" role="alert"></p>
-    <button class="main" id="edit-yes">OK</button> <button type="button" id="edit-no">Cancel</button>
-  </form></dialog>
 </div>
 """
 
@@ -57442,61 +57517,9 @@ EDITOR_SCRIPT = r"""
 // Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
 // transparent; beneath it stand the lines that are in view, in colours.
 const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
-let offers = null, current = null, editing = false, naming = null;
+let current = null, editing = false;
 const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
-// -- colours: `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS --
-
-const words = (text) => new Set(text.split(" "));
-const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
-  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
-  + "set static super switch this throw true try typeof undefined using var void while with yield");
-const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
-  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
-const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
-const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
-const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
-  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
-    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
-  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
-  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
-  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
-// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
-PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
-PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
-const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
-const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
-const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
-for (const end of words("js mjs cjs json")) MODES[end] = "j";
-for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
-const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
-
-function scan(line, open, put = () => {}) {
-  for (let index = 0, value = false; index < line.length;) {
-    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
-    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
-    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
-    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
-    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
-    index += text.length;
-    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
-      && line[index - text.length - 1] !== ".";
-    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
-    if (text === "/*" && kind === "c") open += "*";
-    else if (text === "<!--" && kind === "c") open += "!";
-    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
-    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
-    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
-    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
-    else if (text === "${" && kind === "t") open += "{";
-    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
-      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
-    if (!script) value = "`J".includes(mode || " ");
-    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
-      || /[)\]}]/.test(text));
-  }
-  return open;
-}
 // How many characters, or lines, two texts have in common at the beginning and at the end.
 function inCommon(a, b) {
   const least = Math.min(a.length, b.length);
@@ -57527,7 +57550,7 @@ class SourceFile extends CodeArea {
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
-    [this.text, this.rows, this.open] = [null, [], [MODES[name.split(".").pop()] ?? ""]];
+    [this.text, this.rows, this.open] = [null, [], [modeOf(name)]];
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
@@ -57812,43 +57835,27 @@ addEventListener("beforeunload", (event) => {
 
 // -- new names --
 
-function inquire(question, name, action) {
-  setText($("edit-ask"), question);
-  setText($("edit-refused"), "");
-  $("edit-to").value = name;
-  naming = action;
-  $("edit-dialog").showModal();
-}
 function drop(name) {
   files.get(name)?.area.remove();
   files.delete(name);
   if (at.name === name) goTo("");
 }
-$("edit-new").addEventListener("click", () => inquire("A new file", "", (name) =>
-  ask("engine/save", { file: name, text: "", tag: "" })));
-$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, at.name, async (name) => {
+$("edit-new").addEventListener("click", () => askFirst("A new file", "Create", async (name) => {
+  await ask("engine/save", { file: name, text: "", tag: "" });
+  goTo(name);
+}, ""));
+$("edit-rename").addEventListener("click", () => askFirst("Another name for " + at.name, "Rename", async (name) => {
   const file = current;
   await ask("engine/rename", { file: file.name, to: name });
   files.delete(file.name);
   files.set(name, file);
   file.rename(name);
-}));
+  goTo(name);
+}, at.name));
 $("edit-delete").addEventListener("click", () => {
   const { name, tag } = current;
   askFirst("Delete " + name + "? This cannot be undone.", "Delete", () =>
     ask("engine/delete", { file: name, tag }).then(() => drop(name), (error) => answerHere(error.message)));
-});
-$("edit-no").addEventListener("click", () => $("edit-dialog").close());
-$("edit-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const name = $("edit-to").value.trim();
-  try {
-    await naming(name);
-    $("edit-dialog").close();
-    goTo(name);
-  } catch (error) {
-    setText($("edit-refused"), error.message);
-  }
 });
 
 // -- beside it: the page, the log, the streams --
@@ -58540,8 +58547,9 @@ function closeSource() {
 function showSource({ name, text }) {
   const error = state.view?.error, here = error?.file === name ? error.line : 0;
   $("source-name").textContent = name;
+  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
   $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), line || " ")));
+    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
   const marked = $("source-text").querySelector(".here");
   if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
 }
@@ -58668,13 +58676,29 @@ $("copy-curl").addEventListener("click", async () => {
     setText($("replay-text"), request.curl);
   }
 });
-// Asks before something that cannot be taken back; `act` follows if the answer is yes.
-function askFirst(text, verb, act) {
+// Asks before something that cannot be taken back; `act` follows if the answer is yes. With a `name` it asks for
+// one, and again if `act` refuses it.
+let onYes = null;
+function askFirst(text, verb, act, name) {
   setText($("ask-text"), text);
   setText($("ask-yes"), verb);
-  $("ask-yes").onclick = act;
+  setText($("ask-refused"), "");
+  $("ask-name").hidden = name === undefined;
+  $("ask-name").value = name ?? "";
+  onYes = act;
   $("ask").showModal();
 }
+$("ask").addEventListener("submit", async (event) => {
+  if (event.submitter.value !== "yes") return;
+  if ($("ask-name").hidden) return onYes();
+  event.preventDefault();
+  try {
+    await onYes($("ask-name").value.trim());
+    $("ask").close();
+  } catch (error) {
+    setText($("ask-refused"), error.message);
+  }
+});
 $("replay").addEventListener("click", () => {
   const { method, target } = request;
   if (["GET", "HEAD"].includes(method)) return sendAgain();
@@ -58849,9 +58873,9 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + EDITOR_STYLE,
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
     DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY),
-    AREA_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+    AREA_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 DASHBOARD_POLICY += "; frame-src 'self'"
 
 
