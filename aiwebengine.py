@@ -206,9 +206,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   634
           Engines                                                                         31
-    17  Streams: registry, connections, broadcaster                                    1,765
+    17  Streams: registry, connections, broadcaster                                    1,769
           Messages of streams                                                            111
-          Frames of WebSocket                                                            152
+          Frames of WebSocket                                                            156
           Wires                                                                          112
           Connections                                                                     71
           Streams                                                                        389
@@ -236,7 +236,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                719
-    19  Host API                                                                       3,011
+    19  Host API                                                                       3,018
           Arguments                                                                      165
           routeRegistry                                                                  180
           graphQLRegistry                                                                101
@@ -247,10 +247,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          783
           Database: statements                                                           354
           database                                                                       281
-          Type declarations                                                              483
-    20  Scripts: loading and hot reload                                                3,025
+          Type declarations                                                              490
+    20  Scripts: loading and hot reload                                                3,026
           Log                                                                            194
-          Causes of errors                                                               277
+          Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         157
@@ -301,7 +301,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,014
+    23  Command line                                                                   4,057
           Starters: what they share                                                       90
           Starters: their files                                                          811
           Options                                                                        254
@@ -309,9 +309,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The program                                                                    179
           The map of this file                                                            58
           Serving                                                                        178
-          Script tests                                                                   411
-          Script tests: requests and streams                                             179
-          Script tests: one file                                                         422
+          Script tests                                                                   417
+          Script tests: requests and streams                                             206
+          Script tests: one file                                                         432
           Reports of tests                                                               246
           Several processes                                                              271
           A starter                                                                       44
@@ -38045,8 +38045,9 @@ class FrameReader:
     reason)), bytes with any other opcode, or None, and raises WebSocketError for whatever breaks RFC 6455.
     """
 
-    def __init__(self, most=None):
+    def __init__(self, most=None, mask=0x80):
         self.most = MAX_RECEIVED_MESSAGE if most is None else most
+        self.mask = mask                # 0 for a reader of what a server sends
         self.buffer = bytearray()
         self.kind = None                # of the message that has begun
         self.parts, self.size = [], 0
@@ -38085,10 +38086,13 @@ class FrameReader:
                 raise WebSocketError(PROTOCOL_ERROR, "the length of a frame is malformed")
         if opcode < CLOSE_FRAME and self.size + size > self.most:
             raise WebSocketError(TOO_BIG, f"a message can have {self.most:,} bytes")
-        end = start + 4 + size
+        masked = 4 if self.mask else 0
+        end = start + masked + size
         if len(data) < end:
             return None
-        payload = unmasked(bytes(data[start + 4:end]), bytes(data[start:start + 4]))
+        payload = bytes(data[start + masked:end])
+        if masked:
+            payload = unmasked(payload, bytes(data[start:start + 4]))
         del data[:end]
         return final, opcode, payload
 
@@ -38099,7 +38103,7 @@ class FrameReader:
             fault = "a frame has bits of an extension, but none was agreed on"
         elif not (opcode <= BINARY_FRAME or CLOSE_FRAME <= opcode <= PONG_FRAME):
             fault = "a frame has an unknown opcode"
-        elif not second & 0x80:
+        elif second & 0x80 != self.mask:
             fault = "frames of a client must be masked"
         elif opcode >= CLOSE_FRAME and (size > 125 or not first & 0x80):
             fault = "a control frame is too long or fragmented"
@@ -47623,6 +47627,11 @@ interface TestClient {
   readonly messages: TestMessage[];
   /** True when the server has ended the stream. */
   readonly ended: boolean;
+  /** Why the server has ended a WebSocket: the close code, null while it has not, and the reason. */
+  readonly code: number | null;
+  readonly reason: string;
+  /** Sends to `onMessage` over WebSocket; what is no text is sent as JSON. */
+  send(data: any): void;
   /** The next message that was not yet asked for; waits for it, at most for the milliseconds given
    * (60,000), on the clock of the tests. */
   next(milliseconds?: number): Promise<TestMessage>;
@@ -47636,6 +47645,8 @@ interface TestConnectOptions {
   headers?: Record<string, string>;
   /** Asks for the messages after this one. */
   lastEventId?: string;
+  /** Connects as `new WebSocket(path)` does, and can send. */
+  websocket?: boolean;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
@@ -48140,9 +48151,10 @@ HABITS = (
           "There is no app to create: a script registers its routes with the server that runs it.",
           _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
-          "A script opens a stream that pages listen to, and sends to all of them at once.",
-          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: '
-          '"Hello" });'),
+          "A script opens a stream, to which pages connect by EventSource or WebSocket, and sends to all of "
+          "them at once; onMessage gets what they say.",
+          'routeRegistry.registerStreamRoute("/news", { onMessage: ({ json }) => { '
+          'routeRegistry.sendStreamMessage("/news", json); } });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
@@ -56000,7 +56012,7 @@ def verdict(feed, message, connection):
 
 def connection_facts(feed, connection, message):
     return {"key": connection_key(connection), "address": connection.address,
-            "metadata": {clip(key, 60): clip(text, 120)
+            "protocol": connection.wire.name, "metadata": {clip(key, 60): clip(text, 120)
                          for key, text in itertools.islice(connection.metadata.items(), 12)},
             "since": round(time.time() - (time.monotonic() - connection.since), 1),
             "got": connection.messages, "waiting": connection.queued, "behind": connection.behind(),
@@ -58354,13 +58366,13 @@ function connectionButton({ key, metadata }) {
 }
 function renderConnections({ connections, wanted, chosen }) {
   const columns = chosen ? ["metadata", "this message", "#age", "#waiting"]
-    : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"];
+    : ["metadata", "~address", "~protocol", "#age", "#got", "#behind", "#waiting"];
   const lag = (value, text) => value ? { kind: "warn", text } : "0";
   fill($("connections"), columns, connections.map((connection) => {
     const age = duration(now() - connection.since), name = connectionButton(connection);
     const waiting = lag(connection.waiting, bytes(connection.waiting));
     return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
-      : [name, connection.address, age, number(connection.got),
+      : [name, connection.address, connection.protocol, age, number(connection.got),
         lag(connection.behind, number(connection.behind)), waiting] };
   }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
     pick: chooseConnection, chosen: focus });
@@ -62801,9 +62813,11 @@ TEST_PRELUDE = r"""
   // -- Requests
 
   const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
-  const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+  const CONNECT_OPTIONS = ["query", "headers", "lastEventId", "websocket"];
   /** What a browser's EventSource sends. */
   const EVENT_SOURCE = { accept: "text/event-stream", "cache-control": "no-cache" };
+  const WEBSOCKET = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
@@ -62876,10 +62890,11 @@ TEST_PRELUDE = r"""
 
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
-    const headers = { ...EVENT_SOURCE };
+    const headers = { ...options.websocket ? WEBSOCKET : EVENT_SOURCE };
     for (const [name, value] of Object.entries(options.headers
       ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
+    delete headers["sec-websocket-protocol"];
     return client(addressOf(path, options.query), headers);
   }
 
@@ -62900,6 +62915,9 @@ TEST_PRELUDE = r"""
       get headers() { return host.state(number).headers; },
       get body() { return host.state(number).body; },
       get ended() { return host.state(number).ended; },
+      get code() { return host.state(number).code; },
+      get reason() { return host.state(number).reason; },
+      send(data) { host.send(number, typeof data === "string" ? data : JSON.stringify(data)); },
       get messages() { return [...messages()]; },
       next(milliseconds = 60000) {
         const late = new Error("");
@@ -63046,6 +63064,8 @@ class StreamClient:
         self.last_id = ""
         self.ended = self.looked = False        # looked: has the test seen how it went?
         self._buffer = b""
+        self._reader = FrameReader(math.inf, 0)
+        self.code, self.reason = None, ""       # of the end of a WebSocket
 
     @property
     def failed(self):
@@ -63061,6 +63081,11 @@ class StreamClient:
         if exchange.stream:
             arrived += exchange.receive()
         self.ended = not exchange.stream
+        if exchange.status == 101:
+            self._reader.buffer += arrived
+            while (found := self._reader.next()) is not None:
+                self._frame(*found)
+            return bool(arrived)
         self._buffer += arrived
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
@@ -63069,7 +63094,27 @@ class StreamClient:
 
     @property
     def is_stream(self):
-        return self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+        return self.exchange.status == 101 \
+            or self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+
+    def _frame(self, opcode, payload):
+        if opcode == CLOSE_FRAME:
+            self.code, self.reason = payload
+            self.ended = True
+        elif opcode == PING_FRAME:
+            self.send(PONG_FRAME, payload)
+        elif opcode == TEXT_FRAME:
+            message = json.loads(payload)
+            data, self.last_id = message["data"], message["id"] or self.last_id
+            text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+            self.messages.append({"event": message["event"], "id": self.last_id, "text": text})
+
+    def send(self, opcode, payload):
+        """Sends a frame, whose mask is 0 and so changes nothing."""
+        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
+        sock.setblocking(True)
+        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
+        sock.setblocking(False)
 
     def _event(self, block):
         event, data = "message", []
@@ -63196,7 +63241,7 @@ class ScriptTests:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("__tests", {
                 name: getattr(self, "do_" + name) for name in
-                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state",
+                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state", "send",
                  "next", "close",
                  "advance")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
@@ -63509,8 +63554,18 @@ class ScriptTests:
         client = self.clients[number]
         client.looked, exchange = True, client.exchange
         return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
-                "lastId": client.last_id,
+                "lastId": client.last_id, "code": client.code, "reason": client.reason,
                 "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
+
+    def do_send(self, number, text):
+        self.settle()
+        client = self.clients[number]
+        if client.exchange.status != 101:
+            raise HostError("send: the client speaks no WebSocket; connect(path, { websocket: true }) does")
+        if client.ended:
+            raise HostError("send: the connection has ended")
+        client.send(TEXT_FRAME, utf8(text))
+        self.settle()
 
     def do_next(self, number, milliseconds, resolve, reject):
         if not 0 < milliseconds < 1e12:

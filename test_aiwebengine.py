@@ -21069,6 +21069,37 @@ class ScriptTestsTest(ServerCase):
 
     # -- requests and streams ----
 
+    def test_a_client_over_websocket_can_send(self):
+        self.check("""
+            const ada = connect("/talk?room=a&name=Ada", { websocket: true }), eve = connect("/talk?room=b&name=Eve");
+            assert.equal(ada.status, 101);
+            assert.deepEqual((await ada.next()).data, { hello: "Ada" });
+            ada.send({ text: "ü" });
+            ada.send("plain");
+            assert.deepEqual((await ada.next()).data, { from: "Ada", text: "ü" });
+            const { id, event, text } = await ada.next();
+            assert.equal(event, "message");
+            assert.match(id, /-2$/);
+            assert.equal(eve.messages.length, 1);
+            assert.throws(() => eve.send("x"), /websocket: true/);
+            assert.equal(ada.code, null);
+            ada.send("leave");
+            assert.deepEqual([ada.ended, ada.code, ada.reason], [true, 3001, "bye"]);
+            assert.throws(() => ada.send("x"), /has ended/);
+            const again = ada.reconnect();
+            assert.equal(again.status, 101);
+        """, talk="""
+            routeRegistry.registerStreamRoute("/talk", {
+              onConnect: ({ connection }) => { connection.send({ hello: connection.metadata.name }); },
+              async onMessage({ connection, data, json }) {
+                if (data === "leave") return connection.close(3001, "bye");
+                await new Promise((go) => setTimeout(go, 60_000));
+                const { name, room } = connection.metadata;
+                routeRegistry.sendStreamMessageFiltered("/talk", { from: name, text: json?.text ?? data }, { room });
+              },
+            });
+        """)
+
     def test_a_request_is_what_a_client_would_send(self):
         self.check("""
             const r = await request("put", "/echo/7?a=1", { query: { b: "ö &" }, headers: { "X-Mine": 5 }, json: { n: [1] } });
@@ -25004,6 +25035,18 @@ class BrowserClientsTest(ClientCase):
 
     def test_event_source_of_the_browser(self):
         self.follow(self.page("<script>new EventSource('/events').onmessage = ({ data }) => say(data);</script>"))
+
+    def test_websocket_of_the_browser(self):
+        found = self.page("""<script>
+            const socket = new WebSocket(location.origin.replace("http", "ws") + "/events?n=1");
+            socket.onopen = () => { say("open"); socket.send("from the page"); };
+            socket.onmessage = ({ data }) => { say(JSON.parse(data).data); socket.close(3000, "enough"); };
+            socket.onclose = ({ code, wasClean }) => say([code, wasClean]);
+            const raw = new WebSocket(location.origin.replace("http", "ws") + "/events", ["aiwebengine.raw"]);
+            raw.onmessage = ({ data }) => say(raw.protocol + " " + raw.extensions + " " + data);</script>""")
+        seen = [json.loads(found()) for _ in range(4)]
+        for wanted in ("open", "from the page", "aiwebengine.raw  from the page", [3000, True]):
+            self.assertIn(wanted, seen)
 
     def test_event_source_polyfill(self):
         self.follow(self.page("""<script src="/polyfill.js"></script><script>
