@@ -13,9 +13,9 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            423
+     1  This page: contents, imports, version                                            434
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         470
+     3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
           Long texts                                                                     146
           Lengths and numbers                                                             40
@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,446
+    15  Realm, jobs and timers                                                         4,468
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -193,28 +193,30 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       54
           Threads for scripts                                                            155
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   434
-          Realm: running code, values in and out                                         421
+          Realm: objects, errors, jobs                                                   437
+          Realm: running code, values in and out                                         440
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,687
+    16  js2py, and the choice of an engine                                             1,690
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   631
+          js2py: realm                                                                   634
           Engines                                                                         31
-    17  Streams: registry, connections, broadcaster                                    1,386
+    17  Streams: registry, connections, broadcaster                                    1,769
           Messages of streams                                                            111
+          Frames of WebSocket                                                            156
+          Wires                                                                          112
           Connections                                                                     71
-          Streams                                                                        383
-          Runs of deliveries                                                             119
+          Streams                                                                        389
+          Runs of deliveries                                                             134
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    439
-    18  GraphQL                                                                        4,999
+          Broadcaster                                                                    522
+    18  GraphQL                                                                        5,107
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -231,48 +233,52 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL documents                                                              163
           GraphQL subscriptions                                                          224
           GraphQL over HTTP                                                              189
-          GraphQL over Server-Sent Events                                                113
-          GraphQL service                                                                716
-    19  Host API                                                                       2,330
+          GraphQL over Server-Sent Events                                                114
+          GraphQL over WebSocket                                                         104
+          GraphQL service                                                                719
+    19  Host API                                                                       3,018
           Arguments                                                                      165
-          routeRegistry                                                                  179
+          routeRegistry                                                                  180
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
           sharedStorage                                                                   92
-          Storage in a file                                                              317
+          Storage in a file                                                              321
           Relays                                                                          44
-          Redis                                                                          781
-          Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,973
+          Redis                                                                          783
+          Database: statements                                                           354
+          database                                                                       281
+          Type declarations                                                              490
+    20  Scripts: loading and hot reload                                                3,026
           Log                                                                            194
-          Causes of errors                                                               267
+          Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
-          Routes                                                                         153
+          Routes                                                                         157
           Modules of node                                                                491
           Packages                                                                       197
           Imported files                                                                 108
-          One script                                                                     380
-          All scripts                                                                    648
-          Live pages                                                                     176
-    21  HTTP server                                                                    3,594
-          Request heads                                                                  199
+          One script                                                                     386
+          All scripts                                                                    661
+          Live pages                                                                     195
+    21  HTTP server                                                                    3,817
+          Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          163
-          Who may ask                                                                    216
+          Who may ask                                                                    220
           The last requests                                                               47
-          Fault injection                                                                327
+          Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   298
+          Static files                                                                   314
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
-          One connection: GraphQL and routes of scripts                                  245
-          One connection: streams                                                        139
+          One connection: GraphQL and routes of scripts                                  274
+          One connection: streams                                                        159
+          One connection: WebSocket                                                      145
           One connection: writing                                                        150
-          Requests as scripts see them                                                   178
+          Requests as scripts see them                                                   183
           The server                                                                     589
-    22  Pages                                                                          5,743
+    22  Pages                                                                          5,894
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -280,13 +286,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             322
+          Dashboard: actions                                                             389
           Editor: files                                                                  294
-          Dashboard: the look                                                            371
-          Editor: the look                                                                88
-          Editor: the script                                                             450
-          Dashboard: the script                                                          689
-          Dashboard: requests and storage                                                242
+          Dashboard: the look                                                            385
+          Colours of source texts                                                         80
+          Editor: the look                                                                80
+          Editor: the script                                                             394
+          Dashboard: the script                                                          691
+          Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
@@ -294,20 +301,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,951
+    23  Command line                                                                   4,057
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        235
-          Documentation                                                                  373
-          The program                                                                    158
+          Options                                                                        254
+          Documentation                                                                  387
+          The program                                                                    179
           The map of this file                                                            58
-          Serving                                                                        172
-          Script tests                                                                   411
-          Script tests: requests and streams                                             179
-          Script tests: one file                                                         422
+          Serving                                                                        178
+          Script tests                                                                   417
+          Script tests: requests and streams                                             206
+          Script tests: one file                                                         432
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       42
+          A starter                                                                       44
           JavaScript without a server                                                    121
           The prompt's terminal                                                          173
           The file as a program                                                           33
@@ -416,6 +423,10 @@ except ImportError:
         from _sha256 import sha256      # before CPython 3.12
     except ImportError:
         from hashlib import sha256
+try:
+    from _sha1 import sha1
+except ImportError:
+    from hashlib import sha1
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -454,6 +465,11 @@ FRAME_BYTES = 8 * 1024
 # them into JavaScript error objects where a script (or the API) catches them.
 # What may not be caught by any script (a timeout, a generator's return) is a BaseException.
 # ======================================================================================
+
+
+def position_of(source, offset):
+    """(line, column) of an offset, from 1."""
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
 
 
 def code_frame(source, line, column, around=2, opening=None):
@@ -495,6 +511,8 @@ class JSNativeError(Exception):
     kind = "Error"
     phase = "runtime"
     filename = line = column = None
+    #: What scripts see as `code`, or None.
+    code = None
 
     def __init__(self, message=""):
         super().__init__(message)
@@ -34923,7 +34941,10 @@ class RealmBase:
         trace = frames_of_traceback(error.__traceback__)
         if isinstance(error, JSNativeError):
             place = None if error.line is None else (error.filename, error.line, error.column)
-            return make_error(self, error.kind, error.message, trace, place)
+            value = make_error(self, error.kind, error.message, trace, place)
+            if error.code is not None:
+                value.put("code", error.code)
+            return value
         kind, message = self.python_error(error)
         return make_error(self, kind, message, trace)
 
@@ -35441,7 +35462,7 @@ class Realm(RealmBase):
         return self.from_python(value)
 
     def new_function(self, function, name):
-        """A raw Python function as a function object of scripts."""
+        """A raw Python function as a function object of scripts, or a dict of such as an object."""
         return self.host_value(function, name, True)
 
     def host_function(self, function, name, raw):
@@ -35545,8 +35566,27 @@ class Realm(RealmBase):
         if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
             return value
         if isinstance(value, (bytes, bytearray)):
-            return construct(self.Uint8Array, (self.new_array(list(value)),))
+            return new_uint8_array(self, value)
         raise TypeError(f"a {kind.__name__} has no JavaScript counterpart")
+
+    def invoke(self, function, args):
+        """Calls a function from a host function, which runs inside an entry; values as they are."""
+        return call(function, undefined, *args)
+
+    def new_iterator(self, items):
+        """A Python generator as an iterator of scripts."""
+        def following(this, *_):
+            for value in items:
+                return self.iter_result(value, False)
+            return self.iter_result(undefined, True)
+
+        def end(this, value=undefined, *_):
+            items.close()
+            return self.iter_result(value, True)
+        iterator = JSObject(self.IteratorPrototype)
+        iterator.put("next", self.function(following, "next"), HIDDEN_ATTRS)
+        iterator.put("return", self.function(end, "return"), HIDDEN_ATTRS)
+        return iterator
 
     def stringify(self, value):
         """JSON.stringify(value) as Python text, or None where that is undefined."""
@@ -37514,7 +37554,7 @@ class Js2PyRealm:
         return result
 
     def new_function(self, function, name):
-        """A raw Python function as a handle of a function object."""
+        """A raw Python function as a handle of a function object, or a dict of such as one of an object."""
         return self.outward(self.host_value(function, name, True))
 
     def host_function(self, function, name, raw):
@@ -37655,6 +37695,9 @@ class Js2PyRealm:
 
     def new_array(self, items):
         return self.from_python(items)
+
+    def new_iterator(self, items):
+        return self.new_array(list(items))      # it has no iterators
 
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
@@ -37823,9 +37866,10 @@ def check_engine(name):
 # ======================================================================================
 # 17  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
-# Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
-# stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
-# one thread that writes to every socket. Sending only appends to the stream and wakes that
+# Server-Sent Events and WebSocket without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s;
+# a stream numbers and remembers its messages and knows its `Connection`s; each has a wire, an `EventStream`
+# or a `WebSocket`, that knows what its client reads; the `Broadcaster` is the one thread that writes to every
+# socket. Sending only appends to the stream and wakes that
 # thread, so it never waits for a client. Whatever was sent in the meantime goes out in one write per
 # connection; its bytes are joined once for all connections that wait for the same run of messages.
 #
@@ -37870,6 +37914,16 @@ MAX_INDEXED_KEYS = 16
 GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
+
+#: What a client may send over WebSocket: bytes of a message, bytes of unfinished messages of all clients, and
+#: messages of one client that wait for their handler; then no more is read from it.
+MAX_RECEIVED_MESSAGE = 1024 * 1024
+MAX_ALL_RECEIVED = 64 * 1024 * 1024
+MAX_WAITING_MESSAGES = 16
+#: Bytes read from a client in one go.
+RECEIVE_CHUNK = 64 * 1024
+#: Seconds for which a client may answer the end of a WebSocket.
+CLOSING_SECONDS = 10
 
 HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
@@ -37987,13 +38041,281 @@ class Delivery:
                 f"{self.dropped} failed{dropped}")
 
 
+# -- Frames of WebSocket -----------------------------------------------------------------
+
+#: What a frame is (RFC 6455, 5.2).
+CONTINUATION_FRAME, TEXT_FRAME, BINARY_FRAME, CLOSE_FRAME, PING_FRAME, PONG_FRAME = 0, 1, 2, 8, 9, 10
+#: Why a connection ends (RFC 6455, 7.4.1, and the registry of IANA).
+NORMAL_CLOSURE, GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED_DATA = 1000, 1001, 1002, 1003
+INVALID_DATA, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR, TRY_AGAIN_LATER = 1007, 1008, 1009, 1011, 1013
+#: Codes that may stand in a close frame; besides, libraries and applications have those from 3000 to 4999.
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
+_WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+MAX_CLOSE_REASON = 123
+
+
+class WebSocketError(Exception):
+    """Ends a WebSocket with a close code and a reason."""
+
+    def __init__(self, code, reason=""):
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+def websocket_accept(key):
+    """The Sec-WebSocket-Accept that answers a key (RFC 6455, 4.2.2)."""
+    return base64.b64encode(sha1(key.encode() + _WEBSOCKET_GUID).digest()).decode()
+
+
+def websocket_frame(opcode, payload):
+    """A whole message, or control frame, in one unmasked frame."""
+    size = len(payload)
+    if size < 126:
+        return b"%c%c%b" % (0x80 | opcode, size, payload)
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x80 | opcode, 126, size) + payload
+    return struct.pack("!BBQ", 0x80 | opcode, 127, size) + payload
+
+
+def close_frame(code, reason=""):
+    """The frame that ends a connection; a code of 0 stands for none."""
+    text = utf8(reason)[:MAX_CLOSE_REASON].decode("utf-8", "ignore")
+    return websocket_frame(CLOSE_FRAME, struct.pack("!H", code) + text.encode() if code else b"")
+
+
+def unmasked(data, mask):
+    """The payload of a frame of a client (RFC 6455, 5.3)."""
+    size = len(data)
+    mask = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(data, "little") ^ mask).to_bytes(size, "little")
+
+
+class FrameReader:
+    """Makes messages of the bytes that a client sends: `next` gives (TEXT_FRAME, text), (CLOSE_FRAME, (code,
+    reason)), bytes with any other opcode, or None, and raises WebSocketError for whatever breaks RFC 6455.
+    """
+
+    def __init__(self, most=None, mask=0x80):
+        self.most = MAX_RECEIVED_MESSAGE if most is None else most
+        self.mask = mask                # 0 for a reader of what a server sends
+        self.buffer = bytearray()
+        self.kind = None                # of the message that has begun
+        self.parts, self.size = [], 0
+        self.decoder = None
+
+    @property
+    def held(self):
+        """Bytes of messages that are not complete."""
+        return len(self.buffer) + self.size
+
+    def next(self):
+        while (frame := self._frame()) is not None:
+            final, opcode, payload = frame
+            if opcode == CLOSE_FRAME:
+                return CLOSE_FRAME, self._closing(payload)
+            if opcode >= CLOSE_FRAME:
+                return opcode, payload
+            message = self._take(final, opcode, payload)
+            if message is not None:
+                return message
+        return None
+
+    def _frame(self):
+        """(final, opcode, payload) of the next frame once it is complete."""
+        data = self.buffer
+        if len(data) < 2:
+            return None
+        final, opcode, size, start = data[0] & 0x80, data[0] & 0x0F, data[1] & 0x7F, 2
+        self._check_start(data[0], data[1], opcode, size)
+        if size > 125:
+            start = 4 if size == 126 else 10
+            if len(data) < start:
+                return None
+            least, size = 126 if size == 126 else 1 << 16, int.from_bytes(data[2:start], "big")
+            if size < least or size >> 63:
+                raise WebSocketError(PROTOCOL_ERROR, "the length of a frame is malformed")
+        if opcode < CLOSE_FRAME and self.size + size > self.most:
+            raise WebSocketError(TOO_BIG, f"a message can have {self.most:,} bytes")
+        masked = 4 if self.mask else 0
+        end = start + masked + size
+        if len(data) < end:
+            return None
+        payload = bytes(data[start + masked:end])
+        if masked:
+            payload = unmasked(payload, bytes(data[start:start + 4]))
+        del data[:end]
+        return final, opcode, payload
+
+    def _check_start(self, first, second, opcode, size):
+        """Raises WebSocketError for the first two bytes of a frame that may not be sent."""
+        fault = None
+        if first & 0x70:
+            fault = "a frame has bits of an extension, but none was agreed on"
+        elif not (opcode <= BINARY_FRAME or CLOSE_FRAME <= opcode <= PONG_FRAME):
+            fault = "a frame has an unknown opcode"
+        elif second & 0x80 != self.mask:
+            fault = "frames of a client must be masked"
+        elif opcode >= CLOSE_FRAME and (size > 125 or not first & 0x80):
+            fault = "a control frame is too long or fragmented"
+        elif opcode == CONTINUATION_FRAME and self.kind is None:
+            fault = "a message begins with a continuation"
+        elif opcode in (TEXT_FRAME, BINARY_FRAME) and self.kind is not None:
+            fault = "a message begins before the last one is complete"
+        if fault:
+            raise WebSocketError(PROTOCOL_ERROR, fault)
+
+    def _take(self, final, opcode, payload):
+        """Adds a frame to the message that it belongs to; returns that when it is complete."""
+        if opcode != CONTINUATION_FRAME:
+            self.kind = opcode
+            self.decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT_FRAME else None
+        self.size += len(payload)
+        if self.decoder is not None:
+            try:
+                payload = self.decoder.decode(payload, bool(final))
+            except UnicodeDecodeError:
+                raise WebSocketError(INVALID_DATA, "a text is not UTF-8") from None
+        if payload or not self.parts:
+            self.parts.append(payload)
+        if not final:
+            return None
+        message = self.kind, payload[:0].join(self.parts)
+        self.kind, self.parts, self.size, self.decoder = None, [], 0, None
+        return message
+
+    @staticmethod
+    def _closing(payload):
+        """(code, reason) of a close frame; a code of 0 where there is none."""
+        if not payload:
+            return 0, ""
+        code = int.from_bytes(payload[:2], "big")
+        if len(payload) < 2 or not (code in _CLOSE_CODES or 3000 <= code < 5000):
+            raise WebSocketError(PROTOCOL_ERROR, "a close frame has a malformed code")
+        try:
+            return code, payload[2:].decode()
+        except UnicodeDecodeError:
+            raise WebSocketError(INVALID_DATA, "the reason of a close frame is not UTF-8") from None
+
+
+# -- Wires -------------------------------------------------------------------------------
+
+def _refuse_constant(name):
+    raise ValueError(name)
+
+
+#: Says whether a text is JSON, and does not care what numbers are.
+_JSON_CHECK = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+
+
+def as_json(text):
+    """The text itself if it is JSON, else the JSON of a string."""
+    try:
+        _JSON_CHECK.decode(text)
+        return text
+    except (ValueError, RecursionError):
+        return json.dumps(text, ensure_ascii=False)
+
+
+def event_parts(frame):
+    """(id, event, retry, data) of the lines of a message, each a text or None."""
+    fields, data = {}, []
+    for line in frame.decode().split("\n"):
+        name, _, value = line.partition(": ")
+        if name == "data":
+            data.append(value)
+        elif name:
+            fields[name] = value
+    return fields.get("id"), fields.get("event"), fields.get("retry"), "\n".join(data) if data else None
+
+
+def event_as_json(frame):
+    """Frame of `{"id", "event", "data"}`: the data itself if it is JSON; `retry`, too, where there is one.
+    A message of one client alone has no id."""
+    id, event, retry, data = event_parts(frame)
+    if data is None:
+        return b""
+    timed = "" if retry is None else f'"retry":{retry},'
+    return websocket_frame(TEXT_FRAME, utf8(
+        f'{{"id":{json.dumps(id)},"event":{json.dumps(event or "message")},{timed}"data":{as_json(data)}}}'))
+
+
+def event_as_data(frame):
+    """Frame of the data alone."""
+    data = event_parts(frame)[3]
+    return b"" if data is None else websocket_frame(TEXT_FRAME, data.encode())
+
+
+class EventStream:
+    """The wire of a client that reads Server-Sent Events, which is the form in which messages are kept.
+    `event_source` says that it reads as a browser's EventSource does (see the section's opening)."""
+
+    name, form, interest = "SSE", None, selectors.EVENT_READ
+
+    def __init__(self, event_source):
+        self.event_source = event_source
+
+    def encode(self, frames):
+        return frames
+
+    def opening(self, retry, greeting, current):
+        """What comes first; `current` is the id of the client's position, None if older messages follow."""
+        place = b"" if current is None else b"id: %b\n%b" % (current, b"\n" * self.event_source)
+        return b"retry: %d\n%b%b" % (retry, greeting, place)
+
+    def heartbeat(self, connection):
+        """A comment; a quiet stream's carries the current id, so that a client that comes back later does not
+        ask for messages that were not for it. The blank line that makes EventSource take the id over
+        goes to no other reader."""
+        current = connection.stream.current_id(connection)
+        return HEARTBEAT if current is None else \
+            f": heartbeat\nid: {current}\n{chr(10) * self.event_source}".encode()
+
+
+EVENT_SOURCE, OTHER_READER = EventStream(True), EventStream(False)
+
+
+class WebSocket:
+    """The wire of a client that speaks WebSocket. `form(lines)` makes a frame of a message's lines; equal
+    forms share their frames. `on_message(connection, text)` is called by the broadcaster's thread and must
+    not block; it may raise WebSocketError. Broadcaster.heard is to be called once it is dealt with.
+    """
+
+    name = "WebSocket"
+
+    def __init__(self, form=event_as_json, on_message=None, received=b""):
+        self.form, self.on_message = form, on_message
+        self.reader = FrameReader()
+        self.reader.buffer += received
+        self.counted = 0                # bytes that count among all that clients have sent
+        self.waiting = 0                # messages that are not dealt with
+        self.heard = time.monotonic()
+
+    @property
+    def interest(self):
+        return 0 if self.waiting >= MAX_WAITING_MESSAGES else selectors.EVENT_READ
+
+    def encode(self, frames):
+        """The frames of any number of messages."""
+        return b"".join([self.form(lines) for lines in frames.split(b"\n\n") if lines])
+
+    def opening(self, retry, greeting, current):
+        return self.encode(greeting)
+
+    def heartbeat(self, connection):
+        """A ping; None when the last ones were not answered."""
+        return None if time.monotonic() - self.heard > STALLED_SECONDS else _PING
+
+
+_PING = websocket_frame(PING_FRAME, b"")
+
+
 # -- Connections -------------------------------------------------------------------------
 
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
-    None. `event_source` says that it reads as a browser's EventSource does (see the section's opening).
+    None. `wire` is what its client reads.
     `position` is the sequence of the last message for everyone that was handed to it; `mail` are
     filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait, by reference where others have the same; `queued` counts them. Only
@@ -38002,11 +38324,11 @@ class Connection:
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
                  "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
-                 "resumed", "event_source")
+                 "resumed", "wire")
 
-    def __init__(self, sock, stream, metadata, address="", event_source=True):
+    def __init__(self, sock, stream, metadata, address="", wire=EVENT_SOURCE):
         self.sock = sock
-        self.event_source = event_source
+        self.wire = wire
         self.stream = stream
         self.metadata = metadata or NO_METADATA
         self.address = address
@@ -38048,7 +38370,7 @@ class Connection:
 
     def describe(self):
         """For `listConnections` and the dashboard."""
-        return {"metadata": dict(self.metadata), "address": self.address,
+        return {"metadata": dict(self.metadata), "address": self.address, "protocol": self.wire.name,
                 "age": round(time.monotonic() - self.since, 1), "messages": self.messages,
                 "bytesWaiting": self.queued}
 
@@ -38281,6 +38603,13 @@ class Stream:
         found = next((message for message in reversed(self.history) if message.id == event_id), None)
         return (0, False) if found is None else (found.sequence, True)
 
+    def current_id(self, connection):
+        """The id of a connection's position; None while there is something that it may have to get."""
+        if self.has_pending or not self.run.idle:
+            return None
+        with self.lock:
+            return None if self.has_pending else self.event_id(max(self.sequence, connection.position))
+
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
         with self.lock:
@@ -38330,14 +38659,13 @@ class Stream:
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
             current = utf8(self.event_id(connection.position))
-        opening = b"retry: %d\n%b" % (self.retry, greeting)
-        if not missed:
-            return current, opening + b"id: %b\n" % current + (b"\n" if connection.event_source else b"")
-        connection.messages = sum(1 for item in missed if item is not GAP)
-        connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
-                             for item in missed]
-        connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
-        return current, opening
+        wire = connection.wire
+        if missed:
+            connection.messages = sum(1 for item in missed if item is not GAP)
+            connection.unsent = [wire.encode(self._gap_event(last_event_id, missed) if item is GAP
+                                             else item.frame) for item in missed]
+            connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
+        return current, wire.opening(self.retry, greeting, None if missed else current)
 
     def _missed(self, known, expected, connection):
         """What a connection should have got after its `known` position or Expected; perhaps GAP first."""
@@ -38459,7 +38787,8 @@ class DeliveryRun:
     until everyone has everything.
     """
 
-    __slots__ = ("stream", "ring", "hand", "left", "shared", "last", "joined", "mailed", "gone", "lap_end")
+    __slots__ = ("stream", "ring", "hand", "left", "shared", "last", "joined", "framed", "mailed", "gone",
+                 "lap_end")
 
     def __init__(self, stream):
         self.stream = stream
@@ -38468,7 +38797,8 @@ class DeliveryRun:
         self.left = 0
         self.shared = []            # messages for everyone that someone may still lack
         self.last = 0               # sequence of the last of them
-        self.joined = {}            # position -> (bytes, count); tuple of sequences -> the same
+        self.joined = {}            # position -> (bytes, count); tuple of form and sequences -> the same
+        self.framed = {}            # (form, sequence) -> bytes
         self.mailed = []            # connections with mail
         self.gone = 0               # closed connections still in the ring
         self.lap_end = 0            # the last sequence that everyone has when the hand comes round
@@ -38505,6 +38835,9 @@ class DeliveryRun:
         if mail is not None:
             connection.mail = None
             key = (position, *[message.sequence for message in mail])
+        form = connection.wire.form
+        if form is not None:
+            key = (form, key)
         found = self.joined.get(key)
         if found is None:
             run = self.shared
@@ -38512,9 +38845,17 @@ class DeliveryRun:
                 run = [message for message in run if message.sequence > position]
             if mail is not None:
                 run = sorted(run + mail, key=lambda message: message.sequence)
-            found = self.joined[key] = (b"".join([message.frame for message in run]), len(run))
+            frames = [message.frame if form is None else self.frame_of(message, form) for message in run]
+            found = self.joined[key] = (b"".join(frames), len(run))
         if position < self.last:
             connection.position = self.last
+        return found
+
+    def frame_of(self, message, form):
+        """A message as clients of another form read it; made once for all of them."""
+        found = self.framed.get((form, message.sequence))
+        if found is None:
+            found = self.framed[form, message.sequence] = form(message.frame)
         return found
 
     def turn(self):
@@ -38536,6 +38877,7 @@ class DeliveryRun:
         if self.left and self.shared and self.shared[0].sequence <= self.lap_end:
             self.shared = [message for message in self.shared if message.sequence > self.lap_end]
             self.joined.clear()
+            self.framed.clear()
         self.lap_end = self.last
         self.mailed = [connection for connection in self.mailed if connection.mail is not None]
         self.sweep()
@@ -38552,6 +38894,7 @@ class DeliveryRun:
         self.hand = 0
         self.shared = []
         self.joined.clear()
+        self.framed.clear()
         if self.gone > 32 and self.gone * 2 > len(self.ring):
             self.sweep()
 
@@ -38770,11 +39113,11 @@ def bad_sockets(selector):
 # -- Broadcaster -------------------------------------------------------------------------
 
 class Broadcaster:
-    """The one thread that owns every event-stream socket.
+    """The one thread that owns every socket of a stream.
 
     A request thread calls `attach` with a socket whose request it has read, and ends. The thread
-    sleeps until a message was sent, a socket that was full can take more, or a client went away,
-    which shows as a readable socket without data.
+    sleeps until a message was sent, a socket that was full can take more, a client of a WebSocket said
+    something, or a client went away, which shows as a readable socket without data.
     """
 
     def __init__(self, report=None):
@@ -38801,6 +39144,9 @@ class Broadcaster:
         self._drained = threading.Condition()
         self._patient = 0
         self._last_fault = "", 0.0
+        #: Connections that nothing is read from or written to, as too many of their messages wait.
+        self._deaf = set()
+        self._receiving = 0             # bytes of messages that are not complete
 
     # -- for other threads ----
 
@@ -38848,12 +39194,12 @@ class Broadcaster:
             self._patient -= 1
 
     def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b"", *,
-               event_source=True, expected=None, greeting=b""):
+               wire=EVENT_SOURCE, expected=None, greeting=b""):
         """Makes a socket a connection of a stream: sends `head` (the response's head, without the blank line
         at its end), the opening of the stream with `greeting`, what the client missed, and `first`
-        (frames for this client alone, as the greeting). Returns the Connection; raises LookupError when
+        (messages for this client alone, as the greeting). Returns the Connection; raises LookupError when
         the stream has ended."""
-        connection = Connection(sock, stream, metadata, address, event_source)
+        connection = Connection(sock, stream, metadata, address, wire)
         position, opening = stream.attach(connection, last_event_id, expected, greeting)
         if head:
             head += b"Last-Event-ID: %b\r\n\r\n" % position
@@ -38862,7 +39208,7 @@ class Broadcaster:
             self.count_of[address] += 1
         waiting = collections.deque([head + opening, *connection.unsent])
         if first:
-            waiting.append(first)
+            waiting.append(wire.encode(first))
         data = gathered(waiting)
         sock.setblocking(False)
         try:
@@ -38878,12 +39224,16 @@ class Broadcaster:
         return connection
 
     def post(self, connection, frame):
-        """Sends bytes to one connection only; they are not kept for replay."""
-        self._post(self._send, connection, frame)
+        """Sends a message's lines to one connection only; they are not kept for replay."""
+        self._post(self._send, connection, connection.wire.encode(frame))
 
-    def finish(self, connection, frame=b""):
-        """Disconnects a client after a last frame."""
-        self._post(self._finish, connection, frame)
+    def finish(self, connection, frame=b"", code=NORMAL_CLOSURE, reason=""):
+        """Disconnects a client after a last message."""
+        self._post(self._finish, connection, connection.wire.encode(frame), code, reason)
+
+    def heard(self, connection):
+        """A message of a client is dealt with."""
+        self._post(self._heard, connection)
 
     def end_stream(self, stream):
         self._post(self._end_stream, stream)
@@ -38955,7 +39305,7 @@ class Broadcaster:
         """A fault with one connection: it ends, and the others go on."""
         self._told(error, f" {connection.stream.path}, client {connection.address}")
         try:
-            self._close(connection)
+            self._close(connection, INTERNAL_ERROR)
         finally:
             connection.closed = True
 
@@ -39040,7 +39390,7 @@ class Broadcaster:
         connection.outbox = outbox
         connection.queued = sum(map(len, outbox))
         connection.progress = time.monotonic()
-        self.selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
+        self._watch(connection)
         with connection.stream.lock:
             connection.stream.slow.add(connection)
 
@@ -39060,21 +39410,76 @@ class Broadcaster:
                             f"disconnected with {connection.queued:,} bytes waiting")
         self._close(connection)
 
+    def _watch(self, connection):
+        """Waits for what can happen next with a connection."""
+        events = connection.wire.interest
+        if connection.outbox is not None:
+            events |= selectors.EVENT_WRITE
+        if connection in self._deaf:
+            if events:
+                self._deaf.discard(connection)
+                self.selector.register(connection.sock, events, connection)
+        elif events:
+            self.selector.modify(connection.sock, events, connection)
+        else:
+            self.selector.unregister(connection.sock)
+            self._deaf.add(connection)
+
     def _serve_socket(self, connection, events):
-        if connection.closed:
-            return
         if events & selectors.EVENT_READ:
             try:
-                if not connection.sock.recv(4096):
-                    self._close(connection)
-                    return
+                data = connection.sock.recv(4096 if connection.wire.form is None else RECEIVE_CHUNK)
             except (BlockingIOError, InterruptedError):
-                pass
+                data = None
             except OSError:
-                self._close(connection)
+                data = b""
+            if data == b"":
+                self._let_go(connection) if connection.closed else self._close(connection)
                 return
-        if events & selectors.EVENT_WRITE:
+            if data and connection.wire.form is not None and not connection.closed:
+                connection.wire.reader.buffer += data
+                self._listen(connection)
+        if events & selectors.EVENT_WRITE and not connection.closed:
             self._flush(connection)
+
+    def _listen(self, connection):
+        """Deals with the messages of a client that have arrived, as far as they may wait."""
+        wire, interest = connection.wire, connection.wire.interest
+        wire.heard = time.monotonic()
+        try:
+            while not connection.closed and wire.interest and (found := wire.reader.next()):
+                self._hear(connection, *found)
+            self._receiving += wire.reader.held - wire.counted
+            wire.counted = wire.reader.held
+            if self._receiving > MAX_ALL_RECEIVED:
+                raise WebSocketError(TRY_AGAIN_LATER, "the server is receiving too much at once")
+        except WebSocketError as error:
+            self._close(connection, error.code, error.reason)
+        if not connection.closed and wire.interest != interest:
+            self._watch(connection)
+
+    def _hear(self, connection, opcode, payload):
+        wire = connection.wire
+        if opcode == PING_FRAME:
+            self._send(connection, websocket_frame(PONG_FRAME, payload))
+        elif opcode == CLOSE_FRAME:
+            self._close(connection, payload[0])
+        elif opcode == BINARY_FRAME:
+            raise WebSocketError(UNSUPPORTED_DATA, "messages must be text")
+        elif opcode == TEXT_FRAME and wire.on_message is None:
+            raise WebSocketError(UNSUPPORTED_DATA, f"{connection.stream.path} takes no messages")
+        elif opcode == TEXT_FRAME:
+            wire.waiting += 1
+            wire.on_message(connection, payload)
+
+    def _heard(self, connection):
+        wire, before = connection.wire, connection.wire.interest
+        wire.waiting -= 1
+        if connection.closed or not connection.adopted:
+            return
+        if wire.interest != before:
+            self._watch(connection)
+            self._listen(connection)
 
     def _flush(self, connection):
         """Writes what waits until the socket is full again or nothing is left."""
@@ -39096,7 +39501,7 @@ class Broadcaster:
             return
         connection.outbox = None
         connection.allowance = MAX_OUTBOX_BYTES
-        self.selector.modify(connection.sock, selectors.EVENT_READ, connection)
+        self._watch(connection)
         with connection.stream.lock:
             connection.stream.slow.discard(connection)
 
@@ -39104,12 +39509,9 @@ class Broadcaster:
         """A connection whose head was sent comes under the broadcaster's care."""
         connection.adopted = True
         self._absorb(connection.stream)
-        if connection.closed:
-            connection.closed = False
-            self._close(connection)
-            return
+        ended, connection.closed = connection.closed, False
         waiting = collections.deque(connection.unsent)
-        waiting.extend(connection.outbox)
+        waiting.extend(connection.outbox or ())
         connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
@@ -39118,15 +39520,19 @@ class Broadcaster:
             return
         set_user_timeout(connection.sock)
         connection.outbox = None
-        if waiting:
+        if ended:
+            self._close(connection, None if waiting else GOING_AWAY, "the stream has ended")
+        elif waiting:
             self._keep(connection, waiting)
             self._flush(connection)
+        if connection.wire.form is not None and not connection.closed:
+            self._listen(connection)    # what came with the request
 
-    def _finish(self, connection, frame):
+    def _finish(self, connection, frame, code, reason):
         if frame:
             self._send(connection, frame)
         if not connection.closed:
-            self._close(connection)
+            self._close(connection, code, reason)
 
     def _end_stream(self, stream):
         with stream.lock:
@@ -39135,21 +39541,31 @@ class Broadcaster:
         while not stream.run.idle:
             self._deliver(stream)
         for connection in connections:
-            self._close(connection)
+            self._close(connection, GOING_AWAY, "the stream has ended")
 
     def _end_all(self):
         while self._tasks:
             function, *arguments = self._tasks.popleft()
             function(*arguments)
-        for key in list(self.selector.get_map().values()):
-            if key.data is not None:
-                self._end_stream(key.data.stream)
+        connections = [key.data for key in self.selector.get_map().values() if key.data is not None]
+        connections += self._deaf
+        for connection in connections:
+            self._end_stream(connection.stream)
+        for connection in connections:
+            self._let_go(connection)
 
-    def _close(self, connection):
+    def _close(self, connection, code=None, reason=""):
+        """Ends a connection; a WebSocket with a close frame if there is a `code` (0: a frame without one),
+        and if the socket takes it. Then the client has some time to answer: what it has sent and nobody has
+        read would let the system forget that frame."""
         if connection.closed:
             return
         connection.closed = True
-        stream = connection.stream
+        stream, wire, lingers = connection.stream, connection.wire, False
+        if code is not None and wire.form is not None and connection.outbox is None:
+            with contextlib.suppress(OSError):
+                connection.sock.send(close_frame(code, reason))
+                lingers = True
         stream.detach(connection)
         stream.run.gone += 1
         if stream not in self._working:
@@ -39158,18 +39574,35 @@ class Broadcaster:
         connection.queued = 0
         if not connection.adopted:
             return                      # still with a request thread: adopting it will close it
+        if wire.form is not None:
+            self._receiving -= wire.counted
+            wire.heard, wire.reader, wire.waiting, wire.counted = time.monotonic(), FrameReader(), 0, 0
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_WR)
+        if lingers:
+            try:
+                self._watch(connection)
+            except (KeyError, ValueError, OSError):
+                lingers = False
+        if not lingers:
+            self._let_go(connection)
+        if stream.on_close is not None:
+            stream.on_close(connection)
+
+    def _let_go(self, connection):
+        """Closes the socket of a connection that has ended, once."""
+        if not connection.adopted:
+            return
+        connection.adopted = False
         with self._count_lock:
             self.count -= 1
             self.count_of[connection.address] -= 1
             if not self.count_of[connection.address]:
                 del self.count_of[connection.address]
+        self._deaf.discard(connection)
         with contextlib.suppress(KeyError, ValueError, OSError):
             self.selector.unregister(connection.sock)
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_WR)
         connection.sock.close()
-        if stream.on_close is not None:
-            stream.on_close(connection)
 
     # -- heartbeat ----
 
@@ -39178,32 +39611,25 @@ class Broadcaster:
         self._beating = [key.data for key in self.selector.get_map().values() if key.data is not None]
 
     def _beat(self):
-        """A comment to everyone, a slice at a time: it shows proxies and clients that the connection
-        lives, and the kernel which ones do not. A quiet stream's carries the current id, so that
-        a client that comes back later does not ask for messages that were not for it. The blank line
-        that makes EventSource take the id over goes to no other reader."""
+        """A sign of life to everyone, a slice at a time: it shows proxies and clients that the connection
+        lives, and the kernel which ones do not. Clients of a WebSocket answer it."""
         batch, self._beating = self._beating[:SLICE], self._beating[SLICE:]
         now = time.monotonic()
         for connection in batch:
             if connection.closed:
-                continue
-            if connection.outbox is None:
+                if connection.wire.form is not None and now - connection.wire.heard > CLOSING_SECONDS:
+                    self._let_go(connection)
+            elif connection.outbox is None:
                 try:
-                    self._send(connection, self._heartbeat_of(connection))
+                    frame = connection.wire.heartbeat(connection)
+                    if frame is None:
+                        self._close(connection)
+                    else:
+                        self._send(connection, frame)
                 except Exception as error:
                     self._give_up(connection, error)
             elif now - connection.progress > STALLED_SECONDS:
                 self._drop(connection)
-
-    def _heartbeat_of(self, connection):
-        stream = connection.stream
-        if stream.has_pending or not stream.run.idle:
-            return HEARTBEAT
-        with stream.lock:
-            if stream.has_pending:
-                return HEARTBEAT
-            current = stream.event_id(max(stream.sequence, connection.position))
-        return f": heartbeat\nid: {current}\n{chr(10) * connection.event_source}".encode()
 
 
 # ======================================================================================
@@ -43428,7 +43854,8 @@ class _SseOperation:
 
     def subscribe(self, request):
         metadata = {key: value for key, value in self.query.items()
-                    if key not in _REQUEST_PARAMETERS and not (self.single and key == "token")}
+                    if key not in _REQUEST_PARAMETERS
+                    and not (key == "token" and self.single and self.single[0].token)}
         subscription = self.service.prepare_subscription(request.query, request.variables,
                                                          request.operation_name,
                                                          metadata, self.context)
@@ -43475,8 +43902,8 @@ class _SseOperation:
         if self.single:
             reservation, operation_id = self.single
             reservation.send(operation_id, text)
+            reservation.operations.pop(operation_id, None)      # before the client can use the id again
             reservation.complete(operation_id)
-            reservation.operations.pop(operation_id, None)
             return GraphQLSseAnswer((202, [], b""))
         first = encode_data(text, self.event)
         return GraphQLSseAnswer(first=first + f"id: {_SSE_LAST_EVENT}\n".encode()
@@ -43487,6 +43914,110 @@ class _SseOperation:
         ranges = [media for media, _quality in _accepted_types(self.headers.get("accept"))]
         return "text/event-stream" not in ranges and "*/*" not in ranges and _response_type(
             self.headers.get("accept")) is not None
+
+
+# -- GraphQL over WebSocket --------------------------------------------------------------
+
+GRAPHQL_WEBSOCKET_PATH = "/graphql/ws"
+GRAPHQL_PROTOCOL = "graphql-transport-ws"
+#: Close codes of this protocol.
+INVALID_MESSAGE, UNAUTHORIZED, NO_SUBPROTOCOL = 4400, 4401, 4406
+INIT_TIMEOUT, OPERATION_EXISTS, TOO_MANY_INITS = 4408, 4409, 4429
+#: Seconds that a client has for connection_init.
+GRAPHQL_INIT_SECONDS = 3
+
+
+def graphql_message(frame):
+    """Frame of an event as a message of graphql-transport-ws: its name is the type."""
+    _id, event, _retry, data = event_parts(frame)
+    rest = data[1:] if data == "{}" else "," + data[1:]
+    return websocket_frame(TEXT_FRAME, utf8(f'{{"type":"{event}"{rest}'))
+
+
+class GraphQLSocket(_Reservation):
+    """A client that speaks graphql-transport-ws: one connection carries all its operations, as in the single
+    connection mode of Server-Sent Events. `metadata` are those of the URL, and then of connection_init."""
+
+    def __init__(self, service, metadata):
+        super().__init__(None, Stream(GRAPHQL_WEBSOCKET_PATH, service.registry.broadcaster, 0))
+        self.service, self.metadata, self.initialised = service, dict(metadata), False
+        self.stream.on_close = lambda connection: self.end()
+        service.sockets.add(self)
+
+    def send(self, operation_id, payload):
+        """The same, but nothing for an operation that the client has ended."""
+        return super().send(operation_id, payload) if operation_id in self.operations else Delivery()
+
+    def receive(self, text):
+        """Takes a message; returns (operation id, GraphQLRequest) of a new operation, or None. Raises
+        WebSocketError."""
+        try:
+            message = _parse_json(text, "The message")
+            kind = message.get("type") if isinstance(message, dict) else None
+            if kind == "subscribe":
+                return self.begin(message)
+            if kind == "connection_init":
+                self.initialise(message.get("payload"))
+            elif kind == "complete":
+                self.service.remove_reserved(self, self.id_of(message), False)
+            elif kind == "ping":
+                self.stream.send(graphql_json({key: message[key] for key in ("payload",)
+                                               if message.get(key) is not None}), None, "pong")
+            elif kind != "pong":
+                raise _BadRequest(400, f"There is no message of type {_inspect_value(kind)}.")
+        except _BadRequest as error:
+            raise WebSocketError(INVALID_MESSAGE, error.message) from None
+        return None
+
+    def initialise(self, payload):
+        if self.initialised:
+            raise WebSocketError(TOO_MANY_INITS, "Too many initialisation requests")
+        if not isinstance(payload, (dict, type(None))):
+            raise _BadRequest(400, "The payload of connection_init must be an object.")
+        self.initialised = True
+        for name, value in (payload or {}).items():
+            text = _metadata_text(value)
+            if text is not None:
+                self.metadata[name] = text
+        self.stream.send("{}", None, "connection_ack")
+
+    @staticmethod
+    def id_of(message):
+        id = message.get("id")
+        if not isinstance(id, str) or not id:
+            raise _BadRequest(400, "The id of an operation must be a text that is not empty.")
+        return id
+
+    def begin(self, message):
+        if not self.initialised:
+            raise WebSocketError(UNAUTHORIZED, "Unauthorized")
+        id, payload = self.id_of(message), message.get("payload")
+        if not isinstance(payload, dict):
+            raise _BadRequest(400, "The payload of subscribe must be an object.")
+        request = GraphQLRequest(payload)
+        with self.service.lock:
+            if id in self.operations:
+                raise WebSocketError(OPERATION_EXISTS, f"Subscriber for {id[:80]} already exists")
+            if len(self.operations) >= MAX_GRAPHQL_RESERVED_OPERATIONS:
+                raise WebSocketError(POLICY_VIOLATION, "too many operations on this connection")
+            self.operations[id] = None
+        return id, request
+
+    def perform(self, id, request, context):
+        """Calls the resolvers of an operation; returns advice for the log, or None."""
+        operation = _SseOperation(self.service, "POST", {}, self.metadata, b"", context, (self, id))
+        answer = operation.answer(request)
+        if answer.response[0] != 202:
+            errors = graphql_json(json.loads(answer.response[2])["errors"])
+            self.operations.pop(id, None)
+            self.stream.send(f'{{"id":{json.dumps(id)},"payload":{errors}}}', None, "error")
+        return answer.advice
+
+    def end(self):
+        """The client has gone."""
+        self.service.sockets.discard(self)
+        for id in list(self.operations):
+            self.service.remove_reserved(self, id, False)
 
 
 # -- GraphQL service ---------------------------------------------------------------------
@@ -43594,6 +44125,8 @@ class GraphQLService:
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
         self.channels, self.reservations, self.reserved = {}, {}, {}
+        #: Clients that speak graphql-transport-ws.
+        self.sockets = set()
         self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
         self.swept = 0.0
 
@@ -44141,10 +44674,11 @@ class GraphQLService:
         return [plain, *[channel.stream for channel in channels]]
 
     def sse_streams(self):
-        """The streams of the clients of GRAPHQL_SSE_PATH."""
+        """The streams of the clients of GRAPHQL_SSE_PATH and GRAPHQL_WEBSOCKET_PATH."""
         with self.lock:
             channels = [channel.stream for group in self.channels.values() for channel in group.values()]
-            return channels + [reservation.stream for reservation in self.reservations.values()]
+            return channels + [reservation.stream
+                               for reservation in [*self.reservations.values(), *tuple(self.sockets)]]
 
     def update_streams(self):
         """Makes plain streams for new subscriptions; ends those that are gone, with their clients'."""
@@ -44240,6 +44774,8 @@ HOST_OBJECTS = {
     "ResponseBuilder": "Makes the objects that a handler returns.",
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
+    "database": "A SQLite database, the same for all scripts: in memory, or in the file beside that of "
+                "--storage (data.sql.db beside data.db).",
 }
 
 
@@ -44451,8 +44987,9 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
 
 @host_function("routeRegistry.registerStreamRoute",
                "path: string, options?: string | StreamHandler | StreamOptions", "string",
-               "Opens a Server-Sent Events stream at a path. onConnect may set the metadata of a connection "
-               "or refuse it; history is the number of messages kept for clients that reconnect.")
+               "Opens a stream at a path, for clients of Server-Sent Events and of WebSocket. onConnect may "
+               "set the metadata of a connection or refuse it; onMessage gets what clients send over "
+               "WebSocket; history is the number of messages kept for clients that reconnect.")
 def register_stream_route(host, path=undefined, options=undefined):
     path = check_path(host, "registerStreamRoute", path)
     if ":" in path or "*" in path:
@@ -44464,20 +45001,20 @@ def register_stream_route(host, path=undefined, options=undefined):
 
 
 def stream_options(host, options):
-    """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
+    """(onConnect, onDisconnect, onMessage, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
     defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
     if options is undefined or options is null or realm.type_of(options) == "number":
-        return None, None, *defaults    # a number: paths.map(registerStreamRoute) gives it
+        return None, None, None, *defaults      # a number: paths.map(registerStreamRoute) gives it
     if isinstance(options, str) or realm.is_callable(options):
-        return check_handler(host, function, options, "onConnect handler"), None, *defaults
+        return check_handler(host, function, options, "onConnect handler"), None, None, *defaults
     if not is_options(realm, options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
-    known = ("onConnect", "onDisconnect", "history", "retry")
+    known = ("onConnect", "onDisconnect", "onMessage", "history", "retry")
     check_option_names(realm, function, options, known)
     handlers = []
-    for key in known[:2]:
+    for key in known[:3]:
         value = realm.get(options, key)
         absent = value is undefined or value is null
         handlers.append(None if absent else check_handler(host, function, value, key + " handler"))
@@ -45015,7 +45552,11 @@ class StorageFile:
                 self.connection.close()
                 raise
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: {error}") from None
+            folder = os.path.dirname(os.path.abspath(path))
+            raise self._unusable(
+                f"it is a folder; name a file in it, such as {os.path.join(path, 'storage.db')}"
+                if os.path.isdir(path) else str(error).replace("unable to open", "the server cannot open the")
+                if os.path.isdir(folder) else f"there is no folder {folder}; make it first") from None
 
     def _prepare(self):
         run = self.connection.execute
@@ -45416,7 +45957,9 @@ class RedisLink:
         try:
             version = self.client.info("server").get("redis_version", "0")
         except self.failures as error:
-            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
+            reason = "no Redis answers there; start it, for instance with redis-server" \
+                if isinstance(error.__context__ or error, OSError) else self.reason(error)
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {reason}") from None
         if int(str(version).split(".")[0]) < 5:
             raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams "
                                      "need 5.0 or newer")
@@ -45435,9 +45978,9 @@ class RedisLink:
                 url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT,
                 socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
-        except ValueError as error:
-            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such "
-                                     "as redis://localhost:6379/0") from None
+        except ValueError:
+            raise StorageUnavailable("--redis wants an address such as redis://localhost:6379/0, not "
+                                     f"{RedisLink.shown_address(url)!r}") from None
         except TypeError:
             raise StorageUnavailable("--redis needs the package redis 5.0 or newer, not "
                                      f"{redis.__version__}: pip install --upgrade redis") from None
@@ -46089,6 +46632,641 @@ class RedisPresence:
         return found
 
 
+# -- Database: statements ----------------------------------------------------------------
+#
+# SQLite for scripts, in the shape of node:sqlite and better-sqlite3: one database for all scripts of an
+# application, in memory or in a file beside that of --storage. A script is kept to it by SQLite's
+# authorizer, and to its time limit by SQLite's progress handler.
+
+#: Characters of a statement; characters of a text and bytes of a blob in the database.
+MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
+#: Of a result that is not iterated over: rows; characters and bytes of all its values.
+MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
+#: What a value counts for besides its characters.
+VALUE_OVERHEAD = 16
+#: Rows that an iteration reads at once.
+ROWS_AT_ONCE = 100
+#: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
+DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
+#: Seconds between two looks whether all processes that share Redis share the file.
+DATABASE_CHECK_SECONDS = 10
+#: Bytes of the database in memory, of its file, and of all that SQLite holds in memory.
+MAX_DATABASE_MEMORY, MAX_DATABASE_FILE, MAX_SQLITE_MEMORY = 256 << 20, 1 << 30, 512 << 20
+
+#: What does not reach out of the database, nor change how it is kept.
+_PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info index_xinfo foreign_key_list "
+                     "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
+                     "recursive_triggers case_sensitive_like optimize encoding page_count".split())
+_SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
+_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+
+#: A text, a name in quotes or a comment; a parameter; the end of a statement.
+_SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
+                       r"""|(?P<parameter>\?\d*|(?<![\w$])[:@$](?:\w|\$)+)|(?P<end>;)""", re.S)
+_SQL_BLANK = re.compile(r"(?:[\s;\ufeff]|--[^\n]*(?:\n|\Z)|/\*(?:.*?\*/|.*))*", re.S)
+_SQL_WORD = re.compile(r"\w*")
+_SQL_TRIGGER = re.compile(r"create\s+(?:temp\s+|temporary\s+)?trigger\b", re.I)
+_SQL_NAMED = re.compile(r'near "(?P<near>.+)": syntax error|unrecognized token: "(?P<token>.+)"|(?:no such '
+                        r'(?P<kind>table|column|function|index|view|trigger|module|collation sequence)|'
+                        r'ambiguous column name): (?P<name>.+)|table \S+ has no column named (?P<column>.+)|'
+                        r'(?P<end>incomplete input)', re.S)
+
+
+class DatabaseError(HostError):
+    """What SQLite says about a statement; scripts see `code` "ERR_SQLITE_ERROR", as in node."""
+
+    code = "ERR_SQLITE_ERROR"
+
+
+def split_sql(sql):
+    """[(statement, parameters)] of a text; of parameters, the names in order, such as "?", "?2", ":id"."""
+    found, names, start, last = [], [], _SQL_BLANK.match(sql).end(), 0
+    trigger = _SQL_TRIGGER.match(sql, start)
+    for part in _SQL_PART.finditer(sql, start):
+        if part["parameter"]:
+            names.append(part[0])
+        elif part["end"]:
+            inside = trigger and sql[last:part.start()].strip().lower() != "end"
+            last = part.end()
+            if not inside:
+                found.append((sql[start:part.start()], names))
+                start, names = _SQL_BLANK.match(sql, last).end(), []
+                trigger = _SQL_TRIGGER.match(sql, start)
+    if start < len(sql):
+        found.append((sql[start:], names))
+    return [item for item in found if item[0]]
+
+
+class Database:
+    """The SQLite database of an application's scripts, which is opened when one of them asks for it.
+
+    path        of its file, or None for a database in memory
+    redis       a RedisLink, when other processes serve the same scripts
+    """
+
+    def __init__(self, path=None, redis=None):
+        self.path, self.redis = path and str(path), redis
+        self.checked = -math.inf        # when nobody with another file was found
+        self.closed = False
+        self.lock = threading.RLock()
+        self.connection = None
+        #: The realm whose statement runs, and what it asked for but may not have.
+        self.realm, self.denied = None, ""
+        self.nesting = 0                # of transactions
+
+    def open(self):
+        """Connects; raises HostError."""
+        if self.closed:
+            raise HostError("database: the server has ended")
+        if self.redis is not None and self.path is None:
+            raise HostError("database: with --redis each process would have a database of its own; add "
+                            "--storage FILE, whose database all processes of one machine share")
+        try:
+            connection = sqlite3.connect(self.path or ":memory:", timeout=MEMORY_CHECK_SECONDS,
+                                         isolation_level=None, check_same_thread=False)
+        except ImportError:
+            raise HostError("database: this Python was built without the module sqlite3") from None
+        except sqlite3.Error as error:
+            raise HostError(f"database: {self.path}: {error}") from None
+        try:
+            self._prepare(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            raise HostError(f"database: {self.path or 'SQLite'}: {error}") from None
+        self.connection = connection
+
+    def _prepare(self, connection):
+        run = connection.execute
+        run("PRAGMA trusted_schema = OFF")
+        run(f"PRAGMA hard_heap_limit = {MAX_SQLITE_MEMORY}")
+        run("PRAGMA foreign_keys = ON")
+        run("PRAGMA temp_store = MEMORY")
+        if self.path:
+            run("PRAGMA journal_mode = WAL")
+            run("PRAGMA synchronous = NORMAL")
+        size = run("PRAGMA page_size").fetchone()[0]
+        run(f"PRAGMA max_page_count = {(MAX_DATABASE_FILE if self.path else MAX_DATABASE_MEMORY) // size}")
+        run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
+        if hasattr(connection, "setlimit"):     # CPython 3.11
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+        for name, count, function in _SQL_FUNCTIONS:
+            connection.create_function(name, count, function, deterministic=True)
+        connection.set_authorizer(self._authorize)
+        connection.set_progress_handler(self._is_stopped, DATABASE_STEPS)
+
+    def _authorize(self, action, first, second, *_):
+        """For SQLite: may a statement do this?"""
+        if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
+            self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
+            self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
+        elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
+            self.denied = f"virtual tables of the module {second} are not allowed"
+        elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
+            self.denied = f"the function {second} is not allowed"
+        else:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    def _is_stopped(self):
+        """For SQLite, which asks now and then: is its statement to be interrupted?"""
+        return self.realm is not None and self.realm.interruption is not None
+
+    @contextlib.contextmanager
+    def used_by(self, realm):
+        """Meanwhile the connection belongs to a script's thread. Raises HostError when others keep it for
+        long."""
+        self.acquire(realm)
+        outer, self.realm = self.realm, realm
+        try:
+            if self.connection is None:
+                self.open()
+            if self.redis is not None:
+                self.check_machines()
+            yield self.connection
+        finally:
+            self.realm = outer
+            self.lock.release()
+
+    def acquire(self, realm):
+        end = time.monotonic() + DATABASE_PATIENCE
+        while not self.lock.acquire(timeout=MEMORY_CHECK_SECONDS):
+            realm.poll()
+            if time.monotonic() > end:
+                raise DatabaseError("database is locked: another script has been using it for "
+                                    f"{DATABASE_PATIENCE:g} s")
+
+    def execute(self, realm, sql, values=()):
+        """A cursor with the rows of one statement, for used_by(). Another process may be writing meanwhile: a
+        statement that waits for it has done nothing yet, so it is tried again."""
+        end = time.monotonic() + DATABASE_PATIENCE
+        while True:
+            try:
+                return self.connection.execute(sql, values)
+            except sqlite3.OperationalError as error:
+                if str(error) != "database is locked" or time.monotonic() > end:
+                    raise self.error(realm, error, sql) from None
+            except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+                raise self.error(realm, error, sql) from None
+            realm.poll()
+
+    def check(self, realm, sql):
+        """Has SQLite compile a statement, which finds its mistakes."""
+        if _SQL_WORD.match(sql)[0].lower() != "explain":
+            self.execute(realm, "EXPLAIN " + sql, NoValues(split_sql(sql)[0][1]).values).close()
+
+    def fetch(self, realm, cursor, sql, count=-1):
+        """The next rows of a cursor, for used_by()."""
+        try:
+            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+        except sqlite3.Error as error:
+            raise self.error(realm, error, sql) from None
+
+    @contextlib.contextmanager
+    def transaction(self, realm):
+        """Statements that take effect together, or not at all; one inside another is a savepoint."""
+        with self.used_by(realm):
+            name = f"nested{self.nesting}"
+            begin, commit, back = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK") if not self.nesting else (
+                f"SAVEPOINT {name}", f"RELEASE {name}", f"ROLLBACK TO {name}")
+            self.execute(realm, begin)
+            self.nesting += 1
+            try:
+                yield
+                if not self.connection.in_transaction:      # an error that was caught has ended it
+                    raise DatabaseError("the transaction was rolled back by an error in it")
+                self.execute(realm, commit)
+            except BaseException:
+                self.realm = None       # this is not to be interrupted
+                if self.connection.in_transaction:
+                    self.connection.execute(back)
+                raise
+            finally:
+                self.nesting -= 1
+
+    def close(self):
+        with self.lock:
+            if self.connection is not None:
+                self.connection.close()
+            self.connection, self.closed = None, True
+
+    def check_machines(self):
+        """Raises HostError when processes that share Redis do not share this file. Each leaves word there
+        which file it uses, for some seconds."""
+        now = time.monotonic()
+        if now - self.checked < DATABASE_CHECK_SECONDS:
+            return
+        found = os.stat(self.path)
+        own = f"{socket.gethostname()}:{found.st_dev}:{found.st_ino}".encode()
+        key = f"{REDIS_PREFIX}database"
+        try:
+            self.redis.call("SET", key, own, "NX", "EX", 3 * DATABASE_CHECK_SECONDS)
+            other = self.redis.call("GET", key)
+            if other == own:
+                self.redis.call("EXPIRE", key, 3 * DATABASE_CHECK_SECONDS)
+        except RedisTrouble:
+            return                      # whether there are others, it tells later
+        if other not in (own, None):
+            raise HostError(f"database: a server on {other.decode().partition(':')[0]} that shares this "
+                            "Redis has another file: scripts on several machines have no database in common")
+        self.checked = now
+
+    # -- mistakes in SQL ----
+
+    def error(self, realm, error, sql):
+        """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
+        realm.poll()
+        denied, self.denied = self.denied, ""
+        text = str(error)
+        if denied or isinstance(error, OverflowError):
+            return DatabaseError(denied or "string or blob too big")
+        if text.startswith("Could not decode"):
+            return DatabaseError("a text in the result is not UTF-8; read it with CAST(… AS BLOB)")
+        sql = sql.removeprefix("EXPLAIN ") if sql.startswith("EXPLAIN ") else sql
+        found = _SQL_NAMED.match(text)
+        if found is None:
+            return DatabaseError(text)
+        offset = self._place(found, sql)
+        hint = self._meant(found)
+        return DatabaseError(f"{text}{hint}\n{code_frame(sql, *position_of(sql, offset), 1)}".rstrip())
+
+    def _place(self, found, sql):
+        """Where in a statement the thing is that an error names."""
+        if found["end"]:
+            return len(sql.rstrip())
+        name = found["near"] or found["token"] or (found["name"] or found["column"]).rpartition(".")[2]
+        edge = r"\b" if re.match(r"\w+\Z", name) else ""
+        places = [place.start() for place in itertools.islice(re.finditer(
+            edge + re.escape(name) + edge, sql, 0 if found["near"] or found["token"] else re.I), 20)]
+        if found["near"]:
+            for place in places[:-1]:
+                try:
+                    self.connection.execute("EXPLAIN " + sql[:place + len(name)]).close()
+                except sqlite3.Error as error:
+                    if str(error) == found[0]:
+                        return place
+        return places[-1] if found["near"] and places else places[0] if places else 0
+
+    def _meant(self, found):
+        """"; did you mean …?" for the name of a table or column that is not there."""
+        kind = "column" if found["column"] else found["kind"]
+        if kind not in ("table", "column"):
+            return ""
+        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')" if kind == "table" else \
+            "SELECT DISTINCT c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
+        try:
+            names = [row[0] for row in self.connection.execute(query + " LIMIT 500")]
+        except sqlite3.Error:
+            return ""
+        close = nearest((found["name"] or found["column"]).rpartition(".")[2], names)
+        return f"; did you mean \"{close}\"?" if close else ""
+
+
+def database_path(storage):
+    """The database's file beside that of --storage: data.sql.db beside data.db."""
+    path = pathlib.Path(storage)
+    return path.with_name(f"{path.stem}.sql{path.suffix}")
+
+
+class NoValues(dict):
+    """Values for a statement that is only compiled: NULL for every parameter."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.values = self if any(name[0] != "?" for name in names) else [None] * count_of_parameters(names)
+
+    def __missing__(self, name):
+        return None
+
+
+def count_of_parameters(names):
+    """How many values the parameters "?" and "?NNN" take; the former are counted from the one before."""
+    last = most = 0
+    for name in names:
+        last = int(name[1:8]) if name[1:] else most + 1
+        most = max(most, last)
+    return most
+
+
+def sql_instr(text, part):
+    if isinstance(text, bytes) is not isinstance(part, bytes):
+        text, part = (item.encode() if isinstance(item, str) else item for item in (text, part))
+    return text.find(part) + 1
+
+
+def sql_replace(text, old, new):
+    text, old, new = map(sql_text, (text, old, new))
+    if old and len(text) + text.count(old) * (len(new) - len(old)) > MAX_SQL_VALUE:
+        raise OverflowError
+    return text.replace(old, new) if old else text
+
+
+def sql_strip(strip, text, characters):
+    return strip(sql_text(text), sql_text(characters)[:1000])
+
+
+def sql_text(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def null_for_null(function, *values):
+    """A function for SQL, of texts or blobs: numbers as text, and NULL for NULL."""
+    if None in values:
+        return None
+    return function(*[str(value) if isinstance(value, int) else f"{value:.15g}" if isinstance(value, float)
+                      else value for value in values])
+
+
+#: Functions of SQLite that take a time of length times length there, which nothing interrupts.
+_SQL_FUNCTIONS = [(name, count, functools.partial(null_for_null, function)) for name, count, function in (
+    ("instr", 2, sql_instr), ("replace", 3, sql_replace),
+    ("trim", 2, functools.partial(sql_strip, str.strip)),
+    ("ltrim", 2, functools.partial(sql_strip, str.lstrip)),
+    ("rtrim", 2, functools.partial(sql_strip, str.rstrip)))]
+
+
+# -- database ----------------------------------------------------------------------------
+
+
+class Statement:
+    """A prepared statement, as scripts have it: `object` with methods. `form`, of rows, is "object", "array"
+    or "first"."""
+
+    def __init__(self, host, sql, parameters):
+        self.host, self.realm, self.database = host, host.realm, host.app.database
+        self.sql, self.parameters = sql, parameters
+        self.big, self.form = False, "object"
+        names = "all get run iterate columns setReadBigInts setReturnArrays pluck raw".split()
+        methods = {name: getattr(self, name) for name in names}
+        self.object = host.realm.new_function({**methods, "sourceSQL": sql}, "Statement")
+
+    def execute(self, values):
+        return self.database.execute(self.realm, self.sql, self.bound(values))
+
+    def all(self, *values):
+        return self.rows(self.bound(values))
+
+    def rows(self, bound):
+        """All rows as values of the script."""
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, self.sql, bound)
+            return self.realm.new_array(self.take(cursor, MAX_ROWS))
+
+    def take(self, cursor, most):
+        """The rows of a cursor, at most so many."""
+        found, size = [], 0
+        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+            self.realm.poll()
+            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                         for row in rows for value in row])
+            if len(found) + len(rows) > most or size > MAX_ROWS_SIZE:
+                what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{most:,} rows"
+                raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
+                                    "iterate()")
+            found += self.converted(cursor, rows)
+        return found
+
+    def converted(self, cursor, rows):
+        """Rows of SQLite as values of the script."""
+        names = [utf16(column[0]) for column in cursor.description or ()]
+        if self.form == "array":
+            return [self.realm.new_array([self.value(value) for value in row]) for row in rows]
+        if self.form == "first":
+            return [self.value(row[0]) for row in rows]
+        return [self.realm.new_object(dict(zip(names, map(self.value, row)))) for row in rows]
+
+    def value(self, value):
+        if isinstance(value, int):
+            if self.big:
+                return JSBigInt(value)
+            if not -MAX_SAFE <= value <= MAX_SAFE:
+                raise JSRangeError(f"Value is too large to be represented as a JavaScript number: {value}; "
+                                   "call setReadBigInts(true) on the statement")
+        return self.realm.from_python(value)
+
+    def get(self, *values):
+        with self.database.used_by(self.realm):
+            cursor = self.execute(values)
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            cursor.close()
+        return rows[0] if rows else undefined
+
+    def run(self, *values):
+        return self.changes(self.bound(values))
+
+    def changes(self, bound):
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, self.sql, bound)
+            while self.database.fetch(self.realm, cursor, self.sql, 1000):
+                self.realm.poll()
+            counts = self.database.execute(self.realm, "SELECT changes(), last_insert_rowid()").fetchone()
+        return self.realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(self.value, counts))))
+
+    def iterate(self, *values):
+        with self.database.used_by(self.realm):
+            cursor = self.execute(values)
+        return self.realm.new_iterator(self.each(cursor))
+
+    def each(self, cursor):
+        try:
+            while True:
+                with self.database.used_by(self.realm):
+                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows = self.converted(cursor, rows)
+                if not rows:
+                    return
+                yield from rows
+        finally:
+            cursor.close()
+
+    def columns(self):
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, f"SELECT * FROM ({self.sql}) LIMIT 0",
+                                           NoValues(self.parameters).values)
+            return self.realm.from_python([{"name": column[0]} for column in cursor.description])
+
+    def setReadBigInts(self, enabled=undefined):
+        self.big = enabled is True
+        return self.object
+
+    def setReturnArrays(self, enabled=undefined):
+        self.form = "array" if enabled is True else "object"
+        return self.object
+
+    def raw(self, enabled=True):
+        return self.setReturnArrays(enabled)
+
+    def pluck(self, enabled=True):
+        self.form = "first" if enabled is True else "object"
+        return self.object
+
+    # -- values of parameters ----
+
+    def bound(self, values):
+        """What scripts gave for the parameters, as SQLite takes it; raises HostError."""
+        named = [name for name in dict.fromkeys(self.parameters) if name[0] != "?"]
+        realm, first = self.realm, values[0] if values else undefined
+        is_object = is_options(realm, first) and realm.class_of(first) in ("Object", "Proxy")
+        if not named:
+            count = count_of_parameters(self.parameters)
+            if is_object:
+                raise HostError("database: the statement has no named parameters, but an object was given; "
+                                f"write :name in place of ?, or give {count} value{'s' * (count != 1)}")
+            values = realm.elements(first) if len(values) == 1 and realm.is_array(first) else values
+            if len(values) != count:
+                raise HostError(f"database: the statement has {count} parameter{'s' * (count != 1)}, but "
+                                f"{len(values)} value{'s were' if len(values) != 1 else ' was'} given: "
+                                + shown_sql(self.sql))
+            return [self.bind(value, f"parameter {number}") for number, value in enumerate(values, 1)]
+        if not is_object or len(values) != 1:
+            raise HostError("database: the statement has named parameters; give one object, such as "
+                            f"{{ {named[0][1:]}: … }}")
+        given = {key[1:] if key[:1] in (":", "@", "$") else key: key for key in realm.keys(first)}
+        wanted = [name[1:] for name in named]
+        for name in wanted:
+            if name not in given:
+                raise HostError(f"database: no value was given for the parameter {name}")
+        for name in given:
+            if name not in wanted:
+                raise HostError(f"database: the statement has no parameter {name}; it has "
+                                + ", ".join(wanted))
+        return {name: self.bind(realm.get(first, given[name]), f"parameter {name}") for name in wanted}
+
+    def bind(self, value, what):
+        kind = type(value)
+        if kind is JSBigInt:
+            if not -2**63 <= value < 2**63:
+                raise JSRangeError(f"database: {what} is too large: SQLite's integers have 64 bits")
+            return int(value)
+        if kind is int or kind is float:
+            return float(value)
+        if value is null:
+            return None
+        data = well_formed_text(value) if kind is str else \
+            self.realm.bytes_of(value) if self.realm.is_object(value) else None
+        if data is None:
+            kind = self.realm.type_of(value)
+            if kind == "object" and self.realm.class_of(value) == "Date":
+                kind = "date"
+            raise HostTypeError(f"database: {what} must be a string, a number, a BigInt, null or bytes, not "
+                                f"{describe_value(self.realm, value)}{_BETTER_VALUES.get(kind, '')}")
+        if len(data) > MAX_SQL_VALUE:
+            raise HostError(f"database: {what} is too large: a text can have {MAX_SQL_VALUE:,} characters, "
+                            "and a blob as many bytes")
+        return data
+
+
+#: Type of a value that SQLite cannot take -> what to do.
+_BETTER_VALUES = {"boolean": "; use 1 or 0", "undefined": "; use null",
+                  "object": "; use JSON.stringify(value)", "date": "; use date.toISOString()"}
+
+
+def shown_sql(sql):
+    text = " ".join(sql.split())
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def sql_statements(host, function, sql):
+    """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
+    if not isinstance(sql, str):
+        raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
+    return split_sql(checked_sql(function, well_formed_text(sql)))
+
+
+def checked_sql(function, sql):
+    """A text as it is, if it is one that SQLite may be given; raises HostError."""
+    check_text_length(function, "the SQL", sql, MAX_SQL_CHARACTERS)
+    if "\0" in sql:
+        raise HostError(f"{function}: the SQL contains a character with the code 0")
+    for statement, _parameters in split_sql(sql):
+        word = _SQL_WORD.match(statement)[0].lower()
+        if word in ("begin", "commit", "end", "rollback", "savepoint", "release"):
+            raise HostError(f"{function}: {word.upper()} is not for scripts: other scripts use the same "
+                            "database. Call database.transaction(() => { … })(), which commits at its end, "
+                            "and rolls back if it throws")
+    return sql
+
+
+def prepared(host, function, sql):
+    """A Statement, compiled once to find its mistakes."""
+    found = sql_statements(host, function, sql)
+    if len(found) != 1:
+        raise HostError(f"{function}: " + ("the SQL is empty" if not found else
+                                           f"this takes one statement, not {len(found)}; database.exec runs "
+                                           "several"))
+    statement = Statement(host, *found[0])
+    if len({name[0] == "?" for name in statement.parameters}) > 1:
+        raise HostError(f"{function}: a statement has either named parameters or \"?\", not both: "
+                        + shown_sql(statement.sql))
+    with statement.database.used_by(host.realm):
+        statement.database.check(host.realm, statement.sql)
+    return statement
+
+
+@host_function("database.exec", "sql: string", "void",
+               "Runs one or more SQL statements that give no rows, such as CREATE TABLE.")
+def database_exec(host, sql=undefined):
+    database, realm = host.app.database, host.realm
+    statements = sql_statements(host, "database.exec", sql)
+    with database.used_by(realm):
+        for statement, parameters in statements:
+            if parameters:
+                raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
+            cursor = database.execute(realm, statement)
+            while database.fetch(realm, cursor, statement, 1000):
+                realm.poll()
+
+
+@host_function("database.prepare", "sql: string", "Statement",
+               "A statement to run with values for its parameters, `?` or `:name`.")
+def database_prepare(host, sql=undefined):
+    return prepared(host, "database.prepare", sql).object
+
+
+@host_function("database.transaction", "work: (...values: any[]) => any", "(...values: any[]) => any",
+               "Makes a function that calls `work` in a transaction: what it throws undoes all that it did.")
+def database_transaction(host, work=undefined):
+    realm = host.realm
+    if not realm.is_callable(work):
+        raise HostError(f"database.transaction: this takes a function, not {describe_value(realm, work)}")
+
+    def call(*values):
+        with host.app.database.transaction(realm):
+            result = realm.invoke(work, values)
+            if realm.is_object(result) and realm.class_of(result) == "Promise":
+                raise HostTypeError("database.transaction: the function must not be async: a transaction "
+                                    "ends when it returns. Await what it needs before")
+            return result
+    return realm.new_function(call, "transaction")
+
+
+@host_function("database.sql", "strings: TemplateStringsArray, ...values: any[]", "any",
+               "A tag of templates: database.sql`SELECT * FROM notes WHERE id = ${id}`. What is put in "
+               "becomes parameters, an array (?, ?). Gives the rows, or { changes, lastInsertRowid } of a "
+               "statement without.")
+def database_sql(host, strings=undefined, *values):
+    realm = host.realm
+    if not realm.is_array(strings):
+        raise HostError("database.sql: this is a tag of templates: write database.sql`SELECT …`, not "
+                        "database.sql(…)")
+    parts, bound = [realm.elements(strings)[0]], []
+    for part, value in zip(realm.elements(strings)[1:], values):
+        items = realm.elements(value) if realm.is_array(value) else None
+        parts += ["?" if items is None else f"({', '.join('?' * len(items))})", part]
+        bound += [value] if items is None else items
+    if undefined in parts:
+        raise HostError("database.sql: the template has an escape that is not valid")
+    statement = prepared(host, "database.sql", "".join(parts))
+    bound = statement.bound(bound)
+    with statement.database.used_by(realm):
+        cursor = statement.database.execute(realm, statement.sql, bound)
+        if cursor.description is not None:
+            return realm.new_array(statement.take(cursor, MAX_ROWS))
+        counts = statement.database.execute(realm, "SELECT changes(), last_insert_rowid()").fetchone()
+        return realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(statement.value, counts))))
+
+
 # -- Type declarations -------------------------------------------------------------------
 
 #: What editors and TypeScript are told about the shapes that the tables above mention, and about the
@@ -46100,12 +47278,12 @@ TYPE_DECLARATIONS = """\
 /** What a handler gets. */
 interface Context {
   /** Why the handler is called. */
-  kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  kind: "init" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
   request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
-  /** The connection, in `onConnect` and `onDisconnect`. */
+  /** The connection, in `onConnect`, `onMessage` and `onDisconnect`. */
   connection?: StreamConnection;
   /** `worker` is the number of this process among those of `--workers`, from 0. */
   meta: { scriptName: string; engine: string; worker: number };
@@ -46119,8 +47297,20 @@ interface ResolverContext extends Context {
 interface StreamConnection {
   path: string;
   metadata: Record<string, string>;
-  /** In `onConnect`: sends to this client alone, before anything else. The message is not kept for replay. */
+  /** In `onConnect` and `onMessage`: sends to this client alone, in `onConnect` before anything else. The message
+   * is not kept for replay. */
   send(data: any, options?: EventOptions): string;
+  /** In `onMessage`: disconnects the client; the code is 1000 unless given, else from 3000 to 4999. */
+  close(code?: number, reason?: string): string;
+}
+
+/** What `onMessage` gets. */
+interface MessageContext extends Context {
+  connection: StreamConnection;
+  /** What the client has sent. */
+  data: string;
+  /** The same, parsed; null if it is not JSON. */
+  json: any;
 }
 
 /** What a message may have beside its data. */
@@ -46167,6 +47357,29 @@ interface HttpRequest {
   /** Who is logged in: nobody, since there is no login. */
   auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
     provider: string | null };
+}
+
+/** What database.prepare gives. A row is an object, with a property for each column. Integers are numbers, or an
+ * error when they are too large for one; blobs are Uint8Arrays. A value for a parameter is a string, a number (which SQLite
+ * takes for REAL), a BigInt (INTEGER), null, or bytes. */
+interface Statement {
+  /** All rows. */
+  all(...parameters: any[]): any[];
+  /** The first row, or undefined. */
+  get(...parameters: any[]): any;
+  /** Runs a statement that gives no rows. */
+  run(...parameters: any[]): { changes: number; lastInsertRowid: number };
+  /** One row after another, for results that are too large for an array. */
+  iterate(...parameters: any[]): IterableIterator<any>;
+  columns(): { name: string }[];
+  /** Integers as BigInts. */
+  setReadBigInts(enabled: boolean): Statement;
+  /** Rows as arrays; `raw()` says the same. */
+  setReturnArrays(enabled: boolean): Statement;
+  raw(enabled?: boolean): Statement;
+  /** The first column in place of the row. */
+  pluck(enabled?: boolean): Statement;
+  readonly sourceSQL: string;
 }
 
 interface UploadedFile {
@@ -46237,6 +47450,8 @@ interface StreamOptions {
   onConnect?: string | StreamHandler;
   /** Called when a client has gone. */
   onDisconnect?: string | StreamHandler;
+  /** Gets what a client sends over WebSocket (`new WebSocket(path)`), each a text of up to 1 MiB. */
+  onMessage?: string | ((context: MessageContext) => any);
   /** Messages kept for clients that come back; 256 unless given. */
   history?: number;
   /** Milliseconds that clients wait before they connect again; 3000 unless given. */
@@ -46462,6 +47677,11 @@ interface TestClient {
   readonly messages: TestMessage[];
   /** True when the server has ended the stream. */
   readonly ended: boolean;
+  /** Why the server has ended a WebSocket: the close code, null while it has not, and the reason. */
+  readonly code: number | null;
+  readonly reason: string;
+  /** Sends to `onMessage` over WebSocket; what is no text is sent as JSON. */
+  send(data: any): void;
   /** The next message that was not yet asked for; waits for it, at most for the milliseconds given
    * (60,000), on the clock of the tests. */
   next(milliseconds?: number): Promise<TestMessage>;
@@ -46475,6 +47695,8 @@ interface TestConnectOptions {
   headers?: Record<string, string>;
   /** Asks for the messages after this one. */
   lastEventId?: string;
+  /** Connects as `new WebSocket(path)` does, and can send. */
+  websocket?: boolean;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
@@ -46874,11 +48096,6 @@ _ENDED_INSIDE = "Unexpected end of input|Unterminated template literal"
 _AFTER_OPEN = r"Unexpected token|missing \)"
 
 
-def position_of(source, offset):
-    """(line, column) of an offset, from 1."""
-    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
-
-
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
@@ -46919,9 +48136,14 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
+_HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
+
+
 def language_meant(error, source):
     """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
     stem, end = os.path.splitext(error.filename or "")
+    if error.phase == "parse" and _HTML_PAGE.match(source):
+        return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
@@ -46954,7 +48176,8 @@ HABITS = (
           _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
-    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
+    Habit(r"fs is not defined|"
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
           r"redis)'", "",
           "A script has no files and no databases; sharedStorage keeps texts by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
@@ -46974,13 +48197,14 @@ HABITS = (
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
-    Habit(r"(?:app|express|router|server|http) is not defined", "",
+    Habit(r"(?:app|express|fastify|koa|router|server|https?) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.",
           _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
-          "A script opens a stream that pages listen to, and sends to all of them at once.",
-          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: '
-          '"Hello" });'),
+          "A script opens a stream, to which pages connect by EventSource or WebSocket, and sends to all of "
+          "them at once; onMessage gets what they say.",
+          'routeRegistry.registerStreamRoute("/news", { onMessage: ({ json }) => { '
+          'routeRegistry.sendStreamMessage("/news", json); } });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
@@ -46991,9 +48215,9 @@ HABITS = (
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
-    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined|next is not a ",
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|"
-          r"writeHead|setHeader)\b",
+          r"writeHead|setHeader)\b|\bnext\(",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
           r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
@@ -47005,6 +48229,14 @@ HABITS = (
           r"$))",
           "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
+    Habit(r"Cannot read properties of undefined|.*Invalid URL",
+          r"\.searchParams\b\??\.READ\b|new URL\(\s*req",
+          "request.query has the parameters of the address.", "const { name } = request.query;"),
+    Habit(r"print is not defined", "", "console.log writes to the terminal and to the dashboard.",
+          'console.log("Hello");'),
+    Habit(r"Unexpected (?:identifier|token)|missing",
+          r"^\s*(?:def \w+\(|elif\b|(?:if|for|while)\b[^{]*:\s*$|from \w+ import\b)",
+          "This is Python, and scripts are JavaScript.", "function hello(name) { return `Hello ${name}`; }"),
     Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
           "Parameters, header fields and form fields are properties of plain objects.",
           "const { name } = request.query;"),
@@ -47023,11 +48255,12 @@ HABITS = (
           r"locale\w+|match\w*|normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|"
           r"trim\w*|valueOf)\b)[A-Za-z_$]|\}\s*=\s*request\.body\b"),
     Habit(r"await is only valid in async functions", "",
-          "await does not work at the top level of a script; it works in an async init.",
+          "await works inside an async function only, such as an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
-_EXPORT_DEFAULT = r"^export\s+default\b"
+_EXPORTED_HANDLER = r"^export\s+(?:default\b|(?:(?:async\s+)?function|const)\s+" \
+    r"(?:GET|POST|PUT|PATCH|DELETE)\b)"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.",
                   _ROUTE_LINE)
@@ -47048,12 +48281,12 @@ def habits_in(source, file, registers):
     """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells
     whether anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
-            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+            and (registers or not re.search(_EXPORTED_HANDLER, source, re.M)):
         return []
     code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
     found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
     if not registers:
-        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+        found.append((_EXPORTED, re.search(_EXPORTED_HANDLER, code, re.M)))
     places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
     return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: "
             f"{habit.write}"
@@ -47403,11 +48636,15 @@ class Route:
 class StreamRoute:
     """A stream with the handlers its script gave for it; `pace` is that of onConnect."""
 
-    __slots__, __init__ = attributes("stream on_connect on_disconnect host history retry; pace=Pace()")
+    __slots__, __init__ = attributes("stream on_connect on_disconnect on_message host history retry; "
+                                     "pace=Pace()")
 
     @property
-    def has_handlers(self):
-        return self.on_connect is not None or self.on_disconnect is not None
+    def handlers(self):
+        """name -> handler."""
+        found = {"onConnect": self.on_connect, "onDisconnect": self.on_disconnect,
+                 "onMessage": self.on_message}
+        return {name: handler for name, handler in found.items() if handler is not None}
 
 
 def shared_stream(routes):
@@ -47417,7 +48654,7 @@ def shared_stream(routes):
                         DEFAULT_HISTORY_MESSAGES)
     stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS),
                         RETRY_MILLISECONDS)
-    return next((route for route in routes if route.has_handlers), routes[0])
+    return next((route for route in routes if route.handlers), routes[0])
 
 
 class RouteTable:
@@ -48392,10 +49629,9 @@ class ScriptHost:
         self.app.add_route(self, Route(path, method, handler, self))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
-    def add_stream(self, path, on_connect, on_disconnect, history, retry):
-        self.app.add_stream(self, path, on_connect, on_disconnect, history, retry)
-        handlers = [f"{key} {self.handler_name(value)}" for key, value in
-                    (("onConnect", on_connect), ("onDisconnect", on_disconnect)) if value is not None]
+    def add_stream(self, path, *options):
+        route = self.app.add_stream(self, path, *options)
+        handlers = [f"{name} {self.handler_name(value)}" for name, value in route.handlers.items()]
         return f"Stream {path} registered" + (f" with {' and '.join(handlers)}" if handlers else "")
 
     def add_graphql(self, kind, name, sdl, resolver, visibility):
@@ -48604,7 +49840,7 @@ class ScriptHost:
                 "with less to keep or with a larger --max-memory")
         handlers = [route.handler for route in self.routes.values()]
         handlers += [item for route in self.streams.values()
-                     for item in (route.on_connect, route.on_disconnect)]
+                     for item in route.handlers.values()]
         handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
                      if item.owner == self.name and item.resolver is not None]
         for function in handlers:
@@ -48641,8 +49877,8 @@ class ScriptHost:
                     and not (needed_only and item.kind == "subscription"):
                 problems += self._missing(item.resolver_name, f"{item.kind} {item.name}")
         for path, route in self.streams.items():
-            problems += self._missing(route.on_connect, f"stream {path} (onConnect)")
-            problems += self._missing(route.on_disconnect, f"stream {path} (onDisconnect)")
+            for name, handler in route.handlers.items():
+                problems += self._missing(handler, f"stream {path} ({name})")
         return problems
 
     def _missing(self, handler, what):
@@ -48661,6 +49897,13 @@ class ScriptHost:
 def ignore_result(value):
     """A `convert` for calls whose result nobody reads."""
     return None
+
+
+def parse_failure(error, name):
+    """A JSSyntaxError of the parser as a JSError in a file."""
+    failure = JSError(error, "parse")
+    failure._facts = (error.kind, error.message, "", name, error.line, error.column)
+    return failure
 
 
 class LoadFailure:
@@ -48692,7 +49935,7 @@ class Application:
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None):
+                 clock=None, database=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -48721,6 +49964,7 @@ class Application:
         #: Streams of the server itself, and the sockets of connections that are carried inside another one.
         self.own_streams, self.carried = [], weakref.WeakSet()
         self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
+        self.database = database or Database()
         self.relay = LocalRelay(self.graphql)
         if storage is not None:
             storage.report = self.log.write
@@ -48734,7 +49978,7 @@ class Application:
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> since when
-        self._unsure = 0.0              # since when there are files that are about to change, or 0
+        self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -48965,11 +50209,13 @@ class Application:
             if host.live:
                 self._rebuild()
 
-    def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
+    def add_stream(self, host, path, on_connect, on_disconnect, on_message, history, retry):
+        """Returns the StreamRoute."""
         with self._lock:
             self._check_current(host)
             path = self.stream_spelling(host, path)
-            self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
+            route = StreamRoute(None, on_connect, on_disconnect, on_message, host, history, retry)
+            self._check_stream(host, path, route.handlers)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
                 raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients "
@@ -48977,11 +50223,13 @@ class Application:
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            route.stream = stream
+            host.streams[path] = route
             host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
+            return route
 
     def add_graphql(self, host, kind, name, sdl, resolver, visibility, resolver_name):
         with self._lock:
@@ -49028,10 +50276,10 @@ class Application:
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
         for other in self._rivals(host) if has_handlers else ():
-            if path in other.streams and other.streams[path].has_handlers:
+            if path in other.streams and other.streams[path].handlers:
                 self._refuse(host, other,
                              f"the handlers of the stream {path} are already registered by {other.name}; "
-                                          "register the stream without onConnect and onDisconnect here")
+                                          "register the stream without handlers here")
         for other in [host, *self._rivals(host)]:
             if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
@@ -49077,12 +50325,17 @@ class Application:
         route = self.stream_routes.get(connection.stream.path)
         if route is None or route.on_disconnect is None:
             return
+        self.in_turn(functools.partial(self._call_on_disconnect, route, connection))
+
+    def in_turn(self, begin):
+        """Lets begin() begin a call of a script: at once, but where calls are waited for, in a thread that
+        makes one after the other."""
         if self.later is not None:
-            self._call_on_disconnect(route, connection)
+            begin()
             return
-        self._tasks.put(functools.partial(self._call_on_disconnect, route, connection))
+        self._tasks.put(begin)
         if self._task_thread is None:
-            self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+            self._task_thread = start_script_thread(self._run_tasks, name="stream handlers")
 
     def _call_on_disconnect(self, route, connection):
         """Calls onDisconnect when it is the script's turn; a reload waits for it."""
@@ -49156,6 +50409,7 @@ class Application:
         self.broadcaster.stop()
         if self.storage is not None:
             self.storage.close()
+        self.database.close()
 
     # -- hot reload ----
 
@@ -49183,8 +50437,8 @@ class Application:
                 unsure = True           # perhaps still being written
             else:
                 changed[name] = path
-        self._unsure = (self._unsure or time.monotonic()) if unsure else 0.0
-        if unsure and time.monotonic() - self._unsure < 2 * patience or not gone and not changed:
+        self.unsure = (self.unsure or time.monotonic()) if unsure else 0.0
+        if unsure and time.monotonic() - self.unsure < 2 * patience or not gone and not changed:
             return []                   # what belongs together is taken together
         self._take(changed, gone)
         return [*gone, *changed]
@@ -49318,11 +50572,13 @@ class Watcher:
         self._stop.set()
 
     def _loop(self):
-        while not self._stop.wait(WATCH_INTERVAL):
+        unsure = False
+        while not self._stop.wait(SETTLE_SECONDS if unsure else WATCH_INTERVAL):
             try:
                 self.app.refresh(ABSENCE_SECONDS)
+                unsure = bool(self.app.unsure)
                 if self.app.live is not None:
-                    self.app.live.look_at_files()
+                    unsure |= self.app.live.look_at_files()
                     self.app.live.look_at_crowds()
                 self._trouble = None
             except Exception as error:  # the folder vanished for a moment, or for good; a fault of ours
@@ -49348,6 +50604,7 @@ class LiveChannel:
         self.boot = random_hex(4)
         self.version = self.tries = self.failed = 0
         self.errors = {}                # script -> (number, LoadFailure) of its last error at run time
+        self.wrong_files = {}           # name of a file in public/ -> LoadFailure, until it changes
         self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
@@ -49374,6 +50631,8 @@ class LiveChannel:
         """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
         trouble = [{**self.facts(failure, here), "serving": name in self.app.hosts}
                    for name, failure in sorted(self.app.failures.items())]
+        trouble += [{**self.facts(failure, here), "serving": False}
+                    for failure in self.wrong_files.copy().values()]
         trouble += [{**self.facts(failure, here), "number": number}
                     for name, (number, failure) in sorted(self.errors.copy().items())
                     if self.app.troubles.get(name) is failure]
@@ -49391,6 +50650,17 @@ class LiveChannel:
                 "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else
                 headline + (f" (error {mark})" if mark and mark in failure.text else ""),
                 "place": [error.filename, error.line, error.column] if known else None}
+
+    def file_tried(self, name, failure):
+        """A page asked for a file in another language, which has a mistake or (None) has none."""
+        with self._lock:
+            if self.wrong_files.get(name) is failure:
+                return
+            self.wrong_files.pop(name, None)
+            if failure is not None:
+                self.wrong_files[name] = failure
+                self.app.log.write("error", failure.text, name)
+            self.send()
 
     def failed_call(self, failure):
         """A handler, a timer or the like failed. Pages hear of it soon, but no more often than they can
@@ -49467,21 +50737,26 @@ class LiveChannel:
 
     def look_at_files(self, complete=False):
         """Looks at public/ once and tells what changed; `complete` says that nothing is still being
-        written."""
+        written. True when something is, perhaps: then all of it is taken a moment later."""
         started = time.monotonic()
         if started < self._rest_until and not complete:
-            return
+            return False
         known, now = self.files, public_stamps(self.app.public)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
-        if not changed or not complete and any(is_fresh(now.get(path)) for path in changed):
-            return                      # perhaps still being written: all of it a moment later
+        if not changed:
+            return False
+        if not complete and any(is_fresh(now.get(path)) for path in changed):
+            return True
         self.files = now
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
                                         for path in changed) else ()
         with self._lock:
+            for path in changed:
+                self.wrong_files.pop("public" + path, None)
             self.version += 1
             self.send(styles)
+        return False
 
 
 def is_fresh(stamp):
@@ -49639,12 +50914,12 @@ class RequestHead:
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
     `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
-    what is_direct() has found out about it, or None.
+    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client", "direct")
+                 "query_all", "reserved", "client", "direct", "websocket")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -49716,6 +50991,8 @@ def read_framing(head, fields, modern):
             raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
+    head.websocket = "upgrade" in options and modern and head.method == "GET" and "websocket" in [
+        item.strip().lower() for item in fields.get("upgrade", "").split(",")]
     head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
         raise Refusal(417, "The only supported expectation is 100-continue", close=True)
@@ -50312,7 +51589,7 @@ class Gate:
                     and "*" not in self.hosts:
                 return Refusal(421, f"This server does not answer for the host {name!r}. If it should, start "
                                     f"it with --allow-host {name}")
-        if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
+        if (head.websocket or head.method not in ("GET", "HEAD", "OPTIONS")) and not self._same_site(head):
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
             if head.origin and "sec-fetch-site" not in head.fields:
@@ -50349,6 +51626,10 @@ class Gate:
             raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second "
                                "from this address",
                           headers=(("Retry-After", "1"),))
+
+    def admits_message(self, address, now):
+        """The same for a message of a connection, which this process alone counts: it cannot wait."""
+        return not self.rate or self._take(address, now)
 
     def _take(self, address, now):
         """Takes a token out of an address's bucket, if there is one."""
@@ -50746,7 +52027,7 @@ class Lane:
         self.allowance = THROTTLE_BURST
         self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
         self.last = time.monotonic()
-        self.rest = b""
+        self.rest = self.said = b""     # what waits on the way to the client, and from it
 
     def start(self):
         self.throttle.add(self)
@@ -50758,8 +52039,10 @@ class Lane:
     def step(self, now):
         """Passes on what may pass now; False when either end is gone."""
         try:
-            if not self.sock.recv(4096):
+            self.said = self.said or self.sock.recv(4096)
+            if not self.said:
                 return False
+            self.said = self.said[self.far.send(self.said):]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
@@ -51024,7 +52307,7 @@ def file_response(head, path, live=None):
     file = open_ordinary(path)
     facts = os.fstat(file.fileno())
     if any(language_of(path)):
-        return typed_file_response(head, path, file, facts)
+        return typed_file_response(head, path, file, facts, live)
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
@@ -51041,12 +52324,17 @@ def file_response(head, path, live=None):
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
 
 
-def typed_file_response(head, path, file, facts):
+def typed_file_response(head, path, file, facts, live):
     """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
-    source."""
+    source. Open pages hear of a mistake in it."""
     with file:
         source = file.read(MAX_TYPED_BYTES + 1)
-    text = browser_javascript(os.path.basename(path), source)
+    top = path if live is None else os.path.dirname(os.path.realpath(live.app.public))
+    name = os.path.relpath(path, top).replace(os.sep, "/") if path.startswith(top + os.sep) \
+        else os.path.basename(path)
+    text, failure = browser_javascript(name, source)
+    if live is not None:
+        live.file_tried(name, failure)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-js"'
     return ranged_response(head, io.BytesIO(text), "text/javascript; charset=utf-8", len(text), tag,
                            facts.st_mtime, [("ETag", tag), ("Cache-Control", "no-cache")])
@@ -51054,19 +52342,30 @@ def typed_file_response(head, path, file, facts):
 
 @functools.lru_cache(64)
 def browser_javascript(name, source):
-    """The JavaScript, as bytes, of a page's file in another language (bytes); where it is wrong, JavaScript
-    that throws the error."""
+    """(the JavaScript, as bytes, of a page's file in another language (bytes), None or a LoadFailure); where
+    it is wrong, the JavaScript throws the error."""
+    text = source.decode("utf-8-sig", "replace")
     try:
         if len(source) > MAX_TYPED_BYTES:
             raise JSSyntaxError(f"The file is larger than {MAX_TYPED_BYTES >> 20} MiB", 1, 1)
-        return javascript_of(source.decode("utf-8-sig"), name).encode()
+        source.decode()
+        return javascript_of(text, name).encode(), None
     except UnicodeDecodeError:
-        message = f"{name} is not UTF-8"
+        failure = LoadFailure(name, f"{name} is not UTF-8")
     except JSSyntaxError as error:
-        place = f"{name}:{error.line}:{error.column}"
-        frame = code_frame(source.decode("utf-8-sig"), error.line, error.column)
-        message = f"{error.message}\n{place}\n{frame}"
-    return f"throw new SyntaxError({json.dumps(message)});\n".encode()
+        error = parse_failure(error, name)
+        failure = LoadFailure(name, error_report(error, {name: text}, served=False), error, {name: text})
+    return f"throw new SyntaxError({json.dumps(failure.text)});\n".encode(), failure
+
+
+def page_failures(app):
+    """A LoadFailure for each file of public/ in another language that has a mistake."""
+    for path in public_stamps(app.public):
+        if any(language_of(path)):
+            with contextlib.suppress(OSError, ValueError), open_ordinary(f"{app.public}{path}") as file:
+                failure = browser_javascript("public" + path, file.read(MAX_TYPED_BYTES + 1))[1]
+                if failure is not None:
+                    yield failure
 
 
 def live_file(live, head, file, size):
@@ -51176,7 +52475,7 @@ CARRIER_PATH = "/engine/streams"
 MAX_CARRIED = 200
 #: Header fields that are those of the request to open a stream, not of the stream.
 _NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
-                          r"origin|transfer-encoding")
+                          r"origin|sec-websocket-.*|transfer-encoding|upgrade")
 
 
 class CarriedStream:
@@ -51809,7 +53108,12 @@ class ScriptCaller(RequestAnswerer):
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
         service, path, self.source = self.app.graphql, head.path, FROM_GRAPHQL
-        if path == "/graphql":
+        if head.websocket and path in ("/graphql", GRAPHQL_WEBSOCKET_PATH):
+            self.graphql_socket(head)
+        elif path == GRAPHQL_WEBSOCKET_PATH:
+            raise Refusal(426, f"{path} speaks WebSocket only, with the subprotocol {GRAPHQL_PROTOCOL}",
+                          headers=(("Upgrade", "websocket"),))
+        elif path == "/graphql":
             if wants_graphql_explorer(head.method, head.fields) and "explorer" in PAGES:
                 self.reply(PAGES["explorer"](self.server, head))
                 return True
@@ -51900,6 +53204,30 @@ class ScriptCaller(RequestAnswerer):
         else:
             self.check_room()
             self.hand_over(head, answer.stream, answer.metadata, answer.last_event_id, answer.first)
+
+    def graphql_socket(self, head):
+        """Opens a connection for any number of operations. Who does not ask for the protocol is told by a
+        close code, which libraries understand."""
+        check_handshake(head)
+        self.check_room()
+        socket = GraphQLSocket(self.app.graphql, self.query_metadata(head))
+        protocol = wanted_protocol(head, (GRAPHQL_PROTOCOL,))
+
+        def wire(head, _stream):
+            listener = GraphQLListener(self.server, head, self.address, socket)
+            return handshake_head(head, protocol), WebSocket(graphql_message, listener, self.received)
+
+        connection = self.hand_over(head, socket.stream, {}, wire=wire)
+        end = self.app.broadcaster.finish
+
+        def check():
+            if not socket.initialised and not connection.closed:
+                end(connection, b"", INIT_TIMEOUT, "Connection initialisation timeout")
+
+        if protocol:
+            self.server.later(GRAPHQL_INIT_SECONDS, check)
+        else:
+            end(connection, b"", NO_SUBPROTOCOL, "Subprotocol not acceptable")
 
     def graphql_plain(self, head, name):
         """/graphql/subscription/NAME: the bare payloads of a subscription. False when there is none."""
@@ -52054,6 +53382,8 @@ class StreamOpener(ScriptCaller):
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
         self.source = route.host.name
+        if head.websocket:
+            check_handshake(head)
         self.check_room()
         metadata = self.query_metadata(head)
         if route.on_connect is None:
@@ -52125,14 +53455,19 @@ class StreamOpener(ScriptCaller):
             else text.encode("latin-1").decode("utf-8", "replace")
 
     def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None,
-                  greeting=b""):
-        """Gives the socket to the broadcaster as a stream's connection; HEAD gets only the head."""
+                  greeting=b"", wire=None):
+        """Gives the socket to the broadcaster as a stream's connection, which is returned; HEAD gets only the
+        head. `wire` makes another WebSocket than self.websocket does."""
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
-            return
+            return None
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
-        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        if head.websocket:
+            start, wire = (wire or self.websocket)(head, stream)
+        else:
+            start, wire = _STREAM_HEAD, EVENT_SOURCE if asks_like_event_source(head.fields) else OTHER_READER
+        extra = start + "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
             extra += f"X-Chaos: {fate.text(stream=True)}\r\n"
@@ -52142,9 +53477,8 @@ class StreamOpener(ScriptCaller):
         self.server.release(self)
         try:
             connection = self.app.broadcaster.attach(
-                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address,
-                last_id, first,
-                event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
+                stream, sock, extra.encode("latin-1"), metadata, self.address, last_id, first,
+                wire=wire, expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
                 lane.cancel()
@@ -52155,7 +53489,21 @@ class StreamOpener(ScriptCaller):
             self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
-        self.note(200, (_STREAM_HEAD + extra).encode("latin-1"))
+        self.note(101 if head.websocket else 200, extra.encode("latin-1"))
+        return connection
+
+    def websocket(self, head, stream):
+        """(the response's head, the WebSocket) for a client that asks for one. It takes what has come with
+        the request."""
+        check_handshake(head)
+        listener = None
+        if self.app.stream_routes.get(stream.path) is not None:
+            listener = MessageListener(self.server, head, self.address, stream.path)
+        wire = WebSocket(event_as_json, listener, self.received)
+        protocol = wanted_protocol(head, (JSON_PROTOCOL, RAW_PROTOCOL))
+        if protocol == RAW_PROTOCOL:
+            wire.form = event_as_data
+        return handshake_head(head, protocol), wire
 
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
@@ -52183,6 +53531,151 @@ class StreamOpener(ScriptCaller):
 
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
+
+
+# -- One connection: WebSocket -----------------------------------------------------------
+
+#: Subprotocols: an object for each message, as without one; the bare data.
+JSON_PROTOCOL, RAW_PROTOCOL = "aiwebengine.json", "aiwebengine.raw"
+_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
+
+
+def check_handshake(head):
+    """Raises Refusal for a request for WebSocket that RFC 6455, 4.2.1 does not allow."""
+    if head.fields.get("sec-websocket-version", "").strip() != "13":
+        raise Refusal(426, "The only supported version of WebSocket is 13",
+                      headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+    if not _WEBSOCKET_KEY.fullmatch(head.fields.get("sec-websocket-key", "")):
+        raise Refusal(400, "Sec-WebSocket-Key is not the Base64 of 16 bytes")
+
+
+def wanted_protocol(head, known):
+    """The first of the subprotocols that a client would like which is known, or None."""
+    wanted = [name.strip() for name in head.fields.get("sec-websocket-protocol", "").split(",")]
+    return next((name for name in wanted if name in known), None)
+
+
+def handshake_head(head, protocol):
+    """The beginning of the answer to a request for WebSocket. No extension is agreed on."""
+    chosen = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
+    return ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {websocket_accept(head.fields['sec-websocket-key'])}\r\n{chosen}")
+
+
+class MessageListener:
+    """Has the onMessage handler of a stream called for what a client of it sends over WebSocket. The
+    broadcaster's thread calls it, and goes on while the handler runs; the calls for one client begin in
+    the order of its messages."""
+
+    def __init__(self, server, head, address, path):
+        self.server, self.app, self.head, self.address, self.path = server, server.app, head, address, path
+
+    def __call__(self, connection, text):
+        route = self.app.stream_routes.get(self.path)
+        if route is None or route.on_message is None:
+            raise WebSocketError(UNSUPPORTED_DATA, f"{self.path} takes no messages: it has no onMessage")
+        if not self.server.gate.admits_message(self.address, time.monotonic()):
+            raise WebSocketError(POLICY_VIOLATION, "too many messages from this address")
+        self.app.in_turn(lambda: self.begin(route, connection, text))
+
+    def begin(self, route, connection, text):
+        host, message = route.host, ReceivedMessage(self, route.host, connection, text)
+        call = Call(host, Pace(), route.on_message, f"stream {self.path} (onMessage)", message.context,
+                    ignore_result)
+        call.then(functools.partial(self.ended, call, message))
+        host.begin(call)
+
+    def ended(self, call, message):
+        """The handler has done its work, or failed; the client stays connected unless it is to blame."""
+        connection, error, host = message.connection, call.error, call.host
+        if isinstance(error, ScriptReplaced):
+            route = self.app.stream_routes.get(self.path)
+            if route is not None and route.on_message is not None and route.host is not host:
+                self.begin(route, connection, message.text)     # the new version has its own handler
+                return
+        elif isinstance(error, ScriptBusy):
+            self.app.broadcaster.finish(connection, b"", TRY_AGAIN_LATER, str(error))
+        elif isinstance(error, JSError):
+            self.app.report_error(host, error, f"onMessage of {self.path}")
+        elif error is not None:
+            self.app.log.write("error", str(error), host.name)
+        self.app.broadcaster.heard(connection)
+
+
+class GraphQLListener:
+    """Performs the operations of a GraphQLSocket; see MessageListener."""
+
+    def __init__(self, server, head, address, socket):
+        self.server, self.app, self.socket = server, server.app, socket
+        self.head, self.address = head, address
+
+    def __call__(self, connection, text):
+        found = self.socket.receive(text)
+        if found is None:
+            self.app.broadcaster.heard(connection)
+            return
+        if not self.server.gate.admits_message(self.address, time.monotonic()):
+            raise WebSocketError(POLICY_VIOLATION, "too many operations from this address")
+        context = Request(self.head, b"", None, self.address)
+        work = functools.partial(self.attempt, connection, context, *found)
+        if self.app.later is None:
+            self.app.in_turn(work)
+        else:
+            context.calls = []
+            self.app.threads.run(work)
+
+    def attempt(self, connection, context, id, request):
+        """Performs an operation; once more from the start when a resolver was waited for."""
+        context.position, broadcaster = 0, self.app.broadcaster
+        try:
+            advice = self.socket.perform(id, request, context)
+            if advice:
+                self.app.log.write("warn", advice, "graphql")
+        except Suspended as pause:
+            pause.call.then(lambda: self.app.threads.run(self.attempt, connection, context, id, request))
+            return
+        except Exception:
+            self.server.log.write("error", "internal error\n" + traceback.format_exc())
+            broadcaster.finish(connection, b"", INTERNAL_ERROR, "internal error")
+        broadcaster.heard(connection)
+
+
+class ReceivedMessage:
+    """What a client has sent, as its handler sees it."""
+
+    def __init__(self, listener, host, connection, text):
+        self.listener, self.host, self.connection, self.text = listener, host, connection, text
+
+    def context(self):
+        listener, host = self.listener, self.host
+        facts = {"path": listener.path, "metadata": dict(self.connection.metadata),
+                 "send": host.realm.new_function(self.send, "send"),
+                 "close": host.realm.new_function(self.close, "close")}
+        context = host.context("streamMessage", Request(listener.head, b"", None, listener.address),
+                               {"data": script_text(host.realm, self.text)}, facts)
+        host.realm.put_getter(context, "json", self.json)
+        return context
+
+    def json(self):
+        """What the text is in JSON; null where it is something else, as request.json is."""
+        try:
+            return self.host.realm.parse_json(self.text)
+        except (JSNativeError, RecursionError):
+            return null
+
+    def send(self, data=undefined, options=undefined):
+        self.listener.app.broadcaster.post(self.connection, private_event(self.host, data, options))
+        return f"Sent to one connection of '{self.listener.path}'"
+
+    def close(self, code=undefined, reason=undefined):
+        code = NORMAL_CLOSURE if code is undefined else code
+        if not (is_whole(code, 3000, 4999) or code == NORMAL_CLOSURE):
+            raise HostError("connection.close: the code must be 1000 or from 3000 to 4999")
+        reason = "" if reason is undefined else plain_text(self.host.realm, reason)
+        if len(utf8(reason)) > MAX_CLOSE_REASON:
+            raise HostError(f"connection.close: the reason can have {MAX_CLOSE_REASON} bytes")
+        self.listener.app.broadcaster.finish(self.connection, b"", int(code), reason)
+        return "Closed"
 
 
 # -- One connection: writing -------------------------------------------------------------
@@ -52449,6 +53942,13 @@ def text_object(realm, pairs):
     return realm.from_python(pairs)
 
 
+def private_event(host, data, options):
+    """The lines of a message that a handler sends to one client alone."""
+    fields = event_fields(host, "connection.send", options)
+    frame = encode_data(payload_text(host, "connection.send", data), fields.event, fields.retry)
+    return frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame)
+
+
 class Greeting:
     """What an onConnect handler sends to its client with `connection.send`, until the client is connected."""
 
@@ -52462,9 +53962,7 @@ class Greeting:
         if not self.open:
             raise HostError("connection.send: only onConnect can send to its client; later on, use "
                             "sendStreamMessageFiltered with a filter that the client's metadata match")
-        fields = event_fields(self.host, "connection.send", options)
-        frame = encode_data(payload_text(self.host, "connection.send", data), fields.event, fields.retry)
-        self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
+        self.frames.append(private_event(self.host, data, options))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
             raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} "
@@ -53545,7 +55043,7 @@ LIVE_SCRIPT = r"""
         ? " has an error; the previous version keeps running. " : " was not loaded. ";
       const shown = element("details", "", element("summary", "", element("b", name), what,
         element("span", number && place ? headline : report.split("\n")[0])), element("pre", report));
-      shown.open = Boolean(number && place);
+      shown.open = Boolean(place && !serving);
       text.append(shown);
       if (place) text.append(editLink(place));
     }
@@ -54564,7 +56062,7 @@ def verdict(feed, message, connection):
 
 def connection_facts(feed, connection, message):
     return {"key": connection_key(connection), "address": connection.address,
-            "metadata": {clip(key, 60): clip(text, 120)
+            "protocol": connection.wire.name, "metadata": {clip(key, 60): clip(text, 120)
                          for key, text in itertools.islice(connection.metadata.items(), 12)},
             "since": round(time.time() - (time.monotonic() - connection.since), 1),
             "got": connection.messages, "waiting": connection.queued, "behind": connection.behind(),
@@ -55099,6 +56597,59 @@ def script_storage(handler, head, body):
         raise Refusal(503, str(error)) from None
 
 
+class DatabaseVisitor:
+    """Stands for a script's realm where a person asks the database."""
+
+    def __init__(self, seconds):
+        self.end = time.monotonic() + seconds
+
+    @property
+    def interruption(self):
+        return "time" if time.monotonic() > self.end else None
+
+    def poll(self):
+        if self.interruption is not None:
+            raise HostError("the statement was stopped: it took too long")
+
+
+@local_page("POST", "/engine/database")
+def ask_database(handler, head, body):
+    """Runs `sql`, one statement or none. Answers {"place", "tables"} and, for a statement, {"columns",
+    "rows", "more", "changes"}: rows are arrays, at most MAX_SHOWN_ROWS, of values or texts about them."""
+    check_local(head, handler.address)          # the token is not enough
+    [sql] = asked(head, body, sql=str)
+    database, visitor = handler.app.database, DatabaseVisitor(REPLAY_SECONDS)
+    answer = {"place": database.path or "in memory, until the server ends"}
+    try:
+        statements = split_sql(checked_sql("SQL", sql))
+        if len(statements) > 1 or statements and statements[0][1]:
+            raise HostError("this takes one statement, without parameters")
+        with database.used_by(visitor):
+            if statements:
+                before = database.connection.total_changes
+                with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
+                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                answer.update(columns=[column[0] for column in cursor.description or ()],
+                              more=len(rows) > MAX_SHOWN_ROWS,
+                              rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],
+                              changes=database.connection.total_changes - before)
+            answer["tables"] = [name for name, in database.execute(
+                visitor, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
+                "AND name NOT LIKE 'sqlite_%' LIMIT 200")]
+        return Response(200, JSON_TYPE, json.dumps(answer).encode(), [("Cache-Control", "no-store")])
+    except HostError as error:
+        raise Refusal(400, str(error)) from None
+
+
+def shown_sql_value(value):
+    """A value of SQLite as the dashboard shows it."""
+    if isinstance(value, bytes):
+        return f"({len(value):,} bytes)"
+    if isinstance(value, (int, float)) and not abs(value) <= MAX_SAFE:
+        return str(value)
+    return clip(value, MAX_PREVIEW) if isinstance(value, str) else value
+
+
 @local_page("POST", "/engine/evaluate")
 def evaluate_in_script(handler, head, body):
     """Runs `code` in the realm of `script`. Answers {"value"} or {"error": {"name", "message", "stack"}}."""
@@ -55127,6 +56678,7 @@ def evaluate_code(host, code):
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
     scope = realm.modules.scope()
+    code = code_without_types(code, host.name)
     if scope is not None:
         function, argument = code_in_module(realm, scope, code)
     elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
@@ -55134,6 +56686,19 @@ def evaluate_code(host, code):
     else:
         function, argument = code_in_script(realm, code)
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
+
+
+def code_without_types(code, name):
+    """Code for a script in the language that the name of its file tells, as JavaScript. Raises JSError."""
+    if not any(language_of(name)):
+        return code
+    if not _DECLARATION.match(code):
+        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
+            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+    try:
+        return parse_typed(code, name, True)[1]
+    except JSSyntaxError as error:
+        raise parse_failure(error, CONSOLE_FILE) from None
 
 
 def expression_function(realm, code):
@@ -55344,7 +56909,7 @@ def write_file(path, data, new):
 
 
 def editable_files(app):
-    """The names of the files that can be edited: scripts first, then what they import, then public/. Where
+    """The names of the files that can be edited: scripts, their types, what they import, public/. Where
     one script is served, its neighbours are no business of ours."""
     alone = not app.path.is_dir()
     found = sorted({app.path.name, *filter(is_editable, app.sources())}) if alone else []
@@ -55355,7 +56920,8 @@ def editable_files(app):
                                       if name[0] != "."))
         if len(found) > MAX_LISTED_FILES:
             break
-    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
+    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (
+        name.startswith("public/"), "/" in name, ".d." in name))
 
 
 def edit_view(app, name):
@@ -55395,8 +56961,7 @@ def check_text(handler, head, body):
         try:
             parse_typed(text, name, is_module(text, name))
         except JSSyntaxError as error:
-            failure = JSError(error, "parse")
-            failure._facts = (error.kind, error.message, "", name, error.line, error.column)
+            failure = parse_failure(error, name)
     if failure is None:
         return json_answer([])
     headline, opening, advice = explained(failure, {name: text})
@@ -55824,13 +57389,107 @@ DASHBOARD_BODY = r"""
       <button id="item-new">New item</button></div>
     <div class="scroll full"><table id="items"></table></div>
   </section>
+  <section class="panel">
+    <form id="database-form">
+      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="body">
+        <p id="tables"></p>
+        <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
+          placeholder="SELECT * FROM notes"></textarea></label>
+        <p class="answer" id="sql-answer" role="status"></p>
+      </div>
+    </form>
+    <div class="scroll full"><table id="rows"></table></div>
+  </section>
 </div>
 <!-- editor -->
 </main>
 <dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
   <p id="ask-text"></p>
+  <input class="code" type="text" id="ask-name" aria-label="Name" spellcheck="false" autocomplete="off">
+  <p class="answer bad" id="ask-refused" role="alert"></p>
   <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
 </form></dialog>
+"""
+
+
+# -- Colours of source texts -------------------------------------------------------------
+#
+# For the editor, and for the source of a script on its page.
+
+COLOURS_STYLE = r"""
+:is(.sheet, #source-text) {
+  .k { color: var(--accent); }
+  .s { color: var(--ok); }
+  .c { color: var(--soft); }
+  .n { color: var(--warn); }
+  .h { color: light-dark(#7a3ea8, #d2a8ff); }
+}
+"""
+
+COLOURS_SCRIPT = r"""
+let offers = null;      // what scripts can call, once the editor has asked for it
+// `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS.
+const words = (text) => new Set(text.split(" "));
+const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
+  + "set static super switch this throw true try typeof undefined using var void while with yield");
+const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
+  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
+const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
+const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
+const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
+  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
+    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
+  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
+  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
+  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
+PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
+PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
+const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
+const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
+const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
+for (const end of words("js mjs cjs json")) MODES[end] = "j";
+for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
+const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
+
+function scan(line, open, put = () => {}) {
+  for (let index = 0, value = false; index < line.length;) {
+    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
+    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
+    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
+    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
+    index += text.length;
+    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
+      && line[index - text.length - 1] !== ".";
+    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
+    if (text === "/*" && kind === "c") open += "*";
+    else if (text === "<!--" && kind === "c") open += "!";
+    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
+    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
+    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
+    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (text === "${" && kind === "t") open += "{";
+    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
+      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
+    if (!script) value = "`J".includes(mode || " ");
+    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
+      || /[)\]}]/.test(text));
+  }
+  return open;
+}
+const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
+// A function that gives the nodes of the lines of a file, one after the other.
+function colouring(name) {
+  let open = modeOf(name);
+  return (line) => {
+    const parts = [];
+    open = scan(line, open, (kind, text) => parts.push(kind ? el("span", { class: kind, text }) : text));
+    return parts;
+  };
+}
 """
 
 
@@ -55859,8 +57518,6 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
   border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
   font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
-.sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
-.sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
 @media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
 #edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
   width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
@@ -55912,12 +57569,6 @@ EDITOR_BODY = r"""
       <div class="scroll" tabindex="0"><table id="edit-streams"></table></div></section>
   </div>
   </div>
-  <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
-    <h2 id="edit-ask"></h2>
-    <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
-    <p class="answer bad" id="edit-refused" role="alert"></p>
-    <button class="main" id="edit-yes">OK</button> <button type="button" id="edit-no">Cancel</button>
-  </form></dialog>
 </div>
 """
 
@@ -55928,49 +57579,9 @@ EDITOR_SCRIPT = r"""
 // Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
 // transparent; beneath it stand the lines that are in view, in colours.
 const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
-let offers = null, current = null, editing = false, naming = null;
+let current = null, editing = false;
 const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
-// -- colours: `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS --
-
-const words = (text) => new Set(text.split(" "));
-const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
-  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
-  + "set static super switch this throw true try typeof undefined using var void while with yield");
-const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
-const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
-const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
-  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
-    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
-  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
-  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
-  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
-const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
-const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
-for (const end of words("js mjs cjs jsx ts mts tsx json")) MODES[end] = "j";
-const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
-
-function scan(line, open, put = () => {}) {
-  for (let index = 0, value = false; index < line.length;) {
-    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
-    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
-    const found = script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
-    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
-    index += text.length;
-    put(kind === "w" ? KEYWORDS.has(text) ? "k" : offers?.known.has(text) ? "h" : "" : kind === "t" ? "s" : kind, text);
-    if (text === "/*" && kind === "c") open += "*";
-    else if (text === "<!--" && kind === "c") open += "!";
-    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
-    else if (kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
-    else if (text === "${" && kind === "t") open += "{";
-    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
-      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
-    if (!script) value = mode === "`";
-    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
-      || /[)\]}]/.test(text));
-  }
-  return open;
-}
 // How many characters, or lines, two texts have in common at the beginning and at the end.
 function inCommon(a, b) {
   const least = Math.min(a.length, b.length);
@@ -56001,7 +57612,7 @@ class SourceFile extends CodeArea {
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
-    [this.text, this.rows, this.open] = [null, [], [MODES[name.split(".").pop()] ?? ""]];
+    [this.text, this.rows, this.open] = [null, [], [modeOf(name)]];
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
@@ -56286,43 +57897,27 @@ addEventListener("beforeunload", (event) => {
 
 // -- new names --
 
-function inquire(question, name, action) {
-  setText($("edit-ask"), question);
-  setText($("edit-refused"), "");
-  $("edit-to").value = name;
-  naming = action;
-  $("edit-dialog").showModal();
-}
 function drop(name) {
   files.get(name)?.area.remove();
   files.delete(name);
   if (at.name === name) goTo("");
 }
-$("edit-new").addEventListener("click", () => inquire("A new file", "", (name) =>
-  ask("engine/save", { file: name, text: "", tag: "" })));
-$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, at.name, async (name) => {
+$("edit-new").addEventListener("click", () => askFirst("A new file", "Create", async (name) => {
+  await ask("engine/save", { file: name, text: "", tag: "" });
+  goTo(name);
+}, ""));
+$("edit-rename").addEventListener("click", () => askFirst("Another name for " + at.name, "Rename", async (name) => {
   const file = current;
   await ask("engine/rename", { file: file.name, to: name });
   files.delete(file.name);
   files.set(name, file);
   file.rename(name);
-}));
+  goTo(name);
+}, at.name));
 $("edit-delete").addEventListener("click", () => {
   const { name, tag } = current;
   askFirst("Delete " + name + "? This cannot be undone.", "Delete", () =>
     ask("engine/delete", { file: name, tag }).then(() => drop(name), (error) => answerHere(error.message)));
-});
-$("edit-no").addEventListener("click", () => $("edit-dialog").close());
-$("edit-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const name = $("edit-to").value.trim();
-  try {
-    await naming(name);
-    $("edit-dialog").close();
-    goTo(name);
-  } catch (error) {
-    setText($("edit-refused"), error.message);
-  }
 });
 
 // -- beside it: the page, the log, the streams --
@@ -56642,6 +58237,7 @@ function go() {
   connect();
   render();
   if (at.view === "edit") enterEditor();
+  if (at.view === "storage") askDatabase("");
 }
 function mark(link, current) {
   if (current) $("nav-" + link).setAttribute("aria-current", "page");
@@ -56820,13 +58416,13 @@ function connectionButton({ key, metadata }) {
 }
 function renderConnections({ connections, wanted, chosen }) {
   const columns = chosen ? ["metadata", "this message", "#age", "#waiting"]
-    : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"];
+    : ["metadata", "~address", "~protocol", "#age", "#got", "#behind", "#waiting"];
   const lag = (value, text) => value ? { kind: "warn", text } : "0";
   fill($("connections"), columns, connections.map((connection) => {
     const age = duration(now() - connection.since), name = connectionButton(connection);
     const waiting = lag(connection.waiting, bytes(connection.waiting));
     return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
-      : [name, connection.address, age, number(connection.got),
+      : [name, connection.address, connection.protocol, age, number(connection.got),
         lag(connection.behind, number(connection.behind)), waiting] };
   }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
     pick: chooseConnection, chosen: focus });
@@ -57013,8 +58609,9 @@ function closeSource() {
 function showSource({ name, text }) {
   const error = state.view?.error, here = error?.file === name ? error.line : 0;
   $("source-name").textContent = name;
+  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
   $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), line || " ")));
+    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
   const marked = $("source-text").querySelector(".here");
   if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
 }
@@ -57141,13 +58738,29 @@ $("copy-curl").addEventListener("click", async () => {
     setText($("replay-text"), request.curl);
   }
 });
-// Asks before something that cannot be taken back; `act` follows if the answer is yes.
-function askFirst(text, verb, act) {
+// Asks before something that cannot be taken back; `act` follows if the answer is yes. With a `name` it asks for
+// one, and again if `act` refuses it.
+let onYes = null;
+function askFirst(text, verb, act, name) {
   setText($("ask-text"), text);
   setText($("ask-yes"), verb);
-  $("ask-yes").onclick = act;
+  setText($("ask-refused"), "");
+  $("ask-name").hidden = name === undefined;
+  $("ask-name").value = name ?? "";
+  onYes = act;
   $("ask").showModal();
 }
+$("ask").addEventListener("submit", async (event) => {
+  if (event.submitter.value !== "yes") return;
+  if ($("ask-name").hidden) return onYes();
+  event.preventDefault();
+  try {
+    await onYes($("ask-name").value.trim());
+    $("ask").close();
+  } catch (error) {
+    setText($("ask-refused"), error.message);
+  }
+});
 $("replay").addEventListener("click", () => {
   const { method, target } = request;
   if (["GET", "HEAD"].includes(method)) return sendAgain();
@@ -57259,6 +58872,42 @@ $("item-q").addEventListener("input", () => {
   typing = setTimeout(connect, 250);
 });
 
+// -- the database --
+
+async function askDatabase(sql) {
+  try {
+    const found = await ask("engine/database", { sql });
+    setText($("database-place"), found.place);
+    $("tables").replaceChildren(...found.tables.map((name) => el("button", { type: "button", text: name })),
+      ...found.tables.length ? [] : ["No tables yet. A script makes one with database.exec(\"CREATE TABLE …\")."]);
+    if (!found.columns) return;
+    const count = found.rows.length;
+    answer("sql-answer", !found.columns.length ? "Done: " + number(found.changes) + " rows changed."
+      : (found.more ? "The first " : "") + number(count) + (count === 1 ? " row." : " rows."));
+    const table = el("table", { id: "rows" });      // its columns are others each time
+    $("rows").replaceWith(table);
+    fill(table, found.columns.length ? found.columns : ["result"], found.rows.map((row, key) => ({
+      key, cells: row.map((value) => mono(value === null ? "NULL" : String(value))),
+    })), { none: found.columns.length ? "No rows." : "" });
+  } catch (error) {
+    answer("sql-answer", error.message, false);
+  }
+}
+$("database-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  askDatabase($("sql").value);
+});
+$("sql").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  askDatabase($("sql").value);
+});
+$("tables").addEventListener("click", ({ target }) => {
+  if (target.tagName !== "BUTTON") return;
+  $("sql").value = 'SELECT * FROM "' + target.textContent.replaceAll('"', '""') + '" LIMIT 100';
+  askDatabase($("sql").value);
+});
+
 // -- start --
 
 addEventListener("hashchange", go);
@@ -57286,9 +58935,9 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + EDITOR_STYLE,
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
     DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY),
-    AREA_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+    AREA_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 DASHBOARD_POLICY += "; frame-src 'self'"
 
 
@@ -58885,11 +60534,12 @@ class Server:
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
                  dealt=None, edit=True):
         self.chaos_rules = chaos
-        storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
+        database = Database(storage and database_path(storage), self._redis)
+        storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
-                               redis=self._redis)
+                               redis=self._redis, database=database)
         self.app.base_path = base_path.rstrip("/")
         self.app.edit = edit
         if worker is not None:
@@ -59905,10 +61555,16 @@ test("an empty text is refused", async () => {
 # -- Options -----------------------------------------------------------------------------
 
 
+def one_of(words):
+    """The words with commas and "or" between them."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def port_number(text):
     number = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port number (0 to 65535)")
+        raise argparse.ArgumentTypeError(f"wants a number from 0 to 65535, not {text!r}")
     return number
 
 
@@ -59918,21 +61574,21 @@ def seconds(text):
     except ValueError:
         number = math.nan
     if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"wants a number of seconds, such as 5, not {text!r}")
     return number
 
 
 def positive(text):
     number = int(text) if text.isascii() and text.isdigit() else 0
     if not number:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+        raise argparse.ArgumentTypeError(f"wants a whole number, 1 or more, not {text!r}")
     return number
 
 
 def rate(text):
     found = re.match(r"(\d+(?:\.\d+)?)(?:/s)?\Z", text)
     if not found or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 20/s")
+        raise argparse.ArgumentTypeError(f"wants a rate such as 20/s, not {text!r}")
     return float(found[1])
 
 
@@ -59943,19 +61599,19 @@ _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNOR
 def base_path(text):
     path = "/" + text.strip("/") if text.strip("/") else ""
     if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path or re.search(r"/\.\.?(/|$)", path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+        raise argparse.ArgumentTypeError(f"wants a path such as /app, not {text!r}")
     if any((path + "/").startswith(owned + "/") for owned in RESERVED_PATHS):
-        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose "
-                                         "another, such as /app")
+        raise argparse.ArgumentTypeError(f"cannot be {text!r}, the path of pages of the server itself; "
+                                         "choose another, such as /app")
     return path
 
 
 def listen_host(text):
     host = text.strip().removeprefix("[").removesuffix("]")
     if not _HOST_NAME.fullmatch(host) and not is_address(host.partition("%")[0]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it "
-                                         "alone, such as localhost or 0.0.0.0 (all addresses); the port "
-                                         "belongs to --port")
+        raise argparse.ArgumentTypeError("wants a name or address of this machine alone, such as localhost "
+                                         f"or 0.0.0.0 (all addresses), not {text!r}; the port belongs to "
+                                         "--port")
     return host
 
 
@@ -59968,8 +61624,8 @@ def origin(text):
     """An origin as browsers send it: without the port that goes without saying."""
     found = _ORIGIN.fullmatch(text)
     if not found and text not in ("*", "null"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a "
-                                         "port, such as http://localhost:5173; * is every origin")
+        raise argparse.ArgumentTypeError("wants an origin, which is a scheme, a host and perhaps a port, "
+                                         f"such as http://localhost:5173, not {text!r}; * is every origin")
     if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
         return f"{found[1]}://{found[2]}"
     return text
@@ -59977,8 +61633,8 @@ def origin(text):
 
 def allowed_host(text):
     if text != "*" and not _HOST_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without "
-                                         "scheme, port or path, such as dev.example; * is every name")
+        raise argparse.ArgumentTypeError("wants the name of a host alone, such as dev.example, without "
+                                         f"scheme, port or path, not {text!r}; * is every name")
     return text
 
 
@@ -60019,7 +61675,8 @@ OPTIONS = {
             help="MiB by which all scripts together may let the process grow "
                  f"({DEFAULT_MAX_MEMORY >> 20:,})")),
         (("--storage",), dict(metavar="FILE.db",
-                              help="keep sharedStorage and the histories of streams in this file (SQLite)")),
+                              help="keep sharedStorage and the histories of streams in this file "
+                                   "(SQLite), and the database of scripts in one beside it")),
         (("--chaos",), dict(type=chaos_rules, default="", metavar="RULES",
                             help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see '
                                  'below')),
@@ -60028,7 +61685,7 @@ OPTIONS = {
     "writing and testing scripts": (
         (("--init",), dict(type=pathlib.Path, metavar="DIR",
                            help="write a starter: a script, a page, a test, types")),
-        (("--kind",), dict(choices=tuple(STARTERS), default=next(iter(STARTERS)),
+        (("--kind",), dict(choices=tuple(STARTERS),
                            help=f"with --init: which starter ({next(iter(STARTERS))})")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
@@ -60087,10 +61744,19 @@ class OptionParser(argparse.ArgumentParser):
 
     def error(self, message):
         name, _, wrong = message.removeprefix("argument ").partition(": ")
+        settings = next((settings for group in OPTIONS.values() for names, settings in group
+                         if name in names), {})
+        what, _, given = wrong.partition(" argument " if wrong.startswith("ignored") else ": ")
         if wrong == "expected one argument":
-            settings = next(settings for group in OPTIONS.values() for names, settings in group
-                            if name in names)
             message = f"{name} needs a value: {name} {settings.get('metavar', name.strip('-').upper())}"
+        elif what == "invalid choice":
+            message = f"{name} wants {one_of(settings['choices'])}, not {given.partition(' (choose')[0]}"
+        elif what == "ignored explicit":
+            message = f"{name} takes no value: leave out ={given[1:-1]}"
+        elif name == "ambiguous option":
+            message = "{} can be {}: write out which".format(*wrong.split(" could match "))
+        elif wrong:
+            message = f"{name} {wrong}" if wrong.startswith(("wants ", "cannot ")) else f"{name}: {wrong}"
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
     def parse_known_args(self, args=None, namespace=None):
@@ -60108,10 +61774,13 @@ class OptionParser(argparse.ArgumentParser):
         name = unknown[0].partition("=")[0]
         if not name.startswith("-"):
             self.error(f"{printable(name)} is one argument too many: SCRIPTS is one folder or one file")
-        near = nearest(name, [option for group in OPTIONS.values() for names, _ in group for option in names])
-        if near is None:
+        known = [option for group in OPTIONS.values() for names, _ in group for option in names]
+        near = [option for option in known if len(name) == 2 and option.startswith("-" + name.lower())] \
+            or nearest_names(name, known, 1)
+        if not near:
             self.error(f"there is no option {printable(name)}")
-        self.exit(EXIT_USAGE, f"aiwebengine: there is no option {printable(name)}; did you mean {near}?\n")
+        self.exit(EXIT_USAGE, f"aiwebengine: there is no option {printable(name)}; did you mean "
+                              f"{one_of(near)}?\n")
 
     def format_help(self):
         examples = "\n".join(f"  {own_command()} {arguments:<15} {what}" for arguments, what in HELP_EXAMPLES)
@@ -60357,6 +62026,12 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+#: The pages of examples/docs that do not travel with this file.
+PROJECT_PAGES = ("chaos", "clients", "command-line", "dashboard", "database", "deployment", "development",
+                 "engines", "from-the-guide", "graphql", "scripts", "streams", "testing", "troubleshooting",
+                 "tutorial", "typescript")
+
+
 def print_docs(text):
     """Prints Markdown; on a terminal lines are broken between words."""
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
@@ -60382,8 +62057,16 @@ def show_docs(name):
                 found.append(part)
             found += [f"{part.partition(chr(10))[0]}\n\n{line}" for line in part.split("\n")
                       if re.match(rf"- `(?:--)?{re.escape(name)}(?![\w-])", line)]
+    if not found and name in PROJECT_PAGES:
+        beside = pathlib.Path(__file__).parent / "examples" / "docs" / f"{name}.md"
+        if beside.is_file():
+            print_docs(beside.read_text(encoding="utf-8"))
+            return EXIT_OK
+        print(f"aiwebengine: the page {name} does not travel with this file: it is examples/docs/{name}.md "
+              f"of the project; {own_command()} --docs shows what does", file=sys.stderr)
+        return EXIT_USAGE
     if not found:
-        near = nearest(name, [*DOCS, *headings])
+        near = nearest(name, [*DOCS, *PROJECT_PAGES, *headings])
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows everything"), file=sys.stderr)
         return EXIT_USAGE
@@ -60543,8 +62226,10 @@ def main(argv=None):
         parser.error("--watch, --reporter and --report need --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
+    if options.kind and not options.init:
+        parser.error(f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}")
     if options.init:
-        return write_starter(options.init, options.kind)
+        return write_starter(options.init, options.kind or next(iter(STARTERS)))
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -60557,7 +62242,12 @@ def main(argv=None):
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
-        return run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        status = run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
+        if status == EXIT_SCRIPT and file:
+            print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
+                  file=sys.stderr)
+        return status
     if options.repl:
         return Prompt().run()
     if options.dump_python is not None:
@@ -60611,8 +62301,6 @@ def trouble_with_engine(options):
 
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
-    if options.storage and options.redis:
-        return "--storage and --redis cannot be combined: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
     if options.workers and not hasattr(os, "fork"):
@@ -60647,19 +62335,35 @@ def has_scripts(folder):
         return False
 
 
+def file_named(path, fits=is_script):
+    """The script, or what else `fits`, that a path without the end of its name can mean, or None."""
+    ends = ["", *SCRIPT_SUFFIXES, *(".test" + end for end in SCRIPT_SUFFIXES)]
+    return next(filter(fits, (path.parent / (path.name + end) for end in ends)), None)
+
+
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
-    folders = [path.name for path in sorted(scripts.parent.glob("*")) if has_scripts(path)]
+    one_file = options.run or options.dump_python is not None
+    fits = is_test if options.test else is_script
+    try:
+        there = sorted(scripts.parent.iterdir())
+    except OSError:
+        there = []
+    folders = [path.name for path in there if has_scripts(path)]
+    meant, below = None, [scripts.parent / name / scripts.name for name in folders]
+    if given:
+        near = nearest(scripts.name, [path.name for path in there
+                                      if fits(path) or not one_file and path.name in folders])
+        meant = file_named(scripts, fits) or near and scripts.parent / near \
+            or next(filter(None, (file_named(path, fits) for path in below)), None)
     if has_scripts(scripts.parent):
         folders.insert(0, ".")
-    meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix in SCRIPT_SUFFIXES \
-            or not scripts.parent.is_dir():
-        return f"{printable(str(scripts))} does not exist"
-    lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
-                                                            if meant else "")
-             if given else "name the folder that has your scripts. What you can do:"]
+    missing = f"{printable(options.scripts or str(scripts))} does not exist" + (
+        f"; did you mean {printable(str(meant))}?" if meant else "")
+    if one_file or scripts.suffix in SCRIPT_SUFFIXES or not there or meant and meant.is_file():
+        return missing
+    lines = [missing if given else "name the folder that has your scripts. What you can do:"]
     name = shell_word(str(scripts)) if given else "mypoll"
     lines.append(f"  {command} --init {name:<12} write a starter into a new folder: a live poll, with its "
                  "page and tests")
@@ -60812,7 +62516,10 @@ def listen_trouble(options, error):
         return f"port {options.port} is already in use" + (f"; {free} is free: --port {free}" if free else "")
     if getattr(error, "errno", None) == errno.EACCES:
         return f"port {options.port} needs special rights; choose one from 1024 up"
-    return f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}"
+    reason = f"this machine has no address {options.host}" \
+        if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL \
+        else getattr(error, "strerror", None) or error
+    return f"cannot listen on {options.host}:{options.port}: {reason}"
 
 
 def print_banner(server, options):
@@ -60888,8 +62595,11 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
+    wrong_files = list(page_failures(app))
+    for failure in wrong_files:
+        app.log.write("error", failure.text, failure.name)
     LOG_WRITER.flush(LOG_FLUSH_SECONDS)
-    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
+    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) + len(wrong_files) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
@@ -61153,9 +62863,11 @@ TEST_PRELUDE = r"""
   // -- Requests
 
   const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
-  const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+  const CONNECT_OPTIONS = ["query", "headers", "lastEventId", "websocket"];
   /** What a browser's EventSource sends. */
   const EVENT_SOURCE = { accept: "text/event-stream", "cache-control": "no-cache" };
+  const WEBSOCKET = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
@@ -61228,10 +62940,11 @@ TEST_PRELUDE = r"""
 
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
-    const headers = { ...EVENT_SOURCE };
+    const headers = { ...options.websocket ? WEBSOCKET : EVENT_SOURCE };
     for (const [name, value] of Object.entries(options.headers
       ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
+    delete headers["sec-websocket-protocol"];
     return client(addressOf(path, options.query), headers);
   }
 
@@ -61252,6 +62965,9 @@ TEST_PRELUDE = r"""
       get headers() { return host.state(number).headers; },
       get body() { return host.state(number).body; },
       get ended() { return host.state(number).ended; },
+      get code() { return host.state(number).code; },
+      get reason() { return host.state(number).reason; },
+      send(data) { host.send(number, typeof data === "string" ? data : JSON.stringify(data)); },
       get messages() { return [...messages()]; },
       next(milliseconds = 60000) {
         const late = new Error("");
@@ -61398,6 +63114,8 @@ class StreamClient:
         self.last_id = ""
         self.ended = self.looked = False        # looked: has the test seen how it went?
         self._buffer = b""
+        self._reader = FrameReader(math.inf, 0)
+        self.code, self.reason = None, ""       # of the end of a WebSocket
 
     @property
     def failed(self):
@@ -61413,6 +63131,11 @@ class StreamClient:
         if exchange.stream:
             arrived += exchange.receive()
         self.ended = not exchange.stream
+        if exchange.status == 101:
+            self._reader.buffer += arrived
+            while (found := self._reader.next()) is not None:
+                self._frame(*found)
+            return bool(arrived)
         self._buffer += arrived
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
@@ -61421,7 +63144,27 @@ class StreamClient:
 
     @property
     def is_stream(self):
-        return self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+        return self.exchange.status == 101 \
+            or self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+
+    def _frame(self, opcode, payload):
+        if opcode == CLOSE_FRAME:
+            self.code, self.reason = payload
+            self.ended = True
+        elif opcode == PING_FRAME:
+            self.send(PONG_FRAME, payload)
+        elif opcode == TEXT_FRAME:
+            message = json.loads(payload)
+            data, self.last_id = message["data"], message["id"] or self.last_id
+            text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+            self.messages.append({"event": message["event"], "id": self.last_id, "text": text})
+
+    def send(self, opcode, payload):
+        """Sends a frame, whose mask is 0 and so changes nothing."""
+        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
+        sock.setblocking(True)
+        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
+        sock.setblocking(False)
 
     def _event(self, block):
         event, data = "message", []
@@ -61548,7 +63291,7 @@ class ScriptTests:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("__tests", {
                 name: getattr(self, "do_" + name) for name in
-                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state",
+                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state", "send",
                  "next", "close",
                  "advance")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
@@ -61861,8 +63604,18 @@ class ScriptTests:
         client = self.clients[number]
         client.looked, exchange = True, client.exchange
         return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
-                "lastId": client.last_id,
+                "lastId": client.last_id, "code": client.code, "reason": client.reason,
                 "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
+
+    def do_send(self, number, text):
+        self.settle()
+        client = self.clients[number]
+        if client.exchange.status != 101:
+            raise HostError("send: the client speaks no WebSocket; connect(path, { websocket: true }) does")
+        if client.ended:
+            raise HostError("send: the connection has ended")
+        client.send(TEXT_FRAME, utf8(text))
+        self.settle()
 
     def do_next(self, number, milliseconds, resolve, reject):
         if not 0 < milliseconds < 1e12:
@@ -62455,7 +64208,9 @@ def write_starter(folder, kind):
             with open(path, "x", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
     except OSError as error:
-        print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
+        reason = "is a file; name a new folder" if folder.is_file() \
+            else f"cannot be written: {error.strerror}"
+        print(f"aiwebengine: {error.filename or folder} {reason}", file=sys.stderr)
         return EXIT_USAGE
     command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",
