@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,468
+    15  Realm, jobs and timers                                                         4,469
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -193,7 +193,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       54
           Threads for scripts                                                            155
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   437
+          Realm: objects, errors, jobs                                                   438
           Realm: running code, values in and out                                         440
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
@@ -34997,7 +34997,8 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry for want of "time" or "memory", for too many "objects", or (None) lets others run for a moment."""
+        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
+        lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -35141,9 +35142,9 @@ class RealmBase:
             timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
                                     f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
         elif self.stop_reason == "objects":
-            timeout = out_of_memory(f"the script was stopped: it holds so many objects, about {self.memory >> 20} MiB, "
-                                    "that looking for garbage among them would hold up all others; keep "
-                                    "fewer, or start with a larger --max-memory")
+            timeout = out_of_memory("the script was stopped: it holds so many objects, about "
+                                    f"{self.memory >> 20} MiB, that looking for garbage among them would hold "
+                                    "up all others; keep fewer, or start with a larger --max-memory")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
