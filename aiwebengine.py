@@ -35143,8 +35143,8 @@ class RealmBase:
                                     f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
         elif self.stop_reason == "objects":
             timeout = out_of_memory("the script was stopped: it holds so many objects, about "
-                                    f"{self.memory >> 20} MiB, that looking for garbage among them would hold "
-                                    "up all others; keep fewer, or start with a larger --max-memory")
+                                    f"{self.memory >> 20} MiB, that looking for garbage among them would "
+                                    "hold up all others; keep fewer, or start with a larger --max-memory")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
