@@ -50660,7 +50660,7 @@ class LiveChannel:
             self.wrong_files.pop(name, None)
             if failure is not None:
                 self.wrong_files[name] = failure
-                self.app.log.write("error", failure.text, name)
+                self.app.log.write("error", f"pages cannot use it\n{failure.text}", name)
             self.send()
 
     def failed_call(self, failure):
@@ -62598,7 +62598,7 @@ def check_scripts(scripts, options):
     on_script_thread(app.load_all)
     wrong_files = list(page_failures(app))
     for failure in wrong_files:
-        app.log.write("error", failure.text, failure.name)
+        app.log.write("error", f"pages cannot use it\n{failure.text}", failure.name)
     LOG_WRITER.flush(LOG_FLUSH_SECONDS)
     wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) + len(wrong_files) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
