@@ -34268,7 +34268,7 @@ class Watchdog:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
 
     def has_too_many_objects(self, watch):
-        """Would a collection take long, and is that this entry's doing, not that of a realm that was closed?"""
+        """Would a collection take long, and is that this entry's doing, not a closed realm's?"""
         return not COLLECTOR_PAUSES.is_stale and watch.realm.memory - watch.memory > self.max_memory // 8 \
             and watch.realm.memory > self.max_memory // 4 \
             and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
