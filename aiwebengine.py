@@ -13561,6 +13561,39 @@ def code_of(unit, module, filename):
     raise AssertionError("the module has no function")
 
 
+#: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
+_COMPILED = collections.OrderedDict()
+MAX_COMPILED = 64
+#: Modules of packages, which seldom change: (file name, compiler) -> (text, what it became).
+_COMPILED_FILES = collections.OrderedDict()
+MAX_COMPILED_FILES = 4096
+
+
+def compile_cached(source, filename):
+    """compile_script(), or its earlier result."""
+    compiled = _COMPILED.get((source, filename))
+    return compiled or keep_compiled(_COMPILED, (source, filename), compile_script(source, filename), MAX_COMPILED)
+
+
+def compile_file(source, filename, compiler):
+    """compiler(source, filename), or its earlier result if the file of a package is the same."""
+    text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
+    if text != source:
+        compiled = compiler(source, filename)
+        keep_compiled(_COMPILED_FILES, (filename, compiler), (source, compiled), MAX_COMPILED_FILES)
+    return compiled
+
+
+def keep_compiled(table, key, value, most):
+    table[key] = value
+    while len(table) > most:
+        try:
+            table.popitem(last=False)
+        except KeyError:
+            break
+    return value
+
+
 # -- Showing the generated Python --------------------------------------------------------
 
 #: Characters of one source line, and of one pooled object, that a dump shows.
@@ -33381,6 +33414,15 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
 _GIVEN = re.compile(r"(?<![.\w$])(?:" + "|".join(_GIVEN_NAMES) + r")\b(?!\s*:)")
 
 
+def compile_common_js(source, filename):
+    """The CompiledScript of a module in CommonJS, whose first line is a head that is put before it."""
+    return compile_file(source, filename, _compile_headed)
+
+
+def _compile_headed(source, filename):
+    return compile_script(source, filename, parse_script(source, first_line=0))
+
+
 class ExportsOnDemand(dict):
     """The cells of a module that has an export of every name: the properties of an object."""
 
@@ -33509,9 +33551,7 @@ class ModuleMap:
             source = "//" + source
         head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
         try:
-            function = realm.run_script(realm.compile(
-                f"{head}\n{source}\n}})", name,
-                lambda text, name: compile_script(text, name, parse_script(text, first_line=0))))
+            function = realm.run_script(realm.compile(f"{head}\n{source}\n}})", name, compile_common_js))
             call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
                  self.native() if "native" in given else undefined)
         except BaseException:
@@ -33566,12 +33606,13 @@ class ModuleMap:
 
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
-        words = {*_GIVEN.findall(source)} if "node_modules/" in name else ()
-        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in words)
+        if "node_modules/" not in name:
+            return compile_module(source, name)
+        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in sorted({*_GIVEN.findall(source)}))
         if given:
             with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
-                return compile_module(given + source, name)
-        return compile_module(source, name)
+                return compile_file(given + source, name, compile_module)
+        return compile_file(source, name, compile_module)
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -34444,7 +34485,7 @@ class ProxyValues(dict):
         return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
-# -- Output and compiled texts -----------------------------------------------------------
+# -- Output -----------------------------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line in one piece and flushes it; characters that the encoding lacks are escaped."""
@@ -34462,25 +34503,6 @@ def write_line(stream, text):
 def print_to_terminal(level, text):
     """The console of realms that nobody gave another one."""
     write_line(sys.stderr if level in ("error", "warn") else sys.stdout, text)
-
-
-#: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
-_COMPILED = collections.OrderedDict()
-MAX_COMPILED = 64
-
-
-def compile_cached(source, filename):
-    """compile_script(), or its earlier result."""
-    key = (source, filename)
-    compiled = _COMPILED.get(key)
-    if compiled is None:
-        compiled = _COMPILED[key] = compile_script(source, filename)
-        while len(_COMPILED) > MAX_COMPILED:
-            try:
-                _COMPILED.popitem(last=False)
-            except KeyError:
-                break
-    return compiled
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
