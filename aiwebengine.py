@@ -13572,7 +13572,8 @@ MAX_COMPILED_FILES = 4096
 def compile_cached(source, filename):
     """compile_script(), or its earlier result."""
     compiled = _COMPILED.get((source, filename))
-    return compiled or keep_compiled(_COMPILED, (source, filename), compile_script(source, filename), MAX_COMPILED)
+    return compiled or keep_compiled(_COMPILED, (source, filename), compile_script(source, filename),
+                                     MAX_COMPILED)
 
 
 def compile_file(source, filename, compiler):
@@ -33541,8 +33542,7 @@ class ModuleMap:
         for key, value in (("exports", exports), ("id", utf16(name)), ("filename", utf16(name)),
                            ("loaded", False)):
             module.put(key, value)
-        require = realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
-                                 "require", 1)
+        require = self.require_function(name)
         given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if name in _GIVEN.findall(source)}
         if name.startswith("node:"):
             given = {"native": "null"}
@@ -33559,6 +33559,13 @@ class ModuleMap:
             raise
         module.put("loaded", True)
         return module.get("exports")
+
+    def require_function(self, name):
+        """The `require` of the module of that name."""
+        require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
+                                      "require", 1)
+        require.put("cache", JSObject(None))
+        return require
 
     def require(self, specifier, referrer):
         """What require(specifier) gives to a module in CommonJS."""
@@ -33596,10 +33603,17 @@ class ModuleMap:
                 raise JSTypeError("Digest method not supported") from None
             made.update(bytes(bytes_of(data)))
             return new_uint8_array(realm, made.digest())
+
+        def require_of(this, name=undefined, *_):
+            name = python_text(name)
+            if name not in self.modules and name not in self.required:      # else it could lead anywhere
+                raise JSTypeError("createRequire() takes import.meta.url or __filename")
+            return self.require_function(name)
         native.put("inspect", realm.function(inspect, "inspect", 2))
         native.put("format", realm.function(lambda this, *values: utf16(format_log(realm, list(values))),
                                             "format", 1))
         native.put("hash", realm.function(hash_of, "hash", 3))
+        native.put("require", realm.function(require_of, "require", 1))
         return native
 
     # -- ordinary modules ----
@@ -47850,7 +47864,7 @@ for (const key of Reflect.ownKeys(Buffer.prototype)) Object.defineProperty(Buffe
 Buffer.poolSize = 8192;
 const Callable = new Proxy(Buffer, { apply: (_, __, [value, ...rest]) => typeof value === "number" ? new Buffer(value) : Buffer.from(value,
   ...rest) });
-module.exports = { Buffer: Callable, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
+module.exports = { Buffer: Callable, Blob: globalThis.Blob, File: globalThis.File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
   MAX_STRING_LENGTH: 2 ** 25 },
   atob, btoa, isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
 """
@@ -47924,9 +47938,8 @@ module.exports = { env: { NODE_ENV: "development" }, argv: ["node"], argv0: "nod
     uptime: () => (performance.now() - begun) / 1000,
   memoryUsage: () => ({ rss: 0, heapTotal: 0, heapUsed: 0, external: 0 }), emitWarning: (text) => console.warn(String(text)), on: nothing,
     once: nothing, off: nothing,
-  addListener: nothing, removeListener: nothing, emit: () => false, listeners: () => [], exitCode: undefined, stdout: { isTTY: false,
-    write: () => true },
-  stderr: { isTTY: false, write: () => true }, exit() { throw new Error("process.exit() would end the server, so scripts cannot call it") } };
+  addListener: nothing, removeListener: nothing, emit: () => false, listeners: () => [], exitCode: undefined, stdout: { write: () => true },
+  stderr: { write: () => true }, exit() { throw new Error("process.exit() would end the server, so scripts cannot call it") } };
 """,
     "timers": r"""
 module.exports = { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate: (run, ...given) => setTimeout(run, 0, ...given),
@@ -47939,7 +47952,7 @@ module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch
 """,
     "perf_hooks": "module.exports = { performance };\n",
     "constants": "module.exports = {};\n",
-    "module": "module.exports = { createRequire: () => require, builtinModules: [] };\n",
+    "module": "module.exports = { createRequire: (name) => native.require(String(name)), builtinModules: [] };\n",
 }
 
 #: Name -> the text of a module that packages find as `name` and `node:name`.
@@ -47976,12 +47989,17 @@ def node_module(specifier):
 # Bare names of imports, such as "marked", are looked up in node_modules of the importing file's folder and of
 # those above it, as node does it (node's documentation, "Modules: Packages").
 
-#: The conditions of `exports` that hold for an import and for a require.
-IMPORT_CONDITIONS = frozenset(("import", "module-sync", "browser", "default"))
-REQUIRE_CONDITIONS = frozenset(("require", "module-sync", "browser", "default"))
+#: The conditions of `exports` that hold for an import and for a require: "edge-light" and "workerd" mean
+#: servers that have what browsers have but no page.
+_CONDITIONS = frozenset(("module-sync", "edge-light", "workerd", "browser", "default"))
+IMPORT_CONDITIONS, REQUIRE_CONDITIONS = _CONDITIONS | {"import"}, _CONDITIONS | {"require"}
 #: Endings that a require may leave out; those of the files that a package's folder may mean.
 _PACKAGE_ENDS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", "/index.cjs", "/index.json")
 MAX_PACKAGE_JSON = 1 << 20
+
+
+_COMMENTS = re.compile(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL)
+_PAGE = re.compile(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])")
 
 
 class PackageFault(Exception):
@@ -48051,6 +48069,22 @@ def match_exports(table, key, conditions):
     return _matched(table[pattern], key[len(before):len(key) - len(after)], conditions)
 
 
+@functools.lru_cache(1024)
+def _mentions_page(path, stamp):
+    with open_ordinary(path) as file:
+        text = file.read(MAX_PACKAGE_JSON).decode("utf-8", "replace")
+    return _PAGE.search(_COMMENTS.sub("", text)) is not None
+
+
+def wants_page(path):
+    """Whether a file of a package is a build for browsers that works on the page it is in. If the package has
+    another build, that one is meant for servers."""
+    stamp = file_stamp(path)
+    with contextlib.suppress(OSError, ValueError):
+        return stamp is not None and _mentions_page(path, stamp)
+    return False
+
+
 def entry_of_package(folder, subpath, conditions):
     """The path of the file that a package has for "." or "./sub". Raises PackageFault."""
     facts = package_json(folder)
@@ -48058,8 +48092,10 @@ def entry_of_package(folder, subpath, conditions):
     if exports is not None:
         if not isinstance(exports, dict) or not any(key.startswith(".") for key in exports):
             exports = {".": exports}
-        found = match_exports(exports, subpath, conditions) \
-            or match_exports(exports, subpath, conditions | {"node"})
+        found = match_exports(exports, subpath, conditions)
+        entry = match_exports(exports, ".", conditions)
+        if found is None or any(one and wants_page(os.path.join(folder, one)) for one in (found, entry)):
+            found = match_exports(exports, subpath, conditions - {"browser"} | {"node"}) or found
         if found is None:
             raise PackageFault(f"its package.json exports no {subpath!r}" if subpath != "." else
                                "its package.json exports nothing that can be imported")
