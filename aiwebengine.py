@@ -33551,7 +33551,9 @@ class ModuleMap:
             source = "//" + source
         head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
         try:
-            function = realm.run_script(realm.compile(f"{head}\n{source}\n}})", name, compile_common_js))
+            with realm.uncounted():
+                compiled = realm.compile(f"{head}\n{source}\n}})", name, compile_common_js)
+            function = realm.run_script(compiled)
             call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
                  self.native() if "native" in given else undefined)
         except BaseException:
@@ -33623,10 +33625,11 @@ class ModuleMap:
         if "node_modules/" not in name:
             return compile_module(source, name)
         given = "".join(_GIVEN_NAMES[word][1] + "; " for word in sorted({*_GIVEN.findall(source)}))
-        if given:
-            with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
-                return compile_file(given + source, name, compile_module)
-        return compile_file(source, name, compile_module)
+        with self.realm.uncounted():
+            if given:
+                with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
+                    return compile_file(given + source, name, compile_module)
+            return compile_file(source, name, compile_module)
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -33969,6 +33972,8 @@ TURNS_FROM_BYTES = 4 * 1024 * 1024
 STOPPING_SECONDS = 5
 #: Seconds after which the memory of a closed realm is looked for though scripts run.
 STALE_SECONDS = 10
+#: Seconds that compiling a file of a package may take without counting as the script's time.
+MAX_UNCOUNTED_SECONDS = 30
 #: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
 LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
@@ -34188,6 +34193,21 @@ class Watchdog:
             self.watches.discard(watch)
             realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
+
+    @contextlib.contextmanager
+    def uncounted(self, realm):
+        """What is done in here takes none of the time that a script has."""
+        began = time.monotonic()
+        with self.lock:
+            watches = [watch for watch in self.watches if watch.realm is realm]
+            for watch in watches:
+                watch.deadline += MAX_UNCOUNTED_SECONDS
+        try:
+            yield
+        finally:
+            with self.lock:
+                for watch in watches:
+                    watch.deadline -= max(0, MAX_UNCOUNTED_SECONDS - time.monotonic() + began)
 
     def run(self):
         """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there are none for a while."""
@@ -34977,6 +34997,10 @@ class RealmBase:
         self.interrupt = True
         self.runtime["interrupt"] = True
 
+    def uncounted(self):
+        """For work that takes none of a script's time."""
+        return WATCHDOG.uncounted(self)
+
     def poll(self):
         """Raises Interrupted when the script's time is up: always the same one, since Python searches
         the chain of contexts at each raise of a new one, and a deep stack of `finally` raises many."""
@@ -35575,8 +35599,14 @@ class Realm(RealmBase):
         return None if data is None else bytes(data)
 
     def html_of(self, value):
-        """The text of a piece of HTML that h() or html made; None for anything else."""
-        return python_text(value.text) if isinstance(value, JSHtml) else None
+        """The text of a piece of HTML that h() or html made, or another factory that marks it as hono's does,
+        by `isEscaped`; None for anything else."""
+        if isinstance(value, JSHtml):
+            return python_text(value.text)
+        if isinstance(value, JSObject) and value.get("isEscaped") is True and is_callable(value.get("toString")):
+            text = call(value.get("toString"), value)
+            return python_text(text) if isinstance(text, str) else None
+        return None
 
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
