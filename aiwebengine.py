@@ -50147,7 +50147,9 @@ def response_from(realm, value):
     for part in parts:
         if part is not undefined:
             return built_response(realm, *parts)
-    return Response(200, JSON_TYPE, json_bytes(realm, value))
+    page = realm.html_of(value)
+    return Response(200, JSON_TYPE, json_bytes(realm, value)) if page is None \
+        else Response(200, HTML, utf8(page))
 
 
 def converter(realm, answer):

@@ -8020,6 +8020,41 @@ class PackageFormTest(ServerCase):
                                         "q/package.json": {"type": "module"}}, what="x"), '"a/b"')
         self.assertEqual(self.imported({"p/index.mjs": "import { readFile } from 'fs/promises'; export default typeof readFile"}), '"function"')
 
+    def test_a_build_for_a_page_gives_way_to_one_for_servers(self):
+        exports = {".": {"browser": "./b.mjs", "node": "./n.mjs"}, "./sub": {"browser": "./bs.mjs", "default": "./s.mjs"}}
+        files = {"p/package.json": {"exports": exports}, "p/n.mjs": "export default 'n'", "p/s.mjs": "export default 's'",
+                 "p/bs.mjs": "export default 'bs'"}
+        page = "const place = document; export default place"
+        no_page = "// document\nexport default typeof document === 'object' ? 1 : 'b'"
+        self.assertEqual(self.imported({**files, "p/b.mjs": page}), '"n"')
+        self.assertEqual(self.imported({**files, "p/b.mjs": page}, "p/sub"), '"s"')
+        self.assertEqual(self.imported({**files, "p/b.mjs": no_page}), '"b"')
+        self.assertEqual(self.imported({**files, "p/b.mjs": no_page}, "p/sub"), '"bs"')
+
+    def test_elements_that_say_they_are_escaped_are_html(self):
+        element = "export default { isEscaped: true, toString: () => '<p>' }"
+        self.serve({"node_modules/p/index.mjs": element, "app.mjs":
+                    "import x from 'p'; routeRegistry.registerRoute('/x', () => x); "
+                    "routeRegistry.registerRoute('/y', () => ResponseBuilder.html(x))"})
+        for path in ("/x", "/y"):
+            status, headers, text = self.get(path)
+            self.assertEqual((status, headers["content-type"], text), (200, "text/html; charset=UTF-8", "<p>"))
+
+    def test_create_require_reaches_no_other_file(self):
+        self.assertEqual(self.imported({"p/index.mjs": "import { createRequire } from 'module';"
+                                        "export default createRequire(import.meta.url)('./d.json')", "p/d.json": [1]}), "[1]")
+        self.assertIn("createRequire() takes import.meta.url", self.imported(
+            {"p/index.mjs": "import { createRequire } from 'module'; export default createRequire('/etc/node_modules/x')('./y.json')"}))
+
+    def test_packages_are_compiled_once(self):
+        self.assertEqual(self.imported({"p/index.mjs": "export { default } from './c.cjs'", "p/c.cjs": "module.exports = 'once'"}), '"once"')
+        with mock.patch.object(aiwebengine, "analyze_scopes", wraps=aiwebengine.analyze_scopes) as analyze:
+            self.write(self.folder / "app.mjs", "import x from 'p'; routeRegistry.registerRoute('/x', () => x + x)")
+            os.utime(self.folder / "app.mjs", (1, 1))
+            self.assertEqual(self.server.app.refresh(), ["app.mjs"])
+        self.assertEqual(analyze.call_count, 1)
+        self.assertEqual(self.get("/x")[2], "onceonce")
+
     def test_links_may_lead_within_the_project_only(self):
         with tempfile.TemporaryDirectory() as outside:
             Path(outside, "index.js").write_text("module.exports = 'outside'", "utf-8")
