@@ -14210,7 +14210,7 @@ class RedisFailureTest(RedisCase):
     def test_an_unreachable_server_or_a_bad_address_is_one_line_and_exit_code_2(self):
         folder = pathlib.Path(self.enterTemporary())
         self.write(folder / "a.js", "")
-        for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
+        for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "no Redis answers there"), ("http://localhost", "wants an address such as"),
                             (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
             done = subprocess.run([*COMMAND, str(folder), "--port", "0", "--redis", url],
                                   capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
@@ -19944,8 +19944,8 @@ class CommandLineTest(ServerCase):
         for given, expected in (("[::1]", "::1"), (" 127.0.0.1 ", "127.0.0.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("my-host.local", "my-host.local")):
             self.assertEqual(aiwebengine.option_parser().parse_args(["--host", given]).host, expected)
         for option, given, part in (("--host", "", "the port belongs to --port"), ("--host", "*", "name or address"), ("--host", "localhost:80", "--port"),
-                                    ("--host", "http://localhost", "name or address"), ("--base-path", "/a/../b", "not a path"),
-                                    ("--base-path", "engine/x", "pages of the server"), ("--trust-proxy", "0", "not a number")):
+                                    ("--host", "http://localhost", "name or address"), ("--base-path", "/a/../b", "wants a path"),
+                                    ("--base-path", "engine/x", "pages of the server"), ("--trust-proxy", "0", "wants a whole number")):
             with self.subTest(given), mock.patch("sys.stderr", io.StringIO()) as errors, self.assertRaises(SystemExit):
                 aiwebengine.option_parser().parse_args([option, given])
             self.assertIn(part, errors.getvalue())
