@@ -56191,10 +56191,10 @@ h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .tile span { color: var(--soft); font-size: .8rem; }
 .panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem;
          min-width: 0; scroll-margin: 4rem 0 1rem; }
-.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
+:is(.panel, .panel > form) > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
                  min-height: 3rem; }
-.panel > .head h2 { margin-right: auto; }
-.panel > .body { padding: 0 1rem 1rem; }
+:is(.panel, .panel > form) > .head h2 { margin-right: auto; }
+:is(.panel, .panel > form) > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
 .scroll { contain: content; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
