@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            425
+     1  This page: contents, imports, version                                            432
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -206,14 +206,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   634
           Engines                                                                         31
-    17  Streams: registry, connections, broadcaster                                    1,386
+    17  Streams: registry, connections, broadcaster                                    1,765
           Messages of streams                                                            111
+          Frames of WebSocket                                                            152
+          Wires                                                                          112
           Connections                                                                     71
-          Streams                                                                        383
-          Runs of deliveries                                                             119
+          Streams                                                                        389
+          Runs of deliveries                                                             134
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    439
+          Broadcaster                                                                    522
     18  GraphQL                                                                        4,999
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
@@ -233,9 +235,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                113
           GraphQL service                                                                716
-    19  Host API                                                                       2,990
+    19  Host API                                                                       3,005
           Arguments                                                                      165
-          routeRegistry                                                                  179
+          routeRegistry                                                                  180
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
           sharedStorage                                                                   92
@@ -244,35 +246,36 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          781
           Database: statements                                                           354
           database                                                                       281
-          Type declarations                                                              469
-    20  Scripts: loading and hot reload                                                2,970
+          Type declarations                                                              483
+    20  Scripts: loading and hot reload                                                2,982
           Log                                                                            194
           Causes of errors                                                               262
           Errors of scripts                                                               79
           Calls                                                                          211
-          Routes                                                                         153
+          Routes                                                                         157
           Modules of node                                                                491
           Packages                                                                       197
           Imported files                                                                 108
-          One script                                                                     380
-          All scripts                                                                    650
+          One script                                                                     379
+          All scripts                                                                    659
           Live pages                                                                     176
-    21  HTTP server                                                                    3,594
-          Request heads                                                                  199
+    21  HTTP server                                                                    3,731
+          Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          163
-          Who may ask                                                                    216
+          Who may ask                                                                    220
           The last requests                                                               47
-          Fault injection                                                                327
+          Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
-          One connection: streams                                                        139
+          One connection: streams                                                        156
+          One connection: WebSocket                                                      107
           One connection: writing                                                        150
-          Requests as scripts see them                                                   178
+          Requests as scripts see them                                                   183
           The server                                                                     589
     22  Pages                                                                          5,845
           Page kit                                                                       211
@@ -418,6 +421,10 @@ except ImportError:
         from _sha256 import sha256      # before CPython 3.12
     except ImportError:
         from hashlib import sha256
+try:
+    from _sha1 import sha1
+except ImportError:
+    from hashlib import sha1
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -37807,9 +37814,10 @@ def check_engine(name):
 # ======================================================================================
 # 17  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
-# Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
-# stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
-# one thread that writes to every socket. Sending only appends to the stream and wakes that
+# Server-Sent Events and WebSocket without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s;
+# a stream numbers and remembers its messages and knows its `Connection`s; each has a wire, an `EventStream`
+# or a `WebSocket`, that knows what its client reads; the `Broadcaster` is the one thread that writes to every
+# socket. Sending only appends to the stream and wakes that
 # thread, so it never waits for a client. Whatever was sent in the meantime goes out in one write per
 # connection; its bytes are joined once for all connections that wait for the same run of messages.
 #
@@ -37854,6 +37862,16 @@ MAX_INDEXED_KEYS = 16
 GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
+
+#: What a client may send over WebSocket: bytes of a message, bytes of unfinished messages of all clients, and
+#: messages of one client that wait for their handler; then no more is read from it.
+MAX_RECEIVED_MESSAGE = 1024 * 1024
+MAX_ALL_RECEIVED = 64 * 1024 * 1024
+MAX_WAITING_MESSAGES = 16
+#: Bytes read from a client in one go.
+RECEIVE_CHUNK = 64 * 1024
+#: Seconds for which a client may answer the end of a WebSocket.
+CLOSING_SECONDS = 10
 
 HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
@@ -37971,13 +37989,277 @@ class Delivery:
                 f"{self.dropped} failed{dropped}")
 
 
+# -- Frames of WebSocket -----------------------------------------------------------------
+
+#: What a frame is (RFC 6455, 5.2).
+CONTINUATION_FRAME, TEXT_FRAME, BINARY_FRAME, CLOSE_FRAME, PING_FRAME, PONG_FRAME = 0, 1, 2, 8, 9, 10
+#: Why a connection ends (RFC 6455, 7.4.1, and the registry of IANA).
+NORMAL_CLOSURE, GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED_DATA = 1000, 1001, 1002, 1003
+INVALID_DATA, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR, TRY_AGAIN_LATER = 1007, 1008, 1009, 1011, 1013
+#: Codes that may stand in a close frame; besides, libraries and applications have those from 3000 to 4999.
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
+_WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+MAX_CLOSE_REASON = 123
+
+
+class WebSocketError(Exception):
+    """Ends a WebSocket with a close code and a reason."""
+
+    def __init__(self, code, reason=""):
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+def websocket_accept(key):
+    """The Sec-WebSocket-Accept that answers a key (RFC 6455, 4.2.2)."""
+    return base64.b64encode(sha1(key.encode() + _WEBSOCKET_GUID).digest()).decode()
+
+
+def websocket_frame(opcode, payload):
+    """A whole message, or control frame, in one unmasked frame."""
+    size = len(payload)
+    if size < 126:
+        return b"%c%c%b" % (0x80 | opcode, size, payload)
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x80 | opcode, 126, size) + payload
+    return struct.pack("!BBQ", 0x80 | opcode, 127, size) + payload
+
+
+def close_frame(code, reason=""):
+    """The frame that ends a connection; a code of 0 stands for none."""
+    text = utf8(reason)[:MAX_CLOSE_REASON].decode("utf-8", "ignore")
+    return websocket_frame(CLOSE_FRAME, struct.pack("!H", code) + text.encode() if code else b"")
+
+
+def unmasked(data, mask):
+    """The payload of a frame of a client (RFC 6455, 5.3)."""
+    size = len(data)
+    mask = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(data, "little") ^ mask).to_bytes(size, "little")
+
+
+class FrameReader:
+    """Makes messages of the bytes that a client sends: `next` gives (TEXT_FRAME, text), (CLOSE_FRAME, (code,
+    reason)), bytes with any other opcode, or None, and raises WebSocketError for whatever breaks RFC 6455.
+    """
+
+    def __init__(self, most=None):
+        self.most = MAX_RECEIVED_MESSAGE if most is None else most
+        self.buffer = bytearray()
+        self.kind = None                # of the message that has begun
+        self.parts, self.size = [], 0
+        self.decoder = None
+
+    @property
+    def held(self):
+        """Bytes of messages that are not complete."""
+        return len(self.buffer) + self.size
+
+    def next(self):
+        while (frame := self._frame()) is not None:
+            final, opcode, payload = frame
+            if opcode == CLOSE_FRAME:
+                return CLOSE_FRAME, self._closing(payload)
+            if opcode >= CLOSE_FRAME:
+                return opcode, payload
+            message = self._take(final, opcode, payload)
+            if message is not None:
+                return message
+        return None
+
+    def _frame(self):
+        """(final, opcode, payload) of the next frame once it is complete."""
+        data = self.buffer
+        if len(data) < 2:
+            return None
+        final, opcode, size, start = data[0] & 0x80, data[0] & 0x0F, data[1] & 0x7F, 2
+        self._check_start(data[0], data[1], opcode, size)
+        if size > 125:
+            start = 4 if size == 126 else 10
+            if len(data) < start:
+                return None
+            least, size = 126 if size == 126 else 1 << 16, int.from_bytes(data[2:start], "big")
+            if size < least or size >> 63:
+                raise WebSocketError(PROTOCOL_ERROR, "the length of a frame is malformed")
+        if opcode < CLOSE_FRAME and self.size + size > self.most:
+            raise WebSocketError(TOO_BIG, f"a message can have {self.most:,} bytes")
+        end = start + 4 + size
+        if len(data) < end:
+            return None
+        payload = unmasked(bytes(data[start + 4:end]), bytes(data[start:start + 4]))
+        del data[:end]
+        return final, opcode, payload
+
+    def _check_start(self, first, second, opcode, size):
+        """Raises WebSocketError for the first two bytes of a frame that may not be sent."""
+        fault = None
+        if first & 0x70:
+            fault = "a frame has bits of an extension, but none was agreed on"
+        elif not (opcode <= BINARY_FRAME or CLOSE_FRAME <= opcode <= PONG_FRAME):
+            fault = "a frame has an unknown opcode"
+        elif not second & 0x80:
+            fault = "frames of a client must be masked"
+        elif opcode >= CLOSE_FRAME and (size > 125 or not first & 0x80):
+            fault = "a control frame is too long or fragmented"
+        elif opcode == CONTINUATION_FRAME and self.kind is None:
+            fault = "a message begins with a continuation"
+        elif opcode in (TEXT_FRAME, BINARY_FRAME) and self.kind is not None:
+            fault = "a message begins before the last one is complete"
+        if fault:
+            raise WebSocketError(PROTOCOL_ERROR, fault)
+
+    def _take(self, final, opcode, payload):
+        """Adds a frame to the message that it belongs to; returns that when it is complete."""
+        if opcode != CONTINUATION_FRAME:
+            self.kind = opcode
+            self.decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT_FRAME else None
+        self.size += len(payload)
+        if self.decoder is not None:
+            try:
+                payload = self.decoder.decode(payload, bool(final))
+            except UnicodeDecodeError:
+                raise WebSocketError(INVALID_DATA, "a text is not UTF-8") from None
+        if payload or not self.parts:
+            self.parts.append(payload)
+        if not final:
+            return None
+        message = self.kind, payload[:0].join(self.parts)
+        self.kind, self.parts, self.size, self.decoder = None, [], 0, None
+        return message
+
+    @staticmethod
+    def _closing(payload):
+        """(code, reason) of a close frame; a code of 0 where there is none."""
+        if not payload:
+            return 0, ""
+        code = int.from_bytes(payload[:2], "big")
+        if len(payload) < 2 or not (code in _CLOSE_CODES or 3000 <= code < 5000):
+            raise WebSocketError(PROTOCOL_ERROR, "a close frame has a malformed code")
+        try:
+            return code, payload[2:].decode()
+        except UnicodeDecodeError:
+            raise WebSocketError(INVALID_DATA, "the reason of a close frame is not UTF-8") from None
+
+
+# -- Wires -------------------------------------------------------------------------------
+
+def _refuse_constant(name):
+    raise ValueError(name)
+
+
+#: Says whether a text is JSON, and does not care what numbers are.
+_JSON_CHECK = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+
+
+def as_json(text):
+    """The text itself if it is JSON, else the JSON of a string."""
+    try:
+        _JSON_CHECK.decode(text)
+        return text
+    except (ValueError, RecursionError):
+        return json.dumps(text, ensure_ascii=False)
+
+
+def event_parts(frame):
+    """(id, event, retry, data) of the lines of a message, each a text or None."""
+    fields, data = {}, []
+    for line in frame.decode().split("\n"):
+        name, _, value = line.partition(": ")
+        if name == "data":
+            data.append(value)
+        elif name:
+            fields[name] = value
+    return fields.get("id"), fields.get("event"), fields.get("retry"), "\n".join(data) if data else None
+
+
+def event_as_json(frame):
+    """Frame of `{"id", "event", "data"}`: the data itself if it is JSON; `retry`, too, where there is one.
+    A message of one client alone has no id."""
+    id, event, retry, data = event_parts(frame)
+    if data is None:
+        return b""
+    timed = "" if retry is None else f'"retry":{retry},'
+    return websocket_frame(TEXT_FRAME, utf8(
+        f'{{"id":{json.dumps(id)},"event":{json.dumps(event or "message")},{timed}"data":{as_json(data)}}}'))
+
+
+def event_as_data(frame):
+    """Frame of the data alone."""
+    data = event_parts(frame)[3]
+    return b"" if data is None else websocket_frame(TEXT_FRAME, data.encode())
+
+
+class EventStream:
+    """The wire of a client that reads Server-Sent Events, which is the form in which messages are kept.
+    `event_source` says that it reads as a browser's EventSource does (see the section's opening)."""
+
+    name, form, interest = "SSE", None, selectors.EVENT_READ
+
+    def __init__(self, event_source):
+        self.event_source = event_source
+
+    def encode(self, frames):
+        return frames
+
+    def opening(self, retry, greeting, current):
+        """What comes first; `current` is the id of the client's position, None if older messages follow."""
+        place = b"" if current is None else b"id: %b\n%b" % (current, b"\n" * self.event_source)
+        return b"retry: %d\n%b%b" % (retry, greeting, place)
+
+    def heartbeat(self, connection):
+        """A comment; a quiet stream's carries the current id, so that a client that comes back later does not
+        ask for messages that were not for it. The blank line that makes EventSource take the id over
+        goes to no other reader."""
+        current = connection.stream.current_id(connection)
+        return HEARTBEAT if current is None else \
+            f": heartbeat\nid: {current}\n{chr(10) * self.event_source}".encode()
+
+
+EVENT_SOURCE, OTHER_READER = EventStream(True), EventStream(False)
+
+
+class WebSocket:
+    """The wire of a client that speaks WebSocket. `form(lines)` makes a frame of a message's lines; equal
+    forms share their frames. `on_message(connection, text)` is called by the broadcaster's thread and must
+    not block; it may raise WebSocketError. Broadcaster.heard is to be called once it is dealt with.
+    """
+
+    name = "WebSocket"
+
+    def __init__(self, form=event_as_json, on_message=None, received=b""):
+        self.form, self.on_message = form, on_message
+        self.reader = FrameReader()
+        self.reader.buffer += received
+        self.counted = 0                # bytes that count among all that clients have sent
+        self.waiting = 0                # messages that are not dealt with
+        self.heard = time.monotonic()
+
+    @property
+    def interest(self):
+        return 0 if self.waiting >= MAX_WAITING_MESSAGES else selectors.EVENT_READ
+
+    def encode(self, frames):
+        """The frames of any number of messages."""
+        return b"".join([self.form(lines) for lines in frames.split(b"\n\n") if lines])
+
+    def opening(self, retry, greeting, current):
+        return self.encode(greeting)
+
+    def heartbeat(self, connection):
+        """A ping; None when the last ones were not answered."""
+        return None if time.monotonic() - self.heard > STALLED_SECONDS else _PING
+
+
+_PING = websocket_frame(PING_FRAME, b"")
+
+
 # -- Connections -------------------------------------------------------------------------
 
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
-    None. `event_source` says that it reads as a browser's EventSource does (see the section's opening).
+    None. `wire` is what its client reads.
     `position` is the sequence of the last message for everyone that was handed to it; `mail` are
     filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait, by reference where others have the same; `queued` counts them. Only
@@ -37986,11 +38268,11 @@ class Connection:
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
                  "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
-                 "resumed", "event_source")
+                 "resumed", "wire")
 
-    def __init__(self, sock, stream, metadata, address="", event_source=True):
+    def __init__(self, sock, stream, metadata, address="", wire=EVENT_SOURCE):
         self.sock = sock
-        self.event_source = event_source
+        self.wire = wire
         self.stream = stream
         self.metadata = metadata or NO_METADATA
         self.address = address
@@ -38032,7 +38314,7 @@ class Connection:
 
     def describe(self):
         """For `listConnections` and the dashboard."""
-        return {"metadata": dict(self.metadata), "address": self.address,
+        return {"metadata": dict(self.metadata), "address": self.address, "protocol": self.wire.name,
                 "age": round(time.monotonic() - self.since, 1), "messages": self.messages,
                 "bytesWaiting": self.queued}
 
@@ -38265,6 +38547,13 @@ class Stream:
         found = next((message for message in reversed(self.history) if message.id == event_id), None)
         return (0, False) if found is None else (found.sequence, True)
 
+    def current_id(self, connection):
+        """The id of a connection's position; None while there is something that it may have to get."""
+        if self.has_pending or not self.run.idle:
+            return None
+        with self.lock:
+            return None if self.has_pending else self.event_id(max(self.sequence, connection.position))
+
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
         with self.lock:
@@ -38314,14 +38603,13 @@ class Stream:
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
             current = utf8(self.event_id(connection.position))
-        opening = b"retry: %d\n%b" % (self.retry, greeting)
-        if not missed:
-            return current, opening + b"id: %b\n" % current + (b"\n" if connection.event_source else b"")
-        connection.messages = sum(1 for item in missed if item is not GAP)
-        connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
-                             for item in missed]
-        connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
-        return current, opening
+        wire = connection.wire
+        if missed:
+            connection.messages = sum(1 for item in missed if item is not GAP)
+            connection.unsent = [wire.encode(self._gap_event(last_event_id, missed) if item is GAP
+                                             else item.frame) for item in missed]
+            connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
+        return current, wire.opening(self.retry, greeting, None if missed else current)
 
     def _missed(self, known, expected, connection):
         """What a connection should have got after its `known` position or Expected; perhaps GAP first."""
@@ -38443,7 +38731,8 @@ class DeliveryRun:
     until everyone has everything.
     """
 
-    __slots__ = ("stream", "ring", "hand", "left", "shared", "last", "joined", "mailed", "gone", "lap_end")
+    __slots__ = ("stream", "ring", "hand", "left", "shared", "last", "joined", "framed", "mailed", "gone",
+                 "lap_end")
 
     def __init__(self, stream):
         self.stream = stream
@@ -38452,7 +38741,8 @@ class DeliveryRun:
         self.left = 0
         self.shared = []            # messages for everyone that someone may still lack
         self.last = 0               # sequence of the last of them
-        self.joined = {}            # position -> (bytes, count); tuple of sequences -> the same
+        self.joined = {}            # position -> (bytes, count); tuple of form and sequences -> the same
+        self.framed = {}            # (form, sequence) -> bytes
         self.mailed = []            # connections with mail
         self.gone = 0               # closed connections still in the ring
         self.lap_end = 0            # the last sequence that everyone has when the hand comes round
@@ -38489,6 +38779,9 @@ class DeliveryRun:
         if mail is not None:
             connection.mail = None
             key = (position, *[message.sequence for message in mail])
+        form = connection.wire.form
+        if form is not None:
+            key = (form, key)
         found = self.joined.get(key)
         if found is None:
             run = self.shared
@@ -38496,9 +38789,17 @@ class DeliveryRun:
                 run = [message for message in run if message.sequence > position]
             if mail is not None:
                 run = sorted(run + mail, key=lambda message: message.sequence)
-            found = self.joined[key] = (b"".join([message.frame for message in run]), len(run))
+            frames = [message.frame if form is None else self.frame_of(message, form) for message in run]
+            found = self.joined[key] = (b"".join(frames), len(run))
         if position < self.last:
             connection.position = self.last
+        return found
+
+    def frame_of(self, message, form):
+        """A message as clients of another form read it; made once for all of them."""
+        found = self.framed.get((form, message.sequence))
+        if found is None:
+            found = self.framed[form, message.sequence] = form(message.frame)
         return found
 
     def turn(self):
@@ -38520,6 +38821,7 @@ class DeliveryRun:
         if self.left and self.shared and self.shared[0].sequence <= self.lap_end:
             self.shared = [message for message in self.shared if message.sequence > self.lap_end]
             self.joined.clear()
+            self.framed.clear()
         self.lap_end = self.last
         self.mailed = [connection for connection in self.mailed if connection.mail is not None]
         self.sweep()
@@ -38536,6 +38838,7 @@ class DeliveryRun:
         self.hand = 0
         self.shared = []
         self.joined.clear()
+        self.framed.clear()
         if self.gone > 32 and self.gone * 2 > len(self.ring):
             self.sweep()
 
@@ -38754,11 +39057,11 @@ def bad_sockets(selector):
 # -- Broadcaster -------------------------------------------------------------------------
 
 class Broadcaster:
-    """The one thread that owns every event-stream socket.
+    """The one thread that owns every socket of a stream.
 
     A request thread calls `attach` with a socket whose request it has read, and ends. The thread
-    sleeps until a message was sent, a socket that was full can take more, or a client went away,
-    which shows as a readable socket without data.
+    sleeps until a message was sent, a socket that was full can take more, a client of a WebSocket said
+    something, or a client went away, which shows as a readable socket without data.
     """
 
     def __init__(self, report=None):
@@ -38785,6 +39088,9 @@ class Broadcaster:
         self._drained = threading.Condition()
         self._patient = 0
         self._last_fault = "", 0.0
+        #: Connections that nothing is read from or written to, as too many of their messages wait.
+        self._deaf = set()
+        self._receiving = 0             # bytes of messages that are not complete
 
     # -- for other threads ----
 
@@ -38832,12 +39138,12 @@ class Broadcaster:
             self._patient -= 1
 
     def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b"", *,
-               event_source=True, expected=None, greeting=b""):
+               wire=EVENT_SOURCE, expected=None, greeting=b""):
         """Makes a socket a connection of a stream: sends `head` (the response's head, without the blank line
         at its end), the opening of the stream with `greeting`, what the client missed, and `first`
-        (frames for this client alone, as the greeting). Returns the Connection; raises LookupError when
+        (messages for this client alone, as the greeting). Returns the Connection; raises LookupError when
         the stream has ended."""
-        connection = Connection(sock, stream, metadata, address, event_source)
+        connection = Connection(sock, stream, metadata, address, wire)
         position, opening = stream.attach(connection, last_event_id, expected, greeting)
         if head:
             head += b"Last-Event-ID: %b\r\n\r\n" % position
@@ -38846,7 +39152,7 @@ class Broadcaster:
             self.count_of[address] += 1
         waiting = collections.deque([head + opening, *connection.unsent])
         if first:
-            waiting.append(first)
+            waiting.append(wire.encode(first))
         data = gathered(waiting)
         sock.setblocking(False)
         try:
@@ -38862,12 +39168,16 @@ class Broadcaster:
         return connection
 
     def post(self, connection, frame):
-        """Sends bytes to one connection only; they are not kept for replay."""
-        self._post(self._send, connection, frame)
+        """Sends a message's lines to one connection only; they are not kept for replay."""
+        self._post(self._send, connection, connection.wire.encode(frame))
 
-    def finish(self, connection, frame=b""):
-        """Disconnects a client after a last frame."""
-        self._post(self._finish, connection, frame)
+    def finish(self, connection, frame=b"", code=NORMAL_CLOSURE, reason=""):
+        """Disconnects a client after a last message."""
+        self._post(self._finish, connection, connection.wire.encode(frame), code, reason)
+
+    def heard(self, connection):
+        """A message of a client is dealt with."""
+        self._post(self._heard, connection)
 
     def end_stream(self, stream):
         self._post(self._end_stream, stream)
@@ -38939,7 +39249,7 @@ class Broadcaster:
         """A fault with one connection: it ends, and the others go on."""
         self._told(error, f" {connection.stream.path}, client {connection.address}")
         try:
-            self._close(connection)
+            self._close(connection, INTERNAL_ERROR)
         finally:
             connection.closed = True
 
@@ -39024,7 +39334,7 @@ class Broadcaster:
         connection.outbox = outbox
         connection.queued = sum(map(len, outbox))
         connection.progress = time.monotonic()
-        self.selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
+        self._watch(connection)
         with connection.stream.lock:
             connection.stream.slow.add(connection)
 
@@ -39044,21 +39354,76 @@ class Broadcaster:
                             f"disconnected with {connection.queued:,} bytes waiting")
         self._close(connection)
 
+    def _watch(self, connection):
+        """Waits for what can happen next with a connection."""
+        events = connection.wire.interest
+        if connection.outbox is not None:
+            events |= selectors.EVENT_WRITE
+        if connection in self._deaf:
+            if events:
+                self._deaf.discard(connection)
+                self.selector.register(connection.sock, events, connection)
+        elif events:
+            self.selector.modify(connection.sock, events, connection)
+        else:
+            self.selector.unregister(connection.sock)
+            self._deaf.add(connection)
+
     def _serve_socket(self, connection, events):
-        if connection.closed:
-            return
         if events & selectors.EVENT_READ:
             try:
-                if not connection.sock.recv(4096):
-                    self._close(connection)
-                    return
+                data = connection.sock.recv(4096 if connection.wire.form is None else RECEIVE_CHUNK)
             except (BlockingIOError, InterruptedError):
-                pass
+                data = None
             except OSError:
-                self._close(connection)
+                data = b""
+            if data == b"":
+                self._let_go(connection) if connection.closed else self._close(connection)
                 return
-        if events & selectors.EVENT_WRITE:
+            if data and connection.wire.form is not None and not connection.closed:
+                connection.wire.reader.buffer += data
+                self._listen(connection)
+        if events & selectors.EVENT_WRITE and not connection.closed:
             self._flush(connection)
+
+    def _listen(self, connection):
+        """Deals with the messages of a client that have arrived, as far as they may wait."""
+        wire, interest = connection.wire, connection.wire.interest
+        wire.heard = time.monotonic()
+        try:
+            while not connection.closed and wire.interest and (found := wire.reader.next()):
+                self._hear(connection, *found)
+            self._receiving += wire.reader.held - wire.counted
+            wire.counted = wire.reader.held
+            if self._receiving > MAX_ALL_RECEIVED:
+                raise WebSocketError(TRY_AGAIN_LATER, "the server is receiving too much at once")
+        except WebSocketError as error:
+            self._close(connection, error.code, error.reason)
+        if not connection.closed and wire.interest != interest:
+            self._watch(connection)
+
+    def _hear(self, connection, opcode, payload):
+        wire = connection.wire
+        if opcode == PING_FRAME:
+            self._send(connection, websocket_frame(PONG_FRAME, payload))
+        elif opcode == CLOSE_FRAME:
+            self._close(connection, payload[0])
+        elif opcode == BINARY_FRAME:
+            raise WebSocketError(UNSUPPORTED_DATA, "messages must be text")
+        elif opcode == TEXT_FRAME and wire.on_message is None:
+            raise WebSocketError(UNSUPPORTED_DATA, f"{connection.stream.path} takes no messages")
+        elif opcode == TEXT_FRAME:
+            wire.waiting += 1
+            wire.on_message(connection, payload)
+
+    def _heard(self, connection):
+        wire, before = connection.wire, connection.wire.interest
+        wire.waiting -= 1
+        if connection.closed or not connection.adopted:
+            return
+        if wire.interest != before:
+            self._watch(connection)
+            self._listen(connection)
 
     def _flush(self, connection):
         """Writes what waits until the socket is full again or nothing is left."""
@@ -39080,7 +39445,7 @@ class Broadcaster:
             return
         connection.outbox = None
         connection.allowance = MAX_OUTBOX_BYTES
-        self.selector.modify(connection.sock, selectors.EVENT_READ, connection)
+        self._watch(connection)
         with connection.stream.lock:
             connection.stream.slow.discard(connection)
 
@@ -39088,12 +39453,9 @@ class Broadcaster:
         """A connection whose head was sent comes under the broadcaster's care."""
         connection.adopted = True
         self._absorb(connection.stream)
-        if connection.closed:
-            connection.closed = False
-            self._close(connection)
-            return
+        ended, connection.closed = connection.closed, False
         waiting = collections.deque(connection.unsent)
-        waiting.extend(connection.outbox)
+        waiting.extend(connection.outbox or ())
         connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
@@ -39102,15 +39464,19 @@ class Broadcaster:
             return
         set_user_timeout(connection.sock)
         connection.outbox = None
-        if waiting:
+        if ended:
+            self._close(connection, None if waiting else GOING_AWAY, "the stream has ended")
+        elif waiting:
             self._keep(connection, waiting)
             self._flush(connection)
+        if connection.wire.form is not None and not connection.closed:
+            self._listen(connection)    # what came with the request
 
-    def _finish(self, connection, frame):
+    def _finish(self, connection, frame, code, reason):
         if frame:
             self._send(connection, frame)
         if not connection.closed:
-            self._close(connection)
+            self._close(connection, code, reason)
 
     def _end_stream(self, stream):
         with stream.lock:
@@ -39119,21 +39485,31 @@ class Broadcaster:
         while not stream.run.idle:
             self._deliver(stream)
         for connection in connections:
-            self._close(connection)
+            self._close(connection, GOING_AWAY, "the stream has ended")
 
     def _end_all(self):
         while self._tasks:
             function, *arguments = self._tasks.popleft()
             function(*arguments)
-        for key in list(self.selector.get_map().values()):
-            if key.data is not None:
-                self._end_stream(key.data.stream)
+        connections = [key.data for key in self.selector.get_map().values() if key.data is not None]
+        connections += self._deaf
+        for connection in connections:
+            self._end_stream(connection.stream)
+        for connection in connections:
+            self._let_go(connection)
 
-    def _close(self, connection):
+    def _close(self, connection, code=None, reason=""):
+        """Ends a connection; a WebSocket with a close frame if there is a `code` (0: a frame without one),
+        and if the socket takes it. Then the client has some time to answer: what it has sent and nobody has
+        read would let the system forget that frame."""
         if connection.closed:
             return
         connection.closed = True
-        stream = connection.stream
+        stream, wire, lingers = connection.stream, connection.wire, False
+        if code is not None and wire.form is not None and connection.outbox is None:
+            with contextlib.suppress(OSError):
+                connection.sock.send(close_frame(code, reason))
+                lingers = True
         stream.detach(connection)
         stream.run.gone += 1
         if stream not in self._working:
@@ -39142,18 +39518,35 @@ class Broadcaster:
         connection.queued = 0
         if not connection.adopted:
             return                      # still with a request thread: adopting it will close it
+        if wire.form is not None:
+            self._receiving -= wire.counted
+            wire.heard, wire.reader, wire.waiting, wire.counted = time.monotonic(), FrameReader(), 0, 0
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_WR)
+        if lingers:
+            try:
+                self._watch(connection)
+            except (KeyError, ValueError, OSError):
+                lingers = False
+        if not lingers:
+            self._let_go(connection)
+        if stream.on_close is not None:
+            stream.on_close(connection)
+
+    def _let_go(self, connection):
+        """Closes the socket of a connection that has ended, once."""
+        if not connection.adopted:
+            return
+        connection.adopted = False
         with self._count_lock:
             self.count -= 1
             self.count_of[connection.address] -= 1
             if not self.count_of[connection.address]:
                 del self.count_of[connection.address]
+        self._deaf.discard(connection)
         with contextlib.suppress(KeyError, ValueError, OSError):
             self.selector.unregister(connection.sock)
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_WR)
         connection.sock.close()
-        if stream.on_close is not None:
-            stream.on_close(connection)
 
     # -- heartbeat ----
 
@@ -39162,32 +39555,25 @@ class Broadcaster:
         self._beating = [key.data for key in self.selector.get_map().values() if key.data is not None]
 
     def _beat(self):
-        """A comment to everyone, a slice at a time: it shows proxies and clients that the connection
-        lives, and the kernel which ones do not. A quiet stream's carries the current id, so that
-        a client that comes back later does not ask for messages that were not for it. The blank line
-        that makes EventSource take the id over goes to no other reader."""
+        """A sign of life to everyone, a slice at a time: it shows proxies and clients that the connection
+        lives, and the kernel which ones do not. Clients of a WebSocket answer it."""
         batch, self._beating = self._beating[:SLICE], self._beating[SLICE:]
         now = time.monotonic()
         for connection in batch:
             if connection.closed:
-                continue
-            if connection.outbox is None:
+                if connection.wire.form is not None and now - connection.wire.heard > CLOSING_SECONDS:
+                    self._let_go(connection)
+            elif connection.outbox is None:
                 try:
-                    self._send(connection, self._heartbeat_of(connection))
+                    frame = connection.wire.heartbeat(connection)
+                    if frame is None:
+                        self._close(connection)
+                    else:
+                        self._send(connection, frame)
                 except Exception as error:
                     self._give_up(connection, error)
             elif now - connection.progress > STALLED_SECONDS:
                 self._drop(connection)
-
-    def _heartbeat_of(self, connection):
-        stream = connection.stream
-        if stream.has_pending or not stream.run.idle:
-            return HEARTBEAT
-        with stream.lock:
-            if stream.has_pending:
-                return HEARTBEAT
-            current = stream.event_id(max(stream.sequence, connection.position))
-        return f": heartbeat\nid: {current}\n{chr(10) * connection.event_source}".encode()
 
 
 # ======================================================================================
@@ -44437,8 +44823,9 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
 
 @host_function("routeRegistry.registerStreamRoute",
                "path: string, options?: string | StreamHandler | StreamOptions", "string",
-               "Opens a Server-Sent Events stream at a path. onConnect may set the metadata of a connection "
-               "or refuse it; history is the number of messages kept for clients that reconnect.")
+               "Opens a stream at a path, for clients of Server-Sent Events and of WebSocket. onConnect may "
+               "set the metadata of a connection or refuse it; onMessage gets what clients send over "
+               "WebSocket; history is the number of messages kept for clients that reconnect.")
 def register_stream_route(host, path=undefined, options=undefined):
     path = check_path(host, "registerStreamRoute", path)
     if ":" in path or "*" in path:
@@ -44450,20 +44837,20 @@ def register_stream_route(host, path=undefined, options=undefined):
 
 
 def stream_options(host, options):
-    """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
+    """(onConnect, onDisconnect, onMessage, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
     defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
     if options is undefined or options is null or realm.type_of(options) == "number":
-        return None, None, *defaults    # a number: paths.map(registerStreamRoute) gives it
+        return None, None, None, *defaults      # a number: paths.map(registerStreamRoute) gives it
     if isinstance(options, str) or realm.is_callable(options):
-        return check_handler(host, function, options, "onConnect handler"), None, *defaults
+        return check_handler(host, function, options, "onConnect handler"), None, None, *defaults
     if not is_options(realm, options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
-    known = ("onConnect", "onDisconnect", "history", "retry")
+    known = ("onConnect", "onDisconnect", "onMessage", "history", "retry")
     check_option_names(realm, function, options, known)
     handlers = []
-    for key in known[:2]:
+    for key in known[:3]:
         value = realm.get(options, key)
         absent = value is undefined or value is null
         handlers.append(None if absent else check_handler(host, function, value, key + " handler"))
@@ -46721,12 +47108,12 @@ TYPE_DECLARATIONS = """\
 /** What a handler gets. */
 interface Context {
   /** Why the handler is called. */
-  kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  kind: "init" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
   request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
-  /** The connection, in `onConnect` and `onDisconnect`. */
+  /** The connection, in `onConnect`, `onMessage` and `onDisconnect`. */
   connection?: StreamConnection;
   /** `worker` is the number of this process among those of `--workers`, from 0. */
   meta: { scriptName: string; engine: string; worker: number };
@@ -46740,8 +47127,20 @@ interface ResolverContext extends Context {
 interface StreamConnection {
   path: string;
   metadata: Record<string, string>;
-  /** In `onConnect`: sends to this client alone, before anything else. The message is not kept for replay. */
+  /** In `onConnect` and `onMessage`: sends to this client alone, in `onConnect` before anything else. The message
+   * is not kept for replay. */
   send(data: any, options?: EventOptions): string;
+  /** In `onMessage`: disconnects the client; the code is 1000 unless given, else from 3000 to 4999. */
+  close(code?: number, reason?: string): string;
+}
+
+/** What `onMessage` gets. */
+interface MessageContext extends Context {
+  connection: StreamConnection;
+  /** What the client has sent. */
+  data: string;
+  /** The same, parsed; null if it is not JSON. */
+  json: any;
 }
 
 /** What a message may have beside its data. */
@@ -46881,6 +47280,8 @@ interface StreamOptions {
   onConnect?: string | StreamHandler;
   /** Called when a client has gone. */
   onDisconnect?: string | StreamHandler;
+  /** Gets what a client sends over WebSocket (`new WebSocket(path)`), each a text of up to 1 MiB. */
+  onMessage?: string | ((context: MessageContext) => any);
   /** Messages kept for clients that come back; 256 unless given. */
   history?: number;
   /** Milliseconds that clients wait before they connect again; 3000 unless given. */
@@ -48042,11 +48443,15 @@ class Route:
 class StreamRoute:
     """A stream with the handlers its script gave for it; `pace` is that of onConnect."""
 
-    __slots__, __init__ = attributes("stream on_connect on_disconnect host history retry; pace=Pace()")
+    __slots__, __init__ = attributes("stream on_connect on_disconnect on_message host history retry; "
+                                     "pace=Pace()")
 
     @property
-    def has_handlers(self):
-        return self.on_connect is not None or self.on_disconnect is not None
+    def handlers(self):
+        """name -> handler."""
+        found = {"onConnect": self.on_connect, "onDisconnect": self.on_disconnect,
+                 "onMessage": self.on_message}
+        return {name: handler for name, handler in found.items() if handler is not None}
 
 
 def shared_stream(routes):
@@ -48056,7 +48461,7 @@ def shared_stream(routes):
                         DEFAULT_HISTORY_MESSAGES)
     stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS),
                         RETRY_MILLISECONDS)
-    return next((route for route in routes if route.has_handlers), routes[0])
+    return next((route for route in routes if route.handlers), routes[0])
 
 
 class RouteTable:
@@ -49031,10 +49436,9 @@ class ScriptHost:
         self.app.add_route(self, Route(path, method, handler, self))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
-    def add_stream(self, path, on_connect, on_disconnect, history, retry):
-        self.app.add_stream(self, path, on_connect, on_disconnect, history, retry)
-        handlers = [f"{key} {self.handler_name(value)}" for key, value in
-                    (("onConnect", on_connect), ("onDisconnect", on_disconnect)) if value is not None]
+    def add_stream(self, path, *options):
+        route = self.app.add_stream(self, path, *options)
+        handlers = [f"{name} {self.handler_name(value)}" for name, value in route.handlers.items()]
         return f"Stream {path} registered" + (f" with {' and '.join(handlers)}" if handlers else "")
 
     def add_graphql(self, kind, name, sdl, resolver, visibility):
@@ -49243,7 +49647,7 @@ class ScriptHost:
                 "with less to keep or with a larger --max-memory")
         handlers = [route.handler for route in self.routes.values()]
         handlers += [item for route in self.streams.values()
-                     for item in (route.on_connect, route.on_disconnect)]
+                     for item in route.handlers.values()]
         handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
                      if item.owner == self.name and item.resolver is not None]
         for function in handlers:
@@ -49280,8 +49684,8 @@ class ScriptHost:
                     and not (needed_only and item.kind == "subscription"):
                 problems += self._missing(item.resolver_name, f"{item.kind} {item.name}")
         for path, route in self.streams.items():
-            problems += self._missing(route.on_connect, f"stream {path} (onConnect)")
-            problems += self._missing(route.on_disconnect, f"stream {path} (onDisconnect)")
+            for name, handler in route.handlers.items():
+                problems += self._missing(handler, f"stream {path} ({name})")
         return problems
 
     def _missing(self, handler, what):
@@ -49605,11 +50009,13 @@ class Application:
             if host.live:
                 self._rebuild()
 
-    def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
+    def add_stream(self, host, path, on_connect, on_disconnect, on_message, history, retry):
+        """Returns the StreamRoute."""
         with self._lock:
             self._check_current(host)
             path = self.stream_spelling(host, path)
-            self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
+            route = StreamRoute(None, on_connect, on_disconnect, on_message, host, history, retry)
+            self._check_stream(host, path, route.handlers)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
                 raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients "
@@ -49617,11 +50023,13 @@ class Application:
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            route.stream = stream
+            host.streams[path] = route
             host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
+            return route
 
     def add_graphql(self, host, kind, name, sdl, resolver, visibility, resolver_name):
         with self._lock:
@@ -49668,10 +50076,10 @@ class Application:
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
         for other in self._rivals(host) if has_handlers else ():
-            if path in other.streams and other.streams[path].has_handlers:
+            if path in other.streams and other.streams[path].handlers:
                 self._refuse(host, other,
                              f"the handlers of the stream {path} are already registered by {other.name}; "
-                                          "register the stream without onConnect and onDisconnect here")
+                                          "register the stream without handlers here")
         for other in [host, *self._rivals(host)]:
             if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
@@ -49717,12 +50125,17 @@ class Application:
         route = self.stream_routes.get(connection.stream.path)
         if route is None or route.on_disconnect is None:
             return
+        self.in_turn(functools.partial(self._call_on_disconnect, route, connection))
+
+    def in_turn(self, begin):
+        """Lets begin() begin a call of a script: at once, but where calls are waited for, in a thread that
+        makes one after the other."""
         if self.later is not None:
-            self._call_on_disconnect(route, connection)
+            begin()
             return
-        self._tasks.put(functools.partial(self._call_on_disconnect, route, connection))
+        self._tasks.put(begin)
         if self._task_thread is None:
-            self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+            self._task_thread = start_script_thread(self._run_tasks, name="stream handlers")
 
     def _call_on_disconnect(self, route, connection):
         """Calls onDisconnect when it is the script's turn; a reload waits for it."""
@@ -50280,12 +50693,12 @@ class RequestHead:
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
     `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
-    what is_direct() has found out about it, or None.
+    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client", "direct")
+                 "query_all", "reserved", "client", "direct", "websocket")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -50357,6 +50770,8 @@ def read_framing(head, fields, modern):
             raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
+    head.websocket = "upgrade" in options and modern and head.method == "GET" and "websocket" in [
+        item.strip().lower() for item in fields.get("upgrade", "").split(",")]
     head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
         raise Refusal(417, "The only supported expectation is 100-continue", close=True)
@@ -50953,7 +51368,7 @@ class Gate:
                     and "*" not in self.hosts:
                 return Refusal(421, f"This server does not answer for the host {name!r}. If it should, start "
                                     f"it with --allow-host {name}")
-        if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
+        if (head.websocket or head.method not in ("GET", "HEAD", "OPTIONS")) and not self._same_site(head):
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
             if head.origin and "sec-fetch-site" not in head.fields:
@@ -50990,6 +51405,10 @@ class Gate:
             raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second "
                                "from this address",
                           headers=(("Retry-After", "1"),))
+
+    def admits_message(self, address, now):
+        """The same for a message of a connection, which this process alone counts: it cannot wait."""
+        return not self.rate or self._take(address, now)
 
     def _take(self, address, now):
         """Takes a token out of an address's bucket, if there is one."""
@@ -51387,7 +51806,7 @@ class Lane:
         self.allowance = THROTTLE_BURST
         self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
         self.last = time.monotonic()
-        self.rest = b""
+        self.rest = self.said = b""     # what waits on the way to the client, and from it
 
     def start(self):
         self.throttle.add(self)
@@ -51399,8 +51818,10 @@ class Lane:
     def step(self, now):
         """Passes on what may pass now; False when either end is gone."""
         try:
-            if not self.sock.recv(4096):
+            self.said = self.said or self.sock.recv(4096)
+            if not self.said:
                 return False
+            self.said = self.said[self.far.send(self.said):]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
@@ -51817,7 +52238,7 @@ CARRIER_PATH = "/engine/streams"
 MAX_CARRIED = 200
 #: Header fields that are those of the request to open a stream, not of the stream.
 _NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
-                          r"origin|transfer-encoding")
+                          r"origin|sec-websocket-.*|transfer-encoding|upgrade")
 
 
 class CarriedStream:
@@ -52695,6 +53116,8 @@ class StreamOpener(ScriptCaller):
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
         self.source = route.host.name
+        if head.websocket:
+            check_handshake(head)
         self.check_room()
         metadata = self.query_metadata(head)
         if route.on_connect is None:
@@ -52773,7 +53196,10 @@ class StreamOpener(ScriptCaller):
                                 [("Cache-Control", "no-store"), *headers], size=-1))
             return
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
-        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        start, wire = _STREAM_HEAD, EVENT_SOURCE if asks_like_event_source(head.fields) else OTHER_READER
+        if head.websocket:
+            start, wire = self.websocket(head, stream)
+        extra = start + "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
             extra += f"X-Chaos: {fate.text(stream=True)}\r\n"
@@ -52783,9 +53209,8 @@ class StreamOpener(ScriptCaller):
         self.server.release(self)
         try:
             connection = self.app.broadcaster.attach(
-                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address,
-                last_id, first,
-                event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
+                stream, sock, extra.encode("latin-1"), metadata, self.address, last_id, first,
+                wire=wire, expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
                 lane.cancel()
@@ -52796,7 +53221,20 @@ class StreamOpener(ScriptCaller):
             self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
-        self.note(200, (_STREAM_HEAD + extra).encode("latin-1"))
+        self.note(101 if head.websocket else 200, extra.encode("latin-1"))
+
+    def websocket(self, head, stream):
+        """(the response's head, the WebSocket) for a client that asks for one. It takes what has come with
+        the request."""
+        check_handshake(head)
+        listener = None
+        if self.app.stream_routes.get(stream.path) is not None:
+            listener = MessageListener(self.server, head, self.address, stream.path)
+        wire = WebSocket(event_as_json, listener, self.received)
+        protocol = wanted_protocol(head, (JSON_PROTOCOL, RAW_PROTOCOL))
+        if protocol == RAW_PROTOCOL:
+            wire.form = event_as_data
+        return handshake_head(head, protocol), wire
 
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
@@ -52824,6 +53262,113 @@ class StreamOpener(ScriptCaller):
 
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
+
+
+# -- One connection: WebSocket -----------------------------------------------------------
+
+#: Subprotocols: an object for each message, as without one; the bare data.
+JSON_PROTOCOL, RAW_PROTOCOL = "aiwebengine.json", "aiwebengine.raw"
+_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
+
+
+def check_handshake(head):
+    """Raises Refusal for a request for WebSocket that RFC 6455, 4.2.1 does not allow."""
+    if head.fields.get("sec-websocket-version", "").strip() != "13":
+        raise Refusal(426, "The only supported version of WebSocket is 13",
+                      headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+    if not _WEBSOCKET_KEY.fullmatch(head.fields.get("sec-websocket-key", "")):
+        raise Refusal(400, "Sec-WebSocket-Key is not the Base64 of 16 bytes")
+
+
+def wanted_protocol(head, known):
+    """The first of the subprotocols that a client would like which is known, or None."""
+    wanted = [name.strip() for name in head.fields.get("sec-websocket-protocol", "").split(",")]
+    return next((name for name in wanted if name in known), None)
+
+
+def handshake_head(head, protocol):
+    """The beginning of the answer to a request for WebSocket. No extension is agreed on."""
+    chosen = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
+    return ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {websocket_accept(head.fields['sec-websocket-key'])}\r\n{chosen}")
+
+
+class MessageListener:
+    """Has the onMessage handler of a stream called for what a client of it sends over WebSocket. The
+    broadcaster's thread calls it, and goes on while the handler runs; the calls for one client begin in
+    the order of its messages."""
+
+    def __init__(self, server, head, address, path):
+        self.server, self.app, self.head, self.address, self.path = server, server.app, head, address, path
+
+    def __call__(self, connection, text):
+        route = self.app.stream_routes.get(self.path)
+        if route is None or route.on_message is None:
+            raise WebSocketError(UNSUPPORTED_DATA, f"{self.path} takes no messages: it has no onMessage")
+        if not self.server.gate.admits_message(self.address, time.monotonic()):
+            raise WebSocketError(POLICY_VIOLATION, "too many messages from this address")
+        self.app.in_turn(lambda: self.begin(route, connection, text))
+
+    def begin(self, route, connection, text):
+        host, message = route.host, ReceivedMessage(self, route.host, connection, text)
+        call = Call(host, Pace(), route.on_message, f"stream {self.path} (onMessage)", message.context,
+                    ignore_result)
+        call.then(functools.partial(self.ended, call, message))
+        host.begin(call)
+
+    def ended(self, call, message):
+        """The handler has done its work, or failed; the client stays connected unless it is to blame."""
+        connection, error, host = message.connection, call.error, call.host
+        if isinstance(error, ScriptReplaced):
+            route = self.app.stream_routes.get(self.path)
+            if route is not None and route.on_message is not None and route.host is not host:
+                self.begin(route, connection, message.text)     # the new version has its own handler
+                return
+        elif isinstance(error, ScriptBusy):
+            self.app.broadcaster.finish(connection, b"", TRY_AGAIN_LATER, str(error))
+        elif isinstance(error, JSError):
+            self.app.report_error(host, error, f"onMessage of {self.path}")
+        elif error is not None:
+            self.app.log.write("error", str(error), host.name)
+        self.app.broadcaster.heard(connection)
+
+
+class ReceivedMessage:
+    """What a client has sent, as its handler sees it."""
+
+    def __init__(self, listener, host, connection, text):
+        self.listener, self.host, self.connection, self.text = listener, host, connection, text
+
+    def context(self):
+        listener, host = self.listener, self.host
+        facts = {"path": listener.path, "metadata": dict(self.connection.metadata),
+                 "send": host.realm.new_function(self.send, "send"),
+                 "close": host.realm.new_function(self.close, "close")}
+        context = host.context("streamMessage", Request(listener.head, b"", None, listener.address),
+                               {"data": script_text(host.realm, self.text)}, facts)
+        host.realm.put_getter(context, "json", self.json)
+        return context
+
+    def json(self):
+        """What the text is in JSON; null where it is something else, as request.json is."""
+        try:
+            return self.host.realm.parse_json(self.text)
+        except (JSNativeError, RecursionError):
+            return null
+
+    def send(self, data=undefined, options=undefined):
+        self.listener.app.broadcaster.post(self.connection, private_event(self.host, data, options))
+        return f"Sent to one connection of '{self.listener.path}'"
+
+    def close(self, code=undefined, reason=undefined):
+        code = NORMAL_CLOSURE if code is undefined else code
+        if not (is_whole(code, 3000, 4999) or code == NORMAL_CLOSURE):
+            raise HostError("connection.close: the code must be 1000 or from 3000 to 4999")
+        reason = "" if reason is undefined else plain_text(self.host.realm, reason)
+        if len(utf8(reason)) > MAX_CLOSE_REASON:
+            raise HostError(f"connection.close: the reason can have {MAX_CLOSE_REASON} bytes")
+        self.listener.app.broadcaster.finish(self.connection, b"", int(code), reason)
+        return "Closed"
 
 
 # -- One connection: writing -------------------------------------------------------------
@@ -53090,6 +53635,13 @@ def text_object(realm, pairs):
     return realm.from_python(pairs)
 
 
+def private_event(host, data, options):
+    """The lines of a message that a handler sends to one client alone."""
+    fields = event_fields(host, "connection.send", options)
+    frame = encode_data(payload_text(host, "connection.send", data), fields.event, fields.retry)
+    return frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame)
+
+
 class Greeting:
     """What an onConnect handler sends to its client with `connection.send`, until the client is connected."""
 
@@ -53103,9 +53655,7 @@ class Greeting:
         if not self.open:
             raise HostError("connection.send: only onConnect can send to its client; later on, use "
                             "sendStreamMessageFiltered with a filter that the client's metadata match")
-        fields = event_fields(self.host, "connection.send", options)
-        frame = encode_data(payload_text(self.host, "connection.send", data), fields.event, fields.retry)
-        self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
+        self.frames.append(private_event(self.host, data, options))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
             raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} "

@@ -450,7 +450,7 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sha256",
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sha1", "sha256",
                                                                      "webbrowser", "winreg", "msvcrt"})
         self.assertLessEqual({name for name, value in vars(aiwebengine).items() if isinstance(value, aiwebengine.LateModule)},
                              set(sys.stdlib_module_names))
@@ -17513,6 +17513,388 @@ class LivePageTest(LiveCase):
         self.assertIn("max-age", headers["cache-control"])
         for banned in ("eval(", "innerHTML", "<style", "setAttribute(\"style"):
             self.assertNotIn(banned, text)
+
+
+class WebSocketClient:
+    """A client of a WebSocket that sends what it is told to, byte by byte if need be, and reads whole frames."""
+
+    def __init__(self, port, path="/", headers=(), follow=b""):
+        self.socket = socket.create_connection(("127.0.0.1", port), WAIT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        lines = [f"GET {path} HTTP/1.1", f"Host: localhost:{port}", "Upgrade: websocket", "Connection: keep-alive, Upgrade",
+                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13", *headers, "", ""]
+        self.socket.sendall("\r\n".join(lines).encode() + follow)
+        self.file = self.socket.makefile("rb")
+        self.status = int(self.file.readline().split(b" ")[1])
+        self.headers = {}
+        while line := self.file.readline().strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            self.headers[name.lower()] = value.strip()
+
+    @staticmethod
+    def frame(payload, opcode=1, first=0x80, masked=True):
+        """A frame; `first` has the bits FIN, RSV1, RSV2 and RSV3."""
+        data, size = payload if isinstance(payload, bytes) else payload.encode(), len(payload if isinstance(payload, bytes) else payload.encode())
+        bit, mask = (0x80, b"\x37\xfa\x21\x3d") if masked else (0, b"")
+        head = struct.pack("!BB", first | opcode, bit | size) if size < 126 else \
+            struct.pack("!BBH", first | opcode, bit | 126, size) if size < 1 << 16 else struct.pack("!BBQ", first | opcode, bit | 127, size)
+        return head + mask + (bytes(byte ^ mask[i & 3] for i, byte in enumerate(data)) if masked else data)
+
+    def send(self, payload, *args, **more):
+        self.socket.sendall(self.frame(payload, *args, **more))
+
+    def read(self):
+        """(opcode, payload) of the next frame; (8, (code, reason)) of a close frame; None at the end."""
+        head = self.file.read(2)
+        if len(head) < 2:
+            return None
+        size = head[1]
+        if size > 125:
+            size = int.from_bytes(self.file.read(2 if size == 126 else 8), "big")
+        data, opcode = self.file.read(size), head[0] & 15
+        if opcode == 8:
+            return 8, (int.from_bytes(data[:2], "big"), data[2:].decode())
+        return opcode, data.decode() if opcode == 1 else data
+
+    def next(self):
+        """The next message, parsed."""
+        opcode, text = self.read()
+        assert opcode == 1, (opcode, text)
+        return json.loads(text)
+
+    def end(self):
+        """(code, reason) of the close frame that comes next; then the connection must end."""
+        found = self.read()
+        assert found is not None and found[0] == 8, found
+        with contextlib.suppress(OSError):
+            self.send(struct.pack("!H", found[1][0]) if found[1][0] else b"", 8)
+        assert self.read() is None
+        return found[1]
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class WebSocketCase(ServerCase):
+    def dial(self, path="/", headers=(), **more):
+        client = WebSocketClient(self.server.port, path, headers, **more)
+        self.addCleanup(client.close)
+        return client
+
+
+class WebSocketStreamTest(WebSocketCase):
+    """Every stream speaks WebSocket: the same messages, metadata, filters and replay as over Server-Sent Events."""
+
+    SOURCE = """
+        routeRegistry.registerStreamRoute("/s");
+        routeRegistry.registerRoute("/go", ({ request: { json: [data, filter, options] } }) =>
+          routeRegistry.sendStreamMessageFiltered("/s", data, filter ?? {}, options), "POST");
+        routeRegistry.registerRoute("/who", () => routeRegistry.listConnections("/s"));
+        const gone = [];
+        routeRegistry.registerStreamRoute("/talk", {
+          onConnect({ connection, request }) {
+            if (request.query.refuse) return false;
+            connection.send("hello", { event: "greeting" });
+            return { ...connection.metadata, from: "onConnect" };
+          },
+          async onMessage({ connection, data, json, kind, request }) {
+            if (data === "throw") throw new Error("onMessage is broken");
+            if (data === "leave") return connection.close(3001, "as you like");
+            if (data === "me") return connection.send({ kind, path: request.path, metadata: connection.metadata }, { event: "you", id: "x" });
+            if (json?.wait) await new Promise((go) => setTimeout(go, json.wait));
+            if (json?.to) return routeRegistry.sendStreamMessageFiltered("/talk", json, { room: json.to });
+            connection.send([data, json]);
+          },
+          onDisconnect: ({ connection }) => gone.push(connection.metadata.room),
+        });
+        routeRegistry.registerRoute("/gone", () => JSON.stringify(gone));
+    """
+
+    def go(self, *call):
+        return self.post_json("/go", call)
+
+    def test_the_handshake(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/s")
+        self.assertEqual((client.status, client.headers["upgrade"].lower(), client.headers["connection"].lower(),
+                          client.headers["sec-websocket-accept"]), (101, "websocket", "upgrade", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))
+        self.assertNotIn("sec-websocket-protocol", client.headers)
+        again = self.dial("/s", ["Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+                                 "Sec-WebSocket-Protocol: other, aiwebengine.raw, aiwebengine.json"])
+        self.assertNotIn("sec-websocket-extensions", again.headers)
+        self.assertEqual(again.headers["sec-websocket-protocol"], "aiwebengine.raw")
+
+    def test_a_handshake_that_is_wrong_is_refused(self):
+        self.serve(self.SOURCE)
+        start = "GET /s HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        for lines, status in (("Sec-WebSocket-Version: 13\r\n", 400), ("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2hvcnQ=\r\n", 400),
+                              ("Sec-WebSocket-Version: 8\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", 426)):
+            answer = self.raw((start + lines + "\r\n").encode())
+            self.assertIn(f"HTTP/1.1 {status} ", answer)
+        self.assertIn("Sec-WebSocket-Version: 13", answer)
+
+    def test_pages_of_other_sites_are_refused_unless_cors_names_them(self):
+        self.serve(self.SOURCE)
+        self.assertEqual(self.dial("/s", [f"Origin: http://localhost:{self.server.port}"]).status, 101)
+        self.assertEqual(self.dial("/s", ["Origin: https://evil.example"]).status, 403)
+        self.assertEqual(self.dial("/s", ["Origin: null"]).status, 403)
+        self.serve(self.SOURCE, cors=["https://friend.example"])
+        self.assertEqual(self.dial("/s", ["Origin: https://friend.example"]).status, 101)
+        self.assertEqual(self.dial("/s", ["Origin: https://evil.example"]).status, 403)
+
+    def test_messages_are_objects_with_the_data_as_a_value(self):
+        self.serve(self.SOURCE)
+        plain, raw, events = self.dial("/s"), self.dial("/s", ["Sec-WebSocket-Protocol: aiwebengine.raw"]), self.connect("/s")
+        for data, options in (({"a": [1, "ü", None]}, {}), ("a text", {"event": "news"}), ("two\nlines", {}), ("", {}),
+                              ("NaN", {}), ("\u2028 \U0001f600 \"", {"id": "mine", "retry": 50})):
+            self.go(data, None, options)
+            message, event = plain.next(), events.next()
+            self.assertEqual((message["data"], message["event"], message["id"]),
+                             (data, options.get("event", "message"), event["id"]))
+            self.assertEqual(raw.read(), (1, event["data"]))
+        self.assertEqual(message["retry"], 50)
+
+    def test_metadata_filters_and_who_is_there(self):
+        self.serve(self.SOURCE)
+        a, b = self.dial("/s?room=a"), self.dial("/s?room=b")
+        self.go(1, {"room": "b"})
+        self.go(2)
+        self.assertEqual([a.next()["data"], b.next()["data"], b.next()["data"]], [2, 1, 2])
+        who = json.loads(self.get("/who")[2])
+        self.assertEqual(sorted((one["metadata"]["room"], one["protocol"]) for one in who), [("a", "WebSocket"), ("b", "WebSocket")])
+
+    def test_a_client_that_comes_back_gets_what_it_missed_and_a_gap(self):
+        self.serve(self.SOURCE)
+        first = self.dial("/s?room=a")
+        self.go("one")
+        seen = first.next()["id"]
+        first.close()
+        for data, filter in (("two", None), ("not for it", {"room": "b"}), ("three", {"room": "a"})):
+            self.go(data, filter)
+        again = self.dial(f"/s?room=a&lastEventId={seen}")
+        self.assertEqual([again.next()["data"], again.next()["data"]], ["two", "three"])
+        gap = self.dial("/s?room=a&lastEventId=00000000-5").next()
+        self.assertEqual((gap["event"], gap["data"]["lastEventId"]), ("gap", "00000000-5"))
+
+    def test_on_connect_and_on_disconnect(self):
+        self.serve(self.SOURCE)
+        self.assertEqual(self.dial("/talk?refuse=1").status, 403)
+        client = self.dial("/talk?room=a")
+        self.assertEqual(client.next(), {"id": None, "event": "greeting", "data": "hello"})
+        client.send("me")
+        self.assertEqual(client.next(), {"id": "x", "event": "you", "data": {
+            "kind": "streamMessage", "path": "/talk", "metadata": {"room": "a", "from": "onConnect"}}})
+        client.send(struct.pack("!H", 1000), 8)
+        self.assertEqual(client.end()[0], 1000)
+        self.eventually(lambda: json.loads(self.get("/gone")[2]) == ["a"])
+
+    def test_on_message_gets_the_text_and_what_it_is_in_json(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk", follow=WebSocketClient.frame("sent with the request"))
+        client.next()
+        self.assertEqual(client.next()["data"], ["sent with the request", None])
+        for text, value in (("", None), ("[1,{}]", [1, {}]), ("Grüße \U0001f600", None), ('"\\ud800"', "\ufffd"), ("{", None)):
+            client.send(text)
+            self.assertEqual(client.next()["data"][0], text)
+
+    def test_a_chat_needs_one_connection(self):
+        self.serve(self.SOURCE)
+        clients = [self.dial(f"/talk?room={room}") for room in "aab"]
+        for client in clients:
+            client.next()
+        clients[2].send('{"to": "a", "text": "hi"}')
+        self.assertEqual([client.next()["data"]["text"] for client in clients[:2]], ["hi", "hi"])
+
+    def test_messages_of_one_client_are_handled_in_their_order_and_none_is_lost(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk")
+        client.next()
+        count = aiwebengine.MAX_WAITING_MESSAGES * 20
+        client.socket.sendall(b"".join(client.frame(str(number)) for number in range(count)))
+        self.assertEqual([client.next()["data"][1] for _ in range(count)], list(range(count)))
+
+    def test_while_many_messages_wait_no_more_is_read_and_then_all_go_on(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk?room=a")
+        client.next()
+        count = aiwebengine.MAX_WAITING_MESSAGES * 3
+        client.socket.sendall(client.frame('{"wait": 300}') * count)
+        self.eventually(lambda: self.server.app.broadcaster._deaf)
+        self.assertEqual([client.next()["data"][1] for _ in range(count)], [{"wait": 300}] * count)
+        self.eventually(lambda: not self.server.app.broadcaster._deaf)
+
+    def test_an_error_of_on_message_is_logged_and_the_client_stays(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk")
+        client.next()
+        client.send("throw")
+        client.send("after")
+        self.assertEqual(client.next()["data"], ["after", None])
+        self.eventually(lambda: "onMessage is broken" in self.output.getvalue())
+
+    def test_on_message_may_end_the_connection(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk")
+        client.next()
+        client.send("leave")
+        self.assertEqual(client.end(), (3001, "as you like"))
+
+    def test_a_stream_that_takes_no_messages_says_so(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/s")
+        client.send("hello")
+        code, reason = client.end()
+        self.assertEqual((code, "onMessage" in reason), (1003, True))
+
+    def test_messages_count_for_the_rate_limit(self):
+        self.serve(self.SOURCE, rate=4)
+        client = self.dial("/talk")
+        client.next()
+        for _ in range(10):
+            client.send("x")
+        while (found := client.read())[0] == 1:
+            pass
+        self.assertEqual(found[1][0], 1008)
+
+    def test_the_end_of_a_stream_and_of_the_server_is_told(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/s")
+        self.server.app.streams.get("/s").close()
+        self.assertEqual(client.end()[0], 1001)
+        client = self.dial("/talk")
+        client.next()
+        self.server.stop()
+        self.assertEqual(client.read()[1][0], 1001)
+
+    def test_a_client_that_does_not_read_is_disconnected_and_the_others_are_not(self):
+        self.serve(self.SOURCE)
+        slow, good = self.dial("/s"), self.dial("/s")
+        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stream = self.server.app.streams.get("/s")
+        while not stream.dropped:
+            stream.send("x" * 200_000)
+            self.assertEqual(len(good.next()["data"]), 200_000)
+        self.eventually(lambda: len(stream.connections) == 1)
+
+    def test_clients_count_among_the_connections_and_are_forgotten(self):
+        self.serve(self.SOURCE, max_connections=2)
+        clients = [self.dial("/s"), self.dial("/s")]
+        self.assertEqual(self.dial("/s").status, 503)
+        clients[0].send(b"", 8)
+        self.assertEqual(clients[0].end()[0], 0)
+        self.eventually(lambda: self.server.app.broadcaster.count == 1)
+        self.assertEqual(self.dial("/s").status, 101)
+
+
+class WebSocketProtocolTest(WebSocketCase):
+    """What RFC 6455 demands of a server, along the cases of Autobahn's test suite, with bytes that no library would send."""
+
+    SOURCE = """routeRegistry.registerStreamRoute("/echo", { onMessage: ({ connection, data }) => connection.send(data) });"""
+
+    def setUp(self):
+        super().setUp()
+        self.serve(self.SOURCE)
+        self.client = self.echo()
+
+    def echo(self):
+        return self.dial("/echo", ["Sec-WebSocket-Protocol: aiwebengine.raw"])
+
+    def refused(self, data, code):
+        client = self.echo()
+        client.socket.sendall(data)
+        self.assertEqual(client.end()[0], code, data[:40])
+
+    def test_texts_of_all_sizes(self):                         # 1.1
+        for size in (0, 1, 125, 126, 127, 128, 65535, 65536, 1 << 20):
+            self.client.send("*" * size)
+            self.assertEqual(self.client.read(), (1, "*" * size))
+
+    def test_a_message_in_pieces_of_one_byte(self):            # 1.1.8, 5.x
+        for byte in self.client.frame("Hello", first=0) + self.client.frame(" world", 0):
+            self.client.socket.sendall(bytes((byte,)))
+        self.assertEqual(self.client.read(), (1, "Hello world"))
+
+    def test_pings_are_answered_also_within_a_message(self):   # 2, 5.6-5.8
+        frame = self.client.frame
+        self.client.socket.sendall(frame(b"", 9) + frame("a", first=0) + frame(b"\x00\xff" * 62, 9) + frame("b", 0, first=0)
+                                   + frame(b"unasked", 10) + frame("", 0))
+        self.assertEqual([self.client.read() for _ in range(3)], [(10, b""), (10, b"\x00\xff" * 62), (1, "ab")])
+
+    def test_frames_that_break_the_protocol(self):             # 2.5, 3, 4, 5.1-5.18, 7.3
+        frame = self.client.frame
+        for data in (frame(b"x" * 126, 9), frame(b"", 9, first=0), frame("x", first=0xC0), frame("x", first=0xA0), frame("x", first=0x90),
+                     *[frame("x", opcode) for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)], frame("x", masked=False),
+                     frame("x", 0), frame("x", first=0) + frame("y"), frame("x", first=0) + frame("y", 2), frame(b"", 8, first=0),
+                     frame(b"x", 8), frame(b"x" * 126, 8), b"\x81\xfe\x00\x05maskhello", b"\x81\xff\x00\x00\x00\x00\x00\x00\x00\x05maskhello",
+                     b"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00mask"):
+            self.refused(data, 1002)
+
+    def test_text_that_is_not_utf_8(self):                     # 6
+        frame = self.client.frame
+        for data in (b"\xff", b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited", b"\xf4\x90\x80\x80", b"\xc0\xaf",
+                     b"\xed\xbf\xbf", b"\xe1\xbd"):
+            self.refused(frame(data), 1007)
+        self.refused(frame(b"\xf4", first=0) + frame(b"\x90", 0, first=0), 1007)    # seen before the message ends
+        self.refused(frame(struct.pack("!H", 1000) + b"\xff", 8), 1007)
+
+    def test_text_whose_characters_are_cut_by_frames(self):    # 6.2
+        data, frame = "κόσμε\U0001f600\x00\uffff".encode(), self.client.frame
+        parts = [frame(data[i:i + 1], 1 if i == 0 else 0, first=0) for i in range(len(data))]
+        self.client.socket.sendall(b"".join(parts) + frame(b"", 0))
+        self.assertEqual(self.client.read(), (1, data.decode()))
+
+    def test_close_codes(self):                                # 7
+        for code in (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999):
+            self.refused(self.client.frame(struct.pack("!H", code) + b"bye", 8), code)
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535):
+            self.refused(self.client.frame(struct.pack("!H", code), 8), 1002)
+        self.refused(self.client.frame(b"", 8) + self.client.frame("too late") + self.client.frame(b"", 9), 0)
+
+    def test_binary_messages_are_not_supported(self):
+        self.refused(self.client.frame(b"\x00\x01", 2), 1003)
+
+    def test_messages_that_are_too_large_are_refused_before_they_have_arrived(self):
+        most, frame = aiwebengine.MAX_RECEIVED_MESSAGE, self.client.frame
+        self.refused(struct.pack("!BBQ", 0x81, 0xFF, most + 1), 1009)
+        self.refused(frame("x" * 1000, first=0) + struct.pack("!BBQ", 0x80, 0xFF, most - 999), 1009)
+
+    def test_unfinished_messages_of_all_clients_together_are_limited(self):
+        with unittest.mock.patch.object(aiwebengine, "MAX_ALL_RECEIVED", 300_000):
+            clients = [self.echo() for _ in range(4)]
+            for client in clients[:3]:
+                client.send("x" * 90_000, first=0)
+            self.eventually(lambda: self.server.app.broadcaster._receiving == 270_000)
+            clients[3].send("x" * 90_000, first=0)
+            self.assertEqual(clients[3].end()[0], 1013)
+            for client in clients[:3]:
+                client.send("", 0)
+                self.assertEqual(client.read()[0], 1)
+        self.eventually(lambda: self.server.app.broadcaster._receiving == 0)
+
+    def test_clients_that_do_not_answer_pings_are_let_go(self):
+        broadcaster = self.server.app.broadcaster
+        self.client.send("hi")
+        self.assertEqual(self.client.read(), (1, "hi"))
+        connection, = self.server.app.streams.get("/echo").connections
+        broadcaster._post(broadcaster._start_heartbeat)
+        self.assertEqual(self.client.read(), (9, b""))
+        connection.wire.heard = 0
+        self.client.send(b"", 10)
+        self.eventually(lambda: connection.wire.heard)
+        connection.wire.heard = time.monotonic() - aiwebengine.STALLED_SECONDS - 1
+        broadcaster._post(broadcaster._start_heartbeat)
+        self.assertIsNone(self.client.read())
+        self.eventually(lambda: broadcaster.count == 0)
+
+    def test_a_client_that_never_answers_the_end_is_let_go(self):
+        self.client.send("x", 3)
+        self.assertEqual(self.client.read()[1][0], 1002)
+        broadcaster = self.server.app.broadcaster
+        self.assertEqual(broadcaster.count, 1)
+        with unittest.mock.patch.object(aiwebengine, "CLOSING_SECONDS", -1):
+            broadcaster._post(broadcaster._start_heartbeat)
+            self.eventually(lambda: broadcaster.count == 0)
 
 
 class CarrierTest(ServerCase):
