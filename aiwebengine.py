@@ -235,19 +235,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                113
           GraphQL service                                                                716
-    19  Host API                                                                       3,005
+    19  Host API                                                                       3,011
           Arguments                                                                      165
           routeRegistry                                                                  180
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
           sharedStorage                                                                   92
-          Storage in a file                                                              317
+          Storage in a file                                                              321
           Relays                                                                          44
-          Redis                                                                          781
+          Redis                                                                          783
           Database: statements                                                           354
           database                                                                       281
           Type declarations                                                              483
-    20  Scripts: loading and hot reload                                                2,982
+    20  Scripts: loading and hot reload                                                3,010
           Log                                                                            194
           Causes of errors                                                               262
           Errors of scripts                                                               79
@@ -256,10 +256,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Modules of node                                                                491
           Packages                                                                       197
           Imported files                                                                 108
-          One script                                                                     379
-          All scripts                                                                    659
-          Live pages                                                                     176
-    21  HTTP server                                                                    3,731
+          One script                                                                     386
+          All scripts                                                                    661
+          Live pages                                                                     195
+    21  HTTP server                                                                    3,747
           Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          163
@@ -267,7 +267,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   298
+          Static files                                                                   314
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
@@ -277,7 +277,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   183
           The server                                                                     589
-    22  Pages                                                                          5,845
+    22  Pages                                                                          5,870
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -285,11 +285,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             375
-          Editor: files                                                                  294
+          Dashboard: actions                                                             389
+          Editor: files                                                                  293
           Dashboard: the look                                                            383
           Editor: the look                                                                88
-          Editor: the script                                                             450
+          Editor: the script                                                             462
           Dashboard: the script                                                          690
           Dashboard: requests and storage                                                278
           QR codes                                                                       149
@@ -299,20 +299,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,951
+    23  Command line                                                                   4,014
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        236
-          Documentation                                                                  373
-          The program                                                                    156
+          Options                                                                        254
+          Documentation                                                                  387
+          The program                                                                    179
           The map of this file                                                            58
-          Serving                                                                        172
+          Serving                                                                        178
           Script tests                                                                   411
           Script tests: requests and streams                                             179
           Script tests: one file                                                         422
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       42
+          A starter                                                                       44
           JavaScript without a server                                                    121
           The prompt's terminal                                                          173
           The file as a program                                                           33
@@ -45388,7 +45388,11 @@ class StorageFile:
                 self.connection.close()
                 raise
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: {error}") from None
+            folder = os.path.dirname(os.path.abspath(path))
+            raise self._unusable(
+                f"it is a folder; name a file in it, such as {os.path.join(path, 'storage.db')}"
+                if os.path.isdir(path) else str(error).replace("unable to open", "the server cannot open the")
+                if os.path.isdir(folder) else f"there is no folder {folder}; make it first") from None
 
     def _prepare(self):
         run = self.connection.execute
@@ -45789,7 +45793,9 @@ class RedisLink:
         try:
             version = self.client.info("server").get("redis_version", "0")
         except self.failures as error:
-            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
+            reason = "no Redis answers there; start it, for instance with redis-server" \
+                if isinstance(error.__context__ or error, OSError) else self.reason(error)
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {reason}") from None
         if int(str(version).split(".")[0]) < 5:
             raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams "
                                      "need 5.0 or newer")
@@ -45808,9 +45814,9 @@ class RedisLink:
                 url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT,
                 socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
-        except ValueError as error:
-            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such "
-                                     "as redis://localhost:6379/0") from None
+        except ValueError:
+            raise StorageUnavailable("--redis wants an address such as redis://localhost:6379/0, not "
+                                     f"{RedisLink.shown_address(url)!r}") from None
         except TypeError:
             raise StorageUnavailable("--redis needs the package redis 5.0 or newer, not "
                                      f"{redis.__version__}: pip install --upgrade redis") from None
@@ -49706,6 +49712,13 @@ def ignore_result(value):
     return None
 
 
+def parse_failure(error, name):
+    """A JSSyntaxError of the parser as a JSError in a file."""
+    failure = JSError(error, "parse")
+    failure._facts = (error.kind, error.message, "", name, error.line, error.column)
+    return failure
+
+
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
@@ -49778,7 +49791,7 @@ class Application:
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> since when
-        self._unsure = 0.0              # since when there are files that are about to change, or 0
+        self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -50237,8 +50250,8 @@ class Application:
                 unsure = True           # perhaps still being written
             else:
                 changed[name] = path
-        self._unsure = (self._unsure or time.monotonic()) if unsure else 0.0
-        if unsure and time.monotonic() - self._unsure < 2 * patience or not gone and not changed:
+        self.unsure = (self.unsure or time.monotonic()) if unsure else 0.0
+        if unsure and time.monotonic() - self.unsure < 2 * patience or not gone and not changed:
             return []                   # what belongs together is taken together
         self._take(changed, gone)
         return [*gone, *changed]
@@ -50372,11 +50385,13 @@ class Watcher:
         self._stop.set()
 
     def _loop(self):
-        while not self._stop.wait(WATCH_INTERVAL):
+        unsure = False
+        while not self._stop.wait(SETTLE_SECONDS if unsure else WATCH_INTERVAL):
             try:
                 self.app.refresh(ABSENCE_SECONDS)
+                unsure = bool(self.app.unsure)
                 if self.app.live is not None:
-                    self.app.live.look_at_files()
+                    unsure |= self.app.live.look_at_files()
                     self.app.live.look_at_crowds()
                 self._trouble = None
             except Exception as error:  # the folder vanished for a moment, or for good; a fault of ours
@@ -50402,6 +50417,7 @@ class LiveChannel:
         self.boot = random_hex(4)
         self.version = self.tries = self.failed = 0
         self.errors = {}                # script -> (number, LoadFailure) of its last error at run time
+        self.wrong_files = {}           # name of a file in public/ -> LoadFailure, until it changes
         self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
@@ -50428,6 +50444,8 @@ class LiveChannel:
         """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
         trouble = [{**self.facts(failure, here), "serving": name in self.app.hosts}
                    for name, failure in sorted(self.app.failures.items())]
+        trouble += [{**self.facts(failure, here), "serving": False}
+                    for failure in self.wrong_files.copy().values()]
         trouble += [{**self.facts(failure, here), "number": number}
                     for name, (number, failure) in sorted(self.errors.copy().items())
                     if self.app.troubles.get(name) is failure]
@@ -50445,6 +50463,17 @@ class LiveChannel:
                 "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else
                 headline + (f" (error {mark})" if mark and mark in failure.text else ""),
                 "place": [error.filename, error.line, error.column] if known else None}
+
+    def file_tried(self, name, failure):
+        """A page asked for a file in another language, which has a mistake or (None) has none."""
+        with self._lock:
+            if self.wrong_files.get(name) is failure:
+                return
+            self.wrong_files.pop(name, None)
+            if failure is not None:
+                self.wrong_files[name] = failure
+                self.app.log.write("error", failure.text, name)
+            self.send()
 
     def failed_call(self, failure):
         """A handler, a timer or the like failed. Pages hear of it soon, but no more often than they can
@@ -50521,21 +50550,26 @@ class LiveChannel:
 
     def look_at_files(self, complete=False):
         """Looks at public/ once and tells what changed; `complete` says that nothing is still being
-        written."""
+        written. True when something is, perhaps: then all of it is taken a moment later."""
         started = time.monotonic()
         if started < self._rest_until and not complete:
-            return
+            return False
         known, now = self.files, public_stamps(self.app.public)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
-        if not changed or not complete and any(is_fresh(now.get(path)) for path in changed):
-            return                      # perhaps still being written: all of it a moment later
+        if not changed:
+            return False
+        if not complete and any(is_fresh(now.get(path)) for path in changed):
+            return True
         self.files = now
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
                                         for path in changed) else ()
         with self._lock:
+            for path in changed:
+                self.wrong_files.pop("public" + path, None)
             self.version += 1
             self.send(styles)
+        return False
 
 
 def is_fresh(stamp):
@@ -52086,7 +52120,7 @@ def file_response(head, path, live=None):
     file = open_ordinary(path)
     facts = os.fstat(file.fileno())
     if any(language_of(path)):
-        return typed_file_response(head, path, file, facts)
+        return typed_file_response(head, path, file, facts, live)
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
@@ -52103,12 +52137,17 @@ def file_response(head, path, live=None):
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
 
 
-def typed_file_response(head, path, file, facts):
+def typed_file_response(head, path, file, facts, live):
     """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
-    source."""
+    source. Open pages hear of a mistake in it."""
     with file:
         source = file.read(MAX_TYPED_BYTES + 1)
-    text = browser_javascript(os.path.basename(path), source)
+    top = path if live is None else os.path.dirname(os.path.realpath(live.app.public))
+    name = os.path.relpath(path, top).replace(os.sep, "/") if path.startswith(top + os.sep) \
+        else os.path.basename(path)
+    text, failure = browser_javascript(name, source)
+    if live is not None:
+        live.file_tried(name, failure)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-js"'
     return ranged_response(head, io.BytesIO(text), "text/javascript; charset=utf-8", len(text), tag,
                            facts.st_mtime, [("ETag", tag), ("Cache-Control", "no-cache")])
@@ -52116,19 +52155,30 @@ def typed_file_response(head, path, file, facts):
 
 @functools.lru_cache(64)
 def browser_javascript(name, source):
-    """The JavaScript, as bytes, of a page's file in another language (bytes); where it is wrong, JavaScript
-    that throws the error."""
+    """(the JavaScript, as bytes, of a page's file in another language (bytes), None or a LoadFailure); where
+    it is wrong, the JavaScript throws the error."""
+    text = source.decode("utf-8-sig", "replace")
     try:
         if len(source) > MAX_TYPED_BYTES:
             raise JSSyntaxError(f"The file is larger than {MAX_TYPED_BYTES >> 20} MiB", 1, 1)
-        return javascript_of(source.decode("utf-8-sig"), name).encode()
+        source.decode()
+        return javascript_of(text, name).encode(), None
     except UnicodeDecodeError:
-        message = f"{name} is not UTF-8"
+        failure = LoadFailure(name, f"{name} is not UTF-8")
     except JSSyntaxError as error:
-        place = f"{name}:{error.line}:{error.column}"
-        frame = code_frame(source.decode("utf-8-sig"), error.line, error.column)
-        message = f"{error.message}\n{place}\n{frame}"
-    return f"throw new SyntaxError({json.dumps(message)});\n".encode()
+        error = parse_failure(error, name)
+        failure = LoadFailure(name, error_report(error, {name: text}, served=False), error, {name: text})
+    return f"throw new SyntaxError({json.dumps(failure.text)});\n".encode(), failure
+
+
+def page_failures(app):
+    """A LoadFailure for each file of public/ in another language that has a mistake."""
+    for path in public_stamps(app.public):
+        if any(language_of(path)):
+            with contextlib.suppress(OSError, ValueError), open_ordinary(f"{app.public}{path}") as file:
+                failure = browser_javascript("public" + path, file.read(MAX_TYPED_BYTES + 1))[1]
+                if failure is not None:
+                    yield failure
 
 
 def live_file(live, head, file, size):
@@ -54736,7 +54786,7 @@ LIVE_SCRIPT = r"""
         ? " has an error; the previous version keeps running. " : " was not loaded. ";
       const shown = element("details", "", element("summary", "", element("b", name), what,
         element("span", number && place ? headline : report.split("\n")[0])), element("pre", report));
-      shown.open = Boolean(number && place);
+      shown.open = Boolean(place && !serving);
       text.append(shown);
       if (place) text.append(editLink(place));
     }
@@ -56371,6 +56421,7 @@ def evaluate_code(host, code):
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
     scope = realm.modules.scope()
+    code = code_without_types(code, host.name)
     if scope is not None:
         function, argument = code_in_module(realm, scope, code)
     elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
@@ -56378,6 +56429,19 @@ def evaluate_code(host, code):
     else:
         function, argument = code_in_script(realm, code)
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
+
+
+def code_without_types(code, name):
+    """Code for a script in the language that the name of its file tells, as JavaScript. Raises JSError."""
+    if not any(language_of(name)):
+        return code
+    if not _DECLARATION.match(code):
+        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
+            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+    try:
+        return parse_typed(code, name, True)[1]
+    except JSSyntaxError as error:
+        raise parse_failure(error, CONSOLE_FILE) from None
 
 
 def expression_function(realm, code):
@@ -56639,8 +56703,7 @@ def check_text(handler, head, body):
         try:
             parse_typed(text, name, is_module(text, name))
         except JSSyntaxError as error:
-            failure = JSError(error, "parse")
-            failure._facts = (error.kind, error.message, "", name, error.line, error.column)
+            failure = parse_failure(error, name)
     if failure is None:
         return json_answer([])
     headline, opening, advice = explained(failure, {name: text})
@@ -57193,6 +57256,8 @@ const words = (text) => new Set(text.split(" "));
 const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
   + "extends false finally for from function get if implements import in instanceof interface let new null of return "
   + "set static super switch this throw true try typeof undefined using var void while with yield");
+const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
+  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
 const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
 const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
 const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
@@ -57201,27 +57266,37 @@ const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/
   "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
   h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
   c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
+PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
+PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
+const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
 const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
 const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
-for (const end of words("js mjs cjs jsx ts mts tsx json")) MODES[end] = "j";
+for (const end of words("js mjs cjs json")) MODES[end] = "j";
+for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
 const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
 
 function scan(line, open, put = () => {}) {
   for (let index = 0, value = false; index < line.length;) {
     if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
     const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
-    const found = script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
+    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
     const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
     index += text.length;
-    put(kind === "w" ? KEYWORDS.has(text) ? "k" : offers?.known.has(text) ? "h" : "" : kind === "t" ? "s" : kind, text);
+    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
+      && line[index - text.length - 1] !== ".";
+    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
     if (text === "/*" && kind === "c") open += "*";
     else if (text === "<!--" && kind === "c") open += "!";
+    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
+    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
     else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
-    else if (kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
     else if (text === "${" && kind === "t") open += "{";
     else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
       || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
-    if (!script) value = mode === "`";
+    if (!script) value = "`J".includes(mode || " ");
     else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
       || /[)\]}]/.test(text));
   }
@@ -61199,10 +61274,16 @@ test("an empty text is refused", async () => {
 # -- Options -----------------------------------------------------------------------------
 
 
+def one_of(words):
+    """The words with commas and "or" between them."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def port_number(text):
     number = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port number (0 to 65535)")
+        raise argparse.ArgumentTypeError(f"wants a number from 0 to 65535, not {text!r}")
     return number
 
 
@@ -61212,21 +61293,21 @@ def seconds(text):
     except ValueError:
         number = math.nan
     if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"wants a number of seconds, such as 5, not {text!r}")
     return number
 
 
 def positive(text):
     number = int(text) if text.isascii() and text.isdigit() else 0
     if not number:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+        raise argparse.ArgumentTypeError(f"wants a whole number, 1 or more, not {text!r}")
     return number
 
 
 def rate(text):
     found = re.match(r"(\d+(?:\.\d+)?)(?:/s)?\Z", text)
     if not found or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 20/s")
+        raise argparse.ArgumentTypeError(f"wants a rate such as 20/s, not {text!r}")
     return float(found[1])
 
 
@@ -61237,19 +61318,19 @@ _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNOR
 def base_path(text):
     path = "/" + text.strip("/") if text.strip("/") else ""
     if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path or re.search(r"/\.\.?(/|$)", path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+        raise argparse.ArgumentTypeError(f"wants a path such as /app, not {text!r}")
     if any((path + "/").startswith(owned + "/") for owned in RESERVED_PATHS):
-        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose "
-                                         "another, such as /app")
+        raise argparse.ArgumentTypeError(f"cannot be {text!r}, the path of pages of the server itself; "
+                                         "choose another, such as /app")
     return path
 
 
 def listen_host(text):
     host = text.strip().removeprefix("[").removesuffix("]")
     if not _HOST_NAME.fullmatch(host) and not is_address(host.partition("%")[0]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it "
-                                         "alone, such as localhost or 0.0.0.0 (all addresses); the port "
-                                         "belongs to --port")
+        raise argparse.ArgumentTypeError("wants a name or address of this machine alone, such as localhost "
+                                         f"or 0.0.0.0 (all addresses), not {text!r}; the port belongs to "
+                                         "--port")
     return host
 
 
@@ -61262,8 +61343,8 @@ def origin(text):
     """An origin as browsers send it: without the port that goes without saying."""
     found = _ORIGIN.fullmatch(text)
     if not found and text not in ("*", "null"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a "
-                                         "port, such as http://localhost:5173; * is every origin")
+        raise argparse.ArgumentTypeError("wants an origin, which is a scheme, a host and perhaps a port, "
+                                         f"such as http://localhost:5173, not {text!r}; * is every origin")
     if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
         return f"{found[1]}://{found[2]}"
     return text
@@ -61271,8 +61352,8 @@ def origin(text):
 
 def allowed_host(text):
     if text != "*" and not _HOST_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without "
-                                         "scheme, port or path, such as dev.example; * is every name")
+        raise argparse.ArgumentTypeError("wants the name of a host alone, such as dev.example, without "
+                                         f"scheme, port or path, not {text!r}; * is every name")
     return text
 
 
@@ -61323,7 +61404,7 @@ OPTIONS = {
     "writing and testing scripts": (
         (("--init",), dict(type=pathlib.Path, metavar="DIR",
                            help="write a starter: a script, a page, a test, types")),
-        (("--kind",), dict(choices=tuple(STARTERS), default=next(iter(STARTERS)),
+        (("--kind",), dict(choices=tuple(STARTERS),
                            help=f"with --init: which starter ({next(iter(STARTERS))})")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
@@ -61382,10 +61463,19 @@ class OptionParser(argparse.ArgumentParser):
 
     def error(self, message):
         name, _, wrong = message.removeprefix("argument ").partition(": ")
+        settings = next((settings for group in OPTIONS.values() for names, settings in group
+                         if name in names), {})
+        what, _, given = wrong.partition(" argument " if wrong.startswith("ignored") else ": ")
         if wrong == "expected one argument":
-            settings = next(settings for group in OPTIONS.values() for names, settings in group
-                            if name in names)
             message = f"{name} needs a value: {name} {settings.get('metavar', name.strip('-').upper())}"
+        elif what == "invalid choice":
+            message = f"{name} wants {one_of(settings['choices'])}, not {given.partition(' (choose')[0]}"
+        elif what == "ignored explicit":
+            message = f"{name} takes no value: leave out ={given[1:-1]}"
+        elif name == "ambiguous option":
+            message = "{} can be {}: write out which".format(*wrong.split(" could match "))
+        elif wrong:
+            message = f"{name} {wrong}" if wrong.startswith(("wants ", "cannot ")) else f"{name}: {wrong}"
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
     def parse_known_args(self, args=None, namespace=None):
@@ -61403,10 +61493,13 @@ class OptionParser(argparse.ArgumentParser):
         name = unknown[0].partition("=")[0]
         if not name.startswith("-"):
             self.error(f"{printable(name)} is one argument too many: SCRIPTS is one folder or one file")
-        near = nearest(name, [option for group in OPTIONS.values() for names, _ in group for option in names])
-        if near is None:
+        known = [option for group in OPTIONS.values() for names, _ in group for option in names]
+        near = [option for option in known if len(name) == 2 and option.startswith("-" + name.lower())] \
+            or nearest_names(name, known, 1)
+        if not near:
             self.error(f"there is no option {printable(name)}")
-        self.exit(EXIT_USAGE, f"aiwebengine: there is no option {printable(name)}; did you mean {near}?\n")
+        self.exit(EXIT_USAGE, f"aiwebengine: there is no option {printable(name)}; did you mean "
+                              f"{one_of(near)}?\n")
 
     def format_help(self):
         examples = "\n".join(f"  {own_command()} {arguments:<15} {what}" for arguments, what in HELP_EXAMPLES)
@@ -61652,6 +61745,12 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+#: The pages of examples/docs that do not travel with this file.
+PROJECT_PAGES = ("chaos", "clients", "command-line", "dashboard", "database", "deployment", "development",
+                 "engines", "from-the-guide", "graphql", "scripts", "streams", "testing", "troubleshooting",
+                 "tutorial", "typescript")
+
+
 def print_docs(text):
     """Prints Markdown; on a terminal lines are broken between words."""
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
@@ -61677,8 +61776,16 @@ def show_docs(name):
                 found.append(part)
             found += [f"{part.partition(chr(10))[0]}\n\n{line}" for line in part.split("\n")
                       if re.match(rf"- `(?:--)?{re.escape(name)}(?![\w-])", line)]
+    if not found and name in PROJECT_PAGES:
+        beside = pathlib.Path(__file__).parent / "examples" / "docs" / f"{name}.md"
+        if beside.is_file():
+            print_docs(beside.read_text(encoding="utf-8"))
+            return EXIT_OK
+        print(f"aiwebengine: the page {name} does not travel with this file: it is examples/docs/{name}.md "
+              f"of the project; {own_command()} --docs shows what does", file=sys.stderr)
+        return EXIT_USAGE
     if not found:
-        near = nearest(name, [*DOCS, *headings])
+        near = nearest(name, [*DOCS, *PROJECT_PAGES, *headings])
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows everything"), file=sys.stderr)
         return EXIT_USAGE
@@ -61838,8 +61945,10 @@ def main(argv=None):
         parser.error("--watch, --reporter and --report need --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
+    if options.kind and not options.init:
+        parser.error(f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}")
     if options.init:
-        return write_starter(options.init, options.kind)
+        return write_starter(options.init, options.kind or next(iter(STARTERS)))
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -61852,7 +61961,12 @@ def main(argv=None):
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
-        return run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        status = run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
+        if status == EXIT_SCRIPT and file:
+            print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
+                  file=sys.stderr)
+        return status
     if options.repl:
         return Prompt().run()
     if options.dump_python is not None:
@@ -61940,19 +62054,35 @@ def has_scripts(folder):
         return False
 
 
+def file_named(path, fits=is_script):
+    """The script, or what else `fits`, that a path without the end of its name can mean, or None."""
+    ends = ["", *SCRIPT_SUFFIXES, *(".test" + end for end in SCRIPT_SUFFIXES)]
+    return next(filter(fits, (path.parent / (path.name + end) for end in ends)), None)
+
+
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
-    folders = [path.name for path in sorted(scripts.parent.glob("*")) if has_scripts(path)]
+    one_file = options.run or options.dump_python is not None
+    fits = is_test if options.test else is_script
+    try:
+        there = sorted(scripts.parent.iterdir())
+    except OSError:
+        there = []
+    folders = [path.name for path in there if has_scripts(path)]
+    meant, below = None, [scripts.parent / name / scripts.name for name in folders]
+    if given:
+        near = nearest(scripts.name, [path.name for path in there
+                                      if fits(path) or not one_file and path.name in folders])
+        meant = file_named(scripts, fits) or near and scripts.parent / near \
+            or next(filter(None, (file_named(path, fits) for path in below)), None)
     if has_scripts(scripts.parent):
         folders.insert(0, ".")
-    meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix in SCRIPT_SUFFIXES \
-            or not scripts.parent.is_dir():
-        return f"{printable(str(scripts))} does not exist"
-    lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
-                                                            if meant else "")
-             if given else "name the folder that has your scripts. What you can do:"]
+    missing = f"{printable(options.scripts or str(scripts))} does not exist" + (
+        f"; did you mean {printable(str(meant))}?" if meant else "")
+    if one_file or scripts.suffix in SCRIPT_SUFFIXES or not there or meant and meant.is_file():
+        return missing
+    lines = [missing if given else "name the folder that has your scripts. What you can do:"]
     name = shell_word(str(scripts)) if given else "mypoll"
     lines.append(f"  {command} --init {name:<12} write a starter into a new folder: a live poll, with its "
                  "page and tests")
@@ -62105,7 +62235,10 @@ def listen_trouble(options, error):
         return f"port {options.port} is already in use" + (f"; {free} is free: --port {free}" if free else "")
     if getattr(error, "errno", None) == errno.EACCES:
         return f"port {options.port} needs special rights; choose one from 1024 up"
-    return f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}"
+    reason = f"this machine has no address {options.host}" \
+        if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL \
+        else getattr(error, "strerror", None) or error
+    return f"cannot listen on {options.host}:{options.port}: {reason}"
 
 
 def print_banner(server, options):
@@ -62181,8 +62314,11 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
+    wrong_files = list(page_failures(app))
+    for failure in wrong_files:
+        app.log.write("error", failure.text, failure.name)
     LOG_WRITER.flush(LOG_FLUSH_SECONDS)
-    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
+    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) + len(wrong_files) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
@@ -63748,7 +63884,9 @@ def write_starter(folder, kind):
             with open(path, "x", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
     except OSError as error:
-        print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
+        reason = "is a file; name a new folder" if folder.is_file() \
+            else f"cannot be written: {error.strerror}"
+        print(f"aiwebengine: {error.filename or folder} {reason}", file=sys.stderr)
         return EXIT_USAGE
     command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",

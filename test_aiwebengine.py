@@ -265,12 +265,12 @@ class EventClient:
         self.sock.close()
 
 
-def run_command(*arguments, text="", timeout=2 * STUCK, interrupt=False, env=None):
+def run_command(*arguments, text="", timeout=2 * STUCK, interrupt=False, env=None, cwd=None):
     """Runs aiwebengine.py; returns (exit code, stdout, stderr). With `interrupt`, it gets a SIGINT as soon as it
     has printed a line, which is not returned."""
     process = subprocess.Popen([*COMMAND, *map(str, arguments)], text=True,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8", **(env or {})})
+                               encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8", **(env or {})}, cwd=cwd)
     try:
         if interrupt:
             process.stdout.readline()
@@ -13246,7 +13246,7 @@ class StorageFileTest(ServerCase):
         data[8192:20480] = b"\xff" * (20480 - 8192)
         damaged.write_bytes(data)
         for path, reason in ((garbage, "not a database"), (foreign, "another program"), (damaged, "damaged|malformed"),
-                             (folder, "unable to open"), (folder / "no" / "x.db", "unable to open")):
+                             (folder, "it is a folder; name a file"), (folder / "no" / "x.db", "there is no folder")):
             done = subprocess.run([*COMMAND, str(folder / "a.js"), "--port", "0", "--storage",
                                    str(path)], capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
             with self.subTest(path.name):
@@ -17330,6 +17330,20 @@ class LivePageTest(LiveCase):
                                r'async></script>\n</body></html>\n$')
         self.assertEqual(int(headers["content-length"]), len(text))
 
+    def test_a_mistake_in_a_file_of_another_language_is_told_until_the_file_changes(self):
+        self.serve({"app.js": "", "public/index.html": INDEX, "public/lib/page.tsx": "const a = <p>{\n  1 +* 2}</p>;"})
+        client = self.connect("/engine/live")
+        self.assertEqual(self.state(client)["trouble"], [])
+        self.get("/lib/page.tsx")
+        trouble, = self.state(client)["trouble"]
+        self.assertEqual((trouble["name"], trouble["place"]), ("public/lib/page.tsx", ["public/lib/page.tsx", 2, 6]))
+        self.assertRegex(trouble["text"], r"(?s)public/lib/page.tsx:2:6  SyntaxError: Unexpected token '\*'\n.*> 2 \|   1 \+\* 2}")
+        self.assertFalse(trouble["serving"])
+        self.eventually(lambda: "page.tsx:2:6  SyntaxError" in self.output.getvalue())
+        self.write(self.folder / "public/lib/page.tsx", "const a = <p/>;")
+        self.assertEqual(self.state(client)["trouble"], [])
+        self.assertIn('h("p"', self.get("/lib/page.tsx")[2])
+
     def test_only_browsers_that_show_a_page_get_the_tag(self):
         self.serve({"app.js": "routeRegistry.registerRoute('/h', () => ResponseBuilder.html('<html>h</html>'))",
                     "public/index.html": INDEX})
@@ -19022,6 +19036,18 @@ class DashboardTest(ServerCase):
         self.assertEqual(self.evaluate("hits", "other.js"), "40")
         self.assertEqual(self.act("/engine/evaluate", script="none.js", code="1")[0], 404)
 
+    def test_the_console_knows_the_language_of_the_script(self):
+        self.serve({"plain.ts": "let hits: number = 3;", "module.tsx": "export const hits: number = 3;", "old.js": "let hits = 3;"})
+        for code, value in (("hits as number", "3"), ("{ a: hits as number }", "{ a: 3 }"), ("((x: number): number => x + hits)(1)", "4"),
+                            ("interface A { b: string }", "undefined"), ("await Promise.resolve<number>(8)", "8"),
+                            ("hits satisfies", "SyntaxError: Unexpected token '<end of input>'")):
+            for script in ("plain.ts", "module.tsx"):
+                with self.subTest(code=code, script=script):
+                    found = self.evaluate(code, script)
+                    self.assertEqual(found if value[0] != "S" else found[:11], value if value[0] != "S" else "SyntaxError")
+        self.assertRegex(self.evaluate("String(<p>{hits}</p>)", "module.tsx"), "<p>3</p>")
+        self.assertIn("SyntaxError", self.evaluate("hits as number", "old.js"))
+
     def test_the_console_tells_the_place_in_what_was_typed(self):
         self.serve({"app.js": "let hits = 3;", "module.js": "export const hits = 3;"}, handler_timeout=1.0)
         for code, place in (("nope", "1:1"), ("await nope", "1:7"), ("1;\nnope", "2:1"), ("await 1;\n  nope", "2:3"),
@@ -19656,6 +19682,19 @@ class CommandLineTest(ServerCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("c.js:1:", done.stderr)
 
+    def test_check_finds_mistakes_in_the_files_of_pages_and_opens_no_storage(self):
+        folder = self.folder_with(a_js="")
+        self.write(folder / "public" / "page.ts", "let x: number = 1;")
+        self.assertEqual(self.run_cli(folder, "--check", "--redis", "redis://127.0.0.1:1").returncode, 0)
+        self.assertEqual(self.run_cli(folder, "--check", "--storage", folder / "x.db").returncode, 0)
+        self.assertFalse((folder / "x.db").exists())
+        self.write(folder / "public" / "page.ts", "function f() {\n  let x: number = 1;\n")
+        done = self.run_cli(folder, "--check")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("public/page.ts:3:1  SyntaxError", done.stderr)
+        self.assertIn("> 1 | function f() {", done.stderr)
+        self.assertIn("1 of 1 scripts loaded, 1 problem\n", done.stdout)
+
     def test_check_counts_what_went_wrong_and_what_only_may(self):
         folder = self.folder_with(a_js="""
             graphQLRegistry.registerSubscription("chat", "type Subscription { chat: String }", "nobody");
@@ -19711,10 +19750,10 @@ class CommandLineTest(ServerCase):
         for option, wrong, right, expected in (
                 ("--cors", ("foo", "http://foo/path", "localhost:3000", "http://", "http://a b", "http://x?y", "*.x.y"),
                  ("*", "null", "http://x.y", "HTTPS://x-y.z:8443/", "http://[::1]:80", "chrome-extension://abc"),
-                 "is not an origin: it has a scheme, a host and perhaps a port, such as http://localhost:5173"),
+                 "wants an origin, which is a scheme, a host and perhaps a port, such as http://localhost:5173"),
                 ("--allow-host", ("http://x.y", "x.y:80", "x.y/", "a b", "", "*.x.y", "x."),
                  ("*", "x-y.z", "X", "[::1]", "10.0.0.1"),
-                 "is not a host name: write the name alone, without scheme, port or path, such as dev.example")):
+                 "wants the name of a host alone, such as dev.example, without scheme, port or path")):
             parser = aiwebengine.option_parser()
             for text in wrong:
                 err = io.StringIO()
@@ -19722,7 +19761,8 @@ class CommandLineTest(ServerCase):
                     with self.assertRaises(SystemExit) as ended:
                         parser.parse_args([option, text])
                     self.assertEqual(ended.exception.code, 2)
-                    self.assertIn(f"argument {option}: {text!r} {expected}", err.getvalue())
+                    self.assertIn(f"aiwebengine: {option} {expected}", err.getvalue())
+                self.assertIn(repr(text), err.getvalue())
             for text in right:
                 parser.parse_args([option, text])
         gate = aiwebengine.Gate(cors=parser.parse_args(["--cors", "https://x.y:443/", "--cors", "http://x.y:443"]).cors)
@@ -20341,6 +20381,16 @@ class FirstWordsTest(ServerCase):
         self.assertRegex(text, "--init mypol +write a starter")
         self.assertEqual(self.say("a.js")[2], "aiwebengine: a.js does not exist\n")
 
+    def test_pages_that_do_not_travel_with_the_file_are_shown_or_named(self):
+        pages = {path.stem for path in (MODULE.parent / "examples" / "docs").glob("*.md")} - {"host-api"}
+        self.assertEqual(pages, set(aiwebengine.PROJECT_PAGES))
+        self.assertTrue(self.say("--docs", "tutorial")[1].startswith("# A live page in five minutes\n"))
+        self.enterContext(mock.patch.object(aiwebengine, "__file__", os.path.join(self.enterTemporary(), MODULE.name)))
+        code, out, err = self.say("--docs", "tutorial")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("it is examples/docs/tutorial.md of the project", err)
+        self.assertIn("did you mean tutorial?", self.say("--docs", "tutoral")[2])
+
     def test_an_unknown_option_is_answered_with_the_one_that_was_meant(self):
         for given, meant in (("--prot", "--port"), ("--prot=3", "--port"), ("--hots", "--host"), ("--no-relaod", "--no-reload"),
                              ("--tests", "--test")):
@@ -20348,6 +20398,50 @@ class FirstWordsTest(ServerCase):
                                                            f"did you mean {meant}?\n"))
         self.assertEqual(self.say("--zzz")[2], "aiwebengine: there is no option --zzz; --help lists the options\n")
         self.assertIn("b is one argument too many: SCRIPTS is one folder or one file", self.say("a", "b")[2])
+
+    def test_a_value_that_an_option_cannot_have_is_answered_with_those_that_it_can(self):
+        for arguments, said in (
+                (["--port", "abc"], "--port wants a number from 0 to 65535, not 'abc'"),
+                (["--port", "70000"], "--port wants a number from 0 to 65535, not '70000'"),
+                (["--workers", "0"], "--workers wants a whole number, 1 or more, not '0'"),
+                (["--handler-timeout", "5s"], "--handler-timeout wants a number of seconds, such as 5, not '5s'"),
+                (["--rate-limit", "fast"], "--rate-limit wants a rate such as 20/s, not 'fast'"),
+                (["--base-path", "a b"], "--base-path wants a path such as /app, not 'a b'"),
+                (["--base-path", "/engine"], "--base-path cannot be '/engine', the path of pages of the server"),
+                (["--host", "a/b"], "--host wants a name or address of this machine alone"),
+                (["--kind", "blog"], "--kind wants poll, quiz, chat, api or graphql, not 'blog'"),
+                (["--engine", "it's"], '--engine wants builtin or js2py, not "it\'s"'),
+                (["--open=yes"], "--open takes no value: leave out =yes"),
+                (["--re"], "--re can be --reporter, --report, --repl, --redis: write out which"),
+                (["--redis", "nonsense"], "--redis wants an address such as redis://localhost:6379/0, not 'nonsense'"),
+                (["--kind", "quiz"], "--kind needs --init and a new folder: --init myquiz --kind quiz"),
+                (["-c"], "there is no option -c; did you mean --chaos, --check or --cors?")):
+            if arguments[0] == "--redis" and not importlib.util.find_spec("redis"):
+                continue
+            with self.subTest(arguments):
+                folder = pathlib.Path(self.enterTemporary())
+                self.write(folder / "a.js", "")
+                options = [] if "--kind" in arguments else ["a.js"]
+                code, out, err = self.say(*options, *arguments, folder=folder)
+                self.assertEqual((code, out, err.count("\n")), (2, "", 1))
+                self.assertTrue(err.startswith("aiwebengine: " + said), err)
+
+    def test_a_name_without_the_end_of_a_file_is_answered_with_the_file(self):
+        folder = pathlib.Path(self.enterTemporary())
+        for name in ("quiz.js", "quiz.test.js", "demo/poll.ts"):
+            self.write(folder / name, "")
+        inner = pathlib.Path("demo", "poll.ts")
+        for arguments, meant in ((["--run", "quiz"], "quiz.js"), (["quiz"], "quiz.js"), (["--check", "quiz"], "quiz.js"),
+                                 (["--test", "quiz"], "quiz.test.js"), (["--dump-python", "quiz"], "quiz.js"),
+                                 (["--run", "quizz.js"], "quiz.js"), (["--run", "poll"], inner),
+                                 (["--run", str(inner.with_suffix(""))], inner)):
+            with self.subTest(arguments):
+                self.assertEqual(self.say(*arguments, folder=folder),
+                                 (2, "", f"aiwebengine: {arguments[-1]} does not exist; did you mean {meant}?\n"))
+        for code in ("quiz", "quiz.js"):
+            done = run_command("-e", code, cwd=folder)
+            self.assertEqual(done[0], 1)
+            self.assertIn("-e takes code; to run the file, use --run quiz.js\n", done[2])
 
     def test_an_option_without_its_value_is_answered_with_the_value_that_it_needs(self):
         for given, value in (("--init", "DIR"), ("-e", "CODE"), ("--port", "PORT"), ("--chaos", "RULES")):
@@ -20594,7 +20688,7 @@ class ChaosOptionTest(unittest.TestCase):
     def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
         code, _, err = run_command(EXAMPLES, "--chaos", "latncy=200ms")
         self.assertEqual(code, 2)
-        self.assertIn("argument --chaos: latncy is not a setting; did you mean 'latency'? The settings are", err)
+        self.assertIn("aiwebengine: --chaos: latncy is not a setting; did you mean 'latency'? The settings are", err)
         self.assertIn("foo is not a setting. The settings are latency, ", run_command("--chaos", "foo")[2])
         self.assertIn("drop=1%  ", run_command("--help")[1])
 
@@ -24348,6 +24442,35 @@ class EditorInTheBrowser(ServerCase):
         page.command("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, commands=list(commands),
                      **facts)
         page.command("Input.dispatchKeyEvent", type="keyUp", **facts)
+
+    TYPED = ("interface Props { type: string }\nconst same = <A,>(a: A) => a;\n"
+             "const page = (props: Props) => <ul class=\"a\" {...props}>\n"
+             "  {list.map((n) => <li key={n}>it's {n > 1 ? `many ${n}` : <b/>} &amp; /x/</li>)}\n"
+             "</ul>;\nconst half = 1 / 2 as number, text = <>a</>;\n")
+
+    def test_typescript_and_elements_have_their_colours(self):
+        page = self.edit("app.js", {"app.js": "", "page.tsx": self.TYPED, "list.ts": "let a = <any>1; let b: unknown;"})
+        scan = """((open, text) => { const found = []; for (const line of text.split("\\n")) open = scan(line, open, (kind, part) =>
+          found.push([kind, part])); return [open, ...found]; })("""
+        open_, *parts = page.evaluate(scan + f'MODES.tsx, {json.dumps(self.TYPED)})')
+        self.assertEqual(open_, "txj")
+        self.assertEqual([part for kind, part in parts if kind == "k"], [
+            "interface", "string", "const", "const", "<ul", ">", "<li", ">", "<b", "/>", "</li", ">", "</ul", ">", "const", "as",
+            "number", "<", ">", "</", ">"])
+        self.assertEqual([part for kind, part in parts if kind == "s"], ['"a"', "`", "many ", "${", "`"])
+        for text in ("it's ", "type"):
+            self.assertIn(["", text], parts)
+        open_, *parts = page.evaluate(scan + 'MODES.ts, "let a = <any>1, b = <unknown[]>c; type D = 1;")')
+        self.assertEqual((open_, [part for kind, part in parts if kind == "k"]), ("tj", ["let", "any", "unknown", "type"]))
+        open_, *parts = page.evaluate(scan + 'MODES.js, "let type = 1 <p>2; type = readonly")')
+        self.assertEqual((open_, [part for kind, part in parts if kind == "k"]), ("j", ["let"]))
+
+    def test_mistakes_in_typescript_are_marked_while_one_types(self):
+        page = self.edit("page.tsx", {"app.js": "", "page.tsx": self.TYPED})
+        page.wait_for("document.querySelector('#edit-problem').hidden")
+        self.caret(page, 6)
+        self.write_keys(page, "let x: = <p>;")
+        page.wait_for("document.querySelector('#edit-jump').textContent.startsWith('Line 6: ')")
 
     def write_keys(self, page, text):
         """Types a text, key by key."""
