@@ -509,8 +509,8 @@ class JSNativeError(Exception):
     kind = "Error"
     phase = "runtime"
     filename = line = column = None
-    #: What scripts see as `code`, or None.
-    code = None
+    #: What scripts see as properties of the error, besides its message.
+    properties = {}
 
     def __init__(self, message=""):
         super().__init__(message)
@@ -7679,6 +7679,11 @@ def object_attributes(text):
 
 #: In the place of a property that is made when it is read.
 LATER = object()
+
+
+def subject_of(value):
+    """The subject of a JSLazyObject; None for anything else, and for one that has become ordinary."""
+    return _ATTRS(value)[2] if type(value) is JSLazyObject else None
 
 
 class JSLazyObject(JSObject):
@@ -34794,6 +34799,8 @@ class RealmBase:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: The subject of the lazy object that the function which runs was given, until its first await.
+        self.caller = None
         #: Bytes by which the process grew while this realm ran; what to call when it keeps too many.
         self.memory, self.outgrown = 0, None
         self.reference = weakref.ref(self)
@@ -34896,8 +34903,8 @@ class RealmBase:
         if isinstance(error, JSNativeError):
             place = None if error.line is None else (error.filename, error.line, error.column)
             value = make_error(self, error.kind, error.message, trace, place)
-            if error.code is not None:
-                value.put("code", error.code)
+            for key, item in error.properties.items():
+                value.put(key, item)
             return value
         kind, message = self.python_error(error)
         return make_error(self, kind, message, trace)
@@ -35332,7 +35339,11 @@ class Realm(RealmBase):
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         def work():
-            value = call(function, undefined, *map(self.from_python, args))
+            outer, self.caller = self.caller, subject_of(args[0]) if args else None
+            try:
+                value = call(function, undefined, *map(self.from_python, args))
+            finally:
+                self.caller = outer
             return self.awaitable(value) if isinstance(value, JSObject) else value
         return self.begin(work, timeout, convert or self.to_python)
 
@@ -37264,7 +37275,7 @@ class Js2PyRealm:
         self.timeout = timeout
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
-        self.interruption = self.stop_reason = self.time_limit = self.thread = None
+        self.interruption = self.stop_reason = self.time_limit = self.thread = self.caller = None
         self.outgrown = self.unloaded = None
         self.reference = weakref.ref(self)
         self.depth = self.memory = 0
@@ -44592,6 +44603,8 @@ STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 MAX_PATH_LENGTH = 200
 #: Of `*` in a path and `:name` in a part: with more, a long URL takes too long to be refused.
 MAX_STARS = 2
+#: Who can log in; no script can read it.
+USERS_FILE = "users.json"
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -44610,6 +44623,8 @@ HOST_OBJECTS = {
     "ResponseBuilder": "Makes the objects that a handler returns.",
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
+    "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
+                       "request.auth.storage() gives what works later, too.",
     "database": "A SQLite database, the same for all scripts: in memory, or in the file beside that of "
                 "--storage (data.sql.db beside data.db).",
 }
@@ -44803,11 +44818,11 @@ def is_whole(value, low, high):
 # -- routeRegistry -----------------------------------------------------------------------
 
 
-@host_function("routeRegistry.registerRoute", "path: string, handler: string | RouteHandler, method?: string",
-               "string",
+@host_function("routeRegistry.registerRoute",
+               "path: string, handler: string | RouteHandler, method?: string, options?: RouteOptions", "string",
                "Serves a path (with `:name` and `*` for variable parts) by calling a handler; method is GET "
                "unless given.")
-def register_route(host, path=undefined, handler=undefined, method=undefined):
+def register_route(host, path=undefined, handler=undefined, method=undefined, options=undefined):
     path = check_path(host, "registerRoute", path)
     if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
         raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} has too many variable parts: "
@@ -44818,7 +44833,24 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
         shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
-    return host.add_route(path, method.strip().upper(), handler)
+    return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
+
+
+def required_role(host, options):
+    """What `requireAuth` among the options of a route says: False, True or a role."""
+    if options is undefined or options is null:
+        return False
+    if not is_options(host.realm, options):
+        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+                        + describe_value(host.realm, options))
+    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    role = host.realm.get(options, "requireAuth")
+    if role is undefined or isinstance(role, bool):
+        return role is True
+    if not isinstance(role, str) or not role:
+        raise HostError("registerRoute: requireAuth must be true or a role, not "
+                        + describe_value(host.realm, role))
+    return host.realm.to_python(role)
 
 
 @host_function("routeRegistry.registerStreamRoute",
@@ -45318,6 +45350,37 @@ def storage_clear(host):
                "The keys, in the order they were first set; in Redis, in any order.")
 def storage_keys(host):
     return host.storage.keys()
+
+
+class PersonalHost:
+    """A host with the storage of one user, for the functions above."""
+
+    __init__ = constructor("realm storage")
+
+
+def personal_storage(host, user):
+    """name -> function: the storage that a user has in a script. Raises HostError for nobody."""
+    if user is None:
+        raise HostError("personalStorage: nobody is logged in; check request.auth.isAuthenticated, or call "
+                        "request.auth.requireAuth()")
+    view = PersonalHost(host.realm, host.app.storage_of(f"{host.name} of {user.id}"))
+    return {name.partition(".")[2]: types.MethodType(entry.function, view)
+            for name, entry in HOST_API.items() if name.startswith("sharedStorage.")}
+
+
+def declare_personal(name, entry):
+    @host_function(f"personalStorage.{name}", entry.parameters, entry.returns, entry.doc)
+    def call(host, *values):
+        request = host.realm.caller and host.realm.caller[0]
+        if request is None:
+            raise HostError("personalStorage: this is for the beginning of a handler, until its first await; "
+                            "afterwards use what request.auth.storage() gave you there")
+        return personal_storage(host, host.app.accounts.user_of(request.head))[name](*values)
+
+
+for _name, _entry in [*HOST_API.items()]:
+    if _name.startswith("sharedStorage."):
+        declare_personal(_name.partition(".")[2], _entry)
 
 
 # -- Storage in a file -------------------------------------------------------------------
@@ -46511,7 +46574,7 @@ _SQL_NAMED = re.compile(r'near "(?P<near>.+)": syntax error|unrecognized token: 
 class DatabaseError(HostError):
     """What SQLite says about a statement; scripts see `code` "ERR_SQLITE_ERROR", as in node."""
 
-    code = "ERR_SQLITE_ERROR"
+    properties = {"code": "ERR_SQLITE_ERROR"}
 
 
 def split_sql(sql):
@@ -47190,9 +47253,30 @@ interface HttpRequest {
   cookies: Record<string, string>;
   /** The client's address. */
   ip: string;
-  /** Who is logged in: nobody, since there is no login. */
-  auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
-    provider: string | null };
+  /** Who is logged in: see users.json and --login. */
+  auth: Auth;
+}
+
+interface Auth {
+  isAuthenticated: boolean;
+  userId: string | null;
+  userName: string | null;
+  userEmail: string | null;
+  /** `"local"` for a login of this server. */
+  provider: string | null;
+  roles: string[];
+  /** Is `"admin"` among the roles? */
+  isAdmin: boolean;
+  /** Goes on for a user who is logged in (and has the role). Sends a browser to the login and back; for everybody else the
+   * answer is 401, or 403 without the role. */
+  requireAuth(role?: string): void;
+  /** personalStorage of this user, to keep and use after an await. */
+  storage(): PersonalStorage;
+}
+
+interface RouteOptions {
+  /** For users who are logged in, or only for those with a role. */
+  requireAuth?: boolean | string;
 }
 
 /** What database.prepare gives. A row is an object, with a property for each column. Integers are numbers, or an
@@ -47529,6 +47613,8 @@ interface TestConnectOptions {
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
+/** request() and connect() of a user in users.json, who is logged in. */
+declare function asUser(id: string): { request: typeof request; connect: typeof connect };
 /** Runs a GraphQL operation over HTTP. */
 declare function graphql(query: string, variables?: object): Promise<{ data?: any; errors?: any[] }>;
 /** Subscribes over GraphQL; the data of each message is a result: `{ data, errors }`. */
@@ -48433,10 +48519,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
 
-    def __init__(self, path, method, handler, host):
+    def __init__(self, path, method, handler, host, role=False):
         self.path = path
+        self.role = role                # for whom it is: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
         self.method = method
@@ -49292,6 +49379,9 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if path == folder / USERS_FILE:
+        raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says who is "
+                        "logged in")
     if misspelled:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this "
                         "spelling")
@@ -49438,8 +49528,8 @@ class ScriptHost:
             self._warned.add(text)
             self.console("warn", text)
 
-    def add_route(self, path, method, handler):
-        self.app.add_route(self, Route(path, method, handler, self))
+    def add_route(self, path, method, handler, role=False):
+        self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
     def add_stream(self, path, *options):
@@ -49633,6 +49723,8 @@ class ScriptHost:
         `object` that makes it a script's object; `args` are values of the script, by name. Older scripts
         expect them in the context itself, so each is also a property there where its name is free."""
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
+        if request is not None:
+            request.host = self
         if connection is not None:
             parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
@@ -49761,6 +49853,7 @@ class Application:
         self.load_timeout = load_timeout
         self.started = time.monotonic()
         self.hosts = {}
+        self.accounts = None            # Accounts, of the server
         self.failures = {}
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
@@ -51538,6 +51631,267 @@ class Key:
             head.target = head.path + "?token=…"
 
 
+# -- Who is logged in --------------------------------------------------------------------
+#
+# A login for development: users stand in users.json, or with --login anybody may say a name. A signed cookie
+# tells the server again who somebody is; metadata and `request.auth` come from there.
+
+MAX_USERS_FILE = 1_000_000
+MAX_USER_ID = 100
+#: Seconds for which a login lasts.
+SESSION_SECONDS = 30 * 86_400
+#: Wrong passwords from one address within a minute, after which it has to wait.
+MAX_WRONG_PASSWORDS = 10
+#: Metadata that only the login gives, wherever there is one.
+LOGIN_METADATA = ("user_id", "user_name", "roles")
+#: scrypt (RFC 7914): the cost, size of a block and parallelism of new hashes, and the most memory of any.
+SCRYPT_COSTS, MAX_SCRYPT_MEMORY = (16_384, 8, 1), 64 * 1024 * 1024
+_SCRYPT = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,2})\$([\w-]{8,100})\$([\w-]{20,200})")
+_SAFE_REDIRECT = re.compile(r"/(?![/\\])[!-~]*")
+_scrypt_turn = threading.Semaphore(2)
+
+
+class User(collections.namedtuple("User", "id name email roles password")):
+    """Somebody who can log in; `password` is a hash or None."""
+
+    __slots__ = ()
+
+    @property
+    def metadata(self):
+        return {"user_id": self.id, "user_name": self.name, "roles": ",".join(self.roles)}
+
+
+def hash_password(password, salt=None, costs=SCRYPT_COSTS):
+    """`scrypt$N$r$p$salt$hash` of a password, for users.json."""
+    hashlib = importlib.import_module("hashlib")        # which loads OpenSSL
+    salt = salt or base64url(os.urandom(12))
+    n, r, p = costs
+    with _scrypt_turn:
+        key = hashlib.scrypt(utf8(password), salt=salt.encode(), n=n, r=r, p=p, maxmem=2 * MAX_SCRYPT_MEMORY, dklen=32)
+    return f"scrypt${n}${r}${p}${salt}${base64url(key)}"
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def is_password(user, password):
+    found = _SCRYPT.fullmatch(user.password)
+    costs = tuple(map(int, found.groups()[:3]))
+    return secrets.compare_digest(hash_password(password, found[4], costs), user.password)
+
+
+def parse_users(text):
+    """{id: User} of the text of users.json; raises ValueError."""
+    items, users = json.loads(text), {}
+    if not isinstance(items, list):
+        raise ValueError("it must be an array of users, such as [{ \"id\": \"ada\", \"name\": \"Ada\" }]")
+    for index, item in enumerate(items):
+        user = parse_user(item, f"user {index + 1}")
+        if user.id in users:
+            raise ValueError(f"two users have the id {json.dumps(user.id)}")
+        users[user.id] = user
+    return users
+
+
+def parse_user(item, which):
+    """The User that an object describes; raises ValueError."""
+    if not isinstance(item, dict):
+        raise ValueError(f"{which} must be an object")
+    for key in item:
+        if key not in User._fields:
+            raise ValueError(f"{which} has {json.dumps(key)}; a user has {', '.join(User._fields)}")
+    id = item.get("id")
+    id = str(id) if isinstance(id, int) and not isinstance(id, bool) else id
+    if not isinstance(id, str) or not id or len(id) > MAX_USER_ID or not id.isprintable():
+        raise ValueError(f"{which} needs an \"id\", a text of up to {MAX_USER_ID} characters")
+    name, email, roles, password = (item.get(key) for key in User._fields[1:])
+    if not all(value is None or isinstance(value, str) for value in (name, email, password)):
+        raise ValueError(f"{which} ({id}): name, email and password must be texts")
+    roles = [] if roles is None else roles
+    if not isinstance(roles, list) or not all(isinstance(role, str) and role and "," not in role for role in roles):
+        raise ValueError(f"{which} ({id}): roles must be an array of texts without commas")
+    found = _SCRYPT.fullmatch(password) if password else None
+    if password is not None and (found is None or not is_scrypt_cost(*map(int, found.groups()[:3]))):
+        raise ValueError(f"{which} ({id}): the password must be a hash; make one with --hash-password")
+    return User(id, name or id, email, tuple(roles), password)
+
+
+def is_scrypt_cost(n, r, p):
+    return n > 1 and n & n - 1 == 0 and 0 < p <= 4 and 0 < 128 * n * r <= MAX_SCRYPT_MEMORY
+
+
+class LoginNeeded(Refusal):
+    """A request of nobody for what is for users."""
+
+
+class AuthorizationError(HostError):
+    """What requireAuth() throws; its `status` makes it the answer."""
+
+    def __init__(self, refusal):
+        super().__init__(refusal.message)
+        self.properties = {"status": refusal.status, "code": LOGIN_NEEDED if type(refusal) is LoginNeeded else "FORBIDDEN"}
+
+
+#: The `code` of an error for which a browser is sent to the login.
+LOGIN_NEEDED = "LOGIN_NEEDED"
+
+
+class Accounts:
+    """Who may log in to an application, and who is. `anybody` says that a name is enough (--login)."""
+
+    def __init__(self, app, anybody=False):
+        self.app, self.anybody = app, anybody
+        self.path = app.folder / USERS_FILE
+        self.stamp, self.known = None, {}
+        self.wrong = collections.deque(maxlen=1000)     # (time, address) of wrong passwords
+        self.key = None
+
+    def users(self):
+        """{id: User} of users.json as it is now; None where there is no login at all."""
+        stamp = file_stamp(self.path)
+        if stamp != self.stamp:
+            self.stamp, self.known = stamp, {}
+            try:
+                with open(self.path, encoding="utf-8-sig") as file:
+                    text = file.read(MAX_USERS_FILE + 1)
+                if len(text) > MAX_USERS_FILE:
+                    raise ValueError(f"it is larger than {MAX_USERS_FILE:,} characters")
+                self.known = parse_users(text)
+            except FileNotFoundError:
+                self.stamp = None
+            except (OSError, ValueError, RecursionError) as error:
+                reason = error.strerror if isinstance(error, OSError) else \
+                    f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
+                self.app.log.write("error", f"nobody in {USERS_FILE} can log in: {reason}", USERS_FILE)
+        return self.known if self.anybody or self.stamp is not None else None
+
+    # -- the cookie ----
+
+    @staticmethod
+    def cookie_name(head):
+        return "aiwebengine_login_" + ((head.host or "").rpartition(":")[2] or "80")
+
+    def signature(self, text):
+        if self.key is None:
+            storage = self.app.storage_of(" login")     # no script has this name
+            if storage.get("secret") is None:
+                storage.set("secret", base64url(os.urandom(32)))
+            self.key = storage.get("secret").encode()
+        return base64url(importlib.import_module("hmac").digest(self.key, text.encode(), "sha256"))
+
+    def cookie(self, user):
+        """The value of the cookie of a user."""
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        return f"{text}.{self.signature(text)}"
+
+    def user_of(self, head):
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        value, users = head.cookies.get(self.cookie_name(head)), self.users()
+        if not value or users is None:
+            return None
+        text, _, signature = value.partition(".")
+        if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
+            return None
+        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not 0 <= time.time() - since + 60 <= SESSION_SECONDS:
+            return None
+        return users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+
+    def stamped(self, head, metadata):
+        """Metadata of a connection, those of LOGIN_METADATA from the login alone."""
+        if self.users() is None:
+            return metadata
+        user = self.user_of(head)
+        rest = {key: value for key, value in metadata.items() if key not in LOGIN_METADATA}
+        return rest if user is None else {**rest, **user.metadata}
+
+    def set_cookie(self, head, value):
+        ends = "" if value else "; Max-Age=0"
+        return ("Set-Cookie", f"{self.cookie_name(head)}={value}; Path={self.app.base_path or '/'}; HttpOnly; "
+                              f"SameSite=Lax{ends}")
+
+    # -- /auth/login, /auth/logout ----
+
+    def log_in(self, head, address, form):
+        """The User of a form with `user` and `password`; raises Refusal."""
+        name = form.get("user", "").strip()
+        user, now = self.users().get(name), time.monotonic()
+        if user is None and self.anybody and name and len(name) <= MAX_USER_ID and name.isprintable():
+            user = User(name, name, None, (), None)
+        if user is not None and user.password is None:
+            if not made_here(head, address):
+                raise Refusal(403, "Users without a password can log in only on the machine that the server runs on. "
+                                   "Give this user a password in users.json, made by --hash-password")
+            return user
+        if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
+            raise Refusal(429, "Too many wrong passwords; try again in a minute", headers=(("Retry-After", "60"),))
+        if user is None or not is_password(user, form.get("password", "")):
+            self.wrong.append((now, address))
+            raise Refusal(401, "This user does not exist, or the password is wrong")
+        return user
+
+    def answer(self, head, address, body):
+        """The Response to a request for /auth/login or /auth/logout; raises Refusal."""
+        leaves = head.path == "/auth/logout"
+        form = head.query if head.method in ("GET", "HEAD") else \
+            {key: values[-1] for key, values in (Request(head, body).form or {}).items()}
+        target = form.get("redirect", "")
+        target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
+        if head.method not in ("GET", "HEAD", "POST") or head.method == "POST" and not is_same_origin(head):
+            raise Refusal(403 if head.method == "POST" else 405, "Only pages of this server may log somebody in")
+        if leaves or head.method == "POST":
+            try:
+                cookie = "" if leaves else self.cookie(self.log_in(head, address, form))
+            except Refusal as refusal:
+                if not head.browser or refusal.status == 429:
+                    raise
+                return self.page(head, target, refusal.message, refusal.status)
+            return Response(303, None, b"", [("Location", target), ("Cache-Control", "no-store"),
+                                             self.set_cookie(head, cookie)])
+        return self.page(head, target)
+
+    def page(self, head, target, problem="", status=200):
+        return PAGES["login"](self, head, self.user_of(head), target, problem, status)
+
+    # -- request.auth ----
+
+    def required(self, head, role):
+        """Raises Refusal for a request of nobody, or of somebody without a role (None: any will do)."""
+        user = self.user_of(head)
+        if user is None:
+            if self.users() is None:
+                raise Refusal(401, "Nobody can log in: there is no users.json beside the scripts, and the server was "
+                                   "started without --login")
+            raise LoginNeeded(401, "Please log in first")
+        if role is not None and role not in user.roles:
+            raise Refusal(403, f"This is for users with the role {role}")
+
+
+def auth_object(realm, request):
+    """`request.auth`: who is logged in."""
+    accounts = request.host.app.accounts
+    user = accounts.user_of(request.head)
+    auth = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null,
+            "roles": [], "isAdmin": False}
+    if user is not None:
+        auth.update(isAuthenticated=True, userId=user.id, userName=user.name,
+                    userEmail=null if user.email is None else user.email, provider="local",
+                    roles=list(user.roles), isAdmin="admin" in user.roles)
+
+    def require(role=undefined):
+        if role is not undefined and not isinstance(role, str):
+            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+        try:
+            accounts.required(request.head, None if role is undefined else realm.to_python(role))
+        except Refusal as refusal:
+            raise AuthorizationError(refusal) from None
+
+    def storage():
+        return realm.new_function(personal_storage(request.host, user), "storage")
+    return realm.new_function({**auth, "requireAuth": require, "storage": storage}, "auth")
+
+
 # -- The last requests -------------------------------------------------------------------
 
 
@@ -52753,6 +53107,8 @@ class RequestAnswerer(RequestReader):
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
+        if head.path.startswith("/auth/") and self.log_in(head, body):
+            return
         if head.path == CARRIER_PATH and head.method == "GET":
             self.open_carrier(head)
             return
@@ -52777,6 +53133,8 @@ class RequestAnswerer(RequestReader):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif head.path.startswith("/auth/") and self.log_in(head, body):
+            return
         elif head.path == CARRIER_PATH and head.method == "POST":
             self.reply(self.server.carriers.change(head, self.peer, body))
         elif (head.method, head.path) in LOCAL_PAGES:
@@ -52863,6 +53221,15 @@ class RequestAnswerer(RequestReader):
         response = page(self, head, body)
         if response is not None:
             self.reply(response)
+
+    def log_in(self, head, body):
+        """Answers a request for /auth/login or /auth/logout; False where these do not exist."""
+        accounts = self.app.accounts
+        if head.path not in ("/auth/login", "/auth/logout") or accounts.users() is None:
+            return False
+        self.server.gate.admit(self.address, self.server.clock)
+        self.compute(Pace(), body, lambda: accounts.answer(head, self.address, body), self.reply)
+        return True
 
     def find_static(self, head):
         root = self.app.public
@@ -53046,6 +53413,8 @@ class ScriptCaller(RequestAnswerer):
         """Runs a handler and sends what it returns."""
         host, what = route.host, f"route {route.method} {route.path}"
         self.source = host.name
+        if route.role:
+            self.app.accounts.required(head, None if route.role is True else route.role)
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address, requests = self.address, []
@@ -53155,7 +53524,8 @@ class ScriptCaller(RequestAnswerer):
                 return response
         if not isinstance(message, str):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
-        raise Refusal(int(status), realm.to_python(message))
+        needed = status == 401 and realm.peek(thrown, "code") == LOGIN_NEEDED
+        raise (LoginNeeded if needed else Refusal)(int(status), realm.to_python(message))
 
 
 # -- One connection: streams -------------------------------------------------------------
@@ -53169,7 +53539,7 @@ class StreamOpener(ScriptCaller):
         if head.websocket:
             check_handshake(head)
         self.check_room()
-        metadata = self.query_metadata(head)
+        metadata = self.app.accounts.stamped(head, self.query_metadata(head))
         if route.on_connect is None:
             self.hand_over(head, route.stream, metadata, self.last_event_id(head))
         else:
@@ -53245,6 +53615,7 @@ class StreamOpener(ScriptCaller):
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
             return
+        metadata = self.app.accounts.stamped(head, metadata)
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
         start, wire = _STREAM_HEAD, EVENT_SOURCE if asks_like_event_source(head.fields) else OTHER_READER
         if head.websocket:
@@ -53431,6 +53802,12 @@ class RequestHandler(StreamOpener):
         head = self.head
         if refusal.close:
             self.closing = True
+        if isinstance(refusal, LoginNeeded) and head.browser and head.method in ("GET", "HEAD"):
+            base = self.app.base_path
+            there = urllib.parse.quote(base + head.target, "")
+            self.reply(Response(302, None, b"", [("Location", f"{base}/auth/login?redirect={there}"),
+                                                 ("Cache-Control", "no-store")]))
+            return
         if head is not None and head.browser:
             self.reply(PAGES["notice"](self.server, head, refusal))
             return
@@ -53573,19 +53950,17 @@ class RequestHandler(StreamOpener):
 
 # -- Requests as scripts see them --------------------------------------------------------
 
-_AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
-
-
 class Request:
     """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
     the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
     where resolvers are waited for."""
 
     __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
-                 "calls", "position")
+                 "calls", "position", "host")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
+        self.host = None                # the ScriptHost that it is given to
         self.params = params
         self.address = address
         self.text = ""
@@ -53665,7 +54040,7 @@ _REQUEST_PARTS_OF = {
     "files": lambda realm, request: realm.from_python(list(request.files)),
     "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
     "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
-    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
+    "auth": auth_object}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -53857,8 +54232,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
-                 dealt=None):
+                 dealt=None, login=False):
         self.app = app
+        app.accounts = Accounts(app, login)
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
@@ -55449,6 +55825,39 @@ def failed_page(server, head, status, facts, error, body=b""):
     return trouble_response(server, head, status, title, [
         f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
         f'<p class="soft">Error {facts["id"]}. The server\'s log has the details under this name.</p>'])
+
+
+@page("login")
+def login_page(accounts, head, user, target, problem, status):
+    """Where a user is chosen or named, and who is logged in."""
+    users, base = accounts.users(), esc(accounts.app.base_path)
+    hidden = f'<input type="hidden" name="redirect" value="{esc(target)}">'
+    parts = ["<h1>Log in</h1>"]
+    if problem:
+        parts.append(f'<p class="bad" role="alert">{esc(problem)}</p>')
+    if user is not None:
+        parts.append(f'<form method="post" action="{base}/auth/logout">{hidden}<p>You are {esc(user.name)}. '
+                     "<button>Log out</button></p></form>")
+    for other in [other for other in users.values() if other.password is None][:MAX_SHOWN_USERS]:
+        roles = f' <span class="soft">{esc(", ".join(other.roles))}</span>' if other.roles else ""
+        parts.append(f'<form method="post"><input type="hidden" name="user" value="{esc(other.id)}">{hidden}'
+                     f"<p><button>{esc(other.name)}</button>{roles}</p></form>")
+    locked = [other for other in users.values() if other.password is not None]
+    if locked or accounts.anybody or not users:
+        ask = '<p><label>Password <input name="password" type="password" autocomplete="current-password">' \
+            "</label></p>" if locked else ""
+        parts.append(f'<form method="post"><p><label>{"User" if locked else "Name"} <input name="user" required '
+                     f'maxlength="{MAX_USER_ID}" autocomplete="username"></label></p>{ask}{hidden}'
+                     "<p><button>Log in</button></p></form>")
+    parts.append('<p class="soft">A login for development: '
+                 + (f"the users are in {USERS_FILE}." if users else "any name will do.") + "</p>")
+    text = render_page("Log in", "body { max-width: 30rem; margin: 3rem auto; padding: 0 1rem; }",
+                       f"<main>{''.join(parts)}</main>")
+    return html_response(status, text, policy=_PAGE_POLICY + "; form-action 'self'; base-uri 'none'")
+
+
+#: Users without a password for whom the page has a button.
+MAX_SHOWN_USERS = 100
 
 
 # -- For monitors ------------------------------------------------------------------------
@@ -60243,7 +60652,7 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or
+    it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name). `start` raises OSError when the port is taken or
     the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
@@ -60251,7 +60660,7 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True):
+                 dealt=None, edit=True, login=False):
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
@@ -60270,7 +60679,8 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None, proxies=proxies, dealt=dealt)
+                                         shared_port=worker is not None, proxies=proxies, dealt=dealt,
+                                         login=login)
         self._http = None
         self._watcher = None
 
@@ -61387,6 +61797,9 @@ OPTIONS = {
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
+        (("--login",), dict(action="store_true",
+                            help="/auth/login lets anybody on this machine log in with a name; without it, the "
+                                 "users in users.json can")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
@@ -61415,6 +61828,8 @@ OPTIONS = {
         (("--docs",), dict(metavar="NAME", nargs="?", const="",
                            help="what scripts can call, or one call such as registerRoute, or a page such as "
                                 "streams")),
+        (("--hash-password",), dict(action="store_true", help="ask for a password and print its hash for "
+                                                              "users.json")),
         (("--types",), dict(action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript"))),
     "JavaScript without a server": (
         (("-e",), dict(dest="code", metavar="CODE", help="run JavaScript code and exit")),
@@ -61949,6 +62364,8 @@ def main(argv=None):
         parser.error(f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}")
     if options.init:
         return write_starter(options.init, options.kind or next(iter(STARTERS)))
+    if options.hash_password:
+        return print_password_hash()
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -61989,7 +62406,8 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types", "--docs": "docs", "--outline": "outline"}
+         "--test": "test", "--init": "init", "--types": "types",
+         "--hash-password": "hash_password", "--docs": "docs", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 
@@ -62162,7 +62580,7 @@ def start_server(scripts, options, worker=None, dealt=None):
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
-                        edit=not options.no_edit)
+                        edit=not options.no_edit, login=options.login)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -62669,6 +63087,16 @@ TEST_PRELUDE = r"""
     return client(addressOf("/graphql/sse", parameters), EVENT_SOURCE);
   }
 
+  function asUser(id) {
+    const cookie = host.login(String(id));
+    const added = (options = {}) => ({ ...options, headers: { cookie, ...options.headers } });
+    return {
+      request: (method, path, options) => typeof path === "string" ? request(method, path, added(options))
+        : request(method, added(path)),
+      connect: (path, options) => connect(path, added(options)),
+    };
+  }
+
   function client(address, headers) {
     const number = host.connect(address, headers);
     const all = [];
@@ -62707,7 +63135,7 @@ TEST_PRELUDE = r"""
     get now() { return Date.now(); },
   };
 
-  const globals = { test, assert, request, connect, graphql, subscribe, clock,
+  const globals = { test, assert, request, connect, asUser, graphql, subscribe, clock,
     beforeEach: hook("beforeEach"), afterEach: hook("afterEach") };
   for (const [name, value] of Object.entries(globals)) {
     Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
@@ -62979,7 +63407,7 @@ class ScriptTests:
                 name: getattr(self, "do_" + name) for name in
                 ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state",
                  "next", "close",
-                 "advance")})
+                 "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
             realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
@@ -63244,6 +63672,13 @@ class ScriptTests:
         else:
             raise HostError("test: the timeout is a number of milliseconds from 1 to 3,600,000")
         self.tests.append((name, function, mode, seconds, stack_places(stack)))
+
+    def do_login(self, id):
+        accounts = self.app.accounts
+        user = (accounts.users() or {}).get(id)
+        if user is None:
+            raise HostError(f"asUser: there is no user {json.dumps(id)} in {USERS_FILE}")
+        return f"aiwebengine_login_80={accounts.cookie(user)}"
 
     def do_hook(self, when, function):
         self.hooks[when].append(function)
@@ -63897,6 +64332,20 @@ def write_starter(folder, kind):
                      "      shows what scripts can call",
                      f"  Change {kind}.js while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
+    return EXIT_OK
+
+
+def print_password_hash():
+    """Asks for a password and prints what users.json needs of it; returns the exit code."""
+    try:
+        getpass = importlib.import_module("getpass").getpass
+        password = getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    except EOFError:
+        password = ""
+    if not password:
+        print("aiwebengine: the password is empty", file=sys.stderr)
+        return EXIT_USAGE
+    print(hash_password(password))
     return EXIT_OK
 
 
