@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            432
+     1  This page: contents, imports, version                                            434
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -47,9 +47,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           173
           Resolving names                                                                831
           Types of variables                                                             364
-     8  Values and objects                                                             1,245
+     8  Values and objects                                                             1,250
           Property descriptors                                                           201
-          Ordinary objects                                                               422
+          Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,422
+    15  Realm, jobs and timers                                                         4,428
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -193,8 +193,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       54
           Threads for scripts                                                            153
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   431
-          Realm: running code, values in and out                                         440
+          Realm: objects, errors, jobs                                                   433
+          Realm: running code, values in and out                                         444
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -216,7 +216,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        4,999
+    18  GraphQL                                                                        5,107
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -233,55 +233,57 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL documents                                                              163
           GraphQL subscriptions                                                          224
           GraphQL over HTTP                                                              189
-          GraphQL over Server-Sent Events                                                113
-          GraphQL service                                                                716
-    19  Host API                                                                       3,011
+          GraphQL over Server-Sent Events                                                114
+          GraphQL over WebSocket                                                         104
+          GraphQL service                                                                719
+    19  Host API                                                                       3,086
           Arguments                                                                      165
-          routeRegistry                                                                  180
+          routeRegistry                                                                  197
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                   92
+          sharedStorage                                                                  123
           Storage in a file                                                              321
           Relays                                                                          44
           Redis                                                                          783
           Database: statements                                                           354
           database                                                                       281
-          Type declarations                                                              483
-    20  Scripts: loading and hot reload                                                3,010
+          Type declarations                                                              506
+    20  Scripts: loading and hot reload                                                3,017
           Log                                                                            194
           Causes of errors                                                               262
           Errors of scripts                                                               79
           Calls                                                                          211
-          Routes                                                                         157
+          Routes                                                                         158
           Modules of node                                                                491
           Packages                                                                       197
-          Imported files                                                                 108
-          One script                                                                     386
-          All scripts                                                                    661
+          Imported files                                                                 111
+          One script                                                                     388
+          All scripts                                                                    662
           Live pages                                                                     195
-    21  HTTP server                                                                    3,747
+    21  HTTP server                                                                    4,100
           Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          163
           Who may ask                                                                    220
+          Who is logged in                                                               261
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
-          One connection: answering                                                      299
-          One connection: GraphQL and routes of scripts                                  245
-          One connection: streams                                                        156
-          One connection: WebSocket                                                      107
-          One connection: writing                                                        150
-          Requests as scripts see them                                                   183
-          The server                                                                     589
-    22  Pages                                                                          5,870
+          One connection: answering                                                      312
+          One connection: GraphQL and routes of scripts                                  277
+          One connection: streams                                                        160
+          One connection: WebSocket                                                      145
+          One connection: writing                                                        156
+          Requests as scripts see them                                                   181
+          The server                                                                     590
+    22  Pages                                                                          5,903
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
-          Errors                                                                         317
+          Errors                                                                         350
           For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
@@ -299,20 +301,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,014
+    23  Command line                                                                   4,054
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        254
+          Options                                                                        259
           Documentation                                                                  387
-          The program                                                                    179
+          The program                                                                    182
           The map of this file                                                            58
           Serving                                                                        178
-          Script tests                                                                   411
+          Script tests                                                                   421
           Script tests: requests and streams                                             179
-          Script tests: one file                                                         422
+          Script tests: one file                                                         429
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       44
+          A starter                                                                       58
           JavaScript without a server                                                    121
           The prompt's terminal                                                          173
           The file as a program                                                           33
@@ -43809,7 +43811,8 @@ class _SseOperation:
 
     def subscribe(self, request):
         metadata = {key: value for key, value in self.query.items()
-                    if key not in _REQUEST_PARAMETERS and not (self.single and key == "token")}
+                    if key not in _REQUEST_PARAMETERS
+                    and not (key == "token" and self.single and self.single[0].token)}
         subscription = self.service.prepare_subscription(request.query, request.variables,
                                                          request.operation_name,
                                                          metadata, self.context)
@@ -43856,8 +43859,8 @@ class _SseOperation:
         if self.single:
             reservation, operation_id = self.single
             reservation.send(operation_id, text)
+            reservation.operations.pop(operation_id, None)      # before the client can use the id again
             reservation.complete(operation_id)
-            reservation.operations.pop(operation_id, None)
             return GraphQLSseAnswer((202, [], b""))
         first = encode_data(text, self.event)
         return GraphQLSseAnswer(first=first + f"id: {_SSE_LAST_EVENT}\n".encode()
@@ -43868,6 +43871,110 @@ class _SseOperation:
         ranges = [media for media, _quality in _accepted_types(self.headers.get("accept"))]
         return "text/event-stream" not in ranges and "*/*" not in ranges and _response_type(
             self.headers.get("accept")) is not None
+
+
+# -- GraphQL over WebSocket --------------------------------------------------------------
+
+GRAPHQL_WEBSOCKET_PATH = "/graphql/ws"
+GRAPHQL_PROTOCOL = "graphql-transport-ws"
+#: Close codes of this protocol.
+INVALID_MESSAGE, UNAUTHORIZED, NO_SUBPROTOCOL = 4400, 4401, 4406
+INIT_TIMEOUT, OPERATION_EXISTS, TOO_MANY_INITS = 4408, 4409, 4429
+#: Seconds that a client has for connection_init.
+GRAPHQL_INIT_SECONDS = 3
+
+
+def graphql_message(frame):
+    """Frame of an event as a message of graphql-transport-ws: its name is the type."""
+    _id, event, _retry, data = event_parts(frame)
+    rest = data[1:] if data == "{}" else "," + data[1:]
+    return websocket_frame(TEXT_FRAME, utf8(f'{{"type":"{event}"{rest}'))
+
+
+class GraphQLSocket(_Reservation):
+    """A client that speaks graphql-transport-ws: one connection carries all its operations, as in the single
+    connection mode of Server-Sent Events. `metadata` are those of the URL, and then of connection_init."""
+
+    def __init__(self, service, metadata):
+        super().__init__(None, Stream(GRAPHQL_WEBSOCKET_PATH, service.registry.broadcaster, 0))
+        self.service, self.metadata, self.initialised = service, dict(metadata), False
+        self.stream.on_close = lambda connection: self.end()
+        service.sockets.add(self)
+
+    def send(self, operation_id, payload):
+        """The same, but nothing for an operation that the client has ended."""
+        return super().send(operation_id, payload) if operation_id in self.operations else Delivery()
+
+    def receive(self, text):
+        """Takes a message; returns (operation id, GraphQLRequest) of a new operation, or None. Raises
+        WebSocketError."""
+        try:
+            message = _parse_json(text, "The message")
+            kind = message.get("type") if isinstance(message, dict) else None
+            if kind == "subscribe":
+                return self.begin(message)
+            if kind == "connection_init":
+                self.initialise(message.get("payload"))
+            elif kind == "complete":
+                self.service.remove_reserved(self, self.id_of(message), False)
+            elif kind == "ping":
+                self.stream.send(graphql_json({key: message[key] for key in ("payload",)
+                                               if message.get(key) is not None}), None, "pong")
+            elif kind != "pong":
+                raise _BadRequest(400, f"There is no message of type {_inspect_value(kind)}.")
+        except _BadRequest as error:
+            raise WebSocketError(INVALID_MESSAGE, error.message) from None
+        return None
+
+    def initialise(self, payload):
+        if self.initialised:
+            raise WebSocketError(TOO_MANY_INITS, "Too many initialisation requests")
+        if not isinstance(payload, (dict, type(None))):
+            raise _BadRequest(400, "The payload of connection_init must be an object.")
+        self.initialised = True
+        for name, value in (payload or {}).items():
+            text = _metadata_text(value)
+            if text is not None:
+                self.metadata[name] = text
+        self.stream.send("{}", None, "connection_ack")
+
+    @staticmethod
+    def id_of(message):
+        id = message.get("id")
+        if not isinstance(id, str) or not id:
+            raise _BadRequest(400, "The id of an operation must be a text that is not empty.")
+        return id
+
+    def begin(self, message):
+        if not self.initialised:
+            raise WebSocketError(UNAUTHORIZED, "Unauthorized")
+        id, payload = self.id_of(message), message.get("payload")
+        if not isinstance(payload, dict):
+            raise _BadRequest(400, "The payload of subscribe must be an object.")
+        request = GraphQLRequest(payload)
+        with self.service.lock:
+            if id in self.operations:
+                raise WebSocketError(OPERATION_EXISTS, f"Subscriber for {id[:80]} already exists")
+            if len(self.operations) >= MAX_GRAPHQL_RESERVED_OPERATIONS:
+                raise WebSocketError(POLICY_VIOLATION, "too many operations on this connection")
+            self.operations[id] = None
+        return id, request
+
+    def perform(self, id, request, context):
+        """Calls the resolvers of an operation; returns advice for the log, or None."""
+        operation = _SseOperation(self.service, "POST", {}, self.metadata, b"", context, (self, id))
+        answer = operation.answer(request)
+        if answer.response[0] != 202:
+            errors = graphql_json(json.loads(answer.response[2])["errors"])
+            self.operations.pop(id, None)
+            self.stream.send(f'{{"id":{json.dumps(id)},"payload":{errors}}}', None, "error")
+        return answer.advice
+
+    def end(self):
+        """The client has gone."""
+        self.service.sockets.discard(self)
+        for id in list(self.operations):
+            self.service.remove_reserved(self, id, False)
 
 
 # -- GraphQL service ---------------------------------------------------------------------
@@ -43975,6 +44082,8 @@ class GraphQLService:
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
         self.channels, self.reservations, self.reserved = {}, {}, {}
+        #: Clients that speak graphql-transport-ws.
+        self.sockets = set()
         self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
         self.swept = 0.0
 
@@ -44522,10 +44631,11 @@ class GraphQLService:
         return [plain, *[channel.stream for channel in channels]]
 
     def sse_streams(self):
-        """The streams of the clients of GRAPHQL_SSE_PATH."""
+        """The streams of the clients of GRAPHQL_SSE_PATH and GRAPHQL_WEBSOCKET_PATH."""
         with self.lock:
             channels = [channel.stream for group in self.channels.values() for channel in group.values()]
-            return channels + [reservation.stream for reservation in self.reservations.values()]
+            return channels + [reservation.stream
+                               for reservation in [*self.reservations.values(), *tuple(self.sockets)]]
 
     def update_streams(self):
         """Makes plain streams for new subscriptions; ends those that are gone, with their clients'."""
@@ -53288,7 +53398,12 @@ class ScriptCaller(RequestAnswerer):
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
         service, path, self.source = self.app.graphql, head.path, FROM_GRAPHQL
-        if path == "/graphql":
+        if head.websocket and path in ("/graphql", GRAPHQL_WEBSOCKET_PATH):
+            self.graphql_socket(head)
+        elif path == GRAPHQL_WEBSOCKET_PATH:
+            raise Refusal(426, f"{path} speaks WebSocket only, with the subprotocol {GRAPHQL_PROTOCOL}",
+                          headers=(("Upgrade", "websocket"),))
+        elif path == "/graphql":
             if wants_graphql_explorer(head.method, head.fields) and "explorer" in PAGES:
                 self.reply(PAGES["explorer"](self.server, head))
                 return True
@@ -53379,6 +53494,30 @@ class ScriptCaller(RequestAnswerer):
         else:
             self.check_room()
             self.hand_over(head, answer.stream, answer.metadata, answer.last_event_id, answer.first)
+
+    def graphql_socket(self, head):
+        """Opens a connection for any number of operations. Who does not ask for the protocol is told by a
+        close code, which libraries understand."""
+        check_handshake(head)
+        self.check_room()
+        socket = GraphQLSocket(self.app.graphql, self.query_metadata(head))
+        protocol = wanted_protocol(head, (GRAPHQL_PROTOCOL,))
+
+        def wire(head, _stream):
+            listener = GraphQLListener(self.server, head, self.address, socket)
+            return handshake_head(head, protocol), WebSocket(graphql_message, listener, self.received)
+
+        connection = self.hand_over(head, socket.stream, {}, wire=wire)
+        end = self.app.broadcaster.finish
+
+        def check():
+            if not socket.initialised and not connection.closed:
+                end(connection, b"", INIT_TIMEOUT, "Connection initialisation timeout")
+
+        if protocol:
+            self.server.later(GRAPHQL_INIT_SECONDS, check)
+        else:
+            end(connection, b"", NO_SUBPROTOCOL, "Subprotocol not acceptable")
 
     def graphql_plain(self, head, name):
         """/graphql/subscription/NAME: the bare payloads of a subscription. False when there is none."""
@@ -53609,17 +53748,19 @@ class StreamOpener(ScriptCaller):
             else text.encode("latin-1").decode("utf-8", "replace")
 
     def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None,
-                  greeting=b""):
-        """Gives the socket to the broadcaster as a stream's connection; HEAD gets only the head."""
+                  greeting=b"", wire=None):
+        """Gives the socket to the broadcaster as a stream's connection, which is returned; HEAD gets only the
+        head. `wire` makes another WebSocket than self.websocket does."""
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
-            return
+            return None
         metadata = self.app.accounts.stamped(head, metadata)
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
-        start, wire = _STREAM_HEAD, EVENT_SOURCE if asks_like_event_source(head.fields) else OTHER_READER
         if head.websocket:
-            start, wire = self.websocket(head, stream)
+            start, wire = (wire or self.websocket)(head, stream)
+        else:
+            start, wire = _STREAM_HEAD, EVENT_SOURCE if asks_like_event_source(head.fields) else OTHER_READER
         extra = start + "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
@@ -53643,6 +53784,7 @@ class StreamOpener(ScriptCaller):
         self.state = TAKEN
         self.received = b""
         self.note(101 if head.websocket else 200, extra.encode("latin-1"))
+        return connection
 
     def websocket(self, head, stream):
         """(the response's head, the WebSocket) for a client that asks for one. It takes what has come with
@@ -53752,6 +53894,44 @@ class MessageListener:
         elif error is not None:
             self.app.log.write("error", str(error), host.name)
         self.app.broadcaster.heard(connection)
+
+
+class GraphQLListener:
+    """Performs the operations of a GraphQLSocket; see MessageListener."""
+
+    def __init__(self, server, head, address, socket):
+        self.server, self.app, self.socket = server, server.app, socket
+        self.head, self.address = head, address
+
+    def __call__(self, connection, text):
+        found = self.socket.receive(text)
+        if found is None:
+            self.app.broadcaster.heard(connection)
+            return
+        if not self.server.gate.admits_message(self.address, time.monotonic()):
+            raise WebSocketError(POLICY_VIOLATION, "too many operations from this address")
+        context = Request(self.head, b"", None, self.address)
+        work = functools.partial(self.attempt, connection, context, *found)
+        if self.app.later is None:
+            self.app.in_turn(work)
+        else:
+            context.calls = []
+            self.app.threads.run(work)
+
+    def attempt(self, connection, context, id, request):
+        """Performs an operation; once more from the start when a resolver was waited for."""
+        context.position, broadcaster = 0, self.app.broadcaster
+        try:
+            advice = self.socket.perform(id, request, context)
+            if advice:
+                self.app.log.write("warn", advice, "graphql")
+        except Suspended as pause:
+            pause.call.then(lambda: self.app.threads.run(self.attempt, connection, context, id, request))
+            return
+        except Exception:
+            self.server.log.write("error", "internal error\n" + traceback.format_exc())
+            broadcaster.finish(connection, b"", INTERNAL_ERROR, "internal error")
+        broadcaster.heard(connection)
 
 
 class ReceivedMessage:

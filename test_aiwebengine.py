@@ -17911,6 +17911,156 @@ class WebSocketProtocolTest(WebSocketCase):
             self.eventually(lambda: broadcaster.count == 0)
 
 
+class GraphQLWebSocketTest(WebSocketCase):
+    """graphql-transport-ws at /graphql and /graphql/ws, message by message, and its close codes."""
+
+    SOURCE = """
+        graphQLRegistry.registerQuery("hello", "hello(name: String): String!", ({ args }) => "Hello " + (args.name ?? "you"));
+        graphQLRegistry.registerQuery("slow", "slow: Int", () => new Promise((done) => setTimeout(done, 50, 5)));
+        graphQLRegistry.registerQuery("never", "never: Int", () => new Promise((done) => { finish = done; }));
+        let finish;
+        graphQLRegistry.registerMutation("finish", "finish: Int", () => { finish(7); return 1; });
+        graphQLRegistry.registerMutation("post", "post(room: String, text: String!): String", ({ args: { room, text } }) =>
+          graphQLRegistry.sendSubscriptionMessageFiltered("posts", { text }, room ? { room } : {}));
+        graphQLRegistry.registerSubscription("posts", "type Post { text: String } type Subscription { posts(room: String): Post }",
+          ({ args }) => { if (args.room === "closed") throw new Error("no entry"); });
+        graphQLRegistry.registerSubscription("first", "first: Int", () => 1);
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.serve(self.SOURCE)
+
+    def open(self, path="/graphql", init=True):
+        client = self.dial(path, ["Sec-WebSocket-Protocol: graphql-transport-ws"])
+        self.assertEqual((client.status, client.headers["sec-websocket-protocol"]), (101, "graphql-transport-ws"))
+        if init:
+            self.tell(client, "connection_init", **({} if init is True else {"payload": init}))
+            self.assertEqual(client.next(), {"type": "connection_ack"})
+        return client
+
+    @staticmethod
+    def tell(client, kind, **rest):
+        client.send(json.dumps({"type": kind, **rest}))
+
+    def ask(self, client, query, id="1", **payload):
+        self.tell(client, "subscribe", id=id, payload={"query": query, **payload})
+
+    def next(self, client, id="1"):
+        message = client.next()
+        self.assertEqual((message["type"], message["id"]), ("next", id))
+        return message["payload"]
+
+    def test_queries_and_mutations_have_one_result(self):
+        for path in ("/graphql", "/graphql/ws"):
+            client = self.open(path)
+            self.ask(client, "query Q($n: String) { hello(name: $n) } query R { slow }", operationName="Q", variables={"n": "Ü"})
+            self.assertEqual(self.next(client), {"data": {"hello": "Hello Ü"}})
+            self.assertEqual(client.next(), {"type": "complete", "id": "1"})
+            self.ask(client, "{ slow }")
+            self.assertEqual(self.next(client), {"data": {"slow": 5}})
+            self.assertEqual(client.next(), {"type": "complete", "id": "1"})
+
+    def test_operations_do_not_wait_for_each_other(self):
+        client = self.open()
+        self.ask(client, "{ never }", "a")
+        self.ask(client, "{ hello }", "b")
+        self.assertEqual(self.next(client, "b"), {"data": {"hello": "Hello you"}})
+        self.assertEqual(client.next(), {"type": "complete", "id": "b"})
+        self.ask(client, "mutation { finish }", "c")
+        seen = [client.next() for _ in range(4)]
+        self.assertEqual([message["payload"]["data"] for message in seen if message["id"] == "a" and message["type"] == "next"], [{"never": 7}])
+
+    def test_a_document_with_mistakes_is_an_error_and_a_failing_resolver_a_result(self):
+        client = self.open()
+        self.ask(client, "{ nope }")
+        message = client.next()
+        self.assertEqual((message["type"], message["id"], "nope" in message["payload"][0]["message"]), ("error", "1", True))
+        self.ask(client, 'subscription { posts(room: "closed") { text } }')
+        self.assertEqual(self.next(client)["errors"][0]["message"], "no entry")
+        self.assertEqual(client.next(), {"type": "complete", "id": "1"})
+
+    def test_subscriptions_with_metadata_of_connection_init_and_of_arguments(self):
+        plain, a = self.open("/graphql?room=b"), self.open(init={"room": "a", "deep": {"x": 1}, "token": "t"})
+        b = self.open()
+        for client, query in ((plain, "subscription { posts { text } }"), (a, "subscription { posts { text } }"),
+                              (b, 'subscription { posts(room: "b") { text } }')):
+            self.ask(client, query)
+            self.ask(client, "subscription { first }", "ready")
+            self.assertEqual(self.next(client, "ready"), {"data": {"first": 1}})
+        self.ask(b, 'mutation { post(room: "a", text: "for a") }', "m")
+        self.assertIn("1 connection matched, 1 delivered", self.next(b, "m")["data"]["post"])
+        self.assertEqual(self.next(a), {"data": {"posts": {"text": "for a"}}})
+        self.assertEqual(b.next(), {"type": "complete", "id": "m"})
+        self.ask(a, 'mutation { post(text: "for all") }', "m")
+        self.assertEqual([self.next(client) for client in (plain, b)], [{"data": {"posts": {"text": "for all"}}}] * 2)
+
+    def test_an_operation_that_the_client_completes_gets_nothing_more_and_its_id_is_free(self):
+        client = self.open()
+        self.ask(client, "subscription { posts { text } }")
+        self.ask(client, "subscription { first }", "ready")
+        self.next(client, "ready")
+        self.tell(client, "complete", id="1")
+        self.ask(client, 'mutation { post(text: "x") }')
+        self.assertIn("0 connections", self.next(client)["data"]["post"])
+        self.assertEqual(client.next(), {"type": "complete", "id": "1"})
+
+    def test_ping_and_pong(self):
+        client = self.open(init=False)
+        self.tell(client, "ping")
+        self.tell(client, "pong")
+        self.tell(client, "ping", payload={"n": [1]})
+        self.assertEqual([client.next(), client.next()], [{"type": "pong"}, {"type": "pong", "payload": {"n": [1]}}])
+
+    def test_close_codes(self):
+        for text in ("no JSON", "[]", "1", "{}", '{"type":"start"}', '{"type":"subscribe","id":"","payload":{"query":"{ hello }"}}',
+                     '{"type":"subscribe","payload":{"query":"{ hello }"}}', '{"type":"subscribe","id":"1"}', '{"type":"complete"}',
+                     '{"type":"subscribe","id":"1","payload":{}}', '{"type":"subscribe","id":1,"payload":{"query":"{ hello }"}}'):
+            client = self.open()
+            client.send(text)
+            self.assertEqual(client.end()[0], 4400, text)
+        client = self.open(init=False)
+        self.tell(client, "connection_init", payload=[1])
+        self.assertEqual(client.end()[0], 4400)
+        client = self.open(init=False)
+        self.ask(client, "{ hello }")
+        self.assertEqual(client.end(), (4401, "Unauthorized"))
+        client = self.open()
+        self.tell(client, "connection_init")
+        self.assertEqual(client.end(), (4429, "Too many initialisation requests"))
+        client = self.open()
+        self.ask(client, "subscription { posts { text } }", "same")
+        self.ask(client, "{ hello }", "same")
+        self.assertEqual(client.end(), (4409, "Subscriber for same already exists"))
+
+    def test_who_does_not_begin_in_time_is_disconnected(self):
+        with mock.patch.object(aiwebengine, "GRAPHQL_INIT_SECONDS", 0.05):
+            client, in_time = self.open(init=False), self.open()
+            self.assertEqual(client.end(), (4408, "Connection initialisation timeout"))
+        self.ask(in_time, "{ hello }")
+        self.next(in_time)
+
+    def test_who_asks_for_another_protocol_or_none_is_told(self):
+        for headers in ([], ["Sec-WebSocket-Protocol: graphql-ws"]):
+            client = self.dial("/graphql", headers)
+            self.assertNotIn("sec-websocket-protocol", client.headers)
+            self.assertEqual(client.end()[0], 4406)
+        self.assertEqual(self.get("/graphql/ws")[0], 426)
+
+    def test_clients_that_go_leave_nothing_behind(self):
+        service = self.server.app.graphql
+        client = self.open()
+        self.ask(client, "subscription { posts { text } }")
+        self.ask(client, "subscription { first }", "ready")
+        self.next(client, "ready")
+        self.assertEqual(len(service.sockets), 1)
+        client.close()
+        self.eventually(lambda: not service.sockets and not any(service.reserved.values()))
+
+    def test_pages_of_other_sites_are_refused(self):
+        self.assertEqual(self.dial("/graphql", ["Origin: https://evil.example", "Sec-WebSocket-Protocol: graphql-transport-ws"]).status, 403)
+
+
 class CarrierTest(ServerCase):
     """/engine/streams: event streams inside one."""
 
@@ -24131,7 +24281,7 @@ class ClientCase(ServerCase):
     """A server whose heartbeats come fast, for a client in a program of its own or in a browser's page."""
 
     SCRIPT = """
-      routeRegistry.registerStreamRoute("/events", { retry: 10 });
+      routeRegistry.registerStreamRoute("/events", { retry: 10, onMessage: ({ data }) => { routeRegistry.sendStreamMessage("/events", data); } });
       graphQLRegistry.registerTypes("type Note { text: String }");
       graphQLRegistry.registerSubscription("notes", "notes(room: String): Note", "none");
       graphQLRegistry.registerQuery("hello", "hello: String", () => "world");
@@ -24298,6 +24448,36 @@ class NodeClientsTest(ClientCase):
               const client = createClient({ url: address + "/graphql/sse", singleConnection: %s });""" % single, """
               client.subscribe({ query: "subscription { notes { text } }" }, { next, error: say, complete() {} });""")
 
+    def test_graphql_ws(self):
+        self.needs("graphql-ws", "graphql", "ws")
+        for path in ("/graphql", "/graphql/ws"):
+            self.graphql_client("""
+              const { createClient } = require("graphql-ws");
+              const client = createClient({ url: address.replace("http", "ws") + "%s", webSocketImpl: require("ws"), connectionParams: { n: 1 } });""" % path, """
+              client.subscribe({ query: "subscription { notes { text } }" }, { next, error: say, complete() {} });""")
+
+    def test_apollo_client_with_its_link_for_graphql_ws(self):
+        self.needs("@apollo/client", "graphql-ws", "graphql", "rxjs", "ws")
+        self.graphql_client("""
+          const { ApolloClient, InMemoryCache, gql } = require("@apollo/client");
+          const { GraphQLWsLink } = require("@apollo/client/link/subscriptions");
+          const { createClient } = require("graphql-ws");
+          const link = new GraphQLWsLink(createClient({ url: address.replace("http", "ws") + "/graphql", webSocketImpl: require("ws") }));
+          const client = new ApolloClient({ link, cache: new InMemoryCache() });
+          const answer = await client.query({ query: gql`{ hello }` });
+          if (answer.data.hello !== "world") say(answer);""", """
+          client.subscribe({ query: gql`subscription { notes { text } }` }).subscribe({ next, error: (e) => say(String(e)) });""")
+
+    def test_urql_over_graphql_ws(self):
+        self.needs("@urql/core", "graphql-ws", "graphql", "wonka", "ws")
+        self.graphql_client("""
+          const { Client, fetchExchange, subscriptionExchange } = require("@urql/core");
+          const { createClient } = require("graphql-ws");
+          const socket = createClient({ url: address.replace("http", "ws") + "/graphql/ws", webSocketImpl: require("ws") });
+          const client = new Client({ url: address + "/graphql", preferGetMethod: false, exchanges: [fetchExchange, subscriptionExchange({
+            forwardSubscription: (request) => ({ subscribe: (sink) => ({ unsubscribe: socket.subscribe({ ...request, query: request.query || "" }, sink) }) }) })] });""",
+                            """client.subscription("subscription { notes { text } }", {}).subscribe((result) => result.data ? next(result) : say(String(result.error)));""")
+
     def test_apollo_client_over_graphql_sse(self):
         self.needs("@apollo/client", "graphql-sse", "graphql", "rxjs")
         self.graphql_client("""
@@ -24387,6 +24567,72 @@ class PythonClientsTest(ClientCase):
                     async for event in source:
                         say(event.data)
             asyncio.run(main())"""), comes_back=False)
+
+    def talk(self, package, code):
+        """A client of a WebSocket, in `code` that has its `url`, says what it reads: it is sent two messages, and
+        sends one that comes back."""
+        found = self.python(package, "url = address.replace('http', 'ws')\n" + textwrap.dedent(code))
+        self.eventually(lambda: self.stream.connections)
+        for text in ("one", "zwei \u20ac"):
+            self.stream.send(text)
+            self.assertEqual(json.loads(json.loads(found()))["data"], text)
+        self.assertEqual(json.loads(json.loads(found()))["data"], "said by the client")
+        self.assertEqual(found(), '"over"')
+
+    def test_websockets(self):
+        self.talk("websockets", """
+            import asyncio, websockets
+            async def main():
+                async with websockets.connect(url) as client:
+                    say(await client.recv())
+                    say(await client.recv())
+                    await (await client.ping())
+                    await client.send("said by the client")
+                    say(await client.recv())
+                say("over" if client.close_code == 1000 else str(client.close_code))
+            asyncio.run(main())""")
+
+    def test_websocket_client(self):
+        self.talk("websocket-client", """
+            import websocket
+            client = websocket.create_connection(url)
+            say(client.recv())
+            say(client.recv())
+            client.ping("x")
+            client.send("said by the client")
+            say(client.recv())
+            client.close()
+            say("over")""")
+
+    def test_wsproto(self):
+        self.talk("wsproto", """
+            import socket, urllib.parse
+            from wsproto import WSConnection, ConnectionType, events
+            place = urllib.parse.urlsplit(url)
+            sock, client = socket.create_connection((place.hostname, place.port)), WSConnection(ConnectionType.CLIENT)
+            def send(event): sock.sendall(client.send(event))
+            send(events.Request(host=place.netloc, target=place.path))
+            count = 0
+            while count < 4:
+                client.receive_data(sock.recv(4096) or None)
+                for event in client.events():
+                    if isinstance(event, events.TextMessage):
+                        say(event.data)
+                        count += 1
+                        if count == 2: send(events.TextMessage(data="said by the client"))
+                        if count == 3: send(events.CloseConnection(code=1000))
+                    if isinstance(event, events.CloseConnection):
+                        say("over" if event.code == 1000 else event.code)
+                        count = 4""")
+
+    def test_gql_over_websockets(self):
+        found = self.python("gql and websockets", """
+            from gql import Client, gql
+            from gql.transport.websockets import WebsocketsTransport
+            transport = WebsocketsTransport(url=address.replace("/events", "/graphql").replace("http", "ws"),
+                                            subprotocols=["graphql-transport-ws"])
+            say(Client(transport=transport).execute(gql("{ hello }")))""")
+        self.assertEqual(found(), '{"hello": "world"}')
 
     def test_gql_for_queries_and_mutations(self):
         found = self.python("gql", """
