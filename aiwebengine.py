@@ -216,7 +216,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,107
+    18  GraphQL                                                                        5,110
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -231,7 +231,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
           GraphQL documents                                                              163
-          GraphQL subscriptions                                                          224
+          GraphQL subscriptions                                                          227
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
@@ -260,12 +260,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     388
           All scripts                                                                    662
           Live pages                                                                     195
-    21  HTTP server                                                                    4,100
+    21  HTTP server                                                                    4,107
           Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          163
           Who may ask                                                                    220
-          Who is logged in                                                               261
+          Who is logged in                                                               262
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
@@ -273,11 +273,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      312
-          One connection: GraphQL and routes of scripts                                  277
+          One connection: GraphQL and routes of scripts                                  278
           One connection: streams                                                        160
-          One connection: WebSocket                                                      145
+          One connection: WebSocket                                                      146
           One connection: writing                                                        156
-          Requests as scripts see them                                                   181
+          Requests as scripts see them                                                   185
           The server                                                                     590
     22  Pages                                                                          5,903
           Page kit                                                                       211
@@ -43436,6 +43436,9 @@ class GraphQLSubscription:
             text = _metadata_text(value)
             if text is not None:
                 self.metadata[name] = text
+        stamped = getattr(context, "stamped", None)     # of a client of which more is known than it says
+        if stamped is not None:
+            self.metadata = stamped(self.metadata)
 
     def prepare(self):
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
@@ -44929,7 +44932,8 @@ def is_whole(value, low, high):
 
 
 @host_function("routeRegistry.registerRoute",
-               "path: string, handler: string | RouteHandler, method?: string, options?: RouteOptions", "string",
+               "path: string, handler: string | RouteHandler, method?: string, options?: RouteOptions",
+               "string",
                "Serves a path (with `:name` and `*` for variable parts) by calling a handler; method is GET "
                "unless given.")
 def register_route(host, path=undefined, handler=undefined, method=undefined, options=undefined):
@@ -47256,16 +47260,15 @@ def database_transaction(host, work=undefined):
                "statement without.")
 def database_sql(host, strings=undefined, *values):
     realm = host.realm
-    if not realm.is_array(strings):
+    texts = realm.elements(strings) if realm.is_array(strings) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise HostError("database.sql: this is a tag of templates: write database.sql`SELECT …`, not "
                         "database.sql(…)")
-    parts, bound = [realm.elements(strings)[0]], []
-    for part, value in zip(realm.elements(strings)[1:], values):
+    parts, bound = [texts[0]], []
+    for part, value in zip(texts[1:], values):
         items = realm.elements(value) if realm.is_array(value) else None
         parts += ["?" if items is None else f"({', '.join('?' * len(items))})", part]
         bound += [value] if items is None else items
-    if undefined in parts:
-        raise HostError("database.sql: the template has an escape that is not valid")
     statement = prepared(host, "database.sql", "".join(parts))
     bound = statement.bound(bound)
     with statement.database.used_by(realm):
@@ -48633,7 +48636,7 @@ class Route:
 
     def __init__(self, path, method, handler, host, role=False):
         self.path = path
-        self.role = role                # for whom it is: False everybody, True every user, or those with a role
+        self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
         self.method = method
@@ -49490,8 +49493,8 @@ def find_import(folder, specifier, referrer):
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
     if path == folder / USERS_FILE:
-        raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says who is "
-                        "logged in")
+        raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says who "
+                        "is logged in")
     if misspelled:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this "
                         "spelling")
@@ -51777,7 +51780,8 @@ def hash_password(password, salt=None, costs=SCRYPT_COSTS):
     salt = salt or base64url(os.urandom(12))
     n, r, p = costs
     with _scrypt_turn:
-        key = hashlib.scrypt(utf8(password), salt=salt.encode(), n=n, r=r, p=p, maxmem=2 * MAX_SCRYPT_MEMORY, dklen=32)
+        key = hashlib.scrypt(utf8(password), salt=salt.encode(), n=n, r=r, p=p, dklen=32,
+                             maxmem=2 * MAX_SCRYPT_MEMORY)
     return f"scrypt${n}${r}${p}${salt}${base64url(key)}"
 
 
@@ -51819,7 +51823,8 @@ def parse_user(item, which):
     if not all(value is None or isinstance(value, str) for value in (name, email, password)):
         raise ValueError(f"{which} ({id}): name, email and password must be texts")
     roles = [] if roles is None else roles
-    if not isinstance(roles, list) or not all(isinstance(role, str) and role and "," not in role for role in roles):
+    if not isinstance(roles, list) \
+            or not all(isinstance(role, str) and role and "," not in role for role in roles):
         raise ValueError(f"{which} ({id}): roles must be an array of texts without commas")
     found = _SCRYPT.fullmatch(password) if password else None
     if password is not None and (found is None or not is_scrypt_cost(*map(int, found.groups()[:3]))):
@@ -51840,7 +51845,8 @@ class AuthorizationError(HostError):
 
     def __init__(self, refusal):
         super().__init__(refusal.message)
-        self.properties = {"status": refusal.status, "code": LOGIN_NEEDED if type(refusal) is LoginNeeded else "FORBIDDEN"}
+        code = LOGIN_NEEDED if type(refusal) is LoginNeeded else "FORBIDDEN"
+        self.properties = {"status": refusal.status, "code": code}
 
 
 #: The `code` of an error for which a browser is sent to the login.
@@ -51871,16 +51877,16 @@ class Accounts:
             except FileNotFoundError:
                 self.stamp = None
             except (OSError, ValueError, RecursionError) as error:
-                reason = error.strerror if isinstance(error, OSError) else \
-                    f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else str(error)
+                reason = str(error) if not isinstance(error, OSError) else error.strerror
                 self.app.log.write("error", f"nobody in {USERS_FILE} can log in: {reason}", USERS_FILE)
         return self.known if self.anybody or self.stamp is not None else None
 
     # -- the cookie ----
 
     @staticmethod
-    def cookie_name(head):
-        return "aiwebengine_login_" + ((head.host or "").rpartition(":")[2] or "80")
+    def cookie_name(host):
+        """Cookies do not know ports; several servers may have one name."""
+        return "aiwebengine_login_" + (re.search(r":(\d+)$", host or "") or ["", "80"])[1]
 
     def signature(self, text):
         if self.key is None:
@@ -51897,7 +51903,7 @@ class Accounts:
 
     def user_of(self, head):
         """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
-        value, users = head.cookies.get(self.cookie_name(head)), self.users()
+        value, users = head.cookies.get(self.cookie_name(head.host)), self.users()
         if not value or users is None:
             return None
         text, _, signature = value.partition(".")
@@ -51918,8 +51924,8 @@ class Accounts:
 
     def set_cookie(self, head, value):
         ends = "" if value else "; Max-Age=0"
-        return ("Set-Cookie", f"{self.cookie_name(head)}={value}; Path={self.app.base_path or '/'}; HttpOnly; "
-                              f"SameSite=Lax{ends}")
+        return ("Set-Cookie", f"{self.cookie_name(head.host)}={value}; Path={self.app.base_path or '/'}; "
+                              f"HttpOnly; SameSite=Lax{ends}")
 
     # -- /auth/login, /auth/logout ----
 
@@ -51931,11 +51937,13 @@ class Accounts:
             user = User(name, name, None, (), None)
         if user is not None and user.password is None:
             if not made_here(head, address):
-                raise Refusal(403, "Users without a password can log in only on the machine that the server runs on. "
-                                   "Give this user a password in users.json, made by --hash-password")
+                raise Refusal(403, "Users without a password can log in only on the machine that the server "
+                                   "runs on. Give this user a password in users.json, made by "
+                                   "--hash-password")
             return user
         if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
-            raise Refusal(429, "Too many wrong passwords; try again in a minute", headers=(("Retry-After", "60"),))
+            raise Refusal(429, "Too many wrong passwords; try again in a minute",
+                          headers=(("Retry-After", "60"),))
         if user is None or not is_password(user, form.get("password", "")):
             self.wrong.append((now, address))
             raise Refusal(401, "This user does not exist, or the password is wrong")
@@ -51948,8 +51956,10 @@ class Accounts:
             {key: values[-1] for key, values in (Request(head, body).form or {}).items()}
         target = form.get("redirect", "")
         target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
-        if head.method not in ("GET", "HEAD", "POST") or head.method == "POST" and not is_same_origin(head):
-            raise Refusal(403 if head.method == "POST" else 405, "Only pages of this server may log somebody in")
+        if head.method not in ("GET", "HEAD", "POST"):
+            raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
+        if head.method == "POST" and not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may log somebody in")
         if leaves or head.method == "POST":
             try:
                 cookie = "" if leaves else self.cookie(self.log_in(head, address, form))
@@ -51971,8 +51981,8 @@ class Accounts:
         user = self.user_of(head)
         if user is None:
             if self.users() is None:
-                raise Refusal(401, "Nobody can log in: there is no users.json beside the scripts, and the server was "
-                                   "started without --login")
+                raise Refusal(401, "Nobody can log in: there is no users.json beside the scripts, and the server "
+                                   "was started without --login")
             raise LoginNeeded(401, "Please log in first")
         if role is not None and role not in user.roles:
             raise Refusal(403, f"This is for users with the role {role}")
@@ -53433,6 +53443,7 @@ class ScriptCaller(RequestAnswerer):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
+        request.accounts = self.app.accounts
         if self.app.later is not None:
             request.calls = []
         return request
@@ -53911,6 +53922,7 @@ class GraphQLListener:
         if not self.server.gate.admits_message(self.address, time.monotonic()):
             raise WebSocketError(POLICY_VIOLATION, "too many operations from this address")
         context = Request(self.head, b"", None, self.address)
+        context.accounts = self.app.accounts
         work = functools.partial(self.attempt, connection, context, *found)
         if self.app.later is None:
             self.app.in_turn(work)
@@ -54136,11 +54148,11 @@ class Request:
     where resolvers are waited for."""
 
     __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
-                 "calls", "position", "host")
+                 "calls", "position", "host", "accounts")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
-        self.host = None                # the ScriptHost that it is given to
+        self.host = self.accounts = None        # the ScriptHost that it is given to; who may log in
         self.params = params
         self.address = address
         self.text = ""
@@ -54172,6 +54184,10 @@ class Request:
             self.broken = not valid
         elif not is_json and not proper:
             self.bytes = base64.b64encode(body).decode()
+
+    def stamped(self, metadata):
+        """See Accounts."""
+        return metadata if self.accounts is None else self.accounts.stamped(self.head, metadata)
 
     def made_here(self):
         """See made_here()."""
@@ -54447,8 +54463,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._returned = collections.deque()
         self._went_on = collections.deque()
         self._turn = threading.Lock()
-        self._term = 0
-        self._serial = 0
+        self._term = self._serial = 0
         self._busy = None
         self._away = set()              # connections that are still served by threads that led before
         self._woken = False
@@ -56026,8 +56041,8 @@ def login_page(accounts, head, user, target, problem, status):
     if locked or accounts.anybody or not users:
         ask = '<p><label>Password <input name="password" type="password" autocomplete="current-password">' \
             "</label></p>" if locked else ""
-        parts.append(f'<form method="post"><p><label>{"User" if locked else "Name"} <input name="user" required '
-                     f'maxlength="{MAX_USER_ID}" autocomplete="username"></label></p>{ask}{hidden}'
+        parts.append(f'<form method="post"><p><label>{"User" if locked else "Name"} <input name="user" '
+                     f'required maxlength="{MAX_USER_ID}" autocomplete="username"></label></p>{ask}{hidden}'
                      "<p><button>Log in</button></p></form>")
     parts.append('<p class="soft">A login for development: '
                  + (f"the users are in {USERS_FILE}." if users else "any name will do.") + "</p>")
@@ -57393,8 +57408,8 @@ h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .tile span { color: var(--soft); font-size: .8rem; }
 .panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem;
          min-width: 0; scroll-margin: 4rem 0 1rem; }
-:is(.panel, .panel > form) > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
-                 min-height: 3rem; }
+:is(.panel, .panel > form) > .head { display: flex; flex-wrap: wrap; align-items: center;
+  gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
 :is(.panel, .panel > form) > .head h2 { margin-right: auto; }
 :is(.panel, .panel > form) > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
@@ -60832,8 +60847,9 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name). `start` raises OSError when the port is taken or
-    the folder cannot be read; scripts that fail to load are found in `app.failures`.
+    it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name).
+    `start` raises OSError when the port is taken or the folder cannot be read; scripts that fail to load
+    are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
@@ -61978,8 +61994,8 @@ OPTIONS = {
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
         (("--login",), dict(action="store_true",
-                            help="/auth/login lets anybody on this machine log in with a name; without it, the "
-                                 "users in users.json can")),
+                            help="/auth/login lets anybody on this machine log in with a name; without "
+                                 "it, the users in users.json can")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
@@ -62536,12 +62552,6 @@ def main(argv=None):
     problem = trouble_with_modes(options)
     if problem:
         parser.error(problem)
-    if not options.test and (options.watch or options.report or options.reporter != "spec"):
-        parser.error("--watch, --reporter and --report need --test")
-    if options.report and options.reporter == "spec":
-        parser.error("--report FILE needs --reporter tap or --reporter junit")
-    if options.kind and not options.init:
-        parser.error(f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}")
     if options.init:
         return write_starter(options.init, options.kind or next(iter(STARTERS)))
     if options.hash_password:
@@ -62600,6 +62610,12 @@ def trouble_with_modes(options):
         return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
     if options.run and options.scripts is None:
         return "--run needs a .js file, such as main.js --run"
+    if not options.test and (options.watch or options.report or options.reporter != "spec"):
+        return "--watch, --reporter and --report need --test"
+    if options.report and options.reporter == "spec":
+        return "--report FILE needs --reporter tap or --reporter junit"
+    if options.kind and not options.init:
+        return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     return None
 
 
@@ -63858,7 +63874,7 @@ class ScriptTests:
         user = (accounts.users() or {}).get(id)
         if user is None:
             raise HostError(f"asUser: there is no user {json.dumps(id)} in {USERS_FILE}")
-        return f"aiwebengine_login_80={accounts.cookie(user)}"
+        return f"{accounts.cookie_name('localhost')}={accounts.cookie(user)}"
 
     def do_hook(self, when, function):
         self.hooks[when].append(function)

@@ -22311,7 +22311,7 @@ class DocumentationTest(ServerCase):
                 files[re.sub(r"^(?:scripts|mypoll)/", "", name)] = code
         if not any(name.endswith((".js", ".ts")) for name in files):
             files = {path.relative_to(EXAMPLES).as_posix(): path.read_bytes()
-                     for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("public/*")]}
+                     for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("*.json"), *EXAMPLES.glob("public/*")]}
         return files
 
     def test_every_block_is_of_a_kind_that_is_run(self):
