@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            434
+     1  This page: contents, imports, version                                            435
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,252
+    10  Code generator                                                                 4,256
           Nodes of Python                                                                199
           Functions and their variables                                                  497
           Statements                                                                     212
@@ -68,7 +68,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  174
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      469
+          Operators                                                                      473
           Assignments                                                                    338
           Members and calls                                                              507
           Members as targets                                                             100
@@ -180,20 +180,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,428
+    15  Realm, jobs and timers                                                         4,475
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        562
-          Freeing in slices                                                              166
-          Deadlines                                                                      440
+          Freeing in slices                                                              169
+          Deadlines                                                                      475
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       54
-          Threads for scripts                                                            153
+          Threads for scripts                                                            155
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   433
+          Realm: objects, errors, jobs                                                   440
           Realm: running code, values in and out                                         444
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
@@ -206,9 +206,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   634
           Engines                                                                         31
-    17  Streams: registry, connections, broadcaster                                    1,765
+    17  Streams: registry, connections, broadcaster                                    1,769
           Messages of streams                                                            111
-          Frames of WebSocket                                                            152
+          Frames of WebSocket                                                            156
           Wires                                                                          112
           Connections                                                                     71
           Streams                                                                        389
@@ -236,9 +236,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                719
-    19  Host API                                                                       3,086
+    19  Host API                                                                       3,093
           Arguments                                                                      165
-          routeRegistry                                                                  197
+          routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
           sharedStorage                                                                  123
@@ -246,11 +246,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          783
           Database: statements                                                           354
-          database                                                                       281
-          Type declarations                                                              506
-    20  Scripts: loading and hot reload                                                3,017
+          database                                                                       280
+          Type declarations                                                              513
+    20  Scripts: loading and hot reload                                                3,033
           Log                                                                            194
-          Causes of errors                                                               262
+          Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         158
@@ -260,12 +260,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     388
           All scripts                                                                    662
           Live pages                                                                     195
-    21  HTTP server                                                                    4,107
+    21  HTTP server                                                                    4,112
           Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          163
           Who may ask                                                                    220
-          Who is logged in                                                               262
+          Who is logged in                                                               268
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
@@ -278,8 +278,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: WebSocket                                                      146
           One connection: writing                                                        156
           Requests as scripts see them                                                   185
-          The server                                                                     590
-    22  Pages                                                                          5,903
+          The server                                                                     589
+    22  Pages                                                                          5,927
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
@@ -288,12 +288,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             389
-          Editor: files                                                                  293
-          Dashboard: the look                                                            383
-          Editor: the look                                                                88
-          Editor: the script                                                             462
-          Dashboard: the script                                                          690
-          Dashboard: requests and storage                                                278
+          Editor: files                                                                  294
+          Dashboard: the look                                                            385
+          Colours of source texts                                                         80
+          Editor: the look                                                                80
+          Editor: the script                                                             394
+          Dashboard: the script                                                          691
+          Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
@@ -301,7 +302,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,054
+    23  Command line                                                                   4,098
           Starters: what they share                                                       90
           Starters: their files                                                          811
           Options                                                                        259
@@ -309,9 +310,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The program                                                                    182
           The map of this file                                                            58
           Serving                                                                        178
-          Script tests                                                                   421
-          Script tests: requests and streams                                             179
-          Script tests: one file                                                         429
+          Script tests                                                                   427
+          Script tests: requests and streams                                             206
+          Script tests: one file                                                         439
           Reports of tests                                                               246
           Several processes                                                              271
           A starter                                                                       58
@@ -11732,6 +11733,10 @@ class OperatorEmitter(ClassEmitter):
             a, left = self.reusable(left)
             return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
                                a=a, left=left, right=right)
+        if operator == "%":
+            a, left, b, right = self.pair(left, right)
+            return self.python("{a} % {b} if type({left}) is type({right}) is int and {a} >= 0 and {b} > 0 "
+                               "else mod({a}, {b})", a=a, left=left, b=b, right=right)
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -33801,18 +33806,17 @@ def free_in_slices(things, dead=False):
         else:
             batch = things[-_OBJECTS_AT_ONCE:]
             del things[-len(batch):]
-            long = [thing for thing in batch if _is_long(thing)]
+            found, long = [], [thing for thing in batch if _is_long(thing)]
             if long:
                 batch = [thing for thing in batch if not _is_long(thing)]
                 long = [thing for thing in long if count(thing) == alone]
                 things += long
-                for thing in long:
-                    found = _take_items(thing)
-                    if type(thing) is dict:
+                if long:                # the others have their turns
+                    found = _take_items(long[-1])
+                    if type(long[-1]) is dict:
                         found = [item for pair in found for item in pair]
-                    things += [item for item in found if count(item) == alone and is_tracked(item)]
-                thing = found = long = None
-            found = referents(*batch)
+            long = None
+            found += referents(*batch)
             del batch[:]
         things += [item for item in found if count(item) == alone and is_tracked(item)]
         if dead:
@@ -33848,11 +33852,13 @@ def _slots_of(kind):
             if type(each) is types.MemberDescriptorType]
 
 
-def free_garbage(things):
-    """Frees in slices what the collector has found to be garbage, and empties the list."""
-    while things:
-        batch = things[-_OBJECTS_AT_ONCE:]
-        del things[-len(batch):]
+def free_garbage(things, first=0):
+    """Frees in slices what the collector has found to be garbage, and takes it from the list, which may grow
+    meanwhile; what stands before the index `first` stays."""
+    while len(things) > first:
+        start = max(first, len(things) - _OBJECTS_AT_ONCE)
+        batch = things[start:]
+        del things[start:start + len(batch)]
         for thing in batch:
             with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
                 _empty_garbage(thing, type(thing))
@@ -33897,21 +33903,23 @@ def keeps_much(realm, most=300_000):
 
 
 class Remains:
-    """What the collector has found, and a thread that frees it."""
+    """What the collector has found, which is in gc.garbage, and a thread that frees it. `found` holds for
+    each time where that begins."""
 
     def __init__(self):
         self.found, self.noted, self.busy = collections.deque(), queue.SimpleQueue(), threading.Lock()
 
-    def put(self, things):
+    def put(self, first):
         """May be called at any moment, in a collection too."""
-        self.found.append(things)
+        self.found.append(first)
         self.noted.put(None)
 
     def free(self):
         """Frees what has been found up to now; waits for the thread that is at it."""
         with self.busy:
             while self.found:
-                free_garbage(self.found.popleft())
+                free_garbage(gc.garbage, self.found[0])
+                self.found.popleft()
 
     def run(self):
         while True:
@@ -34001,10 +34009,14 @@ class CollectorPauses:
 
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
+    #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
+    #: with a larger --max-memory than the default more in proportion.
+    LONGEST = 0.8
 
-    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
+    #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None")
+                           "finds_from=None first=0 kept=[]")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -34021,20 +34033,30 @@ class CollectorPauses:
         if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
+            self.kept.append((memory_used(), self.took))
+
+    def expected(self, memory):
+        """Seconds that collect_all() would take now, about, when the process has so much memory."""
+        kept = self.kept
+        while kept and kept[-1][0] > memory * 1.05:
+            kept.pop()                  # freed since
+        return sum([took for _, took in kept])
 
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
+            if not REMAINS.found:
+                self.first = self.finds_from
             gc.set_debug(gc.DEBUG_SAVEALL)
 
     def take_found(self):
         gc.set_debug(0)
-        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        found = len(gc.garbage) - self.finds_from
         self.finds_from = None
         # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
-        self.found_little = len(found) < _ITEMS_AT_ONCE
-        if found:
-            REMAINS.put(found)
+        self.found_little = found < _ITEMS_AT_ONCE
+        if len(gc.garbage) > self.first:
+            REMAINS.put(self.first)
 
     def let_go(self):
         """A realm was closed: what is not looked at may be garbage. Is there any such?"""
@@ -34043,12 +34065,17 @@ class CollectorPauses:
 
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
+        before = memory_used()
         gc.unfreeze()
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        took = self.took
         REMAINS.free()
+        give_back_memory()
+        memory = memory_used()
+        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -34110,7 +34137,7 @@ class Watchdog:
 
     def __init__(self):
         lock = self.lock = threading.RLock()
-        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
+        self.condition, self.turned, self.freed = [threading.Condition(lock) for _ in range(3)]
         self.watches = set()
         self.thread = None
         self.asleep = False
@@ -34201,8 +34228,12 @@ class Watchdog:
         self.take_turns(now, memory - self.memory,
                         [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
-        if memory - self.first_memory > self.max_memory:
-            self.over_budget(now)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        if growing is not None and self.has_too_many_objects(growing):
+            self.stop(growing.realm, now, "objects")
+        elif memory - self.first_memory > self.max_memory:
+            self.over_budget(now, growing)
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
@@ -34242,10 +34273,16 @@ class Watchdog:
             while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
 
-    def over_budget(self, now):
-        """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max([watch for watch in self.watches if not watch.stopped],
-                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+    def has_too_many_objects(self, watch):
+        """Would a collection take long, and is that this entry's doing?"""
+        return watch.realm.memory - watch.memory > self.max_memory // 8 \
+            and watch.realm.memory > self.max_memory // 4 \
+            and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
+                1.0, self.max_memory / DEFAULT_MAX_MEMORY)
+
+    def over_budget(self, now, growing):
+        """The process is too large: collects garbage, then stops the realm that has taken the most. The
+        entry `growing` has grown the most."""
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
         if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
@@ -34272,9 +34309,9 @@ class Watchdog:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
             self.stop(growing.realm, now)
 
-    def stop(self, realm, now):
+    def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
-        realm.interrupt_run("memory")
+        realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
@@ -34320,9 +34357,15 @@ class Watchdog:
             self.trimmed()
             with self.lock:
                 self.freeing.discard(realm)
+                self.freed.notify_all()
                 self.stopping_until = 0.0
                 kept = realm.memory - before + self.memory
                 realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def wait_freed(self, realm):
+        """What a realm had that was stopped is free, or soon will be, before its next entry takes more."""
+        with self.condition:
+            self.freed.wait_for(lambda: realm not in self.freeing, STOPPING_SECONDS)
 
     def settle(self, realm, remains, is_over):
         """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
@@ -34670,7 +34713,9 @@ def prepare_interpreter():
     sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
-    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    # A full collection comes after 16 times as many, or it would take long when many are made.
+    first, *others = gc.get_threshold()
+    gc.set_threshold(max(first, MIN_COLLECT_OBJECTS), *[min(each, 4) for each in others])
     gc.callbacks.append(COLLECTOR_PAUSES)
 
 
@@ -34960,7 +35005,8 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry for want of "time" or "memory", or (None) lets others run for a moment."""
+        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
+        lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -34995,6 +35041,8 @@ class RealmBase:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
+            if WATCHDOG.freeing:
+                WATCHDOG.wait_freed(self)
             self.depth = 1
             self.time_limit = seconds
             self.thread = threading.get_ident()
@@ -35101,6 +35149,10 @@ class RealmBase:
         if self.stop_reason == "memory":
             timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
                                     f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
+        elif self.stop_reason == "objects":
+            timeout = out_of_memory("the script was stopped: it holds so many objects, about "
+                                    f"{self.memory >> 20} MiB, that looking for garbage among them would "
+                                    "hold up all others; keep fewer, or start with a larger --max-memory")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
@@ -38056,8 +38108,9 @@ class FrameReader:
     reason)), bytes with any other opcode, or None, and raises WebSocketError for whatever breaks RFC 6455.
     """
 
-    def __init__(self, most=None):
+    def __init__(self, most=None, mask=0x80):
         self.most = MAX_RECEIVED_MESSAGE if most is None else most
+        self.mask = mask                # 0 for a reader of what a server sends
         self.buffer = bytearray()
         self.kind = None                # of the message that has begun
         self.parts, self.size = [], 0
@@ -38096,10 +38149,13 @@ class FrameReader:
                 raise WebSocketError(PROTOCOL_ERROR, "the length of a frame is malformed")
         if opcode < CLOSE_FRAME and self.size + size > self.most:
             raise WebSocketError(TOO_BIG, f"a message can have {self.most:,} bytes")
-        end = start + 4 + size
+        masked = 4 if self.mask else 0
+        end = start + masked + size
         if len(data) < end:
             return None
-        payload = unmasked(bytes(data[start + 4:end]), bytes(data[start:start + 4]))
+        payload = bytes(data[start + masked:end])
+        if masked:
+            payload = unmasked(payload, bytes(data[start:start + 4]))
         del data[:end]
         return final, opcode, payload
 
@@ -38110,7 +38166,7 @@ class FrameReader:
             fault = "a frame has bits of an extension, but none was agreed on"
         elif not (opcode <= BINARY_FRAME or CLOSE_FRAME <= opcode <= PONG_FRAME):
             fault = "a frame has an unknown opcode"
-        elif not second & 0x80:
+        elif second & 0x80 != self.mask:
             fault = "frames of a client must be masked"
         elif opcode >= CLOSE_FRAME and (size > 125 or not first & 0x80):
             fault = "a control frame is too long or fragmented"
@@ -47710,6 +47766,11 @@ interface TestClient {
   readonly messages: TestMessage[];
   /** True when the server has ended the stream. */
   readonly ended: boolean;
+  /** Why the server has ended a WebSocket: the close code, null while it has not, and the reason. */
+  readonly code: number | null;
+  readonly reason: string;
+  /** Sends to `onMessage` over WebSocket; what is no text is sent as JSON. */
+  send(data: any): void;
   /** The next message that was not yet asked for; waits for it, at most for the milliseconds given
    * (60,000), on the clock of the tests. */
   next(milliseconds?: number): Promise<TestMessage>;
@@ -47723,6 +47784,8 @@ interface TestConnectOptions {
   headers?: Record<string, string>;
   /** Asks for the messages after this one. */
   lastEventId?: string;
+  /** Connects as `new WebSocket(path)` does, and can send. */
+  websocket?: boolean;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
@@ -48164,9 +48227,14 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
+_HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
+
+
 def language_meant(error, source):
     """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
     stem, end = os.path.splitext(error.filename or "")
+    if error.phase == "parse" and _HTML_PAGE.match(source):
+        return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
@@ -48199,7 +48267,8 @@ HABITS = (
           _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
-    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
+    Habit(r"fs is not defined|"
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
           r"redis)'", "",
           "A script has no files and no databases; sharedStorage keeps texts by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
@@ -48219,13 +48288,14 @@ HABITS = (
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
-    Habit(r"(?:app|express|router|server|http) is not defined", "",
+    Habit(r"(?:app|express|fastify|koa|router|server|https?) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.",
           _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
-          "A script opens a stream that pages listen to, and sends to all of them at once.",
-          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: '
-          '"Hello" });'),
+          "A script opens a stream, to which pages connect by EventSource or WebSocket, and sends to all of "
+          "them at once; onMessage gets what they say.",
+          'routeRegistry.registerStreamRoute("/news", { onMessage: ({ json }) => { '
+          'routeRegistry.sendStreamMessage("/news", json); } });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
@@ -48236,9 +48306,9 @@ HABITS = (
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
-    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined|next is not a ",
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|"
-          r"writeHead|setHeader)\b",
+          r"writeHead|setHeader)\b|\bnext\(",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
           r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
@@ -48250,6 +48320,14 @@ HABITS = (
           r"$))",
           "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
+    Habit(r"Cannot read properties of undefined|.*Invalid URL",
+          r"\.searchParams\b\??\.READ\b|new URL\(\s*req",
+          "request.query has the parameters of the address.", "const { name } = request.query;"),
+    Habit(r"print is not defined", "", "console.log writes to the terminal and to the dashboard.",
+          'console.log("Hello");'),
+    Habit(r"Unexpected (?:identifier|token)|missing",
+          r"^\s*(?:def \w+\(|elif\b|(?:if|for|while)\b[^{]*:\s*$|from \w+ import\b)",
+          "This is Python, and scripts are JavaScript.", "function hello(name) { return `Hello ${name}`; }"),
     Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
           "Parameters, header fields and form fields are properties of plain objects.",
           "const { name } = request.query;"),
@@ -48268,11 +48346,12 @@ HABITS = (
           r"locale\w+|match\w*|normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|"
           r"trim\w*|valueOf)\b)[A-Za-z_$]|\}\s*=\s*request\.body\b"),
     Habit(r"await is only valid in async functions", "",
-          "await does not work at the top level of a script; it works in an async init.",
+          "await works inside an async function only, such as an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
-_EXPORT_DEFAULT = r"^export\s+default\b"
+_EXPORTED_HANDLER = r"^export\s+(?:default\b|(?:(?:async\s+)?function|const)\s+" \
+    r"(?:GET|POST|PUT|PATCH|DELETE)\b)"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.",
                   _ROUTE_LINE)
@@ -48293,12 +48372,12 @@ def habits_in(source, file, registers):
     """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells
     whether anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
-            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+            and (registers or not re.search(_EXPORTED_HANDLER, source, re.M)):
         return []
     code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
     found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
     if not registers:
-        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+        found.append((_EXPORTED, re.search(_EXPORTED_HANDLER, code, re.M)))
     places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
     return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: "
             f"{habit.write}"
@@ -49493,8 +49572,8 @@ def find_import(folder, specifier, referrer):
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
     if path == folder / USERS_FILE:
-        raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says who "
-                        "is logged in")
+        raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says "
+                        "who is logged in")
     if misspelled:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this "
                         "spelling")
@@ -50678,7 +50757,7 @@ class LiveChannel:
             self.wrong_files.pop(name, None)
             if failure is not None:
                 self.wrong_files[name] = failure
-                self.app.log.write("error", failure.text, name)
+                self.app.log.write("error", f"pages cannot use it\n{failure.text}", name)
             self.send()
 
     def failed_call(self, failure):
@@ -56409,7 +56488,7 @@ def verdict(feed, message, connection):
 
 def connection_facts(feed, connection, message):
     return {"key": connection_key(connection), "address": connection.address,
-            "metadata": {clip(key, 60): clip(text, 120)
+            "protocol": connection.wire.name, "metadata": {clip(key, 60): clip(text, 120)
                          for key, text in itertools.islice(connection.metadata.items(), 12)},
             "since": round(time.time() - (time.monotonic() - connection.since), 1),
             "got": connection.messages, "waiting": connection.queued, "behind": connection.behind(),
@@ -57256,7 +57335,7 @@ def write_file(path, data, new):
 
 
 def editable_files(app):
-    """The names of the files that can be edited: scripts first, then what they import, then public/. Where
+    """The names of the files that can be edited: scripts, their types, what they import, public/. Where
     one script is served, its neighbours are no business of ours."""
     alone = not app.path.is_dir()
     found = sorted({app.path.name, *filter(is_editable, app.sources())}) if alone else []
@@ -57267,7 +57346,8 @@ def editable_files(app):
                                       if name[0] != "."))
         if len(found) > MAX_LISTED_FILES:
             break
-    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
+    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (
+        name.startswith("public/"), "/" in name, ".d." in name))
 
 
 def edit_view(app, name):
@@ -57752,8 +57832,90 @@ DASHBOARD_BODY = r"""
 </main>
 <dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
   <p id="ask-text"></p>
+  <input class="code" type="text" id="ask-name" aria-label="Name" spellcheck="false" autocomplete="off">
+  <p class="answer bad" id="ask-refused" role="alert"></p>
   <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
 </form></dialog>
+"""
+
+
+# -- Colours of source texts -------------------------------------------------------------
+#
+# For the editor, and for the source of a script on its page.
+
+COLOURS_STYLE = r"""
+:is(.sheet, #source-text) {
+  .k { color: var(--accent); }
+  .s { color: var(--ok); }
+  .c { color: var(--soft); }
+  .n { color: var(--warn); }
+  .h { color: light-dark(#7a3ea8, #d2a8ff); }
+}
+"""
+
+COLOURS_SCRIPT = r"""
+let offers = null;      // what scripts can call, once the editor has asked for it
+// `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS.
+const words = (text) => new Set(text.split(" "));
+const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
+  + "set static super switch this throw true try typeof undefined using var void while with yield");
+const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
+  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
+const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
+const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
+const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
+  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
+    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
+  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
+  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
+  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
+PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
+PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
+const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
+const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
+const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
+for (const end of words("js mjs cjs json")) MODES[end] = "j";
+for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
+const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
+
+function scan(line, open, put = () => {}) {
+  for (let index = 0, value = false; index < line.length;) {
+    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
+    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
+    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
+    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
+    index += text.length;
+    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
+      && line[index - text.length - 1] !== ".";
+    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
+    if (text === "/*" && kind === "c") open += "*";
+    else if (text === "<!--" && kind === "c") open += "!";
+    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
+    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
+    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
+    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (text === "${" && kind === "t") open += "{";
+    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
+      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
+    if (!script) value = "`J".includes(mode || " ");
+    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
+      || /[)\]}]/.test(text));
+  }
+  return open;
+}
+const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
+// A function that gives the nodes of the lines of a file, one after the other.
+function colouring(name) {
+  let open = modeOf(name);
+  return (line) => {
+    const parts = [];
+    open = scan(line, open, (kind, text) => parts.push(kind ? el("span", { class: kind, text }) : text));
+    return parts;
+  };
+}
 """
 
 
@@ -57782,8 +57944,6 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
   border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
   font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
-.sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
-.sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
 @media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
 #edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
   width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
@@ -57835,12 +57995,6 @@ EDITOR_BODY = r"""
       <div class="scroll" tabindex="0"><table id="edit-streams"></table></div></section>
   </div>
   </div>
-  <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
-    <h2 id="edit-ask"></h2>
-    <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
-    <p class="answer bad" id="edit-refused" role="alert"></p>
-    <button class="main" id="edit-yes">OK</button> <button type="button" id="edit-no">Cancel</button>
-  </form></dialog>
 </div>
 """
 
@@ -57851,61 +58005,9 @@ EDITOR_SCRIPT = r"""
 // Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
 // transparent; beneath it stand the lines that are in view, in colours.
 const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
-let offers = null, current = null, editing = false, naming = null;
+let current = null, editing = false;
 const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
-// -- colours: `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS --
-
-const words = (text) => new Set(text.split(" "));
-const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
-  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
-  + "set static super switch this throw true try typeof undefined using var void while with yield");
-const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
-  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
-const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
-const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
-const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
-  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
-    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
-  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
-  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
-  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
-// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
-PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
-PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
-const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
-const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
-const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
-for (const end of words("js mjs cjs json")) MODES[end] = "j";
-for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
-const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
-
-function scan(line, open, put = () => {}) {
-  for (let index = 0, value = false; index < line.length;) {
-    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
-    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
-    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
-    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
-    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
-    index += text.length;
-    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
-      && line[index - text.length - 1] !== ".";
-    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
-    if (text === "/*" && kind === "c") open += "*";
-    else if (text === "<!--" && kind === "c") open += "!";
-    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
-    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
-    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
-    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
-    else if (text === "${" && kind === "t") open += "{";
-    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
-      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
-    if (!script) value = "`J".includes(mode || " ");
-    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
-      || /[)\]}]/.test(text));
-  }
-  return open;
-}
 // How many characters, or lines, two texts have in common at the beginning and at the end.
 function inCommon(a, b) {
   const least = Math.min(a.length, b.length);
@@ -57936,7 +58038,7 @@ class SourceFile extends CodeArea {
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
-    [this.text, this.rows, this.open] = [null, [], [MODES[name.split(".").pop()] ?? ""]];
+    [this.text, this.rows, this.open] = [null, [], [modeOf(name)]];
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
@@ -58221,43 +58323,27 @@ addEventListener("beforeunload", (event) => {
 
 // -- new names --
 
-function inquire(question, name, action) {
-  setText($("edit-ask"), question);
-  setText($("edit-refused"), "");
-  $("edit-to").value = name;
-  naming = action;
-  $("edit-dialog").showModal();
-}
 function drop(name) {
   files.get(name)?.area.remove();
   files.delete(name);
   if (at.name === name) goTo("");
 }
-$("edit-new").addEventListener("click", () => inquire("A new file", "", (name) =>
-  ask("engine/save", { file: name, text: "", tag: "" })));
-$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, at.name, async (name) => {
+$("edit-new").addEventListener("click", () => askFirst("A new file", "Create", async (name) => {
+  await ask("engine/save", { file: name, text: "", tag: "" });
+  goTo(name);
+}, ""));
+$("edit-rename").addEventListener("click", () => askFirst("Another name for " + at.name, "Rename", async (name) => {
   const file = current;
   await ask("engine/rename", { file: file.name, to: name });
   files.delete(file.name);
   files.set(name, file);
   file.rename(name);
-}));
+  goTo(name);
+}, at.name));
 $("edit-delete").addEventListener("click", () => {
   const { name, tag } = current;
   askFirst("Delete " + name + "? This cannot be undone.", "Delete", () =>
     ask("engine/delete", { file: name, tag }).then(() => drop(name), (error) => answerHere(error.message)));
-});
-$("edit-no").addEventListener("click", () => $("edit-dialog").close());
-$("edit-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const name = $("edit-to").value.trim();
-  try {
-    await naming(name);
-    $("edit-dialog").close();
-    goTo(name);
-  } catch (error) {
-    setText($("edit-refused"), error.message);
-  }
 });
 
 // -- beside it: the page, the log, the streams --
@@ -58756,13 +58842,13 @@ function connectionButton({ key, metadata }) {
 }
 function renderConnections({ connections, wanted, chosen }) {
   const columns = chosen ? ["metadata", "this message", "#age", "#waiting"]
-    : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"];
+    : ["metadata", "~address", "~protocol", "#age", "#got", "#behind", "#waiting"];
   const lag = (value, text) => value ? { kind: "warn", text } : "0";
   fill($("connections"), columns, connections.map((connection) => {
     const age = duration(now() - connection.since), name = connectionButton(connection);
     const waiting = lag(connection.waiting, bytes(connection.waiting));
     return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
-      : [name, connection.address, age, number(connection.got),
+      : [name, connection.address, connection.protocol, age, number(connection.got),
         lag(connection.behind, number(connection.behind)), waiting] };
   }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
     pick: chooseConnection, chosen: focus });
@@ -58949,8 +59035,9 @@ function closeSource() {
 function showSource({ name, text }) {
   const error = state.view?.error, here = error?.file === name ? error.line : 0;
   $("source-name").textContent = name;
+  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
   $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), line || " ")));
+    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
   const marked = $("source-text").querySelector(".here");
   if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
 }
@@ -59077,13 +59164,29 @@ $("copy-curl").addEventListener("click", async () => {
     setText($("replay-text"), request.curl);
   }
 });
-// Asks before something that cannot be taken back; `act` follows if the answer is yes.
-function askFirst(text, verb, act) {
+// Asks before something that cannot be taken back; `act` follows if the answer is yes. With a `name` it asks for
+// one, and again if `act` refuses it.
+let onYes = null;
+function askFirst(text, verb, act, name) {
   setText($("ask-text"), text);
   setText($("ask-yes"), verb);
-  $("ask-yes").onclick = act;
+  setText($("ask-refused"), "");
+  $("ask-name").hidden = name === undefined;
+  $("ask-name").value = name ?? "";
+  onYes = act;
   $("ask").showModal();
 }
+$("ask").addEventListener("submit", async (event) => {
+  if (event.submitter.value !== "yes") return;
+  if ($("ask-name").hidden) return onYes();
+  event.preventDefault();
+  try {
+    await onYes($("ask-name").value.trim());
+    $("ask").close();
+  } catch (error) {
+    setText($("ask-refused"), error.message);
+  }
+});
 $("replay").addEventListener("click", () => {
   const { method, target } = request;
   if (["GET", "HEAD"].includes(method)) return sendAgain();
@@ -59258,9 +59361,9 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + EDITOR_STYLE,
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
     DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY),
-    AREA_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+    AREA_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 DASHBOARD_POLICY += "; frame-src 'self'"
 
 
@@ -62930,7 +63033,7 @@ def check_scripts(scripts, options):
     on_script_thread(app.load_all)
     wrong_files = list(page_failures(app))
     for failure in wrong_files:
-        app.log.write("error", failure.text, failure.name)
+        app.log.write("error", f"pages cannot use it\n{failure.text}", failure.name)
     LOG_WRITER.flush(LOG_FLUSH_SECONDS)
     wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) + len(wrong_files) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
@@ -63196,9 +63299,11 @@ TEST_PRELUDE = r"""
   // -- Requests
 
   const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
-  const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+  const CONNECT_OPTIONS = ["query", "headers", "lastEventId", "websocket"];
   /** What a browser's EventSource sends. */
   const EVENT_SOURCE = { accept: "text/event-stream", "cache-control": "no-cache" };
+  const WEBSOCKET = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
@@ -63271,10 +63376,11 @@ TEST_PRELUDE = r"""
 
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
-    const headers = { ...EVENT_SOURCE };
+    const headers = { ...options.websocket ? WEBSOCKET : EVENT_SOURCE };
     for (const [name, value] of Object.entries(options.headers
       ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
+    delete headers["sec-websocket-protocol"];
     return client(addressOf(path, options.query), headers);
   }
 
@@ -63305,6 +63411,9 @@ TEST_PRELUDE = r"""
       get headers() { return host.state(number).headers; },
       get body() { return host.state(number).body; },
       get ended() { return host.state(number).ended; },
+      get code() { return host.state(number).code; },
+      get reason() { return host.state(number).reason; },
+      send(data) { host.send(number, typeof data === "string" ? data : JSON.stringify(data)); },
       get messages() { return [...messages()]; },
       next(milliseconds = 60000) {
         const late = new Error("");
@@ -63451,6 +63560,8 @@ class StreamClient:
         self.last_id = ""
         self.ended = self.looked = False        # looked: has the test seen how it went?
         self._buffer = b""
+        self._reader = FrameReader(math.inf, 0)
+        self.code, self.reason = None, ""       # of the end of a WebSocket
 
     @property
     def failed(self):
@@ -63466,6 +63577,11 @@ class StreamClient:
         if exchange.stream:
             arrived += exchange.receive()
         self.ended = not exchange.stream
+        if exchange.status == 101:
+            self._reader.buffer += arrived
+            while (found := self._reader.next()) is not None:
+                self._frame(*found)
+            return bool(arrived)
         self._buffer += arrived
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
@@ -63474,7 +63590,27 @@ class StreamClient:
 
     @property
     def is_stream(self):
-        return self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+        return self.exchange.status == 101 \
+            or self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+
+    def _frame(self, opcode, payload):
+        if opcode == CLOSE_FRAME:
+            self.code, self.reason = payload
+            self.ended = True
+        elif opcode == PING_FRAME:
+            self.send(PONG_FRAME, payload)
+        elif opcode == TEXT_FRAME:
+            message = json.loads(payload)
+            data, self.last_id = message["data"], message["id"] or self.last_id
+            text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+            self.messages.append({"event": message["event"], "id": self.last_id, "text": text})
+
+    def send(self, opcode, payload):
+        """Sends a frame, whose mask is 0 and so changes nothing."""
+        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
+        sock.setblocking(True)
+        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
+        sock.setblocking(False)
 
     def _event(self, block):
         event, data = "message", []
@@ -63601,7 +63737,7 @@ class ScriptTests:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("__tests", {
                 name: getattr(self, "do_" + name) for name in
-                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state",
+                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state", "send",
                  "next", "close",
                  "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
@@ -63921,8 +64057,18 @@ class ScriptTests:
         client = self.clients[number]
         client.looked, exchange = True, client.exchange
         return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
-                "lastId": client.last_id,
+                "lastId": client.last_id, "code": client.code, "reason": client.reason,
                 "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
+
+    def do_send(self, number, text):
+        self.settle()
+        client = self.clients[number]
+        if client.exchange.status != 101:
+            raise HostError("send: the client speaks no WebSocket; connect(path, { websocket: true }) does")
+        if client.ended:
+            raise HostError("send: the connection has ended")
+        client.send(TEXT_FRAME, utf8(text))
+        self.settle()
 
     def do_next(self, number, milliseconds, resolve, reject):
         if not 0 < milliseconds < 1e12:
