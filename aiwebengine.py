@@ -52060,8 +52060,8 @@ class Accounts:
         user = self.user_of(head)
         if user is None:
             if self.users() is None:
-                raise Refusal(401, "Nobody can log in: there is no users.json beside the scripts, and the server "
-                                   "was started without --login")
+                raise Refusal(401, "Nobody can log in: there is no users.json beside the scripts, and the "
+                                   "server was started without --login")
             raise LoginNeeded(401, "Please log in first")
         if role is not None and role not in user.roles:
             raise Refusal(403, f"This is for users with the role {role}")

@@ -15906,6 +15906,177 @@ class ResponseTest(ServerCase):
             self.assertNotRegex(text, "Expecting|line 1|char |utf-8-sig")
 
 
+class LoginTest(ServerCase):
+    """users.json, --login, request.auth, personalStorage, and metadata that only the login gives."""
+
+    USERS = [{"id": "ada", "name": "Ada L.", "email": "ada@example.org", "roles": ["admin", "staff"]}, {"id": "ben"}]
+    SCRIPT = """
+        routeRegistry.registerRoute("/me", ({ request }) => request.auth);
+        routeRegistry.registerRoute("/page", ({ request }) => { request.auth.requireAuth(); return "page" });
+        routeRegistry.registerRoute("/admin", ({ request }) => { request.auth.requireAuth("admin"); return "admin" });
+        routeRegistry.registerRoute("/member", () => "member", "GET", { requireAuth: true });
+        routeRegistry.registerRoute("/staff", () => "staff", "POST", { requireAuth: "staff" });
+        routeRegistry.registerRoute("/note", ({ request }) => { personalStorage.setItem("n", request.form.n) }, "POST");
+        routeRegistry.registerRoute("/note", () => [personalStorage.getItem("n")]);
+        routeRegistry.registerRoute("/later", async ({ request }) => {
+          const mine = request.auth.storage(); await null; mine.setItem("later", "1"); return [mine.getItem("n"), personalStorage.keys()];
+        });
+        routeRegistry.registerStreamRoute("/s");
+        routeRegistry.registerStreamRoute("/own", { onConnect: ({ request }) => ({ ...request.query, user_id: "forged" }) });
+        routeRegistry.registerRoute("/send", ({ request }) =>
+          routeRegistry.sendStreamMessageFiltered("/" + request.form.to, request.form.text, { user_id: request.form.user }), "POST");
+        graphQLRegistry.registerSubscription("notes", "type Subscription { notes(user_id: String): String }", () => {});
+        routeRegistry.registerRoute("/notes", ({ request }) =>
+          graphQLRegistry.sendSubscriptionMessageFiltered("notes", { notes: "secret" }, { user_id: request.form.user }), "POST");"""
+
+    def serve_users(self, users=USERS, **options):
+        files = {"app.js": self.SCRIPT}
+        if users is not None:
+            files["users.json"] = users if isinstance(users, str) else json.dumps(users)
+        return self.serve(files, **options)
+
+    def log_in(self, user, password="", headers=()):
+        """(status, the cookie as a header, or {}, headers)."""
+        status, fields, text = self.post("/auth/login", {"user": user, "password": password, "redirect": "/page"}, headers)
+        return status, {"Cookie": fields["set-cookie"].partition(";")[0]} if "set-cookie" in fields else {}, fields
+
+    def test_who_logs_in_is_known_until_the_logout(self):
+        self.serve_users()
+        self.assertEqual(self.get_json("/me"), {"isAuthenticated": False, "userId": None, "userName": None, "userEmail": None,
+                                                "provider": None, "roles": [], "isAdmin": False})
+        status, cookie, fields = self.log_in("ada")
+        self.assertEqual((status, fields["location"]), (303, "/page"))
+        self.assertRegex(fields["set-cookie"], "; Path=/; HttpOnly; SameSite=Lax$")
+        self.assertEqual(self.get_json("/me", **cookie), {
+            "isAuthenticated": True, "userId": "ada", "userName": "Ada L.", "userEmail": "ada@example.org", "provider": "local",
+            "roles": ["admin", "staff"], "isAdmin": True})
+        status, fields, _ = self.get("/auth/logout?redirect=/me", **cookie)
+        self.assertEqual((status, fields["location"]), (303, "/me"))
+        self.assertIn("Max-Age=0", fields["set-cookie"])
+
+    def test_require_auth_sends_browsers_to_the_login_and_tells_programs(self):
+        self.serve_users()
+        ben, ada = self.log_in("ben")[1], self.log_in("ada")[1]
+        html = {"Accept": "text/html"}
+        for path in ("/page", "/admin", "/member"):
+            self.assertEqual(self.get(path)[0], 401, path)
+            status, fields, _ = self.get(path + "?a=1", **html)
+            self.assertEqual((status, fields["location"]), (302, f"/auth/login?redirect=%2F{path[1:]}%3Fa%3D1"))
+        self.assertEqual([self.get(path, **ben)[0] for path in ("/page", "/admin", "/member")], [200, 403, 200])
+        self.assertEqual([self.get(path, **ada)[0] for path in ("/page", "/admin", "/member")], [200, 200, 200])
+        self.assertEqual([self.post("/staff", "", headers)[0] for headers in ({}, html, ben, ada)], [401, 401, 403, 200])
+
+    def test_a_cookie_cannot_be_made_up_or_changed_and_ends_with_its_user_or_after_a_month(self):
+        self.serve_users()
+        cookie = self.log_in("ben")[1]["Cookie"]
+        name, _, value = cookie.partition("=")
+        text, _, signature = value.partition(".")
+        forged = aiwebengine.base64url(b'["ada", "Ada", 9999999999]')
+        for bad in (value[:-1], value + "A", f".{signature}", text, f"{forged}.{signature}", "", "é", "." * 50):
+            self.assertFalse(self.get_json("/me", Cookie=f"{name}={urllib.parse.quote(bad)}")["isAuthenticated"], bad)
+        self.assertTrue(self.get_json("/me", Cookie=cookie)["isAuthenticated"])
+        with mock.patch.object(aiwebengine.time, "time", lambda now=time.time() + 31 * 86_400: now):
+            self.assertFalse(self.get_json("/me", Cookie=cookie)["isAuthenticated"])
+        self.write(self.folder / "users.json", json.dumps(self.USERS[:1]))
+        self.eventually(lambda: not self.get_json("/me", Cookie=cookie)["isAuthenticated"])
+
+    def test_passwords(self):
+        hash = aiwebengine.hash_password("correct horse", costs=(1024, 8, 1))
+        self.serve_users([{"id": "ada", "password": hash}, {"id": "ben"}])
+        self.assertEqual(self.log_in("ada", "correct horse")[0], 303)
+        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS):
+            status, cookie, _ = self.log_in("ada", "wrong")
+            self.assertEqual((status, cookie), (401, {}))
+        self.assertEqual(self.log_in("ada", "correct horse")[0], 429)
+        self.assertEqual(self.log_in("ben")[0], 303)
+        page = self.get("/auth/login", Accept="text/html")[2]
+        self.assertIn('type="password"', page)
+        self.assertNotIn("scrypt", page)
+
+    def test_without_a_password_nobody_comes_in_from_another_device(self):
+        self.serve_users()
+        status, cookie, _ = self.log_in("ada", headers={"X-Forwarded-For": "10.0.0.7"})
+        self.assertEqual((status, cookie), (403, {}))
+
+    def test_only_pages_of_this_server_log_somebody_in_and_it_sends_nobody_elsewhere(self):
+        self.serve_users()
+        self.assertEqual(self.log_in("ada", headers={"Origin": "http://evil.example"})[0], 403)
+        for target in ("//evil.example", "/\\evil.example", "http://evil.example", "javascript:1", "/a\r\nb", ""):
+            _, fields, _ = self.post("/auth/login", {"user": "ada", "redirect": target})
+            self.assertEqual(fields["location"], "/", target)
+
+    def test_what_users_call_themselves_is_text_on_the_page(self):
+        self.serve_users([{"id": "<b>", "name": "<script>alert(1)</script>", "roles": ["<i>"]}])
+        page = self.get('/auth/login?redirect="><script>', Accept="text/html")[2]
+        self.assertNotIn("<script>", page)
+        self.assertIn("&lt;script&gt;alert(1)", page)
+
+    def test_with_the_option_any_name_will_do_and_without_both_there_is_no_login(self):
+        self.serve_users(None, login=True)
+        cookie = self.log_in("Zoë")[1]
+        self.assertEqual([self.get_json("/me", **cookie)[key] for key in ("userId", "userName", "roles")], ["Zoë", "Zoë", []])
+        self.serve_users(None)
+        self.assertEqual(self.get("/auth/login")[0], 404)
+        status, _, text = self.get("/page", Accept="text/html")
+        self.assertEqual(status, 401)
+        self.assertIn("--login", text)
+
+    def test_personal_storage_is_apart_for_each_user(self):
+        self.serve_users()
+        ada, ben = self.log_in("ada")[1], self.log_in("ben")[1]
+        self.post("/note", {"n": "of Ada"}, ada)
+        self.assertEqual([self.get_json("/note", **user) for user in (ada, ben)], [["of Ada"], [None]])
+        self.assertIn("nobody is logged in", self.get("/note")[2])
+        self.assertIn("until its first await", self.get("/later", **ada)[2])
+
+    def test_metadata_of_the_login_cannot_be_forged(self):
+        self.serve_users()
+        ada = [f"Cookie: {self.log_in('ada')[1]['Cookie']}"]
+        query = "/graphql/sse?" + urllib.parse.urlencode({"query": 'subscription { notes(user_id: "ada") }', "user_id": "ada"})
+        clients = {name: (self.connect(path, ada), self.connect(path)) for name, path in
+                   (("s", "/s?user_id=ada&user_name=x&roles=admin"), ("own", "/own?user_id=ada"), ("notes", query))}
+        for name, (mine, forged) in clients.items():
+            with self.subTest(name):
+                answer = self.post("/notes", {"user": "ada"})[2] if name == "notes" else \
+                    self.post("/send", {"to": name, "text": "secret", "user": "ada"})[2]
+                self.assertIn("1 connection matched", answer)
+                self.assertIn("secret", mine.next()["data"])
+        self.assertIn("0 connections matched", self.post("/send", {"to": "own", "text": "x", "user": "forged"})[2])
+
+    def test_mistakes_in_the_file_are_told_and_let_nobody_in(self):
+        for text, expected in {
+                "{": "Expecting property name", "{}": "must be an array", '[{"name": "x"}]': 'user 1 needs an "id"',
+                '[{"id": "a"}, {"id": "a"}]': 'two users have the id "a"', '[{"id": "a", "role": "x"}]': 'has "role"',
+                '[{"id": "a", "roles": "x"}]': "roles must be an array", '[{"id": "a", "password": "plain"}]': "--hash-password",
+                '[{"id": "a", "password": "scrypt$1048576$8$1$saltsalt$' + "A" * 43 + '"}]': "--hash-password",
+                "[" * 100_000: "can log in"}.items():
+            with self.subTest(text[:60]):
+                self.serve_users(text)
+                self.assertEqual(self.log_in("a")[0], 401)
+                self.assertIn(expected, self.output.getvalue())
+
+    def test_scripts_cannot_read_the_file(self):
+        self.serve({"app.js": 'import users from "./users.json";', "users.json": "[]"})
+        self.assertIn("request.auth says who is logged in", self.server.app.failures["app.js"].text)
+
+    def test_with_storage_a_login_outlives_the_server(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        self.serve_users(storage=path)
+        name, _, value = self.log_in("ada")[1]["Cookie"].partition("=")
+        self.server.stop()
+        self.serve_users(storage=path)
+        again = f"aiwebengine_login_{self.server.port}={value}"
+        self.assertTrue(self.get_json("/me", Cookie=again)["isAuthenticated"])
+        self.serve_users()
+        self.assertFalse(self.get_json("/me", Cookie=f"aiwebengine_login_{self.server.port}={value}")["isAuthenticated"])
+
+    def test_a_hash_is_made_on_the_command_line(self):
+        done = subprocess.run([*COMMAND, "--hash-password"], input="secret\n", capture_output=True, text=True, timeout=WAIT)
+        user = aiwebengine.parse_user({"id": "a", "password": done.stdout.strip()}, "user 1")
+        self.assertTrue(aiwebengine.is_password(user, "secret"))
+        self.assertFalse(aiwebengine.is_password(user, "Secret"))
+
+
 class ChaosTest(ServerCase):
     SCRIPT = """
       let calls = 0;
