@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            434
+     1  This page: contents, imports, version                                            435
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -47,9 +47,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           173
           Resolving names                                                                831
           Types of variables                                                             364
-     8  Values and objects                                                             1,245
+     8  Values and objects                                                             1,250
           Property descriptors                                                           201
-          Ordinary objects                                                               422
+          Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,252
+    10  Code generator                                                                 4,256
           Nodes of Python                                                                199
           Functions and their variables                                                  497
           Statements                                                                     212
@@ -68,7 +68,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  174
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      469
+          Operators                                                                      473
           Assignments                                                                    338
           Members and calls                                                              507
           Members as targets                                                             100
@@ -180,21 +180,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,422
+    15  Realm, jobs and timers                                                         4,475
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        562
-          Freeing in slices                                                              166
-          Deadlines                                                                      440
+          Freeing in slices                                                              169
+          Deadlines                                                                      475
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       54
-          Threads for scripts                                                            153
+          Threads for scripts                                                            155
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   431
-          Realm: running code, values in and out                                         440
+          Realm: objects, errors, jobs                                                   440
+          Realm: running code, values in and out                                         444
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -216,7 +216,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,107
+    18  GraphQL                                                                        5,110
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -231,58 +231,59 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
           GraphQL documents                                                              163
-          GraphQL subscriptions                                                          224
+          GraphQL subscriptions                                                          227
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                719
-    19  Host API                                                                       3,018
+    19  Host API                                                                       3,093
           Arguments                                                                      165
-          routeRegistry                                                                  180
+          routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                   92
+          sharedStorage                                                                  123
           Storage in a file                                                              321
           Relays                                                                          44
           Redis                                                                          783
           Database: statements                                                           354
-          database                                                                       281
-          Type declarations                                                              490
-    20  Scripts: loading and hot reload                                                3,026
+          database                                                                       280
+          Type declarations                                                              513
+    20  Scripts: loading and hot reload                                                3,033
           Log                                                                            194
           Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
-          Routes                                                                         157
+          Routes                                                                         158
           Modules of node                                                                491
           Packages                                                                       197
-          Imported files                                                                 108
-          One script                                                                     386
-          All scripts                                                                    661
+          Imported files                                                                 111
+          One script                                                                     388
+          All scripts                                                                    662
           Live pages                                                                     195
-    21  HTTP server                                                                    3,817
+    21  HTTP server                                                                    4,112
           Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          163
           Who may ask                                                                    220
+          Who is logged in                                                               268
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
-          One connection: answering                                                      299
-          One connection: GraphQL and routes of scripts                                  274
-          One connection: streams                                                        159
-          One connection: WebSocket                                                      145
-          One connection: writing                                                        150
-          Requests as scripts see them                                                   183
+          One connection: answering                                                      312
+          One connection: GraphQL and routes of scripts                                  278
+          One connection: streams                                                        160
+          One connection: WebSocket                                                      146
+          One connection: writing                                                        156
+          Requests as scripts see them                                                   185
           The server                                                                     589
-    22  Pages                                                                          5,894
+    22  Pages                                                                          5,927
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
-          Errors                                                                         317
+          Errors                                                                         350
           For monitors                                                                   119
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
@@ -301,20 +302,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,057
+    23  Command line                                                                   4,098
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        254
+          Options                                                                        259
           Documentation                                                                  387
-          The program                                                                    179
+          The program                                                                    182
           The map of this file                                                            58
           Serving                                                                        178
-          Script tests                                                                   417
+          Script tests                                                                   427
           Script tests: requests and streams                                             206
-          Script tests: one file                                                         432
+          Script tests: one file                                                         439
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       44
+          A starter                                                                       58
           JavaScript without a server                                                    121
           The prompt's terminal                                                          173
           The file as a program                                                           33
@@ -511,8 +512,8 @@ class JSNativeError(Exception):
     kind = "Error"
     phase = "runtime"
     filename = line = column = None
-    #: What scripts see as `code`, or None.
-    code = None
+    #: What scripts see as properties of the error, besides its message.
+    properties = {}
 
     def __init__(self, message=""):
         super().__init__(message)
@@ -7683,6 +7684,11 @@ def object_attributes(text):
 LATER = object()
 
 
+def subject_of(value):
+    """The subject of a JSLazyObject; None for anything else, and for one that has become ordinary."""
+    return _ATTRS(value)[2] if type(value) is JSLazyObject else None
+
+
 class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
@@ -11727,6 +11733,10 @@ class OperatorEmitter(ClassEmitter):
             a, left = self.reusable(left)
             return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
                                a=a, left=left, right=right)
+        if operator == "%":
+            a, left, b, right = self.pair(left, right)
+            return self.python("{a} % {b} if type({left}) is type({right}) is int and {a} >= 0 and {b} > 0 "
+                               "else mod({a}, {b})", a=a, left=left, b=b, right=right)
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -33796,18 +33806,17 @@ def free_in_slices(things, dead=False):
         else:
             batch = things[-_OBJECTS_AT_ONCE:]
             del things[-len(batch):]
-            long = [thing for thing in batch if _is_long(thing)]
+            found, long = [], [thing for thing in batch if _is_long(thing)]
             if long:
                 batch = [thing for thing in batch if not _is_long(thing)]
                 long = [thing for thing in long if count(thing) == alone]
                 things += long
-                for thing in long:
-                    found = _take_items(thing)
-                    if type(thing) is dict:
+                if long:                # the others have their turns
+                    found = _take_items(long[-1])
+                    if type(long[-1]) is dict:
                         found = [item for pair in found for item in pair]
-                    things += [item for item in found if count(item) == alone and is_tracked(item)]
-                thing = found = long = None
-            found = referents(*batch)
+            long = None
+            found += referents(*batch)
             del batch[:]
         things += [item for item in found if count(item) == alone and is_tracked(item)]
         if dead:
@@ -33843,11 +33852,13 @@ def _slots_of(kind):
             if type(each) is types.MemberDescriptorType]
 
 
-def free_garbage(things):
-    """Frees in slices what the collector has found to be garbage, and empties the list."""
-    while things:
-        batch = things[-_OBJECTS_AT_ONCE:]
-        del things[-len(batch):]
+def free_garbage(things, first=0):
+    """Frees in slices what the collector has found to be garbage, and takes it from the list, which may grow
+    meanwhile; what stands before the index `first` stays."""
+    while len(things) > first:
+        start = max(first, len(things) - _OBJECTS_AT_ONCE)
+        batch = things[start:]
+        del things[start:start + len(batch)]
         for thing in batch:
             with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
                 _empty_garbage(thing, type(thing))
@@ -33892,21 +33903,23 @@ def keeps_much(realm, most=300_000):
 
 
 class Remains:
-    """What the collector has found, and a thread that frees it."""
+    """What the collector has found, which is in gc.garbage, and a thread that frees it. `found` holds for
+    each time where that begins."""
 
     def __init__(self):
         self.found, self.noted, self.busy = collections.deque(), queue.SimpleQueue(), threading.Lock()
 
-    def put(self, things):
+    def put(self, first):
         """May be called at any moment, in a collection too."""
-        self.found.append(things)
+        self.found.append(first)
         self.noted.put(None)
 
     def free(self):
         """Frees what has been found up to now; waits for the thread that is at it."""
         with self.busy:
             while self.found:
-                free_garbage(self.found.popleft())
+                free_garbage(gc.garbage, self.found[0])
+                self.found.popleft()
 
     def run(self):
         while True:
@@ -33996,10 +34009,14 @@ class CollectorPauses:
 
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
+    #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
+    #: with a larger --max-memory than the default more in proportion.
+    LONGEST = 0.8
 
-    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
+    #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None")
+                           "finds_from=None first=0 kept=[]")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -34016,20 +34033,30 @@ class CollectorPauses:
         if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
+            self.kept.append((memory_used(), self.took))
+
+    def expected(self, memory):
+        """Seconds that collect_all() would take now, about, when the process has so much memory."""
+        kept = self.kept
+        while kept and kept[-1][0] > memory * 1.05:
+            kept.pop()                  # freed since
+        return sum([took for _, took in kept])
 
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
+            if not REMAINS.found:
+                self.first = self.finds_from
             gc.set_debug(gc.DEBUG_SAVEALL)
 
     def take_found(self):
         gc.set_debug(0)
-        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        found = len(gc.garbage) - self.finds_from
         self.finds_from = None
         # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
-        self.found_little = len(found) < _ITEMS_AT_ONCE
-        if found:
-            REMAINS.put(found)
+        self.found_little = found < _ITEMS_AT_ONCE
+        if len(gc.garbage) > self.first:
+            REMAINS.put(self.first)
 
     def let_go(self):
         """A realm was closed: what is not looked at may be garbage. Is there any such?"""
@@ -34038,12 +34065,17 @@ class CollectorPauses:
 
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
+        before = memory_used()
         gc.unfreeze()
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        took = self.took
         REMAINS.free()
+        give_back_memory()
+        memory = memory_used()
+        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -34105,7 +34137,7 @@ class Watchdog:
 
     def __init__(self):
         lock = self.lock = threading.RLock()
-        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
+        self.condition, self.turned, self.freed = [threading.Condition(lock) for _ in range(3)]
         self.watches = set()
         self.thread = None
         self.asleep = False
@@ -34196,8 +34228,12 @@ class Watchdog:
         self.take_turns(now, memory - self.memory,
                         [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
-        if memory - self.first_memory > self.max_memory:
-            self.over_budget(now)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        if growing is not None and self.has_too_many_objects(growing):
+            self.stop(growing.realm, now, "objects")
+        elif memory - self.first_memory > self.max_memory:
+            self.over_budget(now, growing)
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
@@ -34237,10 +34273,16 @@ class Watchdog:
             while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
 
-    def over_budget(self, now):
-        """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max([watch for watch in self.watches if not watch.stopped],
-                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+    def has_too_many_objects(self, watch):
+        """Would a collection take long, and is that this entry's doing?"""
+        return watch.realm.memory - watch.memory > self.max_memory // 8 \
+            and watch.realm.memory > self.max_memory // 4 \
+            and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
+                1.0, self.max_memory / DEFAULT_MAX_MEMORY)
+
+    def over_budget(self, now, growing):
+        """The process is too large: collects garbage, then stops the realm that has taken the most. The
+        entry `growing` has grown the most."""
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
         if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
@@ -34267,9 +34309,9 @@ class Watchdog:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
             self.stop(growing.realm, now)
 
-    def stop(self, realm, now):
+    def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
-        realm.interrupt_run("memory")
+        realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
@@ -34315,9 +34357,15 @@ class Watchdog:
             self.trimmed()
             with self.lock:
                 self.freeing.discard(realm)
+                self.freed.notify_all()
                 self.stopping_until = 0.0
                 kept = realm.memory - before + self.memory
                 realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def wait_freed(self, realm):
+        """What a realm had that was stopped is free, or soon will be, before its next entry takes more."""
+        with self.condition:
+            self.freed.wait_for(lambda: realm not in self.freeing, STOPPING_SECONDS)
 
     def settle(self, realm, remains, is_over):
         """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
@@ -34665,7 +34713,9 @@ def prepare_interpreter():
     sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
-    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    # A full collection comes after 16 times as many, or it would take long when many are made.
+    first, *others = gc.get_threshold()
+    gc.set_threshold(max(first, MIN_COLLECT_OBJECTS), *[min(each, 4) for each in others])
     gc.callbacks.append(COLLECTOR_PAUSES)
 
 
@@ -34796,6 +34846,8 @@ class RealmBase:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: The subject of the lazy object that the function which runs was given, until its first await.
+        self.caller = None
         #: Bytes by which the process grew while this realm ran; what to call when it keeps too many.
         self.memory, self.outgrown = 0, None
         self.reference = weakref.ref(self)
@@ -34898,8 +34950,8 @@ class RealmBase:
         if isinstance(error, JSNativeError):
             place = None if error.line is None else (error.filename, error.line, error.column)
             value = make_error(self, error.kind, error.message, trace, place)
-            if error.code is not None:
-                value.put("code", error.code)
+            for key, item in error.properties.items():
+                value.put(key, item)
             return value
         kind, message = self.python_error(error)
         return make_error(self, kind, message, trace)
@@ -34953,7 +35005,8 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry for want of "time" or "memory", or (None) lets others run for a moment."""
+        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
+        lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -34988,6 +35041,8 @@ class RealmBase:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
+            if WATCHDOG.freeing:
+                WATCHDOG.wait_freed(self)
             self.depth = 1
             self.time_limit = seconds
             self.thread = threading.get_ident()
@@ -35094,6 +35149,10 @@ class RealmBase:
         if self.stop_reason == "memory":
             timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
                                     f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
+        elif self.stop_reason == "objects":
+            timeout = out_of_memory("the script was stopped: it holds so many objects, about "
+                                    f"{self.memory >> 20} MiB, that looking for garbage among them would "
+                                    "hold up all others; keep fewer, or start with a larger --max-memory")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
@@ -35334,7 +35393,11 @@ class Realm(RealmBase):
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         def work():
-            value = call(function, undefined, *map(self.from_python, args))
+            outer, self.caller = self.caller, subject_of(args[0]) if args else None
+            try:
+                value = call(function, undefined, *map(self.from_python, args))
+            finally:
+                self.caller = outer
             return self.awaitable(value) if isinstance(value, JSObject) else value
         return self.begin(work, timeout, convert or self.to_python)
 
@@ -37266,7 +37329,7 @@ class Js2PyRealm:
         self.timeout = timeout
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
-        self.interruption = self.stop_reason = self.time_limit = self.thread = None
+        self.interruption = self.stop_reason = self.time_limit = self.thread = self.caller = None
         self.outgrown = self.unloaded = None
         self.reference = weakref.ref(self)
         self.depth = self.memory = 0
@@ -43429,6 +43492,9 @@ class GraphQLSubscription:
             text = _metadata_text(value)
             if text is not None:
                 self.metadata[name] = text
+        stamped = getattr(context, "stamped", None)     # of a client of which more is known than it says
+        if stamped is not None:
+            self.metadata = stamped(self.metadata)
 
     def prepare(self):
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
@@ -44706,6 +44772,8 @@ STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 MAX_PATH_LENGTH = 200
 #: Of `*` in a path and `:name` in a part: with more, a long URL takes too long to be refused.
 MAX_STARS = 2
+#: Who can log in; no script can read it.
+USERS_FILE = "users.json"
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -44724,6 +44792,8 @@ HOST_OBJECTS = {
     "ResponseBuilder": "Makes the objects that a handler returns.",
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
+    "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
+                       "request.auth.storage() gives what works later, too.",
     "database": "A SQLite database, the same for all scripts: in memory, or in the file beside that of "
                 "--storage (data.sql.db beside data.db).",
 }
@@ -44917,11 +44987,12 @@ def is_whole(value, low, high):
 # -- routeRegistry -----------------------------------------------------------------------
 
 
-@host_function("routeRegistry.registerRoute", "path: string, handler: string | RouteHandler, method?: string",
+@host_function("routeRegistry.registerRoute",
+               "path: string, handler: string | RouteHandler, method?: string, options?: RouteOptions",
                "string",
                "Serves a path (with `:name` and `*` for variable parts) by calling a handler; method is GET "
                "unless given.")
-def register_route(host, path=undefined, handler=undefined, method=undefined):
+def register_route(host, path=undefined, handler=undefined, method=undefined, options=undefined):
     path = check_path(host, "registerRoute", path)
     if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
         raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} has too many variable parts: "
@@ -44932,7 +45003,24 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
         shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
-    return host.add_route(path, method.strip().upper(), handler)
+    return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
+
+
+def required_role(host, options):
+    """What `requireAuth` among the options of a route says: False, True or a role."""
+    if options is undefined or options is null:
+        return False
+    if not is_options(host.realm, options):
+        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+                        + describe_value(host.realm, options))
+    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    role = host.realm.get(options, "requireAuth")
+    if role is undefined or isinstance(role, bool):
+        return role is True
+    if not isinstance(role, str) or not role:
+        raise HostError("registerRoute: requireAuth must be true or a role, not "
+                        + describe_value(host.realm, role))
+    return host.realm.to_python(role)
 
 
 @host_function("routeRegistry.registerStreamRoute",
@@ -45432,6 +45520,37 @@ def storage_clear(host):
                "The keys, in the order they were first set; in Redis, in any order.")
 def storage_keys(host):
     return host.storage.keys()
+
+
+class PersonalHost:
+    """A host with the storage of one user, for the functions above."""
+
+    __init__ = constructor("realm storage")
+
+
+def personal_storage(host, user):
+    """name -> function: the storage that a user has in a script. Raises HostError for nobody."""
+    if user is None:
+        raise HostError("personalStorage: nobody is logged in; check request.auth.isAuthenticated, or call "
+                        "request.auth.requireAuth()")
+    view = PersonalHost(host.realm, host.app.storage_of(f"{host.name} of {user.id}"))
+    return {name.partition(".")[2]: types.MethodType(entry.function, view)
+            for name, entry in HOST_API.items() if name.startswith("sharedStorage.")}
+
+
+def declare_personal(name, entry):
+    @host_function(f"personalStorage.{name}", entry.parameters, entry.returns, entry.doc)
+    def call(host, *values):
+        request = host.realm.caller and host.realm.caller[0]
+        if request is None:
+            raise HostError("personalStorage: this is for the beginning of a handler, until its first await; "
+                            "afterwards use what request.auth.storage() gave you there")
+        return personal_storage(host, host.app.accounts.user_of(request.head))[name](*values)
+
+
+for _name, _entry in [*HOST_API.items()]:
+    if _name.startswith("sharedStorage."):
+        declare_personal(_name.partition(".")[2], _entry)
 
 
 # -- Storage in a file -------------------------------------------------------------------
@@ -46625,7 +46744,7 @@ _SQL_NAMED = re.compile(r'near "(?P<near>.+)": syntax error|unrecognized token: 
 class DatabaseError(HostError):
     """What SQLite says about a statement; scripts see `code` "ERR_SQLITE_ERROR", as in node."""
 
-    code = "ERR_SQLITE_ERROR"
+    properties = {"code": "ERR_SQLITE_ERROR"}
 
 
 def split_sql(sql):
@@ -47197,16 +47316,15 @@ def database_transaction(host, work=undefined):
                "statement without.")
 def database_sql(host, strings=undefined, *values):
     realm = host.realm
-    if not realm.is_array(strings):
+    texts = realm.elements(strings) if realm.is_array(strings) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise HostError("database.sql: this is a tag of templates: write database.sql`SELECT …`, not "
                         "database.sql(…)")
-    parts, bound = [realm.elements(strings)[0]], []
-    for part, value in zip(realm.elements(strings)[1:], values):
+    parts, bound = [texts[0]], []
+    for part, value in zip(texts[1:], values):
         items = realm.elements(value) if realm.is_array(value) else None
         parts += ["?" if items is None else f"({', '.join('?' * len(items))})", part]
         bound += [value] if items is None else items
-    if undefined in parts:
-        raise HostError("database.sql: the template has an escape that is not valid")
     statement = prepared(host, "database.sql", "".join(parts))
     bound = statement.bound(bound)
     with statement.database.used_by(realm):
@@ -47304,9 +47422,30 @@ interface HttpRequest {
   cookies: Record<string, string>;
   /** The client's address. */
   ip: string;
-  /** Who is logged in: nobody, since there is no login. */
-  auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
-    provider: string | null };
+  /** Who is logged in: see users.json and --login. */
+  auth: Auth;
+}
+
+interface Auth {
+  isAuthenticated: boolean;
+  userId: string | null;
+  userName: string | null;
+  userEmail: string | null;
+  /** `"local"` for a login of this server. */
+  provider: string | null;
+  roles: string[];
+  /** Is `"admin"` among the roles? */
+  isAdmin: boolean;
+  /** Goes on for a user who is logged in (and has the role). Sends a browser to the login and back; for everybody else the
+   * answer is 401, or 403 without the role. */
+  requireAuth(role?: string): void;
+  /** personalStorage of this user, to keep and use after an await. */
+  storage(): PersonalStorage;
+}
+
+interface RouteOptions {
+  /** For users who are logged in, or only for those with a role. */
+  requireAuth?: boolean | string;
 }
 
 /** What database.prepare gives. A row is an object, with a property for each column. Integers are numbers, or an
@@ -47650,6 +47789,8 @@ interface TestConnectOptions {
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
+/** request() and connect() of a user in users.json, who is logged in. */
+declare function asUser(id: string): { request: typeof request; connect: typeof connect };
 /** Runs a GraphQL operation over HTTP. */
 declare function graphql(query: string, variables?: object): Promise<{ data?: any; errors?: any[] }>;
 /** Subscribes over GraphQL; the data of each message is a result: `{ data, errors }`. */
@@ -48570,10 +48711,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
 
-    def __init__(self, path, method, handler, host):
+    def __init__(self, path, method, handler, host, role=False):
         self.path = path
+        self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
         self.method = method
@@ -49429,6 +49571,9 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if path == folder / USERS_FILE:
+        raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says "
+                        "who is logged in")
     if misspelled:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this "
                         "spelling")
@@ -49575,8 +49720,8 @@ class ScriptHost:
             self._warned.add(text)
             self.console("warn", text)
 
-    def add_route(self, path, method, handler):
-        self.app.add_route(self, Route(path, method, handler, self))
+    def add_route(self, path, method, handler, role=False):
+        self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
     def add_stream(self, path, *options):
@@ -49770,6 +49915,8 @@ class ScriptHost:
         `object` that makes it a script's object; `args` are values of the script, by name. Older scripts
         expect them in the context itself, so each is also a property there where its name is free."""
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
+        if request is not None:
+            request.host = self
         if connection is not None:
             parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
@@ -49898,6 +50045,7 @@ class Application:
         self.load_timeout = load_timeout
         self.started = time.monotonic()
         self.hosts = {}
+        self.accounts = None            # Accounts, of the server
         self.failures = {}
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
@@ -51675,6 +51823,274 @@ class Key:
             head.target = head.path + "?token=…"
 
 
+# -- Who is logged in --------------------------------------------------------------------
+#
+# A login for development: users stand in users.json, or with --login anybody may say a name. A signed cookie
+# tells the server again who somebody is; metadata and `request.auth` come from there.
+
+MAX_USERS_FILE = 1_000_000
+MAX_USER_ID = 100
+#: Seconds for which a login lasts.
+SESSION_SECONDS = 30 * 86_400
+#: Wrong passwords from one address within a minute, after which it has to wait.
+MAX_WRONG_PASSWORDS = 10
+#: Metadata that only the login gives, wherever there is one.
+LOGIN_METADATA = ("user_id", "user_name", "roles")
+#: scrypt (RFC 7914): the cost, size of a block and parallelism of new hashes, and the most memory of any.
+SCRYPT_COSTS, MAX_SCRYPT_MEMORY = (16_384, 8, 1), 64 * 1024 * 1024
+_SCRYPT = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,2})\$([\w-]{8,100})\$([\w-]{20,200})")
+_SAFE_REDIRECT = re.compile(r"/(?![/\\])[!-~]*")
+_scrypt_turn = threading.Semaphore(2)
+
+
+class User(collections.namedtuple("User", "id name email roles password")):
+    """Somebody who can log in; `password` is a hash or None."""
+
+    __slots__ = ()
+
+    @property
+    def metadata(self):
+        return {"user_id": self.id, "user_name": self.name, "roles": ",".join(self.roles)}
+
+
+def hash_password(password, salt=None, costs=SCRYPT_COSTS):
+    """`scrypt$N$r$p$salt$hash` of a password, for users.json."""
+    hashlib = importlib.import_module("hashlib")        # which loads OpenSSL
+    salt = salt or base64url(os.urandom(12))
+    n, r, p = costs
+    with _scrypt_turn:
+        key = hashlib.scrypt(utf8(password), salt=salt.encode(), n=n, r=r, p=p, dklen=32,
+                             maxmem=2 * MAX_SCRYPT_MEMORY)
+    return f"scrypt${n}${r}${p}${salt}${base64url(key)}"
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def is_password(user, password):
+    found = _SCRYPT.fullmatch(user.password)
+    costs = tuple(map(int, found.groups()[:3]))
+    return secrets.compare_digest(hash_password(password, found[4], costs), user.password)
+
+
+def parse_users(text):
+    """{id: User} of the text of users.json; raises ValueError."""
+    items, users = json.loads(text), {}
+    if not isinstance(items, list):
+        raise ValueError("it must be an array of users, such as [{ \"id\": \"ada\", \"name\": \"Ada\" }]")
+    for index, item in enumerate(items):
+        user = parse_user(item, f"user {index + 1}")
+        if user.id in users:
+            raise ValueError(f"two users have the id {json.dumps(user.id)}")
+        users[user.id] = user
+    return users
+
+
+def parse_user(item, which):
+    """The User that an object describes; raises ValueError."""
+    if not isinstance(item, dict):
+        raise ValueError(f"{which} must be an object")
+    for key in item:
+        if key not in User._fields:
+            raise ValueError(f"{which} has {json.dumps(key)}; a user has {', '.join(User._fields)}")
+    id = item.get("id")
+    id = str(id) if isinstance(id, int) and not isinstance(id, bool) else id
+    if not isinstance(id, str) or not id or len(id) > MAX_USER_ID or not id.isprintable():
+        raise ValueError(f"{which} needs an \"id\", a text of up to {MAX_USER_ID} characters")
+    name, email, roles, password = (item.get(key) for key in User._fields[1:])
+    if not all(value is None or isinstance(value, str) for value in (name, email, password)):
+        raise ValueError(f"{which} ({id}): name, email and password must be texts")
+    roles = [] if roles is None else roles
+    if not isinstance(roles, list) \
+            or not all(isinstance(role, str) and role and "," not in role for role in roles):
+        raise ValueError(f"{which} ({id}): roles must be an array of texts without commas")
+    found = _SCRYPT.fullmatch(password) if password else None
+    if password is not None and (found is None or not is_scrypt_cost(*map(int, found.groups()[:3]))):
+        raise ValueError(f"{which} ({id}): the password must be a hash; make one with --hash-password")
+    return User(id, name or id, email, tuple(roles), password)
+
+
+def is_scrypt_cost(n, r, p):
+    return n > 1 and n & n - 1 == 0 and 0 < p <= 4 and 0 < 128 * n * r <= MAX_SCRYPT_MEMORY
+
+
+class LoginNeeded(Refusal):
+    """A request of nobody for what is for users."""
+
+
+class AuthorizationError(HostError):
+    """What requireAuth() throws; its `status` makes it the answer."""
+
+    def __init__(self, refusal):
+        super().__init__(refusal.message)
+        code = LOGIN_NEEDED if type(refusal) is LoginNeeded else "FORBIDDEN"
+        self.properties = {"status": refusal.status, "code": code}
+
+
+#: The `code` of an error for which a browser is sent to the login.
+LOGIN_NEEDED = "LOGIN_NEEDED"
+
+
+class Accounts:
+    """Who may log in to an application, and who is. `anybody` says that a name is enough (--login)."""
+
+    def __init__(self, app, anybody=False):
+        self.app, self.anybody = app, anybody
+        self.path = app.folder / USERS_FILE
+        self.stamp, self.known = None, {}
+        self.wrong = collections.deque(maxlen=1000)     # (time, address) of wrong passwords
+        self.key = None
+
+    def users(self):
+        """{id: User} of users.json as it is now; None where there is no login at all."""
+        stamp = file_stamp(self.path)
+        if stamp != self.stamp:
+            self.stamp, self.known = stamp, {}
+            try:
+                with open(self.path, encoding="utf-8-sig") as file:
+                    text = file.read(MAX_USERS_FILE + 1)
+                if len(text) > MAX_USERS_FILE:
+                    raise ValueError(f"it is larger than {MAX_USERS_FILE:,} characters")
+                self.known = parse_users(text)
+            except FileNotFoundError:
+                self.stamp = None
+            except (OSError, ValueError, RecursionError) as error:
+                reason = str(error) if not isinstance(error, OSError) else error.strerror
+                self.app.log.write("error", f"nobody in {USERS_FILE} can log in: {reason}", USERS_FILE)
+        return self.known if self.anybody or self.stamp is not None else None
+
+    # -- the cookie ----
+
+    @staticmethod
+    def cookie_name(host):
+        """Cookies do not know ports; several servers may have one name."""
+        return "aiwebengine_login_" + (re.search(r":(\d+)$", host or "") or ["", "80"])[1]
+
+    def signature(self, text):
+        if self.key is None:
+            storage = self.app.storage_of(" login")     # no script has this name
+            if storage.get("secret") is None:
+                storage.set("secret", base64url(os.urandom(32)))
+            self.key = storage.get("secret").encode()
+        return base64url(importlib.import_module("hmac").digest(self.key, text.encode(), "sha256"))
+
+    def cookie(self, user):
+        """The value of the cookie of a user."""
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        return f"{text}.{self.signature(text)}"
+
+    def user_of(self, head):
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        value, users = head.cookies.get(self.cookie_name(head.host)), self.users()
+        if not value or users is None:
+            return None
+        text, _, signature = value.partition(".")
+        if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
+            return None
+        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not 0 <= time.time() - since + 60 <= SESSION_SECONDS:
+            return None
+        return users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+
+    def stamped(self, head, metadata):
+        """Metadata of a connection, those of LOGIN_METADATA from the login alone."""
+        if self.users() is None:
+            return metadata
+        user = self.user_of(head)
+        rest = {key: value for key, value in metadata.items() if key not in LOGIN_METADATA}
+        return rest if user is None else {**rest, **user.metadata}
+
+    def set_cookie(self, head, value):
+        ends = "" if value else "; Max-Age=0"
+        return ("Set-Cookie", f"{self.cookie_name(head.host)}={value}; Path={self.app.base_path or '/'}; "
+                              f"HttpOnly; SameSite=Lax{ends}")
+
+    # -- /auth/login, /auth/logout ----
+
+    def log_in(self, head, address, form):
+        """The User of a form with `user` and `password`; raises Refusal."""
+        name = form.get("user", "").strip()
+        user, now = self.users().get(name), time.monotonic()
+        if user is None and self.anybody and name and len(name) <= MAX_USER_ID and name.isprintable():
+            user = User(name, name, None, (), None)
+        if user is not None and user.password is None:
+            if not made_here(head, address):
+                raise Refusal(403, "Users without a password can log in only on the machine that the server "
+                                   "runs on. Give this user a password in users.json, made by "
+                                   "--hash-password")
+            return user
+        if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
+            raise Refusal(429, "Too many wrong passwords; try again in a minute",
+                          headers=(("Retry-After", "60"),))
+        if user is None or not is_password(user, form.get("password", "")):
+            self.wrong.append((now, address))
+            raise Refusal(401, "This user does not exist, or the password is wrong")
+        return user
+
+    def answer(self, head, address, body):
+        """The Response to a request for /auth/login or /auth/logout; raises Refusal."""
+        leaves = head.path == "/auth/logout"
+        form = head.query if head.method in ("GET", "HEAD") else \
+            {key: values[-1] for key, values in (Request(head, body).form or {}).items()}
+        target = form.get("redirect", "")
+        target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
+        if head.method not in ("GET", "HEAD", "POST"):
+            raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
+        if head.method == "POST" and not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may log somebody in")
+        if leaves or head.method == "POST":
+            try:
+                cookie = "" if leaves else self.cookie(self.log_in(head, address, form))
+            except Refusal as refusal:
+                if not head.browser or refusal.status == 429:
+                    raise
+                return self.page(head, target, refusal.message, refusal.status)
+            return Response(303, None, b"", [("Location", target), ("Cache-Control", "no-store"),
+                                             self.set_cookie(head, cookie)])
+        return self.page(head, target)
+
+    def page(self, head, target, problem="", status=200):
+        return PAGES["login"](self, head, self.user_of(head), target, problem, status)
+
+    # -- request.auth ----
+
+    def required(self, head, role):
+        """Raises Refusal for a request of nobody, or of somebody without a role (None: any will do)."""
+        user = self.user_of(head)
+        if user is None:
+            if self.users() is None:
+                raise Refusal(401, "Nobody can log in: there is no users.json beside the scripts, and the "
+                                   "server was started without --login")
+            raise LoginNeeded(401, "Please log in first")
+        if role is not None and role not in user.roles:
+            raise Refusal(403, f"This is for users with the role {role}")
+
+
+def auth_object(realm, request):
+    """`request.auth`: who is logged in."""
+    accounts = request.host.app.accounts
+    user = accounts.user_of(request.head)
+    auth = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null,
+            "roles": [], "isAdmin": False}
+    if user is not None:
+        auth.update(isAuthenticated=True, userId=user.id, userName=user.name,
+                    userEmail=null if user.email is None else user.email, provider="local",
+                    roles=list(user.roles), isAdmin="admin" in user.roles)
+
+    def require(role=undefined):
+        if role is not undefined and not isinstance(role, str):
+            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+        try:
+            accounts.required(request.head, None if role is undefined else realm.to_python(role))
+        except Refusal as refusal:
+            raise AuthorizationError(refusal) from None
+
+    def storage():
+        return realm.new_function(personal_storage(request.host, user), "storage")
+    return realm.new_function({**auth, "requireAuth": require, "storage": storage}, "auth")
+
+
 # -- The last requests -------------------------------------------------------------------
 
 
@@ -52890,6 +53306,8 @@ class RequestAnswerer(RequestReader):
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
+        if head.path.startswith("/auth/") and self.log_in(head, body):
+            return
         if head.path == CARRIER_PATH and head.method == "GET":
             self.open_carrier(head)
             return
@@ -52914,6 +53332,8 @@ class RequestAnswerer(RequestReader):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif head.path.startswith("/auth/") and self.log_in(head, body):
+            return
         elif head.path == CARRIER_PATH and head.method == "POST":
             self.reply(self.server.carriers.change(head, self.peer, body))
         elif (head.method, head.path) in LOCAL_PAGES:
@@ -53000,6 +53420,15 @@ class RequestAnswerer(RequestReader):
         response = page(self, head, body)
         if response is not None:
             self.reply(response)
+
+    def log_in(self, head, body):
+        """Answers a request for /auth/login or /auth/logout; False where these do not exist."""
+        accounts = self.app.accounts
+        if head.path not in ("/auth/login", "/auth/logout") or accounts.users() is None:
+            return False
+        self.server.gate.admit(self.address, self.server.clock)
+        self.compute(Pace(), body, lambda: accounts.answer(head, self.address, body), self.reply)
+        return True
 
     def find_static(self, head):
         root = self.app.public
@@ -53093,6 +53522,7 @@ class ScriptCaller(RequestAnswerer):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
+        request.accounts = self.app.accounts
         if self.app.later is not None:
             request.calls = []
         return request
@@ -53212,6 +53642,8 @@ class ScriptCaller(RequestAnswerer):
         """Runs a handler and sends what it returns."""
         host, what = route.host, f"route {route.method} {route.path}"
         self.source = host.name
+        if route.role:
+            self.app.accounts.required(head, None if route.role is True else route.role)
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address, requests = self.address, []
@@ -53321,7 +53753,8 @@ class ScriptCaller(RequestAnswerer):
                 return response
         if not isinstance(message, str):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
-        raise Refusal(int(status), realm.to_python(message))
+        needed = status == 401 and realm.peek(thrown, "code") == LOGIN_NEEDED
+        raise (LoginNeeded if needed else Refusal)(int(status), realm.to_python(message))
 
 
 # -- One connection: streams -------------------------------------------------------------
@@ -53335,7 +53768,7 @@ class StreamOpener(ScriptCaller):
         if head.websocket:
             check_handshake(head)
         self.check_room()
-        metadata = self.query_metadata(head)
+        metadata = self.app.accounts.stamped(head, self.query_metadata(head))
         if route.on_connect is None:
             self.hand_over(head, route.stream, metadata, self.last_event_id(head))
         else:
@@ -53412,6 +53845,7 @@ class StreamOpener(ScriptCaller):
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
             return None
+        metadata = self.app.accounts.stamped(head, metadata)
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
         if head.websocket:
             start, wire = (wire or self.websocket)(head, stream)
@@ -53567,6 +54001,7 @@ class GraphQLListener:
         if not self.server.gate.admits_message(self.address, time.monotonic()):
             raise WebSocketError(POLICY_VIOLATION, "too many operations from this address")
         context = Request(self.head, b"", None, self.address)
+        context.accounts = self.app.accounts
         work = functools.partial(self.attempt, connection, context, *found)
         if self.app.later is None:
             self.app.in_turn(work)
@@ -53638,6 +54073,12 @@ class RequestHandler(StreamOpener):
         head = self.head
         if refusal.close:
             self.closing = True
+        if isinstance(refusal, LoginNeeded) and head.browser and head.method in ("GET", "HEAD"):
+            base = self.app.base_path
+            there = urllib.parse.quote(base + head.target, "")
+            self.reply(Response(302, None, b"", [("Location", f"{base}/auth/login?redirect={there}"),
+                                                 ("Cache-Control", "no-store")]))
+            return
         if head is not None and head.browser:
             self.reply(PAGES["notice"](self.server, head, refusal))
             return
@@ -53780,19 +54221,17 @@ class RequestHandler(StreamOpener):
 
 # -- Requests as scripts see them --------------------------------------------------------
 
-_AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
-
-
 class Request:
     """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
     the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
     where resolvers are waited for."""
 
     __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
-                 "calls", "position")
+                 "calls", "position", "host", "accounts")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
+        self.host = self.accounts = None        # the ScriptHost that it is given to; who may log in
         self.params = params
         self.address = address
         self.text = ""
@@ -53824,6 +54263,10 @@ class Request:
             self.broken = not valid
         elif not is_json and not proper:
             self.bytes = base64.b64encode(body).decode()
+
+    def stamped(self, metadata):
+        """See Accounts."""
+        return metadata if self.accounts is None else self.accounts.stamped(self.head, metadata)
 
     def made_here(self):
         """See made_here()."""
@@ -53872,7 +54315,7 @@ _REQUEST_PARTS_OF = {
     "files": lambda realm, request: realm.from_python(list(request.files)),
     "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
     "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
-    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
+    "auth": auth_object}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -54064,8 +54507,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
-                 dealt=None):
+                 dealt=None, login=False):
         self.app = app
+        app.accounts = Accounts(app, login)
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
@@ -54098,8 +54542,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._returned = collections.deque()
         self._went_on = collections.deque()
         self._turn = threading.Lock()
-        self._term = 0
-        self._serial = 0
+        self._term = self._serial = 0
         self._busy = None
         self._away = set()              # connections that are still served by threads that led before
         self._woken = False
@@ -55658,6 +56101,39 @@ def failed_page(server, head, status, facts, error, body=b""):
         f'<p class="soft">Error {facts["id"]}. The server\'s log has the details under this name.</p>'])
 
 
+@page("login")
+def login_page(accounts, head, user, target, problem, status):
+    """Where a user is chosen or named, and who is logged in."""
+    users, base = accounts.users(), esc(accounts.app.base_path)
+    hidden = f'<input type="hidden" name="redirect" value="{esc(target)}">'
+    parts = ["<h1>Log in</h1>"]
+    if problem:
+        parts.append(f'<p class="bad" role="alert">{esc(problem)}</p>')
+    if user is not None:
+        parts.append(f'<form method="post" action="{base}/auth/logout">{hidden}<p>You are {esc(user.name)}. '
+                     "<button>Log out</button></p></form>")
+    for other in [other for other in users.values() if other.password is None][:MAX_SHOWN_USERS]:
+        roles = f' <span class="soft">{esc(", ".join(other.roles))}</span>' if other.roles else ""
+        parts.append(f'<form method="post"><input type="hidden" name="user" value="{esc(other.id)}">{hidden}'
+                     f"<p><button>{esc(other.name)}</button>{roles}</p></form>")
+    locked = [other for other in users.values() if other.password is not None]
+    if locked or accounts.anybody or not users:
+        ask = '<p><label>Password <input name="password" type="password" autocomplete="current-password">' \
+            "</label></p>" if locked else ""
+        parts.append(f'<form method="post"><p><label>{"User" if locked else "Name"} <input name="user" '
+                     f'required maxlength="{MAX_USER_ID}" autocomplete="username"></label></p>{ask}{hidden}'
+                     "<p><button>Log in</button></p></form>")
+    parts.append('<p class="soft">A login for development: '
+                 + (f"the users are in {USERS_FILE}." if users else "any name will do.") + "</p>")
+    text = render_page("Log in", "body { max-width: 30rem; margin: 3rem auto; padding: 0 1rem; }",
+                       f"<main>{''.join(parts)}</main>")
+    return html_response(status, text, policy=_PAGE_POLICY + "; form-action 'self'; base-uri 'none'")
+
+
+#: Users without a password for whom the page has a button.
+MAX_SHOWN_USERS = 100
+
+
 # -- For monitors ------------------------------------------------------------------------
 
 
@@ -57012,10 +57488,10 @@ h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .tile span { color: var(--soft); font-size: .8rem; }
 .panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem;
          min-width: 0; scroll-margin: 4rem 0 1rem; }
-.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
-                 min-height: 3rem; }
-.panel > .head h2 { margin-right: auto; }
-.panel > .body { padding: 0 1rem 1rem; }
+:is(.panel, .panel > form) > .head { display: flex; flex-wrap: wrap; align-items: center;
+  gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
+:is(.panel, .panel > form) > .head h2 { margin-right: auto; }
+:is(.panel, .panel > form) > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
 .scroll { contain: content; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
@@ -60474,15 +60950,16 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or
-    the folder cannot be read; scripts that fail to load are found in `app.failures`.
+    it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name).
+    `start` raises OSError when the port is taken or the folder cannot be read; scripts that fail to load
+    are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True):
+                 dealt=None, edit=True, login=False):
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
@@ -60501,7 +60978,8 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None, proxies=proxies, dealt=dealt)
+                                         shared_port=worker is not None, proxies=proxies, dealt=dealt,
+                                         login=login)
         self._http = None
         self._watcher = None
 
@@ -61618,6 +62096,9 @@ OPTIONS = {
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
+        (("--login",), dict(action="store_true",
+                            help="/auth/login lets anybody on this machine log in with a name; without "
+                                 "it, the users in users.json can")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
@@ -61646,6 +62127,8 @@ OPTIONS = {
         (("--docs",), dict(metavar="NAME", nargs="?", const="",
                            help="what scripts can call, or one call such as registerRoute, or a page such as "
                                 "streams")),
+        (("--hash-password",), dict(action="store_true", help="ask for a password and print its hash for "
+                                                              "users.json")),
         (("--types",), dict(action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript"))),
     "JavaScript without a server": (
         (("-e",), dict(dest="code", metavar="CODE", help="run JavaScript code and exit")),
@@ -62172,14 +62655,10 @@ def main(argv=None):
     problem = trouble_with_modes(options)
     if problem:
         parser.error(problem)
-    if not options.test and (options.watch or options.report or options.reporter != "spec"):
-        parser.error("--watch, --reporter and --report need --test")
-    if options.report and options.reporter == "spec":
-        parser.error("--report FILE needs --reporter tap or --reporter junit")
-    if options.kind and not options.init:
-        parser.error(f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}")
     if options.init:
         return write_starter(options.init, options.kind or next(iter(STARTERS)))
+    if options.hash_password:
+        return print_password_hash()
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -62220,7 +62699,8 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types", "--docs": "docs", "--outline": "outline"}
+         "--test": "test", "--init": "init", "--types": "types",
+         "--hash-password": "hash_password", "--docs": "docs", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 
@@ -62233,6 +62713,12 @@ def trouble_with_modes(options):
         return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
     if options.run and options.scripts is None:
         return "--run needs a .js file, such as main.js --run"
+    if not options.test and (options.watch or options.report or options.reporter != "spec"):
+        return "--watch, --reporter and --report need --test"
+    if options.report and options.reporter == "spec":
+        return "--report FILE needs --reporter tap or --reporter junit"
+    if options.kind and not options.init:
+        return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     return None
 
 
@@ -62393,7 +62879,7 @@ def start_server(scripts, options, worker=None, dealt=None):
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
-                        edit=not options.no_edit)
+                        edit=not options.no_edit, login=options.login)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -62903,6 +63389,16 @@ TEST_PRELUDE = r"""
     return client(addressOf("/graphql/sse", parameters), EVENT_SOURCE);
   }
 
+  function asUser(id) {
+    const cookie = host.login(String(id));
+    const added = (options = {}) => ({ ...options, headers: { cookie, ...options.headers } });
+    return {
+      request: (method, path, options) => typeof path === "string" ? request(method, path, added(options))
+        : request(method, added(path)),
+      connect: (path, options) => connect(path, added(options)),
+    };
+  }
+
   function client(address, headers) {
     const number = host.connect(address, headers);
     const all = [];
@@ -62944,7 +63440,7 @@ TEST_PRELUDE = r"""
     get now() { return Date.now(); },
   };
 
-  const globals = { test, assert, request, connect, graphql, subscribe, clock,
+  const globals = { test, assert, request, connect, asUser, graphql, subscribe, clock,
     beforeEach: hook("beforeEach"), afterEach: hook("afterEach") };
   for (const [name, value] of Object.entries(globals)) {
     Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
@@ -63243,7 +63739,7 @@ class ScriptTests:
                 name: getattr(self, "do_" + name) for name in
                 ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state", "send",
                  "next", "close",
-                 "advance")})
+                 "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
             realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
@@ -63508,6 +64004,13 @@ class ScriptTests:
         else:
             raise HostError("test: the timeout is a number of milliseconds from 1 to 3,600,000")
         self.tests.append((name, function, mode, seconds, stack_places(stack)))
+
+    def do_login(self, id):
+        accounts = self.app.accounts
+        user = (accounts.users() or {}).get(id)
+        if user is None:
+            raise HostError(f"asUser: there is no user {json.dumps(id)} in {USERS_FILE}")
+        return f"{accounts.cookie_name('localhost')}={accounts.cookie(user)}"
 
     def do_hook(self, when, function):
         self.hooks[when].append(function)
@@ -64171,6 +64674,20 @@ def write_starter(folder, kind):
                      "      shows what scripts can call",
                      f"  Change {kind}.js while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
+    return EXIT_OK
+
+
+def print_password_hash():
+    """Asks for a password and prints what users.json needs of it; returns the exit code."""
+    try:
+        getpass = importlib.import_module("getpass").getpass
+        password = getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    except EOFError:
+        password = ""
+    if not password:
+        print("aiwebengine: the password is empty", file=sys.stderr)
+        return EXIT_USAGE
+    print(hash_password(password))
     return EXIT_OK
 
 
