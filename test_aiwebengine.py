@@ -13643,6 +13643,31 @@ class RedisTest(RedisCase):
 
     takes = 18
 
+    def test_a_storage_file_beside_redis_holds_the_database_that_both_share(self):
+        folder = pathlib.Path(self.enterTemporary())
+        script = """
+            database.exec("CREATE TABLE IF NOT EXISTS t (n INTEGER)");
+            routeRegistry.registerRoute("/add", () => database.sql`INSERT INTO t VALUES (1)`, "POST");
+            routeRegistry.registerRoute("/count", () => { sharedStorage.setItem("k", "v"); return database.sql`SELECT sum(n) n FROM t` });"""
+        first, second = self.serve_both(script, storage=folder / "data.db")
+        for server in (first, second, first):
+            self.post_to(server, "/add")
+        self.server = second
+        self.assertEqual(self.get_json("/count"), [{"n": 3}])
+        self.assertEqual({name for name in os.listdir(folder) if not name.endswith(("-wal", "-shm"))}, {"data.sql.db"})
+        other = self.serve(script, redis=self.redis.url, storage=folder / "other.db")       # as on another machine
+        self.assertIn("several machines have no database in common", other.app.failures["app.js"].text)
+        alone = self.serve(script, redis=self.redis.url)
+        self.assertIn("add --storage FILE", alone.app.failures["app.js"].text)
+
+    def test_a_login_at_one_is_one_at_the_other(self):
+        first, second = self.serve_both({"users.json": '[{"id": "ada"}]', "app.js":
+                                         'routeRegistry.registerRoute("/me", ({ request }) => [request.auth.userId]);'})
+        self.server = first
+        cookie = self.post("/auth/login", {"user": "ada"})[1]["set-cookie"].partition(";")[0].partition("=")[2]
+        self.server = second
+        self.assertEqual(self.get_json("/me", Cookie=f"aiwebengine_login_{second.port}={cookie}"), ["ada"])
+
     def test_ids_of_scripts_count_in_every_process(self):
         first, second = self.serve_both(REDIS_SCRIPT + """
             routeRegistry.registerRoute("/named", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body, { id: request.body }), "POST")""")
@@ -14272,13 +14297,6 @@ class WithoutRedisTest(unittest.TestCase):
                                   capture_output=True, encoding="utf-8", timeout=2 * STUCK)
         self.assertEqual((done.returncode, done.stderr),
                          (2, "aiwebengine: --redis needs the package redis: pip install redis\n"))
-
-    def test_storage_and_redis_exclude_each_other(self):
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run([*COMMAND, folder, "--redis", "redis://localhost", "--storage",
-                                   "x.db"], capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
-        self.assertEqual(done.returncode, 2)
-        self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis cannot be combined.*\n\Z")
 
 
 class TypesTest(unittest.TestCase):
