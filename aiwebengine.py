@@ -44792,6 +44792,8 @@ HOST_OBJECTS = {
     "ResponseBuilder": "Makes the objects that a handler returns.",
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
+    "dispatcher": "Messages from scripts to scripts.",
+    "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
     "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
                        "request.auth.storage() gives what works later, too.",
     "database": "A SQLite database, the same for all scripts: in memory, or in the file beside that of "
@@ -45551,6 +45553,181 @@ def declare_personal(name, entry):
 for _name, _entry in [*HOST_API.items()]:
     if _name.startswith("sharedStorage."):
         declare_personal(_name.partition(".")[2], _entry)
+
+
+# -- dispatcher and schedulerService -----------------------------------------------------
+
+
+@host_function("dispatcher.registerListener", "type: string, handler: string | Listener", "string",
+               "Calls a handler for each message of a type that any script sends; its context has `type` and `data`.")
+def register_listener(host, type=undefined, handler=undefined):
+    type = message_type(host, "registerListener", type)
+    host.add_listener(type, check_handler(host, "registerListener", handler))
+    return f"Listener for '{type}' registered"
+
+
+@host_function("dispatcher.sendMessage", "type: string, data?: any", "string",
+               "Calls the listeners of all scripts, and of all processes that share Redis, soon; waits for none.")
+def send_message(host, type=undefined, data=undefined):
+    type = message_type(host, "sendMessage", type)
+    problem = emptied_by_json(host.realm, data)
+    if problem:
+        raise HostError(f"sendMessage: data is {problem}")
+    text = "null" if data is undefined else host.realm.stringify(data)
+    if text is None:
+        raise HostError(f"sendMessage: data is {describe_value(host.realm, data)}, which JSON has not")
+    check_text_length("sendMessage", "the data", text, MAX_STORAGE_VALUE)
+    return host.app.dispatcher.send(type, text)
+
+
+def message_type(host, function, value):
+    """The type of a message as a Python string, or HostError."""
+    if not isinstance(value, str) or not value:
+        raise HostError(f"{function}: the type must be a string such as \"order.new\", not "
+                        + (describe_value(host.realm, value) if value != "" else "an empty one"))
+    check_text_length(function, "the type", value, MAX_PATH_LENGTH)
+    return host.realm.to_python(value)
+
+
+@host_function("schedulerService.registerOnce", "job: { handler: string | Listener, runAt: string | number | Date, name: string }",
+               "string", "Calls a handler once, at a time; a time that has passed is now. With --storage or --redis a job "
+               "that was done is not done again.")
+def register_once(host, job=undefined):
+    name, handler = job_parts(host, "registerOnce", job, ("handler", "runAt", "name"))
+    due = moment_option(host, "registerOnce", job, "runAt")
+    if due is None:
+        raise HostError("registerOnce: runAt is missing: when is the handler to be called?")
+    host.add_job(Job(name, handler, due, lambda moment: None))
+    return f"Job '{name}' will run at {iso_time(due)}"
+
+
+@host_function("schedulerService.registerRecurring",
+               "job: { handler: string | Listener, intervalMinutes?: number, cron?: string, startAt?: string | number | Date, "
+               "name: string }", "string",
+               "Calls a handler again and again: every so many minutes, or when a cron expression says so, such as "
+               "\"*/5 8-17 * * mon-fri\" in the server's time zone. Of several processes that share Redis, one does it.")
+def register_recurring(host, job=undefined):
+    function = "registerRecurring"
+    name, handler = job_parts(host, function, job, ("handler", "intervalMinutes", "cron", "startAt", "name"))
+    minutes, cron = (host.realm.get(job, key) for key in ("intervalMinutes", "cron"))
+    if (minutes is undefined) is (cron is undefined):
+        raise HostError(f"{function}: give either intervalMinutes or cron")
+    start, now = moment_option(host, function, job, "startAt"), host.app.now()
+    if cron is undefined:
+        if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
+            raise HostError(f"{function}: intervalMinutes must be a number above 0, not {describe_value(host.realm, minutes)}")
+        interval = max(minutes * 60_000, 1000)
+        start = now + interval if start is None else start
+        following = functools.partial(next_in_steps, start, interval)
+    else:
+        following = cron_times(function, host.realm.to_python(cron) if isinstance(cron, str) else cron)
+        start = following(max(now, (start or 0) - 1))
+    host.add_job(Job(name, handler, start, following))
+    return f"Job '{name}' will run at {iso_time(start)}" if start is not None else f"Job '{name}' will never run"
+
+
+def next_in_steps(start, interval, moment):
+    """The first time of those `interval` apart that is later than a moment."""
+    return start if moment < start else start + (math.floor((moment - start) / interval) + 1) * interval
+
+
+def iso_time(milliseconds):
+    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Job:
+    """What is to be done at `due` (milliseconds since 1970), and then at following(now), or never when that is None."""
+
+    __init__ = constructor("name handler due following; last=None")
+
+
+def job_parts(host, function, job, known):
+    """(name, handler) of the argument of schedulerService's functions."""
+    if not is_options(host.realm, job):
+        raise HostError(f"{function}: this takes an object, such as {{ name: \"clean up\", handler: cleanUp, … }}, not "
+                        + describe_value(host.realm, job))
+    check_option_names(host.realm, function, job, known)
+    name = host.realm.get(job, "name")
+    if not isinstance(name, str) or not name:
+        raise HostError(f"{function}: the job needs a name, by which it is known when the script is loaded again")
+    check_text_length(function, "the name", name, MAX_PATH_LENGTH)
+    return host.realm.to_python(name), check_handler(host, function, host.realm.get(job, "handler"))
+
+
+def moment_option(host, function, options, name):
+    """A time in an object of options in milliseconds since 1970; None where it is absent."""
+    value, realm = host.realm.get(options, name), host.realm
+    if value is undefined or value is null:
+        return None
+    if realm.is_object(value) and realm.class_of(value) == "Date":
+        value = realm.to_python(value)
+    if isinstance(value, str):
+        try:
+            moment = datetime.datetime.fromisoformat(realm.to_python(value).strip().replace("Z", "+00:00"))
+            return moment.timestamp() * 1000
+        except (ValueError, OverflowError, OSError):
+            pass
+    elif is_whole(value, 0, MAX_TIME):
+        return int(value)
+    raise HostError(f"{function}: {name} must be a time such as \"2027-01-31T12:00:00Z\", a Date or milliseconds, not "
+                    + (json.dumps(value[:60]) if isinstance(value, str) else describe_value(realm, value)))
+
+
+#: Milliseconds since 1970 of the end of the year 9998: Python knows no later one than 9999.
+MAX_TIME = 253_370_764_800_000
+#: Minutes, hours, days of a month, months, days of a week: the lowest and highest numbers, and their names.
+_CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month", 1, 31, ""),
+                ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+                ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
+_CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+#: Days that are looked through for the next time: 29 February of a certain weekday comes after up to 40 years.
+CRON_DAYS = 366 * 41
+
+
+def cron_times(function, text):
+    """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in milliseconds
+    since 1970, or None. Raises HostError."""
+    fields = text.split() if isinstance(text, str) else []
+    if len(fields) != 5:
+        raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": minute, hour, day "
+                        "of the month, month, day of the week")
+    minutes, hours, days, months, weekdays = [
+        cron_field(function, field, *facts) for field, facts in zip(fields, _CRON_FIELDS)]
+    weekdays = {number % 7 for number in weekdays}
+    either = fields[2][0] != "*" and fields[4][0] != "*"        # then one of the two will do
+
+    def fits(day):
+        by_day, by_week = day.day in days, day.isoweekday() % 7 in weekdays
+        return day.month in months and (by_day or by_week if either else by_day and by_week)
+
+    def following(moment):
+        first = datetime.datetime.fromtimestamp(moment // 60_000 * 60 + 60)
+        for count in range(CRON_DAYS):
+            day = first.date() + datetime.timedelta(count)
+            if not fits(day):
+                continue
+            for hour in sorted(hours):
+                for minute in sorted(minutes):
+                    found = datetime.datetime.combine(day, datetime.time(hour, minute))
+                    if found >= first.replace(second=0, microsecond=0):
+                        return int(found.timestamp() * 1000)
+        return None
+    return following
+
+
+def cron_field(function, text, what, low, high, names):
+    """The numbers that one field of a cron expression means; raises HostError."""
+    names, found = {name: number for number, name in enumerate(names.split(), low)}, set()
+    for part in text.lower().split(","):
+        match = _CRON_PART.fullmatch(part)
+        ends = [low, high] if match is None or match[1] is None else \
+            [int(names.get(end, end)) if str(names.get(end, end)).isdecimal() else -1
+             for end in (match[1], match[2] or (match[1] if match[3] is None else str(high)))]
+        if match is None or not low <= ends[0] <= ends[1] <= high or match[3] and not int(match[3]):
+            raise HostError(f"{function}: {json.dumps(part)} is not a {what} in cron: from {low} to {high}, such as "
+                            f"\"*\", \"{low}\", \"{low}-{high}\" or \"*/{low + 2}\"")
+        found.update(range(ends[0], ends[1] + 1, int(match[3] or 1)))
+    return found
 
 
 # -- Storage in a file -------------------------------------------------------------------
@@ -47346,7 +47523,7 @@ TYPE_DECLARATIONS = """\
 /** What a handler gets. */
 interface Context {
   /** Why the handler is called. */
-  kind: "init" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  kind: "init" | "message" | "job" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
   request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
@@ -47442,6 +47619,9 @@ interface Auth {
   /** personalStorage of this user, to keep and use after an await. */
   storage(): PersonalStorage;
 }
+
+/** Called for a message of a script (`context.type`, `context.data`) or when a job is due (`context.name`). */
+type Listener = (context: Context & { type?: string; data?: any; name?: string }) => any;
 
 interface RouteOptions {
   /** For users who are logged in, or only for those with a role. */
@@ -49636,6 +49816,106 @@ def read_import(path, specifier, referrer, kind=None):
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
+# -- Between scripts, and in time --------------------------------------------------------
+
+#: Messages of scripts to scripts travel on a stream that no client finds.
+DISPATCH_PATH = "/engine/dispatcher"
+#: Seconds for which the one process that does a job keeps others from it.
+JOB_CLAIM_SECONDS = 86_400
+#: Jobs of one script.
+MAX_JOBS = 1000
+#: Milliseconds that a timer waits at once for a job.
+MAX_JOB_WAIT = 3_600_000
+
+
+class Dispatcher:
+    """Carries messages from scripts to the listeners of all scripts, through Redis to those of other processes."""
+
+    def __init__(self, app):
+        self.app, self.stream = app, None
+
+    def open(self):
+        """Makes the stream; with Redis this begins to listen there."""
+        if self.stream is None:
+            self.stream = self.app.streams.create(DISPATCH_PATH, 0, lasting=isinstance(self.app.relay, RedisRelay))
+            self.stream.expected.append(self)           # it sees every message
+
+    def send(self, type, text):
+        self.open()
+        self.app.relay.send(self.stream, json.dumps([type, text]), None, "sendMessage")
+        count = len(self.listeners(type))
+        return f"Dispatched '{type}' to {count} listener{'s' * (count != 1)}"
+
+    def listeners(self, type):
+        return [(host, handler) for host in self.app.hosts.values() for wanted, handler in host.listeners if wanted == type]
+
+    def add(self, message):
+        """Takes a message of the stream, which waits meanwhile."""
+        data = b"".join(line[6:] for line in message.frame.split(b"\n") if line.startswith(b"data: "))
+        facts = json.loads(data)
+        if isinstance(facts, list):                     # and not that some were lost
+            self.app.in_turn(functools.partial(self.deliver, *facts))
+
+    def deliver(self, type, text):
+        for host, handler in self.listeners(type):
+            self.app.call_soon(host, handler, f"listener for {type}", "message", lambda host=host: {
+                "type": host.realm.from_python(type), "data": host.realm.parse_json(text)})
+
+
+class JobTimer:
+    """Does a script's Job when its time has come, in its realm; what was done is written down."""
+
+    def __init__(self, host, job):
+        self.host, self.job = host, job
+        self.key = f"{host.name} {job.name}"
+        self.storage = host.app.storage_of(" jobs")
+        done = self.storage.get(self.key)
+        if done is not None and done.isdecimal():
+            self.job.last = int(done)
+            if job.following(job.due) is None and job.last >= job.due:
+                job.due = None          # once is enough
+            elif job.following(job.last) is not None and job.following(job.last) < job.due:
+                job.due = job.following(job.last)       # it was missed while nobody was there
+        self.number = None
+
+    def start(self):
+        if self.job.due is not None and self.number is None:
+            wait = min(max(1, self.job.due - self.host.app.now()), MAX_JOB_WAIT)
+            self.number = self.host.realm.timers.add(self.look, wait, False)
+
+    def look(self):
+        self.number, now = None, self.host.app.now()
+        if now >= self.job.due:
+            due, self.job.due = self.job.due, self.job.following(now)
+            if self.claim(due):
+                self.run()
+        self.start()
+
+    def claim(self, due):
+        """Is it this process that does it? Whoever comes first writes that down."""
+        link = self.host.app.storage
+        if isinstance(link, RedisLink):
+            key = f"{REDIS_PREFIX}job:{self.key}:{int(due)}"
+            try:
+                return link.call("SET", key, "1", "NX", "EX", JOB_CLAIM_SECONDS) is not None
+            except RedisTrouble:
+                return False
+        return True
+
+    def run(self):
+        self.job.last = int(self.host.app.now())
+        try:
+            self.storage.set(self.key, str(self.job.last))
+        except HostError as error:
+            self.host.console("warn", f"job {self.job.name}: {error.message}")
+        self.host.app.call_soon(self.host, self.job.handler, f"job {self.job.name}", "job",
+                                lambda: {"name": self.host.realm.from_python(self.job.name)})
+
+    def facts(self):
+        """For the dashboard."""
+        return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
+
+
 # -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
@@ -49656,6 +49936,8 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.listeners = []             # (type of messages of other scripts, handler)
+        self.jobs = {}                  # name -> JobTimer
         self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
@@ -49737,6 +50019,20 @@ class ScriptHost:
             return self.app.add_graphql(self, kind, name, sdl, call, visibility, shown)
         except GraphQLSchemaError as error:
             raise HostError(error.message) from None
+
+    def add_listener(self, type, handler):
+        self.listeners.append((type, handler))
+        self.app.dispatcher.open()
+
+    def add_job(self, job):
+        """A job of the same name is replaced."""
+        old = self.jobs.get(job.name)
+        if old is not None and old.number is not None:
+            self.realm.timers.remove(old.number)
+        elif old is None and len(self.jobs) >= MAX_JOBS:
+            raise HostError(f"there are {MAX_JOBS:,} jobs of this script already")
+        self.jobs[job.name] = JobTimer(self, job)
+        self.jobs[job.name].start()
 
     def find_stream(self, path):
         own = self.streams.get(path)
@@ -50070,6 +50366,7 @@ class Application:
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
+        self.dispatcher = Dispatcher(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
@@ -50434,6 +50731,22 @@ class Application:
         self._tasks.put(begin)
         if self._task_thread is None:
             self._task_thread = start_script_thread(self._run_tasks, name="stream handlers")
+
+    def now(self):
+        """Milliseconds since 1970, for the scripts."""
+        return (self.clock or SYSTEM_CLOCK).now()
+
+    def call_soon(self, host, handler, what, kind, make_args):
+        """Calls a handler of a script for which nobody waits."""
+        call = Call(host, Pace(), handler, what, lambda: host.context(kind, None, make_args()), ignore_result)
+
+        def ended():
+            if isinstance(call.error, JSError):
+                self.report_error(host, call.error, f"{what}: the handler failed")
+            elif call.error is not None:
+                self.log.write("error", str(call.error), host.name)
+        call.then(ended)
+        self.in_turn(lambda: host.begin(call, patient=True))
 
     def _call_on_disconnect(self, route, connection):
         """Calls onDisconnect when it is the script's turn; a reload waits for it."""
