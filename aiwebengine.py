@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            435
+     1  This page: contents, imports, version                                            437
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -236,19 +236,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                719
-    19  Host API                                                                       3,093
+    19  Host API                                                                       3,284
           Arguments                                                                      165
           routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
           sharedStorage                                                                  123
+          dispatcher and schedulerService                                                185
           Storage in a file                                                              321
           Relays                                                                          44
           Redis                                                                          783
           Database: statements                                                           354
           database                                                                       280
-          Type declarations                                                              513
-    20  Scripts: loading and hot reload                                                3,033
+          Type declarations                                                              517
+    20  Scripts: loading and hot reload                                                3,173
           Log                                                                            194
           Causes of errors                                                               278
           Errors of scripts                                                               79
@@ -257,8 +258,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Modules of node                                                                491
           Packages                                                                       197
           Imported files                                                                 111
-          One script                                                                     388
-          All scripts                                                                    662
+          Between scripts, and in time                                                   106
+          One script                                                                     404
+          All scripts                                                                    680
           Live pages                                                                     195
     21  HTTP server                                                                    4,112
           Request heads                                                                  201
@@ -279,21 +281,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        156
           Requests as scripts see them                                                   185
           The server                                                                     589
-    22  Pages                                                                          5,927
+    22  Pages                                                                          5,956
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            284
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               339
+          Dashboard: facts                                                               341
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             389
+          Dashboard: actions                                                             401
           Editor: files                                                                  294
-          Dashboard: the look                                                            385
+          Dashboard: the look                                                            389
           Colours of source texts                                                         80
           Editor: the look                                                                80
           Editor: the script                                                             394
-          Dashboard: the script                                                          691
+          Dashboard: the script                                                          702
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               57
@@ -302,14 +304,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,098
+    23  Command line                                                                   4,100
           Starters: what they share                                                       90
           Starters: their files                                                          811
           Options                                                                        259
           Documentation                                                                  387
           The program                                                                    182
           The map of this file                                                            58
-          Serving                                                                        178
+          Serving                                                                        180
           Script tests                                                                   427
           Script tests: requests and streams                                             206
           Script tests: one file                                                         439
@@ -45559,7 +45561,8 @@ for _name, _entry in [*HOST_API.items()]:
 
 
 @host_function("dispatcher.registerListener", "type: string, handler: string | Listener", "string",
-               "Calls a handler for each message of a type that any script sends; its context has `type` and `data`.")
+               "Calls a handler for each message of a type that any script sends; its context has `type` and "
+               "`data`.")
 def register_listener(host, type=undefined, handler=undefined):
     type = message_type(host, "registerListener", type)
     host.add_listener(type, check_handler(host, "registerListener", handler))
@@ -45567,7 +45570,8 @@ def register_listener(host, type=undefined, handler=undefined):
 
 
 @host_function("dispatcher.sendMessage", "type: string, data?: any", "string",
-               "Calls the listeners of all scripts, and of all processes that share Redis, soon; waits for none.")
+               "Calls the listeners of all scripts, and of all processes that share Redis, soon; waits for "
+               "none.")
 def send_message(host, type=undefined, data=undefined):
     type = message_type(host, "sendMessage", type)
     problem = emptied_by_json(host.realm, data)
@@ -45589,9 +45593,10 @@ def message_type(host, function, value):
     return host.realm.to_python(value)
 
 
-@host_function("schedulerService.registerOnce", "job: { handler: string | Listener, runAt: string | number | Date, name: string }",
-               "string", "Calls a handler once, at a time; a time that has passed is now. With --storage or --redis a job "
-               "that was done is not done again.")
+@host_function("schedulerService.registerOnce",
+               "job: { handler: string | Listener, runAt: string | number | Date, name: string }", "string",
+               "Calls a handler once, at a time; a time that has passed is now. With --storage or --redis a "
+               "job that was done is not done again.")
 def register_once(host, job=undefined):
     name, handler = job_parts(host, "registerOnce", job, ("handler", "runAt", "name"))
     due = moment_option(host, "registerOnce", job, "runAt")
@@ -45602,28 +45607,31 @@ def register_once(host, job=undefined):
 
 
 @host_function("schedulerService.registerRecurring",
-               "job: { handler: string | Listener, intervalMinutes?: number, cron?: string, startAt?: string | number | Date, "
-               "name: string }", "string",
-               "Calls a handler again and again: every so many minutes, or when a cron expression says so, such as "
-               "\"*/5 8-17 * * mon-fri\" in the server's time zone. Of several processes that share Redis, one does it.")
+               "job: { handler: string | Listener, intervalMinutes?: number, cron?: string, startAt?: "
+               "string | number | Date, name: string }", "string",
+               "Calls a handler again and again: every so many minutes, or when a cron expression says so, "
+               "such as \"*/5 8-17 * * mon-fri\" in the server's time zone. Of several processes that share "
+               "Redis, one does it.")
 def register_recurring(host, job=undefined):
     function = "registerRecurring"
     name, handler = job_parts(host, function, job, ("handler", "intervalMinutes", "cron", "startAt", "name"))
     minutes, cron = (host.realm.get(job, key) for key in ("intervalMinutes", "cron"))
     if (minutes is undefined) is (cron is undefined):
         raise HostError(f"{function}: give either intervalMinutes or cron")
-    start, now = moment_option(host, function, job, "startAt"), host.app.now()
+    start, now, every = moment_option(host, function, job, "startAt"), host.app.now(), None
     if cron is undefined:
         if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
-            raise HostError(f"{function}: intervalMinutes must be a number above 0, not {describe_value(host.realm, minutes)}")
+            raise HostError(f"{function}: intervalMinutes must be a number above 0, not "
+                            + describe_value(host.realm, minutes))
         interval = max(minutes * 60_000, 1000)
-        start = now + interval if start is None else start
+        if start is None:
+            start, every = now + interval, interval
         following = functools.partial(next_in_steps, start, interval)
     else:
         following = cron_times(function, host.realm.to_python(cron) if isinstance(cron, str) else cron)
         start = following(max(now, (start or 0) - 1))
-    host.add_job(Job(name, handler, start, following))
-    return f"Job '{name}' will run at {iso_time(start)}" if start is not None else f"Job '{name}' will never run"
+    host.add_job(Job(name, handler, start, following, every))
+    return f"Job '{name}' will " + (f"run at {iso_time(start)}" if start is not None else "never run")
 
 
 def next_in_steps(start, interval, moment):
@@ -45632,24 +45640,27 @@ def next_in_steps(start, interval, moment):
 
 
 def iso_time(milliseconds):
-    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Job:
-    """What is to be done at `due` (milliseconds since 1970), and then at following(now), or never when that is None."""
+    """What is to be done at `due` (milliseconds since 1970), and then at following(now), or never when that
+    is None. One that has only an interval is due so long `every` time after the last time."""
 
-    __init__ = constructor("name handler due following; last=None")
+    __init__ = constructor("name handler due following every=None; last=None")
 
 
 def job_parts(host, function, job, known):
     """(name, handler) of the argument of schedulerService's functions."""
     if not is_options(host.realm, job):
-        raise HostError(f"{function}: this takes an object, such as {{ name: \"clean up\", handler: cleanUp, … }}, not "
-                        + describe_value(host.realm, job))
+        raise HostError(f"{function}: this takes an object, such as {{ name: \"clean up\", handler: cleanUp }}, "
+                        "not " + describe_value(host.realm, job))
     check_option_names(host.realm, function, job, known)
     name = host.realm.get(job, "name")
     if not isinstance(name, str) or not name:
-        raise HostError(f"{function}: the job needs a name, by which it is known when the script is loaded again")
+        raise HostError(f"{function}: the job needs a name, by which it is known when the script is loaded "
+                        "again")
     check_text_length(function, "the name", name, MAX_PATH_LENGTH)
     return host.realm.to_python(name), check_handler(host, function, host.realm.get(job, "handler"))
 
@@ -45669,7 +45680,8 @@ def moment_option(host, function, options, name):
             pass
     elif is_whole(value, 0, MAX_TIME):
         return int(value)
-    raise HostError(f"{function}: {name} must be a time such as \"2027-01-31T12:00:00Z\", a Date or milliseconds, not "
+    raise HostError(f"{function}: {name} must be a time such as \"2027-01-31T12:00:00Z\", a Date or "
+                    "milliseconds, not "
                     + (json.dumps(value[:60]) if isinstance(value, str) else describe_value(realm, value)))
 
 
@@ -45680,17 +45692,17 @@ _CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month",
                 ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
                 ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
 _CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
-#: Days that are looked through for the next time: 29 February of a certain weekday comes after up to 40 years.
+#: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
 CRON_DAYS = 366 * 41
 
 
 def cron_times(function, text):
-    """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in milliseconds
-    since 1970, or None. Raises HostError."""
+    """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in
+    milliseconds since 1970, or None. Raises HostError."""
     fields = text.split() if isinstance(text, str) else []
     if len(fields) != 5:
-        raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": minute, hour, day "
-                        "of the month, month, day of the week")
+        raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": "
+                        "minute, hour, day of the month, month, day of the week")
     minutes, hours, days, months, weekdays = [
         cron_field(function, field, *facts) for field, facts in zip(fields, _CRON_FIELDS)]
     weekdays = {number % 7 for number in weekdays}
@@ -45724,8 +45736,8 @@ def cron_field(function, text, what, low, high, names):
             [int(names.get(end, end)) if str(names.get(end, end)).isdecimal() else -1
              for end in (match[1], match[2] or (match[1] if match[3] is None else str(high)))]
         if match is None or not low <= ends[0] <= ends[1] <= high or match[3] and not int(match[3]):
-            raise HostError(f"{function}: {json.dumps(part)} is not a {what} in cron: from {low} to {high}, such as "
-                            f"\"*\", \"{low}\", \"{low}-{high}\" or \"*/{low + 2}\"")
+            raise HostError(f"{function}: {json.dumps(part)} is not a {what} in cron: from {low} to {high}, "
+                            f"such as \"*\", \"{low}\", \"{low}-{high}\" or \"*/{low + 2}\"")
         found.update(range(ends[0], ends[1] + 1, int(match[3] or 1)))
     return found
 
@@ -47523,7 +47535,8 @@ TYPE_DECLARATIONS = """\
 /** What a handler gets. */
 interface Context {
   /** Why the handler is called. */
-  kind: "init" | "message" | "job" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  kind: "init" | "message" | "job" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation"
+    | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
   request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
@@ -49829,7 +49842,8 @@ MAX_JOB_WAIT = 3_600_000
 
 
 class Dispatcher:
-    """Carries messages from scripts to the listeners of all scripts, through Redis to those of other processes."""
+    """Carries messages from scripts to the listeners of all scripts, through Redis to those of other
+    processes."""
 
     def __init__(self, app):
         self.app, self.stream = app, None
@@ -49837,7 +49851,8 @@ class Dispatcher:
     def open(self):
         """Makes the stream; with Redis this begins to listen there."""
         if self.stream is None:
-            self.stream = self.app.streams.create(DISPATCH_PATH, 0, lasting=isinstance(self.app.relay, RedisRelay))
+            shared = isinstance(self.app.relay, RedisRelay)
+            self.stream = self.app.streams.create(DISPATCH_PATH, 0, lasting=shared)
             self.stream.expected.append(self)           # it sees every message
 
     def send(self, type, text):
@@ -49847,7 +49862,8 @@ class Dispatcher:
         return f"Dispatched '{type}' to {count} listener{'s' * (count != 1)}"
 
     def listeners(self, type):
-        return [(host, handler) for host in self.app.hosts.values() for wanted, handler in host.listeners if wanted == type]
+        return [(host, handler) for host in self.app.hosts.values()
+                for wanted, handler in host.listeners if wanted == type]
 
     def add(self, message):
         """Takes a message of the stream, which waits meanwhile."""
@@ -49872,7 +49888,10 @@ class JobTimer:
         done = self.storage.get(self.key)
         if done is not None and done.isdecimal():
             self.job.last = int(done)
-            if job.following(job.due) is None and job.last >= job.due:
+            if job.every is not None:
+                job.due = job.last + job.every
+                job.following = functools.partial(next_in_steps, job.due, job.every)
+            elif job.following(job.due) is None and job.last >= job.due:
                 job.due = None          # once is enough
             elif job.following(job.last) is not None and job.following(job.last) < job.due:
                 job.due = job.following(job.last)       # it was missed while nobody was there
@@ -50962,7 +50981,8 @@ def summary_of(host):
     parts = []
     fields = sum(1 for item in host.app.graphql.registrations if item.owner == host.name)
     for count, word in ((len(host.routes), "route"), (len(host.streams), "stream"),
-                        (fields, "GraphQL field")):
+                        (fields, "GraphQL field"), (len(host.listeners), "listener"),
+                        (len(host.jobs), "job")):
         if count:
             parts.append(f"{count} {word}{'' if count == 1 else 's'}")
     return ", ".join(parts) or "nothing registered"
@@ -56760,6 +56780,8 @@ def script_view(app, name):
     known = name in app.hosts or name in app.failures
     return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
+            "jobs": [timer.facts() for timer in list(app.hosts[name].jobs.values())]
+            if name in app.hosts else [],
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
 
 
@@ -57334,6 +57356,18 @@ def script_storage(handler, head, body):
         return Response(200, JSON_TYPE, text.encode(), [("Cache-Control", "no-store")])
     except HostError as error:
         raise Refusal(503, str(error)) from None
+
+
+@local_page("POST", "/engine/job")
+def run_job(handler, head, body):
+    """Does a job of a script now: `script` and `name`; when it is due stays as it is."""
+    name, job = asked(head, body, script=str, name=str)
+    host = handler.app.hosts.get(name)
+    timer = host.jobs.get(job) if host is not None else None
+    if timer is None:
+        raise Refusal(404, f"There is no job {clip(job, 60)} of {clip(name, 60)}")
+    timer.run()
+    return Response(200, JSON_TYPE, json.dumps(timer.facts()).encode(), [("Cache-Control", "no-store")])
 
 
 class DatabaseVisitor:
@@ -58061,6 +58095,10 @@ DASHBOARD_BODY = r"""
   <section class="panel" id="source" hidden>
     <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
     <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
+  </section>
+  <section class="panel" hidden>
+    <div class="head"><h2>Jobs</h2></div>
+    <div class="scroll full"><table id="jobs"></table></div>
   </section>
   <section class="panel" id="console">
     <div class="head"><h2>Console<small>runs in this script's realm</small></h2>
@@ -59259,6 +59297,17 @@ function renderScript() {
   setText($("facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
+  $("jobs").parentNode.parentNode.hidden = !view.jobs.length;
+  const moment = (time) => time === null ? "never" : new Date(time).toLocaleString("en-GB");
+  fill($("jobs"), ["!job", "next", "last", "now"], view.jobs.map(({ name, due, last }) => ({
+    key: name, cells: [mono(name), moment(due), moment(last), { button: "Run" }] })), { pick: runJob });
+}
+async function runJob(name) {
+  try {
+    await ask("engine/job", { script: at.name, name });
+  } catch (error) {
+    setText($("facts"), error.message);
+  }
 }
 function renderOtherLogs(isScript) {
   const scripts = new Set(state.scripts.map((script) => script.name));
@@ -63323,6 +63372,8 @@ def registrations(app):
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
         items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
+        items += [f"listener {type}" for type, _handler in host.listeners]
+        items += [f"job {job}" for job in host.jobs]
         for number, line in enumerate(lines_of(items or ["nothing registered"], 100)):
             lines.append(f"  {'' if number else printable(name):<18} {printable(line)}")
     return lines

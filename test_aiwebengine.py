@@ -8631,7 +8631,8 @@ LARGEST_ARGUMENTS = (
     (r"(get )?Intl.*", "CO NF DF LF new", "|T|S|T, T|W, W|G|T, 'day'|0, 1|'de', { localeMatcher: T }|D|AT"),
     (r"h|Fragment|html(\.raw)?", "null", "|T|A|'p', O, A|'p', null, ...S|AA|O|DEEP|[T], T|C, O, A|{ raw: AT }, T"),
     (r"console.*", "console", "|A|T|O|M|AA|W|DEEP|S, S|U|'%s%d%j'.repeat(1e6), T|'%c'.repeat(1e7), T|NL|E|OP"),
-    (r"(routeRegistry|graphQLRegistry|sharedStorage|ResponseBuilder|sendStream).*", "null",
+    (r"(routeRegistry|graphQLRegistry|(shared|personal)Storage|database|dispatcher|schedulerService|ResponseBuilder|sendStream).*",
+     "null",
      "|T|'/a', T|'/a', A|'/a', O|'/a', JS, JO|'/a', O, O|T, T|O|A|T, O|'a', JO|'a', T, C|'a', 'type Query {' + 'a: String '.repeat(1e6) + '}', C|"
      "'{' + 'a '.repeat(1e6) + '}'|AA|DEEP|'/a', 'b', { event: T }|T, 200, { headers: O }|T, 302"),
 )
@@ -13579,6 +13580,114 @@ class DatabaseTest(ServerCase):
         self.assertEqual(self.ask(None), [[{"x": "a", "y": 1}], {"a": 1}])
 
 
+class BetweenScriptsTest(ServerCase):
+    """dispatcher: messages from scripts to scripts; schedulerService: work in time."""
+
+    SEEN = "const seen = []; routeRegistry.registerRoute('/seen', () => seen);"
+
+    def test_listeners_of_all_scripts_get_messages_and_what_fails_hurts_nobody(self):
+        self.serve({"a.js": self.SEEN + """
+            dispatcher.registerListener("order", ({ type, data }) => { seen.push([type, data]) });
+            dispatcher.registerListener("order", "broken");
+            function broken() { throw new Error("on purpose") }
+            routeRegistry.registerRoute("/self", () => dispatcher.sendMessage("order"));""",
+                    "b.js": self.SEEN.replace("/seen", "/b") + """
+            dispatcher.registerListener("order", async ({ data }) => { await null; seen.push(data) });
+            routeRegistry.registerRoute("/send", () => dispatcher.sendMessage("order", { text: "é\\n", list: [1] }));"""})
+        self.assertEqual(self.get("/send")[2], "Dispatched 'order' to 3 listeners")
+        data = {"text": "é\n", "list": [1]}
+        self.eventually(lambda: self.get_json("/seen") == [["order", data]] and self.get_json("/b") == [data])
+        self.get("/self")
+        self.eventually(lambda: self.get_json("/seen")[1:] == [["order", None]])
+        self.assertEqual(self.output.getvalue().count("listener for order: the handler failed"), 2)
+
+    def test_a_reload_takes_listeners_and_jobs_along(self):
+        self.serve({"a.js": self.SEEN + "dispatcher.registerListener('x', () => { seen.push('old') });"
+                            "routeRegistry.registerRoute('/send', () => dispatcher.sendMessage('x'));"
+                            "schedulerService.registerRecurring({ name: 'j', intervalMinutes: 60, handler: () => 1 });"})
+        self.write(self.folder / "a.js", self.SEEN + "dispatcher.registerListener('x', () => { seen.push('new') });"
+                   "routeRegistry.registerRoute('/send', () => dispatcher.sendMessage('x'));")
+        self.eventually(lambda: self.server.app.refresh() or "j" not in self.server.app.hosts["a.js"].jobs)
+        self.assertEqual(self.get("/send")[2], "Dispatched 'x' to 1 listener")
+        self.eventually(lambda: self.get_json("/seen") == ["new"])
+
+    def test_jobs_run_at_their_time_in_tests_on_their_clock(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", self.SEEN + """
+            schedulerService.registerOnce({ name: "once", runAt: new Date(Date.now() + 90 * 60000), handler: ({ name }) => { seen.push(name) } });
+            schedulerService.registerOnce({ name: "past", runAt: "2020-01-01T00:00:00Z", handler: () => { seen.push("past") } });
+            schedulerService.registerRecurring({ name: "each", intervalMinutes: 30, handler: "tick" });
+            function tick() { seen.push("tick") }""")
+        self.write(folder / "a.test.js", """
+            const seen = async () => (await request("/seen")).json.join();
+            test("jobs", async () => {
+              await clock.advance(10);
+              assert.equal(await seen(), "past");
+              await clock.advance(61 * 60000);
+              assert.equal(await seen(), "past,tick,tick");
+              await clock.advance(60 * 60000);
+              assert.equal([...await seen()].sort().join(""), [..."past,tick,tick,once,tick,tick"].sort().join(""));
+            });""")
+        done = subprocess.run([*COMMAND, "--test", str(folder)], capture_output=True, encoding="utf-8", timeout=STUCK)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_cron_means_what_crontab_says(self):
+        moment = lambda *parts: aiwebengine.datetime.datetime(*parts).timestamp() * 1000
+        start = moment(2026, 11, 30, 17, 58, 30)        # a Monday
+        for text, expected in {
+                "* * * * *": (2026, 11, 30, 17, 59), "*/5 8-17 * * mon-fri": (2026, 12, 1, 8, 0), "0 0 1 * *": (2026, 12, 1, 0, 0),
+                "30 6 * * sun": (2026, 12, 6, 6, 30), "30 6 * * 7": (2026, 12, 6, 6, 30), "0 12 29 feb *": (2028, 2, 29, 12, 0),
+                "0 0 13 * 5": (2026, 12, 4, 0, 0), "15,45 18-20/2 * * *": (2026, 11, 30, 18, 15), "0 0 1 1 *": (2027, 1, 1, 0, 0),
+                "59 17 30 11 *": (2026, 11, 30, 17, 59), "7 */6 * * *": (2026, 11, 30, 18, 7)}.items():
+            self.assertEqual(aiwebengine.cron_times("f", text)(start), moment(*expected), text)
+        self.assertIsNone(aiwebengine.cron_times("f", "0 0 31 2 *")(start))
+        for text in ("", "* * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "a * * * *", "5-1 * * * *",
+                     "*/0 * * * *", "1,, * * * *", "* * * * mon-", 5, None):
+            with self.assertRaises(aiwebengine.HostError, msg=text):
+                aiwebengine.cron_times("f", text)
+
+    def test_a_job_that_was_done_is_not_done_again_after_a_restart_and_a_missed_one_is(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        script = self.SEEN + """
+            schedulerService.registerOnce({ name: "once", runAt: "2026-01-01", handler: () => { seen.push("once") } });
+            schedulerService.registerRecurring({ name: "hourly", intervalMinutes: 60, handler: () => { seen.push("hourly") } });"""
+        self.serve(script, storage=path)
+        self.eventually(lambda: self.get_json("/seen") == ["once"])
+        self.server.app.hosts["app.js"].jobs["hourly"].run()
+        self.eventually(lambda: self.get_json("/seen") == ["once", "hourly"])
+        self.server.stop()
+        self.serve(script, storage=path)
+        self.assertEqual(self.get_json("/seen"), [])
+        self.server.app.storage_of(" jobs").set("app.js hourly", str(int(time.time() * 1000) - 7_200_000))
+        self.server.stop()
+        self.serve(script, storage=path)
+        self.eventually(lambda: self.get_json("/seen") == ["hourly"])
+
+    def test_wrong_arguments_are_explained(self):
+        self.serve("")
+        for call, expected in {
+                "dispatcher.registerListener('', () => 1)": "the type must be a string", "dispatcher.sendMessage(5)": "a number (5)",
+                "dispatcher.sendMessage('x', () => 1)": "a function", "dispatcher.sendMessage('x', new Map())": "a Map",
+                "dispatcher.registerListener('x')": "the handler must be a function", "schedulerService.registerOnce(5)": "this takes an object",
+                "schedulerService.registerOnce({ handler: () => 1 })": "needs a name", "schedulerService.registerOnce({ name: 'x', handler: () => 1, when: 1 })": "no option \"when\"",
+                "schedulerService.registerOnce({ name: 'x', handler: () => 1, runAt: 'soon' })": '"soon"',
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1 })": "either intervalMinutes or cron",
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, intervalMinutes: 0 })": "a number above 0",
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '61 * * * *' })": "from 0 to 59"}.items():
+            with self.subTest(call):
+                host = self.server.app.hosts["app.js"]
+                with self.assertRaises(aiwebengine.JSError) as caught:
+                    host.realm.evaluate(call)
+                self.assertIn(expected, caught.exception.message)
+
+    def test_the_dashboard_runs_a_job(self):
+        self.serve(self.SEEN + "schedulerService.registerRecurring({ name: 'yearly', cron: '0 0 1 1 *', handler: () => { seen.push('done') } });")
+        answer = json.loads(self.post_json("/engine/job", {"script": "app.js", "name": "yearly"}))
+        self.assertEqual(answer["name"], "yearly")
+        self.eventually(lambda: self.get_json("/seen") == ["done"])
+        self.assertEqual(self.post("/engine/job", '{"script": "app.js", "name": "x"}', {"Content-Type": "application/json"})[0], 404)
+
+
 class RedisCase(ServerCase):
     """A test with Redis and servers that share it."""
 
@@ -13659,6 +13768,30 @@ class RedisTest(RedisCase):
         self.assertIn("several machines have no database in common", other.app.failures["app.js"].text)
         alone = self.serve(script, redis=self.redis.url)
         self.assertIn("add --storage FILE", alone.app.failures["app.js"].text)
+
+    def test_messages_of_scripts_reach_both_and_a_job_is_done_by_one(self):
+        first, second = servers = self.serve_both("""
+            const seen = []; routeRegistry.registerRoute("/seen", () => seen);
+            dispatcher.registerListener("x", ({ data }) => { seen.push(data) });
+            routeRegistry.registerRoute("/send", () => dispatcher.sendMessage("x", "hello"), "POST");
+            schedulerService.registerRecurring({ name: "tick", intervalMinutes: 1 / 60, handler: () => { dispatcher.sendMessage("x", "job") } });""")
+        self.post_to(first, "/send")
+
+        def seen(server):
+            self.server = server
+            return self.get_json("/seen")
+        for server in servers:
+            self.until(lambda: "hello" in seen(server) and seen(server).count("job") >= 3)
+        jobs = [due for key in self.redis_keys("aiwebengine:job:*") for due in [key]]
+        self.assertGreaterEqual(len(jobs), 3)
+        counts = [seen(server).count("job") for server in servers]
+        self.assertLess(abs(counts[0] - counts[1]), 3)
+        self.assertLessEqual(max(counts), len(self.redis_keys("aiwebengine:job:*")) + 1)
+
+    def redis_keys(self, pattern):
+        import redis
+        with redis.Redis.from_url(self.redis.url) as client:
+            return client.keys(pattern)
 
     def test_a_login_at_one_is_one_at_the_other(self):
         first, second = self.serve_both({"users.json": '[{"id": "ada"}]', "app.js":
