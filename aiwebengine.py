@@ -200,12 +200,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,690
+    16  js2py, and the choice of an engine                                             1,691
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
           js2py: realm                                                                   634
-          Engines                                                                         31
+          Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,769
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
@@ -37856,11 +37856,12 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
+    "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "new_array", "new_function",
+    "new_object", "lazy_object", "new_array", "new_function", "new_iterator",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -45654,7 +45655,7 @@ class Job:
 def job_parts(host, function, job, known):
     """(name, handler) of the argument of schedulerService's functions."""
     if not is_options(host.realm, job):
-        raise HostError(f"{function}: this takes an object, such as {{ name: \"clean up\", handler: cleanUp }}, "
+        raise HostError(f"{function}: this takes an object, such as {{ name: \"clean\", handler: cleanUp }}, "
                         "not " + describe_value(host.realm, job))
     check_option_names(host.realm, function, job, known)
     name = host.realm.get(job, "name")
@@ -50567,7 +50568,7 @@ class Application:
         """Does a version have a name that another script's running version has too?"""
         both = host.streams.keys() & other.streams.keys()
         return bool(host.routes.keys() & other.routes.keys()
-                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers
+                    or any(host.streams[path].handlers and other.streams[path].handlers
                            for path in both)
                     or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
                     or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
@@ -62823,8 +62824,8 @@ DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": option
 
 #: The pages of examples/docs that do not travel with this file.
 PROJECT_PAGES = ("chaos", "clients", "command-line", "dashboard", "database", "deployment", "development",
-                 "engines", "from-the-guide", "graphql", "scripts", "streams", "testing", "troubleshooting",
-                 "tutorial", "typescript")
+                 "engines", "from-the-guide", "graphql", "login", "scripts", "streams", "testing",
+                 "troubleshooting", "tutorial", "typescript")
 
 
 def print_docs(text):

@@ -1497,7 +1497,7 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn('E[E["B"] = 0] = "B"', text)
         self.assertNotIn("import", text)
         self.assertEqual(self.get("/b.jsx").rstrip(), 'x = h("a", { b: "c" })')
-        self.assertIn('throw new SyntaxError("Unexpected token', self.get("/c.tsx"))
+        self.assertIn('throw new SyntaxError("c.tsx:1:8  SyntaxError: Unexpected token', self.get("/c.tsx"))
         self.assertIn("c.tsx:1:8", self.get("/c.tsx"))
         self.assertIn("d.ts is not UTF-8", self.get("/d.ts"))
 
@@ -9181,7 +9181,8 @@ class EngineSeamTest(unittest.TestCase):
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
             # new_array: each realm makes its own, for speed
-            attributes = ("name", "new_array", "modules", "console", "lock", "memory", "outgrown", "unloaded")
+            attributes = ("name", "new_array", "modules", "console", "lock", "memory", "outgrown", "unloaded", "interruption",
+                          "caller", "timers")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -20819,8 +20820,8 @@ class WorkersTest(RedisCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             for arguments, reason in ((["--workers", "2"], "--workers needs --redis"),
-                                      (["--workers", "0", "--redis", self.redis.url], "not a number from 1"),
-                                      (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "refused"),
+                                      (["--workers", "0", "--redis", self.redis.url], "a whole number, 1 or more"),
+                                      (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "no Redis answers there"),
                                       (["--workers", "2", "--redis", self.redis.url, "--port", str(port)], "already in use")):
                 done = subprocess.run([*COMMAND, str(folder), *arguments], capture_output=True,
                                       encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
@@ -20868,9 +20869,9 @@ class OutlineTest(unittest.TestCase):
         self.assertRegex(source[start + lines], r"^# \d+  GRAPHQL")
 
     def test_a_word_shows_where_it_is_and_what_is_around_it(self):
-        code, out, _ = run_command("--outline", "heartbeat_of")
+        code, out, _ = run_command("--outline", "_start_heartbeat")
         self.assertEqual(code, 0)
-        self.assertRegex(out, r"STREAMS.*\n.*class Broadcaster\n.*def _heartbeat_of\n\Z|STREAMS[^\0]*_heartbeat_of\n\Z")
+        self.assertRegex(out, r"STREAMS.*\n.*class Broadcaster\n.*def _start_heartbeat\n\Z|STREAMS[^\0]*_start_heartbeat\n\Z")
         self.assertEqual(run_command("--outline", "no such name")[0], 1)
 
 
@@ -24778,9 +24779,9 @@ class ClientCase(ServerCase):
     def heartbeats(self, stream):
         """Waits until each connection had two heartbeats."""
         counted = []
-        original = self.server.app.broadcaster._heartbeat_of
-        with mock.patch.object(self.server.app.broadcaster, "_heartbeat_of",
-                               lambda connection: counted.append(connection) or original(connection)):
+        original = aiwebengine.EventStream.heartbeat
+        with mock.patch.object(aiwebengine.EventStream, "heartbeat",
+                               lambda wire, connection: counted.append(connection) or original(wire, connection)):
             self.eventually(lambda: all(counted.count(connection) > 1 for connection in list(stream.connections)))
 
 
