@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,256
+    10  Code generator                                                                 4,290
           Nodes of Python                                                                199
           Functions and their variables                                                  497
           Statements                                                                     212
@@ -73,7 +73,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        464
+          Compiling a source text                                                        498
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,204
           Helpers shared by the built-ins                                                 92
@@ -180,21 +180,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,475
+    15  Realm, jobs and timers                                                         4,507
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        562
+          Modules                                                                        586
           Freeing in slices                                                              169
-          Deadlines                                                                      475
+          Deadlines                                                                      492
           Values for a reader that chooses                                               102
-          Output and compiled texts                                                       54
+          Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   440
-          Realm: running code, values in and out                                         444
+          Realm: objects, errors, jobs                                                   444
+          Realm: running code, values in and out                                         450
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -249,23 +249,23 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           354
           database                                                                       280
           Type declarations                                                              517
-    20  Scripts: loading and hot reload                                                3,173
+    20  Scripts: loading and hot reload                                                3,195
           Log                                                                            194
           Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         158
-          Modules of node                                                                491
-          Packages                                                                       197
+          Modules of node                                                                490
+          Packages                                                                       220
           Imported files                                                                 111
           Between scripts, and in time                                                   106
           One script                                                                     404
           All scripts                                                                    680
           Live pages                                                                     195
-    21  HTTP server                                                                    4,112
+    21  HTTP server                                                                    4,114
           Request heads                                                                  201
           Request bodies                                                                 246
-          Responses of handlers                                                          163
+          Responses of handlers                                                          165
           Who may ask                                                                    220
           Who is logged in                                                               268
           The last requests                                                               47
