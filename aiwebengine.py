@@ -180,7 +180,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,507
+    15  Realm, jobs and timers                                                         4,509
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
@@ -194,7 +194,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               93
           Realm: objects, errors, jobs                                                   444
-          Realm: running code, values in and out                                         450
+          Realm: running code, values in and out                                         452
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -249,13 +249,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           354
           database                                                                       280
           Type declarations                                                              517
-    20  Scripts: loading and hot reload                                                3,195
+    20  Scripts: loading and hot reload                                                3,198
           Log                                                                            194
           Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         158
-          Modules of node                                                                490
+          Modules of node                                                                493
           Packages                                                                       220
           Imported files                                                                 111
           Between scripts, and in time                                                   106
@@ -34587,7 +34587,7 @@ class ProxyValues(dict):
         return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
-# -- Output -----------------------------------------------------------------------------
+# -- Output ------------------------------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line in one piece and flushes it; characters that the encoding lacks are escaped."""
@@ -35708,9 +35708,11 @@ class Realm(RealmBase):
         by `isEscaped`; None for anything else."""
         if isinstance(value, JSHtml):
             return python_text(value.text)
-        if isinstance(value, JSObject) and value.get("isEscaped") is True and is_callable(value.get("toString")):
-            text = call(value.get("toString"), value)
-            return python_text(text) if isinstance(text, str) else None
+        if isinstance(value, JSObject) and value.get("isEscaped") is True:
+            write = value.get("toString")
+            if is_callable(write) and write is not self.ObjectPrototype.get("toString"):
+                text = call(write, value)
+                return python_text(text) if isinstance(text, str) else None
         return None
 
     def put_getter(self, obj, key, function):
@@ -49467,7 +49469,8 @@ for (const key of Reflect.ownKeys(Buffer.prototype)) Object.defineProperty(Buffe
 Buffer.poolSize = 8192;
 const Callable = new Proxy(Buffer, { apply: (_, __, [value, ...rest]) => typeof value === "number" ? new Buffer(value) : Buffer.from(value,
   ...rest) });
-module.exports = { Buffer: Callable, Blob: globalThis.Blob, File: globalThis.File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
+const { Blob, File } = globalThis;
+module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
   MAX_STRING_LENGTH: 2 ** 25 },
   atob, btoa, isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
 """
@@ -49555,7 +49558,9 @@ module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch
 """,
     "perf_hooks": "module.exports = { performance };\n",
     "constants": "module.exports = {};\n",
-    "module": "module.exports = { createRequire: (name) => native.require(String(name)), builtinModules: [] };\n",
+    "module": """
+module.exports = { createRequire: (name) => native.require(String(name)), builtinModules: [] };
+""",
 }
 
 #: Name -> the text of a module that packages find as `name` and `node:name`.

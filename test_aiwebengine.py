@@ -8038,7 +8038,9 @@ class PackageFormTest(ServerCase):
         element = "export default { isEscaped: true, toString: () => '<p>' }"
         self.serve({"node_modules/p/index.mjs": element, "app.mjs":
                     "import x from 'p'; routeRegistry.registerRoute('/x', () => x); "
-                    "routeRegistry.registerRoute('/y', () => ResponseBuilder.html(x))"})
+                    "routeRegistry.registerRoute('/y', () => ResponseBuilder.html(x)); "
+                    "routeRegistry.registerRoute('/z', () => ({ isEscaped: true }))"})
+        self.assertEqual(self.get("/z")[2], '{"isEscaped":true}')
         for path in ("/x", "/y"):
             status, headers, text = self.get(path)
             self.assertEqual((status, headers["content-type"], text), (200, "text/html; charset=UTF-8", "<p>"))
