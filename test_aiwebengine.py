@@ -22814,6 +22814,11 @@ BROWSER_OF_SNIPPETS = """
     constructor(url) { this.listeners = {}; asked.push(["GET", url]); sources.push(this); }
     addEventListener(name, listener) { this.listeners[name] = listener; }
   }
+  var location = { origin: "http://localhost" };
+  class WebSocket extends EventSource {
+    constructor(url) { super(url.replace("ws://localhost", "")); }
+    send() {}
+  }
   async function fetch(url, options = {}) {
     asked.push([options.method ?? "GET", url, options.body]);
     return { json: async () => ({ data: {} }), text: async () => "" };
@@ -25543,11 +25548,13 @@ class BrowserClientsTest(ClientCase):
 
     def test_websocket_of_the_browser(self):
         found = self.page("""<script>
-            const socket = new WebSocket(location.origin.replace("http", "ws") + "/events?n=1");
-            socket.onopen = () => { say("open"); socket.send("from the page"); };
-            socket.onmessage = ({ data }) => { say(JSON.parse(data).data); socket.close(3000, "enough"); };
-            socket.onclose = ({ code, wasClean }) => say([code, wasClean]);
             const raw = new WebSocket(location.origin.replace("http", "ws") + "/events", ["aiwebengine.raw"]);
+            raw.onopen = () => {
+                const socket = new WebSocket(location.origin.replace("http", "ws") + "/events?n=1");
+                socket.onopen = () => { say("open"); socket.send("from the page"); };
+                socket.onmessage = ({ data }) => { say(JSON.parse(data).data); socket.close(3000, "enough"); };
+                socket.onclose = ({ code, wasClean }) => say([code, wasClean]);
+            };
             raw.onmessage = ({ data }) => say(raw.protocol + " " + raw.extensions + " " + data);</script>""")
         seen = [json.loads(found()) for _ in range(4)]
         for wanted in ("open", "from the page", "aiwebengine.raw  from the page", [3000, True]):
