@@ -982,8 +982,8 @@ _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]|\\["
-                           "(?:[^\\]\\\\\n\r\u2028\u2029]+"
-                           "|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
+                           "[^\\]\\\\\n\r\u2028\u2029]*(?:\\\\[^\n\r\u2028\u2029]"
+                           "[^\\]\\\\\n\r\u2028\u2029]*){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")

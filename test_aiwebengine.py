@@ -1252,6 +1252,11 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
         self.assertEqual(run(",".join(["1"] * 9999) + ",2"), 2)
         self.assertEqual(run("var o = { f() { return o } }; o" + ".f()" * 2000 + " === o"), True)
 
+    def test_a_class_of_a_regular_expression_that_is_not_closed_is_found_at_once(self):
+        for text in ("/[" + "a" * 60, "/[" + r"\\a" * 60, "x = /[" + "a" * 100_000):
+            with self.assertRaises(aiwebengine.JSSyntaxError):
+                aiwebengine.parse_script(text, "x.js")
+
     def test_a_large_script_on_one_line(self):
         self.assertEqual(run(";".join(f"var v{i}=(a,b)=>a+b*{i}" for i in range(3000)) + ";v2999(1,2)"), 5999)
 
