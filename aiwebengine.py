@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            433
+     1  This page: contents, imports, version                                            437
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -47,9 +47,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           173
           Resolving names                                                                831
           Types of variables                                                             364
-     8  Values and objects                                                             1,245
+     8  Values and objects                                                             1,250
           Property descriptors                                                           201
-          Ordinary objects                                                               422
+          Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,252
+    10  Code generator                                                                 4,290
           Nodes of Python                                                                199
           Functions and their variables                                                  497
           Statements                                                                     212
@@ -68,12 +68,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  174
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      469
+          Operators                                                                      473
           Assignments                                                                    338
           Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        464
+          Compiling a source text                                                        498
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,204
           Helpers shared by the built-ins                                                 92
@@ -180,32 +180,32 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,422
+    15  Realm, jobs and timers                                                         4,509
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        562
-          Freeing in slices                                                              166
-          Deadlines                                                                      440
+          Modules                                                                        586
+          Freeing in slices                                                              169
+          Deadlines                                                                      492
           Values for a reader that chooses                                               102
-          Output and compiled texts                                                       54
-          Threads for scripts                                                            153
+          Output                                                                          35
+          Threads for scripts                                                            155
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   431
-          Realm: running code, values in and out                                         440
+          Realm: objects, errors, jobs                                                   444
+          Realm: running code, values in and out                                         452
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,690
+    16  js2py, and the choice of an engine                                             1,691
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
           js2py: realm                                                                   634
-          Engines                                                                         31
+          Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,769
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
@@ -216,7 +216,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,107
+    18  GraphQL                                                                        5,110
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -231,68 +231,72 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
           GraphQL documents                                                              163
-          GraphQL subscriptions                                                          224
+          GraphQL subscriptions                                                          227
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                719
-    19  Host API                                                                       3,018
+    19  Host API                                                                       3,284
           Arguments                                                                      165
-          routeRegistry                                                                  180
+          routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                   92
+          sharedStorage                                                                  123
+          dispatcher and schedulerService                                                185
           Storage in a file                                                              321
           Relays                                                                          44
           Redis                                                                          783
           Database: statements                                                           354
-          database                                                                       281
-          Type declarations                                                              490
-    20  Scripts: loading and hot reload                                                3,026
+          database                                                                       280
+          Type declarations                                                              517
+    20  Scripts: loading and hot reload                                                3,198
           Log                                                                            194
           Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
-          Routes                                                                         157
-          Modules of node                                                                491
-          Packages                                                                       197
-          Imported files                                                                 108
-          One script                                                                     386
-          All scripts                                                                    661
+          Routes                                                                         158
+          Modules of node                                                                493
+          Packages                                                                       220
+          Imported files                                                                 111
+          Between scripts, and in time                                                   106
+          One script                                                                     404
+          All scripts                                                                    680
           Live pages                                                                     195
-    21  HTTP server                                                                    3,817
+    21  HTTP server                                                                    4,114
           Request heads                                                                  201
           Request bodies                                                                 246
-          Responses of handlers                                                          163
+          Responses of handlers                                                          165
           Who may ask                                                                    220
+          Who is logged in                                                               268
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
-          One connection: answering                                                      299
-          One connection: GraphQL and routes of scripts                                  274
-          One connection: streams                                                        159
-          One connection: WebSocket                                                      145
-          One connection: writing                                                        150
-          Requests as scripts see them                                                   183
+          One connection: answering                                                      312
+          One connection: GraphQL and routes of scripts                                  278
+          One connection: streams                                                        160
+          One connection: WebSocket                                                      146
+          One connection: writing                                                        156
+          Requests as scripts see them                                                   185
           The server                                                                     589
-    22  Pages                                                                          5,895
+    22  Pages                                                                          5,980
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            308
-          Errors                                                                         317
+          Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               339
+          Dashboard: facts                                                               341
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             389
+          Dashboard: actions                                                             401
           Editor: files                                                                  294
-          Dashboard: the look                                                            383
-          Editor: the look                                                                88
-          Editor: the script                                                             462
-          Dashboard: the script                                                          690
-          Dashboard: requests and storage                                                278
+          Dashboard: the look                                                            389
+          Colours of source texts                                                         80
+          Editor: the look                                                                80
+          Editor: the script                                                             394
+          Dashboard: the script                                                          702
+          Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
@@ -300,20 +304,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,057
+    23  Command line                                                                   4,100
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        254
+          Options                                                                        259
           Documentation                                                                  387
-          The program                                                                    179
+          The program                                                                    182
           The map of this file                                                            58
-          Serving                                                                        178
-          Script tests                                                                   417
+          Serving                                                                        180
+          Script tests                                                                   427
           Script tests: requests and streams                                             206
-          Script tests: one file                                                         432
+          Script tests: one file                                                         439
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       44
+          A starter                                                                       58
           JavaScript without a server                                                    121
           The prompt's terminal                                                          173
           The file as a program                                                           33
@@ -510,8 +514,8 @@ class JSNativeError(Exception):
     kind = "Error"
     phase = "runtime"
     filename = line = column = None
-    #: What scripts see as `code`, or None.
-    code = None
+    #: What scripts see as properties of the error, besides its message.
+    properties = {}
 
     def __init__(self, message=""):
         super().__init__(message)
@@ -978,8 +982,8 @@ _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]|\\["
-                           "(?:[^\\]\\\\\n\r\u2028\u2029]+"
-                           "|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
+                           "[^\\]\\\\\n\r\u2028\u2029]*(?:\\\\[^\n\r\u2028\u2029]"
+                           "[^\\]\\\\\n\r\u2028\u2029]*){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -7682,6 +7686,11 @@ def object_attributes(text):
 LATER = object()
 
 
+def subject_of(value):
+    """The subject of a JSLazyObject; None for anything else, and for one that has become ordinary."""
+    return _ATTRS(value)[2] if type(value) is JSLazyObject else None
+
+
 class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
@@ -11726,6 +11735,10 @@ class OperatorEmitter(ClassEmitter):
             a, left = self.reusable(left)
             return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
                                a=a, left=left, right=right)
+        if operator == "%":
+            a, left, b, right = self.pair(left, right)
+            return self.python("{a} % {b} if type({left}) is type({right}) is int and {a} >= 0 and {b} > 0 "
+                               "else mod({a}, {b})", a=a, left=left, b=b, right=right)
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -13576,6 +13589,40 @@ def code_of(unit, module, filename):
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
+
+
+#: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
+_COMPILED = collections.OrderedDict()
+MAX_COMPILED = 64
+#: Modules of packages, which seldom change: (file name, compiler) -> (text, what it became).
+_COMPILED_FILES = collections.OrderedDict()
+MAX_COMPILED_FILES = 4096
+
+
+def compile_cached(source, filename):
+    """compile_script(), or its earlier result."""
+    compiled = _COMPILED.get((source, filename))
+    return compiled or keep_compiled(_COMPILED, (source, filename), compile_script(source, filename),
+                                     MAX_COMPILED)
+
+
+def compile_file(source, filename, compiler):
+    """compiler(source, filename), or its earlier result if the file of a package is the same."""
+    text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
+    if text != source:
+        compiled = compiler(source, filename)
+        keep_compiled(_COMPILED_FILES, (filename, compiler), (source, compiled), MAX_COMPILED_FILES)
+    return compiled
+
+
+def keep_compiled(table, key, value, most):
+    table[key] = value
+    while len(table) > most:
+        try:
+            table.popitem(last=False)
+        except KeyError:
+            break
+    return value
 
 
 # -- Showing the generated Python --------------------------------------------------------
@@ -33398,6 +33445,15 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
 _GIVEN = re.compile(r"(?<![.\w$])(?:" + "|".join(_GIVEN_NAMES) + r")\b(?!\s*:)")
 
 
+def compile_common_js(source, filename):
+    """The CompiledScript of a module in CommonJS, whose first line is a head that is put before it."""
+    return compile_file(source, filename, _compile_headed)
+
+
+def _compile_headed(source, filename):
+    return compile_script(source, filename, parse_script(source, first_line=0))
+
+
 class ExportsOnDemand(dict):
     """The cells of a module that has an export of every name: the properties of an object."""
 
@@ -33516,8 +33572,7 @@ class ModuleMap:
         for key, value in (("exports", exports), ("id", utf16(name)), ("filename", utf16(name)),
                            ("loaded", False)):
             module.put(key, value)
-        require = realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
-                                 "require", 1)
+        require = self.require_function(name)
         given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if name in _GIVEN.findall(source)}
         if name.startswith("node:"):
             given = {"native": "null"}
@@ -33526,9 +33581,9 @@ class ModuleMap:
             source = "//" + source
         head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
         try:
-            function = realm.run_script(realm.compile(
-                f"{head}\n{source}\n}})", name,
-                lambda text, name: compile_script(text, name, parse_script(text, first_line=0))))
+            with realm.uncounted():
+                compiled = realm.compile(f"{head}\n{source}\n}})", name, compile_common_js)
+            function = realm.run_script(compiled)
             call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
                  self.native() if "native" in given else undefined)
         except BaseException:
@@ -33536,6 +33591,13 @@ class ModuleMap:
             raise
         module.put("loaded", True)
         return module.get("exports")
+
+    def require_function(self, name):
+        """The `require` of the module of that name."""
+        require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
+                                      "require", 1)
+        require.put("cache", JSObject(None))
+        return require
 
     def require(self, specifier, referrer):
         """What require(specifier) gives to a module in CommonJS."""
@@ -33573,22 +33635,31 @@ class ModuleMap:
                 raise JSTypeError("Digest method not supported") from None
             made.update(bytes(bytes_of(data)))
             return new_uint8_array(realm, made.digest())
+
+        def require_of(this, name=undefined, *_):
+            name = python_text(name)
+            if name not in self.modules and name not in self.required:      # else it could lead anywhere
+                raise JSTypeError("createRequire() takes import.meta.url or __filename")
+            return self.require_function(name)
         native.put("inspect", realm.function(inspect, "inspect", 2))
         native.put("format", realm.function(lambda this, *values: utf16(format_log(realm, list(values))),
                                             "format", 1))
         native.put("hash", realm.function(hash_of, "hash", 3))
+        native.put("require", realm.function(require_of, "require", 1))
         return native
 
     # -- ordinary modules ----
 
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
-        words = {*_GIVEN.findall(source)} if "node_modules/" in name else ()
-        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in words)
-        if given:
-            with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
-                return compile_module(given + source, name)
-        return compile_module(source, name)
+        if "node_modules/" not in name:
+            return compile_module(source, name)
+        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in sorted({*_GIVEN.findall(source)}))
+        with self.realm.uncounted():
+            if given:
+                with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
+                    return compile_file(given + source, name, compile_module)
+            return compile_file(source, name, compile_module)
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -33795,18 +33866,17 @@ def free_in_slices(things, dead=False):
         else:
             batch = things[-_OBJECTS_AT_ONCE:]
             del things[-len(batch):]
-            long = [thing for thing in batch if _is_long(thing)]
+            found, long = [], [thing for thing in batch if _is_long(thing)]
             if long:
                 batch = [thing for thing in batch if not _is_long(thing)]
                 long = [thing for thing in long if count(thing) == alone]
                 things += long
-                for thing in long:
-                    found = _take_items(thing)
-                    if type(thing) is dict:
+                if long:                # the others have their turns
+                    found = _take_items(long[-1])
+                    if type(long[-1]) is dict:
                         found = [item for pair in found for item in pair]
-                    things += [item for item in found if count(item) == alone and is_tracked(item)]
-                thing = found = long = None
-            found = referents(*batch)
+            long = None
+            found += referents(*batch)
             del batch[:]
         things += [item for item in found if count(item) == alone and is_tracked(item)]
         if dead:
@@ -33842,11 +33912,13 @@ def _slots_of(kind):
             if type(each) is types.MemberDescriptorType]
 
 
-def free_garbage(things):
-    """Frees in slices what the collector has found to be garbage, and empties the list."""
-    while things:
-        batch = things[-_OBJECTS_AT_ONCE:]
-        del things[-len(batch):]
+def free_garbage(things, first=0):
+    """Frees in slices what the collector has found to be garbage, and takes it from the list, which may grow
+    meanwhile; what stands before the index `first` stays."""
+    while len(things) > first:
+        start = max(first, len(things) - _OBJECTS_AT_ONCE)
+        batch = things[start:]
+        del things[start:start + len(batch)]
         for thing in batch:
             with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
                 _empty_garbage(thing, type(thing))
@@ -33891,21 +33963,23 @@ def keeps_much(realm, most=300_000):
 
 
 class Remains:
-    """What the collector has found, and a thread that frees it."""
+    """What the collector has found, which is in gc.garbage, and a thread that frees it. `found` holds for
+    each time where that begins."""
 
     def __init__(self):
         self.found, self.noted, self.busy = collections.deque(), queue.SimpleQueue(), threading.Lock()
 
-    def put(self, things):
+    def put(self, first):
         """May be called at any moment, in a collection too."""
-        self.found.append(things)
+        self.found.append(first)
         self.noted.put(None)
 
     def free(self):
         """Frees what has been found up to now; waits for the thread that is at it."""
         with self.busy:
             while self.found:
-                free_garbage(self.found.popleft())
+                free_garbage(gc.garbage, self.found[0])
+                self.found.popleft()
 
     def run(self):
         while True:
@@ -33931,6 +34005,8 @@ TURNS_FROM_BYTES = 4 * 1024 * 1024
 STOPPING_SECONDS = 5
 #: Seconds after which the memory of a closed realm is looked for though scripts run.
 STALE_SECONDS = 10
+#: Seconds that compiling a file of a package may take without counting as the script's time.
+MAX_UNCOUNTED_SECONDS = 30
 #: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
 LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
@@ -33995,10 +34071,14 @@ class CollectorPauses:
 
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
+    #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
+    #: with a larger --max-memory than the default more in proportion.
+    LONGEST = 0.8
 
-    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
+    #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None")
+                           "finds_from=None first=0 kept=[]")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -34015,20 +34095,30 @@ class CollectorPauses:
         if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
+            self.kept.append((memory_used(), self.took))
+
+    def expected(self, memory):
+        """Seconds that collect_all() would take now, about, when the process has so much memory."""
+        kept = self.kept
+        while kept and kept[-1][0] > memory * 1.05:
+            kept.pop()                  # freed since
+        return sum([took for _, took in kept])
 
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
+            if not REMAINS.found:
+                self.first = self.finds_from
             gc.set_debug(gc.DEBUG_SAVEALL)
 
     def take_found(self):
         gc.set_debug(0)
-        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        found = len(gc.garbage) - self.finds_from
         self.finds_from = None
         # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
-        self.found_little = len(found) < _ITEMS_AT_ONCE
-        if found:
-            REMAINS.put(found)
+        self.found_little = found < _ITEMS_AT_ONCE
+        if len(gc.garbage) > self.first:
+            REMAINS.put(self.first)
 
     def let_go(self):
         """A realm was closed: what is not looked at may be garbage. Is there any such?"""
@@ -34037,12 +34127,17 @@ class CollectorPauses:
 
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
+        before = memory_used()
         gc.unfreeze()
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        took = self.took
         REMAINS.free()
+        give_back_memory()
+        memory = memory_used()
+        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -34104,7 +34199,7 @@ class Watchdog:
 
     def __init__(self):
         lock = self.lock = threading.RLock()
-        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
+        self.condition, self.turned, self.freed = [threading.Condition(lock) for _ in range(3)]
         self.watches = set()
         self.thread = None
         self.asleep = False
@@ -34151,6 +34246,21 @@ class Watchdog:
             realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
+    @contextlib.contextmanager
+    def uncounted(self, realm):
+        """What is done in here takes none of the time that a script has."""
+        began = time.monotonic()
+        with self.lock:
+            watches = [watch for watch in self.watches if watch.realm is realm]
+            for watch in watches:
+                watch.deadline += MAX_UNCOUNTED_SECONDS
+        try:
+            yield
+        finally:
+            with self.lock:
+                for watch in watches:
+                    watch.deadline -= max(0, MAX_UNCOUNTED_SECONDS - time.monotonic() + began)
+
     def run(self):
         """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there are none for a while."""
         idle, due = 0, time.monotonic()
@@ -34195,8 +34305,12 @@ class Watchdog:
         self.take_turns(now, memory - self.memory,
                         [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
-        if memory - self.first_memory > self.max_memory:
-            self.over_budget(now)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        if growing is not None and self.has_too_many_objects(growing):
+            self.stop(growing.realm, now, "objects")
+        elif memory - self.first_memory > self.max_memory:
+            self.over_budget(now, growing)
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
@@ -34236,10 +34350,16 @@ class Watchdog:
             while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
 
-    def over_budget(self, now):
-        """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max([watch for watch in self.watches if not watch.stopped],
-                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+    def has_too_many_objects(self, watch):
+        """Would a collection take long, and is that this entry's doing, not a closed realm's?"""
+        return not COLLECTOR_PAUSES.is_stale and watch.realm.memory - watch.memory > self.max_memory // 8 \
+            and watch.realm.memory > self.max_memory // 4 \
+            and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
+                1.0, self.max_memory / DEFAULT_MAX_MEMORY)
+
+    def over_budget(self, now, growing):
+        """The process is too large: collects garbage, then stops the realm that has taken the most. The
+        entry `growing` has grown the most."""
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
         if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
@@ -34266,9 +34386,9 @@ class Watchdog:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
             self.stop(growing.realm, now)
 
-    def stop(self, realm, now):
+    def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
-        realm.interrupt_run("memory")
+        realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
@@ -34314,9 +34434,15 @@ class Watchdog:
             self.trimmed()
             with self.lock:
                 self.freeing.discard(realm)
+                self.freed.notify_all()
                 self.stopping_until = 0.0
                 kept = realm.memory - before + self.memory
                 realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def wait_freed(self, realm):
+        """What a realm had that was stopped is free, or soon will be, before its next entry takes more."""
+        with self.condition:
+            self.freed.wait_for(lambda: realm not in self.freeing, STOPPING_SECONDS)
 
     def settle(self, realm, remains, is_over):
         """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
@@ -34461,7 +34587,7 @@ class ProxyValues(dict):
         return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
-# -- Output and compiled texts -----------------------------------------------------------
+# -- Output ------------------------------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line in one piece and flushes it; characters that the encoding lacks are escaped."""
@@ -34479,25 +34605,6 @@ def write_line(stream, text):
 def print_to_terminal(level, text):
     """The console of realms that nobody gave another one."""
     write_line(sys.stderr if level in ("error", "warn") else sys.stdout, text)
-
-
-#: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
-_COMPILED = collections.OrderedDict()
-MAX_COMPILED = 64
-
-
-def compile_cached(source, filename):
-    """compile_script(), or its earlier result."""
-    key = (source, filename)
-    compiled = _COMPILED.get(key)
-    if compiled is None:
-        compiled = _COMPILED[key] = compile_script(source, filename)
-        while len(_COMPILED) > MAX_COMPILED:
-            try:
-                _COMPILED.popitem(last=False)
-            except KeyError:
-                break
-    return compiled
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
@@ -34664,7 +34771,9 @@ def prepare_interpreter():
     sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
-    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    # A full collection comes after 16 times as many, or it would take long when many are made.
+    first, *others = gc.get_threshold()
+    gc.set_threshold(max(first, MIN_COLLECT_OBJECTS), *[min(each, 4) for each in others])
     gc.callbacks.append(COLLECTOR_PAUSES)
 
 
@@ -34795,6 +34904,8 @@ class RealmBase:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: The subject of the lazy object that the function which runs was given, until its first await.
+        self.caller = None
         #: Bytes by which the process grew while this realm ran; what to call when it keeps too many.
         self.memory, self.outgrown = 0, None
         self.reference = weakref.ref(self)
@@ -34897,8 +35008,8 @@ class RealmBase:
         if isinstance(error, JSNativeError):
             place = None if error.line is None else (error.filename, error.line, error.column)
             value = make_error(self, error.kind, error.message, trace, place)
-            if error.code is not None:
-                value.put("code", error.code)
+            for key, item in error.properties.items():
+                value.put(key, item)
             return value
         kind, message = self.python_error(error)
         return make_error(self, kind, message, trace)
@@ -34952,7 +35063,8 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry for want of "time" or "memory", or (None) lets others run for a moment."""
+        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
+        lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -34960,6 +35072,10 @@ class RealmBase:
                 STOPPED_THREADS.add(self.thread)
         self.interrupt = True
         self.runtime["interrupt"] = True
+
+    def uncounted(self):
+        """For work that takes none of a script's time."""
+        return WATCHDOG.uncounted(self)
 
     def poll(self):
         """Raises Interrupted when the script's time is up: always the same one, since Python searches
@@ -34987,6 +35103,8 @@ class RealmBase:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
+            if WATCHDOG.freeing:
+                WATCHDOG.wait_freed(self)
             self.depth = 1
             self.time_limit = seconds
             self.thread = threading.get_ident()
@@ -35093,6 +35211,10 @@ class RealmBase:
         if self.stop_reason == "memory":
             timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
                                     f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
+        elif self.stop_reason == "objects":
+            timeout = out_of_memory("the script was stopped: it holds so many objects, about "
+                                    f"{self.memory >> 20} MiB, that looking for garbage among them would "
+                                    "hold up all others; keep fewer, or start with a larger --max-memory")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
@@ -35333,7 +35455,11 @@ class Realm(RealmBase):
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         def work():
-            value = call(function, undefined, *map(self.from_python, args))
+            outer, self.caller = self.caller, subject_of(args[0]) if args else None
+            try:
+                value = call(function, undefined, *map(self.from_python, args))
+            finally:
+                self.caller = outer
             return self.awaitable(value) if isinstance(value, JSObject) else value
         return self.begin(work, timeout, convert or self.to_python)
 
@@ -35578,8 +35704,16 @@ class Realm(RealmBase):
         return None if data is None else bytes(data)
 
     def html_of(self, value):
-        """The text of a piece of HTML that h() or html made; None for anything else."""
-        return python_text(value.text) if isinstance(value, JSHtml) else None
+        """The text of a piece of HTML that h() or html made, or another factory that marks it as hono's does,
+        by `isEscaped`; None for anything else."""
+        if isinstance(value, JSHtml):
+            return python_text(value.text)
+        if isinstance(value, JSObject) and value.get("isEscaped") is True:
+            write = value.get("toString")
+            if is_callable(write) and write is not self.ObjectPrototype.get("toString"):
+                text = call(write, value)
+                return python_text(text) if isinstance(text, str) else None
+        return None
 
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
@@ -37265,7 +37399,7 @@ class Js2PyRealm:
         self.timeout = timeout
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
-        self.interruption = self.stop_reason = self.time_limit = self.thread = None
+        self.interruption = self.stop_reason = self.time_limit = self.thread = self.caller = None
         self.outgrown = self.unloaded = None
         self.reference = weakref.ref(self)
         self.depth = self.memory = 0
@@ -37790,11 +37924,12 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
+    "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "new_array", "new_function",
+    "new_object", "lazy_object", "new_array", "new_function", "new_iterator",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -43428,6 +43563,9 @@ class GraphQLSubscription:
             text = _metadata_text(value)
             if text is not None:
                 self.metadata[name] = text
+        stamped = getattr(context, "stamped", None)     # of a client of which more is known than it says
+        if stamped is not None:
+            self.metadata = stamped(self.metadata)
 
     def prepare(self):
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
@@ -44705,6 +44843,8 @@ STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 MAX_PATH_LENGTH = 200
 #: Of `*` in a path and `:name` in a part: with more, a long URL takes too long to be refused.
 MAX_STARS = 2
+#: Who can log in; no script can read it.
+USERS_FILE = "users.json"
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -44723,6 +44863,10 @@ HOST_OBJECTS = {
     "ResponseBuilder": "Makes the objects that a handler returns.",
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
+    "dispatcher": "Messages from scripts to scripts.",
+    "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
+    "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
+                       "request.auth.storage() gives what works later, too.",
     "database": "A SQLite database, the same for all scripts: in memory, or in the file beside that of "
                 "--storage (data.sql.db beside data.db).",
 }
@@ -44916,11 +45060,12 @@ def is_whole(value, low, high):
 # -- routeRegistry -----------------------------------------------------------------------
 
 
-@host_function("routeRegistry.registerRoute", "path: string, handler: string | RouteHandler, method?: string",
+@host_function("routeRegistry.registerRoute",
+               "path: string, handler: string | RouteHandler, method?: string, options?: RouteOptions",
                "string",
                "Serves a path (with `:name` and `*` for variable parts) by calling a handler; method is GET "
                "unless given.")
-def register_route(host, path=undefined, handler=undefined, method=undefined):
+def register_route(host, path=undefined, handler=undefined, method=undefined, options=undefined):
     path = check_path(host, "registerRoute", path)
     if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
         raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} has too many variable parts: "
@@ -44931,7 +45076,24 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
         shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
-    return host.add_route(path, method.strip().upper(), handler)
+    return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
+
+
+def required_role(host, options):
+    """What `requireAuth` among the options of a route says: False, True or a role."""
+    if options is undefined or options is null:
+        return False
+    if not is_options(host.realm, options):
+        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+                        + describe_value(host.realm, options))
+    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    role = host.realm.get(options, "requireAuth")
+    if role is undefined or isinstance(role, bool):
+        return role is True
+    if not isinstance(role, str) or not role:
+        raise HostError("registerRoute: requireAuth must be true or a role, not "
+                        + describe_value(host.realm, role))
+    return host.realm.to_python(role)
 
 
 @host_function("routeRegistry.registerStreamRoute",
@@ -45431,6 +45593,222 @@ def storage_clear(host):
                "The keys, in the order they were first set; in Redis, in any order.")
 def storage_keys(host):
     return host.storage.keys()
+
+
+class PersonalHost:
+    """A host with the storage of one user, for the functions above."""
+
+    __init__ = constructor("realm storage")
+
+
+def personal_storage(host, user):
+    """name -> function: the storage that a user has in a script. Raises HostError for nobody."""
+    if user is None:
+        raise HostError("personalStorage: nobody is logged in; check request.auth.isAuthenticated, or call "
+                        "request.auth.requireAuth()")
+    view = PersonalHost(host.realm, host.app.storage_of(f"{host.name} of {user.id}"))
+    return {name.partition(".")[2]: types.MethodType(entry.function, view)
+            for name, entry in HOST_API.items() if name.startswith("sharedStorage.")}
+
+
+def declare_personal(name, entry):
+    @host_function(f"personalStorage.{name}", entry.parameters, entry.returns, entry.doc)
+    def call(host, *values):
+        request = host.realm.caller and host.realm.caller[0]
+        if request is None:
+            raise HostError("personalStorage: this is for the beginning of a handler, until its first await; "
+                            "afterwards use what request.auth.storage() gave you there")
+        return personal_storage(host, host.app.accounts.user_of(request.head))[name](*values)
+
+
+for _name, _entry in [*HOST_API.items()]:
+    if _name.startswith("sharedStorage."):
+        declare_personal(_name.partition(".")[2], _entry)
+
+
+# -- dispatcher and schedulerService -----------------------------------------------------
+
+
+@host_function("dispatcher.registerListener", "type: string, handler: string | Listener", "string",
+               "Calls a handler for each message of a type that any script sends; its context has `type` and "
+               "`data`.")
+def register_listener(host, type=undefined, handler=undefined):
+    type = message_type(host, "registerListener", type)
+    host.add_listener(type, check_handler(host, "registerListener", handler))
+    return f"Listener for '{type}' registered"
+
+
+@host_function("dispatcher.sendMessage", "type: string, data?: any", "string",
+               "Calls the listeners of all scripts, and of all processes that share Redis, soon; waits for "
+               "none.")
+def send_message(host, type=undefined, data=undefined):
+    type = message_type(host, "sendMessage", type)
+    problem = emptied_by_json(host.realm, data)
+    if problem:
+        raise HostError(f"sendMessage: data is {problem}")
+    text = "null" if data is undefined else host.realm.stringify(data)
+    if text is None:
+        raise HostError(f"sendMessage: data is {describe_value(host.realm, data)}, which JSON has not")
+    check_text_length("sendMessage", "the data", text, MAX_STORAGE_VALUE)
+    return host.app.dispatcher.send(type, text)
+
+
+def message_type(host, function, value):
+    """The type of a message as a Python string, or HostError."""
+    if not isinstance(value, str) or not value:
+        raise HostError(f"{function}: the type must be a string such as \"order.new\", not "
+                        + (describe_value(host.realm, value) if value != "" else "an empty one"))
+    check_text_length(function, "the type", value, MAX_PATH_LENGTH)
+    return host.realm.to_python(value)
+
+
+@host_function("schedulerService.registerOnce",
+               "job: { handler: string | Listener, runAt: string | number | Date, name: string }", "string",
+               "Calls a handler once, at a time; a time that has passed is now. With --storage or --redis a "
+               "job that was done is not done again.")
+def register_once(host, job=undefined):
+    name, handler = job_parts(host, "registerOnce", job, ("handler", "runAt", "name"))
+    due = moment_option(host, "registerOnce", job, "runAt")
+    if due is None:
+        raise HostError("registerOnce: runAt is missing: when is the handler to be called?")
+    host.add_job(Job(name, handler, due, lambda moment: None))
+    return f"Job '{name}' will run at {iso_time(due)}"
+
+
+@host_function("schedulerService.registerRecurring",
+               "job: { handler: string | Listener, intervalMinutes?: number, cron?: string, startAt?: "
+               "string | number | Date, name: string }", "string",
+               "Calls a handler again and again: every so many minutes, or when a cron expression says so, "
+               "such as \"*/5 8-17 * * mon-fri\" in the server's time zone. Of several processes that share "
+               "Redis, one does it.")
+def register_recurring(host, job=undefined):
+    function = "registerRecurring"
+    name, handler = job_parts(host, function, job, ("handler", "intervalMinutes", "cron", "startAt", "name"))
+    minutes, cron = (host.realm.get(job, key) for key in ("intervalMinutes", "cron"))
+    if (minutes is undefined) is (cron is undefined):
+        raise HostError(f"{function}: give either intervalMinutes or cron")
+    start, now, every = moment_option(host, function, job, "startAt"), host.app.now(), None
+    if cron is undefined:
+        if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
+            raise HostError(f"{function}: intervalMinutes must be a number above 0, not "
+                            + describe_value(host.realm, minutes))
+        interval = max(minutes * 60_000, 1000)
+        if start is None:
+            start, every = now + interval, interval
+        following = functools.partial(next_in_steps, start, interval)
+    else:
+        following = cron_times(function, host.realm.to_python(cron) if isinstance(cron, str) else cron)
+        start = following(max(now, (start or 0) - 1))
+    host.add_job(Job(name, handler, start, following, every))
+    return f"Job '{name}' will " + (f"run at {iso_time(start)}" if start is not None else "never run")
+
+
+def next_in_steps(start, interval, moment):
+    """The first time of those `interval` apart that is later than a moment."""
+    return start if moment < start else start + (math.floor((moment - start) / interval) + 1) * interval
+
+
+def iso_time(milliseconds):
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Job:
+    """What is to be done at `due` (milliseconds since 1970), and then at following(now), or never when that
+    is None. One that has only an interval is due so long `every` time after the last time."""
+
+    __init__ = constructor("name handler due following every=None; last=None")
+
+
+def job_parts(host, function, job, known):
+    """(name, handler) of the argument of schedulerService's functions."""
+    if not is_options(host.realm, job):
+        raise HostError(f"{function}: this takes an object, such as {{ name: \"clean\", handler: cleanUp }}, "
+                        "not " + describe_value(host.realm, job))
+    check_option_names(host.realm, function, job, known)
+    name = host.realm.get(job, "name")
+    if not isinstance(name, str) or not name:
+        raise HostError(f"{function}: the job needs a name, by which it is known when the script is loaded "
+                        "again")
+    check_text_length(function, "the name", name, MAX_PATH_LENGTH)
+    return host.realm.to_python(name), check_handler(host, function, host.realm.get(job, "handler"))
+
+
+def moment_option(host, function, options, name):
+    """A time in an object of options in milliseconds since 1970; None where it is absent."""
+    value, realm = host.realm.get(options, name), host.realm
+    if value is undefined or value is null:
+        return None
+    if realm.is_object(value) and realm.class_of(value) == "Date":
+        value = realm.to_python(value)
+    if isinstance(value, str):
+        try:
+            moment = datetime.datetime.fromisoformat(realm.to_python(value).strip().replace("Z", "+00:00"))
+            return moment.timestamp() * 1000
+        except (ValueError, OverflowError, OSError):
+            pass
+    elif is_whole(value, 0, MAX_TIME):
+        return int(value)
+    raise HostError(f"{function}: {name} must be a time such as \"2027-01-31T12:00:00Z\", a Date or "
+                    "milliseconds, not "
+                    + (json.dumps(value[:60]) if isinstance(value, str) else describe_value(realm, value)))
+
+
+#: Milliseconds since 1970 of the end of the year 9998: Python knows no later one than 9999.
+MAX_TIME = 253_370_764_800_000
+#: Minutes, hours, days of a month, months, days of a week: the lowest and highest numbers, and their names.
+_CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month", 1, 31, ""),
+                ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+                ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
+_CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+#: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
+CRON_DAYS = 366 * 41
+
+
+def cron_times(function, text):
+    """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in
+    milliseconds since 1970, or None. Raises HostError."""
+    fields = text.split() if isinstance(text, str) else []
+    if len(fields) != 5:
+        raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": "
+                        "minute, hour, day of the month, month, day of the week")
+    minutes, hours, days, months, weekdays = [
+        cron_field(function, field, *facts) for field, facts in zip(fields, _CRON_FIELDS)]
+    weekdays = {number % 7 for number in weekdays}
+    either = fields[2][0] != "*" and fields[4][0] != "*"        # then one of the two will do
+
+    def fits(day):
+        by_day, by_week = day.day in days, day.isoweekday() % 7 in weekdays
+        return day.month in months and (by_day or by_week if either else by_day and by_week)
+
+    def following(moment):
+        first = datetime.datetime.fromtimestamp(moment // 60_000 * 60 + 60)
+        for count in range(CRON_DAYS):
+            day = first.date() + datetime.timedelta(count)
+            if not fits(day):
+                continue
+            for hour in sorted(hours):
+                for minute in sorted(minutes):
+                    found = datetime.datetime.combine(day, datetime.time(hour, minute))
+                    if found >= first.replace(second=0, microsecond=0):
+                        return int(found.timestamp() * 1000)
+        return None
+    return following
+
+
+def cron_field(function, text, what, low, high, names):
+    """The numbers that one field of a cron expression means; raises HostError."""
+    names, found = {name: number for number, name in enumerate(names.split(), low)}, set()
+    for part in text.lower().split(","):
+        match = _CRON_PART.fullmatch(part)
+        ends = [low, high] if match is None or match[1] is None else \
+            [int(names.get(end, end)) if str(names.get(end, end)).isdecimal() else -1
+             for end in (match[1], match[2] or (match[1] if match[3] is None else str(high)))]
+        if match is None or not low <= ends[0] <= ends[1] <= high or match[3] and not int(match[3]):
+            raise HostError(f"{function}: {json.dumps(part)} is not a {what} in cron: from {low} to {high}, "
+                            f"such as \"*\", \"{low}\", \"{low}-{high}\" or \"*/{low + 2}\"")
+        found.update(range(ends[0], ends[1] + 1, int(match[3] or 1)))
+    return found
 
 
 # -- Storage in a file -------------------------------------------------------------------
@@ -46624,7 +47002,7 @@ _SQL_NAMED = re.compile(r'near "(?P<near>.+)": syntax error|unrecognized token: 
 class DatabaseError(HostError):
     """What SQLite says about a statement; scripts see `code` "ERR_SQLITE_ERROR", as in node."""
 
-    code = "ERR_SQLITE_ERROR"
+    properties = {"code": "ERR_SQLITE_ERROR"}
 
 
 def split_sql(sql):
@@ -47196,16 +47574,15 @@ def database_transaction(host, work=undefined):
                "statement without.")
 def database_sql(host, strings=undefined, *values):
     realm = host.realm
-    if not realm.is_array(strings):
+    texts = realm.elements(strings) if realm.is_array(strings) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise HostError("database.sql: this is a tag of templates: write database.sql`SELECT …`, not "
                         "database.sql(…)")
-    parts, bound = [realm.elements(strings)[0]], []
-    for part, value in zip(realm.elements(strings)[1:], values):
+    parts, bound = [texts[0]], []
+    for part, value in zip(texts[1:], values):
         items = realm.elements(value) if realm.is_array(value) else None
         parts += ["?" if items is None else f"({', '.join('?' * len(items))})", part]
         bound += [value] if items is None else items
-    if undefined in parts:
-        raise HostError("database.sql: the template has an escape that is not valid")
     statement = prepared(host, "database.sql", "".join(parts))
     bound = statement.bound(bound)
     with statement.database.used_by(realm):
@@ -47227,7 +47604,8 @@ TYPE_DECLARATIONS = """\
 /** What a handler gets. */
 interface Context {
   /** Why the handler is called. */
-  kind: "init" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  kind: "init" | "message" | "job" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation"
+    | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
   request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
@@ -47303,9 +47681,33 @@ interface HttpRequest {
   cookies: Record<string, string>;
   /** The client's address. */
   ip: string;
-  /** Who is logged in: nobody, since there is no login. */
-  auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
-    provider: string | null };
+  /** Who is logged in: see users.json and --login. */
+  auth: Auth;
+}
+
+interface Auth {
+  isAuthenticated: boolean;
+  userId: string | null;
+  userName: string | null;
+  userEmail: string | null;
+  /** `"local"` for a login of this server. */
+  provider: string | null;
+  roles: string[];
+  /** Is `"admin"` among the roles? */
+  isAdmin: boolean;
+  /** Goes on for a user who is logged in (and has the role). Sends a browser to the login and back; for everybody else the
+   * answer is 401, or 403 without the role. */
+  requireAuth(role?: string): void;
+  /** personalStorage of this user, to keep and use after an await. */
+  storage(): PersonalStorage;
+}
+
+/** Called for a message of a script (`context.type`, `context.data`) or when a job is due (`context.name`). */
+type Listener = (context: Context & { type?: string; data?: any; name?: string }) => any;
+
+interface RouteOptions {
+  /** For users who are logged in, or only for those with a role. */
+  requireAuth?: boolean | string;
 }
 
 /** What database.prepare gives. A row is an object, with a property for each column. Integers are numbers, or an
@@ -47649,6 +48051,8 @@ interface TestConnectOptions {
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
+/** request() and connect() of a user in users.json, who is logged in. */
+declare function asUser(id: string): { request: typeof request; connect: typeof connect };
 /** Runs a GraphQL operation over HTTP. */
 declare function graphql(query: string, variables?: object): Promise<{ data?: any; errors?: any[] }>;
 /** Subscribes over GraphQL; the data of each message is a result: `{ data, errors }`. */
@@ -48569,10 +48973,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
 
-    def __init__(self, path, method, handler, host):
+    def __init__(self, path, method, handler, host, role=False):
         self.path = path
+        self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
         self.method = method
@@ -49064,7 +49469,8 @@ for (const key of Reflect.ownKeys(Buffer.prototype)) Object.defineProperty(Buffe
 Buffer.poolSize = 8192;
 const Callable = new Proxy(Buffer, { apply: (_, __, [value, ...rest]) => typeof value === "number" ? new Buffer(value) : Buffer.from(value,
   ...rest) });
-module.exports = { Buffer: Callable, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
+const { Blob, File } = globalThis;
+module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
   MAX_STRING_LENGTH: 2 ** 25 },
   atob, btoa, isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
 """
@@ -49138,9 +49544,8 @@ module.exports = { env: { NODE_ENV: "development" }, argv: ["node"], argv0: "nod
     uptime: () => (performance.now() - begun) / 1000,
   memoryUsage: () => ({ rss: 0, heapTotal: 0, heapUsed: 0, external: 0 }), emitWarning: (text) => console.warn(String(text)), on: nothing,
     once: nothing, off: nothing,
-  addListener: nothing, removeListener: nothing, emit: () => false, listeners: () => [], exitCode: undefined, stdout: { isTTY: false,
-    write: () => true },
-  stderr: { isTTY: false, write: () => true }, exit() { throw new Error("process.exit() would end the server, so scripts cannot call it") } };
+  addListener: nothing, removeListener: nothing, emit: () => false, listeners: () => [], exitCode: undefined, stdout: { write: () => true },
+  stderr: { write: () => true }, exit() { throw new Error("process.exit() would end the server, so scripts cannot call it") } };
 """,
     "timers": r"""
 module.exports = { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate: (run, ...given) => setTimeout(run, 0, ...given),
@@ -49153,7 +49558,9 @@ module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch
 """,
     "perf_hooks": "module.exports = { performance };\n",
     "constants": "module.exports = {};\n",
-    "module": "module.exports = { createRequire: () => require, builtinModules: [] };\n",
+    "module": """
+module.exports = { createRequire: (name) => native.require(String(name)), builtinModules: [] };
+""",
 }
 
 #: Name -> the text of a module that packages find as `name` and `node:name`.
@@ -49190,12 +49597,17 @@ def node_module(specifier):
 # Bare names of imports, such as "marked", are looked up in node_modules of the importing file's folder and of
 # those above it, as node does it (node's documentation, "Modules: Packages").
 
-#: The conditions of `exports` that hold for an import and for a require.
-IMPORT_CONDITIONS = frozenset(("import", "module-sync", "browser", "default"))
-REQUIRE_CONDITIONS = frozenset(("require", "module-sync", "browser", "default"))
+#: The conditions of `exports` that hold for an import and for a require: "edge-light" and "workerd" mean
+#: servers that have what browsers have but no page.
+_CONDITIONS = frozenset(("module-sync", "edge-light", "workerd", "browser", "default"))
+IMPORT_CONDITIONS, REQUIRE_CONDITIONS = _CONDITIONS | {"import"}, _CONDITIONS | {"require"}
 #: Endings that a require may leave out; those of the files that a package's folder may mean.
 _PACKAGE_ENDS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", "/index.cjs", "/index.json")
 MAX_PACKAGE_JSON = 1 << 20
+
+
+_COMMENTS = re.compile(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL)
+_PAGE = re.compile(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])")
 
 
 class PackageFault(Exception):
@@ -49265,6 +49677,22 @@ def match_exports(table, key, conditions):
     return _matched(table[pattern], key[len(before):len(key) - len(after)], conditions)
 
 
+@functools.lru_cache(1024)
+def _mentions_page(path, stamp):
+    with open_ordinary(path) as file:
+        text = file.read(MAX_PACKAGE_JSON).decode("utf-8", "replace")
+    return _PAGE.search(_COMMENTS.sub("", text)) is not None
+
+
+def wants_page(path):
+    """Whether a file of a package is a build for browsers that works on the page it is in. If the package has
+    another build, that one is meant for servers."""
+    stamp = file_stamp(path)
+    with contextlib.suppress(OSError, ValueError):
+        return stamp is not None and _mentions_page(path, stamp)
+    return False
+
+
 def entry_of_package(folder, subpath, conditions):
     """The path of the file that a package has for "." or "./sub". Raises PackageFault."""
     facts = package_json(folder)
@@ -49272,8 +49700,10 @@ def entry_of_package(folder, subpath, conditions):
     if exports is not None:
         if not isinstance(exports, dict) or not any(key.startswith(".") for key in exports):
             exports = {".": exports}
-        found = match_exports(exports, subpath, conditions) \
-            or match_exports(exports, subpath, conditions | {"node"})
+        found = match_exports(exports, subpath, conditions)
+        entry = match_exports(exports, ".", conditions)
+        if found is None or any(one and wants_page(os.path.join(folder, one)) for one in (found, entry)):
+            found = match_exports(exports, subpath, conditions - {"browser"} | {"node"}) or found
         if found is None:
             raise PackageFault(f"its package.json exports no {subpath!r}" if subpath != "." else
                                "its package.json exports nothing that can be imported")
@@ -49428,6 +49858,9 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if path == folder / USERS_FILE:
+        raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says "
+                        "who is logged in")
     if misspelled:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this "
                         "spelling")
@@ -49490,6 +49923,112 @@ def read_import(path, specifier, referrer, kind=None):
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
+# -- Between scripts, and in time --------------------------------------------------------
+
+#: Messages of scripts to scripts travel on a stream that no client finds.
+DISPATCH_PATH = "/engine/dispatcher"
+#: Seconds for which the one process that does a job keeps others from it.
+JOB_CLAIM_SECONDS = 86_400
+#: Jobs of one script.
+MAX_JOBS = 1000
+#: Milliseconds that a timer waits at once for a job.
+MAX_JOB_WAIT = 3_600_000
+
+
+class Dispatcher:
+    """Carries messages from scripts to the listeners of all scripts, through Redis to those of other
+    processes."""
+
+    def __init__(self, app):
+        self.app, self.stream = app, None
+
+    def open(self):
+        """Makes the stream; with Redis this begins to listen there."""
+        if self.stream is None:
+            shared = isinstance(self.app.relay, RedisRelay)
+            self.stream = self.app.streams.create(DISPATCH_PATH, 0, lasting=shared)
+            self.stream.expected.append(self)           # it sees every message
+
+    def send(self, type, text):
+        self.open()
+        self.app.relay.send(self.stream, json.dumps([type, text]), None, "sendMessage")
+        count = len(self.listeners(type))
+        return f"Dispatched '{type}' to {count} listener{'s' * (count != 1)}"
+
+    def listeners(self, type):
+        return [(host, handler) for host in self.app.hosts.values()
+                for wanted, handler in host.listeners if wanted == type]
+
+    def add(self, message):
+        """Takes a message of the stream, which waits meanwhile."""
+        data = b"".join(line[6:] for line in message.frame.split(b"\n") if line.startswith(b"data: "))
+        facts = json.loads(data)
+        if isinstance(facts, list):                     # and not that some were lost
+            self.app.in_turn(functools.partial(self.deliver, *facts))
+
+    def deliver(self, type, text):
+        for host, handler in self.listeners(type):
+            self.app.call_soon(host, handler, f"listener for {type}", "message", lambda host=host: {
+                "type": host.realm.from_python(type), "data": host.realm.parse_json(text)})
+
+
+class JobTimer:
+    """Does a script's Job when its time has come, in its realm; what was done is written down."""
+
+    def __init__(self, host, job):
+        self.host, self.job = host, job
+        self.key = f"{host.name} {job.name}"
+        self.storage = host.app.storage_of(" jobs")
+        done = self.storage.get(self.key)
+        if done is not None and done.isdecimal():
+            self.job.last = int(done)
+            if job.every is not None:
+                job.due = job.last + job.every
+                job.following = functools.partial(next_in_steps, job.due, job.every)
+            elif job.following(job.due) is None and job.last >= job.due:
+                job.due = None          # once is enough
+            elif job.following(job.last) is not None and job.following(job.last) < job.due:
+                job.due = job.following(job.last)       # it was missed while nobody was there
+        self.number = None
+
+    def start(self):
+        if self.job.due is not None and self.number is None:
+            wait = min(max(1, self.job.due - self.host.app.now()), MAX_JOB_WAIT)
+            self.number = self.host.realm.timers.add(self.look, wait, False)
+
+    def look(self):
+        self.number, now = None, self.host.app.now()
+        if now >= self.job.due:
+            due, self.job.due = self.job.due, self.job.following(now)
+            if self.claim(due):
+                self.run()
+        self.start()
+
+    def claim(self, due):
+        """Is it this process that does it? Whoever comes first writes that down."""
+        link = self.host.app.storage
+        if isinstance(link, RedisLink):
+            key = f"{REDIS_PREFIX}job:{self.key}:{int(due)}"
+            try:
+                return link.call("SET", key, "1", "NX", "EX", JOB_CLAIM_SECONDS) is not None
+            except RedisTrouble:
+                return False
+        return True
+
+    def run(self):
+        self.job.last = int(self.host.app.now())
+        try:
+            self.storage.set(self.key, str(self.job.last))
+        except HostError as error:
+            self.host.console("warn", f"job {self.job.name}: {error.message}")
+        self.host.app.call_soon(self.host, self.job.handler, f"job {self.job.name}", "job",
+                                lambda: {"name": self.host.realm.from_python(self.job.name)})
+
+    def facts(self):
+        """For the dashboard."""
+        return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
+
+
 # -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
@@ -49510,6 +50049,8 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.listeners = []             # (type of messages of other scripts, handler)
+        self.jobs = {}                  # name -> JobTimer
         self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
@@ -49574,8 +50115,8 @@ class ScriptHost:
             self._warned.add(text)
             self.console("warn", text)
 
-    def add_route(self, path, method, handler):
-        self.app.add_route(self, Route(path, method, handler, self))
+    def add_route(self, path, method, handler, role=False):
+        self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
     def add_stream(self, path, *options):
@@ -49591,6 +50132,20 @@ class ScriptHost:
             return self.app.add_graphql(self, kind, name, sdl, call, visibility, shown)
         except GraphQLSchemaError as error:
             raise HostError(error.message) from None
+
+    def add_listener(self, type, handler):
+        self.listeners.append((type, handler))
+        self.app.dispatcher.open()
+
+    def add_job(self, job):
+        """A job of the same name is replaced."""
+        old = self.jobs.get(job.name)
+        if old is not None and old.number is not None:
+            self.realm.timers.remove(old.number)
+        elif old is None and len(self.jobs) >= MAX_JOBS:
+            raise HostError(f"there are {MAX_JOBS:,} jobs of this script already")
+        self.jobs[job.name] = JobTimer(self, job)
+        self.jobs[job.name].start()
 
     def find_stream(self, path):
         own = self.streams.get(path)
@@ -49769,6 +50324,8 @@ class ScriptHost:
         `object` that makes it a script's object; `args` are values of the script, by name. Older scripts
         expect them in the context itself, so each is also a property there where its name is free."""
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
+        if request is not None:
+            request.host = self
         if connection is not None:
             parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
@@ -49897,6 +50454,7 @@ class Application:
         self.load_timeout = load_timeout
         self.started = time.monotonic()
         self.hosts = {}
+        self.accounts = None            # Accounts, of the server
         self.failures = {}
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
@@ -49921,6 +50479,7 @@ class Application:
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
+        self.dispatcher = Dispatcher(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
@@ -50102,7 +50661,7 @@ class Application:
         """Does a version have a name that another script's running version has too?"""
         both = host.streams.keys() & other.streams.keys()
         return bool(host.routes.keys() & other.routes.keys()
-                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers
+                    or any(host.streams[path].handlers and other.streams[path].handlers
                            for path in both)
                     or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
                     or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
@@ -50285,6 +50844,22 @@ class Application:
         self._tasks.put(begin)
         if self._task_thread is None:
             self._task_thread = start_script_thread(self._run_tasks, name="stream handlers")
+
+    def now(self):
+        """Milliseconds since 1970, for the scripts."""
+        return (self.clock or SYSTEM_CLOCK).now()
+
+    def call_soon(self, host, handler, what, kind, make_args):
+        """Calls a handler of a script for which nobody waits."""
+        call = Call(host, Pace(), handler, what, lambda: host.context(kind, None, make_args()), ignore_result)
+
+        def ended():
+            if isinstance(call.error, JSError):
+                self.report_error(host, call.error, f"{what}: the handler failed")
+            elif call.error is not None:
+                self.log.write("error", str(call.error), host.name)
+        call.then(ended)
+        self.in_turn(lambda: host.begin(call, patient=True))
 
     def _call_on_disconnect(self, route, connection):
         """Calls onDisconnect when it is the script's turn; a reload waits for it."""
@@ -50500,7 +51075,8 @@ def summary_of(host):
     parts = []
     fields = sum(1 for item in host.app.graphql.registrations if item.owner == host.name)
     for count, word in ((len(host.routes), "route"), (len(host.streams), "stream"),
-                        (fields, "GraphQL field")):
+                        (fields, "GraphQL field"), (len(host.listeners), "listener"),
+                        (len(host.jobs), "job")):
         if count:
             parts.append(f"{count} {word}{'' if count == 1 else 's'}")
     return ", ".join(parts) or "nothing registered"
@@ -50608,7 +51184,7 @@ class LiveChannel:
             self.wrong_files.pop(name, None)
             if failure is not None:
                 self.wrong_files[name] = failure
-                self.app.log.write("error", failure.text, name)
+                self.app.log.write("error", f"pages cannot use it\n{failure.text}", name)
             self.send()
 
     def failed_call(self, failure):
@@ -51335,7 +51911,9 @@ def response_from(realm, value):
     for part in parts:
         if part is not undefined:
             return built_response(realm, *parts)
-    return Response(200, JSON_TYPE, json_bytes(realm, value))
+    page = realm.html_of(value)
+    return Response(200, JSON_TYPE, json_bytes(realm, value)) if page is None \
+        else Response(200, HTML, utf8(page))
 
 
 def converter(realm, answer):
@@ -51672,6 +52250,274 @@ class Key:
         """Keeps tokens out of logs."""
         if "token" in head.query and head.path.startswith("/engine"):
             head.target = head.path + "?token=…"
+
+
+# -- Who is logged in --------------------------------------------------------------------
+#
+# A login for development: users stand in users.json, or with --login anybody may say a name. A signed cookie
+# tells the server again who somebody is; metadata and `request.auth` come from there.
+
+MAX_USERS_FILE = 1_000_000
+MAX_USER_ID = 100
+#: Seconds for which a login lasts.
+SESSION_SECONDS = 30 * 86_400
+#: Wrong passwords from one address within a minute, after which it has to wait.
+MAX_WRONG_PASSWORDS = 10
+#: Metadata that only the login gives, wherever there is one.
+LOGIN_METADATA = ("user_id", "user_name", "roles")
+#: scrypt (RFC 7914): the cost, size of a block and parallelism of new hashes, and the most memory of any.
+SCRYPT_COSTS, MAX_SCRYPT_MEMORY = (16_384, 8, 1), 64 * 1024 * 1024
+_SCRYPT = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,2})\$([\w-]{8,100})\$([\w-]{20,200})")
+_SAFE_REDIRECT = re.compile(r"/(?![/\\])[!-~]*")
+_scrypt_turn = threading.Semaphore(2)
+
+
+class User(collections.namedtuple("User", "id name email roles password")):
+    """Somebody who can log in; `password` is a hash or None."""
+
+    __slots__ = ()
+
+    @property
+    def metadata(self):
+        return {"user_id": self.id, "user_name": self.name, "roles": ",".join(self.roles)}
+
+
+def hash_password(password, salt=None, costs=SCRYPT_COSTS):
+    """`scrypt$N$r$p$salt$hash` of a password, for users.json."""
+    hashlib = importlib.import_module("hashlib")        # which loads OpenSSL
+    salt = salt or base64url(os.urandom(12))
+    n, r, p = costs
+    with _scrypt_turn:
+        key = hashlib.scrypt(utf8(password), salt=salt.encode(), n=n, r=r, p=p, dklen=32,
+                             maxmem=2 * MAX_SCRYPT_MEMORY)
+    return f"scrypt${n}${r}${p}${salt}${base64url(key)}"
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def is_password(user, password):
+    found = _SCRYPT.fullmatch(user.password)
+    costs = tuple(map(int, found.groups()[:3]))
+    return secrets.compare_digest(hash_password(password, found[4], costs), user.password)
+
+
+def parse_users(text):
+    """{id: User} of the text of users.json; raises ValueError."""
+    items, users = json.loads(text), {}
+    if not isinstance(items, list):
+        raise ValueError("it must be an array of users, such as [{ \"id\": \"ada\", \"name\": \"Ada\" }]")
+    for index, item in enumerate(items):
+        user = parse_user(item, f"user {index + 1}")
+        if user.id in users:
+            raise ValueError(f"two users have the id {json.dumps(user.id)}")
+        users[user.id] = user
+    return users
+
+
+def parse_user(item, which):
+    """The User that an object describes; raises ValueError."""
+    if not isinstance(item, dict):
+        raise ValueError(f"{which} must be an object")
+    for key in item:
+        if key not in User._fields:
+            raise ValueError(f"{which} has {json.dumps(key)}; a user has {', '.join(User._fields)}")
+    id = item.get("id")
+    id = str(id) if isinstance(id, int) and not isinstance(id, bool) else id
+    if not isinstance(id, str) or not id or len(id) > MAX_USER_ID or not id.isprintable():
+        raise ValueError(f"{which} needs an \"id\", a text of up to {MAX_USER_ID} characters")
+    name, email, roles, password = (item.get(key) for key in User._fields[1:])
+    if not all(value is None or isinstance(value, str) for value in (name, email, password)):
+        raise ValueError(f"{which} ({id}): name, email and password must be texts")
+    roles = [] if roles is None else roles
+    if not isinstance(roles, list) \
+            or not all(isinstance(role, str) and role and "," not in role for role in roles):
+        raise ValueError(f"{which} ({id}): roles must be an array of texts without commas")
+    found = _SCRYPT.fullmatch(password) if password else None
+    if password is not None and (found is None or not is_scrypt_cost(*map(int, found.groups()[:3]))):
+        raise ValueError(f"{which} ({id}): the password must be a hash; make one with --hash-password")
+    return User(id, name or id, email, tuple(roles), password)
+
+
+def is_scrypt_cost(n, r, p):
+    return n > 1 and n & n - 1 == 0 and 0 < p <= 4 and 0 < 128 * n * r <= MAX_SCRYPT_MEMORY
+
+
+class LoginNeeded(Refusal):
+    """A request of nobody for what is for users."""
+
+
+class AuthorizationError(HostError):
+    """What requireAuth() throws; its `status` makes it the answer."""
+
+    def __init__(self, refusal):
+        super().__init__(refusal.message)
+        code = LOGIN_NEEDED if type(refusal) is LoginNeeded else "FORBIDDEN"
+        self.properties = {"status": refusal.status, "code": code}
+
+
+#: The `code` of an error for which a browser is sent to the login.
+LOGIN_NEEDED = "LOGIN_NEEDED"
+
+
+class Accounts:
+    """Who may log in to an application, and who is. `anybody` says that a name is enough (--login)."""
+
+    def __init__(self, app, anybody=False):
+        self.app, self.anybody = app, anybody
+        self.path = app.folder / USERS_FILE
+        self.stamp, self.known = None, {}
+        self.wrong = collections.deque(maxlen=1000)     # (time, address) of wrong passwords
+        self.key = None
+
+    def users(self):
+        """{id: User} of users.json as it is now; None where there is no login at all."""
+        stamp = file_stamp(self.path)
+        if stamp != self.stamp:
+            self.stamp, self.known = stamp, {}
+            try:
+                with open(self.path, encoding="utf-8-sig") as file:
+                    text = file.read(MAX_USERS_FILE + 1)
+                if len(text) > MAX_USERS_FILE:
+                    raise ValueError(f"it is larger than {MAX_USERS_FILE:,} characters")
+                self.known = parse_users(text)
+            except FileNotFoundError:
+                self.stamp = None
+            except (OSError, ValueError, RecursionError) as error:
+                reason = str(error) if not isinstance(error, OSError) else error.strerror
+                self.app.log.write("error", f"nobody in {USERS_FILE} can log in: {reason}", USERS_FILE)
+        return self.known if self.anybody or self.stamp is not None else None
+
+    # -- the cookie ----
+
+    @staticmethod
+    def cookie_name(host):
+        """Cookies do not know ports; several servers may have one name."""
+        return "aiwebengine_login_" + (re.search(r":(\d+)$", host or "") or ["", "80"])[1]
+
+    def signature(self, text):
+        if self.key is None:
+            storage = self.app.storage_of(" login")     # no script has this name
+            if storage.get("secret") is None:
+                storage.set("secret", base64url(os.urandom(32)))
+            self.key = storage.get("secret").encode()
+        return base64url(importlib.import_module("hmac").digest(self.key, text.encode(), "sha256"))
+
+    def cookie(self, user):
+        """The value of the cookie of a user."""
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        return f"{text}.{self.signature(text)}"
+
+    def user_of(self, head):
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        value, users = head.cookies.get(self.cookie_name(head.host)), self.users()
+        if not value or users is None:
+            return None
+        text, _, signature = value.partition(".")
+        if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
+            return None
+        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not 0 <= time.time() - since + 60 <= SESSION_SECONDS:
+            return None
+        return users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+
+    def stamped(self, head, metadata):
+        """Metadata of a connection, those of LOGIN_METADATA from the login alone."""
+        if self.users() is None:
+            return metadata
+        user = self.user_of(head)
+        rest = {key: value for key, value in metadata.items() if key not in LOGIN_METADATA}
+        return rest if user is None else {**rest, **user.metadata}
+
+    def set_cookie(self, head, value):
+        ends = "" if value else "; Max-Age=0"
+        return ("Set-Cookie", f"{self.cookie_name(head.host)}={value}; Path={self.app.base_path or '/'}; "
+                              f"HttpOnly; SameSite=Lax{ends}")
+
+    # -- /auth/login, /auth/logout ----
+
+    def log_in(self, head, address, form):
+        """The User of a form with `user` and `password`; raises Refusal."""
+        name = form.get("user", "").strip()
+        user, now = self.users().get(name), time.monotonic()
+        if user is None and self.anybody and name and len(name) <= MAX_USER_ID and name.isprintable():
+            user = User(name, name, None, (), None)
+        if user is not None and user.password is None:
+            if not made_here(head, address):
+                raise Refusal(403, "Users without a password can log in only on the machine that the server "
+                                   "runs on. Give this user a password in users.json, made by "
+                                   "--hash-password")
+            return user
+        if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
+            raise Refusal(429, "Too many wrong passwords; try again in a minute",
+                          headers=(("Retry-After", "60"),))
+        if user is None or not is_password(user, form.get("password", "")):
+            self.wrong.append((now, address))
+            raise Refusal(401, "This user does not exist, or the password is wrong")
+        return user
+
+    def answer(self, head, address, body):
+        """The Response to a request for /auth/login or /auth/logout; raises Refusal."""
+        leaves = head.path == "/auth/logout"
+        form = head.query if head.method in ("GET", "HEAD") else \
+            {key: values[-1] for key, values in (Request(head, body).form or {}).items()}
+        target = form.get("redirect", "")
+        target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
+        if head.method not in ("GET", "HEAD", "POST"):
+            raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
+        if head.method == "POST" and not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may log somebody in")
+        if leaves or head.method == "POST":
+            try:
+                cookie = "" if leaves else self.cookie(self.log_in(head, address, form))
+            except Refusal as refusal:
+                if not head.browser or refusal.status == 429:
+                    raise
+                return self.page(head, target, refusal.message, refusal.status)
+            return Response(303, None, b"", [("Location", target), ("Cache-Control", "no-store"),
+                                             self.set_cookie(head, cookie)])
+        return self.page(head, target)
+
+    def page(self, head, target, problem="", status=200):
+        return PAGES["login"](self, head, self.user_of(head), target, problem, status)
+
+    # -- request.auth ----
+
+    def required(self, head, role):
+        """Raises Refusal for a request of nobody, or of somebody without a role (None: any will do)."""
+        user = self.user_of(head)
+        if user is None:
+            if self.users() is None:
+                raise Refusal(401, "Nobody can log in: there is no users.json beside the scripts, and the "
+                                   "server was started without --login")
+            raise LoginNeeded(401, "Please log in first")
+        if role is not None and role not in user.roles:
+            raise Refusal(403, f"This is for users with the role {role}")
+
+
+def auth_object(realm, request):
+    """`request.auth`: who is logged in."""
+    accounts = request.host.app.accounts
+    user = accounts.user_of(request.head)
+    auth = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null,
+            "roles": [], "isAdmin": False}
+    if user is not None:
+        auth.update(isAuthenticated=True, userId=user.id, userName=user.name,
+                    userEmail=null if user.email is None else user.email, provider="local",
+                    roles=list(user.roles), isAdmin="admin" in user.roles)
+
+    def require(role=undefined):
+        if role is not undefined and not isinstance(role, str):
+            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+        try:
+            accounts.required(request.head, None if role is undefined else realm.to_python(role))
+        except Refusal as refusal:
+            raise AuthorizationError(refusal) from None
+
+    def storage():
+        return realm.new_function(personal_storage(request.host, user), "storage")
+    return realm.new_function({**auth, "requireAuth": require, "storage": storage}, "auth")
 
 
 # -- The last requests -------------------------------------------------------------------
@@ -52889,6 +53735,8 @@ class RequestAnswerer(RequestReader):
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
+        if head.path.startswith("/auth/") and self.log_in(head, body):
+            return
         if head.path == CARRIER_PATH and head.method == "GET":
             self.open_carrier(head)
             return
@@ -52913,6 +53761,8 @@ class RequestAnswerer(RequestReader):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif head.path.startswith("/auth/") and self.log_in(head, body):
+            return
         elif head.path == CARRIER_PATH and head.method == "POST":
             self.reply(self.server.carriers.change(head, self.peer, body))
         elif (head.method, head.path) in LOCAL_PAGES:
@@ -52999,6 +53849,15 @@ class RequestAnswerer(RequestReader):
         response = page(self, head, body)
         if response is not None:
             self.reply(response)
+
+    def log_in(self, head, body):
+        """Answers a request for /auth/login or /auth/logout; False where these do not exist."""
+        accounts = self.app.accounts
+        if head.path not in ("/auth/login", "/auth/logout") or accounts.users() is None:
+            return False
+        self.server.gate.admit(self.address, self.server.clock)
+        self.compute(Pace(), body, lambda: accounts.answer(head, self.address, body), self.reply)
+        return True
 
     def find_static(self, head):
         root = self.app.public
@@ -53092,6 +53951,7 @@ class ScriptCaller(RequestAnswerer):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
+        request.accounts = self.app.accounts
         if self.app.later is not None:
             request.calls = []
         return request
@@ -53211,6 +54071,8 @@ class ScriptCaller(RequestAnswerer):
         """Runs a handler and sends what it returns."""
         host, what = route.host, f"route {route.method} {route.path}"
         self.source = host.name
+        if route.role:
+            self.app.accounts.required(head, None if route.role is True else route.role)
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address, requests = self.address, []
@@ -53320,7 +54182,8 @@ class ScriptCaller(RequestAnswerer):
                 return response
         if not isinstance(message, str):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
-        raise Refusal(int(status), realm.to_python(message))
+        needed = status == 401 and realm.peek(thrown, "code") == LOGIN_NEEDED
+        raise (LoginNeeded if needed else Refusal)(int(status), realm.to_python(message))
 
 
 # -- One connection: streams -------------------------------------------------------------
@@ -53334,7 +54197,7 @@ class StreamOpener(ScriptCaller):
         if head.websocket:
             check_handshake(head)
         self.check_room()
-        metadata = self.query_metadata(head)
+        metadata = self.app.accounts.stamped(head, self.query_metadata(head))
         if route.on_connect is None:
             self.hand_over(head, route.stream, metadata, self.last_event_id(head))
         else:
@@ -53411,6 +54274,7 @@ class StreamOpener(ScriptCaller):
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
             return None
+        metadata = self.app.accounts.stamped(head, metadata)
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
         if head.websocket:
             start, wire = (wire or self.websocket)(head, stream)
@@ -53566,6 +54430,7 @@ class GraphQLListener:
         if not self.server.gate.admits_message(self.address, time.monotonic()):
             raise WebSocketError(POLICY_VIOLATION, "too many operations from this address")
         context = Request(self.head, b"", None, self.address)
+        context.accounts = self.app.accounts
         work = functools.partial(self.attempt, connection, context, *found)
         if self.app.later is None:
             self.app.in_turn(work)
@@ -53637,6 +54502,12 @@ class RequestHandler(StreamOpener):
         head = self.head
         if refusal.close:
             self.closing = True
+        if isinstance(refusal, LoginNeeded) and head.browser and head.method in ("GET", "HEAD"):
+            base = self.app.base_path
+            there = urllib.parse.quote(base + head.target, "")
+            self.reply(Response(302, None, b"", [("Location", f"{base}/auth/login?redirect={there}"),
+                                                 ("Cache-Control", "no-store")]))
+            return
         if head is not None and head.browser:
             self.reply(PAGES["notice"](self.server, head, refusal))
             return
@@ -53779,19 +54650,17 @@ class RequestHandler(StreamOpener):
 
 # -- Requests as scripts see them --------------------------------------------------------
 
-_AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
-
-
 class Request:
     """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
     the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
     where resolvers are waited for."""
 
     __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
-                 "calls", "position")
+                 "calls", "position", "host", "accounts")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
+        self.host = self.accounts = None        # the ScriptHost that it is given to; who may log in
         self.params = params
         self.address = address
         self.text = ""
@@ -53823,6 +54692,10 @@ class Request:
             self.broken = not valid
         elif not is_json and not proper:
             self.bytes = base64.b64encode(body).decode()
+
+    def stamped(self, metadata):
+        """See Accounts."""
+        return metadata if self.accounts is None else self.accounts.stamped(self.head, metadata)
 
     def made_here(self):
         """See made_here()."""
@@ -53871,7 +54744,7 @@ _REQUEST_PARTS_OF = {
     "files": lambda realm, request: realm.from_python(list(request.files)),
     "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
     "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
-    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
+    "auth": auth_object}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -54063,8 +54936,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
-                 dealt=None):
+                 dealt=None, login=False):
         self.app = app
+        app.accounts = Accounts(app, login)
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
@@ -54097,8 +54971,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._returned = collections.deque()
         self._went_on = collections.deque()
         self._turn = threading.Lock()
-        self._term = 0
-        self._serial = 0
+        self._term = self._serial = 0
         self._busy = None
         self._away = set()              # connections that are still served by threads that led before
         self._woken = False
@@ -55681,6 +56554,39 @@ def failed_page(server, head, status, facts, error, body=b""):
         f'<p class="soft">Error {facts["id"]}. The server\'s log has the details under this name.</p>'])
 
 
+@page("login")
+def login_page(accounts, head, user, target, problem, status):
+    """Where a user is chosen or named, and who is logged in."""
+    users, base = accounts.users(), esc(accounts.app.base_path)
+    hidden = f'<input type="hidden" name="redirect" value="{esc(target)}">'
+    parts = ["<h1>Log in</h1>"]
+    if problem:
+        parts.append(f'<p class="bad" role="alert">{esc(problem)}</p>')
+    if user is not None:
+        parts.append(f'<form method="post" action="{base}/auth/logout">{hidden}<p>You are {esc(user.name)}. '
+                     "<button>Log out</button></p></form>")
+    for other in [other for other in users.values() if other.password is None][:MAX_SHOWN_USERS]:
+        roles = f' <span class="soft">{esc(", ".join(other.roles))}</span>' if other.roles else ""
+        parts.append(f'<form method="post"><input type="hidden" name="user" value="{esc(other.id)}">{hidden}'
+                     f"<p><button>{esc(other.name)}</button>{roles}</p></form>")
+    locked = [other for other in users.values() if other.password is not None]
+    if locked or accounts.anybody or not users:
+        ask = '<p><label>Password <input name="password" type="password" autocomplete="current-password">' \
+            "</label></p>" if locked else ""
+        parts.append(f'<form method="post"><p><label>{"User" if locked else "Name"} <input name="user" '
+                     f'required maxlength="{MAX_USER_ID}" autocomplete="username"></label></p>{ask}{hidden}'
+                     "<p><button>Log in</button></p></form>")
+    parts.append('<p class="soft">A login for development: '
+                 + (f"the users are in {USERS_FILE}." if users else "any name will do.") + "</p>")
+    text = render_page("Log in", "body { max-width: 30rem; margin: 3rem auto; padding: 0 1rem; }",
+                       f"<main>{''.join(parts)}</main>")
+    return html_response(status, text, policy=_PAGE_POLICY + "; form-action 'self'; base-uri 'none'")
+
+
+#: Users without a password for whom the page has a button.
+MAX_SHOWN_USERS = 100
+
+
 # -- For monitors ------------------------------------------------------------------------
 
 
@@ -55994,6 +56900,8 @@ def script_view(app, name):
     known = name in app.hosts or name in app.failures
     return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
+            "jobs": [timer.facts() for timer in list(app.hosts[name].jobs.values())]
+            if name in app.hosts else [],
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
 
 
@@ -56570,6 +57478,18 @@ def script_storage(handler, head, body):
         raise Refusal(503, str(error)) from None
 
 
+@local_page("POST", "/engine/job")
+def run_job(handler, head, body):
+    """Does a job of a script now: `script` and `name`; when it is due stays as it is."""
+    name, job = asked(head, body, script=str, name=str)
+    host = handler.app.hosts.get(name)
+    timer = host.jobs.get(job) if host is not None else None
+    if timer is None:
+        raise Refusal(404, f"There is no job {clip(job, 60)} of {clip(name, 60)}")
+    timer.run()
+    return Response(200, JSON_TYPE, json.dumps(timer.facts()).encode(), [("Cache-Control", "no-store")])
+
+
 class DatabaseVisitor:
     """Stands for a script's realm where a person asks the database."""
 
@@ -57035,10 +57955,10 @@ h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .tile span { color: var(--soft); font-size: .8rem; }
 .panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem;
          min-width: 0; scroll-margin: 4rem 0 1rem; }
-.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
-                 min-height: 3rem; }
-.panel > .head h2 { margin-right: auto; }
-.panel > .body { padding: 0 1rem 1rem; }
+:is(.panel, .panel > form) > .head { display: flex; flex-wrap: wrap; align-items: center;
+  gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
+:is(.panel, .panel > form) > .head h2 { margin-right: auto; }
+:is(.panel, .panel > form) > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
 .scroll { contain: content; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
@@ -57296,6 +58216,10 @@ DASHBOARD_BODY = r"""
     <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
     <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
   </section>
+  <section class="panel" hidden>
+    <div class="head"><h2>Jobs</h2></div>
+    <div class="scroll full"><table id="jobs"></table></div>
+  </section>
   <section class="panel" id="console">
     <div class="head"><h2>Console<small>runs in this script's realm</small></h2>
       <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line,
@@ -57379,8 +58303,90 @@ DASHBOARD_BODY = r"""
 </main>
 <dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
   <p id="ask-text"></p>
+  <input class="code" type="text" id="ask-name" aria-label="Name" spellcheck="false" autocomplete="off">
+  <p class="answer bad" id="ask-refused" role="alert"></p>
   <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
 </form></dialog>
+"""
+
+
+# -- Colours of source texts -------------------------------------------------------------
+#
+# For the editor, and for the source of a script on its page.
+
+COLOURS_STYLE = r"""
+:is(.sheet, #source-text) {
+  .k { color: var(--accent); }
+  .s { color: var(--ok); }
+  .c { color: var(--soft); }
+  .n { color: var(--warn); }
+  .h { color: light-dark(#7a3ea8, #d2a8ff); }
+}
+"""
+
+COLOURS_SCRIPT = r"""
+let offers = null;      // what scripts can call, once the editor has asked for it
+// `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS.
+const words = (text) => new Set(text.split(" "));
+const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
+  + "set static super switch this throw true try typeof undefined using var void while with yield");
+const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
+  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
+const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
+const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
+const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
+  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
+    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
+  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
+  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
+  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
+PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
+PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
+const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
+const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
+const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
+for (const end of words("js mjs cjs json")) MODES[end] = "j";
+for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
+const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
+
+function scan(line, open, put = () => {}) {
+  for (let index = 0, value = false; index < line.length;) {
+    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
+    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
+    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
+    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
+    index += text.length;
+    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
+      && line[index - text.length - 1] !== ".";
+    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
+    if (text === "/*" && kind === "c") open += "*";
+    else if (text === "<!--" && kind === "c") open += "!";
+    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
+    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
+    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
+    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (text === "${" && kind === "t") open += "{";
+    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
+      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
+    if (!script) value = "`J".includes(mode || " ");
+    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
+      || /[)\]}]/.test(text));
+  }
+  return open;
+}
+const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
+// A function that gives the nodes of the lines of a file, one after the other.
+function colouring(name) {
+  let open = modeOf(name);
+  return (line) => {
+    const parts = [];
+    open = scan(line, open, (kind, text) => parts.push(kind ? el("span", { class: kind, text }) : text));
+    return parts;
+  };
+}
 """
 
 
@@ -57409,8 +58415,6 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
   border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
   font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
-.sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
-.sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
 @media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
 #edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
   width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
@@ -57462,12 +58466,6 @@ EDITOR_BODY = r"""
       <div class="scroll" tabindex="0"><table id="edit-streams"></table></div></section>
   </div>
   </div>
-  <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
-    <h2 id="edit-ask"></h2>
-    <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
-    <p class="answer bad" id="edit-refused" role="alert"></p>
-    <button class="main" id="edit-yes">OK</button> <button type="button" id="edit-no">Cancel</button>
-  </form></dialog>
 </div>
 """
 
@@ -57478,61 +58476,9 @@ EDITOR_SCRIPT = r"""
 // Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
 // transparent; beneath it stand the lines that are in view, in colours.
 const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
-let offers = null, current = null, editing = false, naming = null;
+let current = null, editing = false;
 const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
-// -- colours: `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS --
-
-const words = (text) => new Set(text.split(" "));
-const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
-  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
-  + "set static super switch this throw true try typeof undefined using var void while with yield");
-const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
-  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
-const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
-const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
-const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
-  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
-    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
-  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
-  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
-  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
-// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
-PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
-PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
-const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
-const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
-const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
-for (const end of words("js mjs cjs json")) MODES[end] = "j";
-for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
-const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
-
-function scan(line, open, put = () => {}) {
-  for (let index = 0, value = false; index < line.length;) {
-    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
-    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
-    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
-    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
-    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
-    index += text.length;
-    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
-      && line[index - text.length - 1] !== ".";
-    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
-    if (text === "/*" && kind === "c") open += "*";
-    else if (text === "<!--" && kind === "c") open += "!";
-    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
-    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
-    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
-    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
-    else if (text === "${" && kind === "t") open += "{";
-    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
-      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
-    if (!script) value = "`J".includes(mode || " ");
-    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
-      || /[)\]}]/.test(text));
-  }
-  return open;
-}
 // How many characters, or lines, two texts have in common at the beginning and at the end.
 function inCommon(a, b) {
   const least = Math.min(a.length, b.length);
@@ -57563,7 +58509,7 @@ class SourceFile extends CodeArea {
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
-    [this.text, this.rows, this.open] = [null, [], [MODES[name.split(".").pop()] ?? ""]];
+    [this.text, this.rows, this.open] = [null, [], [modeOf(name)]];
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
@@ -57848,43 +58794,27 @@ addEventListener("beforeunload", (event) => {
 
 // -- new names --
 
-function inquire(question, name, action) {
-  setText($("edit-ask"), question);
-  setText($("edit-refused"), "");
-  $("edit-to").value = name;
-  naming = action;
-  $("edit-dialog").showModal();
-}
 function drop(name) {
   files.get(name)?.area.remove();
   files.delete(name);
   if (at.name === name) goTo("");
 }
-$("edit-new").addEventListener("click", () => inquire("A new file", "", (name) =>
-  ask("engine/save", { file: name, text: "", tag: "" })));
-$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, at.name, async (name) => {
+$("edit-new").addEventListener("click", () => askFirst("A new file", "Create", async (name) => {
+  await ask("engine/save", { file: name, text: "", tag: "" });
+  goTo(name);
+}, ""));
+$("edit-rename").addEventListener("click", () => askFirst("Another name for " + at.name, "Rename", async (name) => {
   const file = current;
   await ask("engine/rename", { file: file.name, to: name });
   files.delete(file.name);
   files.set(name, file);
   file.rename(name);
-}));
+  goTo(name);
+}, at.name));
 $("edit-delete").addEventListener("click", () => {
   const { name, tag } = current;
   askFirst("Delete " + name + "? This cannot be undone.", "Delete", () =>
     ask("engine/delete", { file: name, tag }).then(() => drop(name), (error) => answerHere(error.message)));
-});
-$("edit-no").addEventListener("click", () => $("edit-dialog").close());
-$("edit-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const name = $("edit-to").value.trim();
-  try {
-    await naming(name);
-    $("edit-dialog").close();
-    goTo(name);
-  } catch (error) {
-    setText($("edit-refused"), error.message);
-  }
 });
 
 // -- beside it: the page, the log, the streams --
@@ -58487,6 +59417,17 @@ function renderScript() {
   setText($("facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
+  $("jobs").parentNode.parentNode.hidden = !view.jobs.length;
+  const moment = (time) => time === null ? "never" : new Date(time).toLocaleString("en-GB");
+  fill($("jobs"), ["!job", "next", "last", "now"], view.jobs.map(({ name, due, last }) => ({
+    key: name, cells: [mono(name), moment(due), moment(last), { button: "Run" }] })), { pick: runJob });
+}
+async function runJob(name) {
+  try {
+    await ask("engine/job", { script: at.name, name });
+  } catch (error) {
+    setText($("facts"), error.message);
+  }
 }
 function renderOtherLogs(isScript) {
   const scripts = new Set(state.scripts.map((script) => script.name));
@@ -58576,8 +59517,9 @@ function closeSource() {
 function showSource({ name, text }) {
   const error = state.view?.error, here = error?.file === name ? error.line : 0;
   $("source-name").textContent = name;
+  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
   $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), line || " ")));
+    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
   const marked = $("source-text").querySelector(".here");
   if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
 }
@@ -58704,13 +59646,29 @@ $("copy-curl").addEventListener("click", async () => {
     setText($("replay-text"), request.curl);
   }
 });
-// Asks before something that cannot be taken back; `act` follows if the answer is yes.
-function askFirst(text, verb, act) {
+// Asks before something that cannot be taken back; `act` follows if the answer is yes. With a `name` it asks for
+// one, and again if `act` refuses it.
+let onYes = null;
+function askFirst(text, verb, act, name) {
   setText($("ask-text"), text);
   setText($("ask-yes"), verb);
-  $("ask-yes").onclick = act;
+  setText($("ask-refused"), "");
+  $("ask-name").hidden = name === undefined;
+  $("ask-name").value = name ?? "";
+  onYes = act;
   $("ask").showModal();
 }
+$("ask").addEventListener("submit", async (event) => {
+  if (event.submitter.value !== "yes") return;
+  if ($("ask-name").hidden) return onYes();
+  event.preventDefault();
+  try {
+    await onYes($("ask-name").value.trim());
+    $("ask").close();
+  } catch (error) {
+    setText($("ask-refused"), error.message);
+  }
+});
 $("replay").addEventListener("click", () => {
   const { method, target } = request;
   if (["GET", "HEAD"].includes(method)) return sendAgain();
@@ -58885,9 +59843,9 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + EDITOR_STYLE,
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
     DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY),
-    AREA_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+    AREA_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 DASHBOARD_POLICY += "; frame-src 'self'"
 
 
@@ -60474,15 +61432,16 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or
-    the folder cannot be read; scripts that fail to load are found in `app.failures`.
+    it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name).
+    `start` raises OSError when the port is taken or the folder cannot be read; scripts that fail to load
+    are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True):
+                 dealt=None, edit=True, login=False):
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
@@ -60501,7 +61460,8 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None, proxies=proxies, dealt=dealt)
+                                         shared_port=worker is not None, proxies=proxies, dealt=dealt,
+                                         login=login)
         self._http = None
         self._watcher = None
 
@@ -61618,6 +62578,9 @@ OPTIONS = {
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
+        (("--login",), dict(action="store_true",
+                            help="/auth/login lets anybody on this machine log in with a name; without "
+                                 "it, the users in users.json can")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
@@ -61646,6 +62609,8 @@ OPTIONS = {
         (("--docs",), dict(metavar="NAME", nargs="?", const="",
                            help="what scripts can call, or one call such as registerRoute, or a page such as "
                                 "streams")),
+        (("--hash-password",), dict(action="store_true", help="ask for a password and print its hash for "
+                                                              "users.json")),
         (("--types",), dict(action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript"))),
     "JavaScript without a server": (
         (("-e",), dict(dest="code", metavar="CODE", help="run JavaScript code and exit")),
@@ -61978,8 +62943,8 @@ DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": option
 
 #: The pages of examples/docs that do not travel with this file.
 PROJECT_PAGES = ("chaos", "clients", "command-line", "dashboard", "database", "deployment", "development",
-                 "engines", "from-the-guide", "graphql", "scripts", "streams", "testing", "troubleshooting",
-                 "tutorial", "typescript")
+                 "engines", "from-the-guide", "graphql", "login", "scripts", "streams", "testing",
+                 "troubleshooting", "tutorial", "typescript")
 
 
 def print_docs(text):
@@ -62172,14 +63137,10 @@ def main(argv=None):
     problem = trouble_with_modes(options)
     if problem:
         parser.error(problem)
-    if not options.test and (options.watch or options.report or options.reporter != "spec"):
-        parser.error("--watch, --reporter and --report need --test")
-    if options.report and options.reporter == "spec":
-        parser.error("--report FILE needs --reporter tap or --reporter junit")
-    if options.kind and not options.init:
-        parser.error(f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}")
     if options.init:
         return write_starter(options.init, options.kind or next(iter(STARTERS)))
+    if options.hash_password:
+        return print_password_hash()
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -62220,7 +63181,8 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types", "--docs": "docs", "--outline": "outline"}
+         "--test": "test", "--init": "init", "--types": "types",
+         "--hash-password": "hash_password", "--docs": "docs", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 
@@ -62233,6 +63195,12 @@ def trouble_with_modes(options):
         return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
     if options.run and options.scripts is None:
         return "--run needs a .js file, such as main.js --run"
+    if not options.test and (options.watch or options.report or options.reporter != "spec"):
+        return "--watch, --reporter and --report need --test"
+    if options.report and options.reporter == "spec":
+        return "--report FILE needs --reporter tap or --reporter junit"
+    if options.kind and not options.init:
+        return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     return None
 
 
@@ -62393,7 +63361,7 @@ def start_server(scripts, options, worker=None, dealt=None):
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
-                        edit=not options.no_edit)
+                        edit=not options.no_edit, login=options.login)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -62524,6 +63492,8 @@ def registrations(app):
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
         items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
+        items += [f"listener {type}" for type, _handler in host.listeners]
+        items += [f"job {job}" for job in host.jobs]
         for number, line in enumerate(lines_of(items or ["nothing registered"], 100)):
             lines.append(f"  {'' if number else printable(name):<18} {printable(line)}")
     return lines
@@ -62547,7 +63517,7 @@ def check_scripts(scripts, options):
     on_script_thread(app.load_all)
     wrong_files = list(page_failures(app))
     for failure in wrong_files:
-        app.log.write("error", failure.text, failure.name)
+        app.log.write("error", f"pages cannot use it\n{failure.text}", failure.name)
     LOG_WRITER.flush(LOG_FLUSH_SECONDS)
     wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) + len(wrong_files) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
@@ -62903,6 +63873,16 @@ TEST_PRELUDE = r"""
     return client(addressOf("/graphql/sse", parameters), EVENT_SOURCE);
   }
 
+  function asUser(id) {
+    const cookie = host.login(String(id));
+    const added = (options = {}) => ({ ...options, headers: { cookie, ...options.headers } });
+    return {
+      request: (method, path, options) => typeof path === "string" ? request(method, path, added(options))
+        : request(method, added(path)),
+      connect: (path, options) => connect(path, added(options)),
+    };
+  }
+
   function client(address, headers) {
     const number = host.connect(address, headers);
     const all = [];
@@ -62944,7 +63924,7 @@ TEST_PRELUDE = r"""
     get now() { return Date.now(); },
   };
 
-  const globals = { test, assert, request, connect, graphql, subscribe, clock,
+  const globals = { test, assert, request, connect, asUser, graphql, subscribe, clock,
     beforeEach: hook("beforeEach"), afterEach: hook("afterEach") };
   for (const [name, value] of Object.entries(globals)) {
     Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
@@ -63243,7 +64223,7 @@ class ScriptTests:
                 name: getattr(self, "do_" + name) for name in
                 ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state", "send",
                  "next", "close",
-                 "advance")})
+                 "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
             realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
@@ -63508,6 +64488,13 @@ class ScriptTests:
         else:
             raise HostError("test: the timeout is a number of milliseconds from 1 to 3,600,000")
         self.tests.append((name, function, mode, seconds, stack_places(stack)))
+
+    def do_login(self, id):
+        accounts = self.app.accounts
+        user = (accounts.users() or {}).get(id)
+        if user is None:
+            raise HostError(f"asUser: there is no user {json.dumps(id)} in {USERS_FILE}")
+        return f"{accounts.cookie_name('localhost')}={accounts.cookie(user)}"
 
     def do_hook(self, when, function):
         self.hooks[when].append(function)
@@ -64171,6 +65158,20 @@ def write_starter(folder, kind):
                      "      shows what scripts can call",
                      f"  Change {kind}.js while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
+    return EXIT_OK
+
+
+def print_password_hash():
+    """Asks for a password and prints what users.json needs of it; returns the exit code."""
+    try:
+        getpass = importlib.import_module("getpass").getpass
+        password = getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    except EOFError:
+        password = ""
+    if not password:
+        print("aiwebengine: the password is empty", file=sys.stderr)
+        return EXIT_USAGE
+    print(hash_password(password))
     return EXIT_OK
 
 

@@ -1252,6 +1252,11 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
         self.assertEqual(run(",".join(["1"] * 9999) + ",2"), 2)
         self.assertEqual(run("var o = { f() { return o } }; o" + ".f()" * 2000 + " === o"), True)
 
+    def test_a_class_of_a_regular_expression_that_is_not_closed_is_found_at_once(self):
+        for text in ("/[" + "a" * 60, "/[" + r"\\a" * 60, "x = /[" + "a" * 100_000):
+            with self.assertRaises(aiwebengine.JSSyntaxError):
+                aiwebengine.parse_script(text, "x.js")
+
     def test_a_large_script_on_one_line(self):
         self.assertEqual(run(";".join(f"var v{i}=(a,b)=>a+b*{i}" for i in range(3000)) + ";v2999(1,2)"), 5999)
 
@@ -1497,7 +1502,7 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn('E[E["B"] = 0] = "B"', text)
         self.assertNotIn("import", text)
         self.assertEqual(self.get("/b.jsx").rstrip(), 'x = h("a", { b: "c" })')
-        self.assertIn('throw new SyntaxError("Unexpected token', self.get("/c.tsx"))
+        self.assertIn('throw new SyntaxError("c.tsx:1:8  SyntaxError: Unexpected token', self.get("/c.tsx"))
         self.assertIn("c.tsx:1:8", self.get("/c.tsx"))
         self.assertIn("d.ts is not UTF-8", self.get("/d.ts"))
 
@@ -3336,6 +3341,9 @@ result = String((() => { const s=(a,i,j)=>{ for (let t=0;t<3;t++) { [a[i],a[j]]=
 # a remainder with any signs, a BigInt and a text as an index
 result = String((() => { const f=(a,i,n)=>{ let r; for (let t=0;t<2;t++) r=a[(i+n)%n]+":"+a[i-n]+":"+(i%n)+":"+(-i%n); return r }; return [f([5,6,7],2,3),f("xyz",1,2),f([5],0,-3),f({12:4},"1","2"),f([1],0,0),f([9,8],1.5,0.5),f([1,2],3n,2n)].join(" "); })())
 => 7:undefined:2:-2 y:undefined:1:-1 5:undefined:0:0 undefined:undefined:1:-1 undefined:1:NaN:NaN 9:8:0:0 2:2:1:-1
+# a remainder of two variables that are known to be numbers, of any signs
+result = String((() => { const V=[-7,7,0,-0,3,-3,0.5,NaN,Infinity,2147483648,-2147483649], f=[(a,b)=>{ let x=a-0,y=b-0; const h=()=>{ x%=y }; h(); return x },(a,b)=>{ let x=-a,y=-b; for (let i=0;i<1;i++) x=x%y; return x },(a,b)=>(a|0)%(b-0),(a,b)=>(a>>>0)%(b*1)]; let wrong=[]; for (const a of V) for (const b of V) { const m=[a%b,-a%-b,Reflect.apply((x,y)=>x%y,null,[a|0,b]),[a>>>0].map(x=>x%b)[0]]; f.forEach((g,i)=>Object.is(g(a,b),m[i])||wrong.push([i,a,b])) } let b=-1,g=1048577; const h=()=>{ b%=g }; h(); return wrong.join(" ")+b })())
+=> -1
 # operators of 32 bits for numbers of all sizes, texts, objects and BigInts
 result = String((() => { const f=(a,b)=>{ let r=[]; for (let i=0;i<1;i++) try { r.push(a&b,a|b,a^b,a<<b,a>>b,a>>>b); r.push(a|0,a>>>0,a<<5,a<<33,a>>3,a>>>31,a&255,a&-1,a&0xffffffff,a|7,a^-1,3&a,a&2.5,(a*3)>>>0) } catch(e) { r.push(e.name) } return r.map(v=>Object.is(v,-0)?"-0":String(v)).join() }; let h=0; const all=[0,-0,-1,31,33,2**30,2**31,-(2**31),2**32,2**53-1,2**60,1.5,NaN,Infinity,"12","x",null,undefined,{valueOf:()=>2**33+7},5n,2n**40n]; for (const a of all) for (const b of all) for (const c of f(a,b)) h=((h<<5)+h+c.charCodeAt(0)+c.length)|0; return h+f(2**53-1,33)+f(5n,3n) })())
 => 126040438333,-1,-34,-2,-1,2147483647,-1,4294967295,-32,-2,-1,1,255,-1,-1,-1,0,3,2,4294967292TypeError
@@ -7833,15 +7841,115 @@ core-js-pure/actual/object/group-by.js
 lru-cache
     (() => { const c = new lib.LRUCache({max: 2, dispose: (v, k) => o.push(k)}), o = []; c.set("a", 1); c.set("b", 2); c.get("a"); c.set("c",
     3); return [[...c.keys()], c.has("b"), o, c.size] })()
+lodash-es
+    [lib.chunk([1, 2, 3], 2), lib.debounce.length, lib.groupBy([1.2, 1.4, 2.1], Math.floor), lib.template("<%= a %>!")({a: 1}),
+    lib.kebabCase("FooBar"), lib.set({}, "a[0].b", 1)]
+nanoid
+    [libs[0].nanoid().length, libs[0].customAlphabet("ab", 5)().length, libs[0].urlAlphabet.length,
+    /^[\w-]{10}$/.test(libs[0].nanoid(10))]
+rxjs
+    new Promise(done => lib.from([1, 2, 3, 4]).pipe(lib.filter(n => n % 2 === 0), lib.mergeMap(n => lib.of(n, n * 10)), lib.scan((a,
+    b) => a + b, 0), lib.toArray()).subscribe(list => lib.interval(5).pipe(lib.take(2), lib.map(n => n + 1),
+    lib.toArray()).subscribe(more => done([list, more, new lib.BehaviorSubject(3).getValue()]))))
+mathjs
+    [lib.evaluate("2 + 3 * sqrt(4)"), lib.format(lib.inv([[1, 2], [3, 4]]), 5), lib.simplify("2x + 3x").toString(),
+    lib.derivative("x^2 + sin(x)", "x").toString(), lib.evaluate("5 cm to inch").toString(), lib.complex(1, 2).mul(lib.i).toString(),
+    lib.fraction(1, 3).add(1).toString(), lib.std([1, 2, 4])]
+csv-parse/sync
+    [lib.parse('a,b\n"1,5",2\n', {columns: true}), lib.parse("x;y\n# c\n 1 ;2", {delimiter: ";", trim: true, comment: "#",
+    cast: true}), (() => { try { lib.parse('a"b,c\n"') } catch (e) { return [e.code, e.message] } })()]
+preact preact-render-to-string
+    (() => { const {h, Fragment, createContext} = libs[0], render = libs[1]; const C = createContext("no"); const P = ({n,
+    children}) => h("p", {class: "a", style: {fontSize: 12, color: "red"}, "data-x": '"<'}, n, children); return render(h(Fragment,
+    null, h(C.Provider, {value: "yes"}, h(C.Consumer, null, v => h(P, {n: v}, h("b", null, "<&>"), [1, 2].map(k => h("i", {key: k},
+    k))))), h("input", {disabled: true, value: "x"}), h("div", {dangerouslySetInnerHTML: {__html: "<hr>"}}))) })()
+hono/jsx hono/html
+    (async () => { const {jsx, Fragment} = all0; const A = async ({n}) => jsx("b", {id: n}, "async<");
+    return [String(await jsx("div", {class: "x", style: {fontSize: "2em"}, hidden: true}, jsx(A, {n: "q"}), "<&\"", [1,
+    2].map(n => jsx("i", {}, n))).toString()), String(await all1.html`<p title="${'"'}">${"<b>"}${all1.raw("<i>")}</p>`)] })()
+graphql
+    (async () => { const s = lib.buildSchema("type Query { hi(n: String!): String list: [Int!]! }");
+    const r = await lib.graphql({schema: s, source: '{ hi(n: "x") list a: __typename }', rootValue: {hi: ({n}) => "hi " + n,
+    list: [1, 2]}}); return [r, lib.printSchema(s), (await lib.graphql({schema: s, source: "{ no }"})).errors.map(String),
+    lib.print(lib.parse("query Q($a: Int = 1) { x(a: $a) @skip(if: false) { ...F } } fragment F on X { y }"))] })()
+xstate
+    (() => { const m = lib.createMachine({id: "t", initial: "off", context: {n: 0}, states: {off: {on: {GO: {target: "on",
+    actions: lib.assign({n: ({context}) => context.n + 1})}}}, on: {on: {GO: "off"},
+    entry: lib.assign({n: ({context}) => context.n + 10})}}}); const a = lib.createActor(m), seen = [];
+    a.subscribe(s => seen.push([s.value, s.context.n])); a.start(); a.send({type: "GO"}); a.send({type: "GO"}); a.send({type: "NO"});
+    return [seen, a.getSnapshot().can({type: "GO"})] })()
+d3-array d3-scale
+    [lib.extent([3, 1, 2]), lib.bin()([1, 2, 2, 3, 5]).map(b => b.length), lib.rollups([{k: "a", v: 1}, {k: "a", v: 2}, {k: "b",
+    v: 5}], v => lib.sum(v, d => d.v), d => d.k), lib.ticks(0, 1, 5), libs[1].scaleLinear([0, 10], [100, 200])(3),
+    libs[1].scaleBand(["a", "b"], [0, 100]).padding(.1)("b"), libs[1].scaleOrdinal(["x", "y"])("p"), libs[1].scaleLog([1, 1000], [0,
+    3])(100), libs[1].scaleLinear([0, 1], ["red", "blue"])(.5), libs[1].scaleUtc([new Date(0),
+    new Date(864e5)]).ticks(3).map(d => d.toISOString())]
+chess.js
+    (() => { const c = new lib.Chess(); for (const m of ["e4", "e5", "Bc4", "Nc6", "Qh5", "Nf6", "Qxf7#"]) c.move(m);
+    return [c.fen(), c.isCheckmate(), c.pgn(), new lib.Chess().moves().length, c.ascii()] })()
+seedrandom
+    (() => { const r = lib("hello"); return [r(), r.int32(), r.quick(), lib.alea("x")(), lib.xor128("x").double()] })()
+minisearch
+    (() => { const m = new lib({fields: ["t", "x"], storeFields: ["t"]}); m.addAll([{id: 1, t: "Moby Dick", x: "Call me Ishmael"},
+    {id: 2, t: "Zen and the Art", x: "I can see by my watch"}, {id: 3, t: "Neuromancer", x: "The sky above the port"}]);
+    return [m.search("zen art", {fuzzy: .2, prefix: true}).map(r => [r.id, r.t, r.score.toFixed(6)]), m.autoSuggest("neu").length,
+    m.search("ishmeal", {fuzzy: .4}).length] })()
+lit-html
+    [typeof lib.html, lib.html`<p>${1}</p>`.strings.raw, lib.nothing.toString()]
+@lit-labs/ssr @lit-labs/ssr/lib/render-result.js lit-html lit-html/directives/repeat.js lit-html/directives/class-map.js
+    (async () => { const {html} = all2;
+    const item = n => html`<li class=${all4.classMap({odd: n % 2})} ?hidden=${n > 2}>${n}${"<&>"}</li>`;
+    return [await all1.collectResult(all0.render(html`<ul title=${'"q"'} @click=${() => 1}>${[1, 2, 3].map(item)}${all3.repeat([7], n => n, item)}</ul>`)),
+    all1.collectResultSync(all0.render(html`<p>${all2.nothing}${null}</p>`))] })()
+valibot
+    (() => { const v = all0; const s = v.object({n: v.pipe(v.string(), v.minLength(3)), a: v.optional(v.number(), 5)});
+    const r = v.safeParse(s, {n: "x"}); return [r.success, r.issues.map(i => [i.message, v.getDotPath(i)]), v.parse(s,
+    {n: "abcd"})] })()
+zustand/vanilla
+    (() => { const s = all0.createStore(set => ({n: 1, inc: () => set(s => ({n: s.n + 1}))})); const seen = [];
+    s.subscribe(x => seen.push(x.n)); s.getState().inc(); return seen })()
+remeda
+    [all0.pipe([1, 2, 3, 4], all0.filter(n => n % 2 === 0), all0.map(n => n * n)), all0.groupBy(["a", "bb"], s => s.length),
+    all0.mergeDeep({a: {b: 1}}, {a: {c: 2}})]
+superjson
+    (() => { const s = lib.stringify({d: new Date(5), m: new Map([[1, new Set([2])]]), u: undefined, b: 5n, r: /x/g});
+    const o = lib.parse(s); return [s, o.d instanceof Date, [...o.m.get(1)], o.b === 5n] })()
+htmlparser2
+    (() => { const o = []; const p = new all0.Parser({onopentag: (n, a) => o.push(n, a), ontext: t => o.push(t),
+    onclosetag: n => o.push("/" + n)}, {decodeEntities: true}); p.write("<p class=x a='&lt;'>T &amp; &copy;<br>u<li>1<li>2");
+    p.end(); return o })()
+yaml
+    [all0.parse("a: &x [1, 2]\nb: *x\nc: |\n  t\nd: 2024-01-01\n"), all0.stringify({a: [1, {b: "x: y"}], c: "multi\nline"}),
+    all0.parseDocument("a: [").errors.map(e => e.message)]
+i18next
+    (async () => { const i = lib.createInstance(); await i.init({lng: "de", resources: {de: {translation: {k: "Hallo {{n}}",
+    p_one: "{{count}} Ding", p_other: "{{count}} Dinge"}}}}); return [i.t("k", {n: "<x>"}), i.t("p", {count: 1}), i.t("p",
+    {count: 3})] })()
+fast-json-patch deep-diff microdiff just-diff
+    [lib.compare({a: [1]}, {a: [2, 3]}), libs[1].diff({a: 1}, {a: 2, b: 3}), libs[2]({a: 1}, {b: 2}), all3.diff({a: [1, 2]},
+    {a: [2]})]
+css-tree
+    (() => { const t = all0.parse("a>b:hover{color:RED;margin:0 auto}@media (min-width:10px){p{x:calc(1px + 2%)}}"); let n = 0;
+    all0.walk(t, () => n++); return [all0.generate(t), n] })()
+react react-dom/server
+    (() => { const h = lib.createElement; const [S] = [lib.createContext("no")]; const C = () => { const [n] = lib.useState(3),
+    id = lib.useId(); return h("p", {className: "a", style: {fontSize: 12}, id}, n, lib.useContext(S)) };
+    return [libs[1].renderToStaticMarkup(h(S.Provider, {value: "yes"}, h(C), h("input", {disabled: true, defaultValue: "x"}))),
+    libs[1].renderToString(h("div", null, "a", 1, "<b>"))] })()
 ini/lib/ini.js
     [lib.parse("; c\na = 1\n[s.t]\nb[] = x\nb[] = \"y z\"\nc\n"), lib.stringify({a: true, s: {b: [1, 2], "k=l": "v;w"}})]
 """
 
-#: What each package exports is `lib` to its expression.
-PACKAGE_PROGRAM = """import * as all from "{}";
-const lib = "default" in all ? all.default : all;
-export const value = JSON.stringify({});
-"""
+
+
+def package_program(names, expression):
+    """A module whose `value` is the text of an expression: `all0`, `all1` … is all that the packages of these
+    names export, `lib` and `libs` are their default exports."""
+    numbers = range(len(names))
+    return "\n".join((*(f'import * as all{number} from "{name}";' for number, name in enumerate(names)),
+                      "const libs = [" + ", ".join(f"all{number}" for number in numbers)
+                      + '].map(all => "default" in all ? all.default : all), lib = libs[0];',
+                      f"export const value = JSON.stringify(await ({expression}));"))
 
 
 class PackageFormTest(ServerCase):
@@ -7920,6 +8028,43 @@ class PackageFormTest(ServerCase):
                                         "q/package.json": {"type": "module"}}, what="x"), '"a/b"')
         self.assertEqual(self.imported({"p/index.mjs": "import { readFile } from 'fs/promises'; export default typeof readFile"}), '"function"')
 
+    def test_a_build_for_a_page_gives_way_to_one_for_servers(self):
+        exports = {".": {"browser": "./b.mjs", "node": "./n.mjs"}, "./sub": {"browser": "./bs.mjs", "default": "./s.mjs"}}
+        files = {"p/package.json": {"exports": exports}, "p/n.mjs": "export default 'n'", "p/s.mjs": "export default 's'",
+                 "p/bs.mjs": "export default 'bs'"}
+        page = "const place = document; export default place"
+        no_page = "// document\nexport default typeof document === 'object' ? 1 : 'b'"
+        self.assertEqual(self.imported({**files, "p/b.mjs": page}), '"n"')
+        self.assertEqual(self.imported({**files, "p/b.mjs": page}, "p/sub"), '"s"')
+        self.assertEqual(self.imported({**files, "p/b.mjs": no_page}), '"b"')
+        self.assertEqual(self.imported({**files, "p/b.mjs": no_page}, "p/sub"), '"bs"')
+
+    def test_elements_that_say_they_are_escaped_are_html(self):
+        element = "export default { isEscaped: true, toString: () => '<p>' }"
+        self.serve({"node_modules/p/index.mjs": element, "app.mjs":
+                    "import x from 'p'; routeRegistry.registerRoute('/x', () => x); "
+                    "routeRegistry.registerRoute('/y', () => ResponseBuilder.html(x)); "
+                    "routeRegistry.registerRoute('/z', () => ({ isEscaped: true }))"})
+        self.assertEqual(self.get("/z")[2], '{"isEscaped":true}')
+        for path in ("/x", "/y"):
+            status, headers, text = self.get(path)
+            self.assertEqual((status, headers["content-type"], text), (200, "text/html; charset=UTF-8", "<p>"))
+
+    def test_create_require_reaches_no_other_file(self):
+        self.assertEqual(self.imported({"p/index.mjs": "import { createRequire } from 'module';"
+                                        "export default createRequire(import.meta.url)('./d.json')", "p/d.json": [1]}), "[1]")
+        self.assertIn("createRequire() takes import.meta.url", self.imported(
+            {"p/index.mjs": "import { createRequire } from 'module'; export default createRequire('/etc/node_modules/x')('./y.json')"}))
+
+    def test_packages_are_compiled_once(self):
+        self.assertEqual(self.imported({"p/index.mjs": "export { default } from './c.cjs'", "p/c.cjs": "module.exports = 'once'"}), '"once"')
+        with mock.patch.object(aiwebengine, "analyze_scopes", wraps=aiwebengine.analyze_scopes) as analyze:
+            self.write(self.folder / "app.mjs", "import x from 'p'; routeRegistry.registerRoute('/x', () => x + x)")
+            os.utime(self.folder / "app.mjs", (1, 1))
+            self.assertEqual(self.server.app.refresh(), ["app.mjs"])
+        self.assertEqual(analyze.call_count, 1)
+        self.assertEqual(self.get("/x")[2], "onceonce")
+
     def test_links_may_lead_within_the_project_only(self):
         with tempfile.TemporaryDirectory() as outside:
             Path(outside, "index.js").write_text("module.exports = 'outside'", "utf-8")
@@ -7952,22 +8097,24 @@ class PackageTest(unittest.TestCase):
     """Packages that people download most do in the engine what they do in node."""
 
     def compare(self, part):
-        blocks = re.findall(r"^(\S+)\n((?:    .*\n)+)", PACKAGE_CHECKS, re.MULTILINE)[part::4]
+        blocks = [(names.split(), expression.strip()) for names, expression in
+                  re.findall(r"^(\S.*)\n((?:    .*\n)+)", PACKAGE_CHECKS, re.MULTILINE)[part::4]]
         folder = pathlib.Path(NODE_MODULES or "")
-        missing = [name for name, _ in blocks if not (NODE_MODULES and (folder / name.split("/")[0]).is_dir())]
+        missing = [name for names, _ in blocks for name in names if not (
+            NODE_MODULES and (folder / "/".join(name.split("/")[:2 if name[0] == "@" else 1])).is_dir())]
         if missing or not shutil.which("node"):
             self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
         scripts = tempfile.TemporaryDirectory(dir=folder.resolve().parent)
         self.addCleanup(scripts.cleanup)
-        programs = {f"{index}.mjs": PACKAGE_PROGRAM.format(name, expression.strip()) for index, (name, expression) in enumerate(blocks)}
+        programs = {f"{index}.mjs": package_program(*block) for index, block in enumerate(blocks)}
         for file, program in programs.items():
             pathlib.Path(scripts.name, file).write_text(program, "utf-8")
         pathlib.Path(scripts.name, "all.mjs").write_text("const found = {}; for (const file of process.argv.slice(2)) "
                                                          "found[file] = (await import('./' + file)).value; console.log(JSON.stringify(found));")
         node = subprocess.run(["node", "all.mjs", *programs], cwd=scripts.name, capture_output=True, encoding="utf-8", timeout=2 * STUCK)
         self.assertEqual(node.returncode, 0, node.stderr)
-        for (name, _), (file, expected) in zip(blocks, json.loads(node.stdout).items()):
-            with self.subTest(name):
+        for (names, _), (file, expected) in zip(blocks, json.loads(node.stdout).items()):
+            with self.subTest(names[0]):
                 realm = aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK)
                 self.addCleanup(realm.close)
                 realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(scripts.name), {})
@@ -8628,7 +8775,8 @@ LARGEST_ARGUMENTS = (
     (r"(get )?Intl.*", "CO NF DF LF new", "|T|S|T, T|W, W|G|T, 'day'|0, 1|'de', { localeMatcher: T }|D|AT"),
     (r"h|Fragment|html(\.raw)?", "null", "|T|A|'p', O, A|'p', null, ...S|AA|O|DEEP|[T], T|C, O, A|{ raw: AT }, T"),
     (r"console.*", "console", "|A|T|O|M|AA|W|DEEP|S, S|U|'%s%d%j'.repeat(1e6), T|'%c'.repeat(1e7), T|NL|E|OP"),
-    (r"(routeRegistry|graphQLRegistry|sharedStorage|ResponseBuilder|sendStream).*", "null",
+    (r"(routeRegistry|graphQLRegistry|(shared|personal)Storage|database|dispatcher|schedulerService|ResponseBuilder|sendStream).*",
+     "null",
      "|T|'/a', T|'/a', A|'/a', O|'/a', JS, JO|'/a', O, O|T, T|O|A|T, O|'a', JO|'a', T, C|'a', 'type Query {' + 'a: String '.repeat(1e6) + '}', C|"
      "'{' + 'a '.repeat(1e6) + '}'|AA|DEEP|'/a', 'b', { event: T }|T, 200, { headers: O }|T, 302"),
 )
@@ -8764,7 +8912,8 @@ class PauseTest(unittest.TestCase):
         self.assertEqual(realm.evaluate("try { Object.freeze(new Array(1e7)).fill(1) } catch (e) { e.name }"), "TypeError")
 
     def test_every_built_in_is_called_with_the_largest_values(self):
-        """One call of each; with the environment variable ALL_CALLS all of them, which takes a quarter of an hour."""
+        """One call of each; with the environment variable ALL_CALLS all of them, or with ALL_CALLS=2/8 the second
+        eighth, each printed with what it took."""
         with tempfile.TemporaryDirectory() as folder, mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 4 << 30):
             app = aiwebengine.Application(folder, aiwebengine.Log("error"))
             self.addCleanup(app.close)
@@ -8773,6 +8922,7 @@ class PauseTest(unittest.TestCase):
             aiwebengine.install_host_api(host)
             realm = host.realm
             names, calls, made = realm.evaluate(ALL_FUNCTIONS, timeout=STUCK), [], {}
+            wanted = os.environ.get("ALL_CALLS", "")
             for name in names:
                 found = [entry for entry in LARGEST_ARGUMENTS if re.fullmatch(entry[0], name)]
                 with self.subTest(name):
@@ -8780,7 +8930,10 @@ class PauseTest(unittest.TestCase):
                 all_calls = [(name, this, arguments) for _, values, lists in found
                              for this in values.split() for arguments in lists.split("|")]
                 all_calls.sort(key=lambda call: hashlib.md5(repr(call).encode()).digest())
-                calls += all_calls[:None if "ALL_CALLS" in os.environ else 1]
+                calls += all_calls[:None if wanted else 1]
+            if "/" in wanted:
+                part, parts = map(int, wanted.split("/"))
+                calls = calls[part - 1::parts]
             self.assertGreater(len(names), 600)
             pauses = LongestPause()
             pauses.start()
@@ -8791,6 +8944,8 @@ class PauseTest(unittest.TestCase):
                             pause, took = self.worst_of(realm, call, made, pauses)
                             if pause < self.LONGEST and took < 0.05 + self.LONGEST:
                                 break
+                        if wanted:
+                            print(f"{pause:.2f} {took:.2f} {call}", file=sys.__stderr__, flush=True)
                         self.assertLess(pause, self.LONGEST)
                         self.assertLess(took, 0.05 + self.LONGEST)
             finally:
@@ -8898,6 +9053,39 @@ class PauseTest(unittest.TestCase):
         aiwebengine.free_in_slices(realm.forget(), dead=True)
         self.assertEqual([each() for each in watched], [None] * 4)
 
+    def test_circles_in_a_long_array_of_a_dead_realm_are_freed_without_the_collector(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("""var kept = []; for (let i = 0; i < 3e4; i++) { const a = {}, b = { a }; a.b = b; kept.push(a) }
+            var map = new Map; for (let i = 0; i < 3e4; i++) { const f = () => g, g = () => f; map.set(i, f) }""", timeout=STUCK)
+        kept, pairs = [realm.globals[aiwebengine.global_name(name)] for name in ("kept", "map")]
+        watched = [weakref.ref(each) for each in (*kept.items[::1000], *pairs.values[::1000])]
+        del kept, pairs
+        gc.disable()
+        self.addCleanup(gc.enable)
+        realm.close()
+        aiwebengine.free_in_slices(realm.forget(), dead=True)
+        self.assertEqual([each() for each in watched], [None] * len(watched))
+
+    @needs_size
+    def test_a_script_is_stopped_before_its_objects_make_collections_long(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("1")             # the watchdog's thread is there
+        pauses, watchdog = aiwebengine.COLLECTOR_PAUSES, aiwebengine.WATCHDOG
+        with mock.patch.object(watchdog, "max_memory", 128 << 20), mock.patch.object(pauses, "LONG", 0.0), \
+                mock.patch.object(watchdog, "over_budget", lambda *_: None), mock.patch.object(pauses, "LONGEST", 0.02):
+            self.addCleanup(gc.unfreeze)
+            with self.assertRaisesRegex(aiwebengine.ScriptTimeout, "it holds so many objects, about [0-9]+ MiB") as caught:
+                realm.evaluate("var kept = []; for (;;) { const a = {}; a.a = a; kept.push(a) }", timeout=STUCK)
+        self.assertEqual(caught.exception.name, "OutOfMemoryError")
+        realm.evaluate("kept = 0")
+        pauses.collect_all()
+        self.assertLess(pauses.expected(aiwebengine.memory_used()), pauses.LONGEST)
+
+    def test_the_time_of_what_was_freed_since_is_not_expected_of_the_next_collection(self):
+        pauses = aiwebengine.CollectorPauses()
+        pauses.kept = [(100, 0.25), (200, 0.5), (300, 0.5)]
+        self.assertEqual([pauses.expected(memory) for memory in (400, 299, 190, 90)], [1.25, 1.25, 0.25, 0])
+
     def test_garbage_that_a_long_collection_finds_is_freed_in_slices(self):
         pauses, before = aiwebengine.COLLECTOR_PAUSES, list(gc.garbage)
         patch = mock.patch.object(pauses, "LONG", math.inf)     # nothing is left out of the next collection
@@ -8914,7 +9102,7 @@ class PauseTest(unittest.TestCase):
         pauses.took, pauses.found_little = 1.0, False
         gc.collect()
         deadline = time.monotonic() + STUCK
-        while any(each() for each in watched) and time.monotonic() < deadline:
+        while (any(each() for each in watched) or gc.garbage != before) and time.monotonic() < deadline:
             time.sleep(0.01)
         self.assertEqual([each() for each in watched], [None] * 3)
         self.assertEqual((gc.garbage, gc.get_debug()), (before, 0))
@@ -9137,7 +9325,8 @@ class EngineSeamTest(unittest.TestCase):
     def test_both_engines_have_the_interface(self):
         for name, engine in aiwebengine.ENGINES.items():
             # new_array: each realm makes its own, for speed
-            attributes = ("name", "new_array", "modules", "console", "lock", "memory", "outgrown", "unloaded")
+            attributes = ("name", "new_array", "modules", "console", "lock", "memory", "outgrown", "unloaded", "interruption",
+                          "caller", "timers")
             for member in aiwebengine.ENGINE_INTERFACE:
                 if member not in attributes:
                     self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
@@ -13536,6 +13725,114 @@ class DatabaseTest(ServerCase):
         self.assertEqual(self.ask(None), [[{"x": "a", "y": 1}], {"a": 1}])
 
 
+class BetweenScriptsTest(ServerCase):
+    """dispatcher: messages from scripts to scripts; schedulerService: work in time."""
+
+    SEEN = "const seen = []; routeRegistry.registerRoute('/seen', () => seen);"
+
+    def test_listeners_of_all_scripts_get_messages_and_what_fails_hurts_nobody(self):
+        self.serve({"a.js": self.SEEN + """
+            dispatcher.registerListener("order", ({ type, data }) => { seen.push([type, data]) });
+            dispatcher.registerListener("order", "broken");
+            function broken() { throw new Error("on purpose") }
+            routeRegistry.registerRoute("/self", () => dispatcher.sendMessage("order"));""",
+                    "b.js": self.SEEN.replace("/seen", "/b") + """
+            dispatcher.registerListener("order", async ({ data }) => { await null; seen.push(data) });
+            routeRegistry.registerRoute("/send", () => dispatcher.sendMessage("order", { text: "é\\n", list: [1] }));"""})
+        self.assertEqual(self.get("/send")[2], "Dispatched 'order' to 3 listeners")
+        data = {"text": "é\n", "list": [1]}
+        self.eventually(lambda: self.get_json("/seen") == [["order", data]] and self.get_json("/b") == [data])
+        self.get("/self")
+        self.eventually(lambda: self.get_json("/seen")[1:] == [["order", None]])
+        self.assertEqual(self.output.getvalue().count("listener for order: the handler failed"), 2)
+
+    def test_a_reload_takes_listeners_and_jobs_along(self):
+        self.serve({"a.js": self.SEEN + "dispatcher.registerListener('x', () => { seen.push('old') });"
+                            "routeRegistry.registerRoute('/send', () => dispatcher.sendMessage('x'));"
+                            "schedulerService.registerRecurring({ name: 'j', intervalMinutes: 60, handler: () => 1 });"})
+        self.write(self.folder / "a.js", self.SEEN + "dispatcher.registerListener('x', () => { seen.push('new') });"
+                   "routeRegistry.registerRoute('/send', () => dispatcher.sendMessage('x'));")
+        self.eventually(lambda: self.server.app.refresh() or "j" not in self.server.app.hosts["a.js"].jobs)
+        self.assertEqual(self.get("/send")[2], "Dispatched 'x' to 1 listener")
+        self.eventually(lambda: self.get_json("/seen") == ["new"])
+
+    def test_jobs_run_at_their_time_in_tests_on_their_clock(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "a.js", self.SEEN + """
+            schedulerService.registerOnce({ name: "once", runAt: new Date(Date.now() + 90 * 60000), handler: ({ name }) => { seen.push(name) } });
+            schedulerService.registerOnce({ name: "past", runAt: "2020-01-01T00:00:00Z", handler: () => { seen.push("past") } });
+            schedulerService.registerRecurring({ name: "each", intervalMinutes: 30, handler: "tick" });
+            function tick() { seen.push("tick") }""")
+        self.write(folder / "a.test.js", """
+            const seen = async () => (await request("/seen")).json.join();
+            test("jobs", async () => {
+              await clock.advance(10);
+              assert.equal(await seen(), "past");
+              await clock.advance(61 * 60000);
+              assert.equal(await seen(), "past,tick,tick");
+              await clock.advance(60 * 60000);
+              assert.equal([...await seen()].sort().join(""), [..."past,tick,tick,once,tick,tick"].sort().join(""));
+            });""")
+        done = subprocess.run([*COMMAND, "--test", str(folder)], capture_output=True, encoding="utf-8", timeout=STUCK)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_cron_means_what_crontab_says(self):
+        moment = lambda *parts: aiwebengine.datetime.datetime(*parts).timestamp() * 1000
+        start = moment(2026, 11, 30, 17, 58, 30)        # a Monday
+        for text, expected in {
+                "* * * * *": (2026, 11, 30, 17, 59), "*/5 8-17 * * mon-fri": (2026, 12, 1, 8, 0), "0 0 1 * *": (2026, 12, 1, 0, 0),
+                "30 6 * * sun": (2026, 12, 6, 6, 30), "30 6 * * 7": (2026, 12, 6, 6, 30), "0 12 29 feb *": (2028, 2, 29, 12, 0),
+                "0 0 13 * 5": (2026, 12, 4, 0, 0), "15,45 18-20/2 * * *": (2026, 11, 30, 18, 15), "0 0 1 1 *": (2027, 1, 1, 0, 0),
+                "59 17 30 11 *": (2026, 11, 30, 17, 59), "7 */6 * * *": (2026, 11, 30, 18, 7)}.items():
+            self.assertEqual(aiwebengine.cron_times("f", text)(start), moment(*expected), text)
+        self.assertIsNone(aiwebengine.cron_times("f", "0 0 31 2 *")(start))
+        for text in ("", "* * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "a * * * *", "5-1 * * * *",
+                     "*/0 * * * *", "1,, * * * *", "* * * * mon-", 5, None):
+            with self.assertRaises(aiwebengine.HostError, msg=text):
+                aiwebengine.cron_times("f", text)
+
+    def test_a_job_that_was_done_is_not_done_again_after_a_restart_and_a_missed_one_is(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        script = self.SEEN + """
+            schedulerService.registerOnce({ name: "once", runAt: "2026-01-01", handler: () => { seen.push("once") } });
+            schedulerService.registerRecurring({ name: "hourly", intervalMinutes: 60, handler: () => { seen.push("hourly") } });"""
+        self.serve(script, storage=path)
+        self.eventually(lambda: self.get_json("/seen") == ["once"])
+        self.server.app.hosts["app.js"].jobs["hourly"].run()
+        self.eventually(lambda: self.get_json("/seen") == ["once", "hourly"])
+        self.server.stop()
+        self.serve(script, storage=path)
+        self.assertEqual(self.get_json("/seen"), [])
+        self.server.app.storage_of(" jobs").set("app.js hourly", str(int(time.time() * 1000) - 7_200_000))
+        self.server.stop()
+        self.serve(script, storage=path)
+        self.eventually(lambda: self.get_json("/seen") == ["hourly"])
+
+    def test_wrong_arguments_are_explained(self):
+        self.serve("")
+        for call, expected in {
+                "dispatcher.registerListener('', () => 1)": "the type must be a string", "dispatcher.sendMessage(5)": "a number (5)",
+                "dispatcher.sendMessage('x', () => 1)": "a function", "dispatcher.sendMessage('x', new Map())": "a Map",
+                "dispatcher.registerListener('x')": "the handler must be a function", "schedulerService.registerOnce(5)": "this takes an object",
+                "schedulerService.registerOnce({ handler: () => 1 })": "needs a name", "schedulerService.registerOnce({ name: 'x', handler: () => 1, when: 1 })": "no option \"when\"",
+                "schedulerService.registerOnce({ name: 'x', handler: () => 1, runAt: 'soon' })": '"soon"',
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1 })": "either intervalMinutes or cron",
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, intervalMinutes: 0 })": "a number above 0",
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '61 * * * *' })": "from 0 to 59"}.items():
+            with self.subTest(call):
+                host = self.server.app.hosts["app.js"]
+                with self.assertRaises(aiwebengine.JSError) as caught:
+                    host.realm.evaluate(call)
+                self.assertIn(expected, caught.exception.message)
+
+    def test_the_dashboard_runs_a_job(self):
+        self.serve(self.SEEN + "schedulerService.registerRecurring({ name: 'yearly', cron: '0 0 1 1 *', handler: () => { seen.push('done') } });")
+        answer = json.loads(self.post_json("/engine/job", {"script": "app.js", "name": "yearly"}))
+        self.assertEqual(answer["name"], "yearly")
+        self.eventually(lambda: self.get_json("/seen") == ["done"])
+        self.assertEqual(self.post("/engine/job", '{"script": "app.js", "name": "x"}', {"Content-Type": "application/json"})[0], 404)
+
+
 class RedisCase(ServerCase):
     """A test with Redis and servers that share it."""
 
@@ -13599,6 +13896,55 @@ class RedisTest(RedisCase):
     """Two servers joined by Redis."""
 
     takes = 18
+
+    def test_a_storage_file_beside_redis_holds_the_database_that_both_share(self):
+        folder = pathlib.Path(self.enterTemporary())
+        script = """
+            database.exec("CREATE TABLE IF NOT EXISTS t (n INTEGER)");
+            routeRegistry.registerRoute("/add", () => database.sql`INSERT INTO t VALUES (1)`, "POST");
+            routeRegistry.registerRoute("/count", () => { sharedStorage.setItem("k", "v"); return database.sql`SELECT sum(n) n FROM t` });"""
+        first, second = self.serve_both(script, storage=folder / "data.db")
+        for server in (first, second, first):
+            self.post_to(server, "/add")
+        self.server = second
+        self.assertEqual(self.get_json("/count"), [{"n": 3}])
+        self.assertEqual({name for name in os.listdir(folder) if not name.endswith(("-wal", "-shm"))}, {"data.sql.db"})
+        other = self.serve(script, redis=self.redis.url, storage=folder / "other.db")       # as on another machine
+        self.assertIn("several machines have no database in common", other.app.failures["app.js"].text)
+        alone = self.serve(script, redis=self.redis.url)
+        self.assertIn("add --storage FILE", alone.app.failures["app.js"].text)
+
+    def test_messages_of_scripts_reach_both_and_a_job_is_done_by_one(self):
+        first, second = servers = self.serve_both("""
+            const seen = []; routeRegistry.registerRoute("/seen", () => seen);
+            dispatcher.registerListener("x", ({ data }) => { seen.push(data) });
+            routeRegistry.registerRoute("/send", () => dispatcher.sendMessage("x", "hello"), "POST");
+            schedulerService.registerRecurring({ name: "tick", intervalMinutes: 1 / 60, handler: () => { dispatcher.sendMessage("x", "job") } });""")
+        self.post_to(first, "/send")
+
+        def seen(server):
+            self.server = server
+            return self.get_json("/seen")
+        for server in servers:
+            self.until(lambda: "hello" in seen(server) and seen(server).count("job") >= 3)
+        jobs = [due for key in self.redis_keys("aiwebengine:job:*") for due in [key]]
+        self.assertGreaterEqual(len(jobs), 3)
+        counts = [seen(server).count("job") for server in servers]
+        self.assertLess(abs(counts[0] - counts[1]), 3)
+        self.assertLessEqual(max(counts), len(self.redis_keys("aiwebengine:job:*")) + 1)
+
+    def redis_keys(self, pattern):
+        import redis
+        with redis.Redis.from_url(self.redis.url) as client:
+            return client.keys(pattern)
+
+    def test_a_login_at_one_is_one_at_the_other(self):
+        first, second = self.serve_both({"users.json": '[{"id": "ada"}]', "app.js":
+                                         'routeRegistry.registerRoute("/me", ({ request }) => [request.auth.userId]);'})
+        self.server = first
+        cookie = self.post("/auth/login", {"user": "ada"})[1]["set-cookie"].partition(";")[0].partition("=")[2]
+        self.server = second
+        self.assertEqual(self.get_json("/me", Cookie=f"aiwebengine_login_{second.port}={cookie}"), ["ada"])
 
     def test_ids_of_scripts_count_in_every_process(self):
         first, second = self.serve_both(REDIS_SCRIPT + """
@@ -14210,7 +14556,7 @@ class RedisFailureTest(RedisCase):
     def test_an_unreachable_server_or_a_bad_address_is_one_line_and_exit_code_2(self):
         folder = pathlib.Path(self.enterTemporary())
         self.write(folder / "a.js", "")
-        for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "refused"), ("http://localhost", "scheme"),
+        for url, reason in ((f"redis://:secret@127.0.0.1:{free_port()}/0", "no Redis answers there"), ("http://localhost", "wants an address such as"),
                             (f"redis://127.0.0.1:{self.redis.port}/99", "DB index")):
             done = subprocess.run([*COMMAND, str(folder), "--port", "0", "--redis", url],
                                   capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
@@ -14229,13 +14575,6 @@ class WithoutRedisTest(unittest.TestCase):
                                   capture_output=True, encoding="utf-8", timeout=2 * STUCK)
         self.assertEqual((done.returncode, done.stderr),
                          (2, "aiwebengine: --redis needs the package redis: pip install redis\n"))
-
-    def test_storage_and_redis_exclude_each_other(self):
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run([*COMMAND, folder, "--redis", "redis://localhost", "--storage",
-                                   "x.db"], capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
-        self.assertEqual(done.returncode, 2)
-        self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis cannot be combined.*\n\Z")
 
 
 class TypesTest(unittest.TestCase):
@@ -15861,6 +16200,177 @@ class ResponseTest(ServerCase):
             text = send("return context.request.json", body)[2]
             self.assertIn("not valid JSON", text)
             self.assertNotRegex(text, "Expecting|line 1|char |utf-8-sig")
+
+
+class LoginTest(ServerCase):
+    """users.json, --login, request.auth, personalStorage, and metadata that only the login gives."""
+
+    USERS = [{"id": "ada", "name": "Ada L.", "email": "ada@example.org", "roles": ["admin", "staff"]}, {"id": "ben"}]
+    SCRIPT = """
+        routeRegistry.registerRoute("/me", ({ request }) => request.auth);
+        routeRegistry.registerRoute("/page", ({ request }) => { request.auth.requireAuth(); return "page" });
+        routeRegistry.registerRoute("/admin", ({ request }) => { request.auth.requireAuth("admin"); return "admin" });
+        routeRegistry.registerRoute("/member", () => "member", "GET", { requireAuth: true });
+        routeRegistry.registerRoute("/staff", () => "staff", "POST", { requireAuth: "staff" });
+        routeRegistry.registerRoute("/note", ({ request }) => { personalStorage.setItem("n", request.form.n) }, "POST");
+        routeRegistry.registerRoute("/note", () => [personalStorage.getItem("n")]);
+        routeRegistry.registerRoute("/later", async ({ request }) => {
+          const mine = request.auth.storage(); await null; mine.setItem("later", "1"); return [mine.getItem("n"), personalStorage.keys()];
+        });
+        routeRegistry.registerStreamRoute("/s");
+        routeRegistry.registerStreamRoute("/own", { onConnect: ({ request }) => ({ ...request.query, user_id: "forged" }) });
+        routeRegistry.registerRoute("/send", ({ request }) =>
+          routeRegistry.sendStreamMessageFiltered("/" + request.form.to, request.form.text, { user_id: request.form.user }), "POST");
+        graphQLRegistry.registerSubscription("notes", "type Subscription { notes(user_id: String): String }", () => {});
+        routeRegistry.registerRoute("/notes", ({ request }) =>
+          graphQLRegistry.sendSubscriptionMessageFiltered("notes", { notes: "secret" }, { user_id: request.form.user }), "POST");"""
+
+    def serve_users(self, users=USERS, **options):
+        files = {"app.js": self.SCRIPT}
+        if users is not None:
+            files["users.json"] = users if isinstance(users, str) else json.dumps(users)
+        return self.serve(files, **options)
+
+    def log_in(self, user, password="", headers=()):
+        """(status, the cookie as a header, or {}, headers)."""
+        status, fields, text = self.post("/auth/login", {"user": user, "password": password, "redirect": "/page"}, headers)
+        return status, {"Cookie": fields["set-cookie"].partition(";")[0]} if "set-cookie" in fields else {}, fields
+
+    def test_who_logs_in_is_known_until_the_logout(self):
+        self.serve_users()
+        self.assertEqual(self.get_json("/me"), {"isAuthenticated": False, "userId": None, "userName": None, "userEmail": None,
+                                                "provider": None, "roles": [], "isAdmin": False})
+        status, cookie, fields = self.log_in("ada")
+        self.assertEqual((status, fields["location"]), (303, "/page"))
+        self.assertRegex(fields["set-cookie"], "; Path=/; HttpOnly; SameSite=Lax$")
+        self.assertEqual(self.get_json("/me", **cookie), {
+            "isAuthenticated": True, "userId": "ada", "userName": "Ada L.", "userEmail": "ada@example.org", "provider": "local",
+            "roles": ["admin", "staff"], "isAdmin": True})
+        status, fields, _ = self.get("/auth/logout?redirect=/me", **cookie)
+        self.assertEqual((status, fields["location"]), (303, "/me"))
+        self.assertIn("Max-Age=0", fields["set-cookie"])
+
+    def test_require_auth_sends_browsers_to_the_login_and_tells_programs(self):
+        self.serve_users()
+        ben, ada = self.log_in("ben")[1], self.log_in("ada")[1]
+        html = {"Accept": "text/html"}
+        for path in ("/page", "/admin", "/member"):
+            self.assertEqual(self.get(path)[0], 401, path)
+            status, fields, _ = self.get(path + "?a=1", **html)
+            self.assertEqual((status, fields["location"]), (302, f"/auth/login?redirect=%2F{path[1:]}%3Fa%3D1"))
+        self.assertEqual([self.get(path, **ben)[0] for path in ("/page", "/admin", "/member")], [200, 403, 200])
+        self.assertEqual([self.get(path, **ada)[0] for path in ("/page", "/admin", "/member")], [200, 200, 200])
+        self.assertEqual([self.post("/staff", "", headers)[0] for headers in ({}, html, ben, ada)], [401, 401, 403, 200])
+
+    def test_a_cookie_cannot_be_made_up_or_changed_and_ends_with_its_user_or_after_a_month(self):
+        self.serve_users()
+        cookie = self.log_in("ben")[1]["Cookie"]
+        name, _, value = cookie.partition("=")
+        text, _, signature = value.partition(".")
+        forged = aiwebengine.base64url(b'["ada", "Ada", 9999999999]')
+        for bad in (value[:-1], value + "A", f".{signature}", text, f"{forged}.{signature}", "", "é", "." * 50):
+            self.assertFalse(self.get_json("/me", Cookie=f"{name}={urllib.parse.quote(bad)}")["isAuthenticated"], bad)
+        self.assertTrue(self.get_json("/me", Cookie=cookie)["isAuthenticated"])
+        with mock.patch.object(aiwebengine.time, "time", lambda now=time.time() + 31 * 86_400: now):
+            self.assertFalse(self.get_json("/me", Cookie=cookie)["isAuthenticated"])
+        self.write(self.folder / "users.json", json.dumps(self.USERS[:1]))
+        self.eventually(lambda: not self.get_json("/me", Cookie=cookie)["isAuthenticated"])
+
+    def test_passwords(self):
+        hash = aiwebengine.hash_password("correct horse", costs=(1024, 8, 1))
+        self.serve_users([{"id": "ada", "password": hash}, {"id": "ben"}])
+        self.assertEqual(self.log_in("ada", "correct horse")[0], 303)
+        for _ in range(aiwebengine.MAX_WRONG_PASSWORDS):
+            status, cookie, _ = self.log_in("ada", "wrong")
+            self.assertEqual((status, cookie), (401, {}))
+        self.assertEqual(self.log_in("ada", "correct horse")[0], 429)
+        self.assertEqual(self.log_in("ben")[0], 303)
+        page = self.get("/auth/login", Accept="text/html")[2]
+        self.assertIn('type="password"', page)
+        self.assertNotIn("scrypt", page)
+
+    def test_without_a_password_nobody_comes_in_from_another_device(self):
+        self.serve_users()
+        status, cookie, _ = self.log_in("ada", headers={"X-Forwarded-For": "10.0.0.7"})
+        self.assertEqual((status, cookie), (403, {}))
+
+    def test_only_pages_of_this_server_log_somebody_in_and_it_sends_nobody_elsewhere(self):
+        self.serve_users()
+        self.assertEqual(self.log_in("ada", headers={"Origin": "http://evil.example"})[0], 403)
+        for target in ("//evil.example", "/\\evil.example", "http://evil.example", "javascript:1", "/a\r\nb", ""):
+            _, fields, _ = self.post("/auth/login", {"user": "ada", "redirect": target})
+            self.assertEqual(fields["location"], "/", target)
+
+    def test_what_users_call_themselves_is_text_on_the_page(self):
+        self.serve_users([{"id": "<b>", "name": "<script>alert(1)</script>", "roles": ["<i>"]}])
+        page = self.get('/auth/login?redirect="><script>', Accept="text/html")[2]
+        self.assertNotIn("<script>", page)
+        self.assertIn("&lt;script&gt;alert(1)", page)
+
+    def test_with_the_option_any_name_will_do_and_without_both_there_is_no_login(self):
+        self.serve_users(None, login=True)
+        cookie = self.log_in("Zoë")[1]
+        self.assertEqual([self.get_json("/me", **cookie)[key] for key in ("userId", "userName", "roles")], ["Zoë", "Zoë", []])
+        self.serve_users(None)
+        self.assertEqual(self.get("/auth/login")[0], 404)
+        status, _, text = self.get("/page", Accept="text/html")
+        self.assertEqual(status, 401)
+        self.assertIn("--login", text)
+
+    def test_personal_storage_is_apart_for_each_user(self):
+        self.serve_users()
+        ada, ben = self.log_in("ada")[1], self.log_in("ben")[1]
+        self.post("/note", {"n": "of Ada"}, ada)
+        self.assertEqual([self.get_json("/note", **user) for user in (ada, ben)], [["of Ada"], [None]])
+        self.assertIn("nobody is logged in", self.get("/note")[2])
+        self.assertIn("until its first await", self.get("/later", **ada)[2])
+
+    def test_metadata_of_the_login_cannot_be_forged(self):
+        self.serve_users()
+        ada = [f"Cookie: {self.log_in('ada')[1]['Cookie']}"]
+        query = "/graphql/sse?" + urllib.parse.urlencode({"query": 'subscription { notes(user_id: "ada") }', "user_id": "ada"})
+        clients = {name: (self.connect(path, ada), self.connect(path)) for name, path in
+                   (("s", "/s?user_id=ada&user_name=x&roles=admin"), ("own", "/own?user_id=ada"), ("notes", query))}
+        for name, (mine, forged) in clients.items():
+            with self.subTest(name):
+                answer = self.post("/notes", {"user": "ada"})[2] if name == "notes" else \
+                    self.post("/send", {"to": name, "text": "secret", "user": "ada"})[2]
+                self.assertIn("1 connection matched", answer)
+                self.assertIn("secret", mine.next()["data"])
+        self.assertIn("0 connections matched", self.post("/send", {"to": "own", "text": "x", "user": "forged"})[2])
+
+    def test_mistakes_in_the_file_are_told_and_let_nobody_in(self):
+        for text, expected in {
+                "{": "Expecting property name", "{}": "must be an array", '[{"name": "x"}]': 'user 1 needs an "id"',
+                '[{"id": "a"}, {"id": "a"}]': 'two users have the id "a"', '[{"id": "a", "role": "x"}]': 'has "role"',
+                '[{"id": "a", "roles": "x"}]': "roles must be an array", '[{"id": "a", "password": "plain"}]': "--hash-password",
+                '[{"id": "a", "password": "scrypt$1048576$8$1$saltsalt$' + "A" * 43 + '"}]': "--hash-password",
+                "[" * 100_000: "can log in"}.items():
+            with self.subTest(text[:60]):
+                self.serve_users(text)
+                self.assertEqual(self.log_in("a")[0], 401)
+                self.assertIn(expected, self.output.getvalue())
+
+    def test_scripts_cannot_read_the_file(self):
+        self.serve({"app.js": 'import users from "./users.json";', "users.json": "[]"})
+        self.assertIn("request.auth says who is logged in", self.server.app.failures["app.js"].text)
+
+    def test_with_storage_a_login_outlives_the_server(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        self.serve_users(storage=path)
+        name, _, value = self.log_in("ada")[1]["Cookie"].partition("=")
+        self.server.stop()
+        self.serve_users(storage=path)
+        again = f"aiwebengine_login_{self.server.port}={value}"
+        self.assertTrue(self.get_json("/me", Cookie=again)["isAuthenticated"])
+        self.serve_users()
+        self.assertFalse(self.get_json("/me", Cookie=f"aiwebengine_login_{self.server.port}={value}")["isAuthenticated"])
+
+    def test_a_hash_is_made_on_the_command_line(self):
+        done = subprocess.run([*COMMAND, "--hash-password"], input="secret\n", capture_output=True, text=True, timeout=WAIT)
+        user = aiwebengine.parse_user({"id": "a", "password": done.stdout.strip()}, "user 1")
+        self.assertTrue(aiwebengine.is_password(user, "secret"))
+        self.assertFalse(aiwebengine.is_password(user, "Secret"))
 
 
 class ChaosTest(ServerCase):
@@ -19671,11 +20181,11 @@ class EditorTest(ServerCase):
 
     def test_the_channel_tells_which_files_there_are_and_whether_the_open_one_changed(self):
         self.serve({"app.js": self.APP, "app.test.js": "", "lib/a.js": "", "public/index.html": "", "public/pic.png": "",
-                    "node_modules/x.js": "", ".git/x.js": "", "notes.txt": ""})
+                    "node_modules/x.js": "", ".git/x.js": "", "notes.txt": "", "aiwebengine.d.ts": ""})
         client = DashboardTest.look(self, view="edit", name="app.js")
         until = lambda condition: DashboardTest.until(self, client, condition)      # noqa: E731
         view = until(lambda state: "view" in state)["view"]
-        self.assertEqual(view["files"], ["app.js", "app.test.js", "lib/a.js", "public/index.html"])
+        self.assertEqual(view["files"], ["app.js", "app.test.js", "aiwebengine.d.ts", "lib/a.js", "public/index.html"])
         self.assertEqual(view["tag"], self.tag())
         self.write(self.folder / "app.js", "// theirs\n")
         until(lambda state: state["view"]["tag"] not in ("", view["tag"]))
@@ -19944,8 +20454,8 @@ class CommandLineTest(ServerCase):
         for given, expected in (("[::1]", "::1"), (" 127.0.0.1 ", "127.0.0.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("my-host.local", "my-host.local")):
             self.assertEqual(aiwebengine.option_parser().parse_args(["--host", given]).host, expected)
         for option, given, part in (("--host", "", "the port belongs to --port"), ("--host", "*", "name or address"), ("--host", "localhost:80", "--port"),
-                                    ("--host", "http://localhost", "name or address"), ("--base-path", "/a/../b", "not a path"),
-                                    ("--base-path", "engine/x", "pages of the server"), ("--trust-proxy", "0", "not a number")):
+                                    ("--host", "http://localhost", "name or address"), ("--base-path", "/a/../b", "wants a path"),
+                                    ("--base-path", "engine/x", "pages of the server"), ("--trust-proxy", "0", "wants a whole number")):
             with self.subTest(given), mock.patch("sys.stderr", io.StringIO()) as errors, self.assertRaises(SystemExit):
                 aiwebengine.option_parser().parse_args([option, given])
             self.assertIn(part, errors.getvalue())
@@ -20454,8 +20964,8 @@ class WorkersTest(RedisCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             for arguments, reason in ((["--workers", "2"], "--workers needs --redis"),
-                                      (["--workers", "0", "--redis", self.redis.url], "not a number from 1"),
-                                      (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "refused"),
+                                      (["--workers", "0", "--redis", self.redis.url], "a whole number, 1 or more"),
+                                      (["--workers", "2", "--redis", f"redis://127.0.0.1:{free_port()}"], "no Redis answers there"),
                                       (["--workers", "2", "--redis", self.redis.url, "--port", str(port)], "already in use")):
                 done = subprocess.run([*COMMAND, str(folder), *arguments], capture_output=True,
                                       encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
@@ -20503,9 +21013,9 @@ class OutlineTest(unittest.TestCase):
         self.assertRegex(source[start + lines], r"^# \d+  GRAPHQL")
 
     def test_a_word_shows_where_it_is_and_what_is_around_it(self):
-        code, out, _ = run_command("--outline", "heartbeat_of")
+        code, out, _ = run_command("--outline", "_start_heartbeat")
         self.assertEqual(code, 0)
-        self.assertRegex(out, r"STREAMS.*\n.*class Broadcaster\n.*def _heartbeat_of\n\Z|STREAMS[^\0]*_heartbeat_of\n\Z")
+        self.assertRegex(out, r"STREAMS.*\n.*class Broadcaster\n.*def _start_heartbeat\n\Z|STREAMS[^\0]*_start_heartbeat\n\Z")
         self.assertEqual(run_command("--outline", "no such name")[0], 1)
 
 
@@ -22309,6 +22819,11 @@ BROWSER_OF_SNIPPETS = """
     constructor(url) { this.listeners = {}; asked.push(["GET", url]); sources.push(this); }
     addEventListener(name, listener) { this.listeners[name] = listener; }
   }
+  var location = { origin: "http://localhost" };
+  class WebSocket extends EventSource {
+    constructor(url) { super(url.replace("ws://localhost", "")); }
+    send() {}
+  }
   async function fetch(url, options = {}) {
     asked.push([options.method ?? "GET", url, options.body]);
     return { json: async () => ({ data: {} }), text: async () => "" };
@@ -22358,7 +22873,7 @@ class DocumentationTest(ServerCase):
                 files[re.sub(r"^(?:scripts|mypoll)/", "", name)] = code
         if not any(name.endswith((".js", ".ts")) for name in files):
             files = {path.relative_to(EXAMPLES).as_posix(): path.read_bytes()
-                     for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("public/*")]}
+                     for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("*.json"), *EXAMPLES.glob("public/*")]}
         return files
 
     def test_every_block_is_of_a_kind_that_is_run(self):
@@ -23969,6 +24484,7 @@ class DashboardInTheBrowser(ServerCase):
         self.assertIn("const total = sum(1, 2;", page.text("#trouble-frame .here"))
         page.click("#open-source")
         self.see(page, "#source-text .here", "const total")
+        self.assertIn("const", page.evaluate("[...document.querySelectorAll('#source-text .k')].map((part) => part.textContent)"))
         self.write(self.folder / "bad.js", "console.log('mended');")
         page.click("#reload")
         self.see(page, "#script-answer", "Loaded again")
@@ -24412,9 +24928,9 @@ class ClientCase(ServerCase):
     def heartbeats(self, stream):
         """Waits until each connection had two heartbeats."""
         counted = []
-        original = self.server.app.broadcaster._heartbeat_of
-        with mock.patch.object(self.server.app.broadcaster, "_heartbeat_of",
-                               lambda connection: counted.append(connection) or original(connection)):
+        original = aiwebengine.EventStream.heartbeat
+        with mock.patch.object(aiwebengine.EventStream, "heartbeat",
+                               lambda wire, connection: counted.append(connection) or original(wire, connection)):
             self.eventually(lambda: all(counted.count(connection) > 1 for connection in list(stream.connections)))
 
 
@@ -24907,17 +25423,17 @@ class EditorInTheBrowser(ServerCase):
         page = self.edit(files={"app.js": self.APP, "public/a.html": "<p>"})
         self.assertEqual(page.text("#edit-files").split(), ["app.js", "public/a.html"])
         page.click("#edit-new")
-        page.type("#edit-to", "../x.js")
-        page.click("#edit-yes")
-        self.see(page, "#edit-refused", "cannot be the name of a file")
-        page.type("#edit-to", "lib/new.js")
-        page.click("#edit-yes")
+        page.type("#ask-name", "../x.js")
+        page.click("#ask-yes")
+        self.see(page, "#ask-refused", "cannot be the name of a file")
+        page.type("#ask-name", "lib/new.js")
+        page.click("#ask-yes")
         page.wait_for("current?.name === 'lib/new.js'")
         page.evaluate("current.area.focus()")
         self.write_keys(page, "export let a;")
         page.click("#edit-rename")
-        page.type("#edit-to", "lib/other.js")
-        page.click("#edit-yes")
+        page.type("#ask-name", "lib/other.js")
+        page.click("#ask-yes")
         page.wait_for("at.name === 'lib/other.js' && current?.name === 'lib/other.js'")
         self.assertEqual((self.text_of(page), self.state(page)), ("export let a;", "● not saved"))
         self.see(page, "#edit-files", "lib/other.js")
@@ -25037,11 +25553,13 @@ class BrowserClientsTest(ClientCase):
 
     def test_websocket_of_the_browser(self):
         found = self.page("""<script>
-            const socket = new WebSocket(location.origin.replace("http", "ws") + "/events?n=1");
-            socket.onopen = () => { say("open"); socket.send("from the page"); };
-            socket.onmessage = ({ data }) => { say(JSON.parse(data).data); socket.close(3000, "enough"); };
-            socket.onclose = ({ code, wasClean }) => say([code, wasClean]);
             const raw = new WebSocket(location.origin.replace("http", "ws") + "/events", ["aiwebengine.raw"]);
+            raw.onopen = () => {
+                const socket = new WebSocket(location.origin.replace("http", "ws") + "/events?n=1");
+                socket.onopen = () => { say("open"); socket.send("from the page"); };
+                socket.onmessage = ({ data }) => { say(JSON.parse(data).data); socket.close(3000, "enough"); };
+                socket.onclose = ({ code, wasClean }) => say([code, wasClean]);
+            };
             raw.onmessage = ({ data }) => say(raw.protocol + " " + raw.extensions + " " + data);</script>""")
         seen = [json.loads(found()) for _ in range(4)]
         for wanted in ("open", "from the page", "aiwebengine.raw  from the page", [3000, True]):
