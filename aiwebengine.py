@@ -39257,6 +39257,7 @@ class Js2PyRealm:
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
         self.interruption = self.stop_reason = self.time_limit = self.thread = self.caller = None
+        self.orders = weakref.WeakSet()
         self.outgrown = self.unloaded = None
         self.reference = weakref.ref(self)
         self.depth = self.memory = 0
