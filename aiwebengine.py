@@ -13,9 +13,9 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            423
+     1  This page: contents, imports, version                                            437
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         470
+     3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
           Long texts                                                                     146
           Lengths and numbers                                                             40
@@ -47,9 +47,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           173
           Resolving names                                                                831
           Types of variables                                                             364
-     8  Values and objects                                                             1,245
+     8  Values and objects                                                             1,250
           Property descriptors                                                           201
-          Ordinary objects                                                               422
+          Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,278
+    10  Code generator                                                                 4,316
           Nodes of Python                                                                200
           Functions and their variables                                                  512
           Statements                                                                     212
@@ -68,12 +68,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  174
           Expressions                                                                    251
           Classes                                                                        185
-          Operators                                                                      470
+          Operators                                                                      474
           Assignments                                                                    343
           Members and calls                                                              508
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        464
+          Compiling a source text                                                        498
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,204
           Helpers shared by the built-ins                                                 92
@@ -180,41 +180,43 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,409
+    15  Realm, jobs and timers                                                         4,521
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        562
-          Freeing in slices                                                              166
-          Deadlines                                                                      440
+          Modules                                                                        586
+          Freeing in slices                                                              169
+          Deadlines                                                                      495
           Values for a reader that chooses                                               102
-          Output and compiled texts                                                       54
-          Threads for scripts                                                            153
+          Output                                                                          35
+          Threads for scripts                                                            155
           Outcomes of calls                                                               93
-          Realm: objects, errors, jobs                                                   428
-          Realm: running code, values in and out                                         421
+          Realm: objects, errors, jobs                                                   444
+          Realm: running code, values in and out                                         452
           Timers, and threads that wait                                                  140
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,687
+    16  js2py, and the choice of an engine                                             1,691
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   631
-          Engines                                                                         31
-    17  Streams: registry, connections, broadcaster                                    1,386
+          js2py: realm                                                                   634
+          Engines                                                                         32
+    17  Streams: registry, connections, broadcaster                                    1,769
           Messages of streams                                                            111
+          Frames of WebSocket                                                            156
+          Wires                                                                          112
           Connections                                                                     71
-          Streams                                                                        383
-          Runs of deliveries                                                             119
+          Streams                                                                        389
+          Runs of deliveries                                                             134
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    439
-    18  GraphQL                                                                        4,999
+          Broadcaster                                                                    522
+    18  GraphQL                                                                        5,110
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -229,64 +231,72 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
           GraphQL documents                                                              163
-          GraphQL subscriptions                                                          224
+          GraphQL subscriptions                                                          227
           GraphQL over HTTP                                                              189
-          GraphQL over Server-Sent Events                                                113
-          GraphQL service                                                                716
-    19  Host API                                                                       2,330
+          GraphQL over Server-Sent Events                                                114
+          GraphQL over WebSocket                                                         104
+          GraphQL service                                                                719
+    19  Host API                                                                       3,284
           Arguments                                                                      165
-          routeRegistry                                                                  179
+          routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                   92
-          Storage in a file                                                              317
+          sharedStorage                                                                  123
+          dispatcher and schedulerService                                                185
+          Storage in a file                                                              321
           Relays                                                                          44
-          Redis                                                                          781
-          Type declarations                                                              446
-    20  Scripts: loading and hot reload                                                2,973
+          Redis                                                                          783
+          Database: statements                                                           354
+          database                                                                       280
+          Type declarations                                                              517
+    20  Scripts: loading and hot reload                                                3,198
           Log                                                                            194
-          Causes of errors                                                               267
+          Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
-          Routes                                                                         153
-          Modules of node                                                                491
-          Packages                                                                       197
-          Imported files                                                                 108
-          One script                                                                     380
-          All scripts                                                                    648
-          Live pages                                                                     176
-    21  HTTP server                                                                    3,594
-          Request heads                                                                  199
+          Routes                                                                         158
+          Modules of node                                                                493
+          Packages                                                                       220
+          Imported files                                                                 111
+          Between scripts, and in time                                                   106
+          One script                                                                     404
+          All scripts                                                                    680
+          Live pages                                                                     195
+    21  HTTP server                                                                    4,114
+          Request heads                                                                  201
           Request bodies                                                                 246
-          Responses of handlers                                                          163
-          Who may ask                                                                    216
+          Responses of handlers                                                          165
+          Who may ask                                                                    220
+          Who is logged in                                                               268
           The last requests                                                               47
-          Fault injection                                                                327
+          Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   298
+          Static files                                                                   314
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
-          One connection: answering                                                      299
-          One connection: GraphQL and routes of scripts                                  245
-          One connection: streams                                                        139
-          One connection: writing                                                        150
-          Requests as scripts see them                                                   178
+          One connection: answering                                                      312
+          One connection: GraphQL and routes of scripts                                  278
+          One connection: streams                                                        160
+          One connection: WebSocket                                                      146
+          One connection: writing                                                        156
+          Requests as scripts see them                                                   185
           The server                                                                     589
-    22  Pages                                                                          5,743
+    22  Pages                                                                          5,980
           Page kit                                                                       211
           Live pages                                                                     258
-          Streams of all tabs                                                            284
-          Errors                                                                         317
+          Streams of all tabs                                                            308
+          Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               339
+          Dashboard: facts                                                               341
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             322
+          Dashboard: actions                                                             401
           Editor: files                                                                  294
-          Dashboard: the look                                                            371
-          Editor: the look                                                                88
-          Editor: the script                                                             450
-          Dashboard: the script                                                          689
-          Dashboard: requests and storage                                                242
+          Dashboard: the look                                                            389
+          Colours of source texts                                                         80
+          Editor: the look                                                                80
+          Editor: the script                                                             394
+          Dashboard: the script                                                          702
+          Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
@@ -294,20 +304,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,951
+    23  Command line                                                                   4,100
           Starters: what they share                                                       90
           Starters: their files                                                          811
-          Options                                                                        235
-          Documentation                                                                  373
-          The program                                                                    158
+          Options                                                                        259
+          Documentation                                                                  387
+          The program                                                                    182
           The map of this file                                                            58
-          Serving                                                                        172
-          Script tests                                                                   411
-          Script tests: requests and streams                                             179
-          Script tests: one file                                                         422
+          Serving                                                                        180
+          Script tests                                                                   427
+          Script tests: requests and streams                                             206
+          Script tests: one file                                                         439
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       42
+          A starter                                                                       58
           JavaScript without a server                                                    121
           The prompt's terminal                                                          173
           The file as a program                                                           33
@@ -416,6 +426,10 @@ except ImportError:
         from _sha256 import sha256      # before CPython 3.12
     except ImportError:
         from hashlib import sha256
+try:
+    from _sha1 import sha1
+except ImportError:
+    from hashlib import sha1
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -454,6 +468,11 @@ FRAME_BYTES = 8 * 1024
 # them into JavaScript error objects where a script (or the API) catches them.
 # What may not be caught by any script (a timeout, a generator's return) is a BaseException.
 # ======================================================================================
+
+
+def position_of(source, offset):
+    """(line, column) of an offset, from 1."""
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
 
 
 def code_frame(source, line, column, around=2, opening=None):
@@ -495,6 +514,8 @@ class JSNativeError(Exception):
     kind = "Error"
     phase = "runtime"
     filename = line = column = None
+    #: What scripts see as properties of the error, besides its message.
+    properties = {}
 
     def __init__(self, message=""):
         super().__init__(message)
@@ -961,8 +982,8 @@ _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]|\\["
-                           "(?:[^\\]\\\\\n\r\u2028\u2029]+"
-                           "|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
+                           "[^\\]\\\\\n\r\u2028\u2029]*(?:\\\\[^\n\r\u2028\u2029]"
+                           "[^\\]\\\\\n\r\u2028\u2029]*){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -7665,6 +7686,11 @@ def object_attributes(text):
 LATER = object()
 
 
+def subject_of(value):
+    """The subject of a JSLazyObject; None for anything else, and for one that has become ordinary."""
+    return _ATTRS(value)[2] if type(value) is JSLazyObject else None
+
+
 class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
@@ -11728,6 +11754,10 @@ class OperatorEmitter(ClassEmitter):
             a, left = self.reusable(left)
             return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
                                a=a, left=left, right=right)
+        if operator == "%":
+            a, left, b, right = self.pair(left, right)
+            return self.python("{a} % {b} if type({left}) is type({right}) is int and {a} >= 0 and {b} > 0 "
+                               "else mod({a}, {b})", a=a, left=left, b=b, right=right)
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -13585,6 +13615,40 @@ def code_of(unit, module, filename):
         if isinstance(value, types.CodeType):
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
+
+
+#: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
+_COMPILED = collections.OrderedDict()
+MAX_COMPILED = 64
+#: Modules of packages, which seldom change: (file name, compiler) -> (text, what it became).
+_COMPILED_FILES = collections.OrderedDict()
+MAX_COMPILED_FILES = 4096
+
+
+def compile_cached(source, filename):
+    """compile_script(), or its earlier result."""
+    compiled = _COMPILED.get((source, filename))
+    return compiled or keep_compiled(_COMPILED, (source, filename), compile_script(source, filename),
+                                     MAX_COMPILED)
+
+
+def compile_file(source, filename, compiler):
+    """compiler(source, filename), or its earlier result if the file of a package is the same."""
+    text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
+    if text != source:
+        compiled = compiler(source, filename)
+        keep_compiled(_COMPILED_FILES, (filename, compiler), (source, compiled), MAX_COMPILED_FILES)
+    return compiled
+
+
+def keep_compiled(table, key, value, most):
+    table[key] = value
+    while len(table) > most:
+        try:
+            table.popitem(last=False)
+        except KeyError:
+            break
+    return value
 
 
 # -- Showing the generated Python --------------------------------------------------------
@@ -33416,6 +33480,15 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
 _GIVEN = re.compile(r"(?<![.\w$])(?:" + "|".join(_GIVEN_NAMES) + r")\b(?!\s*:)")
 
 
+def compile_common_js(source, filename):
+    """The CompiledScript of a module in CommonJS, whose first line is a head that is put before it."""
+    return compile_file(source, filename, _compile_headed)
+
+
+def _compile_headed(source, filename):
+    return compile_script(source, filename, parse_script(source, first_line=0))
+
+
 class ExportsOnDemand(dict):
     """The cells of a module that has an export of every name: the properties of an object."""
 
@@ -33534,8 +33607,7 @@ class ModuleMap:
         for key, value in (("exports", exports), ("id", utf16(name)), ("filename", utf16(name)),
                            ("loaded", False)):
             module.put(key, value)
-        require = realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
-                                 "require", 1)
+        require = self.require_function(name)
         given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if name in _GIVEN.findall(source)}
         if name.startswith("node:"):
             given = {"native": "null"}
@@ -33544,9 +33616,9 @@ class ModuleMap:
             source = "//" + source
         head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
         try:
-            function = realm.run_script(realm.compile(
-                f"{head}\n{source}\n}})", name,
-                lambda text, name: compile_script(text, name, parse_script(text, first_line=0))))
+            with realm.uncounted():
+                compiled = realm.compile(f"{head}\n{source}\n}})", name, compile_common_js)
+            function = realm.run_script(compiled)
             call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
                  self.native() if "native" in given else undefined)
         except BaseException:
@@ -33554,6 +33626,13 @@ class ModuleMap:
             raise
         module.put("loaded", True)
         return module.get("exports")
+
+    def require_function(self, name):
+        """The `require` of the module of that name."""
+        require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
+                                      "require", 1)
+        require.put("cache", JSObject(None))
+        return require
 
     def require(self, specifier, referrer):
         """What require(specifier) gives to a module in CommonJS."""
@@ -33591,22 +33670,31 @@ class ModuleMap:
                 raise JSTypeError("Digest method not supported") from None
             made.update(bytes(bytes_of(data)))
             return new_uint8_array(realm, made.digest())
+
+        def require_of(this, name=undefined, *_):
+            name = python_text(name)
+            if name not in self.modules and name not in self.required:      # else it could lead anywhere
+                raise JSTypeError("createRequire() takes import.meta.url or __filename")
+            return self.require_function(name)
         native.put("inspect", realm.function(inspect, "inspect", 2))
         native.put("format", realm.function(lambda this, *values: utf16(format_log(realm, list(values))),
                                             "format", 1))
         native.put("hash", realm.function(hash_of, "hash", 3))
+        native.put("require", realm.function(require_of, "require", 1))
         return native
 
     # -- ordinary modules ----
 
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
-        words = {*_GIVEN.findall(source)} if "node_modules/" in name else ()
-        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in words)
-        if given:
-            with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
-                return compile_module(given + source, name)
-        return compile_module(source, name)
+        if "node_modules/" not in name:
+            return compile_module(source, name)
+        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in sorted({*_GIVEN.findall(source)}))
+        with self.realm.uncounted():
+            if given:
+                with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
+                    return compile_file(given + source, name, compile_module)
+            return compile_file(source, name, compile_module)
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -33813,18 +33901,17 @@ def free_in_slices(things, dead=False):
         else:
             batch = things[-_OBJECTS_AT_ONCE:]
             del things[-len(batch):]
-            long = [thing for thing in batch if _is_long(thing)]
+            found, long = [], [thing for thing in batch if _is_long(thing)]
             if long:
                 batch = [thing for thing in batch if not _is_long(thing)]
                 long = [thing for thing in long if count(thing) == alone]
                 things += long
-                for thing in long:
-                    found = _take_items(thing)
-                    if type(thing) is dict:
+                if long:                # the others have their turns
+                    found = _take_items(long[-1])
+                    if type(long[-1]) is dict:
                         found = [item for pair in found for item in pair]
-                    things += [item for item in found if count(item) == alone and is_tracked(item)]
-                thing = found = long = None
-            found = referents(*batch)
+            long = None
+            found += referents(*batch)
             del batch[:]
         things += [item for item in found if count(item) == alone and is_tracked(item)]
         if dead:
@@ -33860,11 +33947,13 @@ def _slots_of(kind):
             if type(each) is types.MemberDescriptorType]
 
 
-def free_garbage(things):
-    """Frees in slices what the collector has found to be garbage, and empties the list."""
-    while things:
-        batch = things[-_OBJECTS_AT_ONCE:]
-        del things[-len(batch):]
+def free_garbage(things, first=0):
+    """Frees in slices what the collector has found to be garbage, and takes it from the list, which may grow
+    meanwhile; what stands before the index `first` stays."""
+    while len(things) > first:
+        start = max(first, len(things) - _OBJECTS_AT_ONCE)
+        batch = things[start:]
+        del things[start:start + len(batch)]
         for thing in batch:
             with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
                 _empty_garbage(thing, type(thing))
@@ -33909,21 +33998,23 @@ def keeps_much(realm, most=300_000):
 
 
 class Remains:
-    """What the collector has found, and a thread that frees it."""
+    """What the collector has found, which is in gc.garbage, and a thread that frees it. `found` holds for
+    each time where that begins."""
 
     def __init__(self):
         self.found, self.noted, self.busy = collections.deque(), queue.SimpleQueue(), threading.Lock()
 
-    def put(self, things):
+    def put(self, first):
         """May be called at any moment, in a collection too."""
-        self.found.append(things)
+        self.found.append(first)
         self.noted.put(None)
 
     def free(self):
         """Frees what has been found up to now; waits for the thread that is at it."""
         with self.busy:
             while self.found:
-                free_garbage(self.found.popleft())
+                free_garbage(gc.garbage, self.found[0])
+                self.found.popleft()
 
     def run(self):
         while True:
@@ -33949,6 +34040,8 @@ TURNS_FROM_BYTES = 4 * 1024 * 1024
 STOPPING_SECONDS = 5
 #: Seconds after which the memory of a closed realm is looked for though scripts run.
 STALE_SECONDS = 10
+#: Seconds that compiling a file of a package may take without counting as the script's time.
+MAX_UNCOUNTED_SECONDS = 30
 #: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
 LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
@@ -34013,10 +34106,14 @@ class CollectorPauses:
 
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
+    #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
+    #: with a larger --max-memory than the default more in proportion.
+    LONGEST = 0.8
 
-    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
+    #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None")
+                           "finds_from=None first=0 kept=[]")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -34033,20 +34130,33 @@ class CollectorPauses:
         if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
+            memory = memory_used()
+            while self.kept and self.kept[-1][0] >= memory:
+                self.kept.pop()         # what that one left is gone
+            self.kept.append((memory, self.took))
+
+    def expected(self, memory):
+        """Seconds that collect_all() would take now, about, when the process has so much memory."""
+        kept = self.kept
+        while kept and kept[-1][0] > memory * 1.05:
+            kept.pop()                  # freed since
+        return sum([took for _, took in kept])
 
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
+            if not REMAINS.found:
+                self.first = self.finds_from
             gc.set_debug(gc.DEBUG_SAVEALL)
 
     def take_found(self):
         gc.set_debug(0)
-        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        found = len(gc.garbage) - self.finds_from
         self.finds_from = None
         # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
-        self.found_little = len(found) < _ITEMS_AT_ONCE
-        if found:
-            REMAINS.put(found)
+        self.found_little = found < _ITEMS_AT_ONCE
+        if len(gc.garbage) > self.first:
+            REMAINS.put(self.first)
 
     def let_go(self):
         """A realm was closed: what is not looked at may be garbage. Is there any such?"""
@@ -34055,12 +34165,17 @@ class CollectorPauses:
 
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
+        before = memory_used()
         gc.unfreeze()
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        took = self.took
         REMAINS.free()
+        give_back_memory()
+        memory = memory_used()
+        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -34122,7 +34237,7 @@ class Watchdog:
 
     def __init__(self):
         lock = self.lock = threading.RLock()
-        self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
+        self.condition, self.turned, self.freed = [threading.Condition(lock) for _ in range(3)]
         self.watches = set()
         self.thread = None
         self.asleep = False
@@ -34169,6 +34284,21 @@ class Watchdog:
             realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
+    @contextlib.contextmanager
+    def uncounted(self, realm):
+        """What is done in here takes none of the time that a script has."""
+        began = time.monotonic()
+        with self.lock:
+            watches = [watch for watch in self.watches if watch.realm is realm]
+            for watch in watches:
+                watch.deadline += MAX_UNCOUNTED_SECONDS
+        try:
+            yield
+        finally:
+            with self.lock:
+                for watch in watches:
+                    watch.deadline -= max(0, MAX_UNCOUNTED_SECONDS - time.monotonic() + began)
+
     def run(self):
         """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there are none for a while."""
         idle, due = 0, time.monotonic()
@@ -34213,8 +34343,12 @@ class Watchdog:
         self.take_turns(now, memory - self.memory,
                         [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
-        if memory - self.first_memory > self.max_memory:
-            self.over_budget(now)
+        growing = max([watch for watch in self.watches if not watch.stopped],
+                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        if growing is not None and self.has_too_many_objects(growing):
+            self.stop(growing.realm, now, "objects")
+        elif memory - self.first_memory > self.max_memory:
+            self.over_budget(now, growing)
 
     def charge(self, grown, shares):
         """Adds growth, which may be negative, to the accounts of the realms that ran."""
@@ -34254,10 +34388,16 @@ class Watchdog:
             while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
 
-    def over_budget(self, now):
-        """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        growing = max([watch for watch in self.watches if not watch.stopped],
-                      key=lambda watch: watch.realm.memory - watch.memory, default=None)
+    def has_too_many_objects(self, watch):
+        """Would a collection take long, and is that this entry's doing, not a closed realm's?"""
+        return not COLLECTOR_PAUSES.is_stale and watch.realm.memory - watch.memory > self.max_memory // 8 \
+            and watch.realm.memory > self.max_memory // 4 \
+            and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
+                1.0, self.max_memory / DEFAULT_MAX_MEMORY)
+
+    def over_budget(self, now, growing):
+        """The process is too large: collects garbage, then stops the realm that has taken the most. The
+        entry `growing` has grown the most."""
         grown = 0 if growing is None else growing.realm.memory - growing.memory
         # What one call took within its time limit is not garbage that has gathered; to look costs a second.
         if growing is None or grown < self.max_memory // 2 or growing.deadline == INFINITY:
@@ -34284,9 +34424,9 @@ class Watchdog:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
             self.stop(growing.realm, now)
 
-    def stop(self, realm, now):
+    def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
-        realm.interrupt_run("memory")
+        realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
         self.stopping_until = now + STOPPING_SECONDS
@@ -34332,9 +34472,15 @@ class Watchdog:
             self.trimmed()
             with self.lock:
                 self.freeing.discard(realm)
+                self.freed.notify_all()
                 self.stopping_until = 0.0
                 kept = realm.memory - before + self.memory
                 realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def wait_freed(self, realm):
+        """What a realm had that was stopped is free, or soon will be, before its next entry takes more."""
+        with self.condition:
+            self.freed.wait_for(lambda: realm not in self.freeing, STOPPING_SECONDS)
 
     def settle(self, realm, remains, is_over):
         """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
@@ -34479,7 +34625,7 @@ class ProxyValues(dict):
         return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
-# -- Output and compiled texts -----------------------------------------------------------
+# -- Output ------------------------------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line in one piece and flushes it; characters that the encoding lacks are escaped."""
@@ -34497,25 +34643,6 @@ def write_line(stream, text):
 def print_to_terminal(level, text):
     """The console of realms that nobody gave another one."""
     write_line(sys.stderr if level in ("error", "warn") else sys.stdout, text)
-
-
-#: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
-_COMPILED = collections.OrderedDict()
-MAX_COMPILED = 64
-
-
-def compile_cached(source, filename):
-    """compile_script(), or its earlier result."""
-    key = (source, filename)
-    compiled = _COMPILED.get(key)
-    if compiled is None:
-        compiled = _COMPILED[key] = compile_script(source, filename)
-        while len(_COMPILED) > MAX_COMPILED:
-            try:
-                _COMPILED.popitem(last=False)
-            except KeyError:
-                break
-    return compiled
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
@@ -34682,7 +34809,9 @@ def prepare_interpreter():
     sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
-    gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    # A full collection comes after 16 times as many, or it would take long when many are made.
+    first, *others = gc.get_threshold()
+    gc.set_threshold(max(first, MIN_COLLECT_OBJECTS), *[min(each, 4) for each in others])
     gc.callbacks.append(COLLECTOR_PAUSES)
 
 
@@ -34813,6 +34942,8 @@ class RealmBase:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
+        #: The subject of the lazy object that the function which runs was given, until its first await.
+        self.caller = None
         #: Bytes by which the process grew while this realm ran; what to call when it keeps too many.
         self.memory, self.outgrown = 0, None
         self.reference = weakref.ref(self)
@@ -34914,7 +35045,10 @@ class RealmBase:
         trace = frames_of_traceback(error.__traceback__)
         if isinstance(error, JSNativeError):
             place = None if error.line is None else (error.filename, error.line, error.column)
-            return make_error(self, error.kind, error.message, trace, place)
+            value = make_error(self, error.kind, error.message, trace, place)
+            for key, item in error.properties.items():
+                value.put(key, item)
+            return value
         kind, message = self.python_error(error)
         return make_error(self, kind, message, trace)
 
@@ -34967,7 +35101,8 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry for want of "time" or "memory", or (None) lets others run for a moment."""
+        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
+        lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -34975,6 +35110,10 @@ class RealmBase:
                 STOPPED_THREADS.add(self.thread)
         self.interrupt = True
         self.runtime["interrupt"] = True
+
+    def uncounted(self):
+        """For work that takes none of a script's time."""
+        return WATCHDOG.uncounted(self)
 
     def poll(self):
         """Raises Interrupted when the script's time is up: always the same one, since Python searches
@@ -35002,6 +35141,8 @@ class RealmBase:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
                 return self.enter_again(work)
+            if WATCHDOG.freeing:
+                WATCHDOG.wait_freed(self)
             self.depth = 1
             self.time_limit = seconds
             self.thread = threading.get_ident()
@@ -35108,6 +35249,10 @@ class RealmBase:
         if self.stop_reason == "memory":
             timeout = out_of_memory(f"the script was stopped: all scripts together took more than "
                                     f"{WATCHDOG.max_memory >> 20} MiB of memory, and this one the most")
+        elif self.stop_reason == "objects":
+            timeout = out_of_memory("the script was stopped: it holds so many objects, about "
+                                    f"{self.memory >> 20} MiB, that looking for garbage among them would "
+                                    "hold up all others; keep fewer, or start with a larger --max-memory")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
@@ -35348,7 +35493,11 @@ class Realm(RealmBase):
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         def work():
-            value = call(function, undefined, *map(self.from_python, args))
+            outer, self.caller = self.caller, subject_of(args[0]) if args else None
+            try:
+                value = call(function, undefined, *map(self.from_python, args))
+            finally:
+                self.caller = outer
             return self.awaitable(value) if isinstance(value, JSObject) else value
         return self.begin(work, timeout, convert or self.to_python)
 
@@ -35426,7 +35575,7 @@ class Realm(RealmBase):
         return self.from_python(value)
 
     def new_function(self, function, name):
-        """A raw Python function as a function object of scripts."""
+        """A raw Python function as a function object of scripts, or a dict of such as an object."""
         return self.host_value(function, name, True)
 
     def host_function(self, function, name, raw):
@@ -35530,8 +35679,27 @@ class Realm(RealmBase):
         if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
             return value
         if isinstance(value, (bytes, bytearray)):
-            return construct(self.Uint8Array, (self.new_array(list(value)),))
+            return new_uint8_array(self, value)
         raise TypeError(f"a {kind.__name__} has no JavaScript counterpart")
+
+    def invoke(self, function, args):
+        """Calls a function from a host function, which runs inside an entry; values as they are."""
+        return call(function, undefined, *args)
+
+    def new_iterator(self, items):
+        """A Python generator as an iterator of scripts."""
+        def following(this, *_):
+            for value in items:
+                return self.iter_result(value, False)
+            return self.iter_result(undefined, True)
+
+        def end(this, value=undefined, *_):
+            items.close()
+            return self.iter_result(value, True)
+        iterator = JSObject(self.IteratorPrototype)
+        iterator.put("next", self.function(following, "next"), HIDDEN_ATTRS)
+        iterator.put("return", self.function(end, "return"), HIDDEN_ATTRS)
+        return iterator
 
     def stringify(self, value):
         """JSON.stringify(value) as Python text, or None where that is undefined."""
@@ -35574,8 +35742,16 @@ class Realm(RealmBase):
         return None if data is None else bytes(data)
 
     def html_of(self, value):
-        """The text of a piece of HTML that h() or html made; None for anything else."""
-        return python_text(value.text) if isinstance(value, JSHtml) else None
+        """The text of a piece of HTML that h() or html made, or another factory that marks it as hono's does,
+        by `isEscaped`; None for anything else."""
+        if isinstance(value, JSHtml):
+            return python_text(value.text)
+        if isinstance(value, JSObject) and value.get("isEscaped") is True:
+            write = value.get("toString")
+            if is_callable(write) and write is not self.ObjectPrototype.get("toString"):
+                text = call(write, value)
+                return python_text(text) if isinstance(text, str) else None
+        return None
 
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
@@ -37261,7 +37437,7 @@ class Js2PyRealm:
         self.timeout = timeout
         self.lock = threading.RLock()
         self.interrupt = self.closed = False
-        self.interruption = self.stop_reason = self.time_limit = self.thread = None
+        self.interruption = self.stop_reason = self.time_limit = self.thread = self.caller = None
         self.outgrown = self.unloaded = None
         self.reference = weakref.ref(self)
         self.depth = self.memory = 0
@@ -37499,7 +37675,7 @@ class Js2PyRealm:
         return result
 
     def new_function(self, function, name):
-        """A raw Python function as a handle of a function object."""
+        """A raw Python function as a handle of a function object, or a dict of such as one of an object."""
         return self.outward(self.host_value(function, name, True))
 
     def host_function(self, function, name, raw):
@@ -37640,6 +37816,9 @@ class Js2PyRealm:
 
     def new_array(self, items):
         return self.from_python(items)
+
+    def new_iterator(self, items):
+        return self.new_array(list(items))      # it has no iterators
 
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
@@ -37783,11 +37962,12 @@ ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
+    "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
     "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "new_array", "new_function",
+    "new_object", "lazy_object", "new_array", "new_function", "new_iterator",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -37808,9 +37988,10 @@ def check_engine(name):
 # ======================================================================================
 # 17  STREAMS: REGISTRY, CONNECTIONS, BROADCASTER
 #
-# Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
-# stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
-# one thread that writes to every socket. Sending only appends to the stream and wakes that
+# Server-Sent Events and WebSocket without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s;
+# a stream numbers and remembers its messages and knows its `Connection`s; each has a wire, an `EventStream`
+# or a `WebSocket`, that knows what its client reads; the `Broadcaster` is the one thread that writes to every
+# socket. Sending only appends to the stream and wakes that
 # thread, so it never waits for a client. Whatever was sent in the meantime goes out in one write per
 # connection; its bytes are joined once for all connections that wait for the same run of messages.
 #
@@ -37855,6 +38036,16 @@ MAX_INDEXED_KEYS = 16
 GATHER_BYTES = 16 * 1024
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
+
+#: What a client may send over WebSocket: bytes of a message, bytes of unfinished messages of all clients, and
+#: messages of one client that wait for their handler; then no more is read from it.
+MAX_RECEIVED_MESSAGE = 1024 * 1024
+MAX_ALL_RECEIVED = 64 * 1024 * 1024
+MAX_WAITING_MESSAGES = 16
+#: Bytes read from a client in one go.
+RECEIVE_CHUNK = 64 * 1024
+#: Seconds for which a client may answer the end of a WebSocket.
+CLOSING_SECONDS = 10
 
 HEARTBEAT = b": heartbeat\n"
 _LINE_BREAK = re.compile("\r\n|\n|\r")
@@ -37972,13 +38163,281 @@ class Delivery:
                 f"{self.dropped} failed{dropped}")
 
 
+# -- Frames of WebSocket -----------------------------------------------------------------
+
+#: What a frame is (RFC 6455, 5.2).
+CONTINUATION_FRAME, TEXT_FRAME, BINARY_FRAME, CLOSE_FRAME, PING_FRAME, PONG_FRAME = 0, 1, 2, 8, 9, 10
+#: Why a connection ends (RFC 6455, 7.4.1, and the registry of IANA).
+NORMAL_CLOSURE, GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED_DATA = 1000, 1001, 1002, 1003
+INVALID_DATA, POLICY_VIOLATION, TOO_BIG, INTERNAL_ERROR, TRY_AGAIN_LATER = 1007, 1008, 1009, 1011, 1013
+#: Codes that may stand in a close frame; besides, libraries and applications have those from 3000 to 4999.
+_CLOSE_CODES = frozenset((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014))
+_WEBSOCKET_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+MAX_CLOSE_REASON = 123
+
+
+class WebSocketError(Exception):
+    """Ends a WebSocket with a close code and a reason."""
+
+    def __init__(self, code, reason=""):
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+def websocket_accept(key):
+    """The Sec-WebSocket-Accept that answers a key (RFC 6455, 4.2.2)."""
+    return base64.b64encode(sha1(key.encode() + _WEBSOCKET_GUID).digest()).decode()
+
+
+def websocket_frame(opcode, payload):
+    """A whole message, or control frame, in one unmasked frame."""
+    size = len(payload)
+    if size < 126:
+        return b"%c%c%b" % (0x80 | opcode, size, payload)
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x80 | opcode, 126, size) + payload
+    return struct.pack("!BBQ", 0x80 | opcode, 127, size) + payload
+
+
+def close_frame(code, reason=""):
+    """The frame that ends a connection; a code of 0 stands for none."""
+    text = utf8(reason)[:MAX_CLOSE_REASON].decode("utf-8", "ignore")
+    return websocket_frame(CLOSE_FRAME, struct.pack("!H", code) + text.encode() if code else b"")
+
+
+def unmasked(data, mask):
+    """The payload of a frame of a client (RFC 6455, 5.3)."""
+    size = len(data)
+    mask = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(data, "little") ^ mask).to_bytes(size, "little")
+
+
+class FrameReader:
+    """Makes messages of the bytes that a client sends: `next` gives (TEXT_FRAME, text), (CLOSE_FRAME, (code,
+    reason)), bytes with any other opcode, or None, and raises WebSocketError for whatever breaks RFC 6455.
+    """
+
+    def __init__(self, most=None, mask=0x80):
+        self.most = MAX_RECEIVED_MESSAGE if most is None else most
+        self.mask = mask                # 0 for a reader of what a server sends
+        self.buffer = bytearray()
+        self.kind = None                # of the message that has begun
+        self.parts, self.size = [], 0
+        self.decoder = None
+
+    @property
+    def held(self):
+        """Bytes of messages that are not complete."""
+        return len(self.buffer) + self.size
+
+    def next(self):
+        while (frame := self._frame()) is not None:
+            final, opcode, payload = frame
+            if opcode == CLOSE_FRAME:
+                return CLOSE_FRAME, self._closing(payload)
+            if opcode >= CLOSE_FRAME:
+                return opcode, payload
+            message = self._take(final, opcode, payload)
+            if message is not None:
+                return message
+        return None
+
+    def _frame(self):
+        """(final, opcode, payload) of the next frame once it is complete."""
+        data = self.buffer
+        if len(data) < 2:
+            return None
+        final, opcode, size, start = data[0] & 0x80, data[0] & 0x0F, data[1] & 0x7F, 2
+        self._check_start(data[0], data[1], opcode, size)
+        if size > 125:
+            start = 4 if size == 126 else 10
+            if len(data) < start:
+                return None
+            least, size = 126 if size == 126 else 1 << 16, int.from_bytes(data[2:start], "big")
+            if size < least or size >> 63:
+                raise WebSocketError(PROTOCOL_ERROR, "the length of a frame is malformed")
+        if opcode < CLOSE_FRAME and self.size + size > self.most:
+            raise WebSocketError(TOO_BIG, f"a message can have {self.most:,} bytes")
+        masked = 4 if self.mask else 0
+        end = start + masked + size
+        if len(data) < end:
+            return None
+        payload = bytes(data[start + masked:end])
+        if masked:
+            payload = unmasked(payload, bytes(data[start:start + 4]))
+        del data[:end]
+        return final, opcode, payload
+
+    def _check_start(self, first, second, opcode, size):
+        """Raises WebSocketError for the first two bytes of a frame that may not be sent."""
+        fault = None
+        if first & 0x70:
+            fault = "a frame has bits of an extension, but none was agreed on"
+        elif not (opcode <= BINARY_FRAME or CLOSE_FRAME <= opcode <= PONG_FRAME):
+            fault = "a frame has an unknown opcode"
+        elif second & 0x80 != self.mask:
+            fault = "frames of a client must be masked"
+        elif opcode >= CLOSE_FRAME and (size > 125 or not first & 0x80):
+            fault = "a control frame is too long or fragmented"
+        elif opcode == CONTINUATION_FRAME and self.kind is None:
+            fault = "a message begins with a continuation"
+        elif opcode in (TEXT_FRAME, BINARY_FRAME) and self.kind is not None:
+            fault = "a message begins before the last one is complete"
+        if fault:
+            raise WebSocketError(PROTOCOL_ERROR, fault)
+
+    def _take(self, final, opcode, payload):
+        """Adds a frame to the message that it belongs to; returns that when it is complete."""
+        if opcode != CONTINUATION_FRAME:
+            self.kind = opcode
+            self.decoder = codecs.getincrementaldecoder("utf-8")() if opcode == TEXT_FRAME else None
+        self.size += len(payload)
+        if self.decoder is not None:
+            try:
+                payload = self.decoder.decode(payload, bool(final))
+            except UnicodeDecodeError:
+                raise WebSocketError(INVALID_DATA, "a text is not UTF-8") from None
+        if payload or not self.parts:
+            self.parts.append(payload)
+        if not final:
+            return None
+        message = self.kind, payload[:0].join(self.parts)
+        self.kind, self.parts, self.size, self.decoder = None, [], 0, None
+        return message
+
+    @staticmethod
+    def _closing(payload):
+        """(code, reason) of a close frame; a code of 0 where there is none."""
+        if not payload:
+            return 0, ""
+        code = int.from_bytes(payload[:2], "big")
+        if len(payload) < 2 or not (code in _CLOSE_CODES or 3000 <= code < 5000):
+            raise WebSocketError(PROTOCOL_ERROR, "a close frame has a malformed code")
+        try:
+            return code, payload[2:].decode()
+        except UnicodeDecodeError:
+            raise WebSocketError(INVALID_DATA, "the reason of a close frame is not UTF-8") from None
+
+
+# -- Wires -------------------------------------------------------------------------------
+
+def _refuse_constant(name):
+    raise ValueError(name)
+
+
+#: Says whether a text is JSON, and does not care what numbers are.
+_JSON_CHECK = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+
+
+def as_json(text):
+    """The text itself if it is JSON, else the JSON of a string."""
+    try:
+        _JSON_CHECK.decode(text)
+        return text
+    except (ValueError, RecursionError):
+        return json.dumps(text, ensure_ascii=False)
+
+
+def event_parts(frame):
+    """(id, event, retry, data) of the lines of a message, each a text or None."""
+    fields, data = {}, []
+    for line in frame.decode().split("\n"):
+        name, _, value = line.partition(": ")
+        if name == "data":
+            data.append(value)
+        elif name:
+            fields[name] = value
+    return fields.get("id"), fields.get("event"), fields.get("retry"), "\n".join(data) if data else None
+
+
+def event_as_json(frame):
+    """Frame of `{"id", "event", "data"}`: the data itself if it is JSON; `retry`, too, where there is one.
+    A message of one client alone has no id."""
+    id, event, retry, data = event_parts(frame)
+    if data is None:
+        return b""
+    timed = "" if retry is None else f'"retry":{retry},'
+    return websocket_frame(TEXT_FRAME, utf8(
+        f'{{"id":{json.dumps(id)},"event":{json.dumps(event or "message")},{timed}"data":{as_json(data)}}}'))
+
+
+def event_as_data(frame):
+    """Frame of the data alone."""
+    data = event_parts(frame)[3]
+    return b"" if data is None else websocket_frame(TEXT_FRAME, data.encode())
+
+
+class EventStream:
+    """The wire of a client that reads Server-Sent Events, which is the form in which messages are kept.
+    `event_source` says that it reads as a browser's EventSource does (see the section's opening)."""
+
+    name, form, interest = "SSE", None, selectors.EVENT_READ
+
+    def __init__(self, event_source):
+        self.event_source = event_source
+
+    def encode(self, frames):
+        return frames
+
+    def opening(self, retry, greeting, current):
+        """What comes first; `current` is the id of the client's position, None if older messages follow."""
+        place = b"" if current is None else b"id: %b\n%b" % (current, b"\n" * self.event_source)
+        return b"retry: %d\n%b%b" % (retry, greeting, place)
+
+    def heartbeat(self, connection):
+        """A comment; a quiet stream's carries the current id, so that a client that comes back later does not
+        ask for messages that were not for it. The blank line that makes EventSource take the id over
+        goes to no other reader."""
+        current = connection.stream.current_id(connection)
+        return HEARTBEAT if current is None else \
+            f": heartbeat\nid: {current}\n{chr(10) * self.event_source}".encode()
+
+
+EVENT_SOURCE, OTHER_READER = EventStream(True), EventStream(False)
+
+
+class WebSocket:
+    """The wire of a client that speaks WebSocket. `form(lines)` makes a frame of a message's lines; equal
+    forms share their frames. `on_message(connection, text)` is called by the broadcaster's thread and must
+    not block; it may raise WebSocketError. Broadcaster.heard is to be called once it is dealt with.
+    """
+
+    name = "WebSocket"
+
+    def __init__(self, form=event_as_json, on_message=None, received=b""):
+        self.form, self.on_message = form, on_message
+        self.reader = FrameReader()
+        self.reader.buffer += received
+        self.counted = 0                # bytes that count among all that clients have sent
+        self.waiting = 0                # messages that are not dealt with
+        self.heard = time.monotonic()
+
+    @property
+    def interest(self):
+        return 0 if self.waiting >= MAX_WAITING_MESSAGES else selectors.EVENT_READ
+
+    def encode(self, frames):
+        """The frames of any number of messages."""
+        return b"".join([self.form(lines) for lines in frames.split(b"\n\n") if lines])
+
+    def opening(self, retry, greeting, current):
+        return self.encode(greeting)
+
+    def heartbeat(self, connection):
+        """A ping; None when the last ones were not answered."""
+        return None if time.monotonic() - self.heard > STALLED_SECONDS else _PING
+
+
+_PING = websocket_frame(PING_FRAME, b"")
+
+
 # -- Connections -------------------------------------------------------------------------
 
 class Connection:
     """One client on one stream. `metadata` are its string key-value pairs and never change.
 
     `joined` is the last sequence before it came, `resumed` the one it had seen when it came back, or
-    None. `event_source` says that it reads as a browser's EventSource does (see the section's opening).
+    None. `wire` is what its client reads.
     `position` is the sequence of the last message for everyone that was handed to it; `mail` are
     filtered messages it still has to get. `outbox` is None while the socket takes everything,
     else the bytes that wait, by reference where others have the same; `queued` counts them. Only
@@ -37987,11 +38446,11 @@ class Connection:
 
     __slots__ = ("sock", "stream", "metadata", "address", "since", "position", "mail", "outbox", "queued",
                  "allowance", "messages", "progress", "closed", "doomed", "adopted", "unsent", "joined",
-                 "resumed", "event_source")
+                 "resumed", "wire")
 
-    def __init__(self, sock, stream, metadata, address="", event_source=True):
+    def __init__(self, sock, stream, metadata, address="", wire=EVENT_SOURCE):
         self.sock = sock
-        self.event_source = event_source
+        self.wire = wire
         self.stream = stream
         self.metadata = metadata or NO_METADATA
         self.address = address
@@ -38033,7 +38492,7 @@ class Connection:
 
     def describe(self):
         """For `listConnections` and the dashboard."""
-        return {"metadata": dict(self.metadata), "address": self.address,
+        return {"metadata": dict(self.metadata), "address": self.address, "protocol": self.wire.name,
                 "age": round(time.monotonic() - self.since, 1), "messages": self.messages,
                 "bytesWaiting": self.queued}
 
@@ -38266,6 +38725,13 @@ class Stream:
         found = next((message for message in reversed(self.history) if message.id == event_id), None)
         return (0, False) if found is None else (found.sequence, True)
 
+    def current_id(self, connection):
+        """The id of a connection's position; None while there is something that it may have to get."""
+        if self.has_pending or not self.run.idle:
+            return None
+        with self.lock:
+            return None if self.has_pending else self.event_id(max(self.sequence, connection.position))
+
     def take_pending(self):
         """For the broadcaster: messages sent, and connections added, since it last asked."""
         with self.lock:
@@ -38315,14 +38781,13 @@ class Stream:
                 if value is not None:
                     index.setdefault(value, set()).add(connection)
             current = utf8(self.event_id(connection.position))
-        opening = b"retry: %d\n%b" % (self.retry, greeting)
-        if not missed:
-            return current, opening + b"id: %b\n" % current + (b"\n" if connection.event_source else b"")
-        connection.messages = sum(1 for item in missed if item is not GAP)
-        connection.unsent = [self._gap_event(last_event_id, missed) if item is GAP else item.frame
-                             for item in missed]
-        connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
-        return current, opening
+        wire = connection.wire
+        if missed:
+            connection.messages = sum(1 for item in missed if item is not GAP)
+            connection.unsent = [wire.encode(self._gap_event(last_event_id, missed) if item is GAP
+                                             else item.frame) for item in missed]
+            connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
+        return current, wire.opening(self.retry, greeting, None if missed else current)
 
     def _missed(self, known, expected, connection):
         """What a connection should have got after its `known` position or Expected; perhaps GAP first."""
@@ -38444,7 +38909,8 @@ class DeliveryRun:
     until everyone has everything.
     """
 
-    __slots__ = ("stream", "ring", "hand", "left", "shared", "last", "joined", "mailed", "gone", "lap_end")
+    __slots__ = ("stream", "ring", "hand", "left", "shared", "last", "joined", "framed", "mailed", "gone",
+                 "lap_end")
 
     def __init__(self, stream):
         self.stream = stream
@@ -38453,7 +38919,8 @@ class DeliveryRun:
         self.left = 0
         self.shared = []            # messages for everyone that someone may still lack
         self.last = 0               # sequence of the last of them
-        self.joined = {}            # position -> (bytes, count); tuple of sequences -> the same
+        self.joined = {}            # position -> (bytes, count); tuple of form and sequences -> the same
+        self.framed = {}            # (form, sequence) -> bytes
         self.mailed = []            # connections with mail
         self.gone = 0               # closed connections still in the ring
         self.lap_end = 0            # the last sequence that everyone has when the hand comes round
@@ -38490,6 +38957,9 @@ class DeliveryRun:
         if mail is not None:
             connection.mail = None
             key = (position, *[message.sequence for message in mail])
+        form = connection.wire.form
+        if form is not None:
+            key = (form, key)
         found = self.joined.get(key)
         if found is None:
             run = self.shared
@@ -38497,9 +38967,17 @@ class DeliveryRun:
                 run = [message for message in run if message.sequence > position]
             if mail is not None:
                 run = sorted(run + mail, key=lambda message: message.sequence)
-            found = self.joined[key] = (b"".join([message.frame for message in run]), len(run))
+            frames = [message.frame if form is None else self.frame_of(message, form) for message in run]
+            found = self.joined[key] = (b"".join(frames), len(run))
         if position < self.last:
             connection.position = self.last
+        return found
+
+    def frame_of(self, message, form):
+        """A message as clients of another form read it; made once for all of them."""
+        found = self.framed.get((form, message.sequence))
+        if found is None:
+            found = self.framed[form, message.sequence] = form(message.frame)
         return found
 
     def turn(self):
@@ -38521,6 +38999,7 @@ class DeliveryRun:
         if self.left and self.shared and self.shared[0].sequence <= self.lap_end:
             self.shared = [message for message in self.shared if message.sequence > self.lap_end]
             self.joined.clear()
+            self.framed.clear()
         self.lap_end = self.last
         self.mailed = [connection for connection in self.mailed if connection.mail is not None]
         self.sweep()
@@ -38537,6 +39016,7 @@ class DeliveryRun:
         self.hand = 0
         self.shared = []
         self.joined.clear()
+        self.framed.clear()
         if self.gone > 32 and self.gone * 2 > len(self.ring):
             self.sweep()
 
@@ -38755,11 +39235,11 @@ def bad_sockets(selector):
 # -- Broadcaster -------------------------------------------------------------------------
 
 class Broadcaster:
-    """The one thread that owns every event-stream socket.
+    """The one thread that owns every socket of a stream.
 
     A request thread calls `attach` with a socket whose request it has read, and ends. The thread
-    sleeps until a message was sent, a socket that was full can take more, or a client went away,
-    which shows as a readable socket without data.
+    sleeps until a message was sent, a socket that was full can take more, a client of a WebSocket said
+    something, or a client went away, which shows as a readable socket without data.
     """
 
     def __init__(self, report=None):
@@ -38786,6 +39266,9 @@ class Broadcaster:
         self._drained = threading.Condition()
         self._patient = 0
         self._last_fault = "", 0.0
+        #: Connections that nothing is read from or written to, as too many of their messages wait.
+        self._deaf = set()
+        self._receiving = 0             # bytes of messages that are not complete
 
     # -- for other threads ----
 
@@ -38833,12 +39316,12 @@ class Broadcaster:
             self._patient -= 1
 
     def attach(self, stream, sock, head, metadata=None, address="", last_event_id=None, first=b"", *,
-               event_source=True, expected=None, greeting=b""):
+               wire=EVENT_SOURCE, expected=None, greeting=b""):
         """Makes a socket a connection of a stream: sends `head` (the response's head, without the blank line
         at its end), the opening of the stream with `greeting`, what the client missed, and `first`
-        (frames for this client alone, as the greeting). Returns the Connection; raises LookupError when
+        (messages for this client alone, as the greeting). Returns the Connection; raises LookupError when
         the stream has ended."""
-        connection = Connection(sock, stream, metadata, address, event_source)
+        connection = Connection(sock, stream, metadata, address, wire)
         position, opening = stream.attach(connection, last_event_id, expected, greeting)
         if head:
             head += b"Last-Event-ID: %b\r\n\r\n" % position
@@ -38847,7 +39330,7 @@ class Broadcaster:
             self.count_of[address] += 1
         waiting = collections.deque([head + opening, *connection.unsent])
         if first:
-            waiting.append(first)
+            waiting.append(wire.encode(first))
         data = gathered(waiting)
         sock.setblocking(False)
         try:
@@ -38863,12 +39346,16 @@ class Broadcaster:
         return connection
 
     def post(self, connection, frame):
-        """Sends bytes to one connection only; they are not kept for replay."""
-        self._post(self._send, connection, frame)
+        """Sends a message's lines to one connection only; they are not kept for replay."""
+        self._post(self._send, connection, connection.wire.encode(frame))
 
-    def finish(self, connection, frame=b""):
-        """Disconnects a client after a last frame."""
-        self._post(self._finish, connection, frame)
+    def finish(self, connection, frame=b"", code=NORMAL_CLOSURE, reason=""):
+        """Disconnects a client after a last message."""
+        self._post(self._finish, connection, connection.wire.encode(frame), code, reason)
+
+    def heard(self, connection):
+        """A message of a client is dealt with."""
+        self._post(self._heard, connection)
 
     def end_stream(self, stream):
         self._post(self._end_stream, stream)
@@ -38940,7 +39427,7 @@ class Broadcaster:
         """A fault with one connection: it ends, and the others go on."""
         self._told(error, f" {connection.stream.path}, client {connection.address}")
         try:
-            self._close(connection)
+            self._close(connection, INTERNAL_ERROR)
         finally:
             connection.closed = True
 
@@ -39025,7 +39512,7 @@ class Broadcaster:
         connection.outbox = outbox
         connection.queued = sum(map(len, outbox))
         connection.progress = time.monotonic()
-        self.selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, connection)
+        self._watch(connection)
         with connection.stream.lock:
             connection.stream.slow.add(connection)
 
@@ -39045,21 +39532,76 @@ class Broadcaster:
                             f"disconnected with {connection.queued:,} bytes waiting")
         self._close(connection)
 
+    def _watch(self, connection):
+        """Waits for what can happen next with a connection."""
+        events = connection.wire.interest
+        if connection.outbox is not None:
+            events |= selectors.EVENT_WRITE
+        if connection in self._deaf:
+            if events:
+                self._deaf.discard(connection)
+                self.selector.register(connection.sock, events, connection)
+        elif events:
+            self.selector.modify(connection.sock, events, connection)
+        else:
+            self.selector.unregister(connection.sock)
+            self._deaf.add(connection)
+
     def _serve_socket(self, connection, events):
-        if connection.closed:
-            return
         if events & selectors.EVENT_READ:
             try:
-                if not connection.sock.recv(4096):
-                    self._close(connection)
-                    return
+                data = connection.sock.recv(4096 if connection.wire.form is None else RECEIVE_CHUNK)
             except (BlockingIOError, InterruptedError):
-                pass
+                data = None
             except OSError:
-                self._close(connection)
+                data = b""
+            if data == b"":
+                self._let_go(connection) if connection.closed else self._close(connection)
                 return
-        if events & selectors.EVENT_WRITE:
+            if data and connection.wire.form is not None and not connection.closed:
+                connection.wire.reader.buffer += data
+                self._listen(connection)
+        if events & selectors.EVENT_WRITE and not connection.closed:
             self._flush(connection)
+
+    def _listen(self, connection):
+        """Deals with the messages of a client that have arrived, as far as they may wait."""
+        wire, interest = connection.wire, connection.wire.interest
+        wire.heard = time.monotonic()
+        try:
+            while not connection.closed and wire.interest and (found := wire.reader.next()):
+                self._hear(connection, *found)
+            self._receiving += wire.reader.held - wire.counted
+            wire.counted = wire.reader.held
+            if self._receiving > MAX_ALL_RECEIVED:
+                raise WebSocketError(TRY_AGAIN_LATER, "the server is receiving too much at once")
+        except WebSocketError as error:
+            self._close(connection, error.code, error.reason)
+        if not connection.closed and wire.interest != interest:
+            self._watch(connection)
+
+    def _hear(self, connection, opcode, payload):
+        wire = connection.wire
+        if opcode == PING_FRAME:
+            self._send(connection, websocket_frame(PONG_FRAME, payload))
+        elif opcode == CLOSE_FRAME:
+            self._close(connection, payload[0])
+        elif opcode == BINARY_FRAME:
+            raise WebSocketError(UNSUPPORTED_DATA, "messages must be text")
+        elif opcode == TEXT_FRAME and wire.on_message is None:
+            raise WebSocketError(UNSUPPORTED_DATA, f"{connection.stream.path} takes no messages")
+        elif opcode == TEXT_FRAME:
+            wire.waiting += 1
+            wire.on_message(connection, payload)
+
+    def _heard(self, connection):
+        wire, before = connection.wire, connection.wire.interest
+        wire.waiting -= 1
+        if connection.closed or not connection.adopted:
+            return
+        if wire.interest != before:
+            self._watch(connection)
+            self._listen(connection)
 
     def _flush(self, connection):
         """Writes what waits until the socket is full again or nothing is left."""
@@ -39081,7 +39623,7 @@ class Broadcaster:
             return
         connection.outbox = None
         connection.allowance = MAX_OUTBOX_BYTES
-        self.selector.modify(connection.sock, selectors.EVENT_READ, connection)
+        self._watch(connection)
         with connection.stream.lock:
             connection.stream.slow.discard(connection)
 
@@ -39089,12 +39631,9 @@ class Broadcaster:
         """A connection whose head was sent comes under the broadcaster's care."""
         connection.adopted = True
         self._absorb(connection.stream)
-        if connection.closed:
-            connection.closed = False
-            self._close(connection)
-            return
+        ended, connection.closed = connection.closed, False
         waiting = collections.deque(connection.unsent)
-        waiting.extend(connection.outbox)
+        waiting.extend(connection.outbox or ())
         connection.unsent = EMPTY_OUTBOX
         try:
             self.selector.register(connection.sock, selectors.EVENT_READ, connection)
@@ -39103,15 +39642,19 @@ class Broadcaster:
             return
         set_user_timeout(connection.sock)
         connection.outbox = None
-        if waiting:
+        if ended:
+            self._close(connection, None if waiting else GOING_AWAY, "the stream has ended")
+        elif waiting:
             self._keep(connection, waiting)
             self._flush(connection)
+        if connection.wire.form is not None and not connection.closed:
+            self._listen(connection)    # what came with the request
 
-    def _finish(self, connection, frame):
+    def _finish(self, connection, frame, code, reason):
         if frame:
             self._send(connection, frame)
         if not connection.closed:
-            self._close(connection)
+            self._close(connection, code, reason)
 
     def _end_stream(self, stream):
         with stream.lock:
@@ -39120,21 +39663,31 @@ class Broadcaster:
         while not stream.run.idle:
             self._deliver(stream)
         for connection in connections:
-            self._close(connection)
+            self._close(connection, GOING_AWAY, "the stream has ended")
 
     def _end_all(self):
         while self._tasks:
             function, *arguments = self._tasks.popleft()
             function(*arguments)
-        for key in list(self.selector.get_map().values()):
-            if key.data is not None:
-                self._end_stream(key.data.stream)
+        connections = [key.data for key in self.selector.get_map().values() if key.data is not None]
+        connections += self._deaf
+        for connection in connections:
+            self._end_stream(connection.stream)
+        for connection in connections:
+            self._let_go(connection)
 
-    def _close(self, connection):
+    def _close(self, connection, code=None, reason=""):
+        """Ends a connection; a WebSocket with a close frame if there is a `code` (0: a frame without one),
+        and if the socket takes it. Then the client has some time to answer: what it has sent and nobody has
+        read would let the system forget that frame."""
         if connection.closed:
             return
         connection.closed = True
-        stream = connection.stream
+        stream, wire, lingers = connection.stream, connection.wire, False
+        if code is not None and wire.form is not None and connection.outbox is None:
+            with contextlib.suppress(OSError):
+                connection.sock.send(close_frame(code, reason))
+                lingers = True
         stream.detach(connection)
         stream.run.gone += 1
         if stream not in self._working:
@@ -39143,18 +39696,35 @@ class Broadcaster:
         connection.queued = 0
         if not connection.adopted:
             return                      # still with a request thread: adopting it will close it
+        if wire.form is not None:
+            self._receiving -= wire.counted
+            wire.heard, wire.reader, wire.waiting, wire.counted = time.monotonic(), FrameReader(), 0, 0
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_WR)
+        if lingers:
+            try:
+                self._watch(connection)
+            except (KeyError, ValueError, OSError):
+                lingers = False
+        if not lingers:
+            self._let_go(connection)
+        if stream.on_close is not None:
+            stream.on_close(connection)
+
+    def _let_go(self, connection):
+        """Closes the socket of a connection that has ended, once."""
+        if not connection.adopted:
+            return
+        connection.adopted = False
         with self._count_lock:
             self.count -= 1
             self.count_of[connection.address] -= 1
             if not self.count_of[connection.address]:
                 del self.count_of[connection.address]
+        self._deaf.discard(connection)
         with contextlib.suppress(KeyError, ValueError, OSError):
             self.selector.unregister(connection.sock)
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_WR)
         connection.sock.close()
-        if stream.on_close is not None:
-            stream.on_close(connection)
 
     # -- heartbeat ----
 
@@ -39163,32 +39733,25 @@ class Broadcaster:
         self._beating = [key.data for key in self.selector.get_map().values() if key.data is not None]
 
     def _beat(self):
-        """A comment to everyone, a slice at a time: it shows proxies and clients that the connection
-        lives, and the kernel which ones do not. A quiet stream's carries the current id, so that
-        a client that comes back later does not ask for messages that were not for it. The blank line
-        that makes EventSource take the id over goes to no other reader."""
+        """A sign of life to everyone, a slice at a time: it shows proxies and clients that the connection
+        lives, and the kernel which ones do not. Clients of a WebSocket answer it."""
         batch, self._beating = self._beating[:SLICE], self._beating[SLICE:]
         now = time.monotonic()
         for connection in batch:
             if connection.closed:
-                continue
-            if connection.outbox is None:
+                if connection.wire.form is not None and now - connection.wire.heard > CLOSING_SECONDS:
+                    self._let_go(connection)
+            elif connection.outbox is None:
                 try:
-                    self._send(connection, self._heartbeat_of(connection))
+                    frame = connection.wire.heartbeat(connection)
+                    if frame is None:
+                        self._close(connection)
+                    else:
+                        self._send(connection, frame)
                 except Exception as error:
                     self._give_up(connection, error)
             elif now - connection.progress > STALLED_SECONDS:
                 self._drop(connection)
-
-    def _heartbeat_of(self, connection):
-        stream = connection.stream
-        if stream.has_pending or not stream.run.idle:
-            return HEARTBEAT
-        with stream.lock:
-            if stream.has_pending:
-                return HEARTBEAT
-            current = stream.event_id(max(stream.sequence, connection.position))
-        return f": heartbeat\nid: {current}\n{chr(10) * connection.event_source}".encode()
 
 
 # ======================================================================================
@@ -43038,6 +43601,9 @@ class GraphQLSubscription:
             text = _metadata_text(value)
             if text is not None:
                 self.metadata[name] = text
+        stamped = getattr(context, "stamped", None)     # of a client of which more is known than it says
+        if stamped is not None:
+            self.metadata = stamped(self.metadata)
 
     def prepare(self):
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
@@ -43413,7 +43979,8 @@ class _SseOperation:
 
     def subscribe(self, request):
         metadata = {key: value for key, value in self.query.items()
-                    if key not in _REQUEST_PARAMETERS and not (self.single and key == "token")}
+                    if key not in _REQUEST_PARAMETERS
+                    and not (key == "token" and self.single and self.single[0].token)}
         subscription = self.service.prepare_subscription(request.query, request.variables,
                                                          request.operation_name,
                                                          metadata, self.context)
@@ -43460,8 +44027,8 @@ class _SseOperation:
         if self.single:
             reservation, operation_id = self.single
             reservation.send(operation_id, text)
+            reservation.operations.pop(operation_id, None)      # before the client can use the id again
             reservation.complete(operation_id)
-            reservation.operations.pop(operation_id, None)
             return GraphQLSseAnswer((202, [], b""))
         first = encode_data(text, self.event)
         return GraphQLSseAnswer(first=first + f"id: {_SSE_LAST_EVENT}\n".encode()
@@ -43472,6 +44039,110 @@ class _SseOperation:
         ranges = [media for media, _quality in _accepted_types(self.headers.get("accept"))]
         return "text/event-stream" not in ranges and "*/*" not in ranges and _response_type(
             self.headers.get("accept")) is not None
+
+
+# -- GraphQL over WebSocket --------------------------------------------------------------
+
+GRAPHQL_WEBSOCKET_PATH = "/graphql/ws"
+GRAPHQL_PROTOCOL = "graphql-transport-ws"
+#: Close codes of this protocol.
+INVALID_MESSAGE, UNAUTHORIZED, NO_SUBPROTOCOL = 4400, 4401, 4406
+INIT_TIMEOUT, OPERATION_EXISTS, TOO_MANY_INITS = 4408, 4409, 4429
+#: Seconds that a client has for connection_init.
+GRAPHQL_INIT_SECONDS = 3
+
+
+def graphql_message(frame):
+    """Frame of an event as a message of graphql-transport-ws: its name is the type."""
+    _id, event, _retry, data = event_parts(frame)
+    rest = data[1:] if data == "{}" else "," + data[1:]
+    return websocket_frame(TEXT_FRAME, utf8(f'{{"type":"{event}"{rest}'))
+
+
+class GraphQLSocket(_Reservation):
+    """A client that speaks graphql-transport-ws: one connection carries all its operations, as in the single
+    connection mode of Server-Sent Events. `metadata` are those of the URL, and then of connection_init."""
+
+    def __init__(self, service, metadata):
+        super().__init__(None, Stream(GRAPHQL_WEBSOCKET_PATH, service.registry.broadcaster, 0))
+        self.service, self.metadata, self.initialised = service, dict(metadata), False
+        self.stream.on_close = lambda connection: self.end()
+        service.sockets.add(self)
+
+    def send(self, operation_id, payload):
+        """The same, but nothing for an operation that the client has ended."""
+        return super().send(operation_id, payload) if operation_id in self.operations else Delivery()
+
+    def receive(self, text):
+        """Takes a message; returns (operation id, GraphQLRequest) of a new operation, or None. Raises
+        WebSocketError."""
+        try:
+            message = _parse_json(text, "The message")
+            kind = message.get("type") if isinstance(message, dict) else None
+            if kind == "subscribe":
+                return self.begin(message)
+            if kind == "connection_init":
+                self.initialise(message.get("payload"))
+            elif kind == "complete":
+                self.service.remove_reserved(self, self.id_of(message), False)
+            elif kind == "ping":
+                self.stream.send(graphql_json({key: message[key] for key in ("payload",)
+                                               if message.get(key) is not None}), None, "pong")
+            elif kind != "pong":
+                raise _BadRequest(400, f"There is no message of type {_inspect_value(kind)}.")
+        except _BadRequest as error:
+            raise WebSocketError(INVALID_MESSAGE, error.message) from None
+        return None
+
+    def initialise(self, payload):
+        if self.initialised:
+            raise WebSocketError(TOO_MANY_INITS, "Too many initialisation requests")
+        if not isinstance(payload, (dict, type(None))):
+            raise _BadRequest(400, "The payload of connection_init must be an object.")
+        self.initialised = True
+        for name, value in (payload or {}).items():
+            text = _metadata_text(value)
+            if text is not None:
+                self.metadata[name] = text
+        self.stream.send("{}", None, "connection_ack")
+
+    @staticmethod
+    def id_of(message):
+        id = message.get("id")
+        if not isinstance(id, str) or not id:
+            raise _BadRequest(400, "The id of an operation must be a text that is not empty.")
+        return id
+
+    def begin(self, message):
+        if not self.initialised:
+            raise WebSocketError(UNAUTHORIZED, "Unauthorized")
+        id, payload = self.id_of(message), message.get("payload")
+        if not isinstance(payload, dict):
+            raise _BadRequest(400, "The payload of subscribe must be an object.")
+        request = GraphQLRequest(payload)
+        with self.service.lock:
+            if id in self.operations:
+                raise WebSocketError(OPERATION_EXISTS, f"Subscriber for {id[:80]} already exists")
+            if len(self.operations) >= MAX_GRAPHQL_RESERVED_OPERATIONS:
+                raise WebSocketError(POLICY_VIOLATION, "too many operations on this connection")
+            self.operations[id] = None
+        return id, request
+
+    def perform(self, id, request, context):
+        """Calls the resolvers of an operation; returns advice for the log, or None."""
+        operation = _SseOperation(self.service, "POST", {}, self.metadata, b"", context, (self, id))
+        answer = operation.answer(request)
+        if answer.response[0] != 202:
+            errors = graphql_json(json.loads(answer.response[2])["errors"])
+            self.operations.pop(id, None)
+            self.stream.send(f'{{"id":{json.dumps(id)},"payload":{errors}}}', None, "error")
+        return answer.advice
+
+    def end(self):
+        """The client has gone."""
+        self.service.sockets.discard(self)
+        for id in list(self.operations):
+            self.service.remove_reserved(self, id, False)
 
 
 # -- GraphQL service ---------------------------------------------------------------------
@@ -43579,6 +44250,8 @@ class GraphQLService:
         self.views = {}
         self.projections = weakref.WeakValueDictionary()
         self.channels, self.reservations, self.reserved = {}, {}, {}
+        #: Clients that speak graphql-transport-ws.
+        self.sockets = set()
         self.orders = collections.defaultdict(threading.RLock)      # by name: one message after the other
         self.swept = 0.0
 
@@ -44126,10 +44799,11 @@ class GraphQLService:
         return [plain, *[channel.stream for channel in channels]]
 
     def sse_streams(self):
-        """The streams of the clients of GRAPHQL_SSE_PATH."""
+        """The streams of the clients of GRAPHQL_SSE_PATH and GRAPHQL_WEBSOCKET_PATH."""
         with self.lock:
             channels = [channel.stream for group in self.channels.values() for channel in group.values()]
-            return channels + [reservation.stream for reservation in self.reservations.values()]
+            return channels + [reservation.stream
+                               for reservation in [*self.reservations.values(), *tuple(self.sockets)]]
 
     def update_streams(self):
         """Makes plain streams for new subscriptions; ends those that are gone, with their clients'."""
@@ -44207,6 +44881,8 @@ STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 MAX_PATH_LENGTH = 200
 #: Of `*` in a path and `:name` in a part: with more, a long URL takes too long to be refused.
 MAX_STARS = 2
+#: Who can log in; no script can read it.
+USERS_FILE = "users.json"
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -44225,6 +44901,12 @@ HOST_OBJECTS = {
     "ResponseBuilder": "Makes the objects that a handler returns.",
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
+    "dispatcher": "Messages from scripts to scripts.",
+    "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
+    "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
+                       "request.auth.storage() gives what works later, too.",
+    "database": "A SQLite database, the same for all scripts: in memory, or in the file beside that of "
+                "--storage (data.sql.db beside data.db).",
 }
 
 
@@ -44416,11 +45098,12 @@ def is_whole(value, low, high):
 # -- routeRegistry -----------------------------------------------------------------------
 
 
-@host_function("routeRegistry.registerRoute", "path: string, handler: string | RouteHandler, method?: string",
+@host_function("routeRegistry.registerRoute",
+               "path: string, handler: string | RouteHandler, method?: string, options?: RouteOptions",
                "string",
                "Serves a path (with `:name` and `*` for variable parts) by calling a handler; method is GET "
                "unless given.")
-def register_route(host, path=undefined, handler=undefined, method=undefined):
+def register_route(host, path=undefined, handler=undefined, method=undefined, options=undefined):
     path = check_path(host, "registerRoute", path)
     if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
         raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} has too many variable parts: "
@@ -44431,13 +45114,31 @@ def register_route(host, path=undefined, handler=undefined, method=undefined):
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
         shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
-    return host.add_route(path, method.strip().upper(), handler)
+    return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
+
+
+def required_role(host, options):
+    """What `requireAuth` among the options of a route says: False, True or a role."""
+    if options is undefined or options is null:
+        return False
+    if not is_options(host.realm, options):
+        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+                        + describe_value(host.realm, options))
+    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    role = host.realm.get(options, "requireAuth")
+    if role is undefined or isinstance(role, bool):
+        return role is True
+    if not isinstance(role, str) or not role:
+        raise HostError("registerRoute: requireAuth must be true or a role, not "
+                        + describe_value(host.realm, role))
+    return host.realm.to_python(role)
 
 
 @host_function("routeRegistry.registerStreamRoute",
                "path: string, options?: string | StreamHandler | StreamOptions", "string",
-               "Opens a Server-Sent Events stream at a path. onConnect may set the metadata of a connection "
-               "or refuse it; history is the number of messages kept for clients that reconnect.")
+               "Opens a stream at a path, for clients of Server-Sent Events and of WebSocket. onConnect may "
+               "set the metadata of a connection or refuse it; onMessage gets what clients send over "
+               "WebSocket; history is the number of messages kept for clients that reconnect.")
 def register_stream_route(host, path=undefined, options=undefined):
     path = check_path(host, "registerStreamRoute", path)
     if ":" in path or "*" in path:
@@ -44449,20 +45150,20 @@ def register_stream_route(host, path=undefined, options=undefined):
 
 
 def stream_options(host, options):
-    """(onConnect, onDisconnect, history, retry) of registerStreamRoute's second argument."""
+    """(onConnect, onDisconnect, onMessage, history, retry) of registerStreamRoute's second argument."""
     realm, function = host.realm, "registerStreamRoute"
     defaults = DEFAULT_HISTORY_MESSAGES, RETRY_MILLISECONDS
     if options is undefined or options is null or realm.type_of(options) == "number":
-        return None, None, *defaults    # a number: paths.map(registerStreamRoute) gives it
+        return None, None, None, *defaults      # a number: paths.map(registerStreamRoute) gives it
     if isinstance(options, str) or realm.is_callable(options):
-        return check_handler(host, function, options, "onConnect handler"), None, *defaults
+        return check_handler(host, function, options, "onConnect handler"), None, None, *defaults
     if not is_options(realm, options):
         raise HostError(f"{function}: the second argument must be a handler or an object of options, "
                         f"not {describe_value(realm, options)}")
-    known = ("onConnect", "onDisconnect", "history", "retry")
+    known = ("onConnect", "onDisconnect", "onMessage", "history", "retry")
     check_option_names(realm, function, options, known)
     handlers = []
-    for key in known[:2]:
+    for key in known[:3]:
         value = realm.get(options, key)
         absent = value is undefined or value is null
         handlers.append(None if absent else check_handler(host, function, value, key + " handler"))
@@ -44932,6 +45633,222 @@ def storage_keys(host):
     return host.storage.keys()
 
 
+class PersonalHost:
+    """A host with the storage of one user, for the functions above."""
+
+    __init__ = constructor("realm storage")
+
+
+def personal_storage(host, user):
+    """name -> function: the storage that a user has in a script. Raises HostError for nobody."""
+    if user is None:
+        raise HostError("personalStorage: nobody is logged in; check request.auth.isAuthenticated, or call "
+                        "request.auth.requireAuth()")
+    view = PersonalHost(host.realm, host.app.storage_of(f"{host.name} of {user.id}"))
+    return {name.partition(".")[2]: types.MethodType(entry.function, view)
+            for name, entry in HOST_API.items() if name.startswith("sharedStorage.")}
+
+
+def declare_personal(name, entry):
+    @host_function(f"personalStorage.{name}", entry.parameters, entry.returns, entry.doc)
+    def call(host, *values):
+        request = host.realm.caller and host.realm.caller[0]
+        if request is None:
+            raise HostError("personalStorage: this is for the beginning of a handler, until its first await; "
+                            "afterwards use what request.auth.storage() gave you there")
+        return personal_storage(host, host.app.accounts.user_of(request.head))[name](*values)
+
+
+for _name, _entry in [*HOST_API.items()]:
+    if _name.startswith("sharedStorage."):
+        declare_personal(_name.partition(".")[2], _entry)
+
+
+# -- dispatcher and schedulerService -----------------------------------------------------
+
+
+@host_function("dispatcher.registerListener", "type: string, handler: string | Listener", "string",
+               "Calls a handler for each message of a type that any script sends; its context has `type` and "
+               "`data`.")
+def register_listener(host, type=undefined, handler=undefined):
+    type = message_type(host, "registerListener", type)
+    host.add_listener(type, check_handler(host, "registerListener", handler))
+    return f"Listener for '{type}' registered"
+
+
+@host_function("dispatcher.sendMessage", "type: string, data?: any", "string",
+               "Calls the listeners of all scripts, and of all processes that share Redis, soon; waits for "
+               "none.")
+def send_message(host, type=undefined, data=undefined):
+    type = message_type(host, "sendMessage", type)
+    problem = emptied_by_json(host.realm, data)
+    if problem:
+        raise HostError(f"sendMessage: data is {problem}")
+    text = "null" if data is undefined else host.realm.stringify(data)
+    if text is None:
+        raise HostError(f"sendMessage: data is {describe_value(host.realm, data)}, which JSON has not")
+    check_text_length("sendMessage", "the data", text, MAX_STORAGE_VALUE)
+    return host.app.dispatcher.send(type, text)
+
+
+def message_type(host, function, value):
+    """The type of a message as a Python string, or HostError."""
+    if not isinstance(value, str) or not value:
+        raise HostError(f"{function}: the type must be a string such as \"order.new\", not "
+                        + (describe_value(host.realm, value) if value != "" else "an empty one"))
+    check_text_length(function, "the type", value, MAX_PATH_LENGTH)
+    return host.realm.to_python(value)
+
+
+@host_function("schedulerService.registerOnce",
+               "job: { handler: string | Listener, runAt: string | number | Date, name: string }", "string",
+               "Calls a handler once, at a time; a time that has passed is now. With --storage or --redis a "
+               "job that was done is not done again.")
+def register_once(host, job=undefined):
+    name, handler = job_parts(host, "registerOnce", job, ("handler", "runAt", "name"))
+    due = moment_option(host, "registerOnce", job, "runAt")
+    if due is None:
+        raise HostError("registerOnce: runAt is missing: when is the handler to be called?")
+    host.add_job(Job(name, handler, due, lambda moment: None))
+    return f"Job '{name}' will run at {iso_time(due)}"
+
+
+@host_function("schedulerService.registerRecurring",
+               "job: { handler: string | Listener, intervalMinutes?: number, cron?: string, startAt?: "
+               "string | number | Date, name: string }", "string",
+               "Calls a handler again and again: every so many minutes, or when a cron expression says so, "
+               "such as \"30 8-17 * * mon-fri\" in the server's time zone. Of several processes that share "
+               "Redis, one does it.")
+def register_recurring(host, job=undefined):
+    function = "registerRecurring"
+    name, handler = job_parts(host, function, job, ("handler", "intervalMinutes", "cron", "startAt", "name"))
+    minutes, cron = (host.realm.get(job, key) for key in ("intervalMinutes", "cron"))
+    if (minutes is undefined) is (cron is undefined):
+        raise HostError(f"{function}: give either intervalMinutes or cron")
+    start, now, every = moment_option(host, function, job, "startAt"), host.app.now(), None
+    if cron is undefined:
+        if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
+            raise HostError(f"{function}: intervalMinutes must be a number above 0, not "
+                            + describe_value(host.realm, minutes))
+        interval = max(minutes * 60_000, 1000)
+        if start is None:
+            start, every = now + interval, interval
+        following = functools.partial(next_in_steps, start, interval)
+    else:
+        following = cron_times(function, host.realm.to_python(cron) if isinstance(cron, str) else cron)
+        start = following(max(now, (start or 0) - 1))
+    host.add_job(Job(name, handler, start, following, every))
+    return f"Job '{name}' will " + (f"run at {iso_time(start)}" if start is not None else "never run")
+
+
+def next_in_steps(start, interval, moment):
+    """The first time of those `interval` apart that is later than a moment."""
+    return start if moment < start else start + (math.floor((moment - start) / interval) + 1) * interval
+
+
+def iso_time(milliseconds):
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Job:
+    """What is to be done at `due` (milliseconds since 1970), and then at following(now), or never when that
+    is None. One that has only an interval is due so long `every` time after the last time."""
+
+    __init__ = constructor("name handler due following every=None; last=None")
+
+
+def job_parts(host, function, job, known):
+    """(name, handler) of the argument of schedulerService's functions."""
+    if not is_options(host.realm, job):
+        raise HostError(f"{function}: this takes an object, such as {{ name: \"clean\", handler: cleanUp }}, "
+                        "not " + describe_value(host.realm, job))
+    check_option_names(host.realm, function, job, known)
+    name = host.realm.get(job, "name")
+    if not isinstance(name, str) or not name:
+        raise HostError(f"{function}: the job needs a name, by which it is known when the script is loaded "
+                        "again")
+    check_text_length(function, "the name", name, MAX_PATH_LENGTH)
+    return host.realm.to_python(name), check_handler(host, function, host.realm.get(job, "handler"))
+
+
+def moment_option(host, function, options, name):
+    """A time in an object of options in milliseconds since 1970; None where it is absent."""
+    value, realm = host.realm.get(options, name), host.realm
+    if value is undefined or value is null:
+        return None
+    if realm.is_object(value) and realm.class_of(value) == "Date":
+        value = realm.to_python(value)
+    if isinstance(value, str):
+        try:
+            moment = datetime.datetime.fromisoformat(realm.to_python(value).strip().replace("Z", "+00:00"))
+            return moment.timestamp() * 1000
+        except (ValueError, OverflowError, OSError):
+            pass
+    elif is_whole(value, 0, MAX_TIME):
+        return int(value)
+    raise HostError(f"{function}: {name} must be a time such as \"2027-01-31T12:00:00Z\", a Date or "
+                    "milliseconds, not "
+                    + (json.dumps(value[:60]) if isinstance(value, str) else describe_value(realm, value)))
+
+
+#: Milliseconds since 1970 of the end of the year 9998: Python knows no later one than 9999.
+MAX_TIME = 253_370_764_800_000
+#: Minutes, hours, days of a month, months, days of a week: the lowest and highest numbers, and their names.
+_CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month", 1, 31, ""),
+                ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+                ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
+_CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+#: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
+CRON_DAYS = 366 * 41
+
+
+def cron_times(function, text):
+    """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in
+    milliseconds since 1970, or None. Raises HostError."""
+    fields = text.split() if isinstance(text, str) else []
+    if len(fields) != 5:
+        raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": "
+                        "minute, hour, day of the month, month, day of the week")
+    minutes, hours, days, months, weekdays = [
+        cron_field(function, field, *facts) for field, facts in zip(fields, _CRON_FIELDS)]
+    weekdays = {number % 7 for number in weekdays}
+    either = fields[2][0] != "*" and fields[4][0] != "*"        # then one of the two will do
+
+    def fits(day):
+        by_day, by_week = day.day in days, day.isoweekday() % 7 in weekdays
+        return day.month in months and (by_day or by_week if either else by_day and by_week)
+
+    def following(moment):
+        first = datetime.datetime.fromtimestamp(moment // 60_000 * 60 + 60)
+        for count in range(CRON_DAYS):
+            day = first.date() + datetime.timedelta(count)
+            if not fits(day):
+                continue
+            for hour in sorted(hours):
+                for minute in sorted(minutes):
+                    found = datetime.datetime.combine(day, datetime.time(hour, minute))
+                    if found >= first.replace(second=0, microsecond=0):
+                        return int(found.timestamp() * 1000)
+        return None
+    return following
+
+
+def cron_field(function, text, what, low, high, names):
+    """The numbers that one field of a cron expression means; raises HostError."""
+    names, found = {name: number for number, name in enumerate(names.split(), low)}, set()
+    for part in text.lower().split(","):
+        match = _CRON_PART.fullmatch(part)
+        ends = [low, high] if match is None or match[1] is None else \
+            [int(names.get(end, end)) if str(names.get(end, end)).isdecimal() else -1
+             for end in (match[1], match[2] or (match[1] if match[3] is None else str(high)))]
+        if match is None or not low <= ends[0] <= ends[1] <= high or match[3] and not int(match[3]):
+            raise HostError(f"{function}: {json.dumps(part)} is not a {what} in cron: from {low} to {high}, "
+                            f"such as \"*\", \"{low}\", \"{low}-{high}\" or \"*/{low + 2}\"")
+        found.update(range(ends[0], ends[1] + 1, int(match[3] or 1)))
+    return found
+
+
 # -- Storage in a file -------------------------------------------------------------------
 
 #: Seconds that a write waits for another process that is writing to the same file.
@@ -45000,7 +45917,11 @@ class StorageFile:
                 self.connection.close()
                 raise
         except sqlite3.Error as error:
-            raise StorageUnavailable(f"{self.path} cannot be used for --storage: {error}") from None
+            folder = os.path.dirname(os.path.abspath(path))
+            raise self._unusable(
+                f"it is a folder; name a file in it, such as {os.path.join(path, 'storage.db')}"
+                if os.path.isdir(path) else str(error).replace("unable to open", "the server cannot open the")
+                if os.path.isdir(folder) else f"there is no folder {folder}; make it first") from None
 
     def _prepare(self):
         run = self.connection.execute
@@ -45401,7 +46322,9 @@ class RedisLink:
         try:
             version = self.client.info("server").get("redis_version", "0")
         except self.failures as error:
-            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
+            reason = "no Redis answers there; start it, for instance with redis-server" \
+                if isinstance(error.__context__ or error, OSError) else self.reason(error)
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: {reason}") from None
         if int(str(version).split(".")[0]) < 5:
             raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams "
                                      "need 5.0 or newer")
@@ -45420,9 +46343,9 @@ class RedisLink:
                 url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT,
                 socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
-        except ValueError as error:
-            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such "
-                                     "as redis://localhost:6379/0") from None
+        except ValueError:
+            raise StorageUnavailable("--redis wants an address such as redis://localhost:6379/0, not "
+                                     f"{RedisLink.shown_address(url)!r}") from None
         except TypeError:
             raise StorageUnavailable("--redis needs the package redis 5.0 or newer, not "
                                      f"{redis.__version__}: pip install --upgrade redis") from None
@@ -46074,6 +46997,640 @@ class RedisPresence:
         return found
 
 
+# -- Database: statements ----------------------------------------------------------------
+#
+# SQLite for scripts, in the shape of node:sqlite and better-sqlite3: one database for all scripts of an
+# application, in memory or in a file beside that of --storage. A script is kept to it by SQLite's
+# authorizer, and to its time limit by SQLite's progress handler.
+
+#: Characters of a statement; characters of a text and bytes of a blob in the database.
+MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
+#: Of a result that is not iterated over: rows; characters and bytes of all its values.
+MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
+#: What a value counts for besides its characters.
+VALUE_OVERHEAD = 16
+#: Rows that an iteration reads at once.
+ROWS_AT_ONCE = 100
+#: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
+DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
+#: Seconds between two looks whether all processes that share Redis share the file.
+DATABASE_CHECK_SECONDS = 10
+#: Bytes of the database in memory, of its file, and of all that SQLite holds in memory.
+MAX_DATABASE_MEMORY, MAX_DATABASE_FILE, MAX_SQLITE_MEMORY = 256 << 20, 1 << 30, 512 << 20
+
+#: What does not reach out of the database, nor change how it is kept.
+_PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info index_xinfo foreign_key_list "
+                     "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
+                     "recursive_triggers case_sensitive_like optimize encoding page_count".split())
+_SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
+_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+
+#: A text, a name in quotes or a comment; a parameter; the end of a statement.
+_SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
+                       r"""|(?P<parameter>\?\d*|(?<![\w$])[:@$](?:\w|\$)+)|(?P<end>;)""", re.S)
+_SQL_BLANK = re.compile(r"(?:[\s;\ufeff]|--[^\n]*(?:\n|\Z)|/\*(?:.*?\*/|.*))*", re.S)
+_SQL_WORD = re.compile(r"\w*")
+_SQL_TRIGGER = re.compile(r"create\s+(?:temp\s+|temporary\s+)?trigger\b", re.I)
+_SQL_NAMED = re.compile(r'near "(?P<near>.+)": syntax error|unrecognized token: "(?P<token>.+)"|(?:no such '
+                        r'(?P<kind>table|column|function|index|view|trigger|module|collation sequence)|'
+                        r'ambiguous column name): (?P<name>.+)|table \S+ has no column named (?P<column>.+)|'
+                        r'(?P<end>incomplete input)', re.S)
+
+
+class DatabaseError(HostError):
+    """What SQLite says about a statement; scripts see `code` "ERR_SQLITE_ERROR", as in node."""
+
+    properties = {"code": "ERR_SQLITE_ERROR"}
+
+
+def split_sql(sql):
+    """[(statement, parameters)] of a text; of parameters, the names in order, such as "?", "?2", ":id"."""
+    found, names, start, last = [], [], _SQL_BLANK.match(sql).end(), 0
+    trigger = _SQL_TRIGGER.match(sql, start)
+    for part in _SQL_PART.finditer(sql, start):
+        if part["parameter"]:
+            names.append(part[0])
+        elif part["end"]:
+            inside = trigger and sql[last:part.start()].strip().lower() != "end"
+            last = part.end()
+            if not inside:
+                found.append((sql[start:part.start()], names))
+                start, names = _SQL_BLANK.match(sql, last).end(), []
+                trigger = _SQL_TRIGGER.match(sql, start)
+    if start < len(sql):
+        found.append((sql[start:], names))
+    return [item for item in found if item[0]]
+
+
+class Database:
+    """The SQLite database of an application's scripts, which is opened when one of them asks for it.
+
+    path        of its file, or None for a database in memory
+    redis       a RedisLink, when other processes serve the same scripts
+    """
+
+    def __init__(self, path=None, redis=None):
+        self.path, self.redis = path and str(path), redis
+        self.checked = -math.inf        # when nobody with another file was found
+        self.closed = False
+        self.lock = threading.RLock()
+        self.connection = None
+        #: The realm whose statement runs, and what it asked for but may not have.
+        self.realm, self.denied = None, ""
+        self.nesting = 0                # of transactions
+
+    def open(self):
+        """Connects; raises HostError."""
+        if self.closed:
+            raise HostError("database: the server has ended")
+        if self.redis is not None and self.path is None:
+            raise HostError("database: with --redis each process would have a database of its own; add "
+                            "--storage FILE, whose database all processes of one machine share")
+        try:
+            connection = sqlite3.connect(self.path or ":memory:", timeout=MEMORY_CHECK_SECONDS,
+                                         isolation_level=None, check_same_thread=False)
+        except ImportError:
+            raise HostError("database: this Python was built without the module sqlite3") from None
+        except sqlite3.Error as error:
+            raise HostError(f"database: {self.path}: {error}") from None
+        try:
+            self._prepare(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            raise HostError(f"database: {self.path or 'SQLite'}: {error}") from None
+        self.connection = connection
+
+    def _prepare(self, connection):
+        run = connection.execute
+        run("PRAGMA trusted_schema = OFF")
+        run(f"PRAGMA hard_heap_limit = {MAX_SQLITE_MEMORY}")
+        run("PRAGMA foreign_keys = ON")
+        run("PRAGMA temp_store = MEMORY")
+        if self.path:
+            run("PRAGMA journal_mode = WAL")
+            run("PRAGMA synchronous = NORMAL")
+        size = run("PRAGMA page_size").fetchone()[0]
+        run(f"PRAGMA max_page_count = {(MAX_DATABASE_FILE if self.path else MAX_DATABASE_MEMORY) // size}")
+        run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
+        if hasattr(connection, "setlimit"):     # CPython 3.11
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+        for name, count, function in _SQL_FUNCTIONS:
+            connection.create_function(name, count, function, deterministic=True)
+        connection.set_authorizer(self._authorize)
+        connection.set_progress_handler(self._is_stopped, DATABASE_STEPS)
+
+    def _authorize(self, action, first, second, *_):
+        """For SQLite: may a statement do this?"""
+        if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
+            self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
+            self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
+        elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
+            self.denied = f"virtual tables of the module {second} are not allowed"
+        elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
+            self.denied = f"the function {second} is not allowed"
+        else:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    def _is_stopped(self):
+        """For SQLite, which asks now and then: is its statement to be interrupted?"""
+        return self.realm is not None and self.realm.interruption is not None
+
+    @contextlib.contextmanager
+    def used_by(self, realm):
+        """Meanwhile the connection belongs to a script's thread. Raises HostError when others keep it for
+        long."""
+        self.acquire(realm)
+        outer, self.realm = self.realm, realm
+        try:
+            if self.connection is None:
+                self.open()
+            if self.redis is not None:
+                self.check_machines()
+            yield self.connection
+        finally:
+            self.realm = outer
+            self.lock.release()
+
+    def acquire(self, realm):
+        end = time.monotonic() + DATABASE_PATIENCE
+        while not self.lock.acquire(timeout=MEMORY_CHECK_SECONDS):
+            realm.poll()
+            if time.monotonic() > end:
+                raise DatabaseError("database is locked: another script has been using it for "
+                                    f"{DATABASE_PATIENCE:g} s")
+
+    def execute(self, realm, sql, values=()):
+        """A cursor with the rows of one statement, for used_by(). Another process may be writing meanwhile: a
+        statement that waits for it has done nothing yet, so it is tried again."""
+        end = time.monotonic() + DATABASE_PATIENCE
+        while True:
+            try:
+                return self.connection.execute(sql, values)
+            except sqlite3.OperationalError as error:
+                if str(error) != "database is locked" or time.monotonic() > end:
+                    raise self.error(realm, error, sql) from None
+            except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
+                raise self.error(realm, error, sql) from None
+            realm.poll()
+
+    def check(self, realm, sql):
+        """Has SQLite compile a statement, which finds its mistakes."""
+        if _SQL_WORD.match(sql)[0].lower() != "explain":
+            self.execute(realm, "EXPLAIN " + sql, NoValues(split_sql(sql)[0][1]).values).close()
+
+    def fetch(self, realm, cursor, sql, count=-1):
+        """The next rows of a cursor, for used_by()."""
+        try:
+            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+        except sqlite3.Error as error:
+            raise self.error(realm, error, sql) from None
+
+    @contextlib.contextmanager
+    def transaction(self, realm):
+        """Statements that take effect together, or not at all; one inside another is a savepoint."""
+        with self.used_by(realm):
+            name = f"nested{self.nesting}"
+            begin, commit, back = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK") if not self.nesting else (
+                f"SAVEPOINT {name}", f"RELEASE {name}", f"ROLLBACK TO {name}")
+            self.execute(realm, begin)
+            self.nesting += 1
+            try:
+                yield
+                if not self.connection.in_transaction:      # an error that was caught has ended it
+                    raise DatabaseError("the transaction was rolled back by an error in it")
+                self.execute(realm, commit)
+            except BaseException:
+                self.realm = None       # this is not to be interrupted
+                if self.connection.in_transaction:
+                    self.connection.execute(back)
+                raise
+            finally:
+                self.nesting -= 1
+
+    def close(self):
+        with self.lock:
+            if self.connection is not None:
+                self.connection.close()
+            self.connection, self.closed = None, True
+
+    def check_machines(self):
+        """Raises HostError when processes that share Redis do not share this file. Each leaves word there
+        which file it uses, for some seconds."""
+        now = time.monotonic()
+        if now - self.checked < DATABASE_CHECK_SECONDS:
+            return
+        found = os.stat(self.path)
+        own = f"{socket.gethostname()}:{found.st_dev}:{found.st_ino}".encode()
+        key = f"{REDIS_PREFIX}database"
+        try:
+            self.redis.call("SET", key, own, "NX", "EX", 3 * DATABASE_CHECK_SECONDS)
+            other = self.redis.call("GET", key)
+            if other == own:
+                self.redis.call("EXPIRE", key, 3 * DATABASE_CHECK_SECONDS)
+        except RedisTrouble:
+            return                      # whether there are others, it tells later
+        if other not in (own, None):
+            raise HostError(f"database: a server on {other.decode().partition(':')[0]} that shares this "
+                            "Redis has another file: scripts on several machines have no database in common")
+        self.checked = now
+
+    # -- mistakes in SQL ----
+
+    def error(self, realm, error, sql):
+        """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
+        realm.poll()
+        denied, self.denied = self.denied, ""
+        text = str(error)
+        if denied or isinstance(error, OverflowError):
+            return DatabaseError(denied or "string or blob too big")
+        if text.startswith("Could not decode"):
+            return DatabaseError("a text in the result is not UTF-8; read it with CAST(… AS BLOB)")
+        sql = sql.removeprefix("EXPLAIN ") if sql.startswith("EXPLAIN ") else sql
+        found = _SQL_NAMED.match(text)
+        if found is None:
+            return DatabaseError(text)
+        offset = self._place(found, sql)
+        hint = self._meant(found)
+        return DatabaseError(f"{text}{hint}\n{code_frame(sql, *position_of(sql, offset), 1)}".rstrip())
+
+    def _place(self, found, sql):
+        """Where in a statement the thing is that an error names."""
+        if found["end"]:
+            return len(sql.rstrip())
+        name = found["near"] or found["token"] or (found["name"] or found["column"]).rpartition(".")[2]
+        edge = r"\b" if re.match(r"\w+\Z", name) else ""
+        places = [place.start() for place in itertools.islice(re.finditer(
+            edge + re.escape(name) + edge, sql, 0 if found["near"] or found["token"] else re.I), 20)]
+        if found["near"]:
+            for place in places[:-1]:
+                try:
+                    self.connection.execute("EXPLAIN " + sql[:place + len(name)]).close()
+                except sqlite3.Error as error:
+                    if str(error) == found[0]:
+                        return place
+        return places[-1] if found["near"] and places else places[0] if places else 0
+
+    def _meant(self, found):
+        """"; did you mean …?" for the name of a table or column that is not there."""
+        kind = "column" if found["column"] else found["kind"]
+        if kind not in ("table", "column"):
+            return ""
+        query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')" if kind == "table" else \
+            "SELECT DISTINCT c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"
+        try:
+            names = [row[0] for row in self.connection.execute(query + " LIMIT 500")]
+        except sqlite3.Error:
+            return ""
+        close = nearest((found["name"] or found["column"]).rpartition(".")[2], names)
+        return f"; did you mean \"{close}\"?" if close else ""
+
+
+def database_path(storage):
+    """The database's file beside that of --storage: data.sql.db beside data.db."""
+    path = pathlib.Path(storage)
+    return path.with_name(f"{path.stem}.sql{path.suffix}")
+
+
+class NoValues(dict):
+    """Values for a statement that is only compiled: NULL for every parameter."""
+
+    def __init__(self, names):
+        super().__init__()
+        self.values = self if any(name[0] != "?" for name in names) else [None] * count_of_parameters(names)
+
+    def __missing__(self, name):
+        return None
+
+
+def count_of_parameters(names):
+    """How many values the parameters "?" and "?NNN" take; the former are counted from the one before."""
+    last = most = 0
+    for name in names:
+        last = int(name[1:8]) if name[1:] else most + 1
+        most = max(most, last)
+    return most
+
+
+def sql_instr(text, part):
+    if isinstance(text, bytes) is not isinstance(part, bytes):
+        text, part = (item.encode() if isinstance(item, str) else item for item in (text, part))
+    return text.find(part) + 1
+
+
+def sql_replace(text, old, new):
+    text, old, new = map(sql_text, (text, old, new))
+    if old and len(text) + text.count(old) * (len(new) - len(old)) > MAX_SQL_VALUE:
+        raise OverflowError
+    return text.replace(old, new) if old else text
+
+
+def sql_strip(strip, text, characters):
+    return strip(sql_text(text), sql_text(characters)[:1000])
+
+
+def sql_text(value):
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def null_for_null(function, *values):
+    """A function for SQL, of texts or blobs: numbers as text, and NULL for NULL."""
+    if None in values:
+        return None
+    return function(*[str(value) if isinstance(value, int) else f"{value:.15g}" if isinstance(value, float)
+                      else value for value in values])
+
+
+#: Functions of SQLite that take a time of length times length there, which nothing interrupts.
+_SQL_FUNCTIONS = [(name, count, functools.partial(null_for_null, function)) for name, count, function in (
+    ("instr", 2, sql_instr), ("replace", 3, sql_replace),
+    ("trim", 2, functools.partial(sql_strip, str.strip)),
+    ("ltrim", 2, functools.partial(sql_strip, str.lstrip)),
+    ("rtrim", 2, functools.partial(sql_strip, str.rstrip)))]
+
+
+# -- database ----------------------------------------------------------------------------
+
+
+class Statement:
+    """A prepared statement, as scripts have it: `object` with methods. `form`, of rows, is "object", "array"
+    or "first"."""
+
+    def __init__(self, host, sql, parameters):
+        self.host, self.realm, self.database = host, host.realm, host.app.database
+        self.sql, self.parameters = sql, parameters
+        self.big, self.form = False, "object"
+        names = "all get run iterate columns setReadBigInts setReturnArrays pluck raw".split()
+        methods = {name: getattr(self, name) for name in names}
+        self.object = host.realm.new_function({**methods, "sourceSQL": sql}, "Statement")
+
+    def execute(self, values):
+        return self.database.execute(self.realm, self.sql, self.bound(values))
+
+    def all(self, *values):
+        return self.rows(self.bound(values))
+
+    def rows(self, bound):
+        """All rows as values of the script."""
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, self.sql, bound)
+            return self.realm.new_array(self.take(cursor, MAX_ROWS))
+
+    def take(self, cursor, most):
+        """The rows of a cursor, at most so many."""
+        found, size = [], 0
+        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+            self.realm.poll()
+            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                         for row in rows for value in row])
+            if len(found) + len(rows) > most or size > MAX_ROWS_SIZE:
+                what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{most:,} rows"
+                raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
+                                    "iterate()")
+            found += self.converted(cursor, rows)
+        return found
+
+    def converted(self, cursor, rows):
+        """Rows of SQLite as values of the script."""
+        names = [utf16(column[0]) for column in cursor.description or ()]
+        if self.form == "array":
+            return [self.realm.new_array([self.value(value) for value in row]) for row in rows]
+        if self.form == "first":
+            return [self.value(row[0]) for row in rows]
+        return [self.realm.new_object(dict(zip(names, map(self.value, row)))) for row in rows]
+
+    def value(self, value):
+        if isinstance(value, int):
+            if self.big:
+                return JSBigInt(value)
+            if not -MAX_SAFE <= value <= MAX_SAFE:
+                raise JSRangeError(f"Value is too large to be represented as a JavaScript number: {value}; "
+                                   "call setReadBigInts(true) on the statement")
+        return self.realm.from_python(value)
+
+    def get(self, *values):
+        with self.database.used_by(self.realm):
+            cursor = self.execute(values)
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            cursor.close()
+        return rows[0] if rows else undefined
+
+    def run(self, *values):
+        return self.changes(self.bound(values))
+
+    def changes(self, bound):
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, self.sql, bound)
+            while self.database.fetch(self.realm, cursor, self.sql, 1000):
+                self.realm.poll()
+            counts = self.database.execute(self.realm, "SELECT changes(), last_insert_rowid()").fetchone()
+        return self.realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(self.value, counts))))
+
+    def iterate(self, *values):
+        with self.database.used_by(self.realm):
+            cursor = self.execute(values)
+        return self.realm.new_iterator(self.each(cursor))
+
+    def each(self, cursor):
+        try:
+            while True:
+                with self.database.used_by(self.realm):
+                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows = self.converted(cursor, rows)
+                if not rows:
+                    return
+                yield from rows
+        finally:
+            cursor.close()
+
+    def columns(self):
+        with self.database.used_by(self.realm):
+            cursor = self.database.execute(self.realm, f"SELECT * FROM ({self.sql}) LIMIT 0",
+                                           NoValues(self.parameters).values)
+            return self.realm.from_python([{"name": column[0]} for column in cursor.description])
+
+    def setReadBigInts(self, enabled=undefined):
+        self.big = enabled is True
+        return self.object
+
+    def setReturnArrays(self, enabled=undefined):
+        self.form = "array" if enabled is True else "object"
+        return self.object
+
+    def raw(self, enabled=True):
+        return self.setReturnArrays(enabled)
+
+    def pluck(self, enabled=True):
+        self.form = "first" if enabled is True else "object"
+        return self.object
+
+    # -- values of parameters ----
+
+    def bound(self, values):
+        """What scripts gave for the parameters, as SQLite takes it; raises HostError."""
+        named = [name for name in dict.fromkeys(self.parameters) if name[0] != "?"]
+        realm, first = self.realm, values[0] if values else undefined
+        is_object = is_options(realm, first) and realm.class_of(first) in ("Object", "Proxy")
+        if not named:
+            count = count_of_parameters(self.parameters)
+            if is_object:
+                raise HostError("database: the statement has no named parameters, but an object was given; "
+                                f"write :name in place of ?, or give {count} value{'s' * (count != 1)}")
+            values = realm.elements(first) if len(values) == 1 and realm.is_array(first) else values
+            if len(values) != count:
+                raise HostError(f"database: the statement has {count} parameter{'s' * (count != 1)}, but "
+                                f"{len(values)} value{'s were' if len(values) != 1 else ' was'} given: "
+                                + shown_sql(self.sql))
+            return [self.bind(value, f"parameter {number}") for number, value in enumerate(values, 1)]
+        if not is_object or len(values) != 1:
+            raise HostError("database: the statement has named parameters; give one object, such as "
+                            f"{{ {named[0][1:]}: … }}")
+        given = {key[1:] if key[:1] in (":", "@", "$") else key: key for key in realm.keys(first)}
+        wanted = [name[1:] for name in named]
+        for name in wanted:
+            if name not in given:
+                raise HostError(f"database: no value was given for the parameter {name}")
+        for name in given:
+            if name not in wanted:
+                raise HostError(f"database: the statement has no parameter {name}; it has "
+                                + ", ".join(wanted))
+        return {name: self.bind(realm.get(first, given[name]), f"parameter {name}") for name in wanted}
+
+    def bind(self, value, what):
+        kind = type(value)
+        if kind is JSBigInt:
+            if not -2**63 <= value < 2**63:
+                raise JSRangeError(f"database: {what} is too large: SQLite's integers have 64 bits")
+            return int(value)
+        if kind is int or kind is float:
+            return float(value)
+        if value is null:
+            return None
+        data = well_formed_text(value) if kind is str else \
+            self.realm.bytes_of(value) if self.realm.is_object(value) else None
+        if data is None:
+            kind = self.realm.type_of(value)
+            if kind == "object" and self.realm.class_of(value) == "Date":
+                kind = "date"
+            raise HostTypeError(f"database: {what} must be a string, a number, a BigInt, null or bytes, not "
+                                f"{describe_value(self.realm, value)}{_BETTER_VALUES.get(kind, '')}")
+        if len(data) > MAX_SQL_VALUE:
+            raise HostError(f"database: {what} is too large: a text can have {MAX_SQL_VALUE:,} characters, "
+                            "and a blob as many bytes")
+        return data
+
+
+#: Type of a value that SQLite cannot take -> what to do.
+_BETTER_VALUES = {"boolean": "; use 1 or 0", "undefined": "; use null",
+                  "object": "; use JSON.stringify(value)", "date": "; use date.toISOString()"}
+
+
+def shown_sql(sql):
+    text = " ".join(sql.split())
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def sql_statements(host, function, sql):
+    """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
+    if not isinstance(sql, str):
+        raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
+    return split_sql(checked_sql(function, well_formed_text(sql)))
+
+
+def checked_sql(function, sql):
+    """A text as it is, if it is one that SQLite may be given; raises HostError."""
+    check_text_length(function, "the SQL", sql, MAX_SQL_CHARACTERS)
+    if "\0" in sql:
+        raise HostError(f"{function}: the SQL contains a character with the code 0")
+    for statement, _parameters in split_sql(sql):
+        word = _SQL_WORD.match(statement)[0].lower()
+        if word in ("begin", "commit", "end", "rollback", "savepoint", "release"):
+            raise HostError(f"{function}: {word.upper()} is not for scripts: other scripts use the same "
+                            "database. Call database.transaction(() => { … })(), which commits at its end, "
+                            "and rolls back if it throws")
+    return sql
+
+
+def prepared(host, function, sql):
+    """A Statement, compiled once to find its mistakes."""
+    found = sql_statements(host, function, sql)
+    if len(found) != 1:
+        raise HostError(f"{function}: " + ("the SQL is empty" if not found else
+                                           f"this takes one statement, not {len(found)}; database.exec runs "
+                                           "several"))
+    statement = Statement(host, *found[0])
+    if len({name[0] == "?" for name in statement.parameters}) > 1:
+        raise HostError(f"{function}: a statement has either named parameters or \"?\", not both: "
+                        + shown_sql(statement.sql))
+    with statement.database.used_by(host.realm):
+        statement.database.check(host.realm, statement.sql)
+    return statement
+
+
+@host_function("database.exec", "sql: string", "void",
+               "Runs one or more SQL statements that give no rows, such as CREATE TABLE.")
+def database_exec(host, sql=undefined):
+    database, realm = host.app.database, host.realm
+    statements = sql_statements(host, "database.exec", sql)
+    with database.used_by(realm):
+        for statement, parameters in statements:
+            if parameters:
+                raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
+            cursor = database.execute(realm, statement)
+            while database.fetch(realm, cursor, statement, 1000):
+                realm.poll()
+
+
+@host_function("database.prepare", "sql: string", "Statement",
+               "A statement to run with values for its parameters, `?` or `:name`.")
+def database_prepare(host, sql=undefined):
+    return prepared(host, "database.prepare", sql).object
+
+
+@host_function("database.transaction", "work: (...values: any[]) => any", "(...values: any[]) => any",
+               "Makes a function that calls `work` in a transaction: what it throws undoes all that it did.")
+def database_transaction(host, work=undefined):
+    realm = host.realm
+    if not realm.is_callable(work):
+        raise HostError(f"database.transaction: this takes a function, not {describe_value(realm, work)}")
+
+    def call(*values):
+        with host.app.database.transaction(realm):
+            result = realm.invoke(work, values)
+            if realm.is_object(result) and realm.class_of(result) == "Promise":
+                raise HostTypeError("database.transaction: the function must not be async: a transaction "
+                                    "ends when it returns. Await what it needs before")
+            return result
+    return realm.new_function(call, "transaction")
+
+
+@host_function("database.sql", "strings: TemplateStringsArray, ...values: any[]", "any",
+               "A tag of templates: database.sql`SELECT * FROM notes WHERE id = ${id}`. What is put in "
+               "becomes parameters, an array (?, ?). Gives the rows, or { changes, lastInsertRowid } of a "
+               "statement without.")
+def database_sql(host, strings=undefined, *values):
+    realm = host.realm
+    texts = realm.elements(strings) if realm.is_array(strings) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise HostError("database.sql: this is a tag of templates: write database.sql`SELECT …`, not "
+                        "database.sql(…)")
+    parts, bound = [texts[0]], []
+    for part, value in zip(texts[1:], values):
+        items = realm.elements(value) if realm.is_array(value) else None
+        parts += ["?" if items is None else f"({', '.join('?' * len(items))})", part]
+        bound += [value] if items is None else items
+    statement = prepared(host, "database.sql", "".join(parts))
+    bound = statement.bound(bound)
+    with statement.database.used_by(realm):
+        cursor = statement.database.execute(realm, statement.sql, bound)
+        if cursor.description is not None:
+            return realm.new_array(statement.take(cursor, MAX_ROWS))
+        counts = statement.database.execute(realm, "SELECT changes(), last_insert_rowid()").fetchone()
+        return realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(statement.value, counts))))
+
+
 # -- Type declarations -------------------------------------------------------------------
 
 #: What editors and TypeScript are told about the shapes that the tables above mention, and about the
@@ -46085,12 +47642,13 @@ TYPE_DECLARATIONS = """\
 /** What a handler gets. */
 interface Context {
   /** Why the handler is called. */
-  kind: "init" | "httpRoute" | "streamCustomization" | "graphqlQuery" | "graphqlMutation" | "graphqlSubscription";
+  kind: "init" | "message" | "job" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation"
+    | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
   request: HttpRequest;
   /** The arguments of a GraphQL field; otherwise empty. */
   args: Record<string, any>;
-  /** The connection, in `onConnect` and `onDisconnect`. */
+  /** The connection, in `onConnect`, `onMessage` and `onDisconnect`. */
   connection?: StreamConnection;
   /** `worker` is the number of this process among those of `--workers`, from 0. */
   meta: { scriptName: string; engine: string; worker: number };
@@ -46104,8 +47662,20 @@ interface ResolverContext extends Context {
 interface StreamConnection {
   path: string;
   metadata: Record<string, string>;
-  /** In `onConnect`: sends to this client alone, before anything else. The message is not kept for replay. */
+  /** In `onConnect` and `onMessage`: sends to this client alone, in `onConnect` before anything else. The message
+   * is not kept for replay. */
   send(data: any, options?: EventOptions): string;
+  /** In `onMessage`: disconnects the client; the code is 1000 unless given, else from 3000 to 4999. */
+  close(code?: number, reason?: string): string;
+}
+
+/** What `onMessage` gets. */
+interface MessageContext extends Context {
+  connection: StreamConnection;
+  /** What the client has sent. */
+  data: string;
+  /** The same, parsed; null if it is not JSON. */
+  json: any;
 }
 
 /** What a message may have beside its data. */
@@ -46149,9 +47719,56 @@ interface HttpRequest {
   cookies: Record<string, string>;
   /** The client's address. */
   ip: string;
-  /** Who is logged in: nobody, since there is no login. */
-  auth: { isAuthenticated: boolean; userId: string | null; userName: string | null; userEmail: string | null;
-    provider: string | null };
+  /** Who is logged in: see users.json and --login. */
+  auth: Auth;
+}
+
+interface Auth {
+  isAuthenticated: boolean;
+  userId: string | null;
+  userName: string | null;
+  userEmail: string | null;
+  /** `"local"` for a login of this server. */
+  provider: string | null;
+  roles: string[];
+  /** Is `"admin"` among the roles? */
+  isAdmin: boolean;
+  /** Goes on for a user who is logged in (and has the role). Sends a browser to the login and back; for everybody else the
+   * answer is 401, or 403 without the role. */
+  requireAuth(role?: string): void;
+  /** personalStorage of this user, to keep and use after an await. */
+  storage(): PersonalStorage;
+}
+
+/** Called for a message of a script (`context.type`, `context.data`) or when a job is due (`context.name`). */
+type Listener = (context: Context & { type?: string; data?: any; name?: string }) => any;
+
+interface RouteOptions {
+  /** For users who are logged in, or only for those with a role. */
+  requireAuth?: boolean | string;
+}
+
+/** What database.prepare gives. A row is an object, with a property for each column. Integers are numbers, or an
+ * error when they are too large for one; blobs are Uint8Arrays. A value for a parameter is a string, a number (which SQLite
+ * takes for REAL), a BigInt (INTEGER), null, or bytes. */
+interface Statement {
+  /** All rows. */
+  all(...parameters: any[]): any[];
+  /** The first row, or undefined. */
+  get(...parameters: any[]): any;
+  /** Runs a statement that gives no rows. */
+  run(...parameters: any[]): { changes: number; lastInsertRowid: number };
+  /** One row after another, for results that are too large for an array. */
+  iterate(...parameters: any[]): IterableIterator<any>;
+  columns(): { name: string }[];
+  /** Integers as BigInts. */
+  setReadBigInts(enabled: boolean): Statement;
+  /** Rows as arrays; `raw()` says the same. */
+  setReturnArrays(enabled: boolean): Statement;
+  raw(enabled?: boolean): Statement;
+  /** The first column in place of the row. */
+  pluck(enabled?: boolean): Statement;
+  readonly sourceSQL: string;
 }
 
 interface UploadedFile {
@@ -46222,6 +47839,8 @@ interface StreamOptions {
   onConnect?: string | StreamHandler;
   /** Called when a client has gone. */
   onDisconnect?: string | StreamHandler;
+  /** Gets what a client sends over WebSocket (`new WebSocket(path)`), each a text of up to 1 MiB. */
+  onMessage?: string | ((context: MessageContext) => any);
   /** Messages kept for clients that come back; 256 unless given. */
   history?: number;
   /** Milliseconds that clients wait before they connect again; 3000 unless given. */
@@ -46447,6 +48066,11 @@ interface TestClient {
   readonly messages: TestMessage[];
   /** True when the server has ended the stream. */
   readonly ended: boolean;
+  /** Why the server has ended a WebSocket: the close code, null while it has not, and the reason. */
+  readonly code: number | null;
+  readonly reason: string;
+  /** Sends to `onMessage` over WebSocket; what is no text is sent as JSON. */
+  send(data: any): void;
   /** The next message that was not yet asked for; waits for it, at most for the milliseconds given
    * (60,000), on the clock of the tests. */
   next(milliseconds?: number): Promise<TestMessage>;
@@ -46460,9 +48084,13 @@ interface TestConnectOptions {
   headers?: Record<string, string>;
   /** Asks for the messages after this one. */
   lastEventId?: string;
+  /** Connects as `new WebSocket(path)` does, and can send. */
+  websocket?: boolean;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
+/** request() and connect() of a user in users.json, who is logged in. */
+declare function asUser(id: string): { request: typeof request; connect: typeof connect };
 /** Runs a GraphQL operation over HTTP. */
 declare function graphql(query: string, variables?: object): Promise<{ data?: any; errors?: any[] }>;
 /** Subscribes over GraphQL; the data of each message is a result: `{ data, errors }`. */
@@ -46859,11 +48487,6 @@ _ENDED_INSIDE = "Unexpected end of input|Unterminated template literal"
 _AFTER_OPEN = r"Unexpected token|missing \)"
 
 
-def position_of(source, offset):
-    """(line, column) of an offset, from 1."""
-    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
-
-
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
@@ -46904,9 +48527,14 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
+_HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECASE)
+
+
 def language_meant(error, source):
     """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
     stem, end = os.path.splitext(error.filename or "")
+    if error.phase == "parse" and _HTML_PAGE.match(source):
+        return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
@@ -46939,7 +48567,8 @@ HABITS = (
           _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
-    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
+    Habit(r"fs is not defined|"
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
           r"redis)'", "",
           "A script has no files and no databases; sharedStorage keeps texts by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
@@ -46959,13 +48588,14 @@ HABITS = (
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
-    Habit(r"(?:app|express|router|server|http) is not defined", "",
+    Habit(r"(?:app|express|fastify|koa|router|server|https?) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.",
           _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
-          "A script opens a stream that pages listen to, and sends to all of them at once.",
-          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: '
-          '"Hello" });'),
+          "A script opens a stream, to which pages connect by EventSource or WebSocket, and sends to all of "
+          "them at once; onMessage gets what they say.",
+          'routeRegistry.registerStreamRoute("/news", { onMessage: ({ json }) => { '
+          'routeRegistry.sendStreamMessage("/news", json); } });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
@@ -46976,9 +48606,9 @@ HABITS = (
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
-    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined|next is not a ",
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|"
-          r"writeHead|setHeader)\b",
+          r"writeHead|setHeader)\b|\bnext\(",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
           r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
@@ -46990,6 +48620,14 @@ HABITS = (
           r"$))",
           "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
+    Habit(r"Cannot read properties of undefined|.*Invalid URL",
+          r"\.searchParams\b\??\.READ\b|new URL\(\s*req",
+          "request.query has the parameters of the address.", "const { name } = request.query;"),
+    Habit(r"print is not defined", "", "console.log writes to the terminal and to the dashboard.",
+          'console.log("Hello");'),
+    Habit(r"Unexpected (?:identifier|token)|missing",
+          r"^\s*(?:def \w+\(|elif\b|(?:if|for|while)\b[^{]*:\s*$|from \w+ import\b)",
+          "This is Python, and scripts are JavaScript.", "function hello(name) { return `Hello ${name}`; }"),
     Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
           "Parameters, header fields and form fields are properties of plain objects.",
           "const { name } = request.query;"),
@@ -47008,11 +48646,12 @@ HABITS = (
           r"locale\w+|match\w*|normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|"
           r"trim\w*|valueOf)\b)[A-Za-z_$]|\}\s*=\s*request\.body\b"),
     Habit(r"await is only valid in async functions", "",
-          "await does not work at the top level of a script; it works in an async init.",
+          "await works inside an async function only, such as an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
-_EXPORT_DEFAULT = r"^export\s+default\b"
+_EXPORTED_HANDLER = r"^export\s+(?:default\b|(?:(?:async\s+)?function|const)\s+" \
+    r"(?:GET|POST|PUT|PATCH|DELETE)\b)"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.",
                   _ROUTE_LINE)
@@ -47033,12 +48672,12 @@ def habits_in(source, file, registers):
     """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells
     whether anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
-            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+            and (registers or not re.search(_EXPORTED_HANDLER, source, re.M)):
         return []
     code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
     found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
     if not registers:
-        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+        found.append((_EXPORTED, re.search(_EXPORTED_HANDLER, code, re.M)))
     places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
     return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: "
             f"{habit.write}"
@@ -47372,10 +49011,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
 
-    def __init__(self, path, method, handler, host):
+    def __init__(self, path, method, handler, host, role=False):
         self.path = path
+        self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
         self.method = method
@@ -47388,11 +49028,15 @@ class Route:
 class StreamRoute:
     """A stream with the handlers its script gave for it; `pace` is that of onConnect."""
 
-    __slots__, __init__ = attributes("stream on_connect on_disconnect host history retry; pace=Pace()")
+    __slots__, __init__ = attributes("stream on_connect on_disconnect on_message host history retry; "
+                                     "pace=Pace()")
 
     @property
-    def has_handlers(self):
-        return self.on_connect is not None or self.on_disconnect is not None
+    def handlers(self):
+        """name -> handler."""
+        found = {"onConnect": self.on_connect, "onDisconnect": self.on_disconnect,
+                 "onMessage": self.on_message}
+        return {name: handler for name, handler in found.items() if handler is not None}
 
 
 def shared_stream(routes):
@@ -47402,7 +49046,7 @@ def shared_stream(routes):
                         DEFAULT_HISTORY_MESSAGES)
     stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS),
                         RETRY_MILLISECONDS)
-    return next((route for route in routes if route.has_handlers), routes[0])
+    return next((route for route in routes if route.handlers), routes[0])
 
 
 class RouteTable:
@@ -47863,7 +49507,8 @@ for (const key of Reflect.ownKeys(Buffer.prototype)) Object.defineProperty(Buffe
 Buffer.poolSize = 8192;
 const Callable = new Proxy(Buffer, { apply: (_, __, [value, ...rest]) => typeof value === "number" ? new Buffer(value) : Buffer.from(value,
   ...rest) });
-module.exports = { Buffer: Callable, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
+const { Blob, File } = globalThis;
+module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
   MAX_STRING_LENGTH: 2 ** 25 },
   atob, btoa, isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
 """
@@ -47937,9 +49582,8 @@ module.exports = { env: { NODE_ENV: "development" }, argv: ["node"], argv0: "nod
     uptime: () => (performance.now() - begun) / 1000,
   memoryUsage: () => ({ rss: 0, heapTotal: 0, heapUsed: 0, external: 0 }), emitWarning: (text) => console.warn(String(text)), on: nothing,
     once: nothing, off: nothing,
-  addListener: nothing, removeListener: nothing, emit: () => false, listeners: () => [], exitCode: undefined, stdout: { isTTY: false,
-    write: () => true },
-  stderr: { isTTY: false, write: () => true }, exit() { throw new Error("process.exit() would end the server, so scripts cannot call it") } };
+  addListener: nothing, removeListener: nothing, emit: () => false, listeners: () => [], exitCode: undefined, stdout: { write: () => true },
+  stderr: { write: () => true }, exit() { throw new Error("process.exit() would end the server, so scripts cannot call it") } };
 """,
     "timers": r"""
 module.exports = { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate: (run, ...given) => setTimeout(run, 0, ...given),
@@ -47952,7 +49596,9 @@ module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch
 """,
     "perf_hooks": "module.exports = { performance };\n",
     "constants": "module.exports = {};\n",
-    "module": "module.exports = { createRequire: () => require, builtinModules: [] };\n",
+    "module": """
+module.exports = { createRequire: (name) => native.require(String(name)), builtinModules: [] };
+""",
 }
 
 #: Name -> the text of a module that packages find as `name` and `node:name`.
@@ -47989,12 +49635,17 @@ def node_module(specifier):
 # Bare names of imports, such as "marked", are looked up in node_modules of the importing file's folder and of
 # those above it, as node does it (node's documentation, "Modules: Packages").
 
-#: The conditions of `exports` that hold for an import and for a require.
-IMPORT_CONDITIONS = frozenset(("import", "module-sync", "browser", "default"))
-REQUIRE_CONDITIONS = frozenset(("require", "module-sync", "browser", "default"))
+#: The conditions of `exports` that hold for an import and for a require: "edge-light" and "workerd" mean
+#: servers that have what browsers have but no page.
+_CONDITIONS = frozenset(("module-sync", "edge-light", "workerd", "browser", "default"))
+IMPORT_CONDITIONS, REQUIRE_CONDITIONS = _CONDITIONS | {"import"}, _CONDITIONS | {"require"}
 #: Endings that a require may leave out; those of the files that a package's folder may mean.
 _PACKAGE_ENDS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", "/index.cjs", "/index.json")
 MAX_PACKAGE_JSON = 1 << 20
+
+
+_COMMENTS = re.compile(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL)
+_PAGE = re.compile(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])")
 
 
 class PackageFault(Exception):
@@ -48064,6 +49715,22 @@ def match_exports(table, key, conditions):
     return _matched(table[pattern], key[len(before):len(key) - len(after)], conditions)
 
 
+@functools.lru_cache(1024)
+def _mentions_page(path, stamp):
+    with open_ordinary(path) as file:
+        text = file.read(MAX_PACKAGE_JSON).decode("utf-8", "replace")
+    return _PAGE.search(_COMMENTS.sub("", text)) is not None
+
+
+def wants_page(path):
+    """Whether a file of a package is a build for browsers that works on the page it is in. If the package has
+    another build, that one is meant for servers."""
+    stamp = file_stamp(path)
+    with contextlib.suppress(OSError, ValueError):
+        return stamp is not None and _mentions_page(path, stamp)
+    return False
+
+
 def entry_of_package(folder, subpath, conditions):
     """The path of the file that a package has for "." or "./sub". Raises PackageFault."""
     facts = package_json(folder)
@@ -48071,8 +49738,10 @@ def entry_of_package(folder, subpath, conditions):
     if exports is not None:
         if not isinstance(exports, dict) or not any(key.startswith(".") for key in exports):
             exports = {".": exports}
-        found = match_exports(exports, subpath, conditions) \
-            or match_exports(exports, subpath, conditions | {"node"})
+        found = match_exports(exports, subpath, conditions)
+        entry = match_exports(exports, ".", conditions)
+        if found is None or any(one and wants_page(os.path.join(folder, one)) for one in (found, entry)):
+            found = match_exports(exports, subpath, conditions - {"browser"} | {"node"}) or found
         if found is None:
             raise PackageFault(f"its package.json exports no {subpath!r}" if subpath != "." else
                                "its package.json exports nothing that can be imported")
@@ -48227,6 +49896,9 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if path == folder / USERS_FILE:
+        raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says "
+                        "who is logged in")
     if misspelled:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this "
                         "spelling")
@@ -48289,6 +49961,112 @@ def read_import(path, specifier, referrer, kind=None):
         raise HostError(f"cannot import '{specifier}' from {referrer}: {reason}") from None
 
 
+# -- Between scripts, and in time --------------------------------------------------------
+
+#: Messages of scripts to scripts travel on a stream that no client finds.
+DISPATCH_PATH = "/engine/dispatcher"
+#: Seconds for which the one process that does a job keeps others from it.
+JOB_CLAIM_SECONDS = 86_400
+#: Jobs of one script.
+MAX_JOBS = 1000
+#: Milliseconds that a timer waits at once for a job.
+MAX_JOB_WAIT = 3_600_000
+
+
+class Dispatcher:
+    """Carries messages from scripts to the listeners of all scripts, through Redis to those of other
+    processes."""
+
+    def __init__(self, app):
+        self.app, self.stream = app, None
+
+    def open(self):
+        """Makes the stream; with Redis this begins to listen there."""
+        if self.stream is None:
+            shared = isinstance(self.app.relay, RedisRelay)
+            self.stream = self.app.streams.create(DISPATCH_PATH, 0, lasting=shared)
+            self.stream.expected.append(self)           # it sees every message
+
+    def send(self, type, text):
+        self.open()
+        self.app.relay.send(self.stream, json.dumps([type, text]), None, "sendMessage")
+        count = len(self.listeners(type))
+        return f"Dispatched '{type}' to {count} listener{'s' * (count != 1)}"
+
+    def listeners(self, type):
+        return [(host, handler) for host in self.app.hosts.values()
+                for wanted, handler in host.listeners if wanted == type]
+
+    def add(self, message):
+        """Takes a message of the stream, which waits meanwhile."""
+        data = b"".join(line[6:] for line in message.frame.split(b"\n") if line.startswith(b"data: "))
+        facts = json.loads(data)
+        if isinstance(facts, list):                     # and not that some were lost
+            self.app.in_turn(functools.partial(self.deliver, *facts))
+
+    def deliver(self, type, text):
+        for host, handler in self.listeners(type):
+            self.app.call_soon(host, handler, f"listener for {type}", "message", lambda host=host: {
+                "type": host.realm.from_python(type), "data": host.realm.parse_json(text)})
+
+
+class JobTimer:
+    """Does a script's Job when its time has come, in its realm; what was done is written down."""
+
+    def __init__(self, host, job):
+        self.host, self.job = host, job
+        self.key = f"{host.name} {job.name}"
+        self.storage = host.app.storage_of(" jobs")
+        done = self.storage.get(self.key)
+        if done is not None and done.isdecimal():
+            self.job.last = int(done)
+            if job.every is not None:
+                job.due = job.last + job.every
+                job.following = functools.partial(next_in_steps, job.due, job.every)
+            elif job.following(job.due) is None and job.last >= job.due:
+                job.due = None          # once is enough
+            elif job.following(job.last) is not None and job.following(job.last) < job.due:
+                job.due = job.following(job.last)       # it was missed while nobody was there
+        self.number = None
+
+    def start(self):
+        if self.job.due is not None and self.number is None:
+            wait = min(max(1, self.job.due - self.host.app.now()), MAX_JOB_WAIT)
+            self.number = self.host.realm.timers.add(self.look, wait, False)
+
+    def look(self):
+        self.number, now = None, self.host.app.now()
+        if now >= self.job.due:
+            due, self.job.due = self.job.due, self.job.following(now)
+            if self.claim(due):
+                self.run()
+        self.start()
+
+    def claim(self, due):
+        """Is it this process that does it? Whoever comes first writes that down."""
+        link = self.host.app.storage
+        if isinstance(link, RedisLink):
+            key = f"{REDIS_PREFIX}job:{self.key}:{int(due)}"
+            try:
+                return link.call("SET", key, "1", "NX", "EX", JOB_CLAIM_SECONDS) is not None
+            except RedisTrouble:
+                return False
+        return True
+
+    def run(self):
+        self.job.last = int(self.host.app.now())
+        try:
+            self.storage.set(self.key, str(self.job.last))
+        except HostError as error:
+            self.host.console("warn", f"job {self.job.name}: {error.message}")
+        self.host.app.call_soon(self.host, self.job.handler, f"job {self.job.name}", "job",
+                                lambda: {"name": self.host.realm.from_python(self.job.name)})
+
+    def facts(self):
+        """For the dashboard."""
+        return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
+
+
 # -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
@@ -48309,6 +50087,8 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.listeners = []             # (type of messages of other scripts, handler)
+        self.jobs = {}                  # name -> JobTimer
         self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
@@ -48373,14 +50153,13 @@ class ScriptHost:
             self._warned.add(text)
             self.console("warn", text)
 
-    def add_route(self, path, method, handler):
-        self.app.add_route(self, Route(path, method, handler, self))
+    def add_route(self, path, method, handler, role=False):
+        self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
 
-    def add_stream(self, path, on_connect, on_disconnect, history, retry):
-        self.app.add_stream(self, path, on_connect, on_disconnect, history, retry)
-        handlers = [f"{key} {self.handler_name(value)}" for key, value in
-                    (("onConnect", on_connect), ("onDisconnect", on_disconnect)) if value is not None]
+    def add_stream(self, path, *options):
+        route = self.app.add_stream(self, path, *options)
+        handlers = [f"{name} {self.handler_name(value)}" for name, value in route.handlers.items()]
         return f"Stream {path} registered" + (f" with {' and '.join(handlers)}" if handlers else "")
 
     def add_graphql(self, kind, name, sdl, resolver, visibility):
@@ -48391,6 +50170,20 @@ class ScriptHost:
             return self.app.add_graphql(self, kind, name, sdl, call, visibility, shown)
         except GraphQLSchemaError as error:
             raise HostError(error.message) from None
+
+    def add_listener(self, type, handler):
+        self.listeners.append((type, handler))
+        self.app.dispatcher.open()
+
+    def add_job(self, job):
+        """A job of the same name is replaced."""
+        old = self.jobs.get(job.name)
+        if old is not None and old.number is not None:
+            self.realm.timers.remove(old.number)
+        elif old is None and len(self.jobs) >= MAX_JOBS:
+            raise HostError(f"there are {MAX_JOBS:,} jobs of this script already")
+        self.jobs[job.name] = JobTimer(self, job)
+        self.jobs[job.name].start()
 
     def find_stream(self, path):
         own = self.streams.get(path)
@@ -48569,6 +50362,8 @@ class ScriptHost:
         `object` that makes it a script's object; `args` are values of the script, by name. Older scripts
         expect them in the context itself, so each is also a property there where its name is free."""
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
+        if request is not None:
+            request.host = self
         if connection is not None:
             parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
@@ -48589,7 +50384,7 @@ class ScriptHost:
                 "with less to keep or with a larger --max-memory")
         handlers = [route.handler for route in self.routes.values()]
         handlers += [item for route in self.streams.values()
-                     for item in (route.on_connect, route.on_disconnect)]
+                     for item in route.handlers.values()]
         handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
                      if item.owner == self.name and item.resolver is not None]
         for function in handlers:
@@ -48626,8 +50421,8 @@ class ScriptHost:
                     and not (needed_only and item.kind == "subscription"):
                 problems += self._missing(item.resolver_name, f"{item.kind} {item.name}")
         for path, route in self.streams.items():
-            problems += self._missing(route.on_connect, f"stream {path} (onConnect)")
-            problems += self._missing(route.on_disconnect, f"stream {path} (onDisconnect)")
+            for name, handler in route.handlers.items():
+                problems += self._missing(handler, f"stream {path} ({name})")
         return problems
 
     def _missing(self, handler, what):
@@ -48646,6 +50441,13 @@ class ScriptHost:
 def ignore_result(value):
     """A `convert` for calls whose result nobody reads."""
     return None
+
+
+def parse_failure(error, name):
+    """A JSSyntaxError of the parser as a JSError in a file."""
+    failure = JSError(error, "parse")
+    failure._facts = (error.kind, error.message, "", name, error.line, error.column)
+    return failure
 
 
 class LoadFailure:
@@ -48677,7 +50479,7 @@ class Application:
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None):
+                 clock=None, database=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -48690,6 +50492,7 @@ class Application:
         self.load_timeout = load_timeout
         self.started = time.monotonic()
         self.hosts = {}
+        self.accounts = None            # Accounts, of the server
         self.failures = {}
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
@@ -48706,6 +50509,7 @@ class Application:
         #: Streams of the server itself, and the sockets of connections that are carried inside another one.
         self.own_streams, self.carried = [], weakref.WeakSet()
         self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
+        self.database = database or Database()
         self.relay = LocalRelay(self.graphql)
         if storage is not None:
             storage.report = self.log.write
@@ -48713,13 +50517,14 @@ class Application:
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
+        self.dispatcher = Dispatcher(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> since when
-        self._unsure = 0.0              # since when there are files that are about to change, or 0
+        self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
         self._loading = threading.Lock()
@@ -48894,7 +50699,7 @@ class Application:
         """Does a version have a name that another script's running version has too?"""
         both = host.streams.keys() & other.streams.keys()
         return bool(host.routes.keys() & other.routes.keys()
-                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers
+                    or any(host.streams[path].handlers and other.streams[path].handlers
                            for path in both)
                     or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
                     or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
@@ -48950,11 +50755,13 @@ class Application:
             if host.live:
                 self._rebuild()
 
-    def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
+    def add_stream(self, host, path, on_connect, on_disconnect, on_message, history, retry):
+        """Returns the StreamRoute."""
         with self._lock:
             self._check_current(host)
             path = self.stream_spelling(host, path)
-            self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
+            route = StreamRoute(None, on_connect, on_disconnect, on_message, host, history, retry)
+            self._check_stream(host, path, route.handlers)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
                 raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients "
@@ -48962,11 +50769,13 @@ class Application:
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
-            host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            route.stream = stream
+            host.streams[path] = route
             host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
+            return route
 
     def add_graphql(self, host, kind, name, sdl, resolver, visibility, resolver_name):
         with self._lock:
@@ -49013,10 +50822,10 @@ class Application:
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
         for other in self._rivals(host) if has_handlers else ():
-            if path in other.streams and other.streams[path].has_handlers:
+            if path in other.streams and other.streams[path].handlers:
                 self._refuse(host, other,
                              f"the handlers of the stream {path} are already registered by {other.name}; "
-                                          "register the stream without onConnect and onDisconnect here")
+                                          "register the stream without handlers here")
         for other in [host, *self._rivals(host)]:
             if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
@@ -49062,12 +50871,33 @@ class Application:
         route = self.stream_routes.get(connection.stream.path)
         if route is None or route.on_disconnect is None:
             return
+        self.in_turn(functools.partial(self._call_on_disconnect, route, connection))
+
+    def in_turn(self, begin):
+        """Lets begin() begin a call of a script: at once, but where calls are waited for, in a thread that
+        makes one after the other."""
         if self.later is not None:
-            self._call_on_disconnect(route, connection)
+            begin()
             return
-        self._tasks.put(functools.partial(self._call_on_disconnect, route, connection))
+        self._tasks.put(begin)
         if self._task_thread is None:
-            self._task_thread = start_script_thread(self._run_tasks, name="disconnects")
+            self._task_thread = start_script_thread(self._run_tasks, name="stream handlers")
+
+    def now(self):
+        """Milliseconds since 1970, for the scripts."""
+        return (self.clock or SYSTEM_CLOCK).now()
+
+    def call_soon(self, host, handler, what, kind, make_args):
+        """Calls a handler of a script for which nobody waits."""
+        call = Call(host, Pace(), handler, what, lambda: host.context(kind, None, make_args()), ignore_result)
+
+        def ended():
+            if isinstance(call.error, JSError):
+                self.report_error(host, call.error, f"{what}: the handler failed")
+            elif call.error is not None:
+                self.log.write("error", str(call.error), host.name)
+        call.then(ended)
+        self.in_turn(lambda: host.begin(call, patient=True))
 
     def _call_on_disconnect(self, route, connection):
         """Calls onDisconnect when it is the script's turn; a reload waits for it."""
@@ -49141,6 +50971,7 @@ class Application:
         self.broadcaster.stop()
         if self.storage is not None:
             self.storage.close()
+        self.database.close()
 
     # -- hot reload ----
 
@@ -49168,8 +50999,8 @@ class Application:
                 unsure = True           # perhaps still being written
             else:
                 changed[name] = path
-        self._unsure = (self._unsure or time.monotonic()) if unsure else 0.0
-        if unsure and time.monotonic() - self._unsure < 2 * patience or not gone and not changed:
+        self.unsure = (self.unsure or time.monotonic()) if unsure else 0.0
+        if unsure and time.monotonic() - self.unsure < 2 * patience or not gone and not changed:
             return []                   # what belongs together is taken together
         self._take(changed, gone)
         return [*gone, *changed]
@@ -49282,7 +51113,8 @@ def summary_of(host):
     parts = []
     fields = sum(1 for item in host.app.graphql.registrations if item.owner == host.name)
     for count, word in ((len(host.routes), "route"), (len(host.streams), "stream"),
-                        (fields, "GraphQL field")):
+                        (fields, "GraphQL field"), (len(host.listeners), "listener"),
+                        (len(host.jobs), "job")):
         if count:
             parts.append(f"{count} {word}{'' if count == 1 else 's'}")
     return ", ".join(parts) or "nothing registered"
@@ -49303,11 +51135,13 @@ class Watcher:
         self._stop.set()
 
     def _loop(self):
-        while not self._stop.wait(WATCH_INTERVAL):
+        unsure = False
+        while not self._stop.wait(SETTLE_SECONDS if unsure else WATCH_INTERVAL):
             try:
                 self.app.refresh(ABSENCE_SECONDS)
+                unsure = bool(self.app.unsure)
                 if self.app.live is not None:
-                    self.app.live.look_at_files()
+                    unsure |= self.app.live.look_at_files()
                     self.app.live.look_at_crowds()
                 self._trouble = None
             except Exception as error:  # the folder vanished for a moment, or for good; a fault of ours
@@ -49333,6 +51167,7 @@ class LiveChannel:
         self.boot = random_hex(4)
         self.version = self.tries = self.failed = 0
         self.errors = {}                # script -> (number, LoadFailure) of its last error at run time
+        self.wrong_files = {}           # name of a file in public/ -> LoadFailure, until it changes
         self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
@@ -49359,6 +51194,8 @@ class LiveChannel:
         """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
         trouble = [{**self.facts(failure, here), "serving": name in self.app.hosts}
                    for name, failure in sorted(self.app.failures.items())]
+        trouble += [{**self.facts(failure, here), "serving": False}
+                    for failure in self.wrong_files.copy().values()]
         trouble += [{**self.facts(failure, here), "number": number}
                     for name, (number, failure) in sorted(self.errors.copy().items())
                     if self.app.troubles.get(name) is failure]
@@ -49376,6 +51213,17 @@ class LiveChannel:
                 "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else
                 headline + (f" (error {mark})" if mark and mark in failure.text else ""),
                 "place": [error.filename, error.line, error.column] if known else None}
+
+    def file_tried(self, name, failure):
+        """A page asked for a file in another language, which has a mistake or (None) has none."""
+        with self._lock:
+            if self.wrong_files.get(name) is failure:
+                return
+            self.wrong_files.pop(name, None)
+            if failure is not None:
+                self.wrong_files[name] = failure
+                self.app.log.write("error", f"pages cannot use it\n{failure.text}", name)
+            self.send()
 
     def failed_call(self, failure):
         """A handler, a timer or the like failed. Pages hear of it soon, but no more often than they can
@@ -49452,21 +51300,26 @@ class LiveChannel:
 
     def look_at_files(self, complete=False):
         """Looks at public/ once and tells what changed; `complete` says that nothing is still being
-        written."""
+        written. True when something is, perhaps: then all of it is taken a moment later."""
         started = time.monotonic()
         if started < self._rest_until and not complete:
-            return
+            return False
         known, now = self.files, public_stamps(self.app.public)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
-        if not changed or not complete and any(is_fresh(now.get(path)) for path in changed):
-            return                      # perhaps still being written: all of it a moment later
+        if not changed:
+            return False
+        if not complete and any(is_fresh(now.get(path)) for path in changed):
+            return True
         self.files = now
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
                                         for path in changed) else ()
         with self._lock:
+            for path in changed:
+                self.wrong_files.pop("public" + path, None)
             self.version += 1
             self.send(styles)
+        return False
 
 
 def is_fresh(stamp):
@@ -49624,12 +51477,12 @@ class RequestHead:
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
     `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
-    what is_direct() has found out about it, or None.
+    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client", "direct")
+                 "query_all", "reserved", "client", "direct", "websocket")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -49701,6 +51554,8 @@ def read_framing(head, fields, modern):
             raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
+    head.websocket = "upgrade" in options and modern and head.method == "GET" and "websocket" in [
+        item.strip().lower() for item in fields.get("upgrade", "").split(",")]
     head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
         raise Refusal(417, "The only supported expectation is 100-continue", close=True)
@@ -50094,7 +51949,9 @@ def response_from(realm, value):
     for part in parts:
         if part is not undefined:
             return built_response(realm, *parts)
-    return Response(200, JSON_TYPE, json_bytes(realm, value))
+    page = realm.html_of(value)
+    return Response(200, JSON_TYPE, json_bytes(realm, value)) if page is None \
+        else Response(200, HTML, utf8(page))
 
 
 def converter(realm, answer):
@@ -50297,7 +52154,7 @@ class Gate:
                     and "*" not in self.hosts:
                 return Refusal(421, f"This server does not answer for the host {name!r}. If it should, start "
                                     f"it with --allow-host {name}")
-        if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
+        if (head.websocket or head.method not in ("GET", "HEAD", "OPTIONS")) and not self._same_site(head):
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
             if head.origin and "sec-fetch-site" not in head.fields:
@@ -50334,6 +52191,10 @@ class Gate:
             raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second "
                                "from this address",
                           headers=(("Retry-After", "1"),))
+
+    def admits_message(self, address, now):
+        """The same for a message of a connection, which this process alone counts: it cannot wait."""
+        return not self.rate or self._take(address, now)
 
     def _take(self, address, now):
         """Takes a token out of an address's bucket, if there is one."""
@@ -50427,6 +52288,274 @@ class Key:
         """Keeps tokens out of logs."""
         if "token" in head.query and head.path.startswith("/engine"):
             head.target = head.path + "?token=…"
+
+
+# -- Who is logged in --------------------------------------------------------------------
+#
+# A login for development: users stand in users.json, or with --login anybody may say a name. A signed cookie
+# tells the server again who somebody is; metadata and `request.auth` come from there.
+
+MAX_USERS_FILE = 1_000_000
+MAX_USER_ID = 100
+#: Seconds for which a login lasts.
+SESSION_SECONDS = 30 * 86_400
+#: Wrong passwords from one address within a minute, after which it has to wait.
+MAX_WRONG_PASSWORDS = 10
+#: Metadata that only the login gives, wherever there is one.
+LOGIN_METADATA = ("user_id", "user_name", "roles")
+#: scrypt (RFC 7914): the cost, size of a block and parallelism of new hashes, and the most memory of any.
+SCRYPT_COSTS, MAX_SCRYPT_MEMORY = (16_384, 8, 1), 64 * 1024 * 1024
+_SCRYPT = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,3})\$(\d{1,2})\$([\w-]{8,100})\$([\w-]{20,200})")
+_SAFE_REDIRECT = re.compile(r"/(?![/\\])[!-~]*")
+_scrypt_turn = threading.Semaphore(2)
+
+
+class User(collections.namedtuple("User", "id name email roles password")):
+    """Somebody who can log in; `password` is a hash or None."""
+
+    __slots__ = ()
+
+    @property
+    def metadata(self):
+        return {"user_id": self.id, "user_name": self.name, "roles": ",".join(self.roles)}
+
+
+def hash_password(password, salt=None, costs=SCRYPT_COSTS):
+    """`scrypt$N$r$p$salt$hash` of a password, for users.json."""
+    hashlib = importlib.import_module("hashlib")        # which loads OpenSSL
+    salt = salt or base64url(os.urandom(12))
+    n, r, p = costs
+    with _scrypt_turn:
+        key = hashlib.scrypt(utf8(password), salt=salt.encode(), n=n, r=r, p=p, dklen=32,
+                             maxmem=2 * MAX_SCRYPT_MEMORY)
+    return f"scrypt${n}${r}${p}${salt}${base64url(key)}"
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def is_password(user, password):
+    found = _SCRYPT.fullmatch(user.password)
+    costs = tuple(map(int, found.groups()[:3]))
+    return secrets.compare_digest(hash_password(password, found[4], costs), user.password)
+
+
+def parse_users(text):
+    """{id: User} of the text of users.json; raises ValueError."""
+    items, users = json.loads(text), {}
+    if not isinstance(items, list):
+        raise ValueError("it must be an array of users, such as [{ \"id\": \"ada\", \"name\": \"Ada\" }]")
+    for index, item in enumerate(items):
+        user = parse_user(item, f"user {index + 1}")
+        if user.id in users:
+            raise ValueError(f"two users have the id {json.dumps(user.id)}")
+        users[user.id] = user
+    return users
+
+
+def parse_user(item, which):
+    """The User that an object describes; raises ValueError."""
+    if not isinstance(item, dict):
+        raise ValueError(f"{which} must be an object")
+    for key in item:
+        if key not in User._fields:
+            raise ValueError(f"{which} has {json.dumps(key)}; a user has {', '.join(User._fields)}")
+    id = item.get("id")
+    id = str(id) if isinstance(id, int) and not isinstance(id, bool) else id
+    if not isinstance(id, str) or not id or len(id) > MAX_USER_ID or not id.isprintable():
+        raise ValueError(f"{which} needs an \"id\", a text of up to {MAX_USER_ID} characters")
+    name, email, roles, password = (item.get(key) for key in User._fields[1:])
+    if not all(value is None or isinstance(value, str) for value in (name, email, password)):
+        raise ValueError(f"{which} ({id}): name, email and password must be texts")
+    roles = [] if roles is None else roles
+    if not isinstance(roles, list) \
+            or not all(isinstance(role, str) and role and "," not in role for role in roles):
+        raise ValueError(f"{which} ({id}): roles must be an array of texts without commas")
+    found = _SCRYPT.fullmatch(password) if password else None
+    if password is not None and (found is None or not is_scrypt_cost(*map(int, found.groups()[:3]))):
+        raise ValueError(f"{which} ({id}): the password must be a hash; make one with --hash-password")
+    return User(id, name or id, email, tuple(roles), password)
+
+
+def is_scrypt_cost(n, r, p):
+    return n > 1 and n & n - 1 == 0 and 0 < p <= 4 and 0 < 128 * n * r <= MAX_SCRYPT_MEMORY
+
+
+class LoginNeeded(Refusal):
+    """A request of nobody for what is for users."""
+
+
+class AuthorizationError(HostError):
+    """What requireAuth() throws; its `status` makes it the answer."""
+
+    def __init__(self, refusal):
+        super().__init__(refusal.message)
+        code = LOGIN_NEEDED if type(refusal) is LoginNeeded else "FORBIDDEN"
+        self.properties = {"status": refusal.status, "code": code}
+
+
+#: The `code` of an error for which a browser is sent to the login.
+LOGIN_NEEDED = "LOGIN_NEEDED"
+
+
+class Accounts:
+    """Who may log in to an application, and who is. `anybody` says that a name is enough (--login)."""
+
+    def __init__(self, app, anybody=False):
+        self.app, self.anybody = app, anybody
+        self.path = app.folder / USERS_FILE
+        self.stamp, self.known = None, {}
+        self.wrong = collections.deque(maxlen=1000)     # (time, address) of wrong passwords
+        self.key = None
+
+    def users(self):
+        """{id: User} of users.json as it is now; None where there is no login at all."""
+        stamp = file_stamp(self.path)
+        if stamp != self.stamp:
+            self.stamp, self.known = stamp, {}
+            try:
+                with open(self.path, encoding="utf-8-sig") as file:
+                    text = file.read(MAX_USERS_FILE + 1)
+                if len(text) > MAX_USERS_FILE:
+                    raise ValueError(f"it is larger than {MAX_USERS_FILE:,} characters")
+                self.known = parse_users(text)
+            except FileNotFoundError:
+                self.stamp = None
+            except (OSError, ValueError, RecursionError) as error:
+                reason = str(error) if not isinstance(error, OSError) else error.strerror
+                self.app.log.write("error", f"nobody in {USERS_FILE} can log in: {reason}", USERS_FILE)
+        return self.known if self.anybody or self.stamp is not None else None
+
+    # -- the cookie ----
+
+    @staticmethod
+    def cookie_name(host):
+        """Cookies do not know ports; several servers may have one name."""
+        return "aiwebengine_login_" + (re.search(r":(\d+)$", host or "") or ["", "80"])[1]
+
+    def signature(self, text):
+        if self.key is None:
+            storage = self.app.storage_of(" login")     # no script has this name
+            if storage.get("secret") is None:
+                storage.set("secret", base64url(os.urandom(32)))
+            self.key = storage.get("secret").encode()
+        return base64url(importlib.import_module("hmac").digest(self.key, text.encode(), "sha256"))
+
+    def cookie(self, user):
+        """The value of the cookie of a user."""
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        return f"{text}.{self.signature(text)}"
+
+    def user_of(self, head):
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        value, users = head.cookies.get(self.cookie_name(head.host)), self.users()
+        if not value or users is None:
+            return None
+        text, _, signature = value.partition(".")
+        if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
+            return None
+        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        if not 0 <= time.time() - since + 60 <= SESSION_SECONDS:
+            return None
+        return users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+
+    def stamped(self, head, metadata):
+        """Metadata of a connection, those of LOGIN_METADATA from the login alone."""
+        if self.users() is None:
+            return metadata
+        user = self.user_of(head)
+        rest = {key: value for key, value in metadata.items() if key not in LOGIN_METADATA}
+        return rest if user is None else {**rest, **user.metadata}
+
+    def set_cookie(self, head, value):
+        ends = "" if value else "; Max-Age=0"
+        return ("Set-Cookie", f"{self.cookie_name(head.host)}={value}; Path={self.app.base_path or '/'}; "
+                              f"HttpOnly; SameSite=Lax{ends}")
+
+    # -- /auth/login, /auth/logout ----
+
+    def log_in(self, head, address, form):
+        """The User of a form with `user` and `password`; raises Refusal."""
+        name = form.get("user", "").strip()
+        user, now = self.users().get(name), time.monotonic()
+        if user is None and self.anybody and name and len(name) <= MAX_USER_ID and name.isprintable():
+            user = User(name, name, None, (), None)
+        if user is not None and user.password is None:
+            if not made_here(head, address):
+                raise Refusal(403, "Users without a password can log in only on the machine that the server "
+                                   "runs on. Give this user a password in users.json, made by "
+                                   "--hash-password")
+            return user
+        if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
+            raise Refusal(429, "Too many wrong passwords; try again in a minute",
+                          headers=(("Retry-After", "60"),))
+        if user is None or not is_password(user, form.get("password", "")):
+            self.wrong.append((now, address))
+            raise Refusal(401, "This user does not exist, or the password is wrong")
+        return user
+
+    def answer(self, head, address, body):
+        """The Response to a request for /auth/login or /auth/logout; raises Refusal."""
+        leaves = head.path == "/auth/logout"
+        form = head.query if head.method in ("GET", "HEAD") else \
+            {key: values[-1] for key, values in (Request(head, body).form or {}).items()}
+        target = form.get("redirect", "")
+        target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
+        if head.method not in ("GET", "HEAD", "POST"):
+            raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
+        if head.method == "POST" and not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may log somebody in")
+        if leaves or head.method == "POST":
+            try:
+                cookie = "" if leaves else self.cookie(self.log_in(head, address, form))
+            except Refusal as refusal:
+                if not head.browser or refusal.status == 429:
+                    raise
+                return self.page(head, target, refusal.message, refusal.status)
+            return Response(303, None, b"", [("Location", target), ("Cache-Control", "no-store"),
+                                             self.set_cookie(head, cookie)])
+        return self.page(head, target)
+
+    def page(self, head, target, problem="", status=200):
+        return PAGES["login"](self, head, self.user_of(head), target, problem, status)
+
+    # -- request.auth ----
+
+    def required(self, head, role):
+        """Raises Refusal for a request of nobody, or of somebody without a role (None: any will do)."""
+        user = self.user_of(head)
+        if user is None:
+            if self.users() is None:
+                raise Refusal(401, "Nobody can log in: there is no users.json beside the scripts, and the "
+                                   "server was started without --login")
+            raise LoginNeeded(401, "Please log in first")
+        if role is not None and role not in user.roles:
+            raise Refusal(403, f"This is for users with the role {role}")
+
+
+def auth_object(realm, request):
+    """`request.auth`: who is logged in."""
+    accounts = request.host.app.accounts
+    user = accounts.user_of(request.head)
+    auth = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null,
+            "roles": [], "isAdmin": False}
+    if user is not None:
+        auth.update(isAuthenticated=True, userId=user.id, userName=user.name,
+                    userEmail=null if user.email is None else user.email, provider="local",
+                    roles=list(user.roles), isAdmin="admin" in user.roles)
+
+    def require(role=undefined):
+        if role is not undefined and not isinstance(role, str):
+            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+        try:
+            accounts.required(request.head, None if role is undefined else realm.to_python(role))
+        except Refusal as refusal:
+            raise AuthorizationError(refusal) from None
+
+    def storage():
+        return realm.new_function(personal_storage(request.host, user), "storage")
+    return realm.new_function({**auth, "requireAuth": require, "storage": storage}, "auth")
 
 
 # -- The last requests -------------------------------------------------------------------
@@ -50731,7 +52860,7 @@ class Lane:
         self.allowance = THROTTLE_BURST
         self.most = max(1.0, rate * 2 * THROTTLE_TICK)      # what is saved up while there is nothing to send
         self.last = time.monotonic()
-        self.rest = b""
+        self.rest = self.said = b""     # what waits on the way to the client, and from it
 
     def start(self):
         self.throttle.add(self)
@@ -50743,8 +52872,10 @@ class Lane:
     def step(self, now):
         """Passes on what may pass now; False when either end is gone."""
         try:
-            if not self.sock.recv(4096):
+            self.said = self.said or self.sock.recv(4096)
+            if not self.said:
                 return False
+            self.said = self.said[self.far.send(self.said):]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
@@ -51009,7 +53140,7 @@ def file_response(head, path, live=None):
     file = open_ordinary(path)
     facts = os.fstat(file.fileno())
     if any(language_of(path)):
-        return typed_file_response(head, path, file, facts)
+        return typed_file_response(head, path, file, facts, live)
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
@@ -51026,12 +53157,17 @@ def file_response(head, path, live=None):
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
 
 
-def typed_file_response(head, path, file, facts):
+def typed_file_response(head, path, file, facts, live):
     """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
-    source."""
+    source. Open pages hear of a mistake in it."""
     with file:
         source = file.read(MAX_TYPED_BYTES + 1)
-    text = browser_javascript(os.path.basename(path), source)
+    top = path if live is None else os.path.dirname(os.path.realpath(live.app.public))
+    name = os.path.relpath(path, top).replace(os.sep, "/") if path.startswith(top + os.sep) \
+        else os.path.basename(path)
+    text, failure = browser_javascript(name, source)
+    if live is not None:
+        live.file_tried(name, failure)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-js"'
     return ranged_response(head, io.BytesIO(text), "text/javascript; charset=utf-8", len(text), tag,
                            facts.st_mtime, [("ETag", tag), ("Cache-Control", "no-cache")])
@@ -51039,19 +53175,30 @@ def typed_file_response(head, path, file, facts):
 
 @functools.lru_cache(64)
 def browser_javascript(name, source):
-    """The JavaScript, as bytes, of a page's file in another language (bytes); where it is wrong, JavaScript
-    that throws the error."""
+    """(the JavaScript, as bytes, of a page's file in another language (bytes), None or a LoadFailure); where
+    it is wrong, the JavaScript throws the error."""
+    text = source.decode("utf-8-sig", "replace")
     try:
         if len(source) > MAX_TYPED_BYTES:
             raise JSSyntaxError(f"The file is larger than {MAX_TYPED_BYTES >> 20} MiB", 1, 1)
-        return javascript_of(source.decode("utf-8-sig"), name).encode()
+        source.decode()
+        return javascript_of(text, name).encode(), None
     except UnicodeDecodeError:
-        message = f"{name} is not UTF-8"
+        failure = LoadFailure(name, f"{name} is not UTF-8")
     except JSSyntaxError as error:
-        place = f"{name}:{error.line}:{error.column}"
-        frame = code_frame(source.decode("utf-8-sig"), error.line, error.column)
-        message = f"{error.message}\n{place}\n{frame}"
-    return f"throw new SyntaxError({json.dumps(message)});\n".encode()
+        error = parse_failure(error, name)
+        failure = LoadFailure(name, error_report(error, {name: text}, served=False), error, {name: text})
+    return f"throw new SyntaxError({json.dumps(failure.text)});\n".encode(), failure
+
+
+def page_failures(app):
+    """A LoadFailure for each file of public/ in another language that has a mistake."""
+    for path in public_stamps(app.public):
+        if any(language_of(path)):
+            with contextlib.suppress(OSError, ValueError), open_ordinary(f"{app.public}{path}") as file:
+                failure = browser_javascript("public" + path, file.read(MAX_TYPED_BYTES + 1))[1]
+                if failure is not None:
+                    yield failure
 
 
 def live_file(live, head, file, size):
@@ -51161,7 +53308,7 @@ CARRIER_PATH = "/engine/streams"
 MAX_CARRIED = 200
 #: Header fields that are those of the request to open a stream, not of the stream.
 _NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
-                          r"origin|transfer-encoding")
+                          r"origin|sec-websocket-.*|transfer-encoding|upgrade")
 
 
 class CarriedStream:
@@ -51626,6 +53773,8 @@ class RequestAnswerer(RequestReader):
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
+        if head.path.startswith("/auth/") and self.log_in(head, body):
+            return
         if head.path == CARRIER_PATH and head.method == "GET":
             self.open_carrier(head)
             return
@@ -51650,6 +53799,8 @@ class RequestAnswerer(RequestReader):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif head.path.startswith("/auth/") and self.log_in(head, body):
+            return
         elif head.path == CARRIER_PATH and head.method == "POST":
             self.reply(self.server.carriers.change(head, self.peer, body))
         elif (head.method, head.path) in LOCAL_PAGES:
@@ -51737,6 +53888,15 @@ class RequestAnswerer(RequestReader):
         if response is not None:
             self.reply(response)
 
+    def log_in(self, head, body):
+        """Answers a request for /auth/login or /auth/logout; False where these do not exist."""
+        accounts = self.app.accounts
+        if head.path not in ("/auth/login", "/auth/logout") or accounts.users() is None:
+            return False
+        self.server.gate.admit(self.address, self.server.clock)
+        self.compute(Pace(), body, lambda: accounts.answer(head, self.address, body), self.reply)
+        return True
+
     def find_static(self, head):
         root = self.app.public
         return find_file(root, head.key) if "\0" not in head.key and head.key.startswith("/") else None
@@ -51794,7 +53954,12 @@ class ScriptCaller(RequestAnswerer):
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
         service, path, self.source = self.app.graphql, head.path, FROM_GRAPHQL
-        if path == "/graphql":
+        if head.websocket and path in ("/graphql", GRAPHQL_WEBSOCKET_PATH):
+            self.graphql_socket(head)
+        elif path == GRAPHQL_WEBSOCKET_PATH:
+            raise Refusal(426, f"{path} speaks WebSocket only, with the subprotocol {GRAPHQL_PROTOCOL}",
+                          headers=(("Upgrade", "websocket"),))
+        elif path == "/graphql":
             if wants_graphql_explorer(head.method, head.fields) and "explorer" in PAGES:
                 self.reply(PAGES["explorer"](self.server, head))
                 return True
@@ -51824,6 +53989,7 @@ class ScriptCaller(RequestAnswerer):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
+        request.accounts = self.app.accounts
         if self.app.later is not None:
             request.calls = []
         return request
@@ -51886,6 +54052,30 @@ class ScriptCaller(RequestAnswerer):
             self.check_room()
             self.hand_over(head, answer.stream, answer.metadata, answer.last_event_id, answer.first)
 
+    def graphql_socket(self, head):
+        """Opens a connection for any number of operations. Who does not ask for the protocol is told by a
+        close code, which libraries understand."""
+        check_handshake(head)
+        self.check_room()
+        socket = GraphQLSocket(self.app.graphql, self.query_metadata(head))
+        protocol = wanted_protocol(head, (GRAPHQL_PROTOCOL,))
+
+        def wire(head, _stream):
+            listener = GraphQLListener(self.server, head, self.address, socket)
+            return handshake_head(head, protocol), WebSocket(graphql_message, listener, self.received)
+
+        connection = self.hand_over(head, socket.stream, {}, wire=wire)
+        end = self.app.broadcaster.finish
+
+        def check():
+            if not socket.initialised and not connection.closed:
+                end(connection, b"", INIT_TIMEOUT, "Connection initialisation timeout")
+
+        if protocol:
+            self.server.later(GRAPHQL_INIT_SECONDS, check)
+        else:
+            end(connection, b"", NO_SUBPROTOCOL, "Subprotocol not acceptable")
+
     def graphql_plain(self, head, name):
         """/graphql/subscription/NAME: the bare payloads of a subscription. False when there is none."""
         service = self.app.graphql
@@ -51919,6 +54109,8 @@ class ScriptCaller(RequestAnswerer):
         """Runs a handler and sends what it returns."""
         host, what = route.host, f"route {route.method} {route.path}"
         self.source = host.name
+        if route.role:
+            self.app.accounts.required(head, None if route.role is True else route.role)
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address, requests = self.address, []
@@ -52028,7 +54220,8 @@ class ScriptCaller(RequestAnswerer):
                 return response
         if not isinstance(message, str):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
-        raise Refusal(int(status), realm.to_python(message))
+        needed = status == 401 and realm.peek(thrown, "code") == LOGIN_NEEDED
+        raise (LoginNeeded if needed else Refusal)(int(status), realm.to_python(message))
 
 
 # -- One connection: streams -------------------------------------------------------------
@@ -52039,8 +54232,10 @@ class StreamOpener(ScriptCaller):
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
         self.source = route.host.name
+        if head.websocket:
+            check_handshake(head)
         self.check_room()
-        metadata = self.query_metadata(head)
+        metadata = self.app.accounts.stamped(head, self.query_metadata(head))
         if route.on_connect is None:
             self.hand_over(head, route.stream, metadata, self.last_event_id(head))
         else:
@@ -52110,14 +54305,20 @@ class StreamOpener(ScriptCaller):
             else text.encode("latin-1").decode("utf-8", "replace")
 
     def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None,
-                  greeting=b""):
-        """Gives the socket to the broadcaster as a stream's connection; HEAD gets only the head."""
+                  greeting=b"", wire=None):
+        """Gives the socket to the broadcaster as a stream's connection, which is returned; HEAD gets only the
+        head. `wire` makes another WebSocket than self.websocket does."""
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
-            return
+            return None
+        metadata = self.app.accounts.stamped(head, metadata)
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
-        extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        if head.websocket:
+            start, wire = (wire or self.websocket)(head, stream)
+        else:
+            start, wire = _STREAM_HEAD, EVENT_SOURCE if asks_like_event_source(head.fields) else OTHER_READER
+        extra = start + "".join(f"{name}: {value}\r\n" for name, value in headers)
         sock, fate, lane = self.connection, self.fate, None
         if fate is not None:
             extra += f"X-Chaos: {fate.text(stream=True)}\r\n"
@@ -52127,9 +54328,8 @@ class StreamOpener(ScriptCaller):
         self.server.release(self)
         try:
             connection = self.app.broadcaster.attach(
-                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address,
-                last_id, first,
-                event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
+                stream, sock, extra.encode("latin-1"), metadata, self.address, last_id, first,
+                wire=wire, expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
                 lane.cancel()
@@ -52140,7 +54340,21 @@ class StreamOpener(ScriptCaller):
             self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
-        self.note(200, (_STREAM_HEAD + extra).encode("latin-1"))
+        self.note(101 if head.websocket else 200, extra.encode("latin-1"))
+        return connection
+
+    def websocket(self, head, stream):
+        """(the response's head, the WebSocket) for a client that asks for one. It takes what has come with
+        the request."""
+        check_handshake(head)
+        listener = None
+        if self.app.stream_routes.get(stream.path) is not None:
+            listener = MessageListener(self.server, head, self.address, stream.path)
+        wire = WebSocket(event_as_json, listener, self.received)
+        protocol = wanted_protocol(head, (JSON_PROTOCOL, RAW_PROTOCOL))
+        if protocol == RAW_PROTOCOL:
+            wire.form = event_as_data
+        return handshake_head(head, protocol), wire
 
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
@@ -52170,6 +54384,152 @@ class StreamOpener(ScriptCaller):
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
 
+# -- One connection: WebSocket -----------------------------------------------------------
+
+#: Subprotocols: an object for each message, as without one; the bare data.
+JSON_PROTOCOL, RAW_PROTOCOL = "aiwebengine.json", "aiwebengine.raw"
+_WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")
+
+
+def check_handshake(head):
+    """Raises Refusal for a request for WebSocket that RFC 6455, 4.2.1 does not allow."""
+    if head.fields.get("sec-websocket-version", "").strip() != "13":
+        raise Refusal(426, "The only supported version of WebSocket is 13",
+                      headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+    if not _WEBSOCKET_KEY.fullmatch(head.fields.get("sec-websocket-key", "")):
+        raise Refusal(400, "Sec-WebSocket-Key is not the Base64 of 16 bytes")
+
+
+def wanted_protocol(head, known):
+    """The first of the subprotocols that a client would like which is known, or None."""
+    wanted = [name.strip() for name in head.fields.get("sec-websocket-protocol", "").split(",")]
+    return next((name for name in wanted if name in known), None)
+
+
+def handshake_head(head, protocol):
+    """The beginning of the answer to a request for WebSocket. No extension is agreed on."""
+    chosen = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
+    return ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Accept: {websocket_accept(head.fields['sec-websocket-key'])}\r\n{chosen}")
+
+
+class MessageListener:
+    """Has the onMessage handler of a stream called for what a client of it sends over WebSocket. The
+    broadcaster's thread calls it, and goes on while the handler runs; the calls for one client begin in
+    the order of its messages."""
+
+    def __init__(self, server, head, address, path):
+        self.server, self.app, self.head, self.address, self.path = server, server.app, head, address, path
+
+    def __call__(self, connection, text):
+        route = self.app.stream_routes.get(self.path)
+        if route is None or route.on_message is None:
+            raise WebSocketError(UNSUPPORTED_DATA, f"{self.path} takes no messages: it has no onMessage")
+        if not self.server.gate.admits_message(self.address, time.monotonic()):
+            raise WebSocketError(POLICY_VIOLATION, "too many messages from this address")
+        self.app.in_turn(lambda: self.begin(route, connection, text))
+
+    def begin(self, route, connection, text):
+        host, message = route.host, ReceivedMessage(self, route.host, connection, text)
+        call = Call(host, Pace(), route.on_message, f"stream {self.path} (onMessage)", message.context,
+                    ignore_result)
+        call.then(functools.partial(self.ended, call, message))
+        host.begin(call)
+
+    def ended(self, call, message):
+        """The handler has done its work, or failed; the client stays connected unless it is to blame."""
+        connection, error, host = message.connection, call.error, call.host
+        if isinstance(error, ScriptReplaced):
+            route = self.app.stream_routes.get(self.path)
+            if route is not None and route.on_message is not None and route.host is not host:
+                self.begin(route, connection, message.text)     # the new version has its own handler
+                return
+        elif isinstance(error, ScriptBusy):
+            self.app.broadcaster.finish(connection, b"", TRY_AGAIN_LATER, str(error))
+        elif isinstance(error, JSError):
+            self.app.report_error(host, error, f"onMessage of {self.path}")
+        elif error is not None:
+            self.app.log.write("error", str(error), host.name)
+        self.app.broadcaster.heard(connection)
+
+
+class GraphQLListener:
+    """Performs the operations of a GraphQLSocket; see MessageListener."""
+
+    def __init__(self, server, head, address, socket):
+        self.server, self.app, self.socket = server, server.app, socket
+        self.head, self.address = head, address
+
+    def __call__(self, connection, text):
+        found = self.socket.receive(text)
+        if found is None:
+            self.app.broadcaster.heard(connection)
+            return
+        if not self.server.gate.admits_message(self.address, time.monotonic()):
+            raise WebSocketError(POLICY_VIOLATION, "too many operations from this address")
+        context = Request(self.head, b"", None, self.address)
+        context.accounts = self.app.accounts
+        work = functools.partial(self.attempt, connection, context, *found)
+        if self.app.later is None:
+            self.app.in_turn(work)
+        else:
+            context.calls = []
+            self.app.threads.run(work)
+
+    def attempt(self, connection, context, id, request):
+        """Performs an operation; once more from the start when a resolver was waited for."""
+        context.position, broadcaster = 0, self.app.broadcaster
+        try:
+            advice = self.socket.perform(id, request, context)
+            if advice:
+                self.app.log.write("warn", advice, "graphql")
+        except Suspended as pause:
+            pause.call.then(lambda: self.app.threads.run(self.attempt, connection, context, id, request))
+            return
+        except Exception:
+            self.server.log.write("error", "internal error\n" + traceback.format_exc())
+            broadcaster.finish(connection, b"", INTERNAL_ERROR, "internal error")
+        broadcaster.heard(connection)
+
+
+class ReceivedMessage:
+    """What a client has sent, as its handler sees it."""
+
+    def __init__(self, listener, host, connection, text):
+        self.listener, self.host, self.connection, self.text = listener, host, connection, text
+
+    def context(self):
+        listener, host = self.listener, self.host
+        facts = {"path": listener.path, "metadata": dict(self.connection.metadata),
+                 "send": host.realm.new_function(self.send, "send"),
+                 "close": host.realm.new_function(self.close, "close")}
+        context = host.context("streamMessage", Request(listener.head, b"", None, listener.address),
+                               {"data": script_text(host.realm, self.text)}, facts)
+        host.realm.put_getter(context, "json", self.json)
+        return context
+
+    def json(self):
+        """What the text is in JSON; null where it is something else, as request.json is."""
+        try:
+            return self.host.realm.parse_json(self.text)
+        except (JSNativeError, RecursionError):
+            return null
+
+    def send(self, data=undefined, options=undefined):
+        self.listener.app.broadcaster.post(self.connection, private_event(self.host, data, options))
+        return f"Sent to one connection of '{self.listener.path}'"
+
+    def close(self, code=undefined, reason=undefined):
+        code = NORMAL_CLOSURE if code is undefined else code
+        if not (is_whole(code, 3000, 4999) or code == NORMAL_CLOSURE):
+            raise HostError("connection.close: the code must be 1000 or from 3000 to 4999")
+        reason = "" if reason is undefined else plain_text(self.host.realm, reason)
+        if len(utf8(reason)) > MAX_CLOSE_REASON:
+            raise HostError(f"connection.close: the reason can have {MAX_CLOSE_REASON} bytes")
+        self.listener.app.broadcaster.finish(self.connection, b"", int(code), reason)
+        return "Closed"
+
+
 # -- One connection: writing -------------------------------------------------------------
 
 class RequestHandler(StreamOpener):
@@ -52180,6 +54540,12 @@ class RequestHandler(StreamOpener):
         head = self.head
         if refusal.close:
             self.closing = True
+        if isinstance(refusal, LoginNeeded) and head.browser and head.method in ("GET", "HEAD"):
+            base = self.app.base_path
+            there = urllib.parse.quote(base + head.target, "")
+            self.reply(Response(302, None, b"", [("Location", f"{base}/auth/login?redirect={there}"),
+                                                 ("Cache-Control", "no-store")]))
+            return
         if head is not None and head.browser:
             self.reply(PAGES["notice"](self.server, head, refusal))
             return
@@ -52322,19 +54688,17 @@ class RequestHandler(StreamOpener):
 
 # -- Requests as scripts see them --------------------------------------------------------
 
-_AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
-
-
 class Request:
     """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
     the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
     where resolvers are waited for."""
 
     __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
-                 "calls", "position")
+                 "calls", "position", "host", "accounts")
 
     def __init__(self, head, body=b"", params=None, address=""):
         self.head = head
+        self.host = self.accounts = None        # the ScriptHost that it is given to; who may log in
         self.params = params
         self.address = address
         self.text = ""
@@ -52366,6 +54730,10 @@ class Request:
             self.broken = not valid
         elif not is_json and not proper:
             self.bytes = base64.b64encode(body).decode()
+
+    def stamped(self, metadata):
+        """See Accounts."""
+        return metadata if self.accounts is None else self.accounts.stamped(self.head, metadata)
 
     def made_here(self):
         """See made_here()."""
@@ -52414,7 +54782,7 @@ _REQUEST_PARTS_OF = {
     "files": lambda realm, request: realm.from_python(list(request.files)),
     "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
     "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
-    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
+    "auth": auth_object}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -52434,6 +54802,13 @@ def text_object(realm, pairs):
     return realm.from_python(pairs)
 
 
+def private_event(host, data, options):
+    """The lines of a message that a handler sends to one client alone."""
+    fields = event_fields(host, "connection.send", options)
+    frame = encode_data(payload_text(host, "connection.send", data), fields.event, fields.retry)
+    return frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame)
+
+
 class Greeting:
     """What an onConnect handler sends to its client with `connection.send`, until the client is connected."""
 
@@ -52447,9 +54822,7 @@ class Greeting:
         if not self.open:
             raise HostError("connection.send: only onConnect can send to its client; later on, use "
                             "sendStreamMessageFiltered with a filter that the client's metadata match")
-        fields = event_fields(self.host, "connection.send", options)
-        frame = encode_data(payload_text(self.host, "connection.send", data), fields.event, fields.retry)
-        self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
+        self.frames.append(private_event(self.host, data, options))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
             raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} "
@@ -52601,8 +54974,9 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
-                 dealt=None):
+                 dealt=None, login=False):
         self.app = app
+        app.accounts = Accounts(app, login)
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
         self.shared_port = shared_port  # with other processes: the system deals out the connections
@@ -52635,8 +55009,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._returned = collections.deque()
         self._went_on = collections.deque()
         self._turn = threading.Lock()
-        self._term = 0
-        self._serial = 0
+        self._term = self._serial = 0
         self._busy = None
         self._away = set()              # connections that are still served by threads that led before
         self._woken = False
@@ -53530,7 +55903,7 @@ LIVE_SCRIPT = r"""
         ? " has an error; the previous version keeps running. " : " was not loaded. ";
       const shown = element("details", "", element("summary", "", element("b", name), what,
         element("span", number && place ? headline : report.split("\n")[0])), element("pre", report));
-      shown.open = Boolean(number && place);
+      shown.open = Boolean(place && !serving);
       text.append(shown);
       if (place) text.append(editLink(place));
     }
@@ -53776,7 +56149,7 @@ class Stream {
 function work() {
   const HERE = new URL("streams", location.href);
   const streams = new Map();
-  let carrier = null, key = null, last = 0;
+  let carrier = null, key = null, last = 0, passes = false;
 
   // Opens a stream, or closes it without a target.
   async function ask(number, target, lastId) {
@@ -53801,30 +56174,54 @@ function work() {
     stream.timer = setTimeout(begin, stream.retry, stream);
   }
 
+  // A WebSocket takes none of the browser's six connections; but something on the way may not let it through.
   function carry() {
-    carrier = new EventSource(HERE);
-    carrier.addEventListener("key", ({ data }) => {
-      key = JSON.parse(data).key;
-      streams.forEach(begin);
-    });
-    carrier.onmessage = ({ data }) => {
-      const [number, text] = JSON.parse(data);
-      const stream = streams.get(number);
-      if (!stream) return;
-      if (text !== null) stream.take(text);
-      else if (stream.refused) streams.delete(number);
-      else again(stream);
+    const socket = carrier = new WebSocket(HERE.href.replace(/^http/, "ws"));
+    socket.onmessage = ({ data: text }) => {
+      const { event, data } = JSON.parse(text);
+      passes = true;
+      if (event === "key") begun(data);
+      else take(data);
     };
-    carrier.onerror = () => {
-      const cut = key !== null;
-      key = null;
-      for (const stream of streams.values()) {
-        stream.reset();
-        if (carrier.readyState === EventSource.CLOSED) stream.tell("plain");    // the server knows no such thing
-        else if (cut) stream.tell("lost");
-      }
-      if (carrier.readyState === EventSource.CLOSED) carrier = null;
+    socket.onclose = () => {
+      if (carrier !== socket) return;
+      lost("lost");
+      if (!passes) carryByEvents();
+      else setTimeout(() => carrier === socket && carry(), 1000);
     };
+  }
+
+  function carryByEvents() {
+    const source = carrier = new EventSource(HERE);
+    source.addEventListener("key", ({ data }) => begun(JSON.parse(data)));
+    source.onmessage = ({ data }) => take(JSON.parse(data));
+    source.onerror = () => {
+      const closed = source.readyState === EventSource.CLOSED;
+      lost(closed ? "plain" : "lost");          // the server knows no such thing
+      if (closed) carrier = null;
+    };
+  }
+
+  function begun(facts) {
+    key = facts.key;
+    streams.forEach(begin);
+  }
+
+  function take([number, text]) {
+    const stream = streams.get(number);
+    if (!stream) return;
+    if (text !== null) stream.take(text);
+    else if (stream.refused) streams.delete(number);
+    else again(stream);
+  }
+
+  function lost(what) {
+    const cut = key !== null;
+    key = null;
+    for (const stream of streams.values()) {
+      stream.reset();
+      if (cut || what === "plain") stream.tell(what);
+    }
   }
 
   function drop(stream) {
@@ -54195,6 +56592,39 @@ def failed_page(server, head, status, facts, error, body=b""):
         f'<p class="soft">Error {facts["id"]}. The server\'s log has the details under this name.</p>'])
 
 
+@page("login")
+def login_page(accounts, head, user, target, problem, status):
+    """Where a user is chosen or named, and who is logged in."""
+    users, base = accounts.users(), esc(accounts.app.base_path)
+    hidden = f'<input type="hidden" name="redirect" value="{esc(target)}">'
+    parts = ["<h1>Log in</h1>"]
+    if problem:
+        parts.append(f'<p class="bad" role="alert">{esc(problem)}</p>')
+    if user is not None:
+        parts.append(f'<form method="post" action="{base}/auth/logout">{hidden}<p>You are {esc(user.name)}. '
+                     "<button>Log out</button></p></form>")
+    for other in [other for other in users.values() if other.password is None][:MAX_SHOWN_USERS]:
+        roles = f' <span class="soft">{esc(", ".join(other.roles))}</span>' if other.roles else ""
+        parts.append(f'<form method="post"><input type="hidden" name="user" value="{esc(other.id)}">{hidden}'
+                     f"<p><button>{esc(other.name)}</button>{roles}</p></form>")
+    locked = [other for other in users.values() if other.password is not None]
+    if locked or accounts.anybody or not users:
+        ask = '<p><label>Password <input name="password" type="password" autocomplete="current-password">' \
+            "</label></p>" if locked else ""
+        parts.append(f'<form method="post"><p><label>{"User" if locked else "Name"} <input name="user" '
+                     f'required maxlength="{MAX_USER_ID}" autocomplete="username"></label></p>{ask}{hidden}'
+                     "<p><button>Log in</button></p></form>")
+    parts.append('<p class="soft">A login for development: '
+                 + (f"the users are in {USERS_FILE}." if users else "any name will do.") + "</p>")
+    text = render_page("Log in", "body { max-width: 30rem; margin: 3rem auto; padding: 0 1rem; }",
+                       f"<main>{''.join(parts)}</main>")
+    return html_response(status, text, policy=_PAGE_POLICY + "; form-action 'self'; base-uri 'none'")
+
+
+#: Users without a password for whom the page has a button.
+MAX_SHOWN_USERS = 100
+
+
 # -- For monitors ------------------------------------------------------------------------
 
 
@@ -54508,6 +56938,8 @@ def script_view(app, name):
     known = name in app.hosts or name in app.failures
     return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
+            "jobs": [timer.facts() for timer in list(app.hosts[name].jobs.values())]
+            if name in app.hosts else [],
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
 
 
@@ -54549,7 +56981,7 @@ def verdict(feed, message, connection):
 
 def connection_facts(feed, connection, message):
     return {"key": connection_key(connection), "address": connection.address,
-            "metadata": {clip(key, 60): clip(text, 120)
+            "protocol": connection.wire.name, "metadata": {clip(key, 60): clip(text, 120)
                          for key, text in itertools.islice(connection.metadata.items(), 12)},
             "since": round(time.time() - (time.monotonic() - connection.since), 1),
             "got": connection.messages, "waiting": connection.queued, "behind": connection.behind(),
@@ -55084,6 +57516,71 @@ def script_storage(handler, head, body):
         raise Refusal(503, str(error)) from None
 
 
+@local_page("POST", "/engine/job")
+def run_job(handler, head, body):
+    """Does a job of a script now: `script` and `name`; when it is due stays as it is."""
+    name, job = asked(head, body, script=str, name=str)
+    host = handler.app.hosts.get(name)
+    timer = host.jobs.get(job) if host is not None else None
+    if timer is None:
+        raise Refusal(404, f"There is no job {clip(job, 60)} of {clip(name, 60)}")
+    timer.run()
+    return Response(200, JSON_TYPE, json.dumps(timer.facts()).encode(), [("Cache-Control", "no-store")])
+
+
+class DatabaseVisitor:
+    """Stands for a script's realm where a person asks the database."""
+
+    def __init__(self, seconds):
+        self.end = time.monotonic() + seconds
+
+    @property
+    def interruption(self):
+        return "time" if time.monotonic() > self.end else None
+
+    def poll(self):
+        if self.interruption is not None:
+            raise HostError("the statement was stopped: it took too long")
+
+
+@local_page("POST", "/engine/database")
+def ask_database(handler, head, body):
+    """Runs `sql`, one statement or none. Answers {"place", "tables"} and, for a statement, {"columns",
+    "rows", "more", "changes"}: rows are arrays, at most MAX_SHOWN_ROWS, of values or texts about them."""
+    check_local(head, handler.address)          # the token is not enough
+    [sql] = asked(head, body, sql=str)
+    database, visitor = handler.app.database, DatabaseVisitor(REPLAY_SECONDS)
+    answer = {"place": database.path or "in memory, until the server ends"}
+    try:
+        statements = split_sql(checked_sql("SQL", sql))
+        if len(statements) > 1 or statements and statements[0][1]:
+            raise HostError("this takes one statement, without parameters")
+        with database.used_by(visitor):
+            if statements:
+                before = database.connection.total_changes
+                with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
+                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                answer.update(columns=[column[0] for column in cursor.description or ()],
+                              more=len(rows) > MAX_SHOWN_ROWS,
+                              rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],
+                              changes=database.connection.total_changes - before)
+            answer["tables"] = [name for name, in database.execute(
+                visitor, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
+                "AND name NOT LIKE 'sqlite_%' LIMIT 200")]
+        return Response(200, JSON_TYPE, json.dumps(answer).encode(), [("Cache-Control", "no-store")])
+    except HostError as error:
+        raise Refusal(400, str(error)) from None
+
+
+def shown_sql_value(value):
+    """A value of SQLite as the dashboard shows it."""
+    if isinstance(value, bytes):
+        return f"({len(value):,} bytes)"
+    if isinstance(value, (int, float)) and not abs(value) <= MAX_SAFE:
+        return str(value)
+    return clip(value, MAX_PREVIEW) if isinstance(value, str) else value
+
+
 @local_page("POST", "/engine/evaluate")
 def evaluate_in_script(handler, head, body):
     """Runs `code` in the realm of `script`. Answers {"value"} or {"error": {"name", "message", "stack"}}."""
@@ -55112,6 +57609,7 @@ def evaluate_code(host, code):
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
     scope = realm.modules.scope()
+    code = code_without_types(code, host.name)
     if scope is not None:
         function, argument = code_in_module(realm, scope, code)
     elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
@@ -55119,6 +57617,19 @@ def evaluate_code(host, code):
     else:
         function, argument = code_in_script(realm, code)
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
+
+
+def code_without_types(code, name):
+    """Code for a script in the language that the name of its file tells, as JavaScript. Raises JSError."""
+    if not any(language_of(name)):
+        return code
+    if not _DECLARATION.match(code):
+        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
+            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+    try:
+        return parse_typed(code, name, True)[1]
+    except JSSyntaxError as error:
+        raise parse_failure(error, CONSOLE_FILE) from None
 
 
 def expression_function(realm, code):
@@ -55329,7 +57840,7 @@ def write_file(path, data, new):
 
 
 def editable_files(app):
-    """The names of the files that can be edited: scripts first, then what they import, then public/. Where
+    """The names of the files that can be edited: scripts, their types, what they import, public/. Where
     one script is served, its neighbours are no business of ours."""
     alone = not app.path.is_dir()
     found = sorted({app.path.name, *filter(is_editable, app.sources())}) if alone else []
@@ -55340,7 +57851,8 @@ def editable_files(app):
                                       if name[0] != "."))
         if len(found) > MAX_LISTED_FILES:
             break
-    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
+    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (
+        name.startswith("public/"), "/" in name, ".d." in name))
 
 
 def edit_view(app, name):
@@ -55380,8 +57892,7 @@ def check_text(handler, head, body):
         try:
             parse_typed(text, name, is_module(text, name))
         except JSSyntaxError as error:
-            failure = JSError(error, "parse")
-            failure._facts = (error.kind, error.message, "", name, error.line, error.column)
+            failure = parse_failure(error, name)
     if failure is None:
         return json_answer([])
     headline, opening, advice = explained(failure, {name: text})
@@ -55482,10 +57993,10 @@ h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .tile span { color: var(--soft); font-size: .8rem; }
 .panel { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; margin: 0 0 1rem;
          min-width: 0; scroll-margin: 4rem 0 1rem; }
-.panel > .head { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .75rem; padding: .65rem 1rem;
-                 min-height: 3rem; }
-.panel > .head h2 { margin-right: auto; }
-.panel > .body { padding: 0 1rem 1rem; }
+:is(.panel, .panel > form) > .head { display: flex; flex-wrap: wrap; align-items: center;
+  gap: .4rem .75rem; padding: .65rem 1rem; min-height: 3rem; }
+:is(.panel, .panel > form) > .head h2 { margin-right: auto; }
+:is(.panel, .panel > form) > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
 .scroll { contain: content; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
@@ -55743,6 +58254,10 @@ DASHBOARD_BODY = r"""
     <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
     <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
   </section>
+  <section class="panel" hidden>
+    <div class="head"><h2>Jobs</h2></div>
+    <div class="scroll full"><table id="jobs"></table></div>
+  </section>
   <section class="panel" id="console">
     <div class="head"><h2>Console<small>runs in this script's realm</small></h2>
       <span class="small soft"><kbd>Enter</kbd> runs, <kbd>Shift</kbd> <kbd>Enter</kbd> new line,
@@ -55809,13 +58324,107 @@ DASHBOARD_BODY = r"""
       <button id="item-new">New item</button></div>
     <div class="scroll full"><table id="items"></table></div>
   </section>
+  <section class="panel">
+    <form id="database-form">
+      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="body">
+        <p id="tables"></p>
+        <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
+          placeholder="SELECT * FROM notes"></textarea></label>
+        <p class="answer" id="sql-answer" role="status"></p>
+      </div>
+    </form>
+    <div class="scroll full"><table id="rows"></table></div>
+  </section>
 </div>
 <!-- editor -->
 </main>
 <dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
   <p id="ask-text"></p>
+  <input class="code" type="text" id="ask-name" aria-label="Name" spellcheck="false" autocomplete="off">
+  <p class="answer bad" id="ask-refused" role="alert"></p>
   <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
 </form></dialog>
+"""
+
+
+# -- Colours of source texts -------------------------------------------------------------
+#
+# For the editor, and for the source of a script on its page.
+
+COLOURS_STYLE = r"""
+:is(.sheet, #source-text) {
+  .k { color: var(--accent); }
+  .s { color: var(--ok); }
+  .c { color: var(--soft); }
+  .n { color: var(--warn); }
+  .h { color: light-dark(#7a3ea8, #d2a8ff); }
+}
+"""
+
+COLOURS_SCRIPT = r"""
+let offers = null;      // what scripts can call, once the editor has asked for it
+// `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS.
+const words = (text) => new Set(text.split(" "));
+const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
+  + "set static super switch this throw true try typeof undefined using var void while with yield");
+const TYPE_WORDS = words("abstract any as asserts bigint boolean declare implements infer interface is keyof namespace "
+  + "never number object override private protected public readonly satisfies string symbol type unique unknown");
+const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
+const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
+const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
+  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
+    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
+  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
+  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
+  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
+// Elements: "e" is what stands between their tags, "J" a tag; at the bottom "t" tells types, and "x" elements.
+PATTERNS.e = /(?<k><\/?[\p{L}\w$.:-]*)|(?<b>\{)|(?<n>&#?\w+;)|[^<&{]+|[^]/uy;
+PATTERNS.J = RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<b>\{)|(?<n>[^\s=>"'{\/]+)|[^]`, "y");
+const ELEMENT = /(?<k><(?:(?=>)|[\p{L}_$][\p{L}\w$.:-]*(?![\p{L}\w$.:-]|\s*,|\s+extends\s)))/uy;
+const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
+const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
+for (const end of words("js mjs cjs json")) MODES[end] = "j";
+for (const [end, mode] of Object.entries({ jsx: "xj", ts: "tj", mts: "tj", cts: "tj", tsx: "txj" })) MODES[end] = mode;
+const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
+
+function scan(line, open, put = () => {}) {
+  for (let index = 0, value = false; index < line.length;) {
+    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
+    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
+    const element = script && !value && /^t?x/.test(open) && read(ELEMENT, line, index);
+    const found = element || script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
+    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
+    index += text.length;
+    const isWord = KEYWORDS.has(text) || open[0] === "t" && TYPE_WORDS.has(text) && !/^\s*[:(.]/.test(line.slice(index))
+      && line[index - text.length - 1] !== ".";
+    put(kind === "w" ? isWord ? "k" : offers?.known.has(text) ? "h" : "" : { t: "s", b: "" }[kind] ?? kind, text);
+    if (text === "/*" && kind === "c") open += "*";
+    else if (text === "<!--" && kind === "c") open += "!";
+    else if (element || mode === "e" && kind === "k") open = (text.startsWith("</") ? open.slice(0, -1) : open + "e") + "J";
+    else if (mode === "J" && kind === "k") open = open.slice(0, text === "/>" ? -2 : -1);
+    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
+    else if (kind === "b" || kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
+    else if (text === "${" && kind === "t") open += "{";
+    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
+      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
+    if (!script) value = "`J".includes(mode || " ");
+    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
+      || /[)\]}]/.test(text));
+  }
+  return open;
+}
+const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
+// A function that gives the nodes of the lines of a file, one after the other.
+function colouring(name) {
+  let open = modeOf(name);
+  return (line) => {
+    const parts = [];
+    open = scan(line, open, (kind, text) => parts.push(kind ? el("span", { class: kind, text }) : text));
+    return parts;
+  };
+}
 """
 
 
@@ -55844,8 +58453,6 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
   border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
   font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
-.sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
-.sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
 @media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
 #edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
   width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
@@ -55897,12 +58504,6 @@ EDITOR_BODY = r"""
       <div class="scroll" tabindex="0"><table id="edit-streams"></table></div></section>
   </div>
   </div>
-  <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
-    <h2 id="edit-ask"></h2>
-    <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
-    <p class="answer bad" id="edit-refused" role="alert"></p>
-    <button class="main" id="edit-yes">OK</button> <button type="button" id="edit-no">Cancel</button>
-  </form></dialog>
 </div>
 """
 
@@ -55913,49 +58514,9 @@ EDITOR_SCRIPT = r"""
 // Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
 // transparent; beneath it stand the lines that are in view, in colours.
 const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
-let offers = null, current = null, editing = false, naming = null;
+let current = null, editing = false;
 const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
-// -- colours: `open` is a stack of what is open at the beginning of a line, by the names of PATTERNS --
-
-const words = (text) => new Set(text.split(" "));
-const KEYWORDS = words("async await break case catch class const continue debugger default delete do else enum export "
-  + "extends false finally for from function get if implements import in instanceof interface let new null of return "
-  + "set static super switch this throw true try typeof undefined using var void while with yield");
-const BEFORE_VALUE = words("await case delete do else in instanceof new of return throw typeof void yield");
-const STRING = /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/.source;
-const PATTERNS = { "": /[^]+/y, "*": /(?<c>.*?\*\/|.+)/y, "!": /(?<c>.*?-->|.+)/y,
-  j: RegExp(String.raw`(?<c>\/\/.*|\/\*)|${STRING}|(?<n>\.?\d[\w.]*)|(?<w>[\p{L}_$][\p{L}\p{N}_$]*)|`
-    + "(?<t>`)|(?<x>\\s+)|[^]", "uy"),
-  "`": /(?<s>(?:[^`\\$]|\\.|\$(?!\{)|\\$)+)|(?<t>`|\$\{)/y,
-  h: /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy, "<": RegExp(String.raw`(?<k>\/?>)|${STRING}|(?<n>[^\s=>"']+)|[^]`, "y"),
-  c: RegExp(String.raw`(?<c>\/\*)|${STRING}|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|[^]`, "iy") };
-const REGEXP = /(?<s>\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*)/y, INNER_END = /<\/(?:script|style)/iy;
-const MODES = { css: "c", html: "h", htm: "h", svg: "h", xml: "h" };
-for (const end of words("js mjs cjs jsx ts mts tsx json")) MODES[end] = "j";
-const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
-
-function scan(line, open, put = () => {}) {
-  for (let index = 0, value = false; index < line.length;) {
-    if (open.length > 1 && open[0] === "h" && read(INNER_END, line, index)) open = "h";
-    const mode = open.at(-1) ?? "", script = "j{".includes(mode || " ");
-    const found = script && !value && read(REGEXP, line, index) || read(PATTERNS[script ? "j" : mode], line, index);
-    const [text] = found, [kind = "", word] = Object.entries(found.groups ?? {}).find(([, part]) => part) ?? [];
-    index += text.length;
-    put(kind === "w" ? KEYWORDS.has(text) ? "k" : offers?.known.has(text) ? "h" : "" : kind === "t" ? "s" : kind, text);
-    if (text === "/*" && kind === "c") open += "*";
-    else if (text === "<!--" && kind === "c") open += "!";
-    else if (mode === "h" && kind === "k") open += /^<script$/i.test(text) ? "j<" : /^<style$/i.test(text) ? "c<" : "<";
-    else if (kind === "t" && mode !== "`" || mode === "{" && text === "{") open += text;
-    else if (text === "${" && kind === "t") open += "{";
-    else if (mode === "*" && text.endsWith("*/") || mode === "!" && text.endsWith("-->") || mode === "<" && kind === "k"
-      || mode === "`" && kind === "t" || mode === "{" && text === "}") open = open.slice(0, -1);
-    if (!script) value = mode === "`";
-    else if (kind !== "x" && kind !== "c") value = Boolean("sn".includes(kind || " ") || word && !BEFORE_VALUE.has(word)
-      || /[)\]}]/.test(text));
-  }
-  return open;
-}
 // How many characters, or lines, two texts have in common at the beginning and at the end.
 function inCommon(a, b) {
   const least = Math.min(a.length, b.length);
@@ -55986,7 +58547,7 @@ class SourceFile extends CodeArea {
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
-    [this.text, this.rows, this.open] = [null, [], [MODES[name.split(".").pop()] ?? ""]];
+    [this.text, this.rows, this.open] = [null, [], [modeOf(name)]];
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
@@ -56271,43 +58832,27 @@ addEventListener("beforeunload", (event) => {
 
 // -- new names --
 
-function inquire(question, name, action) {
-  setText($("edit-ask"), question);
-  setText($("edit-refused"), "");
-  $("edit-to").value = name;
-  naming = action;
-  $("edit-dialog").showModal();
-}
 function drop(name) {
   files.get(name)?.area.remove();
   files.delete(name);
   if (at.name === name) goTo("");
 }
-$("edit-new").addEventListener("click", () => inquire("A new file", "", (name) =>
-  ask("engine/save", { file: name, text: "", tag: "" })));
-$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, at.name, async (name) => {
+$("edit-new").addEventListener("click", () => askFirst("A new file", "Create", async (name) => {
+  await ask("engine/save", { file: name, text: "", tag: "" });
+  goTo(name);
+}, ""));
+$("edit-rename").addEventListener("click", () => askFirst("Another name for " + at.name, "Rename", async (name) => {
   const file = current;
   await ask("engine/rename", { file: file.name, to: name });
   files.delete(file.name);
   files.set(name, file);
   file.rename(name);
-}));
+  goTo(name);
+}, at.name));
 $("edit-delete").addEventListener("click", () => {
   const { name, tag } = current;
   askFirst("Delete " + name + "? This cannot be undone.", "Delete", () =>
     ask("engine/delete", { file: name, tag }).then(() => drop(name), (error) => answerHere(error.message)));
-});
-$("edit-no").addEventListener("click", () => $("edit-dialog").close());
-$("edit-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const name = $("edit-to").value.trim();
-  try {
-    await naming(name);
-    $("edit-dialog").close();
-    goTo(name);
-  } catch (error) {
-    setText($("edit-refused"), error.message);
-  }
 });
 
 // -- beside it: the page, the log, the streams --
@@ -56627,6 +59172,7 @@ function go() {
   connect();
   render();
   if (at.view === "edit") enterEditor();
+  if (at.view === "storage") askDatabase("");
 }
 function mark(link, current) {
   if (current) $("nav-" + link).setAttribute("aria-current", "page");
@@ -56805,13 +59351,13 @@ function connectionButton({ key, metadata }) {
 }
 function renderConnections({ connections, wanted, chosen }) {
   const columns = chosen ? ["metadata", "this message", "#age", "#waiting"]
-    : ["metadata", "~address", "#age", "#got", "#behind", "#waiting"];
+    : ["metadata", "~address", "~protocol", "#age", "#got", "#behind", "#waiting"];
   const lag = (value, text) => value ? { kind: "warn", text } : "0";
   fill($("connections"), columns, connections.map((connection) => {
     const age = duration(now() - connection.since), name = connectionButton(connection);
     const waiting = lag(connection.waiting, bytes(connection.waiting));
     return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
-      : [name, connection.address, age, number(connection.got),
+      : [name, connection.address, connection.protocol, age, number(connection.got),
         lag(connection.behind, number(connection.behind)), waiting] };
   }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
     pick: chooseConnection, chosen: focus });
@@ -56909,6 +59455,17 @@ function renderScript() {
   setText($("facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
+  $("jobs").parentNode.parentNode.hidden = !view.jobs.length;
+  const moment = (time) => time === null ? "never" : new Date(time).toLocaleString("en-GB");
+  fill($("jobs"), ["!job", "next", "last", "now"], view.jobs.map(({ name, due, last }) => ({
+    key: name, cells: [mono(name), moment(due), moment(last), { button: "Run" }] })), { pick: runJob });
+}
+async function runJob(name) {
+  try {
+    await ask("engine/job", { script: at.name, name });
+  } catch (error) {
+    setText($("facts"), error.message);
+  }
 }
 function renderOtherLogs(isScript) {
   const scripts = new Set(state.scripts.map((script) => script.name));
@@ -56998,8 +59555,9 @@ function closeSource() {
 function showSource({ name, text }) {
   const error = state.view?.error, here = error?.file === name ? error.line : 0;
   $("source-name").textContent = name;
+  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
   $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), line || " ")));
+    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
   const marked = $("source-text").querySelector(".here");
   if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
 }
@@ -57126,13 +59684,29 @@ $("copy-curl").addEventListener("click", async () => {
     setText($("replay-text"), request.curl);
   }
 });
-// Asks before something that cannot be taken back; `act` follows if the answer is yes.
-function askFirst(text, verb, act) {
+// Asks before something that cannot be taken back; `act` follows if the answer is yes. With a `name` it asks for
+// one, and again if `act` refuses it.
+let onYes = null;
+function askFirst(text, verb, act, name) {
   setText($("ask-text"), text);
   setText($("ask-yes"), verb);
-  $("ask-yes").onclick = act;
+  setText($("ask-refused"), "");
+  $("ask-name").hidden = name === undefined;
+  $("ask-name").value = name ?? "";
+  onYes = act;
   $("ask").showModal();
 }
+$("ask").addEventListener("submit", async (event) => {
+  if (event.submitter.value !== "yes") return;
+  if ($("ask-name").hidden) return onYes();
+  event.preventDefault();
+  try {
+    await onYes($("ask-name").value.trim());
+    $("ask").close();
+  } catch (error) {
+    setText($("ask-refused"), error.message);
+  }
+});
 $("replay").addEventListener("click", () => {
   const { method, target } = request;
   if (["GET", "HEAD"].includes(method)) return sendAgain();
@@ -57244,6 +59818,42 @@ $("item-q").addEventListener("input", () => {
   typing = setTimeout(connect, 250);
 });
 
+// -- the database --
+
+async function askDatabase(sql) {
+  try {
+    const found = await ask("engine/database", { sql });
+    setText($("database-place"), found.place);
+    $("tables").replaceChildren(...found.tables.map((name) => el("button", { type: "button", text: name })),
+      ...found.tables.length ? [] : ["No tables yet. A script makes one with database.exec(\"CREATE TABLE …\")."]);
+    if (!found.columns) return;
+    const count = found.rows.length;
+    answer("sql-answer", !found.columns.length ? "Done: " + number(found.changes) + " rows changed."
+      : (found.more ? "The first " : "") + number(count) + (count === 1 ? " row." : " rows."));
+    const table = el("table", { id: "rows" });      // its columns are others each time
+    $("rows").replaceWith(table);
+    fill(table, found.columns.length ? found.columns : ["result"], found.rows.map((row, key) => ({
+      key, cells: row.map((value) => mono(value === null ? "NULL" : String(value))),
+    })), { none: found.columns.length ? "No rows." : "" });
+  } catch (error) {
+    answer("sql-answer", error.message, false);
+  }
+}
+$("database-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  askDatabase($("sql").value);
+});
+$("sql").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+  event.preventDefault();
+  askDatabase($("sql").value);
+});
+$("tables").addEventListener("click", ({ target }) => {
+  if (target.tagName !== "BUTTON") return;
+  $("sql").value = 'SELECT * FROM "' + target.textContent.replaceAll('"', '""') + '" LIMIT 100';
+  askDatabase($("sql").value);
+});
+
 // -- start --
 
 addEventListener("hashchange", go);
@@ -57271,9 +59881,9 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + EDITOR_STYLE,
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
     DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY),
-    AREA_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+    AREA_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 DASHBOARD_POLICY += "; frame-src 'self'"
 
 
@@ -58860,21 +61470,23 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or
-    the folder cannot be read; scripts that fail to load are found in `app.failures`.
+    it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name).
+    `start` raises OSError when the port is taken or the folder cannot be read; scripts that fail to load
+    are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True):
+                 dealt=None, edit=True, login=False):
         self.chaos_rules = chaos
-        storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
+        database = Database(storage and database_path(storage), self._redis)
+        storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
-                               redis=self._redis)
+                               redis=self._redis, database=database)
         self.app.base_path = base_path.rstrip("/")
         self.app.edit = edit
         if worker is not None:
@@ -58886,7 +61498,8 @@ class Server:
         self._listen = functools.partial(HTTPServer, self.app, host, port, allowed_hosts=allowed_hosts,
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
-                                         shared_port=worker is not None, proxies=proxies, dealt=dealt)
+                                         shared_port=worker is not None, proxies=proxies, dealt=dealt,
+                                         login=login)
         self._http = None
         self._watcher = None
 
@@ -59890,10 +62503,16 @@ test("an empty text is refused", async () => {
 # -- Options -----------------------------------------------------------------------------
 
 
+def one_of(words):
+    """The words with commas and "or" between them."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def port_number(text):
     number = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port number (0 to 65535)")
+        raise argparse.ArgumentTypeError(f"wants a number from 0 to 65535, not {text!r}")
     return number
 
 
@@ -59903,21 +62522,21 @@ def seconds(text):
     except ValueError:
         number = math.nan
     if not 0 < number < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"wants a number of seconds, such as 5, not {text!r}")
     return number
 
 
 def positive(text):
     number = int(text) if text.isascii() and text.isdigit() else 0
     if not number:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+        raise argparse.ArgumentTypeError(f"wants a whole number, 1 or more, not {text!r}")
     return number
 
 
 def rate(text):
     found = re.match(r"(\d+(?:\.\d+)?)(?:/s)?\Z", text)
     if not found or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a rate such as 20/s")
+        raise argparse.ArgumentTypeError(f"wants a rate such as 20/s, not {text!r}")
     return float(found[1])
 
 
@@ -59928,19 +62547,19 @@ _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNOR
 def base_path(text):
     path = "/" + text.strip("/") if text.strip("/") else ""
     if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path or re.search(r"/\.\.?(/|$)", path):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+        raise argparse.ArgumentTypeError(f"wants a path such as /app, not {text!r}")
     if any((path + "/").startswith(owned + "/") for owned in RESERVED_PATHS):
-        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose "
-                                         "another, such as /app")
+        raise argparse.ArgumentTypeError(f"cannot be {text!r}, the path of pages of the server itself; "
+                                         "choose another, such as /app")
     return path
 
 
 def listen_host(text):
     host = text.strip().removeprefix("[").removesuffix("]")
     if not _HOST_NAME.fullmatch(host) and not is_address(host.partition("%")[0]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it "
-                                         "alone, such as localhost or 0.0.0.0 (all addresses); the port "
-                                         "belongs to --port")
+        raise argparse.ArgumentTypeError("wants a name or address of this machine alone, such as localhost "
+                                         f"or 0.0.0.0 (all addresses), not {text!r}; the port belongs to "
+                                         "--port")
     return host
 
 
@@ -59953,8 +62572,8 @@ def origin(text):
     """An origin as browsers send it: without the port that goes without saying."""
     found = _ORIGIN.fullmatch(text)
     if not found and text not in ("*", "null"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a "
-                                         "port, such as http://localhost:5173; * is every origin")
+        raise argparse.ArgumentTypeError("wants an origin, which is a scheme, a host and perhaps a port, "
+                                         f"such as http://localhost:5173, not {text!r}; * is every origin")
     if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
         return f"{found[1]}://{found[2]}"
     return text
@@ -59962,8 +62581,8 @@ def origin(text):
 
 def allowed_host(text):
     if text != "*" and not _HOST_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without "
-                                         "scheme, port or path, such as dev.example; * is every name")
+        raise argparse.ArgumentTypeError("wants the name of a host alone, such as dev.example, without "
+                                         f"scheme, port or path, not {text!r}; * is every name")
     return text
 
 
@@ -59997,6 +62616,9 @@ OPTIONS = {
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
+        (("--login",), dict(action="store_true",
+                            help="/auth/login lets anybody on this machine log in with a name; without "
+                                 "it, the users in users.json can")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
@@ -60004,7 +62626,8 @@ OPTIONS = {
             help="MiB by which all scripts together may let the process grow "
                  f"({DEFAULT_MAX_MEMORY >> 20:,})")),
         (("--storage",), dict(metavar="FILE.db",
-                              help="keep sharedStorage and the histories of streams in this file (SQLite)")),
+                              help="keep sharedStorage and the histories of streams in this file "
+                                   "(SQLite), and the database of scripts in one beside it")),
         (("--chaos",), dict(type=chaos_rules, default="", metavar="RULES",
                             help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see '
                                  'below')),
@@ -60013,7 +62636,7 @@ OPTIONS = {
     "writing and testing scripts": (
         (("--init",), dict(type=pathlib.Path, metavar="DIR",
                            help="write a starter: a script, a page, a test, types")),
-        (("--kind",), dict(choices=tuple(STARTERS), default=next(iter(STARTERS)),
+        (("--kind",), dict(choices=tuple(STARTERS),
                            help=f"with --init: which starter ({next(iter(STARTERS))})")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
@@ -60024,6 +62647,8 @@ OPTIONS = {
         (("--docs",), dict(metavar="NAME", nargs="?", const="",
                            help="what scripts can call, or one call such as registerRoute, or a page such as "
                                 "streams")),
+        (("--hash-password",), dict(action="store_true", help="ask for a password and print its hash for "
+                                                              "users.json")),
         (("--types",), dict(action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript"))),
     "JavaScript without a server": (
         (("-e",), dict(dest="code", metavar="CODE", help="run JavaScript code and exit")),
@@ -60072,10 +62697,19 @@ class OptionParser(argparse.ArgumentParser):
 
     def error(self, message):
         name, _, wrong = message.removeprefix("argument ").partition(": ")
+        settings = next((settings for group in OPTIONS.values() for names, settings in group
+                         if name in names), {})
+        what, _, given = wrong.partition(" argument " if wrong.startswith("ignored") else ": ")
         if wrong == "expected one argument":
-            settings = next(settings for group in OPTIONS.values() for names, settings in group
-                            if name in names)
             message = f"{name} needs a value: {name} {settings.get('metavar', name.strip('-').upper())}"
+        elif what == "invalid choice":
+            message = f"{name} wants {one_of(settings['choices'])}, not {given.partition(' (choose')[0]}"
+        elif what == "ignored explicit":
+            message = f"{name} takes no value: leave out ={given[1:-1]}"
+        elif name == "ambiguous option":
+            message = "{} can be {}: write out which".format(*wrong.split(" could match "))
+        elif wrong:
+            message = f"{name} {wrong}" if wrong.startswith(("wants ", "cannot ")) else f"{name}: {wrong}"
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
     def parse_known_args(self, args=None, namespace=None):
@@ -60093,10 +62727,13 @@ class OptionParser(argparse.ArgumentParser):
         name = unknown[0].partition("=")[0]
         if not name.startswith("-"):
             self.error(f"{printable(name)} is one argument too many: SCRIPTS is one folder or one file")
-        near = nearest(name, [option for group in OPTIONS.values() for names, _ in group for option in names])
-        if near is None:
+        known = [option for group in OPTIONS.values() for names, _ in group for option in names]
+        near = [option for option in known if len(name) == 2 and option.startswith("-" + name.lower())] \
+            or nearest_names(name, known, 1)
+        if not near:
             self.error(f"there is no option {printable(name)}")
-        self.exit(EXIT_USAGE, f"aiwebengine: there is no option {printable(name)}; did you mean {near}?\n")
+        self.exit(EXIT_USAGE, f"aiwebengine: there is no option {printable(name)}; did you mean "
+                              f"{one_of(near)}?\n")
 
     def format_help(self):
         examples = "\n".join(f"  {own_command()} {arguments:<15} {what}" for arguments, what in HELP_EXAMPLES)
@@ -60342,6 +62979,12 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+#: The pages of examples/docs that do not travel with this file.
+PROJECT_PAGES = ("chaos", "clients", "command-line", "dashboard", "database", "deployment", "development",
+                 "engines", "from-the-guide", "graphql", "login", "scripts", "streams", "testing",
+                 "troubleshooting", "tutorial", "typescript")
+
+
 def print_docs(text):
     """Prints Markdown; on a terminal lines are broken between words."""
     width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
@@ -60367,8 +63010,16 @@ def show_docs(name):
                 found.append(part)
             found += [f"{part.partition(chr(10))[0]}\n\n{line}" for line in part.split("\n")
                       if re.match(rf"- `(?:--)?{re.escape(name)}(?![\w-])", line)]
+    if not found and name in PROJECT_PAGES:
+        beside = pathlib.Path(__file__).parent / "examples" / "docs" / f"{name}.md"
+        if beside.is_file():
+            print_docs(beside.read_text(encoding="utf-8"))
+            return EXIT_OK
+        print(f"aiwebengine: the page {name} does not travel with this file: it is examples/docs/{name}.md "
+              f"of the project; {own_command()} --docs shows what does", file=sys.stderr)
+        return EXIT_USAGE
     if not found:
-        near = nearest(name, [*DOCS, *headings])
+        near = nearest(name, [*DOCS, *PROJECT_PAGES, *headings])
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows everything"), file=sys.stderr)
         return EXIT_USAGE
@@ -60524,12 +63175,10 @@ def main(argv=None):
     problem = trouble_with_modes(options)
     if problem:
         parser.error(problem)
-    if not options.test and (options.watch or options.report or options.reporter != "spec"):
-        parser.error("--watch, --reporter and --report need --test")
-    if options.report and options.reporter == "spec":
-        parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
-        return write_starter(options.init, options.kind)
+        return write_starter(options.init, options.kind or next(iter(STARTERS)))
+    if options.hash_password:
+        return print_password_hash()
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -60542,7 +63191,12 @@ def main(argv=None):
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
-        return run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        status = run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
+        if status == EXIT_SCRIPT and file:
+            print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
+                  file=sys.stderr)
+        return status
     if options.repl:
         return Prompt().run()
     if options.dump_python is not None:
@@ -60565,7 +63219,8 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types", "--docs": "docs", "--outline": "outline"}
+         "--test": "test", "--init": "init", "--types": "types",
+         "--hash-password": "hash_password", "--docs": "docs", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 
@@ -60578,6 +63233,12 @@ def trouble_with_modes(options):
         return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
     if options.run and options.scripts is None:
         return "--run needs a .js file, such as main.js --run"
+    if not options.test and (options.watch or options.report or options.reporter != "spec"):
+        return "--watch, --reporter and --report need --test"
+    if options.report and options.reporter == "spec":
+        return "--report FILE needs --reporter tap or --reporter junit"
+    if options.kind and not options.init:
+        return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     return None
 
 
@@ -60596,8 +63257,6 @@ def trouble_with_engine(options):
 
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
-    if options.storage and options.redis:
-        return "--storage and --redis cannot be combined: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
     if options.workers and not hasattr(os, "fork"):
@@ -60632,19 +63291,35 @@ def has_scripts(folder):
         return False
 
 
+def file_named(path, fits=is_script):
+    """The script, or what else `fits`, that a path without the end of its name can mean, or None."""
+    ends = ["", *SCRIPT_SUFFIXES, *(".test" + end for end in SCRIPT_SUFFIXES)]
+    return next(filter(fits, (path.parent / (path.name + end) for end in ends)), None)
+
+
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
-    folders = [path.name for path in sorted(scripts.parent.glob("*")) if has_scripts(path)]
+    one_file = options.run or options.dump_python is not None
+    fits = is_test if options.test else is_script
+    try:
+        there = sorted(scripts.parent.iterdir())
+    except OSError:
+        there = []
+    folders = [path.name for path in there if has_scripts(path)]
+    meant, below = None, [scripts.parent / name / scripts.name for name in folders]
+    if given:
+        near = nearest(scripts.name, [path.name for path in there
+                                      if fits(path) or not one_file and path.name in folders])
+        meant = file_named(scripts, fits) or near and scripts.parent / near \
+            or next(filter(None, (file_named(path, fits) for path in below)), None)
     if has_scripts(scripts.parent):
         folders.insert(0, ".")
-    meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix in SCRIPT_SUFFIXES \
-            or not scripts.parent.is_dir():
-        return f"{printable(str(scripts))} does not exist"
-    lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
-                                                            if meant else "")
-             if given else "name the folder that has your scripts. What you can do:"]
+    missing = f"{printable(options.scripts or str(scripts))} does not exist" + (
+        f"; did you mean {printable(str(meant))}?" if meant else "")
+    if one_file or scripts.suffix in SCRIPT_SUFFIXES or not there or meant and meant.is_file():
+        return missing
+    lines = [missing if given else "name the folder that has your scripts. What you can do:"]
     name = shell_word(str(scripts)) if given else "mypoll"
     lines.append(f"  {command} --init {name:<12} write a starter into a new folder: a live poll, with its "
                  "page and tests")
@@ -60724,7 +63399,7 @@ def start_server(scripts, options, worker=None, dealt=None):
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
-                        edit=not options.no_edit)
+                        edit=not options.no_edit, login=options.login)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -60797,7 +63472,10 @@ def listen_trouble(options, error):
         return f"port {options.port} is already in use" + (f"; {free} is free: --port {free}" if free else "")
     if getattr(error, "errno", None) == errno.EACCES:
         return f"port {options.port} needs special rights; choose one from 1024 up"
-    return f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}"
+    reason = f"this machine has no address {options.host}" \
+        if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL \
+        else getattr(error, "strerror", None) or error
+    return f"cannot listen on {options.host}:{options.port}: {reason}"
 
 
 def print_banner(server, options):
@@ -60852,6 +63530,8 @@ def registrations(app):
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
         items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
+        items += [f"listener {type}" for type, _handler in host.listeners]
+        items += [f"job {job}" for job in host.jobs]
         for number, line in enumerate(lines_of(items or ["nothing registered"], 100)):
             lines.append(f"  {'' if number else printable(name):<18} {printable(line)}")
     return lines
@@ -60873,8 +63553,11 @@ def check_scripts(scripts, options):
     app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
     app.broadcaster.start()
     on_script_thread(app.load_all)
+    wrong_files = list(page_failures(app))
+    for failure in wrong_files:
+        app.log.write("error", f"pages cannot use it\n{failure.text}", failure.name)
     LOG_WRITER.flush(LOG_FLUSH_SECONDS)
-    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) \
+    wrong = len({*app.failures, *app.troubles}) + len(app.graphql.faults) + len(wrong_files) \
         + sum(len(host.missing_handlers(True)) for host in app.hosts.values())
     print("\n".join(registrations(app)) or f"  no scripts in {scripts}")
     print(f"{len(app.hosts)} of {len(app.hosts) + len(app.failures)} scripts loaded, "
@@ -61138,9 +63821,11 @@ TEST_PRELUDE = r"""
   // -- Requests
 
   const REQUEST_OPTIONS = ["query", "headers", "form", "json", "body"];
-  const CONNECT_OPTIONS = ["query", "headers", "lastEventId"];
+  const CONNECT_OPTIONS = ["query", "headers", "lastEventId", "websocket"];
   /** What a browser's EventSource sends. */
   const EVENT_SOURCE = { accept: "text/event-stream", "cache-control": "no-cache" };
+  const WEBSOCKET = { connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13",
+    "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==" };
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
@@ -61213,16 +63898,27 @@ TEST_PRELUDE = r"""
 
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
-    const headers = { ...EVENT_SOURCE };
+    const headers = { ...options.websocket ? WEBSOCKET : EVENT_SOURCE };
     for (const [name, value] of Object.entries(options.headers
       ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
+    delete headers["sec-websocket-protocol"];
     return client(addressOf(path, options.query), headers);
   }
 
   function subscribe(query, variables = {}, metadata = {}) {
     const parameters = { ...metadata, query, variables: JSON.stringify(variables) };
     return client(addressOf("/graphql/sse", parameters), EVENT_SOURCE);
+  }
+
+  function asUser(id) {
+    const cookie = host.login(String(id));
+    const added = (options = {}) => ({ ...options, headers: { cookie, ...options.headers } });
+    return {
+      request: (method, path, options) => typeof path === "string" ? request(method, path, added(options))
+        : request(method, added(path)),
+      connect: (path, options) => connect(path, added(options)),
+    };
   }
 
   function client(address, headers) {
@@ -61237,6 +63933,9 @@ TEST_PRELUDE = r"""
       get headers() { return host.state(number).headers; },
       get body() { return host.state(number).body; },
       get ended() { return host.state(number).ended; },
+      get code() { return host.state(number).code; },
+      get reason() { return host.state(number).reason; },
+      send(data) { host.send(number, typeof data === "string" ? data : JSON.stringify(data)); },
       get messages() { return [...messages()]; },
       next(milliseconds = 60000) {
         const late = new Error("");
@@ -61263,7 +63962,7 @@ TEST_PRELUDE = r"""
     get now() { return Date.now(); },
   };
 
-  const globals = { test, assert, request, connect, graphql, subscribe, clock,
+  const globals = { test, assert, request, connect, asUser, graphql, subscribe, clock,
     beforeEach: hook("beforeEach"), afterEach: hook("afterEach") };
   for (const [name, value] of Object.entries(globals)) {
     Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
@@ -61383,6 +64082,8 @@ class StreamClient:
         self.last_id = ""
         self.ended = self.looked = False        # looked: has the test seen how it went?
         self._buffer = b""
+        self._reader = FrameReader(math.inf, 0)
+        self.code, self.reason = None, ""       # of the end of a WebSocket
 
     @property
     def failed(self):
@@ -61398,6 +64099,11 @@ class StreamClient:
         if exchange.stream:
             arrived += exchange.receive()
         self.ended = not exchange.stream
+        if exchange.status == 101:
+            self._reader.buffer += arrived
+            while (found := self._reader.next()) is not None:
+                self._frame(*found)
+            return bool(arrived)
         self._buffer += arrived
         *blocks, self._buffer = self._buffer.split(b"\n\n")
         for block in blocks:
@@ -61406,7 +64112,27 @@ class StreamClient:
 
     @property
     def is_stream(self):
-        return self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+        return self.exchange.status == 101 \
+            or self.exchange.headers.get("content-type", "").startswith("text/event-stream")
+
+    def _frame(self, opcode, payload):
+        if opcode == CLOSE_FRAME:
+            self.code, self.reason = payload
+            self.ended = True
+        elif opcode == PING_FRAME:
+            self.send(PONG_FRAME, payload)
+        elif opcode == TEXT_FRAME:
+            message = json.loads(payload)
+            data, self.last_id = message["data"], message["id"] or self.last_id
+            text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+            self.messages.append({"event": message["event"], "id": self.last_id, "text": text})
+
+    def send(self, opcode, payload):
+        """Sends a frame, whose mask is 0 and so changes nothing."""
+        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
+        sock.setblocking(True)
+        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
+        sock.setblocking(False)
 
     def _event(self, block):
         event, data = "message", []
@@ -61533,9 +64259,9 @@ class ScriptTests:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("__tests", {
                 name: getattr(self, "do_" + name) for name in
-                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state",
+                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state", "send",
                  "next", "close",
-                 "advance")})
+                 "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
             realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
@@ -61691,7 +64417,7 @@ class ScriptTests:
             self.rest()
             if self.clients:
                 self.app.broadcaster.flush()
-                self.wait_for_disconnects()
+            self.wait_for_disconnects()
             while any([client.read() for client in self.clients]):
                 self.app.broadcaster.flush()        # a large message comes in pieces
             woken = self.wake()
@@ -61801,6 +64527,13 @@ class ScriptTests:
             raise HostError("test: the timeout is a number of milliseconds from 1 to 3,600,000")
         self.tests.append((name, function, mode, seconds, stack_places(stack)))
 
+    def do_login(self, id):
+        accounts = self.app.accounts
+        user = (accounts.users() or {}).get(id)
+        if user is None:
+            raise HostError(f"asUser: there is no user {json.dumps(id)} in {USERS_FILE}")
+        return f"{accounts.cookie_name('localhost')}={accounts.cookie(user)}"
+
     def do_hook(self, when, function):
         self.hooks[when].append(function)
 
@@ -61846,8 +64579,18 @@ class ScriptTests:
         client = self.clients[number]
         client.looked, exchange = True, client.exchange
         return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
-                "lastId": client.last_id,
+                "lastId": client.last_id, "code": client.code, "reason": client.reason,
                 "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
+
+    def do_send(self, number, text):
+        self.settle()
+        client = self.clients[number]
+        if client.exchange.status != 101:
+            raise HostError("send: the client speaks no WebSocket; connect(path, { websocket: true }) does")
+        if client.ended:
+            raise HostError("send: the connection has ended")
+        client.send(TEXT_FRAME, utf8(text))
+        self.settle()
 
     def do_next(self, number, milliseconds, resolve, reject):
         if not 0 < milliseconds < 1e12:
@@ -62440,7 +65183,9 @@ def write_starter(folder, kind):
             with open(path, "x", encoding="utf-8", newline="\n") as stream:
                 stream.write(text)
     except OSError as error:
-        print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
+        reason = "is a file; name a new folder" if folder.is_file() \
+            else f"cannot be written: {error.strerror}"
+        print(f"aiwebengine: {error.filename or folder} {reason}", file=sys.stderr)
         return EXIT_USAGE
     command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",
@@ -62451,6 +65196,20 @@ def write_starter(folder, kind):
                      "      shows what scripts can call",
                      f"  Change {kind}.js while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
+    return EXIT_OK
+
+
+def print_password_hash():
+    """Asks for a password and prints what users.json needs of it; returns the exit code."""
+    try:
+        getpass = importlib.import_module("getpass").getpass
+        password = getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
+    except EOFError:
+        password = ""
+    if not password:
+        print("aiwebengine: the password is empty", file=sys.stderr)
+        return EXIT_USAGE
+    print(hash_password(password))
     return EXIT_OK
 
 
