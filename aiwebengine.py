@@ -60,17 +60,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,290
-          Nodes of Python                                                                199
-          Functions and their variables                                                  497
+    10  Code generator                                                                 4,316
+          Nodes of Python                                                                200
+          Functions and their variables                                                  512
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  174
           Expressions                                                                    251
-          Classes                                                                        182
-          Operators                                                                      473
-          Assignments                                                                    338
-          Members and calls                                                              507
+          Classes                                                                        185
+          Operators                                                                      474
+          Assignments                                                                    343
+          Members and calls                                                              508
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        498
@@ -187,9 +187,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,101
+    15  Realm, jobs and timers                                                         5,110
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           268
+          Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
@@ -210,11 +210,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,708
+    16  js2py, and the choice of an engine                                             1,709
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   648
+          js2py: realm                                                                   649
           Engines                                                                         35
     17  Streams: registry, connections, broadcaster                                    1,769
           Messages of streams                                                            111
@@ -8401,7 +8401,7 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "JSObject": JSObject, "JSArray": JSArray,
+    "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
@@ -9645,6 +9645,7 @@ class NodeMaker:
         self.class_scope = None
         self.guards = None
         self.constructor = None       # None, "base" or "derived"
+        self.has_fields = False       # of a constructor: whether its class has fields or private methods
         self.is_async = self.is_generator = False
         self.jump_codes = 0
         #: Whether operands of unknown type are taken for floats first, then for ints.
@@ -9849,7 +9850,7 @@ class FunctionEmitter(NodeMaker):
         inner.has_loops = self.unit.has_loops(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
         inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
-            or node.expression \
+            or node.expression or scope.uses_this and not scope.is_arrow \
             or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
@@ -9951,8 +9952,16 @@ class FunctionEmitter(NodeMaker):
         """What runs before the body: this, arguments, parameters."""
         if RECURSION_UNCHECKED:
             self.emit_value(self.call("check_depth"))
-        if self.constructor == "base":
+        if self.constructor == "base" and self.has_fields:
             self.emit_assign("this", self.call("new_instance", self.name("new_target"), self.class_value()))
+        elif self.constructor == "base":        # what new_instance() does, without the call
+            self.emit_python("""
+                if new_target is {klass}:
+                    this = allocate(JSObject)
+                    this.proto = new_target.props["prototype"]
+                    this.props = {}
+                    this.attrs = None
+                else: this = new_instance(new_target, {klass})""", klass=self.class_value())
         elif self.constructor == "derived":
             # The second is never run; it makes `this` a local name that is unbound until super() returns.
             self.emit_python("""
@@ -10143,7 +10152,7 @@ class FunctionEmitter(NodeMaker):
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
-        if declares and variable.kind in ("let", "const") and variable.type is None:
+        if declares and variable.type is None and (variable.kind in ("let", "const") or variable.dominates):
             self.place_for_dict(variable)
 
     def place_for_dict(self, variable):
@@ -10169,12 +10178,19 @@ class FunctionEmitter(NodeMaker):
 
     def list_of(self, obj):
         """The name of what goes with a variable for reading: the list of an array, a text itself, or
-        something empty; None where there is no such name."""
+        something empty; None where there is no such name. (A list that the array gives up is emptied.)"""
+        return self.listed(obj, ".items", self.either(
+            self.type_is(obj, "str"), obj, self.name("no_items")))
+
+    def writable_list_of(self, obj):
+        """The same for writing: a text counts as empty."""
+        return self.listed(obj, ".list", self.name("no_items"))
+
+    def listed(self, obj, suffix, otherwise):
         if isinstance(obj, ast.Name) and obj.id in self.listless:
             return None
-        return self.placed(obj, ".items", self.either(
-            self.type_is(obj, "JSArray"), self.attribute(obj, "items"),
-            self.either(self.type_is(obj, "str"), obj, self.name("no_items"))))
+        return self.placed(obj, suffix, self.either(
+            self.type_is(obj, "JSArray"), self.attribute(obj, "items"), otherwise))
 
     def placed(self, obj, suffix, value):
         """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
@@ -11451,6 +11467,9 @@ class ClassEmitter(ExpressionEmitter):
             inner = Emitter(self.unit, function.scope, self)
             inner.constructor = "base" if kind == "class" else "derived"
             inner.class_scope = scope
+            inner.has_fields = any(not (isinstance(e, StaticBlock) or e.static)
+                                   and (not isinstance(e, MethodDefinition) or isinstance(e.key, PrivateName))
+                                   for e in node.body)
             scope_variable = scope.names["%class"]
             self.capture_class(scope_variable, function.scope)
             code = self.define_python_function(function, function.scope, name, inner)
@@ -11885,13 +11904,14 @@ class OperatorEmitter(ClassEmitter):
         if not self.runs_often():
             return self.python("{least!r} <= {value} <= {most!r}", value=value, least=-MAX_SAFE,
                                most=MAX_SAFE)
-        return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
-                           value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
+        return self.python("{value} <= {digit!r} and {temp} >= {small!r} or {least!r} <= {temp} <= {most!r}",
+                           value=value, temp=temp, digit=MAX_DIGIT, small=-MAX_DIGIT, most=MAX_SAFE,
                            least=-MAX_SAFE)
 
     def safe_product(self, temp, value):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        return self.python("0 < {value} <= {digit!r} or {least!r} <= {temp} <= {most!r} and {temp}",
+        return self.python("{value} <= {digit!r} and {temp} > 0 "
+                           "or {least!r} <= {temp} <= {most!r} and {temp}",
                            value=value, temp=temp, digit=MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
@@ -12161,18 +12181,23 @@ class AssignmentEmitter(OperatorEmitter):
 
     def put_into_list(self, obj, key, kind, value):
         """obj[key] = value, all of them names or constants."""
-        items = self.temporary()
-        size = self.call("len", self.walrus(items, self.attribute(obj, "items")))
-        is_list, below = [self.type_is(obj, "JSArray")], [(ast.Gt(), key)]
+        items, at_end = self.writable_list_of(obj), [self.type_is(obj, "JSArray")]
+        if items is not None:
+            inside, size, own = [], self.call("len", items), self.attribute(obj, "items")
+        else:
+            items, inside = self.name(self.temporary()), at_end[:]
+            own, size = items, self.call("len", self.walrus(items.id, self.attribute(obj, "items")))
         if type(kind) is not tuple:
-            is_list.append(self.type_is(key, "int"))
+            inside.append(self.type_is(key, "int"))
+            at_end.append(self.type_is(key, "int"))
+        inside.append(self.compare(key, ast.Lt(), size))
         if type(kind) is not tuple or kind[0] < 0:
-            below.append((ast.GtE(), self.const(0)))
-        inside = self.both(*is_list, self.chain(size, *below))
-        at_end = self.both(*is_list, self.chain(
-            key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
-        place = self.node(ast.Subscript, self.name(items), key, _STORE)
-        append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
+            inside.append(self.compare(key, ast.GtE(), self.const(0)))
+        inside = self.both(*inside) if len(inside) > 1 else inside[0]
+        at_end = self.both(*at_end, self.chain(
+            key, (_EQ, self.call("len", own)), (ast.Lt(), self.name("appendable"))))
+        place = self.node(ast.Subscript, items, key, _STORE)
+        append = self.node(ast.Call, self.attribute(own, "append"), [value], [])
         helper = self.call("put_element" if self.scope.strict else "put_element_sloppy", obj, key, value)
         self.emit_if(inside, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.If, at_end, [self.node(ast.Expr, append)],
@@ -12467,11 +12492,12 @@ class CallEmitter(AssignmentEmitter):
             "len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
             checks = [self.compare(first, ast.Lt(), size)]
-        elif type(kind) is tuple:
-            checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
-        else:
-            checks = [self.type_is(first, "int"),
-                      self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+        else:                           # two comparisons are faster than a chain
+            checks = [self.compare(key, ast.Lt(), size), self.compare(key, ast.GtE(), self.const(0))]
+            if type(kind) is tuple:
+                checks[0].left = first
+            else:
+                checks.insert(0, self.type_is(first, "int"))
         checks = before + checks
         return self.either(checks[0] if len(checks) == 1 else self.both(*checks),
                            self.subscript(self.name(items), key),
@@ -33402,7 +33428,8 @@ def reading_helpers(realm, helpers):
                 return proto.get(key, obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
-            return obj.get(key)
+            props = obj.props if type(obj) is JSFunction else UNTOUCHED
+            return props[key] if key in props else obj.get(key)
         return get_v(realm, obj, key)
 
     def get_element(obj, key):
@@ -33599,10 +33626,18 @@ def storing_helpers(realm, helpers):
 
 def function_helpers(realm, helpers):
     """Functions of every kind from their Python functions."""
-    function_proto = realm.FunctionPrototype
+    function_proto, allocate = realm.FunctionPrototype, object.__new__
 
     def make_function(code, info):
-        return JSFunction(function_proto, code, info)
+        """JSFunction(…), without the call of its __init__."""
+        function = allocate(JSFunction)
+        function.proto = function_proto
+        function.props = UNTOUCHED
+        function.fn = code
+        function.ctor = info.ctor
+        function.info = info
+        function.attrs = function.home = function.fields = None
+        return function
 
     def make_target_function(code, info):
         """A function that uses new.target: its Python function takes it first."""
@@ -33709,13 +33744,13 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_has(obj, text, key):
         """obj.has(key)"""
-        if is_plain_set(obj) or is_plain_map(obj):
+        if is_plain_set(obj) if type(obj) is JSSet else type(obj) is JSMap and is_plain_map(obj):
             return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
         return method(obj, "has", text)(obj, key)
 
     def quick_set(obj, text, key, value):
         """obj.set(key, value)"""
-        if type(key) is str and is_plain_map(obj):
+        if type(key) is str and type(obj) is JSMap and is_plain_map(obj):
             position = obj.index.get(key)
             if position is None:
                 obj.append_key(key, key)
@@ -33727,7 +33762,7 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_add(obj, text, key):
         """obj.add(key)"""
-        if type(key) is str and is_plain_set(obj):
+        if type(key) is str and type(obj) is JSSet and is_plain_set(obj):
             if key not in obj.index:
                 obj.append_key(key, key)
             return obj
@@ -33814,7 +33849,7 @@ def iteration_helpers(realm, helpers):
         return iterable_values(realm, value, text)
 
     def rest_array(values):
-        return JSArray(array_proto, list(values))
+        return realm.new_array([*values])
 
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""

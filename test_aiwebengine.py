@@ -3459,6 +3459,36 @@ var r = []; try { class A { [1..x = 1]() {} } } catch (e) { r.push(e.name) } try
 """)
 
 
+class WrittenElementTest(unittest.TestCase):
+    """Elements are read and written the same whether or not generated code knows the array's list by a name of
+    its own: each program runs a second time with members of what a call returns."""
+
+    VALUES = ("[]", "[1, 2, 3]", "'text'", "new Array(3)", "Array(3).fill(0)", "[, 1]", "Object.freeze([1, 2])", "{ 0: 1 }", "7",
+              "new Uint8Array(3)", "new Proxy([1, 2], {})", "(function () { return arguments })(1, 2)", "Object.create([4, 5])")
+    #: What happens to it between two writes.
+    CHANGES = ("", "x.length = 0", "x.length = 9", "delete x[0]", "x[7] = 1", "Object.freeze(x)", "x.pop()", "x.shift()", "x.splice(0, 2, 8)",
+               "x.sort()", "x.reverse()", "Object.defineProperty(x, 1, { get() { return 5 } })", "Object.setPrototypeOf(x, [9, 9, 9, 9])",
+               "x.fill(3)", "x.push(4)", "x.copyWithin(0, 1)", "Object.preventExtensions(x)", "x.concat(x)", "x.length--")
+    BODY = """const seen = [];
+        for (let i = 0; i < 3; i++) {
+          for (const step of [() => 0, () => { CHANGE }]) {
+            try { step(); x[i] = i + 10; x[i] += 2; x[i]++; x[i + 1 - 1] = x[i] + 1; x[k] = i; [x[0], x[i]] = [x[i], x[0]] }
+            catch (error) { seen.push(error.name) }
+            seen.push(x[i], x[k], x[i - 1], x.length)
+          }
+        }
+        return JSON.stringify([seen, x, Object.keys(x)])"""
+
+    def test_a_list_that_is_known_by_name_is_left_in_time(self):
+        realm = aiwebengine.Realm()
+        realm.evaluate("const id = v => v")
+        for (strict, kind), value, change in itertools.product((("", "var"), ("'use strict';", "const")), self.VALUES, self.CHANGES):
+            body = self.BODY.replace("CHANGE", change)
+            text = f"((k) => {{ {strict} {kind} x = {value}; BODY }})"
+            named, called = (realm.evaluate(text.replace("BODY", one) + "(1)") for one in (body, re.sub(r"\bx\[", "id(x)[", body)))
+            self.assertEqual(named, called, (strict, kind, value, change))
+
+
 class ContinueThroughFinallyTest(unittest.TestCase):
     """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
 
