@@ -8862,6 +8862,9 @@ LARGEST_VALUES = {
     "TD": "new TextDecoder('utf-16le')", "TE": "new TextEncoder()", "JS": "'[' + '1,'.repeat(5e6) + '1]'",
     "JA": "'[' + '[],'.repeat(3e5) + '1]'", "JO": "JSON.stringify(O)", "PR": "Promise.resolve(1)", "WM": "new WeakMap()",
     "WS": "new WeakSet()", "DT": "new Date(0)", "FR": "new FinalizationRegistry(() => 1)",
+    "HD": "new Headers(Array.from({ length: 1000 }, (_, i) => ['k' + i, 'v']))", "BL": "new Blob([T.slice(0, 1e7)])",
+    "FD": "(() => { const f = new FormData(); for (let i = 0; i < 1000; i++) f.append('k' + i, 'v'); return f })()",
+    "RQ": "new Request('http://a/', { method: 'POST', body: 'x' })", "RS": "new Response(T.slice(0, 1e7))", "AC": "new AbortController()",
 }
 
 #: (pattern of the names of built-ins, values of `this`, lists of arguments): each is called with each. `new` among
@@ -8889,6 +8892,8 @@ LARGEST_ARGUMENTS = (
     (r"JSON.*|Reflect.*|Proxy.*", "null new", "JS|JA|JO|JO, C|O|IX|A|M|O, S|A, null, 4|S|AA|DEEP|OP|T|Q|W|C, null, A|C, null, H|"
      "Array, A|O, 'k1'|A, 'length', 1|AA, null, T"),
     (r"(get |set )?URL.*", "P UR new", "|T|'http://a/' + T|'http://' + T|'a', 'b'|C|O|AA|P|W|PC|L|'http://a/?' + W|'a:' + L"),
+    (r"(get |set )?(Headers|FormData|Blob|File|Request|Response|ReadableStream|Abort\w+)([.[].*)?|fetch", "HD FD BL RQ RS AC new",
+     "|T|'k1', T|[T], T|S|AA|O|C|U|'http://a/' + T|W|'k1', BL"),
     (r"(get )?Text.*|crypto.*|performance.*", "TE TD new", "|T|W|L|U|X|T, U|L, U|{ length: 1 }"),
     (r"h|Fragment|html(\.raw)?|Html.*", "null", "'p', null, T|'p', O|'p', null, AA|'p', { title: Q, style: O }|C, O, ...S|"
      "{ raw: AT, [Symbol.iterator]: () => S.values() }, ...S|T|'p', null, ...S|'p', { style: U }|E|{ children: A }"),
