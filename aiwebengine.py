@@ -259,7 +259,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           354
           database                                                                       280
           Type declarations                                                              661
-    20  Scripts: loading and hot reload                                                3,198
+    20  Scripts: loading and hot reload                                                3,201
           Log                                                                            194
           Causes of errors                                                               275
           Errors of scripts                                                               79
@@ -267,7 +267,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         158
           Modules of node                                                                493
           Packages                                                                       220
-          Imported files                                                                 111
+          Imported files                                                                 114
           Between scripts, and in time                                                   106
           One script                                                                     405
           All scripts                                                                    682
@@ -51909,6 +51909,9 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
+    if any(part.startswith(".") for part in path.relative_to(folder).parts):
+        raise HostError(f"cannot import '{specifier}' from {referrer}: files whose names begin with a dot, "
+                        "such as .env, are not for scripts")
     if path == folder / USERS_FILE:
         raise HostError(f"cannot import {USERS_FILE} from {referrer}: it has passwords; request.auth says "
                         "who is logged in")

@@ -16801,6 +16801,11 @@ class LoginTest(ServerCase):
         self.serve({"app.js": 'import users from "./users.json";', "users.json": "[]"})
         self.assertIn("request.auth says who is logged in", self.server.app.failures["app.js"].text)
 
+    def test_hidden_files_are_not_for_scripts(self):
+        for name in (".env", "lib/.secret", ".git/config"):
+            self.serve({"app.js": f'import text from "./{name}" with {{ type: "text" }};', name: "KEY=1"})
+            self.assertIn("begin with a dot", self.server.app.failures["app.js"].text, name)
+
     def test_with_storage_a_login_outlives_the_server(self):
         path = pathlib.Path(self.enterTemporary(), "data.db")
         self.serve_users(storage=path)
