@@ -210,11 +210,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,709
+    16  js2py, and the choice of an engine                                             1,712
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   649
+          js2py: realm                                                                   652
           Engines                                                                         35
     17  Streams: registry, connections, broadcaster                                    1,769
           Messages of streams                                                            111
@@ -246,12 +246,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                719
-    19  Host API                                                                       3,428
+    19  Host API                                                                       3,430
           Arguments                                                                      165
           routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                  123
+          sharedStorage                                                                  125
           dispatcher and schedulerService                                                185
           Storage in a file                                                              321
           Relays                                                                          44
@@ -39374,7 +39374,10 @@ class Js2PyRealm:
                 return self.values.JsToPyException(error.value.object)
             return self.exception(JSNativeError(str(error)))
         if isinstance(error, JSNativeError):
-            return make(error.kind if error.kind in self.values.ERRORS else "Error", utf16(error.message))
+            made = make(error.kind if error.kind in self.values.ERRORS else "Error", utf16(error.message))
+            for key, value in error.properties.items():
+                self.put_own(made.mes, key, self.inward(value))
+            return made
         if isinstance(error, RecursionError):
             return make("RangeError", "Maximum call stack size exceeded")
         if isinstance(error, MemoryError):
@@ -47514,8 +47517,10 @@ class PersonalHost:
 def personal_storage(host, user):
     """name -> function: the storage that a user has in a script. Raises HostError for nobody."""
     if user is None:
-        raise HostError("personalStorage: nobody is logged in; check request.auth.isAuthenticated, or call "
-                        "request.auth.requireAuth()")
+        error = HostError("personalStorage: nobody is logged in; check request.auth.isAuthenticated, or call "
+                          "request.auth.requireAuth()")
+        error.properties = {"status": 401}
+        raise error
     view = PersonalHost(host.realm, host.app.storage_of(f"{host.name} of {user.id}"))
     return {name.partition(".")[2]: types.MethodType(entry.function, view)
             for name, entry in HOST_API.items() if name.startswith("sharedStorage.")}

@@ -16804,6 +16804,16 @@ class LoginTest(ServerCase):
         self.serve({"app.js": 'import users from "./users.json";', "users.json": "[]"})
         self.assertIn("request.auth says who is logged in", self.server.app.failures["app.js"].text)
 
+    @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+    def test_js2py_knows_the_login_too(self):
+        self.serve({"users.json": json.dumps(self.USERS), "app.js": """
+            routeRegistry.registerRoute("/me", function (context) { context.request.auth.requireAuth(); return [context.request.auth.userId]; });
+            routeRegistry.registerRoute("/note", function (context) {
+              var mine = context.request.auth.storage(); mine.setItem("n", "1"); return [mine.getItem("n")]; });"""}, engine="js2py")
+        cookie = self.log_in("ada")[1]
+        self.assertEqual([self.get(path)[0] for path in ("/me", "/note")], [401, 401])
+        self.assertEqual([self.get_json(path, **cookie) for path in ("/me", "/note")], [["ada"], ["1"]])
+
     def test_hidden_files_are_not_for_scripts(self):
         for name in (".env", "lib/.secret", ".git/config"):
             self.serve({"app.js": f'import text from "./{name}" with {{ type: "text" }};', name: "KEY=1"})
