@@ -21525,7 +21525,9 @@ class FirstWordsTest(ServerCase):
         pages = {path.stem for path in (MODULE.parent / "examples" / "docs").glob("*.md")} - {"host-api"}
         self.assertEqual(pages, set(aiwebengine.PROJECT_PAGES))
         self.assertTrue(self.say("--docs", "tutorial")[1].startswith("# A live page in five minutes\n"))
-        self.enterContext(mock.patch.object(aiwebengine, "__file__", os.path.join(self.enterTemporary(), MODULE.name)))
+        patch = mock.patch.object(aiwebengine, "__file__", os.path.join(self.enterTemporary(), MODULE.name))
+        patch.start()
+        self.addCleanup(patch.stop)
         code, out, err = self.say("--docs", "tutorial")
         self.assertEqual((code, out), (2, ""))
         self.assertIn("it is examples/docs/tutorial.md of the project", err)
