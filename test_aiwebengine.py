@@ -8217,6 +8217,8 @@ class PackageTest(unittest.TestCase):
     """Packages that people download most do in the engine what they do in node."""
 
     def compare(self, part):
+        if (reason := lacking("packages", False, "a comparison of packages with node")).startswith(LEFT_OUT):
+            self.skipTest(reason)
         blocks = [(names.split(), expression.strip()) for names, expression in
                   re.findall(r"^(\S.*)\n((?:    .*\n)+)", PACKAGE_CHECKS, re.MULTILINE)[part::4]]
         folder = pathlib.Path(NODE_MODULES or "")
