@@ -216,17 +216,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   652
           Engines                                                                         35
-    17  Streams: registry, connections, broadcaster                                    1,769
+    17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
           Wires                                                                          112
           Connections                                                                     71
-          Streams                                                                        389
+          Streams                                                                        393
           Runs of deliveries                                                             134
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,110
+    18  GraphQL                                                                        5,117
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -241,11 +241,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
           GraphQL documents                                                              163
-          GraphQL subscriptions                                                          227
+          GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                719
+          GraphQL service                                                                715
     19  Host API                                                                       3,430
           Arguments                                                                      165
           routeRegistry                                                                  198
@@ -40570,8 +40570,12 @@ class Stream:
     def forget(self):
         """Keeps none of the messages sent so far any more."""
         with self.lock:
-            self.history.clear()
-            self.history_bytes, self.floor = 0, self.sequence
+            self.drop_history()
+
+    def drop_history(self):
+        """The same for whoever holds the lock."""
+        self.history.clear()
+        self.history_bytes, self.floor = 0, self.sequence
 
     def audience(self, filter=None):
         """How many connections a message would go to now."""
@@ -45583,6 +45587,17 @@ class _Channel:
         """For how many seconds nobody has been listening."""
         return 0.0 if self.stream.connections else time.monotonic() - self.idle_since
 
+    def pass_over(self, number):
+        """Leaves a message out if nobody has been listening for long; whether it did. Nobody can begin to
+        listen in between, and who comes later is given it by `recall`."""
+        stream = self.stream
+        with stream.lock:
+            if self.idle() <= GRAPHQL_IDLE_SECONDS:
+                return False
+            stream.sequence = max(stream.sequence, number)
+            stream.drop_history()
+        return True
+
     def text(self, name, payload, service):
         """What subscribers get of a message of the subscription `name`."""
         return self.subscription.project(payload)
@@ -46616,18 +46631,14 @@ class GraphQLService:
             channels, reserved = self.listeners(item)
             if plain is not None:
                 total.add(plain.send(payload, filter, None, sequence))
-        number = total.sequence
+        number = sequence or total.sequence
         for channel in channels:
-            stream = channel.stream
             if plain is not None:
                 self.follow(channel, plain)
-            if number and channel.name is not None and channel.idle() > GRAPHQL_IDLE_SECONDS:
-                with stream.lock:
-                    stream.sequence = max(stream.sequence, number)
-                stream.forget()
+            if number and channel.name is not None and channel.pass_over(number):
                 continue
-            total.add(stream.send(channel.text(name, payload, self), filter, channel.event,
-                                  sequence if channel.name is None else number or None))
+            total.add(channel.stream.send(channel.text(name, payload, self), filter, channel.event,
+                                          sequence if channel.name is None else number or None))
         for (reservation, operation_id), subscription in reserved:
             if subscription.matches(filter):
                 sent = reservation.send(operation_id, subscription.project(payload))
