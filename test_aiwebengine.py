@@ -20983,7 +20983,7 @@ class CommandLineTest(ServerCase):
     @needs(not sys.flags.dev_mode and "PYTHONMALLOC" not in os.environ, "the usual allocator, which -X dev replaces")
     def test_after_the_start_little_memory_is_taken(self):
         """As a program, and where a program imports the module: what compiling the file took is given back."""
-        most = 50 * 1024
+        most = (50 if sys.version_info < (3, 14) else 55) * 1024        # the newer ones take more themselves
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         self.output = io.StringIO()
         embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
