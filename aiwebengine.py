@@ -246,7 +246,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,430
+    19  Host API                                                                       3,493
           Arguments                                                                      165
           routeRegistry                                                                  198
           graphQLRegistry                                                                101
@@ -254,8 +254,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           sharedStorage                                                                  125
           dispatcher and schedulerService                                                185
           Storage in a file                                                              321
-          Relays                                                                          44
-          Redis                                                                          783
+          Relays                                                                          48
+          Redis                                                                          842
           Database: statements                                                           354
           database                                                                       280
           Type declarations                                                              661
@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     405
           All scripts                                                                    682
           Live pages                                                                     195
-    21  HTTP server                                                                    4,124
+    21  HTTP server                                                                    4,134
           Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          184
@@ -284,9 +284,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
-          One connection: answering                                                      312
+          One connection: answering                                                      321
           One connection: GraphQL and routes of scripts                                  278
-          One connection: streams                                                        160
+          One connection: streams                                                        161
           One connection: WebSocket                                                      146
           One connection: writing                                                        156
           Requests as scripts see them                                                   185
@@ -48095,6 +48095,10 @@ class LocalRelay:
         """Facts for a monitor."""
         return {}
 
+    def may_lag(self, path, event_id):
+        """Can it be that an id was given out by another process, and is not known here yet?"""
+        return False
+
     def start(self):
         """To be called when the scripts are loaded."""
 
@@ -48121,6 +48125,8 @@ REDIS_BLOCK_MS = 1000
 REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
 REDIS_PAUSE = 0.004
+#: Seconds that a client waits at most until what other processes have sent was read here, too.
+REDIS_CATCH_UP = 0.5
 #: Seconds without use after which a connection is looked at before a message is sent on it.
 REDIS_IDLE = 0.05
 #: Messages of one stream that are read at once.
@@ -48204,6 +48210,8 @@ class RedisLink:
         self.url = url
         self.report = lambda level, text: None
         self.down = None
+        #: The run of Redis whose epoch is agreed on, and what agrees on it when another one answers.
+        self.run, self.renewed = None, lambda: None
         #: (connection, when it was used last)
         self._kept = collections.deque(maxlen=16)
         self.failures, self.client = self._open(url)
@@ -48278,12 +48286,13 @@ class RedisLink:
     def _on_kept_connection(self, packed):
         try:
             connection, used = self._kept.pop()
-        except IndexError:
-            connection, used = self.connection(), time.monotonic()
-        try:
             if time.monotonic() - used > REDIS_IDLE and self._has_ended(connection):
                 connection.disconnect()
-                connection.connect()
+                connection = None
+        except IndexError:
+            connection = None
+        connection = connection or self._met_connection()
+        try:
             connection.send_packed_command([packed])
             answer = connection.read_response()
         except BaseException:
@@ -48291,6 +48300,16 @@ class RedisLink:
             raise
         self._kept.append((connection, time.monotonic()))
         return answer
+
+    def _met_connection(self):
+        """A new connection for messages. None is sent to a Redis that was started anew before it was seen what
+        it still has: it would arrive before the clients know that others are missing."""
+        connection = self.connection()
+        connection.send_command("INFO", "server")
+        run = re.search(rb"run_id:(\w+)", connection.read_response())
+        if run is not None and run[1].decode() != self.run:
+            self.renewed()
+        return connection
 
     def _has_ended(self, connection):
         """Was a connection closed while nobody used it, because Redis was started anew?"""
@@ -48458,9 +48477,11 @@ class RedisRelay:
 
     def __init__(self, link, registry, graphql, report):
         self.link, self.registry, self.graphql, self.report = link, registry, graphql, report
-        link.report = report
+        link.report, link.renewed = report, self._meet
         self.presence = RedisPresence(link, registry, self._seen)
         self.lock = threading.Lock()
+        #: Held while the epoch is agreed on: an answer that came late would bring an earlier epoch back.
+        self.meeting = threading.Lock()
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
@@ -48476,6 +48497,7 @@ class RedisRelay:
         except RedisTrouble as error:
             raise StorageUnavailable(f"--redis {link.shown_address(link.url)}: {error}") from None
         self.era = RedisEra(self.epoch, 0)
+        self.begun = self.epoch         # the epoch that all streams are in
 
     def start(self):
         self.presence.start()
@@ -48494,9 +48516,14 @@ class RedisRelay:
 
     def _meet(self):
         """Agrees on the epoch with the other processes: are the last messages known here still there?"""
+        with self.meeting:
+            self._agree()
+
+    def _agree(self):
         facts = self.link.call("INFO")
         with self.lock:
-            epoch, proofs = self.epoch, list(self.proofs.items())
+            epoch, start = self.epoch, key_of_stream(self.epoch, "").removesuffix("stream:")
+            proofs = [(key, number) for key, number in self.proofs.items() if key.startswith(start)]
         found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number))
                                  for key, number in proofs])
         self._note_time(self.link.call("TIME"))
@@ -48506,7 +48533,7 @@ class RedisRelay:
                                     random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
-                self.epoch = agreed.decode()
+                self.epoch, self.link.run = agreed.decode(), facts["run_id"]
                 return
             lost = agreed               # somebody else wrote this
         raise RedisTrouble(f"something else writes to its key {_REDIS_STATE}")
@@ -48536,7 +48563,8 @@ class RedisRelay:
         streams = self.graphql.sse_streams()
         with self.lock:
             old, keys = self.era, [*self.positions]
-            base = max([old.base, *(stream.sequence for stream in [*self.streams.values(), *streams])])
+            base = max([old.base, *(max(stream.sequence, stream.ahead)
+                                    for stream in [*self.streams.values(), *streams])])
             self.era = era = RedisEra(self.epoch, base + _REDIS_EPOCH_STEP)
             streams = list(self.streams.values())
             self.unread.clear()
@@ -48545,6 +48573,7 @@ class RedisRelay:
         self.report("warn", "Redis no longer has all messages: clients are told, and a new epoch begins")
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
+        self.begun = era.epoch
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
 
     @staticmethod
@@ -48607,6 +48636,34 @@ class RedisRelay:
     def health(self):
         return {"redis": "down" if self.link.down else "up", "processes": 1 + len(self.presence.others)}
 
+    def may_lag(self, path, event_id):
+        """Can it be that an id was given out by another process, and is not known here yet?"""
+        if not event_id or self.link.down is not None:
+            return False
+        known = parse_event_id(event_id)
+        if known is not None:
+            return known[0] != self.begun
+        stream = self.streams.get(path)
+        return stream is not None and not stream.position_of_own(event_id)[1]
+
+    def catch_up(self, path):
+        """Returns when all that Redis had at the call was read here, or after a while."""
+        end = time.monotonic() + REDIS_CATCH_UP
+        with contextlib.suppress(RedisTrouble):
+            if self.link.call("HGET", _REDIS_STATE, "epoch") != self.epoch.encode():
+                self._meet()
+            epoch = self.epoch
+            newest = self.link.call("XREVRANGE", key_of_stream(epoch, path), "+", "-", "COUNT", 1)
+            number = redis_sequence(newest[0][0]) if newest else 0
+            if self.begun != epoch:
+                self._wake()
+            while self._is_behind(epoch, path, number) and time.monotonic() < end:
+                time.sleep(REDIS_PAUSE)
+
+    def _is_behind(self, epoch, path, number):
+        key = key_of_stream(epoch, path)
+        return self.begun != epoch or self.positions.get(key, number) < number
+
     # -- new streams ----
 
     def new_stream(self, path, broadcaster, history):
@@ -48624,7 +48681,9 @@ class RedisRelay:
             self._load(stream)
         except RedisTrouble:
             with self.lock, stream.lock:
-                stream.sequence = stream.floor = stream.base + (self._contact[0] << _REDIS_SEQUENCE_BITS)
+                # a message of the same millisecond may have come after
+                known = (self._contact[0] << _REDIS_SEQUENCE_BITS) - 1
+                stream.sequence = stream.floor = stream.base + known
                 self.unread.append(stream)
             return
         if self._thread is not None:
@@ -48699,6 +48758,8 @@ class RedisRelay:
                 self._load(self.unread[0])
                 self.unread.pop(0)
         except RedisTrouble:
+            if self.link.down is not None:
+                raise                   # what comes next would pass by what these have not read
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
     def _take(self, connection, woken, block):
@@ -48738,15 +48799,17 @@ class RedisRelay:
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
             number = redis_sequence(identifier)
-            with self.lock:
-                self.positions[key] = number
-                self.proofs[key] = max(number, self.proofs.get(key, 0))
+            self._prove(key, number)
             sequence = self.era.base + number
-            text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
-            if b"name" in fields:
-                self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
-            elif (stream := self.streams.get(key.removeprefix(prefix))) is not None:
-                stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
+            try:
+                text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
+                if b"name" in fields:
+                    self.graphql.broadcast(fields[b"name"].decode(), text, filter, sequence)
+                elif (stream := self.streams.get(key.removeprefix(prefix))) is not None:
+                    stream.send(text, filter, sequence=sequence, **redis_event(fields)._asdict())
+            finally:
+                with self.lock:
+                    self.positions[key] = number
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -55798,6 +55861,15 @@ class RequestAnswerer(RequestReader):
             self.app.threads.run(task.run)
             self.when_done(task, lambda task: then(task.value()))
 
+    def caught_up(self, head, path, then):
+        """then(), at once unless the client comes from another process with an id that is not known here: then
+        what that process has sent is read first."""
+        relay = self.app.relay
+        if relay.may_lag(path, self.last_event_id(head)):
+            self.compute(Pace(), b"", lambda: relay.catch_up(path), lambda _: then())
+        else:
+            then()
+
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
@@ -56016,9 +56088,9 @@ class ScriptCaller(RequestAnswerer):
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
             method = "GET" if head.method == "HEAD" else head.method
-            self.ask_resolvers(context, body,
-                               lambda: service.sse(method, head.fields, head.query, body, context),
-                               functools.partial(self.graphql_stream, head))
+            self.caught_up(head, GRAPHQL_SUBSCRIPTION_PATH, lambda: self.ask_resolvers(
+                context, body, lambda: service.sse(method, head.fields, head.query, body, context),
+                functools.partial(self.graphql_stream, head)))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
@@ -56145,7 +56217,7 @@ class ScriptCaller(RequestAnswerer):
             self.hand_over(head, stream, self.query_metadata(head), self.last_event_id(head),
                            b"" if first is None else encode_data(first))
 
-        self.ask_resolvers(context, b"", subscribe, go_on)
+        self.caught_up(head, head.path, lambda: self.ask_resolvers(context, b"", subscribe, go_on))
         return True
 
     # -- scripts ----
@@ -56282,9 +56354,10 @@ class StreamOpener(ScriptCaller):
         self.check_room()
         metadata = self.app.accounts.stamped(head, self.query_metadata(head))
         if route.on_connect is None:
-            self.hand_over(head, route.stream, metadata, self.last_event_id(head))
+            self.caught_up(head, route.stream.path, lambda: self.hand_over(
+                head, route.stream, metadata, self.last_event_id(head)))
         else:
-            self.ask_script(head, route, metadata)
+            self.caught_up(head, route.stream.path, lambda: self.ask_script(head, route, metadata))
 
     def open_live(self, head):
         """Lets a page listen for changes. It counts as no stream of a script."""

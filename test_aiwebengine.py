@@ -12909,6 +12909,39 @@ class GraphQLClientsTest(ServerCase):
             service.registry.get("/graphql/subscription/news").history.pop()
             channels.clear()
 
+    def test_who_begins_to_listen_while_a_message_is_being_left_out_is_told(self):
+        self.serve(self.SCRIPT)
+        service = self.server.app.graphql
+        client = self.subscribe("/graphql/sse", "subscription { news }")
+        self.post("/push", "0")
+        last = client.next()["id"]
+        client.close()
+        (channel,) = service.channels["news"].values()
+        self.eventually(lambda: not channel.stream.connections)
+        came, idle = [], type(channel).idle
+
+        def come_back():
+            came.append(self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
+                                                      f"Last-Event-ID: {last}"], method="POST",
+                                     body=json.dumps({"query": "subscription { news }"}).encode()))
+        thread = threading.Thread(target=come_back)
+
+        def idle_until_it_comes_back(channel):
+            seconds = idle(channel)
+            if not thread.ident and threading.current_thread() is sender:
+                thread.start()
+                thread.join(0.5)        # it may have to wait until the message is left out
+            return seconds
+        sender = threading.Thread(target=lambda: service.broadcast("news", "1"))
+        with mock.patch.object(aiwebengine, "GRAPHQL_IDLE_SECONDS", -1.0), \
+                mock.patch.object(aiwebengine._Channel, "idle", idle_until_it_comes_back):
+            sender.start()
+            sender.join()
+            thread.join()
+        self.post("/push", "2")
+        event = came[0].next()
+        self.assertTrue(event["event"] == "gap" or json.loads(event["data"])["data"]["news"] == "1", event)
+
     def test_subscribers_resume_across_a_restart_with_a_file(self):
         file = pathlib.Path(self.enterTemporary(), "data.db")
         self.serve(self.SCRIPT, storage=file)
@@ -14402,11 +14435,132 @@ class RedisTest(RedisCase):
             routeRegistry.registerRoute("/named", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body, { id: request.body }), "POST")""")
         for text in ("a", "b", "a", "last"):
             self.post_to(first, "/named", text)
-        self.until(lambda: len(second.app.streams.get("/s").history) == 4)
         for server in (first, second):
             self.assertEqual([self.take(self.client(server, last_id=last), count) for last, count in (("b", 2), ("a", 1))],
                              [["a", "last"], ["last"]])
             self.assertEqual(self.client(server, last_id="none").next()["event"], "gap")
+
+    def hold(self, server):
+        """Keeps a server from reading what others send; returns what lets it go on."""
+        gate, relay = threading.Event(), server.app.relay
+        read = relay._read
+        relay._read = lambda *arguments: gate.wait(STUCK) and read(*arguments)
+        self.addCleanup(gate.set)
+        relay._wake()
+        return gate
+
+    def release_when_waited_for(self, server, gate):
+        """Lets a held server go on as soon as a client waits for what it has not read."""
+        relay = server.app.relay
+        is_behind = relay._is_behind
+
+        def observed(*arguments):
+            behind = is_behind(*arguments)
+            if behind:
+                gate.set()
+            return behind
+        relay._is_behind = observed
+
+    def test_a_client_that_has_seen_more_than_a_process_waits_for_it(self):
+        with mock.patch.object(aiwebengine, "REDIS_CATCH_UP", STUCK):
+            first, second = self.serve_both(REDIS_SCRIPT + """
+                routeRegistry.registerRoute("/named", ({ request }) =>
+                  routeRegistry.sendStreamMessage("/s", request.body, { id: request.body }), "POST")""")
+            gate = self.hold(second)
+            for text in ("a", "b", "last"):
+                self.post_to(first, "/named", text)
+            self.release_when_waited_for(second, gate)
+            client = self.client(second, last_id="a")
+            self.assertEqual([client.next()["data"] for _ in range(2)], ["b", "last"])
+            self.assertTrue(client.nothing())
+
+    def test_a_client_with_an_id_of_an_epoch_that_a_process_has_not_begun_gets_nothing_twice(self):
+        with mock.patch.object(aiwebengine, "REDIS_CATCH_UP", STUCK):
+            one, two = self.serve_both(REDIS_SCRIPT)
+            self.post_to(one, "/send", "old")
+            self.until(lambda: two.app.streams.get("/s").history)
+            gate = self.hold(two)
+            self.redis.ask("HSET", "aiwebengine:state", "epoch", "0123abcd")
+            self.post_to(one, "/send", "new")
+            self.until(lambda: one.app.relay.begun == "0123abcd")
+            seen = self.client(one, last_id=f"0123abcd-{1 << 20}")
+            last = seen.next()["id"]
+            self.release_when_waited_for(two, gate)
+            client = self.client(two, last_id=last)
+            self.post_to(two, "/send", "end")
+            self.assertEqual(client.next()["data"], "end")
+
+    def test_nobody_sends_to_a_redis_that_was_started_anew_before_clients_know_what_it_lost(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client = self.client(two)
+        self.post_to(one, "/send", "kept")
+        self.assertEqual(client.next()["data"], "kept")
+        copy = self.enterTemporary()
+        shutil.copytree(self.redis.folder, copy, dirs_exist_ok=True)
+        gate = self.hold(two)
+        self.post_to(one, "/send", "lost")
+        meet, late = one.app.relay._meet, threading.Event()
+        reader = one.app.relay._thread
+
+        def late_for_the_reader():
+            if threading.current_thread() is reader:
+                late.wait(STUCK)
+            meet()
+        self.addCleanup(late.set)
+        one.app.relay._meet = late_for_the_reader
+        self.redis.stop(kill=True)
+        shutil.rmtree(self.redis.folder)
+        shutil.copytree(copy, self.redis.folder)
+        self.until(lambda: one.app.relay.link.down)
+        self.redis.start()
+        self.until(lambda: self.post_to(one, "/send", "on") != 503)
+        late.set()
+        gate.set()
+        events = [client.next() for _ in range(2)]
+        self.assertEqual([event["event"] for event in events], ["gap", "message"])
+        self.assertEqual(events[1]["data"], "on")
+
+    def test_an_answer_about_the_epoch_that_comes_late_brings_no_earlier_one_back(self):
+        relay = self.serve(REDIS_SCRIPT, redis=self.redis.url).app.relay
+        relay.presence.stop()
+        call, answered, go_on = relay.link.call, threading.Event(), threading.Event()
+        self.addCleanup(go_on.set)
+
+        def late(*command):
+            answer = call(*command)
+            if threading.current_thread() is slow and command[0] == "EVAL":
+                answered.set()
+                go_on.wait(STUCK)
+            return answer
+        relay.link.call = late
+        slow, other = threading.Thread(target=relay._meet), threading.Thread(target=relay._meet)
+        slow.start()
+        self.assertTrue(answered.wait(STUCK))
+        self.redis.ask("HSET", "aiwebengine:state", "epoch", "0123abcd")
+        other.start()
+        other.join(0.2)                 # it may have to wait for the first
+        go_on.set()
+        slow.join()
+        other.join()
+        self.assertEqual(relay.epoch, "0123abcd")
+
+    def test_what_a_subscription_was_given_when_it_was_made_is_not_sent_to_its_clients_again(self):
+        one, two = self.serve_both(REDIS_SCRIPT + """
+            const register = () => graphQLRegistry.registerSubscription("late", "type Subscription { late: String }", () => null);
+            routeRegistry.registerRoute("/register", register, "POST");""")
+        for server in (one, two):
+            self.until(lambda: server.app.relay.positions)
+        self.post_to(one, "/gql/news", "x")
+        self.until(lambda: len(two.app.streams.get("/graphql/subscription/news").history) == 1)
+        self.post_to(one, "/register")
+        gate = self.hold(two)
+        self.post_to(one, "/gql/late", "earlier")
+        self.post_to(two, "/register")
+        client = self.client(two, "/graphql/sse?query=subscription%7Blate%7D")
+        self.until(lambda: two.app.graphql.audience("late"))
+        gate.set()
+        self.post_to(one, "/gql/late", "end")
+        self.assertEqual(json.loads(client.next()["data"]), {"data": {"late": "end"}})
 
     def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
         one, two = self.serve_both(REDIS_SCRIPT)
