@@ -48302,8 +48302,8 @@ class RedisLink:
         return answer
 
     def _met_connection(self):
-        """A new connection for messages. None is sent to a Redis that was started anew before it was seen what
-        it still has: it would arrive before the clients know that others are missing."""
+        """A new connection for messages. None is sent to a Redis that was started anew before it was seen
+        what it still has: it would arrive before the clients know that others are missing."""
         connection = self.connection()
         connection.send_command("INFO", "server")
         run = re.search(rb"run_id:(\w+)", connection.read_response())
