@@ -187,7 +187,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,110
+    15  Realm, jobs and timers                                                         5,119
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
-          Network: connections                                                           195
+          Network: connections                                                           204
           Network: one request                                                           219
           Functions for a console                                                         18
           Realms of a terminal                                                            92
@@ -37496,7 +37496,7 @@ class TimedSocket:
     def __init__(self, sock, deadline):
         self.sock, self.deadline = sock, deadline
         self.users = 1
-        self.closed = False
+        self.closed = self.is_cut = False
 
     def seconds_left(self):
         left = self.deadline - time.monotonic()
@@ -37523,12 +37523,15 @@ class TimedSocket:
             self.sock.close()
 
     def cut(self):
-        """Ends every wait of another thread."""
+        """Ends every wait of another thread; where that does not wake it (Windows), within WAIT_SLICE."""
+        self.is_cut = True
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
 RECEIVE_SIZE = 1 << 16
+#: Seconds after which a wait looks whether it was cut.
+WAIT_SLICE = 0.25
 
 
 class TimedReader(io.RawIOBase):
@@ -37539,8 +37542,14 @@ class TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer):
-        self.owner.sock.settimeout(self.owner.seconds_left())
-        return self.owner.sock.recv_into(buffer)
+        owner = self.owner
+        while True:
+            owner.sock.settimeout(min(WAIT_SLICE, owner.seconds_left()))
+            try:
+                return owner.sock.recv_into(buffer)
+            except TimeoutError:
+                if owner.is_cut:
+                    raise ConnectionAbortedError("it was aborted") from None
 
     def close(self):
         if not self.closed:
@@ -55862,8 +55871,8 @@ class RequestAnswerer(RequestReader):
             self.when_done(task, lambda task: then(task.value()))
 
     def caught_up(self, head, path, then):
-        """then(), at once unless the client comes from another process with an id that is not known here: then
-        what that process has sent is read first."""
+        """then(), at once unless the client comes from another process with an id that is not known here:
+        then what that process has sent is read first."""
         relay = self.app.relay
         if relay.may_lag(path, self.last_event_id(head)):
             self.compute(Pace(), b"", lambda: relay.catch_up(path), lambda _: then())
