@@ -187,7 +187,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,119
+    15  Realm, jobs and timers                                                         5,118
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -205,8 +205,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
-          Network: connections                                                           204
-          Network: one request                                                           219
+          Network: connections                                                           209
+          Network: one request                                                           213
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
@@ -246,18 +246,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,493
+    19  Host API                                                                       3,486
           Arguments                                                                      165
           routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                  125
+          sharedStorage                                                                  126
           dispatcher and schedulerService                                                185
           Storage in a file                                                              321
           Relays                                                                          48
           Redis                                                                          842
-          Database: statements                                                           354
-          database                                                                       280
+          Database: statements                                                           350
+          database                                                                       276
           Type declarations                                                              661
     20  Scripts: loading and hot reload                                                3,201
           Log                                                                            194
@@ -272,12 +272,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     405
           All scripts                                                                    682
           Live pages                                                                     195
-    21  HTTP server                                                                    4,134
+    21  HTTP server                                                                    4,137
           Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          184
           Who may ask                                                                    211
-          Who is logged in                                                               268
+          Who is logged in                                                               270
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
@@ -286,7 +286,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: reading                                                        214
           One connection: answering                                                      321
           One connection: GraphQL and routes of scripts                                  278
-          One connection: streams                                                        161
+          One connection: streams                                                        162
           One connection: WebSocket                                                      146
           One connection: writing                                                        156
           Requests as scripts see them                                                   185
@@ -37490,19 +37490,24 @@ class OpenHosts:
 
 # -- Network: connections ----------------------------------------------------------------
 
-class TimedSocket:
+class Timed:
+    """What has a `deadline`, a time of time.monotonic()."""
+
+    def seconds_left(self):
+        """Raises TimeoutError when it has passed."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class TimedSocket(Timed):
     """A socket whose waits all end at `deadline`, for http.client. It is closed when its reader is, too."""
 
     def __init__(self, sock, deadline):
         self.sock, self.deadline = sock, deadline
         self.users = 1
         self.closed = self.is_cut = False
-
-    def seconds_left(self):
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
 
     def sendall(self, data):
         self.sock.settimeout(self.seconds_left())
@@ -37708,7 +37713,7 @@ class Answer:
     __slots__, __init__ = attributes("status reason headers url redirected data=None source=None")
 
 
-class Order:
+class Order(Timed):
     """One request with its redirects. run() waits for the answer; close() ends it from any thread."""
 
     def __init__(self, network, method, url, headers, data, redirect, has_body):
@@ -37722,12 +37727,6 @@ class Order:
 
     def port(self):
         return self.url.port or SPECIAL_SCHEMES.get(self.url.scheme)
-
-    def seconds_left(self):
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
 
     def hold(self, timed):
         """Notes the TimedSocket that this request uses now."""
@@ -47534,31 +47533,32 @@ class PersonalHost:
     __init__ = constructor("realm storage")
 
 
-def personal_storage(host, user):
-    """name -> function: the storage that a user has in a script. Raises HostError for nobody."""
+def personal_host(host, user):
+    """The PersonalHost of a user in a script. Raises HostError for nobody."""
     if user is None:
         error = HostError("personalStorage: nobody is logged in; check request.auth.isAuthenticated, or call "
                           "request.auth.requireAuth()")
         error.properties = {"status": 401}
         raise error
-    view = PersonalHost(host.realm, host.app.storage_of(f"{host.name} of {user.id}"))
-    return {name.partition(".")[2]: types.MethodType(entry.function, view)
-            for name, entry in HOST_API.items() if name.startswith("sharedStorage.")}
+    return PersonalHost(host.realm, host.app.storage_of(f"{host.name} of {user.id}"))
 
 
-def declare_personal(name, entry):
-    @host_function(f"personalStorage.{name}", entry.parameters, entry.returns, entry.doc)
+def declare_personal(entry):
+    """Declares what personalStorage has in place of a function of sharedStorage."""
+    @host_function(entry.name.replace("shared", "personal"), entry.parameters, entry.returns, entry.doc)
     def call(host, *values):
         request = host.realm.caller and host.realm.caller[0]
         if request is None:
             raise HostError("personalStorage: this is for the beginning of a handler, until its first await; "
                             "afterwards use what request.auth.storage() gave you there")
-        return personal_storage(host, host.app.accounts.user_of(request.head))[name](*values)
+        return entry.function(personal_host(host, host.app.accounts.user_of(request.head)), *values)
 
 
-for _name, _entry in [*HOST_API.items()]:
-    if _name.startswith("sharedStorage."):
-        declare_personal(_name.partition(".")[2], _entry)
+#: Name -> function of sharedStorage.
+STORAGE_FUNCTIONS = {entry.name.partition(".")[2]: entry for entry in HOST_API.values()
+                     if entry.name.startswith("sharedStorage.")}
+for _entry in STORAGE_FUNCTIONS.values():
+    declare_personal(_entry)
 
 
 # -- dispatcher and schedulerService -----------------------------------------------------
@@ -49136,10 +49136,10 @@ class Database:
                 raise self.error(realm, error, sql) from None
             realm.poll()
 
-    def check(self, realm, sql):
+    def check(self, realm, sql, parameters):
         """Has SQLite compile a statement, which finds its mistakes."""
         if _SQL_WORD.match(sql)[0].lower() != "explain":
-            self.execute(realm, "EXPLAIN " + sql, NoValues(split_sql(sql)[0][1]).values).close()
+            self.execute(realm, "EXPLAIN " + sql, no_values(parameters)).close()
 
     def fetch(self, realm, cursor, sql, count=-1):
         """The next rows of a cursor, for used_by()."""
@@ -49254,15 +49254,11 @@ def database_path(storage):
     return path.with_name(f"{path.stem}.sql{path.suffix}")
 
 
-class NoValues(dict):
+def no_values(names):
     """Values for a statement that is only compiled: NULL for every parameter."""
-
-    def __init__(self, names):
-        super().__init__()
-        self.values = self if any(name[0] != "?" for name in names) else [None] * count_of_parameters(names)
-
-    def __missing__(self, name):
-        return None
+    if any(name[0] != "?" for name in names):
+        return {name[1:]: None for name in names}
+    return [None] * count_of_parameters(names)
 
 
 def count_of_parameters(names):
@@ -49326,31 +49322,24 @@ class Statement:
         methods = {name: getattr(self, name) for name in names}
         self.object = host.realm.new_function({**methods, "sourceSQL": sql}, "Statement")
 
-    def execute(self, values):
-        return self.database.execute(self.realm, self.sql, self.bound(values))
-
     def all(self, *values):
-        return self.rows(self.bound(values))
-
-    def rows(self, bound):
-        """All rows as values of the script."""
+        bound = self.bound(values)
         with self.database.used_by(self.realm):
-            cursor = self.database.execute(self.realm, self.sql, bound)
-            return self.realm.new_array(self.take(cursor, MAX_ROWS))
+            return self.taken(self.database.execute(self.realm, self.sql, bound))
 
-    def take(self, cursor, most):
-        """The rows of a cursor, at most so many."""
+    def taken(self, cursor):
+        """All rows of a cursor, an array of the script; raises HostError when they are too many."""
         found, size = [], 0
         while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
             self.realm.poll()
             size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
                          for row in rows for value in row])
-            if len(found) + len(rows) > most or size > MAX_ROWS_SIZE:
-                what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{most:,} rows"
+            if len(found) + len(rows) > MAX_ROWS or size > MAX_ROWS_SIZE:
+                what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{MAX_ROWS:,} rows"
                 raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
                                     "iterate()")
             found += self.converted(cursor, rows)
-        return found
+        return self.realm.new_array(found)
 
     def converted(self, cursor, rows):
         """Rows of SQLite as values of the script."""
@@ -49372,25 +49361,27 @@ class Statement:
 
     def get(self, *values):
         with self.database.used_by(self.realm):
-            cursor = self.execute(values)
+            cursor = self.database.execute(self.realm, self.sql, self.bound(values))
             rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
             cursor.close()
         return rows[0] if rows else undefined
 
     def run(self, *values):
-        return self.changes(self.bound(values))
-
-    def changes(self, bound):
+        bound = self.bound(values)
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, bound)
             while self.database.fetch(self.realm, cursor, self.sql, 1000):
                 self.realm.poll()
-            counts = self.database.execute(self.realm, "SELECT changes(), last_insert_rowid()").fetchone()
-        return self.realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(self.value, counts))))
+            return self.counts()
+
+    def counts(self):
+        """What the statement that was run last has changed."""
+        found = self.database.execute(self.realm, "SELECT changes(), last_insert_rowid()").fetchone()
+        return self.realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(self.value, found))))
 
     def iterate(self, *values):
         with self.database.used_by(self.realm):
-            cursor = self.execute(values)
+            cursor = self.database.execute(self.realm, self.sql, self.bound(values))
         return self.realm.new_iterator(self.each(cursor))
 
     def each(self, cursor):
@@ -49406,9 +49397,11 @@ class Statement:
             cursor.close()
 
     def columns(self):
+        if _SQL_WORD.match(self.sql)[0].lower() not in ("select", "with", "values"):
+            return self.realm.new_array([])
         with self.database.used_by(self.realm):
-            cursor = self.database.execute(self.realm, f"SELECT * FROM ({self.sql}) LIMIT 0",
-                                           NoValues(self.parameters).values)
+            cursor = self.database.execute(self.realm, f"SELECT * FROM ({self.sql}\n) LIMIT 0",
+                                           no_values(self.parameters))
             return self.realm.from_python([{"name": column[0]} for column in cursor.description])
 
     def setReadBigInts(self, enabled=undefined):
@@ -49496,25 +49489,26 @@ def sql_statements(host, function, sql):
     """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
     if not isinstance(sql, str):
         raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
-    return split_sql(checked_sql(function, well_formed_text(sql)))
+    return allowed_sql(function, well_formed_text(sql))
 
 
-def checked_sql(function, sql):
-    """A text as it is, if it is one that SQLite may be given; raises HostError."""
+def allowed_sql(function, sql):
+    """The same for a Python text."""
     check_text_length(function, "the SQL", sql, MAX_SQL_CHARACTERS)
     if "\0" in sql:
         raise HostError(f"{function}: the SQL contains a character with the code 0")
-    for statement, _parameters in split_sql(sql):
+    found = split_sql(sql)
+    for statement, _parameters in found:
         word = _SQL_WORD.match(statement)[0].lower()
         if word in ("begin", "commit", "end", "rollback", "savepoint", "release"):
             raise HostError(f"{function}: {word.upper()} is not for scripts: other scripts use the same "
                             "database. Call database.transaction(() => { … })(), which commits at its end, "
                             "and rolls back if it throws")
-    return sql
+    return found
 
 
-def prepared(host, function, sql):
-    """A Statement, compiled once to find its mistakes."""
+def statement_of(host, function, sql):
+    """The Statement of a text that has one; raises HostError."""
     found = sql_statements(host, function, sql)
     if len(found) != 1:
         raise HostError(f"{function}: " + ("the SQL is empty" if not found else
@@ -49524,8 +49518,6 @@ def prepared(host, function, sql):
     if len({name[0] == "?" for name in statement.parameters}) > 1:
         raise HostError(f"{function}: a statement has either named parameters or \"?\", not both: "
                         + shown_sql(statement.sql))
-    with statement.database.used_by(host.realm):
-        statement.database.check(host.realm, statement.sql)
     return statement
 
 
@@ -49546,7 +49538,10 @@ def database_exec(host, sql=undefined):
 @host_function("database.prepare", "sql: string", "Statement",
                "A statement to run with values for its parameters, `?` or `:name`.")
 def database_prepare(host, sql=undefined):
-    return prepared(host, "database.prepare", sql).object
+    statement = statement_of(host, "database.prepare", sql)
+    with statement.database.used_by(host.realm):
+        statement.database.check(host.realm, statement.sql, statement.parameters)
+    return statement.object
 
 
 @host_function("database.transaction", "work: (...values: any[]) => any", "(...values: any[]) => any",
@@ -49581,14 +49576,11 @@ def database_sql(host, strings=undefined, *values):
         items = realm.elements(value) if realm.is_array(value) else None
         parts += ["?" if items is None else f"({', '.join('?' * len(items))})", part]
         bound += [value] if items is None else items
-    statement = prepared(host, "database.sql", "".join(parts))
+    statement = statement_of(host, "database.sql", "".join(parts))
     bound = statement.bound(bound)
     with statement.database.used_by(realm):
         cursor = statement.database.execute(realm, statement.sql, bound)
-        if cursor.description is not None:
-            return realm.new_array(statement.take(cursor, MAX_ROWS))
-        counts = statement.database.execute(realm, "SELECT changes(), last_insert_rowid()").fetchone()
-        return realm.new_object(dict(zip(("changes", "lastInsertRowid"), map(statement.value, counts))))
+        return statement.counts() if cursor.description is None else statement.taken(cursor)
 
 
 # -- Type declarations -------------------------------------------------------------------
@@ -54671,7 +54663,9 @@ def auth_object(realm, request):
             raise AuthorizationError(refusal) from None
 
     def storage():
-        return realm.new_function(personal_storage(request.host, user), "storage")
+        own = personal_host(request.host, user)
+        return realm.new_function({name: types.MethodType(entry.function, own)
+                                   for name, entry in STORAGE_FUNCTIONS.items()}, "storage")
     return realm.new_function({**auth, "requireAuth": require, "storage": storage}, "auth")
 
 
@@ -56361,11 +56355,12 @@ class StreamOpener(ScriptCaller):
         if head.websocket:
             check_handshake(head)
         self.check_room()
-        metadata = self.app.accounts.stamped(head, self.query_metadata(head))
+        metadata = self.query_metadata(head)
         if route.on_connect is None:
             self.caught_up(head, route.stream.path, lambda: self.hand_over(
                 head, route.stream, metadata, self.last_event_id(head)))
         else:
+            metadata = self.app.accounts.stamped(head, metadata)        # the handler shall see them, too
             self.caught_up(head, route.stream.path, lambda: self.ask_script(head, route, metadata))
 
     def open_live(self, head):
@@ -59679,7 +59674,7 @@ def ask_database(handler, head, body):
     database, visitor = handler.app.database, DatabaseVisitor(REPLAY_SECONDS)
     answer = {"place": database.path or "in memory, until the server ends"}
     try:
-        statements = split_sql(checked_sql("SQL", sql))
+        statements = allowed_sql("SQL", sql)
         if len(statements) > 1 or statements and statements[0][1]:
             raise HostError("this takes one statement, without parameters")
         with database.used_by(visitor):
