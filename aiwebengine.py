@@ -133,7 +133,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,415
+    12  Regular expressions                                                            3,428
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -142,13 +142,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 579
           RegExp: patterns for Python's `re`                                             140
-          RegExp: how many steps a pattern can take                                      456
-          RegExp: the threaded matcher                                                   521
+          RegExp: how many steps a pattern can take                                      466
+          RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      309
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
-          RegExp.prototype: split                                                         92
+          RegExp.prototype: split                                                         94
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
@@ -166,12 +166,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,627
+    14  Functions of the web                                                           3,640
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
-          URL                                                                            584
+          URL                                                                            597
           URLSearchParams                                                                222
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
@@ -24818,7 +24818,17 @@ def longest_run(ranges, text):
     """Length of the longest piece of text that consists of these characters only."""
     if not ranges or is_universal(ranges):
         return len(text) if ranges else 0
-    return max(map(len, run_finder(ranges)(text)), default=0)
+    find, longest, open_run = run_finder(ranges), 0, 0
+    for piece in slices(text):
+        runs = find(piece)
+        if not runs or not piece.startswith(runs[0]):
+            longest, open_run = max(longest, open_run), 0
+        elif len(runs[0]) == len(piece):
+            open_run += len(piece)
+            continue
+        longest = max(longest, open_run + len(runs[0]) if open_run else 0, max(map(len, runs), default=0))
+        open_run = len(runs[-1]) if runs and piece.endswith(runs[-1]) else 0
+    return max(longest, open_run)
 
 
 def has_long_run(ranges, text, length):
@@ -24839,7 +24849,7 @@ def count_of(ranges, text):
     """How many characters of the text are in the set."""
     if not ranges or is_universal(ranges):
         return len(text) if ranges else 0
-    return sum(map(len, run_finder(ranges)(text)))
+    return sum([sum(map(len, run_finder(ranges)(piece))) for piece in slices(text)])
 
 
 # -- RegExp: the threaded matcher --------------------------------------------------------
@@ -24957,7 +24967,11 @@ class ThreadedMatcher:
         state = MatchState(text, realm.poll)
         budget = [REMEMBER_AFTER]
         size = len(text)
-        while pos <= size:
+        for attempt in itertools.count(1):
+            if pos > size:
+                return None
+            if not attempt & 255:       # of positions, every second one may do
+                realm.poll()
             if self.finder is not None:
                 found = self.finder(text, pos)
                 if found is None or sticky and found.start() > pos:
@@ -24973,9 +24987,6 @@ class ThreadedMatcher:
             if sticky or self.anchored:
                 return None
             pos += 1
-            if not pos & 255:
-                realm.poll()
-        return None
 
     def run(self, realm, state, budget):
         step = self.start
@@ -26174,14 +26185,16 @@ def regexp_split(realm, this, string=undefined, limit=undefined, *_):
 def split_step_by_step(realm, splitter, text, count, unicode):
     """RegExp.prototype[@@split], steps 14 to 20."""
     pieces, start, index = [], 0, 0
-    while index < len(text):
+    for attempt in itertools.count(1):
+        if not attempt & 255:
+            realm.poll()
+        if index >= len(text):
+            break
         splitter.set_or_throw("lastIndex", index)
         result = regexp_exec(realm, splitter, text)
         end = start if result is null else min(to_length(splitter.get("lastIndex")), len(text))
         if end == start:
             index = advance_string_index(text, index, unicode)
-            if not index & 255:
-                realm.poll()
             continue
         pieces.append(text[start:index])
         if len(pieces) == count:
@@ -30633,6 +30646,19 @@ def parse_file_host(url, text):
     url.start_path(text[len(re.match(r"[^/\\]*", text)[0]):])
 
 
+def percent_decode(text):
+    """The bytes that a text means (1.3), in slices that part no escape."""
+    parts, start = [], 0
+    while start < len(text):
+        poll_interrupt()
+        end = start + SLICE_LENGTH
+        if end < len(text) and "%" in text[end - 2:end]:
+            end = text.rindex("%", start, end)
+        parts.append(urllib.parse.unquote_to_bytes(text[start:end]))
+        start = end
+    return b"".join(parts)
+
+
 def parse_host(text, special):
     """The host parser (3.5): the host as serialised text."""
     if text.startswith("["):
@@ -30643,7 +30669,7 @@ def parse_host(text, special):
         if _FORBIDDEN_HOST.search(text):
             raise InvalidURL
         return percent_encode(text, SAFE_CONTROL)
-    domain = urllib.parse.unquote_to_bytes(text).decode("utf-8", "replace")
+    domain = percent_decode(text).decode("utf-8", "replace")
     domain = domain_to_ascii(domain)
     if not domain or _FORBIDDEN_DOMAIN.search(domain):
         raise InvalidURL

@@ -9254,6 +9254,19 @@ class PauseTest(unittest.TestCase):
             may_end.set()
             collector.join(STUCK)
 
+    def test_a_search_that_can_begin_at_every_second_place_only_is_stopped_in_time(self):
+        realm, began = aiwebengine.Realm(), time.process_time()
+        self.assertRaises(aiwebengine.ScriptTimeout, realm.evaluate, "/(?:a|b)*c/.test('a\\n'.repeat(16e6))", timeout=0.3)
+        self.assertLess(time.process_time() - began, 12)        # all of it takes 35 s
+
+    def test_escapes_and_runs_are_found_across_the_ends_of_slices(self):
+        for length in range(3, 9):
+            with mock.patch.object(aiwebengine, "SLICE_LENGTH", length):
+                self.assertEqual(aiwebengine.percent_decode("ab%41%%4x%é%4"), b"abA%%4x%\xc3\xa9%4")
+                for text, longest in (("aaaaaaaaaa", 10), ("baaaab", 4), ("", 0), ("bbbbbbbbb", 0), ("aabaaaaaaab", 7), ("abababa", 1)):
+                    self.assertEqual(aiwebengine.longest_run(((97, 97),), text), longest, text)
+                    self.assertEqual(aiwebengine.count_of(((97, 97),), text), text.count("a"))
+
     def test_no_built_in_call_holds_up_other_threads(self):
         for name, (setup, call) in LARGEST_CALLS.items():
             with self.subTest(name):
