@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,640
+    14  Functions of the web                                                           3,667
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -183,7 +183,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           AbortController and AbortSignal                                                149
           Headers                                                                        192
           Blob, File and FormData                                                        246
-          Bodies, and streams of them                                                    320
+          Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
@@ -32402,6 +32402,25 @@ class NetworkTrouble(Exception):
     """A request to the outside failed; the text is for people."""
 
 
+class Receiving:
+    """How many bytes the bodies have that are being read as a whole: all of them may have MAX_RECEIVING."""
+
+    def __init__(self):
+        self.size, self.lock = 0, threading.Lock()
+
+    def take(self, size):
+        """Counts bytes, or takes them off; raises NetworkTrouble when they are too many."""
+        with self.lock:
+            if size > 0 and self.size + size > MAX_RECEIVING:
+                raise NetworkTrouble("the bodies that are being received have more than "
+                                     f"{MAX_RECEIVING >> 20} MiB together; try again later")
+            self.size += size
+
+
+MAX_RECEIVING = 256 * 1024 * 1024
+RECEIVING = Receiving()
+
+
 class Content:
     """The body of a Request or Response: `data`, or what source.read() gives piece by piece, b"" at the end;
     it may wait, and raises NetworkTrouble; source.close() ends it. `failure` is what a signal aborted it
@@ -32423,10 +32442,18 @@ class Content:
 
     def read_all(self):
         """All the bytes. Waits: not for a thread that is in a realm."""
-        pieces = []
-        while piece := self.source.read():
-            pieces.append(piece)
-        return b"".join(pieces)
+        pieces, size = [], 0
+        try:
+            while piece := self.source.read():
+                RECEIVING.take(len(piece))
+                size += len(piece)
+                pieces.append(piece)
+            return b"".join(pieces)
+        except NetworkTrouble:
+            self.source.close()
+            raise
+        finally:
+            RECEIVING.take(-size)
 
     def next_piece(self, realm, then):
         """Has then(bytes or None at the end, error or None) called in the realm, in the order of calls."""

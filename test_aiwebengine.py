@@ -9562,6 +9562,19 @@ class FetchTest(ServerCase):
         self.assertEqual(self.other.seen[5][2]["content-length"], "0")
         self.assertEqual(self.other.connections, 1)         # it is kept
 
+    def test_bodies_that_come_at_the_same_time_share_a_budget(self):
+        with mock.patch.object(aiwebengine, "MAX_RECEIVING", 250_000):
+            text = self.fetching("""
+                const all = await Promise.all([1, 2, 3, 4].map(async () => { const response = await fetch(BASE);
+                  return caught(async () => (await response.text()).length) }));
+                return [...all, await caught(async () => (await (await fetch(BASE)).text()).length)]""",
+                lambda *_: [b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n" + b"a" * 100_000, 1, b"a"])
+        *all, last = json.loads(text)
+        self.assertEqual(last, 100_001)
+        self.assertTrue(any("try again later" in str(each) for each in all), all)
+        self.assertLessEqual(all.count(100_001), 2)
+        self.assertEqual(aiwebengine.RECEIVING.size, 0)
+
     def test_nothing_is_open_by_default_and_the_error_names_the_option(self):
         text = self.fetching("return caught(() => fetch(BASE))", allow_net=())
         self.assertEqual(text, f"TypeError: fetch: scripts cannot ask 127.0.0.1:{self.other.port}: it is not open. Start "
