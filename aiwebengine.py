@@ -314,9 +314,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,211
+    23  Command line                                                                   4,229
           Starters: what they share                                                       90
-          Starters: their files                                                          811
+          Starters: their files                                                          829
           Options                                                                        269
           Documentation                                                                  387
           The program                                                                    184
@@ -63981,8 +63981,12 @@ test("only what is on the list can be chosen", async () => {
     }
 
     // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    let turn = 0;
     const source = new SharedEventSource("/poll/events");
-    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onmessage = (event) => {
+      turn += 1;
+      show(JSON.parse(event.data));
+    };
     source.onerror = () => report("waiting", "Connection lost, trying again…");
     source.onopen = () => {
       report("live", "Live");
@@ -63990,7 +63994,12 @@ test("only what is on the list can be chosen", async () => {
     };
 
     // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    const look = async () => show(await (await fetch("/poll")).json());
+    // What was asked earlier may arrive later, and shall not hide what is newer.
+    async function look() {
+      const mine = ++turn;
+      const found = await (await fetch("/poll")).json();
+      if (mine === turn) show(found);
+    }
     look();
   </script>
 </body>
@@ -64531,8 +64540,12 @@ test("open pages get the whole list after each change", async () => {
       $("status").textContent = text;
     }
 
+    let turn = 0;
     const source = new SharedEventSource("/api/notes/events");
-    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onmessage = (event) => {
+      turn += 1;
+      show(JSON.parse(event.data));
+    };
     source.onerror = () => report("waiting", "Connection lost, trying again…");
     source.onopen = () => {
       report("live", "Live");
@@ -64540,7 +64553,12 @@ test("open pages get the whole list after each change", async () => {
     };
 
     // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    const look = async () => show(await (await fetch("/api/notes")).json());
+    // What was asked earlier may arrive later, and shall not hide what is newer.
+    async function look() {
+      const mine = ++turn;
+      const found = await (await fetch("/api/notes")).json();
+      if (mine === turn) show(found);
+    }
     look();
   </script>
 </body>

@@ -24216,6 +24216,29 @@ class StarterInTheBrowser(unittest.TestCase):
                 for page in (ada, ben):
                     self.assertEqual(page.problems(), [])
 
+    def test_how_things_stood_before_a_vote_never_hides_it(self):
+        slow = """async (context) => { const text = JSON.stringify(showPoll(context)); asked += 1;
+            await new Promise((done) => setTimeout(done, 1500)); return JSON.parse(text) }"""
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder])
+            script = Path(folder, "poll.js")
+            text = script.read_text("utf-8")
+            self.assertIn('"/poll", "showPoll"', text)
+            script.write_text(text.replace('"/poll", "showPoll"', f'"/poll", {slow}')
+                              + "var asked = 0; routeRegistry.registerRoute('/asked', () => [asked]);", "utf-8")
+            with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
+                page = browser.page(server.url)
+                page.wait_for(self.LIVE)
+                end = time.monotonic() + WAIT
+                while json.loads(ask(server.port, "GET", "/asked"))[0] < 2 and time.monotonic() < end:
+                    time.sleep(0.02)
+                ask(server.port, "POST", "/poll/vote", "choice=Pizza")
+                page.wait_for("document.querySelector('button:nth-child(2)')?.value === '1'")
+                page.wait_for("performance.getEntriesByName(location.origin + '/poll').length >= 2")
+                page.evaluate("setTimeout(() => { window.later = true }, 200); 0")
+                page.wait_for("window.later")
+                self.assertEqual(page.evaluate("document.querySelector('button:nth-child(2)').value"), "1")
+
     def test_the_first_script_of_the_readme_and_its_page_work_as_they_are_written(self):
         with tempfile.TemporaryDirectory() as folder:
             for _, name, code in DocumentationTest.blocks((HERE / "README.md").read_text(encoding="utf-8")):
