@@ -187,14 +187,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,118
+    15  Realm, jobs and timers                                                         5,124
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        586
-          Freeing in slices                                                              169
+          Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
           Output                                                                          35
@@ -35201,8 +35201,14 @@ def _is_long(thing):
     return type(thing) in (list, dict, set) and len(thing) > _ITEMS_AT_ONCE
 
 
-#: What sys.getrefcount says of an object that only the list holds over which this goes; 3.14 borrows some.
-_COUNT_ALONE = [sys.getrefcount(item) for item in [object()]][0]
+def _counts(things):
+    """How many references each thing in a list has, as this very code sees it: some versions of Python count
+    the loop's variable, others only in some functions."""
+    return [sys.getrefcount(thing) for thing in things]
+
+
+#: What that is of an object that only the list holds.
+_COUNT_ALONE = _counts([object()])[0]
 
 
 def free_in_slices(things, dead=False):
@@ -35211,8 +35217,7 @@ def free_in_slices(things, dead=False):
     the realm is `dead`, so that nobody uses its objects any more.
 
     An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
-    referents, count, is_tracked = gc.get_referents, sys.getrefcount, gc.is_tracked
-    alone = _COUNT_ALONE
+    referents, is_tracked = gc.get_referents, gc.is_tracked
     while things:
         if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
             found = referents(things.pop())
@@ -35222,7 +35227,7 @@ def free_in_slices(things, dead=False):
             found, long = [], [thing for thing in batch if _is_long(thing)]
             if long:
                 batch = [thing for thing in batch if not _is_long(thing)]
-                long = [thing for thing in long if count(thing) == alone]
+                long = [thing for thing, count in zip(long, _counts(long)) if count == _COUNT_ALONE]
                 things += long
                 if long:                # the others have their turns
                     found = _take_items(long[-1])
@@ -35231,7 +35236,8 @@ def free_in_slices(things, dead=False):
             long = None
             found += referents(*batch)
             del batch[:]
-        things += [item for item in found if count(item) == alone and is_tracked(item)]
+        things += [item for item, count in zip(found, _counts(found))
+                   if count == _COUNT_ALONE and is_tracked(item)]
         if dead:
             for item in {item for item in found if isinstance(item, JSObject)}:
                 things += _emptied(item)
