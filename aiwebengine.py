@@ -37971,6 +37971,20 @@ class BodySource:
 
 # -- Functions for a console -------------------------------------------------------------
 
+_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+
+
+def code_without_types(code, name):
+    """What was typed for a script, in the language that the name of its file tells, as JavaScript; raises
+    JSSyntaxError."""
+    if not any(language_of(name)):
+        return code
+    if not _DECLARATION.match(code):
+        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
+            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+    return javascript_of(code, name)
+
+
 def function_around(realm, head, code, tail, filename):
     """The function that is the value of three texts; an async one where the code awaits. Head and tail stand
     on lines of their own, and lines count from the code on, so that errors are where they are in what was
@@ -37990,11 +38004,13 @@ def function_of_script(realm, code, filename):
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values, `language`
+    the end of the name of a file in the language that it is given code in."""
 
-    def __init__(self, name, *, console=None, colors=False):
+    def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
         self.stopped = False
+        self.language = language
         self.colors = self.host_hooks["console colors"] = colors
 
     def stop(self):
@@ -38039,6 +38055,10 @@ class ForegroundRealm(Realm):
         with self.lock:
             raise JSError(self.thrown_value(refusal), "parse")
 
+    def javascript(self, source, _filename):
+        """The JavaScript of a text that was given; raises JSSyntaxError."""
+        return code_without_types(source, self.language)
+
     def inspected(self, value):
         """A value as the console shows it."""
         return self.enter(lambda: inspect_value(self, value, colors=self.colors))
@@ -38055,8 +38075,8 @@ def parse_awaiting(source):
 class CommandRealm(ForegroundRealm):
     """The realm of -e and --run: an error that nobody catches ends it."""
 
-    def __init__(self, name, *, console=None, colors=False):
-        super().__init__(name, console=console, colors=colors)
+    def __init__(self, name, **options):
+        super().__init__(name, **options)
         self.failure = None
 
     def report(self, error, prefix):
@@ -38066,6 +38086,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
+        source = self.compile(source, filename, self.javascript)
         if any(language_of(filename)) or self.enter(lambda: is_module(source, filename)):
             self.evaluate_module(source, filename)
             return None
@@ -38081,8 +38102,8 @@ class CommandRealm(ForegroundRealm):
 
 # -- The prompt --------------------------------------------------------------------------
 
-#: The file name of what is typed at the prompt.
-PROMPT_FILENAME = "<prompt>"
+#: The file name of what is typed at the prompt, and of the code of -e.
+PROMPT_FILENAME, CODE_FILENAME = "<prompt>", "<code>"
 #: Names that one completion offers.
 MAX_COMPLETIONS = 1000
 _AWAIT_WORD = re.compile(r"\bawait\b")
@@ -38132,13 +38153,22 @@ def parse_prompt(source):
 class PromptRealm(ForegroundRealm):
     """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
 
-    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
-        super().__init__(name, console=console, colors=colors)
+    def __init__(self, name=PROMPT_FILENAME, **options):
+        super().__init__(name, **options)
         self.remembered = {}
+
+    def javascript(self, source, _filename):
+        try:
+            return super().javascript(source, _filename)
+        except JSSyntaxError as error:
+            if may_go_on(error, source):
+                raise Incomplete from None
+            raise
 
     def answer(self, source):
         """The text of a source's awaited value. Raises Incomplete, JSError, or ScriptTimeout after stop()."""
         self.stopped = False
+        source = self.compile(source, PROMPT_FILENAME, self.javascript)
         compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
         return self.run_awaiting(compiled, self.answer_text)
 
@@ -50687,7 +50717,8 @@ _HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECA
 
 def language_meant(error, source):
     """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
-    stem, end = os.path.splitext(error.filename or "")
+    typed_in = error.filename in (CODE_FILENAME, PROMPT_FILENAME)
+    stem, end = ("", ".js") if typed_in else os.path.splitext(error.filename or "")
     if error.phase == "parse" and _HTML_PAGE.match(source):
         return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
@@ -50701,7 +50732,8 @@ def language_meant(error, source):
                 language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
-                return f"This is {language}: rename the file to {stem}{other}", None, None
+                what = "add --ts" if typed_in else f"rename the file to {stem}{other}"
+                return f"This is {language}: {what}", None, None
     return None
 
 
@@ -59454,7 +59486,6 @@ MAX_REPLAY_BYTES = 64 * 1024
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
                           "upgrade", "te", "trailer", "accept-encoding"))
 CONSOLE_FILE = "<console>"
-_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
 _VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
@@ -59790,7 +59821,7 @@ def evaluate_code(host, code):
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
     scope = realm.modules.scope()
-    code = code_without_types(code, host.name)
+    code = realm.compile(code, CONSOLE_FILE, lambda text, _: code_without_types(text, host.name))
     if scope is not None:
         function, argument = code_in_module(realm, scope, code)
     elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
@@ -59798,19 +59829,6 @@ def evaluate_code(host, code):
     else:
         function, argument = code_in_script(realm, code)
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
-
-
-def code_without_types(code, name):
-    """Code for a script in the language that the name of its file tells, as JavaScript. Raises JSError."""
-    if not any(language_of(name)):
-        return code
-    if not _DECLARATION.match(code):
-        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
-            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
-    try:
-        return parse_typed(code, name, True)[1]
-    except JSSyntaxError as error:
-        raise parse_failure(error, CONSOLE_FILE) from None
 
 
 def expression_function(realm, code):
@@ -64845,6 +64863,8 @@ OPTIONS = {
                            help="write a starter: a script, a page, a test, types")),
         (("--kind",), dict(choices=tuple(STARTERS),
                            help=f"with --init: which starter ({next(iter(STARTERS))})")),
+        (("--ts",), dict(action="store_true", help="with --init: the starter in TypeScript; with -e and --repl: "
+                                                   "the code is TypeScript, with JSX")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
@@ -65402,15 +65422,16 @@ def main(argv=None):
         ForegroundRealm.network = Network(options.allow_net)
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
+    language = ".tsx" if options.ts else ".js"
     if options.code is not None:
-        status = run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        status = run_code(options.code, CODE_FILENAME, pathlib.Path(), options.engine, language)
         file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
         if status == EXIT_SCRIPT and file:
             print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
                   file=sys.stderr)
         return status
     if options.repl:
-        return Prompt().run()
+        return Prompt(language).run()
     if options.dump_python is not None:
         options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
@@ -65451,6 +65472,8 @@ def trouble_with_modes(options):
         return "--report FILE needs --reporter tap or --reporter junit"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
+    if options.ts and not (options.init or options.repl or options.code is not None):
+        return "--ts needs --init, -e or --repl; a file is TypeScript if its name ends in .ts or .tsx"
     return None
 
 
@@ -65464,6 +65487,8 @@ def trouble_with_engine(options):
         return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
     if options.test and options.engine != DEFAULT_ENGINE:
         return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
+    if options.ts and options.engine != DEFAULT_ENGINE:
+        return f"--ts runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
@@ -67541,17 +67566,17 @@ def terminal_colors():
     return wants_colour(sys.stdout) and wants_colour(sys.stderr)
 
 
-def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
     """-e and --run: runs a script or module to the end of its timers; -e prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
-    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors(), language=language)
     realm.modules.loader = folder_loader(folder, sources)
 
     def work():
         text = realm.run_text(source, filename)
-        if text is not None and filename == "<code>":
+        if text is not None and filename == CODE_FILENAME:
             print_console("log", text)
         realm.wait_idle()
 
@@ -67577,7 +67602,7 @@ def run_on_engine(engine, source, filename):
 
     def work():
         value = realm.evaluate(source, filename)
-        if filename == "<code>":
+        if filename == CODE_FILENAME:
             show_value(value)
         realm.wait_idle()
 
@@ -67660,10 +67685,10 @@ Tab completes names, _ is the last value, _error the last error."""
 class Prompt:
     """--repl: reads JavaScript, in one line or several, from a terminal or pipe, and shows results."""
 
-    def __init__(self):
+    def __init__(self, language):
         self.terminal = sys.stdin.isatty()
         self.history = History() if self.terminal else None
-        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors(), language=language)
         self.realm.modules.loader = folder_loader(pathlib.Path(), {})
         self.lines = []
         self.warned = False             # that Ctrl+C once more leaves
@@ -67671,7 +67696,8 @@ class Prompt:
     def run(self):
         """Returns the exit code."""
         if self.terminal:
-            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            language = "TypeScript" if any(language_of(self.realm.language)) else "JavaScript"
+            print(f"aiwebengine {__version__}: {language}, line by line. Type .help for help.")
             self.history.start(self.realm)
         while True:
             try:
@@ -67766,6 +67792,8 @@ class Prompt:
             if error.phase == "parse" and error.line is not None:
                 print_console("error", code_frame(source, error.line, error.column, 0))
             print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+            if realm.language == ".js" and (meant := language_meant(error, source)):
+                print_console("error", meant[0])
         except KeyboardInterrupt:       # it came too late
             pass
         return True
