@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            447
+     1  This page: contents, imports, version                                            448
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -187,7 +187,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,124
+    15  Realm, jobs and timers                                                         5,154
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -207,9 +207,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Network: what is open                                                           90
           Network: connections                                                           209
           Network: one request                                                           213
-          Functions for a console                                                         18
-          Realms of a terminal                                                            92
-          The prompt                                                                     136
+          Functions for a console                                                         32
+          Realms of a terminal                                                            99
+          The prompt                                                                     145
     16  js2py, and the choice of an engine                                             1,712
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
@@ -246,7 +246,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,486
+    19  Host API                                                                       3,491
           Arguments                                                                      165
           routeRegistry                                                                  198
           graphQLRegistry                                                                101
@@ -258,10 +258,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          842
           Database: statements                                                           350
           database                                                                       276
-          Type declarations                                                              661
-    20  Scripts: loading and hot reload                                                3,201
+          Type declarations                                                              666
+    20  Scripts: loading and hot reload                                                3,203
           Log                                                                            194
-          Causes of errors                                                               275
+          Causes of errors                                                               277
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         158
@@ -291,7 +291,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        156
           Requests as scripts see them                                                   185
           The server                                                                     589
-    22  Pages                                                                          5,980
+    22  Pages                                                                          5,966
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            308
@@ -299,7 +299,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               341
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             401
+          Dashboard: actions                                                             387
           Editor: files                                                                  294
           Dashboard: the look                                                            389
           Colours of source texts                                                         80
@@ -314,12 +314,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,229
+    23  Command line                                                                   4,427
           Starters: what they share                                                       90
           Starters: their files                                                          829
-          Options                                                                        269
+          Starters: in TypeScript                                                        180
+          Options                                                                        275
           Documentation                                                                  387
-          The program                                                                    184
+          The program                                                                    189
           The map of this file                                                            58
           Serving                                                                        180
           Script tests                                                                   427
@@ -327,9 +328,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         444
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       58
+          A starter                                                                       62
           JavaScript without a server                                                    121
-          The prompt's terminal                                                          173
+          The prompt's terminal                                                          176
           The file as a program                                                           33
 """
 
@@ -38004,8 +38005,8 @@ def function_of_script(realm, code, filename):
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values, `language`
-    the end of the name of a file in the language that it is given code in."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values,
+    `language` the end of the name of a file in the language that it is given code in."""
 
     def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
@@ -50309,6 +50310,11 @@ JSCONFIG = """\
   "exclude": ["public"]
 }
 """
+#: The same for TypeScript, where JSX makes calls of h.
+TSCONFIG = JSCONFIG.replace('"checkJs": true', '''"jsx": "react",
+    "jsxFactory": "h",
+    "jsxFragmentFactory": "Fragment",
+    "allowImportingTsExtensions": true''').replace('"strict": false', '"strict": true')
 
 
 def type_declarations():
@@ -64718,6 +64724,186 @@ test("an empty text is refused", async () => {
 }
 
 
+# -- Starters: in TypeScript -------------------------------------------------------------
+
+#: The poll in TypeScript: its page is JSX, and the page's script TypeScript.
+TYPESCRIPT_POLL = {
+    "poll.tsx": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests: with the page, and when somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes: Record<string, number> = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);
+routeRegistry.registerRoute("/poll", () => votes);
+routeRegistry.registerRoute("/poll/vote", vote, "POST");
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }: Context): RouteResult {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", votes);
+}
+
+// Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
+function Page({ title, choices }: { title: string; choices: string[] }) {
+  return (
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>{title}</title>
+        <link rel="icon" href="data:," />
+        <link rel="stylesheet" href="style.css" />
+        <script type="module" src="page.ts"></script>
+      </head>
+      <body>
+        <main class="stack">
+          <div class="top"><h1>{title}</h1><span id="status" role="status">Connecting…</span></div>
+          <div class="options">
+            {choices.map((choice) => <button name={choice} value="0">{choice}</button>)}
+          </div>
+          <p id="answer" class="answer bad" role="alert"></p>
+          <p class="note">Open this page in a second window, and vote in one of them.</p>
+        </main>
+      </body>
+    </html>
+  );
+}
+""",
+    "public/page.ts": """\
+// What happens in the browser: it gets this file as JavaScript, with every statement on its line.
+
+const find = (id: string) => document.getElementById(id) as HTMLElement;
+const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
+
+// Brings the poll up to date. style.css makes bars of the buttons.
+function show(votes: Record<string, number>) {
+  const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
+  for (const button of buttons) {
+    button.value = String(votes[button.name]);
+    button.style.setProperty("--part", String(total && votes[button.name] / total));
+  }
+}
+
+// A vote goes to the server as a form. The answer comes over the stream, to everybody.
+for (const button of buttons) {
+  button.onclick = async () => {
+    const form = new URLSearchParams({ choice: button.name });
+    const response = await fetch("/poll/vote", { method: "POST", body: form });
+    find("answer").textContent = response.ok ? "" : response.status < 500 ? await response.text()
+      : "The script failed. The terminal says where.";
+  };
+}
+
+function report(state: "live" | "waiting", text: string) {
+  find("status").dataset.state = state;
+  find("status").textContent = text;
+}
+
+// The stream: an EventSource that connects again when it was cut. Then something may have been missed, so the page asks
+// how things stand; what was asked earlier may arrive later, and shall not hide what is newer.
+let turn = 0;
+const source = new EventSource("/poll/events");
+source.onmessage = (event: MessageEvent<string>) => {
+  turn += 1;
+  show(JSON.parse(event.data));
+};
+source.onerror = () => report("waiting", "Connection lost, trying again…");
+source.onopen = async () => {
+  report("live", "Live");
+  const mine = ++turn;
+  const found = await (await fetch("/poll")).json();
+  if (mine === turn) show(found);
+};
+""",
+    "poll.test.ts": """\
+// Tests of poll.tsx. Each test calls the script as a browser would, without one.
+
+const vote = (choice: string) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.Soup, 1);
+  assert.equal((await ben.next()).data.Soup, 1);
+});
+
+test("the page has a button for each choice", async () => {
+  const { body } = await request("/");
+  for (const choice of Object.keys((await request("/poll")).json)) {
+    assert.ok(body.includes(`>${choice}</button>`));
+  }
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+"""}
+
+#: What the other starters need so that TypeScript has nothing to say about them, even if it is strict: the
+#: text of the JavaScript, and that with types.
+STARTER_TYPES = {
+    "quiz": (
+        ("const players = new Map(); // by id: { name, score, choice, points }",
+         "type Player = { name: string; score: number; choice: number | null; points: number };\n"
+         "const players = new Map<string, Player>(); // by id"),
+        ('counts: [], since', 'counts: [] as number[], since'),
+        ("(status, reason)", "(status: number, reason: string)"),
+        ("({ ip, headers })", "({ ip, headers }: HttpRequest)"),
+        ("(path, form)", "(path: string, form: Record<string, unknown> = {})"),
+        ("async (name)", "async (name: string)"), ("async (id)", "async (id?: string)"),
+        ("(id, choice, number", "(id: string, choice: number, number"),
+        *4 * [(".at(-1).data", ".at(-1)?.data")]),
+    "chat": (("(name)", "(name: string)"), ("(form)", "(form: Record<string, string>)"),
+             ("(client)", "(client: TestClient)")),
+    "api": (
+        ("const load = ()",
+         "type Note = { id: number; title: string; done: boolean };\n\nconst load = (): Note[]"),
+        ("save(notes)", "save(notes: Note[])"), ("find(notes, request", "find(notes: Note[], request"),
+        ("(title)", "(title: unknown)"), ("...given }", "...given } as Note"),
+        ("(method, id, json)", "(method: string, id: number, json?: object)")),
+    "graphql": (
+        ("const entries = [];", "type Entry = { id: string; author: string; text: string; at: string };\n"
+         "const entries: Entry[] = [];"),
+        ("(author, text)", "(author: string, text: string)"), ("errors[0]", "errors?.[0]")),
+}
+_TYPED_BY_COMMENT = re.compile(
+    r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{")
+
+
+def in_typescript(kind, files):
+    """The files of a starter in TypeScript, by path."""
+    if kind == "poll":
+        return TYPESCRIPT_POLL
+    found = {}
+    for name, text in files.items():
+        if name.endswith(".js"):
+            name, text = name[:-2] + "ts", text.replace(f"{kind}.js", f"{kind}.ts")
+            text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
+                                         + f"{match[3]}: {match[2]}) {{", text)
+            for plain, typed in STARTER_TYPES[kind]:
+                text = text.replace(plain, typed, 1)
+        found[name] = text
+    return found
+
+
 # -- Options -----------------------------------------------------------------------------
 
 
@@ -64863,8 +65049,9 @@ OPTIONS = {
                            help="write a starter: a script, a page, a test, types")),
         (("--kind",), dict(choices=tuple(STARTERS),
                            help=f"with --init: which starter ({next(iter(STARTERS))})")),
-        (("--ts",), dict(action="store_true", help="with --init: the starter in TypeScript; with -e and --repl: "
-                                                   "the code is TypeScript, with JSX")),
+        (("--ts",), dict(action="store_true",
+                         help="with --init: the starter in TypeScript; with -e and --repl: the code is "
+                              "TypeScript, with JSX")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
@@ -64943,11 +65130,14 @@ class OptionParser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
     def parse_known_args(self, args=None, namespace=None):
-        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too."""
+        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too. --ts may stand
+        between --init and its folder."""
         args = list(sys.argv[1:] if args is None else args)
         for index, (option, value) in enumerate(zip(args, args[1:])):
             if option == "--trust-proxy" and not re.fullmatch(r"-?\d+", value):
                 args[index] += "=1"
+            elif (option, value) == ("--init", "--ts"):
+                args[index:index + 2] = value, option
         return super().parse_known_args(args, namespace)
 
     def parse_args(self, args=None, namespace=None):
@@ -65406,7 +65596,7 @@ def main(argv=None):
     if problem:
         parser.error(problem)
     if options.init:
-        return write_starter(options.init, options.kind or next(iter(STARTERS)))
+        return write_starter(options.init, options.kind or next(iter(STARTERS)), options.ts)
     if options.hash_password:
         return print_password_hash()
     if options.types:
@@ -67492,20 +67682,23 @@ def tell_imports(app, channel):
 
 # -- A starter ---------------------------------------------------------------------------
 
-def starter_files(kind):
-    """path -> (text, what it is) of all that --init writes."""
+def starter_files(kind, has_types=False):
+    """path -> (text, what it is) of all that --init writes; the script is the first."""
     what, _, files = STARTERS[kind]
-    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests",
-             "public/index.html": "its page"}
-    return {**{name: (text, notes[name]) for name, text in files.items()},
+    notes = {kind: f"the script: {what}", f"{kind}.test": "its tests", "public/index": "its page",
+             "public/page": "what its page does in the browser"}
+    if has_types:
+        files = in_typescript(kind, files)
+    config = ("tsconfig.json", TSCONFIG) if has_types else ("jsconfig.json", JSCONFIG)
+    return {**{name: (text, notes[os.path.splitext(name)[0]]) for name, text in files.items()},
             "public/style.css": (STARTER_STYLE, "how the page looks"),
             "aiwebengine.d.ts": (type_declarations(), "what scripts can call, for your editor"),
-            "jsconfig.json": (JSCONFIG, "tells the editor to check the scripts")}
+            config[0]: (config[1], "tells the editor to check the scripts")}
 
 
-def write_starter(folder, kind):
+def write_starter(folder, kind, has_types=False):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
-    files = starter_files(kind)
+    files = starter_files(kind, has_types)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
@@ -67529,7 +67722,8 @@ def write_starter(folder, kind):
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
                      "      shows what scripts can call",
-                     f"  Change {kind}.js while the server runs: what you save is there at once.",
+                     *(["  npx tsc", "      checks the types"] if has_types else []),
+                     f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
     return EXIT_OK
 
