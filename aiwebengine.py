@@ -1225,6 +1225,8 @@ class JSLexer:
     def _read_name(self, start):
         """Read an identifier that has escapes or characters beyond ASCII, or stands behind a number sign."""
         match = _ODD_NAME(self.source, start)
+        if not match and self.source[start:start + 1] == "@":
+            raise self.error("Decorators are not supported; call a function with the class instead", start)
         if not match:
             raise self.error("Invalid or unexpected token", start)
         text, end = match[0], match.end()
@@ -4189,11 +4191,6 @@ class TypeParser(JSParser):
 
     # -- tokens in types ----
 
-    def _read_odd(self, start):
-        if self.source[start] == "@":
-            raise self.error("Decorators are not supported; call a function with the class instead", start)
-        return super()._read_odd(start)
-
     def split_token(self, first):
         """Make a token of the first character of one like `>>` or `<<`."""
         self.type, self.pos = first, self.start + 1
@@ -5872,6 +5869,8 @@ class FunctionScope(Scope):
         self.role = None
         #: Whether it contains a direct eval; the EvalSite whose text this is the top level of.
         self.has_eval, self.site = False, None
+        #: Whether a direct eval sees its `this`.
+        self.shows_this = False
 
     @property
     def parent_function(self):
@@ -5936,6 +5935,7 @@ class EvalSite:
         is_function = function.kind == "function"
         return parse_eval(source, self.scope.function.strict, private, new_target=is_function,
                           super_property=is_function and function.parent.kind == "home",
+                          super_call=function.role == "derived constructor",
                           forbids_arguments=function.role == "field")
 
 
@@ -6228,6 +6228,7 @@ class ScopeAnalyzer:
         function = self.nearest_this()
         if function.kind == "function":
             function.uses_this = function.uses_new_target = function.writes_arguments = True
+            function.shows_this = True
             function.uses_super = function.parent.kind == "home"
         outer = node.scope.var_scope
         self.scope.function.has_eval = True
@@ -6531,13 +6532,13 @@ class ScopeAnalyzer:
         if node.superclass is not None:
             self.visit(node.superclass)
         for element in node.body:
-            self.class_element(element)
+            self.class_element(element, node.superclass is not None)
         self.scope = outer
         self.variables.extend(scope.names.values())
 
     visit_ClassExpression = visit_class
 
-    def class_element(self, element):
+    def class_element(self, element, is_derived):
         home = Scope(self.scope, "home", self.loop)
         home.declare("hidden", "%home", self.scope.names["%class"].start, element.end).sources.append("any")
         element.scope = home
@@ -6552,7 +6553,8 @@ class ScopeAnalyzer:
         outer, self.scope = self.scope, home
         if isinstance(element, MethodDefinition):
             self.visit(element.value)
-            element.value.scope.role = element.kind
+            derived = is_derived and element.kind == "constructor"
+            element.value.scope.role = "derived constructor" if derived else element.kind
         elif element.value is not None:
             self.field_function(element, home, lambda: self.visit(element.value))
         self.scope = outer
@@ -9837,8 +9839,8 @@ class FunctionEmitter(NodeMaker):
         elif node.is_generator:
             maker = "make_generator"
         else:
-            maker = "make_target_function" if scope.uses_new_target and scope.role != "constructor" \
-                and not scope.is_arrow else "make_function"
+            maker = "make_target_function" if scope.uses_new_target \
+                and scope.role not in ("constructor", "derived constructor") and not scope.is_arrow else "make_function"
         return self.call(maker, code, constant)
 
     def define_python_function(self, node, scope, name, emitter=None):
@@ -9967,6 +9969,13 @@ class FunctionEmitter(NodeMaker):
             self.emit_python("""
                 this_bound = False
                 if False: this = None""")
+            if scope.shows_this:
+                self.emit_python("""
+                    def this_place(made=False):
+                        nonlocal this, this_bound
+                        if made is None: return this_bound
+                        if made: this, this_bound = made, True
+                        return this""")
         elif scope.uses_this and not scope.strict and not scope.is_arrow:
             self.emit_python("if type(this) is not JSObject: this = sloppy_this(this)")
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
@@ -12611,10 +12620,14 @@ class CallEmitter(AssignmentEmitter):
                      [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
-        """eval(…): its text gets all Cells around it. In a constructor `this` may be missing still."""
+        """eval(…): its text gets all Cells around it, and a function that gives `this`: in the constructor of a
+        derived class that may be missing still. There the function also takes what super() has made, and says
+        whether that has happened when it is given None."""
         site = node.scope
         function = site.this_function()
-        if function.kind != "script":
+        if function.role == "derived constructor" or function.kind != "script" and self.in_eval():
+            this = self.name("this_place")
+        elif function.kind != "script":
             this = self.node(ast.Lambda, ast.arguments([], [], None, [], [], None, []), self.name("this"))
         else:
             this = self.const(None)
@@ -12627,6 +12640,13 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(values, tuple):
             function, this, values = values
         return self.apply(function, [self.name("undefined"), *values])
+
+    def in_eval(self):
+        """Whether `this` is that of the code around the text of a direct eval."""
+        scope = self.scope
+        while scope.is_arrow and scope.site is None:
+            scope = scope.parent_function
+        return scope.site is not None
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
@@ -12842,9 +12862,13 @@ class CallEmitter(AssignmentEmitter):
 
     def super_call(self, node):
         """super(…): makes `this` (13.3.7.1)."""
-        values = self.operands(node.arguments)
-        if self.scope.is_arrow:
-            self.scope.nonlocals |= {"this", "this_bound"}
+        values, in_eval = self.operands(node.arguments), self.in_eval()
+        if self.scope.is_arrow and self.scope.site is None:
+            self.scope.nonlocals |= {"this"} if in_eval else {"this", "this_bound"}
+        if in_eval:
+            made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
+                             self.python("this_place(None)"), *values)
+            return self.python("(this := this_place({made}))", made=made)
         made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                          self.name("this_bound"), *values)
         return self.python("((this := {made}), (this_bound := True))[0]", made=made)
@@ -13170,9 +13194,17 @@ class Emitter(CallEmitter):
 
     def begin_eval(self, program, scope):
         """What the text of a direct eval does first: `this`, and what it adds to the function around."""
-        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super))
-                                                               for node in program.walk()):
-            self.emit_assign("this", self.apply(self.name("this"), []))
+        function = scope.site.this_function()
+        if function.kind != "script" and any(
+                isinstance(node, (ThisExpression, Super)) or type(getattr(node, "scope", None)) is EvalSite
+                for node in program.walk()):
+            self.emit_python("this_place = this")
+            if function.role == "derived constructor":
+                self.emit_python("""
+                    del this
+                    if this_place(None): this = this_place()""")
+            else:
+                self.emit_assign("this", self.python("this_place()"))
         if not program.strict:
             for name in scope.eval_names:
                 self.emit_value(self.store_for_eval(scope, name))
@@ -14711,89 +14743,55 @@ def error_header(name, message):
 
 
 class JSErrorObject(JSObject):
-    """An Error. Its own `stack` is put together when somebody asks for it:
+    """An Error. What Error.prototype.stack gives of it is put together when somebody asks for it:
 
-    header   its message when the error was made; the first line of `stack` begins with `name` as it is then
-    frames   (code, lasti) pairs; None once `stack` is an ordinary property
+    header   its message when the error was made; the first line begins with `name` as it is then
+    frames   (code, lasti) pairs
     place    (filename, line, column) of an error in a source text, or None
+    stack    the text, or None as long as nobody asked
     """
 
-    __slots__ = ("header", "frames", "place")
+    __slots__ = ("header", "frames", "place", "stack")
     class_name = "Error"
 
     def __init__(self, proto, message=None, frames=(), place=None):
         self.proto = proto
         self.props = {}
-        self.attrs = {"stack": _LAZY_STACK}
+        self.attrs = None
         if message is not None:
             self.props["message"] = message
-            self.attrs["message"] = HIDDEN_ATTRS
+            self.attrs = {"message": HIDDEN_ATTRS}
         self.place = place
         self.remember(frames)
 
     def remember(self, frames):
         """Notes where and as what the error stands now."""
         self.frames = frames
+        self.stack = None
         message = peek(self, "message")
         self.header = "" if message is undefined else peek_text(message)
 
-    def write_stack(self):
-        """Makes `stack` an ordinary property; returns its value."""
-        text = self.stack_text()
-        self.props["stack"] = text
-        self.attrs["stack"] = HIDDEN_ATTRS
-        return text
-
-    def first_line(self):
-        name = peek(self, "name")
+    def first_line(self, name=undefined):
+        name = peek(self, "name") if name is undefined else name
         return error_header("Error" if name is undefined else peek_text(name), self.header)
 
-    def stack_text(self):
-        lines = [self.first_line()]
-        if self.place is not None:
-            filename, *position = self.place
-            lines.append(":".join([f"    at {filename or '<anonymous>'}"]
-                                  + [str(number) for number in position if number is not None]))
-        lines += [frame_text(code, lasti) for code, lasti in self.frames]
-        return utf16("\n".join(lines))
-
-    def get_own(self, key):
-        if key == "stack" and self.attrs.get(key) is _LAZY_STACK:
-            self.write_stack()
-        return JSObject.get_own(self, key)
-
-    def get(self, key, receiver=None):
-        if key == "stack" and self.attrs.get(key) is _LAZY_STACK:
-            return self.write_stack()
-        return JSObject.get(self, key, receiver)
+    def stack_text(self, name=undefined):
+        if self.stack is None:
+            lines = [self.first_line(name)]
+            if self.place is not None:
+                filename, *position = self.place
+                lines.append(":".join([f"    at {filename or '<anonymous>'}"]
+                                      + [str(number) for number in position if number is not None]))
+            lines += [frame_text(code, lasti) for code, lasti in self.frames]
+            self.stack = utf16("\n".join(lines))
+        return self.stack
 
 
-class LazyStackAccess:
-    """Stands as getter or setter of `stack`, for walks along prototypes, until that is a plain property."""
-
-    def __init__(self, fn):
-        self.fn = fn
-
-
-def lazy_stack_get(receiver):
-    """The stack of the first error object along the prototypes of `receiver`."""
-    while receiver is not None and not isinstance(receiver, JSErrorObject):
-        receiver = receiver.get_proto() if isinstance(receiver, JSObject) else None
-    return undefined if receiver is None else receiver.get_own("stack").value
-
-
-def lazy_stack_set(receiver, value):
-    """Assignment to `stack`, as if a writable data property were there."""
-    if isinstance(receiver, JSObject):
-        if receiver.get_own("stack") is not None:
-            receiver.define_own("stack", PropertyDescriptor(value))
-        else:
-            receiver.create_data_property("stack", value)
-
-
-_LAZY_STACK = Accessor(LazyStackAccess(lazy_stack_get), LazyStackAccess(lazy_stack_set),
-                       HIDDEN_ATTRS)
-guard_key("stack")
+def peek_stack(obj):
+    """The stack of an object without running any script: of its own, or of the error that it is."""
+    if isinstance(obj, JSErrorObject) and obj.get_own("stack") is None:
+        return obj.stack_text()
+    return peek(obj, "stack")
 
 
 def error_line(obj):
@@ -14828,7 +14826,7 @@ def describe_error(value):
     if not isinstance(value, JSObject):
         text = told_text(repr(value) if type(value) is JSSymbol else to_string(value))
         return "", text, text, None, None, None
-    name, message, stack = (peek(value, key) for key in ("name", "message", "stack"))
+    name, message, stack = peek(value, "name"), peek(value, "message"), peek_stack(value)
     if type(message) is not str:
         text = told_text(display(value))
         if not isinstance(value, JSErrorObject):
@@ -14891,6 +14889,28 @@ def error_to_string(realm, this, *_):
     return error_header(name, "" if message is undefined else to_string(message))
 
 
+def error_set_stack(realm, this, value=undefined, *_):
+    """SetterThatIgnoresPrototypeProperties (7.3.35), for text (Error.prototype.stack, stage 3)."""
+    require_object(this, "Error.prototype.stack cannot be set on {}")
+    if type(value) is not str:
+        raise JSTypeError(f"Error.prototype.stack can only be set to a string, not to {display(value)}")
+    if this is realm.ErrorPrototype:
+        raise JSTypeError("Cannot assign to Error.prototype.stack itself")
+    if this.get_own("stack") is not None:
+        this.set_or_throw("stack", value)
+    else:
+        this.create_data_property_or_throw("stack", value)
+    return undefined
+
+
+@ERROR.getter("stack", setter=error_set_stack)
+def error_get_stack(realm, this, *_):
+    require_object(this, "Error.prototype.stack cannot be read of {}")
+    if not isinstance(this, JSErrorObject):
+        return undefined
+    return this.stack_text(undefined if this.stack is not None else this.get("name"))
+
+
 @ERROR.constructor(1, call=True)
 def error_construct(realm, new_target, message=undefined, options=undefined, *_):
     return new_error_object(realm, new_target, "Error", message, options)
@@ -14911,7 +14931,7 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
             del frames[:index + 1]
             break
     del frames[stack_limit(realm):]
-    if isinstance(obj, JSErrorObject) and obj.attrs.get("stack") is _LAZY_STACK:
+    if isinstance(obj, JSErrorObject) and obj.get_own("stack") is None:
         obj.remember(frames)
         return undefined
     text = "\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames])
@@ -18904,8 +18924,8 @@ MAX_BUFFER_BYTES = 256 * 1024 * 1024
 
 
 class JSArrayBuffer(JSObject):
-    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
-    look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
+    """An ArrayBuffer (25.1). `data` is a bytearray, bytes if it is immutable, or None once it is detached; `views`
+    the views of it that look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
     __slots__, __init__ = object_attributes("data most=None; views=weakref.WeakSet()")
     class_name = "ArrayBuffer"
@@ -18930,7 +18950,7 @@ def allocate_bytes(size):
 
 
 def new_array_buffer(realm, data):
-    """An ArrayBuffer around a bytearray, which it takes over."""
+    """An ArrayBuffer around a bytearray, which it takes over, or an immutable one around bytes."""
     return JSArrayBuffer(realm.ArrayBufferPrototype, data)
 
 
@@ -18957,6 +18977,11 @@ def require_attached(buffer, method):
         raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
 
 
+def require_mutable(buffer, method):
+    if type(buffer.data) is bytes:
+        raise JSTypeError(f"Cannot perform {method} on an immutable ArrayBuffer")
+
+
 def require_view(view, method):
     """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
     if view.view is OUT_OF_BOUNDS:
@@ -18977,7 +19002,8 @@ ARRAY_BUFFER.getters(
     maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None
     else this.most,
     resizable=lambda realm, this, *_: this.most is not None,
-    detached=lambda realm, this, *_: this.data is None)
+    detached=lambda realm, this, *_: this.data is None,
+    immutable=lambda realm, this, *_: type(this.data) is bytes)
 
 
 @ARRAY_BUFFER.method("slice", 2)
@@ -18991,6 +19017,7 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
         raise JSTypeError("Method ArrayBuffer.prototype.slice called on incompatible receiver "
                           + display(result))
     require_attached(result, "ArrayBuffer.prototype.slice")
+    require_mutable(result, "ArrayBuffer.prototype.slice")
     if result is this:
         raise JSTypeError("ArrayBuffer subclass returned this from species constructor")
     if len(result.data) < size:
@@ -18999,6 +19026,16 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
     part = this.data[first:first + size]
     result.data[:len(part)] = part
     return result
+
+
+@ARRAY_BUFFER.method("sliceToImmutable", 2)
+def array_buffer_slice_to_immutable(realm, this, start=undefined, end=undefined, *_):
+    require_attached(this, "ArrayBuffer.prototype.sliceToImmutable")
+    first, last = clamp_range(len(this.data), start, end)
+    require_attached(this, "ArrayBuffer.prototype.sliceToImmutable")
+    if len(this.data) < last:
+        raise JSRangeError("ArrayBuffer.prototype.sliceToImmutable: the buffer was made smaller meanwhile")
+    return new_array_buffer(realm, bytes(memoryview(this.data)[first:max(first, last)]))
 
 
 @ARRAY_BUFFER.method("resize", 1)
@@ -19016,10 +19053,11 @@ def array_buffer_resize(realm, this, length=undefined, *_):
     return undefined
 
 
-def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
+def transfer_buffer(realm, this, length=undefined, *_, fixed=False, immutable=False):
     """ArrayBufferCopyAndDetach (25.1.3.6)."""
     size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
     require_attached(this, "ArrayBuffer.prototype.transfer")
+    require_mutable(this, "ArrayBuffer.prototype.transfer")
     data, most = this.data, None if fixed else this.most
     if most is not None and size > most:
         raise JSRangeError(f"ArrayBuffer.prototype.transfer: {size} is more than maxByteLength, {most}")
@@ -19028,11 +19066,13 @@ def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
         kept = min(size, len(this.data))
         data[:kept] = this.data[:kept]
     detach_buffer(this)
-    return JSArrayBuffer(realm.ArrayBufferPrototype, data, most)
+    return JSArrayBuffer(realm.ArrayBufferPrototype, bytes(data) if immutable else data, most)
 
 
 ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
 ARRAY_BUFFER.method("transferToFixedLength", 0)(functools.partial(transfer_buffer, fixed=True))
+ARRAY_BUFFER.method("transferToImmutable", 0)(
+    functools.partial(transfer_buffer, fixed=True, immutable=True))
 
 
 @ARRAY_BUFFER.constructor(1)
@@ -19121,13 +19161,48 @@ ELEMENT_KINDS = [
     ElementKind("Uint32Array", "I", integer_converter(32, False)),
     ElementKind("BigInt64Array", "q", bigint_converter(True)),
     ElementKind("BigUint64Array", "Q", bigint_converter(False)),
+    ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e")),
     ElementKind("Float32Array", "f", to_number),
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
-FLOAT16_KIND = ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e"))
-if sys.version_info >= (3, 12):         # memoryview knows half precision
-    ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
+
+
+class HalfView:
+    """What a memoryview is to other elements, for those of half precision, which it knows from CPython 3.12 on."""
+
+    __slots__, __init__ = attributes("bits")
+    format = "e"
+    layout, layout_of_bits = struct.Struct("=e"), struct.Struct("=H")
+
+    def __len__(self):
+        return len(self.bits)
+
+    def __getitem__(self, index):
+        if type(index) is slice:
+            return HalfView(self.bits[index])
+        return self.layout.unpack(self.layout_of_bits.pack(self.bits[index]))[0]
+
+    def __setitem__(self, index, value):
+        self.bits[index] = value.bits if type(index) is slice \
+            else self.layout_of_bits.unpack(self.layout.pack(value))[0]
+
+    def tolist(self):
+        return list(struct.unpack(f"={len(self.bits)}e", self.bits.tobytes()))
+
+    def tobytes(self):
+        return self.bits.tobytes()
+
+    def cast(self, code):
+        return self.bits.cast(code)
+
+
+def view_of(data, code):
+    """A view of bytes as elements of the type that `struct` calls `code`."""
+    if code == "e" and sys.version_info < (3, 12):
+        return HalfView(memoryview(data).cast("H"))
+    return memoryview(data).cast(code)
+
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
@@ -19185,7 +19260,7 @@ class JSTypedArray(JSObject):
         count = room // size if count is None else count
         self.view = EMPTY_VIEW
         if count:
-            self.view = memoryview(data)[self.offset:self.offset + count * size].cast(self.kind.code)
+            self.view = view_of(memoryview(data)[self.offset:self.offset + count * size], self.kind.code)
 
     @property
     def class_name(self):
@@ -19200,7 +19275,7 @@ class JSTypedArray(JSObject):
     def over(self, realm, buffer):
         """The same view of another buffer."""
         proto = getattr(realm, self.kind.name + "Prototype")
-        return JSTypedArray(proto, self.kind, buffer, self.offset, self.fixed)
+        return new_view(proto, self.kind, buffer, self.offset, self.fixed)
 
     def get_index(self, index):
         """The element at an index >= 0, or undefined."""
@@ -19286,6 +19361,43 @@ class JSTypedArray(JSObject):
         return keys + JSObject.own_keys(self) if self.props or self.attrs else keys
 
 
+class ImmutableTypedArray(JSTypedArray):
+    """A typed array over an immutable buffer (stage 3 in 2026): its elements cannot be written or configured."""
+
+    __slots__ = ()
+
+    def set_index(self, index, value):
+        require_mutable(self.buffer, "a write")
+
+    def store(self, values, start=0):
+        require_mutable(self.buffer, "a write")
+
+    def get_own(self, key):
+        own = JSTypedArray.get_own(self, key)
+        return own if own is None or element_index(key) < 0 else data_descriptor(own.value, ENUMERABLE)
+
+    def define_own(self, key, desc):
+        index = element_index(key)
+        if index < 0:
+            return JSObject.define_own(self, key, desc)
+        return index < len(self.view) and not desc.is_accessor() \
+            and desc.enumerable is not False and True not in (desc.configurable, desc.writable) \
+            and (desc.value is ABSENT or same_value(desc.value, self.get_index(index)))
+
+    def set(self, key, value, receiver=None):
+        return element_index(key) < 0 and JSObject.set(self, key, value, receiver)
+
+    def delete(self, key):
+        index = element_index(key)
+        return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
+
+
+def new_view(proto, kind, buffer, offset, length):
+    """A typed array over a buffer."""
+    view_class = ImmutableTypedArray if type(buffer.data) is bytes else JSTypedArray
+    return view_class(proto, kind, buffer, offset, length)
+
+
 def new_typed_array(realm, kind, length, proto=None):
     """A typed array of zeros with a buffer of its own."""
     buffer = new_array_buffer(realm, allocate_bytes(length * kind.size))
@@ -19300,27 +19412,29 @@ def new_uint8_array(realm, data):
     return JSTypedArray(realm.Uint8ArrayPrototype, UINT8_KIND, buffer, 0, len(data))
 
 
-def validate_typed_array(value, method):
+def validate_typed_array(value, method, writes=False):
     """ValidateTypedArray (23.2.4.4)."""
     if not isinstance(value, JSTypedArray):
         raise JSTypeError("this is not a typed array.")
+    if writes:
+        require_mutable(value.buffer, method)
     if value.view is OUT_OF_BOUNDS:
         require_view(value, method)
     return value
 
 
-def typed_array_create(ctor, args, method):
+def typed_array_create(ctor, args, method, writes=True):
     """TypedArrayCreateFromCtor (23.2.4.2)."""
-    result = validate_typed_array(construct(ctor, args), method)
+    result = validate_typed_array(construct(ctor, args), method, writes)
     if len(args) == 1 and type(args[0]) is int and len(result.view) < args[0]:
         raise JSTypeError("Derived TypedArray constructor created an array which was too small")
     return result
 
 
-def typed_array_species_create(realm, original, args, method):
+def typed_array_species_create(realm, original, args, method, writes=True):
     """TypedArraySpeciesCreate (23.2.4.1)."""
     ctor = species_constructor(original, getattr(realm, original.kind.name))
-    result = typed_array_create(ctor, args, method)
+    result = typed_array_create(ctor, args, method, writes)
     if result.kind.is_bigint is not original.kind.is_bigint:
         raise JSTypeError("Content type of source and derived typed arrays differ")
     return result
@@ -19329,14 +19443,15 @@ def typed_array_species_create(realm, original, args, method):
 TYPED_ARRAY = BuiltinClass("TypedArray", JSTypedArray, is_global=False)
 
 
-def typed_array_method(key, length):
-    """Declares a method of %TypedArray%.prototype whose receiver must not be detached."""
+def typed_array_method(key, length, writes=False):
+    """Declares a method of %TypedArray%.prototype whose receiver must not be detached, nor immutable if it
+    `writes`."""
     def declare(impl):
         title = f"%TypedArray%.prototype.{key}"
 
         def checked(realm, this, *args):
-            if not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
-                validate_typed_array(this, title)
+            if writes or not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
+                validate_typed_array(this, title, writes)
             return impl(realm, this, *args)
         TYPED_ARRAY.method(key, length, receiver=False)(checked)
         return impl
@@ -19365,7 +19480,7 @@ def typed_array_at(realm, this, index=undefined, *_):
     return this.get_index(index) if 0 <= index < length else undefined
 
 
-@typed_array_method("copyWithin", 2)
+@typed_array_method("copyWithin", 2, writes=True)
 def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
     to, _ = clamp_range(length, target, undefined)
@@ -19379,7 +19494,7 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     return this
 
 
-@typed_array_method("fill", 1)
+@typed_array_method("fill", 1, writes=True)
 def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
     value = this.kind.convert(value)
@@ -19387,7 +19502,7 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     require_view(this, "%TypedArray%.prototype.fill")
     last = min(last, len(this.view))
     if last > first:
-        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        block = view_of(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE), this.kind.code)
         for start in range(first, last, ELEMENTS_AT_ONCE):
             realm.poll()
             this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
@@ -19482,7 +19597,7 @@ def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
     return result
 
 
-@typed_array_method("reverse", 0)
+@typed_array_method("reverse", 0, writes=True)
 def typed_array_reverse(realm, this, *_):
     view = this.view
     low, high = 0, len(view)
@@ -19490,14 +19605,15 @@ def typed_array_reverse(realm, this, *_):
         realm.poll()
         step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
         first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
-        view[low:low + step] = memoryview(last).cast(this.kind.code)
-        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        view[low:low + step] = view_of(last, this.kind.code)
+        view[high - step:high] = view_of(first, this.kind.code)
         low, high = low + step, high - step
     return this
 
 
 @TYPED_ARRAY.method("set", 1)
 def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
+    require_mutable(this.buffer, "%TypedArray%.prototype.set")
     start = to_integer_or_infinity(offset)
     if start < 0:
         raise JSRangeError("offset is out of bounds")
@@ -19546,7 +19662,7 @@ def copy_elements(realm, target, source, to, first, count):
             target.view[to + start:to + end] = part[start:end]
         return
     if target.buffer is source.buffer:
-        part = memoryview(part.tobytes()).cast(source.kind.code)
+        part = view_of(part.tobytes(), source.kind.code)
     for start in range(0, count, ELEMENTS_AT_ONCE):
         realm.poll()
         values = part[start:start + ELEMENTS_AT_ONCE].tolist()
@@ -19603,7 +19719,7 @@ def sort_numbers(view, is_float):
         copy, start = bytearray(), 0
         for piece in sliced(view[:count].cast("B")):
             copy += piece
-        copied = memoryview(copy).cast(view.format)
+        copied = view_of(copy, view.format)
         for piece in merged_runs([copied[low:high] for low, high in runs]):
             write_numbers(view, start, piece)
             start += len(piece)
@@ -19622,7 +19738,7 @@ def fill_view(view, start, end, value):
 def write_numbers(view, start, values):
     """Writes a list of numbers, which all have the type of the view, into it."""
     if view.format == "e":              # which array.array does not know
-        packed = memoryview(struct.pack(f"={len(values)}e", *values)).cast("e")
+        packed = view_of(struct.pack(f"={len(values)}e", *values), "e")
     else:
         packed = memoryview(array.array(view.format, values))
     view[start:start + len(values)] = packed
@@ -19631,7 +19747,7 @@ def write_numbers(view, start, values):
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
-    validate_typed_array(this, "%TypedArray%.prototype.sort")
+    validate_typed_array(this, "%TypedArray%.prototype.sort", writes=True)
     if comparator is undefined:
         sort_numbers(this.view, this.kind.is_float)
     else:
@@ -19645,7 +19761,7 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
     offset = this.offset + first * this.kind.size
     count = () if this.fixed is None and end is undefined else (max(last - first, 0),)
     return typed_array_species_create(realm, this, (this.buffer, offset, *count),
-                                      "%TypedArray%.prototype.subarray")
+                                      "%TypedArray%.prototype.subarray", writes=False)
 
 
 @typed_array_method("toReversed", 0)
@@ -19805,7 +19921,7 @@ def view_buffer(kind, proto, buffer, offset, length):
         count = (size - offset) // kind.size
     elif offset + count * kind.size > size:
         raise JSRangeError(f"Invalid typed array length: {count}")
-    return JSTypedArray(proto, kind, buffer, offset, count)
+    return new_view(proto, kind, buffer, offset, count)
 
 
 def typed_array_class(kind):
@@ -20012,7 +20128,9 @@ def declare_decoder(name, decode, options_of):
 
     @UINT8_ARRAY.method("setFrom" + name, 1, receiver=False)
     def set_from_text(realm, this, text=undefined, options=undefined, *_):
-        array, text, options = uint8_array(this), text_argument(text), options_of(options)
+        array = uint8_array(this)
+        require_mutable(array.buffer, "setFrom" + name)
+        text, options = text_argument(text), options_of(options)
         require_view(array, "setFrom" + name)
         read, data, failed = decode(text, options, len(array.view))
         if data:
@@ -20118,6 +20236,8 @@ def data_view_accessors(kind):
 
     @DATA_VIEW.method(setter, 2)
     def set_value(realm, this, index=undefined, value=undefined, little_endian=undefined, *_):
+        if type(this.buffer.data) is bytes:
+            require_mutable(this.buffer, "DataView.prototype." + setter)
         if type(index) is not int or index < 0:
             index = to_index(index, "DataView offset")
         value = kind.convert(value)
@@ -20127,7 +20247,7 @@ def data_view_accessors(kind):
         return undefined
 
 
-for _kind in {*ELEMENT_KINDS, FLOAT16_KIND}:
+for _kind in ELEMENT_KINDS:
     if _kind.name != "Uint8ClampedArray":
         data_view_accessors(_kind)
 
@@ -20152,6 +20272,93 @@ def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, l
     if view.view is OUT_OF_BOUNDS:
         raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
     return view
+
+
+# -- Atomics (25.4) ----------------------------------------------------------------------
+#
+# One thread at a time runs scripts, and no memory is shared: every access is atomic, and nobody can wait.
+
+ATOMICS = Namespace("Atomics", tag="Atomics")
+
+
+def atomic_array(array, method, writes=True, waitable=False):
+    """ValidateIntegerTypedArray (25.4.3.1)."""
+    validate_typed_array(array, "Atomics." + method, writes)
+    allowed = ("Int32Array", "BigInt64Array") if waitable else ATOMIC_KINDS
+    if array.kind.name not in allowed:
+        raise JSTypeError(f"Atomics.{method} takes {' or '.join(allowed)}, not {array.kind.name}")
+    return array
+
+
+ATOMIC_KINDS = [kind.name for kind in ELEMENT_KINDS if not kind.is_float and "Clamped" not in kind.name]
+
+
+def atomic_index(array, index):
+    """ValidateAtomicAccess (25.4.3.2): the length is that from before the conversion."""
+    length = len(array.view)
+    index = to_index(index, "atomic access index")
+    if index >= length:
+        raise JSRangeError("Invalid atomic access index")
+    return index
+
+
+def atomic_access(name, change, operands=1):
+    """Declares Atomics.<name>(array, index, ...operands), which gives the old element: `change(old, ...operands)`
+    makes the new one, or None to leave it (25.4.3.14 AtomicReadModifyWrite)."""
+    @ATOMICS.method(name, 2 + operands)
+    def access(realm, this, array=undefined, index=undefined, *values):
+        index = atomic_index(atomic_array(array, name, operands > 0), index)
+        kind = array.kind
+        convert = to_bigint if kind.is_bigint else to_integer_or_infinity
+        values = [convert(value) for value in (*values, undefined, undefined)[:operands]]
+        require_view(array, "Atomics." + name)
+        if index >= len(array.view):
+            raise JSRangeError("Invalid atomic access index")
+        old = array.get_index(index)
+        new = change(old, *map(kind.convert, values))
+        if new is not None:
+            array.set_index(index, JSBigInt(new) if kind.is_bigint else new)
+        return values[0] if name == "store" else old
+
+
+for _name, _change, _operands in (
+        ("add", lambda old, value: int(old) + value, 1), ("and", lambda old, value: int(old) & value, 1),
+        ("compareExchange", lambda old, expected, value: value if old == expected else None, 2),
+        ("exchange", lambda old, value: value, 1), ("load", lambda old: None, 0),
+        ("or", lambda old, value: int(old) | value, 1), ("store", lambda old, value: value, 1),
+        ("sub", lambda old, value: int(old) - value, 1), ("xor", lambda old, value: int(old) ^ value, 1)):
+    atomic_access(_name, _change, _operands)
+
+
+@ATOMICS.method("isLockFree", 1)
+def atomics_is_lock_free(realm, this, size=undefined, *_):
+    return to_integer_or_infinity(size) in (1, 2, 4, 8)
+
+
+@ATOMICS.method("notify", 3)
+def atomics_notify(realm, this, array=undefined, index=undefined, count=undefined, *_):
+    atomic_index(atomic_array(array, "notify", False, waitable=True), index)
+    if count is not undefined:
+        to_integer_or_infinity(count)
+    return 0
+
+
+@ATOMICS.method("pause")
+def atomics_pause(realm, this, iterations=undefined, *_):
+    if iterations is not undefined and (type(iterations) not in NUMBER_TYPES or iterations % 1 != 0):
+        raise JSTypeError("Atomics.pause takes an integral number")
+    return undefined
+
+
+def refuse_wait(name):
+    @ATOMICS.method(name, 4)
+    def wait(realm, this, array=undefined, *_):
+        atomic_array(array, name, False, waitable=True)
+        raise JSTypeError(f"Atomics.{name} needs a SharedArrayBuffer, and this engine has none")
+
+
+refuse_wait("wait")
+refuse_wait("waitAsync")
 
 
 # -- Promise -----------------------------------------------------------------------------
@@ -29766,7 +29973,7 @@ class Inspector:
 
     def error_shape(self, obj, name):
         """An error: its stack, then the properties that are not in it."""
-        stack = peek(obj, "stack")
+        stack = peek_stack(obj)
         if type(stack) is not str or not stack:
             stack = error_line(obj)
         elif isinstance(obj, JSErrorObject) and not stack.startswith(error_line(obj)) \
@@ -31271,6 +31478,7 @@ def text_encoder_encode_into(realm, this, source=undefined, destination=undefine
     text = web_text(source)
     if not isinstance(destination, JSTypedArray) or destination.kind.name != "Uint8Array":
         raise JSTypeError("The destination must be a Uint8Array")
+    require_mutable(destination.buffer, "TextEncoder.encodeInto")
     target = bytes_of(destination)
     data = text.encode("utf-8")[:len(target) + 1]
     room = min(len(target), len(data))
@@ -31660,6 +31868,8 @@ class Cloner:
             name = name if type(name) is str and name in NATIVE_ERRORS else "Error"
             copy = JSErrorObject(getattr(self.realm, name + "Prototype"))
         self.remember(value, copy)
+        if value.get_own("stack") is None:
+            copy.stack = value.stack_text()
         for key in ("message", "name", "stack", "cause"):
             own = value.get_own(key)
             if own is not None and own.is_data() and (key != "name" or isinstance(value, JSDOMException)):
@@ -31682,8 +31892,8 @@ class Cloner:
     def clone_buffer(self, value):
         if value.data is None:
             self.refuse(value)
-        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data),
-                                                  value.most))
+        data = value.data if type(value.data) is bytes else bytearray(value.data)
+        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, data, value.most))
 
     def clone_view(self, value):
         if value.buffer.data is None:
@@ -31719,7 +31929,7 @@ def transfer_list(realm, options):
     transfer = options.get("transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
-        if not isinstance(buffer, JSArrayBuffer) or buffer.data is None \
+        if not isinstance(buffer, JSArrayBuffer) or type(buffer.data) is not bytearray \
                 or any(buffer is other for other in buffers[:position]):
             raise JSError(new_dom_exception(
                 realm, f"{display(buffer)} could not be transferred.", "DataCloneError"))
@@ -31739,6 +31949,7 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     if not isinstance(array, JSTypedArray) or array.kind.is_float:
         raise JSError(new_dom_exception(
             realm, "The data argument must be an integer-type TypedArray", "TypeMismatchError"))
+    require_mutable(array.buffer, "crypto.getRandomValues")
     target = bytes_of(array)
     if len(target) > MAX_RANDOM_BYTES:
         raise JSError(new_dom_exception(
@@ -33247,6 +33458,14 @@ def method_names(obj):
                          if type(key) is str and is_callable(value))
         obj = obj.get_proto()
     return names
+
+
+#: Globals that are left out on purpose -> what an error says of them. Scripts may ask for their `typeof`.
+LEFT_OUT_GLOBALS = {
+    "SharedArrayBuffer": "this engine shares no memory between threads; ArrayBuffer is there",
+    "ShadowRealm": "this engine leaves it out; every script has a realm of its own",
+    "Temporal": "this engine leaves it out; Date and Intl.DateTimeFormat are there",
+    "WebAssembly": "this engine runs JavaScript only"}
 
 
 def meant_name(name, known):
@@ -36424,7 +36643,9 @@ class RealmBase:
                 "returning from derived constructor"
         name = script_name(python)
         if python == global_name(name) and name not in self.lexical:
-            return f"{name} is not defined{meant_name(name, [*self.global_object.flags, *self.lexical])}"
+            return f"{name} is not defined" + (
+                f": {LEFT_OUT_GLOBALS[name]}" if name in LEFT_OUT_GLOBALS
+                else meant_name(name, [*self.global_object.flags, *self.lexical]))
         return f"Cannot access '{name}' before initialization"
 
     def js_error(self, error, phase="runtime"):
