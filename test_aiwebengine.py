@@ -3184,6 +3184,27 @@ eval("var e1 = 1; function e2() {}"); var made = typeof e1 + typeof e2; delete e
 => numberfunctionundefinedundefined
 """)
 
+    test_super_in_direct_eval = conformance(r"""
+# 19.2.1.3 super() in the text of an eval makes the `this` of the constructor around it, and the fields
+class A { constructor(x = 1) { this.a = x } m() { return 5 } }
+class B extends A { f = this.a + 1; constructor() { eval("super(7); this.q = super.m() + this.a"); this.t = eval("new.target") === B } }
+var b = new B(); result = [b.a, b.f, b.q, b.t]
+=> 7,8,12,true
+# 19.2.1.3 in arrow functions around and inside it, in an eval of an eval
+class A { constructor(x) { this.a = x } } var made = [];
+for (const text of ["(() => eval('super(1)'))()", "eval('() => super(2)')()", "eval('eval(\"super(3)\")')"])
+made.push(new (eval(`(class extends A { constructor() { ${text} } })`))().a)
+result = [made, (function () { return eval("(() => eval('this.x'))()") }).call({ x: 5 })]
+=> 1,2,3,5
+# 19.2.1.3 once only, never before; nowhere else
+class A {} var names = [];
+for (const body of ["super(); eval('super()')", "eval('this'); eval('super()')", "eval('1')", "super(); (function () { eval('super()') })()"])
+try { new (eval(`(class extends A { constructor() { ${body} } })`))(); names.push("none") } catch (e) { names.push(e.name) }
+for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(), () => new (class extends A { m() { eval("super()") } })().m()])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names
+=> ReferenceError,ReferenceError,ReferenceError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
+""")
+
     test_with = conformance(r"""
 # names are properties first
 var a = "outer", o = { a: 1, b: 2, f() { return this === o } }; with (o) { b = a + b; a++; a += 5; var c = f(), d = typeof zz; o.late = 1; late = 2 } result = [o.a, o.b, o.late, a, c, d]
@@ -3934,6 +3955,20 @@ function f() { return new RangeError("deep") } var e = f(); result = [typeof e.s
 e.stack.split("\n")[0], /at f/.test(e.stack), Object.prototype.propertyIsEnumerable.call(e,
 "stack")].join()
 => string,RangeError: deep,true,false
+# Error.prototype.stack is an accessor
+var own = Object.getOwnPropertyDescriptor(Error.prototype, "stack"), e = new TypeError("x"), plain = {};
+own.set.call(plain, "text"); result = [Object.hasOwn(e, "stack"), own.get.call({}), own.get.call(Object.create(e)), plain.stack,
+Object.keys(plain), own.get.name, own.set.name, own.enumerable, own.get.call(e).split("\n")[0], own.get.call(e) === e.stack].join()
+=> false,,,text,stack,get stack,set stack,false,TypeError: x,true
+# Error.prototype.stack makes a property of what it is assigned to, and takes strings only
+var e = new Error("x"), names = [], set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
+delete e.stack; names.push(e.stack.split("\n")[0]);
+for (const f of [() => { e.stack = undefined }, () => set.call(Error.prototype, "a"), () => set.call(Object.freeze({}), "a"), () => set.call(1, "a")])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
+=> mine,stack,Error: x,TypeError,TypeError,TypeError,TypeError
+# 20.5 a stack begins with the name that a getter gives
+class Named extends Error { get name() { return "Named" } } result = new Named("m").stack.split("\n")[0]
+=> Named: m
 # 20.5 captureStackTrace
 var o = {}; Error.captureStackTrace(o); result = typeof o.stack + Object.keys(o).length
 => string0
@@ -4993,11 +5028,68 @@ construct: () => 1 })))
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
-    @needs(sys.version_info >= (3, 12), "a memoryview of numbers of half precision")
-    def test_float16_array(self):
-        self.assertEqual(outcome("var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), "
-                                 "Float16Array.BYTES_PER_ELEMENT, f.map(x => x / 3)[3]].join('|')"),
-                         "2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625")
+    test_float16_array = conformance(r"""
+# 23.2 elements of half precision
+var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), Float16Array.BYTES_PER_ELEMENT,
+f.map(x => x / 3)[3], f.indexOf(2), f.slice(1, 3).length, [...f.subarray(3)], f.toReversed(), f.with(0, 65504)].join('|')
+=> 2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625|3|2|2|2,0,Infinity,2.3359375|65504,Infinity,0,2
+# 23.2 filling, copying, sorting with NaN and both zeros, bytes under the elements
+var f = new Float16Array(5).fill(1.5, 1, 3); f.copyWithin(3, 1, 2); f[4] = NaN; f[0] = -0; var g = Float16Array.from([0, ...f]).sort();
+result = [f, [...g].map(x => Object.is(x, -0) ? "-0" : x), new Uint16Array(f.buffer), new Float16Array(new Float64Array([0.1, 1e6])),
+new Float32Array(f)].join('|')
+=> 0,1.5,1.5,1.5,NaN|-0,0,1.5,1.5,1.5,NaN|32768,15872,15872,15872,32256|0.0999755859375,Infinity|0,1.5,1.5,1.5,NaN
+# 23.2 a view that grows and shrinks with its buffer, overlapping copies, DataView
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), f = new Float16Array(b); f.set([1, 2]); b.resize(8); f.set(f.subarray(0, 2), 1);
+var d = new DataView(b); d.setFloat16(6, -2.5, true); result = [f.join(), f.length, d.getFloat16(6, true), (b.resize(2), f)].join('|')
+=> 1,1,2,-2.5|4|-2.5|1
+""")
+
+    test_immutable_buffers = conformance(r"""
+# immutable buffers are made from others
+var b = new Uint8Array([1, 2, 3]).buffer, i = b.transferToImmutable(5), s = i.sliceToImmutable(1, -1);
+result = [b.detached, b.immutable, i.immutable, i.resizable, i.byteLength, new Uint8Array(i), new Uint8Array(s), s.immutable,
+i.slice(1, 3).immutable, new ArrayBuffer(8, { maxByteLength: 9 }).transferToImmutable().resizable].join('|')
+=> true|false|true|false|5|1,2,3,0,0|2,3,0|true|false|false
+# immutable buffers cannot be written
+var i = new Uint8Array([3, 1, 2]).buffer.transferToImmutable(), t = new Uint8Array(i), d = new DataView(i), names = [];
+for (const f of [() => { "use strict"; t[0] = 9 }, () => t.fill(0), () => t.sort(), () => t.reverse(), () => t.set([1]), () => t.copyWithin(0, 1),
+() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"), () => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
+() => new TextEncoder().encodeInto("a", t), () => Atomics.store(t, 0, 1), () => structuredClone(i, { transfer: [i] }),
+() => Uint8Array.from.call(function () { return t }, [1])])
+try { f(); names.push(String(f)) } catch (e) { names.push(e.name[0]) } result = names.join("") + t + (t[0] = 7) + t + Reflect.set(t, 0, 1)
+=> TTTTTTTTTTTTTDT3,1,273,1,2false
+# immutable buffers have elements that are neither writable nor configurable, and can be read in every way
+var t = new Uint16Array(new Uint16Array([3, 1, 2]).buffer.transferToImmutable()); Object.freeze(t); var d = Object.getOwnPropertyDescriptor(t, 1);
+result = [d.value, d.writable, d.enumerable, d.configurable, Object.isFrozen(t), t.toSorted(), [...t], t.map(x => x * 2), t.at(-1), t.slice(1),
+Reflect.defineProperty(t, 0, { value: 3, writable: false }), Reflect.defineProperty(t, 0, { value: 4 }), Reflect.deleteProperty(t, 0),
+structuredClone(t).buffer.immutable, Atomics.load(t, 1)].join('|')
+=> 1|false|true|false|true|1,2,3|3,1,2|6,2,4|2|1,2|true|false|false|true|1
+""")
+
+    test_atomics = conformance(r"""
+# 25.4 operations give the old element, and convert as the array does
+var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3), Atomics.sub(a, 4, 7),
+Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7), Atomics.load(a, 3)];
+var big = new BigInt64Array(1); result = [a, old, Atomics.add(big, 0, 2n ** 63n), big].join('|')
+=> 4,77,15,44,255,255|250,6,6,6,6,6,2,15,300,44|0|-9223372036854775808
+# 25.4 what they refuse, and waiting without shared memory
+var names = []; for (const f of [() => Atomics.add(new Float64Array(1), 0, 1), () => Atomics.load([1], 0), () => Atomics.load(new Int8Array(1), 1),
+() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0), () => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
+try { f(); names.push("none") } catch (e) { names.push(e.name) }
+result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), Atomics.isLockFree(3), Atomics.pause()].join()
+=> TypeError,TypeError,RangeError,TypeError,TypeError,TypeError,TypeError,0,true,false,
+""")
+
+    def test_what_is_left_out_says_so(self):
+        for source, told in (("new SharedArrayBuffer(8)", "SharedArrayBuffer is not defined: this engine shares no memory"),
+                             ("Temporal.Now", "Temporal is not defined: this engine leaves it out; Date"),
+                             ("new ShadowRealm()", "ShadowRealm is not defined: this engine leaves it out"),
+                             ("@logged class A {}", "Decorators are not supported; call a function with the class"),
+                             ("class A { @logged() m() {} }", "Decorators are not supported; call a function")):
+            with self.subTest(source), self.assertRaises(aiwebengine.JSError) as caught:
+                run(source)
+            self.assertIn(told, str(caught.exception))
+        self.assertEqual(run("typeof Temporal + typeof SharedArrayBuffer + typeof ShadowRealm"), "undefined" * 3)
 
     test_seldom_used_parameters_and_edges = conformance(r"""
 # 23.2.3 searches of typed arrays begin where they are told to
@@ -5919,6 +6011,9 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip",
                   "14.3.2 ": "globalThis.AsyncDisposableStack",
                   "Promise.allKeyed": "Promise.allKeyed",
+                  "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
+                  "immutable buffers ": "ArrayBuffer.prototype.transferToImmutable",
+                  "Error.prototype.stack ": "Object.hasOwn(Error.prototype, 'stack')",
                   "options go over the tag": "'variants' in Intl.Locale.prototype",
                   "customs of a region": "Intl.Locale.prototype.getWeekInfo",
                   "plural categories of ranges and": "new Intl.PluralRules('fr', { notation: 'compact' })"
@@ -6620,7 +6715,7 @@ const c = new RangeError('inner'); c.stack='RangeError: inner\n    at b (b.js:2:
 ---
 const a1 = new Error('a'); a1.stack='Error: a\n    at a'; const e = new AggregateError([a1, 'b', 3],'many'); e.stack='AggregateError: many\n    at z'; console.log(e)
 ---
-const e = new Error('no stack'); e.stack = undefined; console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); delete g.stack; console.log([g]); g.stack = 'custom text'; console.log(g)
+const e = new Error('no stack'); Object.defineProperty(e, 'stack', { value: undefined }); console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); Object.defineProperty(g, 'stack', { value: '', writable: true }); console.log([g]); g.stack = 'custom text'; console.log(g)
 ---
 const e = new Error('self'); e.stack='Error: self\n    at q'; e.me = e; console.log(e); const d = new Error('p',{cause: undefined}); d.stack='Error: p\n    at q'; console.log(d)
 ---
@@ -7570,9 +7665,9 @@ class ModuleTest(unittest.TestCase):
             self.log = []
             realm.modules.loader = aiwebengine.folder_loader(folder, {})
             realm.evaluate("import t from './a.txt' with { type: 'text' }; import b from './a.bin' with { type: 'bytes' }; import j from './d.json';"
-                           "console.log(t, t.length, b instanceof Uint8Array, b.join(), j[0]);"
+                           "console.log(t, t.length, b instanceof Uint8Array, b.buffer.immutable, b.join(), j[0]);"
                            "console.log((await import('./d.json', { with: { type: 'text' } })).default)", "main.js")
-            self.assertEqual(self.log, ["Gr\u00fc\u00dfe \U0001f600 8 true 137,80,78,71,255,0 1", "[1]"])
+            self.assertEqual(self.log, ["Gr\u00fc\u00dfe \U0001f600 8 true true 137,80,78,71,255,0 1", "[1]"])
             with self.assertRaisesRegex(aiwebengine.JSError, "not UTF-8 text"):
                 realm.evaluate("import b from './a.bin' with { type: 'text' }", "other.js")
             with self.assertRaisesRegex(aiwebengine.JSError, "two types in one module"):
@@ -8880,12 +8975,13 @@ LARGEST_ARGUMENTS = (
     (r"(get )?TypedArray(\.(from|of)|\[.*)?|(Big)?(Int|Uint|Float)\d+(Clamped)?Array", "Float64Array new", "A|1e7|U|F|ST|X|H|A, C"),
     (r"Uint8Array\..*", "U", "|T|'QUJD'.repeat(8e6)|'41'.repeat(16e6)"),
     (r"(get |set )?(ArrayBuffer|DataView).*", "X V new", "|0|1e8|1, 9e7|0, 1|X"),
+    (r"Atomics.*", "null", "U, 1|I, 0, 1, 1|I, C, C, C|G|1e7"),
     (r"(get )?(Map|Set|WeakMap|WeakSet|WeakRef|FinalizationRegistry).*", "M ST WM WS FR new", "|T|C|ST|SB|M|AA|S, C|O, 1|OP"),
     (r"Object(\..*)?|(get |set )?\.__proto__\..*", "O IX A", "|O|IX|A|T|H|O, O|OP|AA|DEEP|U|{}, O|{}, A, T|S, C|FN|'a', C"),
     (r"(get |set )?(\w*Function|TypedArray\.__proto__)([.[].*)?", "C FN new", "|null, A|null, ...S|T|'a;'.repeat(1e6)|null, Z|null, H"),
     (r"(parse\w+|is\w+|(un)?escape|(en|de)codeURI(Component)?|atob|btoa|eval|structuredClone)", "null",
      "T|W|L|D|PC|B|A|O|M|AA|DEEP|U|E|Q|'0x' + D|NL|JS"),
-    (r"(get )?(Symbol|Boolean|\w*Error|Number|BigInt|Date|Math|DOMException)(\..*|\[.*)?", "new E DT",
+    (r"(get |set )?(Symbol|Boolean|\w*Error|Number|BigInt|Date|Math|DOMException)(\..*|\[.*)?", "new E DT",
      "|T|D|W|S|G|'0x' + D|B|1e6, G|G, G|...S|T, T|AA"),
     (r"(get |set )?RegExp.*", "R RL new", "T|W|T, 'b'|T, C|'[' + T + ']'|'a|'.repeat(1e6)|R, T|'(?<' + T + '>a)'|NL"),
     (r"(get )?Promise.*", "PR Promise new", "S|AA|T|ST|C|C, C|O"),
