@@ -13,14 +13,14 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            447
+     1  This page: contents, imports, version                                            448
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
           Long texts                                                                     146
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             47
-     4  JavaScript lexer                                                                 462
+     4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,000
+     6  Parser                                                                         3,995
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,14 +38,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    644
+          Parser: types of TypeScript                                                    639
           Parser: declarations of TypeScript                                             458
           Parser: enums and namespaces                                                   208
           Parser: elements of JSX                                                        293
           From TypeScript and JSX to JavaScript                                           90
-     7  Scope analysis                                                                 1,379
-          Variables and scopes                                                           173
-          Resolving names                                                                831
+     7  Scope analysis                                                                 1,384
+          Variables and scopes                                                           176
+          Resolving names                                                                833
           Types of variables                                                             364
      8  Values and objects                                                             1,250
           Property descriptors                                                           201
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,316
+    10  Code generator                                                                 4,347
           Nodes of Python                                                                200
-          Functions and their variables                                                  512
+          Functions and their variables                                                  520
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  174
@@ -70,19 +70,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        185
           Operators                                                                      474
           Assignments                                                                    343
-          Members and calls                                                              508
+          Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        498
+          Compiling a source text                                                        506
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,204
+    11  Built-ins of the language                                                      9,387
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          260
+          Error                                                                          248
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -114,12 +114,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
-          ArrayBuffer                                                                    156
-          Element types                                                                  103
-          Typed arrays                                                                   602
+          ArrayBuffer                                                                    177
+          Element types                                                                  138
+          Typed arrays                                                                   643
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     192
-          DataView                                                                       110
+          Uint8Array: base64 and hex                                                     194
+          DataView                                                                       112
+          Atomics                                                                         87
           Promise                                                                        454
           Generators and async functions                                                 195
           Iterator helpers                                                               458
@@ -128,12 +129,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async iteration                                                                153
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
-          JSON: parsing                                                                  434
+          JSON: parsing                                                                  441
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,428
+    12  Regular expressions                                                            3,426
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -148,7 +149,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
-          RegExp.prototype: split                                                         94
+          RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
@@ -166,7 +167,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,667
+    14  Functions of the web                                                           3,671
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -174,11 +175,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           URL                                                                            597
           URLSearchParams                                                                222
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    126
+          TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
           HTML of elements                                                               198
-          structuredClone                                                                138
-          crypto and performance                                                          36
+          structuredClone                                                                140
+          crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
           Headers                                                                        192
@@ -187,20 +188,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,124
-          Helpers of generated code: any realm                                           353
+    15  Realm, jobs and timers                                                         5,136
+          Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        586
+          Modules                                                                        588
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   497
+          Realm: objects, errors, jobs                                                   499
           Realm: running code, values in and out                                         475
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
