@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            447
+     1  This page: contents, imports, version                                            448
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -291,8 +291,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        156
           Requests as scripts see them                                                   185
           The server                                                                     589
-    22  Pages                                                                          5,980
-          Page kit                                                                       211
+    22  Pages                                                                          5,925
+          Page kit                                                                       141
+          Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
@@ -303,16 +304,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Editor: files                                                                  294
           Dashboard: the look                                                            389
           Colours of source texts                                                         80
-          Editor: the look                                                                80
-          Editor: the script                                                             394
+          Editor: the look                                                                61
+          Editor: the script                                                             292
           Dashboard: the script                                                          702
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
-          GraphQL explorer: the look                                                     207
-          GraphQL explorer: the editor                                                   361
-          GraphQL explorer: running, formatting                                          250
+          GraphQL explorer: the look                                                     183
+          GraphQL explorer: the editor                                                   273
+          GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
     23  Command line                                                                   4,229
           Starters: what they share                                                       90
@@ -57783,76 +57784,6 @@ function bytes(value) {
 }
 """
 
-#: A text area for code, for pages that have one: what keys do in it. Undo stays the browser's own.
-AREA_SCRIPT = r"""
-class CodeArea {
-  constructor(area, comment) {
-    this.area = area;
-    this.comment = comment;             // what turns the rest of a line into a comment
-    this.step = "  ";                   // of indentation
-  }
-  // What is done when the text has changed.
-  refresh() {}
-  replace(start, end, text, caret = start + text.length) {
-    this.area.focus();
-    this.area.setSelectionRange(start, end);
-    // execCommand keeps the undo history of the text area
-    if (start !== end || text) if (!document.execCommand(text ? "insertText" : "delete", false, text))
-      this.area.setRangeText(text, start, end, "end");
-    this.area.setSelectionRange(caret, caret);
-    this.refresh();
-  }
-  key(event) {
-    const area = this.area;
-    if (event.key === "Escape") { this.leaving = true; return; }
-    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey && !event.defaultPrevented) {
-      event.preventDefault();
-      this.indent(event.shiftKey);
-    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.defaultPrevented) {
-      event.preventDefault();
-      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
-      const indent = /[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
-      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
-      const first = "\n" + indent + (opens ? this.step : "");
-      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
-        area.selectionStart + first.length);
-    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
-        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
-      event.preventDefault();
-      this.replace(area.selectionStart, area.selectionEnd, event.key
-        + { "{": "}", "(": ")", "[": "]" }[event.key],
-        area.selectionStart + 1);
-      if (this.opened) this.opened();
-    } else if ("})]".includes(event.key) && event.key.length === 1
-        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
-      event.preventDefault();
-      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
-    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
-      event.preventDefault();
-      const sign = new RegExp(`^(\\s*)${this.comment} ?`);
-      this.lines((line) => sign.test(line) ? line.replace(sign, "$1")
-        : line.replace(/^\s*/, (indent) => indent + this.comment + " "));
-    }
-    if (event.key !== "Shift") this.leaving = false;
-  }
-  lines(change) {
-    const area = this.area;
-    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
-    let end = area.value.indexOf("\n", area.selectionEnd);
-    if (end < 0) end = area.value.length;
-    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
-    this.replace(start, end, text);
-    area.setSelectionRange(start, start + text.length);
-  }
-  indent(back) {
-    const area = this.area;
-    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
-      area.selectionEnd, this.step);
-    else this.lines((line) => back ? line.replace(/^(\t| {1,2})/, "") : line && this.step + line);
-  }
-}
-"""
-
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -57888,6 +57819,256 @@ def render_program(title, icon, style, body, script):
 """
     return (render_page(f"{title} – aiwebengine", style, body, f"<script>{script}</script>\n", head),
             script_policy(script) + "; img-src data:; base-uri 'none'; form-action 'none'")
+
+
+# -- Page kit: texts of code -------------------------------------------------------------
+#
+# What the dashboard's editor and the GraphQL explorer share: lines with numbers, colours and marks, keys,
+# and a list of completions.
+
+#: <div class="code-box"><div class="code"><div class="sheet"><div></div><textarea>, and <ul class="choices">.
+CODE_STYLE = r"""
+.code-box { position: relative; flex: 1; isolation: isolate; }
+.code-box > .code { position: absolute; inset: 0; border-left: 2px solid transparent; overflow: auto; }
+.code:has(textarea:focus-visible) { border-left-color: var(--accent); }
+.sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
+  font-variant-ligatures: none; }
+.sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
+.sheet > div > div { height: 20px; padding-right: 1rem; }
+.sheet i { display: inline-block; width: 2.8rem; margin-right: .8rem; position: sticky; left: 0; z-index: 2;
+  background: var(--paper); color: var(--faint); text-align: right; font-style: normal; }
+.sheet .here { background: var(--mark); }
+.sheet .here i { color: var(--bad); font-weight: 700; }
+.sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
+.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem);
+  height: 100%; padding: 0; border: 0; resize: none; overflow: hidden; white-space: pre; background: none;
+  font: inherit; tab-size: inherit; font-variant-ligatures: none; color: var(--ink);
+  -webkit-text-fill-color: transparent; outline: none; }
+.sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
+.sheet textarea::placeholder { -webkit-text-fill-color: var(--faint); }
+@media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
+.choices { position: absolute; z-index: 9; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
+  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line);
+  border-radius: 8px; font: 13px/20px var(--mono); box-shadow: 0 8px 24px var(--shade); }
+.choices li { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem;
+  padding: .1rem .5rem; border-radius: 5px; cursor: pointer; overflow-wrap: anywhere; }
+.choices li[aria-selected=true] { background: var(--chosen); }
+.choices small { color: var(--soft); }
+"""
+
+CODE_SCRIPT = r"""
+const LINE = 20, MORE = 30;
+let letter = 0;                         // how wide one is
+// Parts [kind, text] as nodes: a kind is a class.
+const coloured = (parts) => parts.map(([kind, text]) => kind ? el("span", { class: kind, text }) : text);
+
+// A text area for code. Its text is transparent; beneath it stand the lines that are in view, in colours. Undo
+// stays the browser's own.
+class CodeArea {
+  constructor(box, area, comment) {
+    this.area = area;
+    this.comment = comment;             // what turns the rest of a line into a comment
+    this.step = "  ";                   // of indentation
+    this.rows = [];                     // the lines of the text
+    this.marks = [];                    // what is wrong: { line, column }
+    this.view = box.querySelector(".code");
+    this.list = box.querySelector(".choices");
+    area.addEventListener("input", (event) => this.typed(event));
+    area.addEventListener("keydown", (event) => this.key(event));
+    area.addEventListener("scroll", () => area.scrollTo(0, 0));
+    for (const kind of ["blur", "click"]) area.addEventListener(kind, () => this.close());
+    this.view.addEventListener("scroll", () => requestAnimationFrame(() => this.paint()));
+    addEventListener("resize", () => { this.close(); this.paint(); });
+  }
+  // For those that inherit: the parts of a line, what has been typed in brackets, and what could be written at
+  // the cursor: choices { text, label, detail, gone } for what stands between `from` and `to`.
+  partsOf(index) { return [["", this.rows[index]]]; }
+  opened() {}
+  offer(asked) { return { choices: [] }; }
+
+  get offset() { return this.area.selectionStart; }
+  // Takes in a text that has changed.
+  refresh() {
+    this.rows = this.area.value.split("\n");
+    this.layOut();
+  }
+  typed(event) {
+    this.marks = [];
+    this.refresh();
+    if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") this.complete(false);
+    else this.close();
+    this.reveal();
+  }
+
+  // -- lines --
+
+  layOut() {
+    const { area } = this, sheet = area.parentNode;
+    if (!area.checkVisibility()) return;
+    if (!letter) {
+      const ruler = document.createElement("canvas").getContext("2d");
+      ruler.font = getComputedStyle(sheet).font;
+      letter = ruler.measureText("0".repeat(100)).width / 100;
+    }
+    const widest = this.rows.reduce((most, line) =>
+      Math.max(most, line.length + (line.includes("\t") ? 3 * line.split("\t").length : 0)), 0);
+    sheet.style.height = this.rows.length * LINE + 8 + "px";
+    sheet.style.width = Math.ceil(widest * letter) + 90 + "px";
+    const over = area.scrollWidth - area.clientWidth;       // of wide characters
+    if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
+    this.paint();
+  }
+  paint() {
+    if (!this.area.checkVisibility()) return;
+    const first = Math.max(0, Math.floor(this.view.scrollTop / LINE) - MORE);
+    const end = first + Math.ceil(this.view.clientHeight / LINE) + 2 * MORE, lines = [];
+    for (let index = first; index < Math.min(end, this.rows.length); index++) lines.push(this.paintLine(index));
+    this.area.parentNode.firstElementChild.style.top = first * LINE + "px";
+    this.area.parentNode.firstElementChild.replaceChildren(...lines);
+  }
+  paintLine(index) {
+    const mark = this.marks.find(({ line }) => line === index + 1), parts = [];
+    let column = 0, wrong = mark ? Math.min(mark.column - 1, this.rows[index].length) : -1;
+    for (const [kind, text] of this.partsOf(index)) {
+      const here = wrong >= column && wrong < column + text.length;
+      parts.push([kind + (here ? " wrong" : ""), text]);
+      column += text.length;
+      if (here) wrong = -1;
+    }
+    if (wrong >= 0) parts.push(["wrong", " "]);
+    return el("div", { class: mark ? "here" : null }, el("i", { text: index + 1 }), ...coloured(parts));
+  }
+  placeOf(offset) {
+    let line = 0, start = 0;
+    while (line < this.rows.length - 1 && start + this.rows[line].length < offset)
+      start += this.rows[line++].length + 1;
+    return { line: line + 1, start };
+  }
+  go(line, column = 1) {
+    this.refresh();
+    line = Math.min(Math.max(line, 1), this.rows.length);
+    const offset = this.rows.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0)
+      + Math.min(column - 1, this.rows[line - 1].length);
+    this.area.focus({ preventScroll: true });
+    this.area.setSelectionRange(offset, offset);
+    this.reveal(this.view.clientHeight / 3);
+  }
+  reveal(room = 2 * LINE) {
+    const { view } = this, top = (this.placeOf(this.offset).line - 1) * LINE;
+    if (top < view.scrollTop) view.scrollTop = top - room;
+    if (top + LINE > view.scrollTop + view.clientHeight) view.scrollTop = top + LINE + room - view.clientHeight;
+  }
+
+  // -- completion --
+
+  complete(asked) {
+    const { list, view } = this, { line, start } = this.placeOf(this.offset), offered = this.offer(asked);
+    if (!offered.choices.length) return this.close();
+    this.offered = offered;
+    list.replaceChildren(...offered.choices.map(({ label, detail, gone }, index) =>
+      el("li", { role: "option", id: list.id + index, class: gone ? "gone" : null, onmousedown: (event) => {
+        event.preventDefault();
+        this.accept(index);
+      } }, el("span", { text: label }), el("small", {}, ...prose(detail)))));
+    list.hidden = false;
+    this.choose(0);
+    const under = this.area.parentNode.offsetTop + line * LINE - view.scrollTop;
+    const left = 58 + (offered.from - start) * letter - view.scrollLeft;
+    const above = under + list.offsetHeight > view.clientHeight && under - LINE > list.offsetHeight;
+    list.style.left = Math.max(4, Math.min(left, view.clientWidth - list.offsetWidth - 8)) + "px";
+    list.style.top = (above ? under - LINE - list.offsetHeight : under) + "px";
+  }
+  choose(index) {
+    const items = [...this.list.children];
+    this.choice = (index + items.length) % items.length;
+    items.forEach((item, place) => item.setAttribute("aria-selected", String(place === this.choice)));
+    items[this.choice].scrollIntoView({ block: "nearest" });
+    this.area.setAttribute("aria-activedescendant", items[this.choice].id);
+  }
+  close() {
+    this.list.hidden = true;
+    this.area.removeAttribute("aria-activedescendant");
+  }
+  accept(index) {
+    const { choices, from, to = this.offset } = this.offered;
+    this.close();
+    this.replace(from, to, choices[index].text);
+  }
+
+  // -- keys --
+
+  // Keys for the list: true when this was one.
+  keyInList(event) {
+    const shown = !this.list.hidden, move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const plain = !event.ctrlKey && !event.metaKey;
+    if (shown && move) this.choose(this.choice + move);
+    else if (shown && event.key === "Escape") this.close();
+    else if (shown && (event.key === "Tab" || event.key === "Enter" && plain)) this.accept(this.choice);
+    else if (event.ctrlKey && event.key === " ") this.complete(true);
+    else return false;
+    event.preventDefault();
+    return true;
+  }
+  replace(start, end, text, caret = start + text.length) {
+    this.area.focus();
+    this.area.setSelectionRange(start, end);
+    // execCommand keeps the undo history of the text area
+    if (start !== end || text) if (!document.execCommand(text ? "insertText" : "delete", false, text))
+      this.area.setRangeText(text, start, end, "end");
+    this.area.setSelectionRange(caret, caret);
+    this.refresh();
+  }
+  key(event) {
+    const area = this.area;
+    if (event.isComposing || this.keyInList(event)) return;
+    if (event.key === "Escape") { this.leaving = true; return; }
+    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey) {
+      event.preventDefault();
+      this.indent(event.shiftKey);
+    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
+      const indent = /[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
+      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
+      const first = "\n" + indent + (opens ? this.step : "");
+      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
+        area.selectionStart + first.length);
+    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
+        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
+      event.preventDefault();
+      this.replace(area.selectionStart, area.selectionEnd, event.key
+        + { "{": "}", "(": ")", "[": "]" }[event.key],
+        area.selectionStart + 1);
+      this.opened();
+    } else if ("})]".includes(event.key) && event.key.length === 1
+        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
+      event.preventDefault();
+      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
+    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
+      event.preventDefault();
+      const sign = new RegExp(`^(\\s*)${this.comment} ?`);
+      this.lines((line) => sign.test(line) ? line.replace(sign, "$1")
+        : line.replace(/^\s*/, (indent) => indent + this.comment + " "));
+    }
+    if (event.key !== "Shift") this.leaving = false;
+  }
+  lines(change) {
+    const area = this.area;
+    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
+    let end = area.value.indexOf("\n", area.selectionEnd);
+    if (end < 0) end = area.value.length;
+    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
+    this.replace(start, end, text);
+    area.setSelectionRange(start, start + text.length);
+  }
+  indent(back) {
+    const area = this.area;
+    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
+      area.selectionEnd, this.step);
+    else this.lines((line) => back ? line.replace(/^(\t| {1,2})/, "") : line && this.step + line);
+  }
+}
+"""
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -60602,8 +60783,8 @@ function colouring(name) {
   let open = modeOf(name);
   return (line) => {
     const parts = [];
-    open = scan(line, open, (kind, text) => parts.push(kind ? el("span", { class: kind, text }) : text));
-    return parts;
+    open = scan(line, open, (...part) => parts.push(part));
+    return coloured(parts);
   };
 }
 """
@@ -60614,33 +60795,14 @@ function colouring(name) {
 EDITOR_STYLE = r"""
 main:has(#view-edit:not([hidden])) { max-width: none; }
 .workshop { display: grid; grid-template-columns: 11rem minmax(0, 6fr) minmax(0, 4fr); gap: 0 1rem; }
-.files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: auto; max-height: calc(100vh - 14rem); }
+.files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: hidden auto; max-height: calc(100vh - 14rem); }
 .files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink); overflow-wrap: anywhere; }
 .files a[aria-current] { background: var(--chosen); }
 .files a.changed::after { content: " ●"; color: var(--warn); }
-.code-box { position: relative; }
-.code-box > .code, #edit-page { border: 0; border-top: 1px solid var(--line); height: calc(100vh - 22rem); min-height: 16rem; }
-.code-box > .code { border-left: 2px solid transparent; overflow: auto; }
-.code:has(textarea:focus-visible) { border-left-color: var(--accent); }
-.sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
-  font-variant-ligatures: none; }
-.sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
-.sheet > div > div { height: 20px; padding-right: 1rem; }
-.sheet i { display: inline-block; width: 2.8rem; margin-right: .8rem; position: sticky; left: 0; z-index: 2;
-  background: var(--paper); color: var(--faint); text-align: right; font-style: normal; }
-.sheet .here { background: var(--mark); } .sheet .here i { color: var(--bad); font-weight: 700; }
-.sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
-.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%; padding: 0;
-  border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
-  font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
-.sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
-@media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
-#edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
-  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
-#edit-choices li { padding: .1rem .5rem; font: 13px/1.5 var(--mono); cursor: pointer; overflow-wrap: anywhere; }
-#edit-choices li[aria-selected=true] { background: var(--chosen); }
+.workshop > .panel { display: flex; flex-direction: column; }
+.code-box, #edit-page { flex: 1; min-height: max(16rem, 100vh - 22rem); border: 0; border-top: 1px solid var(--line); }
+#edit-choices small { flex-basis: 100%; font: .8rem/1.4 var(--sans); }
 #edit-choices li:not([aria-selected=true]) small { display: none; }
-#edit-choices small { display: block; font: .8rem/1.4 var(--sans); color: var(--soft); }
 #edit-problem { padding: .5rem 1rem; background: var(--mark); } #edit-jump { color: var(--bad); }
 #edit-actions { flex-wrap: wrap; align-items: baseline; } #edit-actions button { white-space: nowrap; }
 #edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; }
@@ -60649,7 +60811,7 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
 @media (max-width: 60rem) {
   .workshop { grid-template-columns: minmax(0, 1fr); }
   .files { display: flex; max-height: 6.5rem; flex-wrap: wrap; margin-bottom: .6rem; }
-  .code-box > .code, #edit-page { height: 60vh; }
+  .code-box, #edit-page { min-height: 60vh; }
 }
 """
 
@@ -60664,9 +60826,9 @@ EDITOR_BODY = r"""
     <section class="panel" aria-label="Source">
       <div class="head"><span class="small soft" id="edit-help"><kbd>Ctrl</kbd> <kbd>S</kbd> saves,
         <kbd>Ctrl</kbd> <kbd>Space</kbd> completes, <kbd>Esc</kbd> <kbd>Tab</kbd> leaves the text</span></div>
-      <div class="code-box">
+      <div class="code-box" id="edit-box">
         <div class="code" id="edit-code"><div class="sheet" id="edit-sheet"><div id="edit-lines" aria-hidden="true"></div></div></div>
-        <ul id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
+        <ul class="choices" id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
       </div>
       <div id="edit-problem" role="status" hidden><button class="link" id="edit-jump"></button>
         <pre class="small" id="edit-advice"></pre></div>
@@ -60692,9 +60854,8 @@ EDITOR_BODY = r"""
 # -- Editor: the script ------------------------------------------------------------------
 
 EDITOR_SCRIPT = r"""
-// Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
-// transparent; beneath it stand the lines that are in view, in colours.
-const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
+// Each file has a text area of its own, which keeps its undo history while others are looked at.
+const CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
 let current = null, editing = false;
 const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
@@ -60711,20 +60872,15 @@ function inCommon(a, b) {
 
 class SourceFile extends CodeArea {
   constructor(name, text, tag) {
-    super(el("textarea", { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
+    super($("edit-box"), el("textarea", { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
       "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" }), "//");
     this.area.value = text;
-    [this.saved, this.tag, this.marks] = [this.area.value, tag, []];
+    [this.saved, this.tag] = [this.area.value, tag];
     this.step = /^\t/m.test(text) ? "\t" : /^    \S/m.test(text) && !/^  \S/m.test(text) ? "    " : "  ";
     this.rename(name);
-    this.area.addEventListener("input", (event) => this.typed(event));
-    this.area.addEventListener("scroll", () => this.area.scrollTo(0, 0));
-    this.area.addEventListener("keydown", (event) => keyInText(event, this));
-    for (const kind of ["blur", "click"]) this.area.addEventListener(kind, hideChoices);
     $("edit-sheet").append(this.area);
   }
   get changed() { return this.area.value !== this.saved; }
-  get offset() { return this.area.selectionStart; }
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
@@ -60732,13 +60888,9 @@ class SourceFile extends CodeArea {
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
-    this.marks = [];
-    this.refresh();
+    super.typed(event);
     checkSoon(this);
     showState();
-    if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(this, false);
-    else hideChoices();
-    this.reveal();
   }
   // Takes in the text: what is open is found out anew from the first line that changed.
   refresh() {
@@ -60753,65 +60905,29 @@ class SourceFile extends CodeArea {
       break;
     }
     [this.text, this.rows, this.open] = [text, now, open];
-    this.widest = now.reduce((most, line) =>
-      Math.max(most, line.length + (line.includes("\t") ? 3 * line.split("\t").length : 0)), 0);
-    if (this === current) layOut();
+    this.layOut();
   }
-  placeOf(offset) {
-    let line = 0, start = 0;
-    while (line < this.rows.length - 1 && start + this.rows[line].length < offset) start += this.rows[line++].length + 1;
-    return { line: line + 1, start };
+  partsOf(index) {
+    const parts = [], line = this.rows[index];
+    scan(line.slice(0, 2000), this.open[index], (...part) => parts.push(part));
+    return [...parts, ["", line.slice(2000)]];
   }
-  go(line, column = 1) {
-    this.refresh();
-    line = Math.min(Math.max(line, 1), this.rows.length);
-    const offset = this.rows.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0)
-      + Math.min(column - 1, this.rows[line - 1].length);
-    this.area.focus({ preventScroll: true });
-    this.area.setSelectionRange(offset, offset);
-    this.reveal($("edit-code").clientHeight / 3);
-  }
-  reveal(room = 2 * LINE) {
-    const box = $("edit-code"), top = (this.placeOf(this.offset).line - 1) * LINE;
-    if (top < box.scrollTop) box.scrollTop = top - room;
-    if (top + LINE > box.scrollTop + box.clientHeight) box.scrollTop = top + LINE + room - box.clientHeight;
+  // Members of what stands before a dot, else names.
+  offer(asked) {
+    const { line, start } = this.placeOf(this.offset), before = this.area.value.slice(start, this.offset);
+    const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before), wanted = word.toLowerCase();
+    let last = "", found = [];
+    const open = scan(before, this.open[line - 1], (kind, text) => { last = /(`|\$\{)$/.test(text) ? "" : kind; });
+    if ("j{".includes(open.at(-1) ?? " ") && !/[cs]/.test(last) && (asked || !offers.known.has(word) && (chain || word.length > 1))) {
+      const own = new Set([...KEYWORDS, ...this.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? []]);
+      found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
+        ...[...own].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
+    }
+    return { from: this.offset - word.length, choices: found
+      .filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word).slice(0, 40)
+      .map(([text, label, detail]) => ({ text, label: label || text, detail })) };
   }
 }
-let fontWidth = 0;
-function layOut() {
-  const sheet = $("edit-sheet"), { area, rows, widest } = current;
-  if (!fontWidth) {
-    const ruler = document.createElement("canvas").getContext("2d");
-    ruler.font = getComputedStyle(sheet).font;
-    fontWidth = ruler.measureText("0".repeat(100)).width / 100;
-  }
-  sheet.style.height = rows.length * LINE + 8 + "px";
-  sheet.style.width = Math.ceil(widest * fontWidth) + 90 + "px";
-  const over = area.scrollWidth - area.clientWidth;       // of wide characters
-  if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
-  paint();
-}
-function paint() {
-  if (!current) return;
-  const box = $("edit-code"), first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
-  const shown = current.rows.slice(first, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
-  $("edit-lines").style.top = first * LINE + "px";
-  $("edit-lines").replaceChildren(...shown.map((line, index) => paintLine(current, line, first + index)));
-}
-function paintLine(file, line, index) {
-  const mark = file.marks.find((item) => item.line === index + 1), parts = [el("i", { text: index + 1 })];
-  let column = 0, wrong = mark ? Math.min(mark.column - 1, line.length) : -1;
-  scan(line.slice(0, 2000), file.open[index], (kind, text) => {
-    const here = wrong >= column && wrong < column + text.length;
-    parts.push(kind || here ? el("span", { class: kind + (here ? " wrong" : ""), text }) : text);
-    column += text.length;
-    if (here) wrong = -1;
-  });
-  parts.push(line.slice(2000), ...(wrong >= 0 ? [el("span", { class: "wrong", text: " " })] : []));
-  return el("div", { class: mark ? "here" : null }, ...parts);
-}
-$("edit-code").addEventListener("scroll", () => requestAnimationFrame(paint));
-addEventListener("resize", () => { hideChoices(); paint(); });
 
 // -- errors while one types: one question at a time, and slow ones seldom --
 
@@ -60843,64 +60959,9 @@ function showProblem() {
   $("edit-problem").hidden = !found;
   setText($("edit-jump"), found ? "Line " + found.line + ": " + found.text : "");
   setText($("edit-advice"), found?.advice ?? "");
-  paint();
+  current.paint();
 }
 $("edit-jump").addEventListener("click", () => current.go(current.marks[0].line, current.marks[0].column));
-
-// -- completion: the members of what stands before a dot, else names --
-
-let choices = [], choice = 0, from = 0;
-function complete(file, asked) {
-  const { line, start } = file.placeOf(file.offset), before = file.area.value.slice(start, file.offset);
-  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before), wanted = word.toLowerCase();
-  let last = "", found = [];
-  const open = scan(before, file.open[line - 1], (kind, text) => { last = /(`|\$\{)$/.test(text) ? "" : kind; });
-  if ("j{".includes(open.at(-1) ?? " ") && !/[cs]/.test(last) && (asked || chain || word.length > 1)) {
-    const own = new Set([...KEYWORDS, ...file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? []]);
-    found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
-      ...[...own].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
-  }
-  choices = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word).slice(0, 40);
-  if (!choices.length || !asked && offers.known.has(word)) return hideChoices();
-  from = file.offset - word.length;
-  const list = $("edit-choices"), box = $("edit-code");
-  list.replaceChildren(...choices.map(([name, written, doc], index) =>
-    el("li", { role: "option", id: "edit-choice-" + index, onmousedown: (event) => {
-      event.preventDefault();
-      accept(file, index);
-    } }, written || name, el("small", { text: doc }))));
-  list.hidden = false;
-  select(file, 0);
-  const under = line * LINE - box.scrollTop, left = 58 + (before.length - word.length) * fontWidth - box.scrollLeft;
-  const above = under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight;
-  list.style.left = Math.max(4, Math.min(left, box.clientWidth - list.offsetWidth - 8)) + "px";
-  list.style.top = (above ? under - LINE - list.offsetHeight : under) + "px";
-}
-function select(file, index) {
-  const items = [...$("edit-choices").children];
-  choice = (index + items.length) % items.length;
-  items.forEach((item, place) => item.setAttribute("aria-selected", String(place === choice)));
-  items[choice].scrollIntoView({ block: "nearest" });
-  file.area.setAttribute("aria-activedescendant", items[choice].id);
-}
-function hideChoices() {
-  $("edit-choices").hidden = true;
-  current?.area.removeAttribute("aria-activedescendant");
-}
-function accept(file, index) {
-  file.replace(from, file.offset, choices[index][0]);
-  hideChoices();
-}
-function keyInText(event, file) {
-  if (event.isComposing) return;
-  const shown = !$("edit-choices").hidden, move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (shown && move) select(file, choice + move);
-  else if (shown && event.key === "Escape") hideChoices();
-  else if (shown && (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey)) accept(file, choice);
-  else if (event.ctrlKey && event.key === " ") complete(file, true);
-  else return file.key(event);
-  event.preventDefault();
-}
 
 // -- files: opening, saving, conflicts --
 
@@ -60930,7 +60991,6 @@ async function enterEditor() {
 function showFile() {
   current = files.get(at.name) ?? null;
   for (const file of files.values()) file.area.hidden = file !== current;
-  hideChoices();
   warn("");
   $("edit-lines").replaceChildren();
   if (current) {
@@ -60978,7 +61038,7 @@ async function compare(file, seen, meant) {
   file.compared = seen;
   try {
     const { text, tag } = await fetchFile(file.name), plain = text.replace(/\r\n?/g, "\n");
-    if (editing || tag === file.tag && !meant) return;
+    if (editing || file !== current || tag === file.tag && !meant) return;
     if (file.changed && file.area.value !== plain && !meant)
       return file === current && warn(file.name + " was changed on disk since it was opened here.");
     takeOver(file, plain, tag);
@@ -62062,9 +62122,9 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", CODE_STYLE + DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
     DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY),
-    AREA_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+    CODE_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 DASHBOARD_POLICY += "; frame-src 'self'"
 
 
@@ -62349,35 +62409,14 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   min-height: 37px; color: var(--soft); font-size: 13px }
 .bar [role=tab] { border: 0; background: none; border-radius: 6px; color: var(--soft) }
 .bar [role=tab][aria-selected=true] { color: var(--ink); background: var(--hover); font-weight: 600 }
-.editor { position: relative; flex: 1; min-height: 0; display: flex; font: 13px/20px var(--mono);
-  background: var(--paper) }
-.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--faint);
-  padding: 10px 8px 10px 0; user-select: none; white-space: pre }
-.gutter .bad { color: var(--bad); font-weight: 700 }
-.code { position: relative; flex: 1; min-width: 0 }
-.code pre, .code textarea { position: absolute; inset: 0; margin: 0; padding: 10px 12px 10px 4px; border: 0;
-  font: inherit; white-space: pre; overflow: auto; tab-size: 2; letter-spacing: 0 }
-.code pre { pointer-events: none; overflow: hidden; color: var(--ink) }
-.code textarea { background: none; color: transparent; caret-color: var(--ink); resize: none; height: 100%;
-  border-radius: 0; outline: none }
-.editor:focus-within { box-shadow: inset 2px 0 0 var(--accent) }
-.code textarea::selection { background: var(--select); color: transparent }
-.code textarea::placeholder { color: var(--faint) }
+.code { padding-top: 10px }
 .keyword, .directive { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
 .type { color: var(--t-type) } .string { color: var(--t-string) } .number { color: var(--t-number) }
 .variable { color: var(--t-variable) }
 .comment { color: var(--faint); font-style: italic } .punct { color: var(--soft) }
 .bad-token { color: var(--bad); text-decoration: underline wavy }
 .unknown { text-decoration: underline wavy var(--bad); text-underline-offset: 3px }
-#popup { position: absolute; z-index: 9; min-width: 220px; max-width: 460px; max-height: 246px;
-  overflow: auto;
-  background: var(--paper); border: 1px solid var(--line); border-radius: 8px; margin: 0; padding: 4px;
-  list-style: none; font: 13px/20px var(--mono); box-shadow: 0 8px 24px #0003 }
-#popup li { display: flex; gap: 14px; justify-content: space-between; padding: 1px 8px; border-radius: 5px;
-  cursor: pointer; white-space: nowrap }
-#popup li[aria-selected=true] { background: var(--select) }
-#popup li small { color: var(--soft); font: inherit; overflow: hidden; text-overflow: ellipsis }
-#popup li.gone { text-decoration: line-through }
+.choices .gone { text-decoration: line-through }
 #below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
@@ -62454,13 +62493,11 @@ EXPLORER_BODY = r"""
       <button class="quiet" id="add-tab" title="New tab" aria-label="New tab">+</button>
       <span style="flex:1"></span>
       <button class="quiet" id="close-tab" title="Close this tab" aria-label="Close this tab">×</button></div>
-    <div class="editor" id="query-editor">
-      <div class="gutter" aria-hidden="true"></div>
-      <div class="code"><pre aria-hidden="true"></pre><textarea id="query" spellcheck="false"
-        autocapitalize="off" autocomplete="off" wrap="off" aria-label="GraphQL document"
-        aria-autocomplete="list" aria-controls="popup"
-        aria-describedby="hint"></textarea></div>
-      <ul id="popup" role="listbox" aria-label="Completions" hidden></ul>
+    <div class="code-box" id="query-editor">
+      <div class="code"><div class="sheet"><div aria-hidden="true"></div><textarea id="query"
+        spellcheck="false" autocapitalize="off" autocomplete="off" wrap="off" aria-label="GraphQL document"
+        aria-autocomplete="list" aria-controls="query-choices" aria-describedby="hint"></textarea></div></div>
+      <ul class="choices" id="query-choices" role="listbox" aria-label="Completions" hidden></ul>
     </div>
     <div class="grip flat" id="grip-below" role="separator" aria-orientation="horizontal" tabindex="0"
       aria-valuenow="30" aria-label="Height of the variables"></div>
@@ -62480,10 +62517,9 @@ EXPLORER_BODY = r"""
         <span id="hint" style="font-size:12px"><kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
       </div>
       <div class="pane" id="variables-pane" role="tabpanel" aria-labelledby="tab-variables">
-        <div class="editor" id="variables-editor"><div class="gutter" aria-hidden="true"></div>
-          <div class="code"><pre aria-hidden="true"></pre><textarea id="variables"
-            spellcheck="false" wrap="off"
-            aria-label="Variables as JSON" placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div>
+        <div class="code-box" id="variables-editor"><div class="code"><div class="sheet"><div aria-hidden="true"></div>
+          <textarea id="variables" spellcheck="false" wrap="off" aria-label="Variables as JSON"
+          placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div><ul class="choices" hidden></ul></div>
       </div>
       <div class="pane pairs" id="headers" role="tabpanel" aria-labelledby="tab-headers" hidden>
         <p>Sent with each operation of this tab. The browser forgets them when its window is closed.</p>
@@ -62520,7 +62556,6 @@ EXPLORER_BODY = r"""
 # -- GraphQL explorer: the editor --------------------------------------------------------
 
 EXPLORER_EDITOR = r'''
-const escapeHtml = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 const endpoint = location.pathname.replace(/\/+$/, "") || "/graphql";
 
 // -- tokens and where they stand --
@@ -62682,77 +62717,55 @@ function analyse(text) {
 
 // -- editors --
 
+// `parts` gives the coloured parts of a text.
 class Editor extends CodeArea {
-  constructor(box, paint) {
-    super(box.querySelector("textarea"), "#");
-    this.back = box.querySelector("pre");
-    this.gutter = box.querySelector(".gutter");
-    this.paint = paint;
-    this.badLines = new Set();
-    this.area.addEventListener("input", () => this.refresh());
-    this.area.addEventListener("scroll", () => this.follow());
-    this.area.addEventListener("keydown", (event) => this.key(event));
+  constructor(name, parts) {
+    super($(name + "-editor"), $(name), "#");
+    this.parts = parts;
   }
   get value() { return this.area.value; }
   set value(text) { this.area.value = text; this.refresh(); }
+  typed(event) {
+    super.typed(event);
+    remember();
+  }
   refresh() {
-    const text = this.area.value;
-    this.back.innerHTML = this.paint(text) + "\n";
-    this.badLines.clear();
-    this.number();
-    this.follow();
+    this.lines = [[]];
+    this.marks = [];
+    for (const [kind, text] of this.parts(this.value)) {
+      const [first, ...more] = text.split("\n").map((line) => [kind, line]);
+      this.lines.at(-1).push(first);
+      for (const part of more) this.lines.push([part]);
+    }
+    super.refresh();
   }
-  number() {
-    const count = this.area.value.split("\n").length;
-    this.gutter.innerHTML = Array.from({ length: count }, (_, i) =>
-      this.badLines.has(i + 1) ? `<span class="bad">● ${i + 1}</span>` : String(i + 1)).join("\n");
-  }
-  follow() {
-    this.back.scrollTop = this.gutter.scrollTop = this.area.scrollTop;
-    this.back.scrollLeft = this.area.scrollLeft;
-  }
-  mark(lines) { this.badLines = new Set(lines); this.number(); this.follow(); }
-  go(line, column) {
-    const offset = this.value.split("\n").slice(0, line - 1).reduce((sum, item) => sum + item.length + 1, 0)
-      + column - 1;
-    this.area.focus();
-    this.area.setSelectionRange(offset, offset);
-    this.area.scrollTop = Math.max(0, (line - 4) * 20);
+  partsOf(index) { return this.lines[index]; }
+  mark(places) {
+    this.marks = places;
+    this.paint();
   }
 }
 
-const paintGraphql = (text) => analyse(text).tokens.map((token) => token.style
-  ? `<span class="${token.style}">${escapeHtml(token.text)}</span>` : escapeHtml(token.text)).join("");
+const JSON_PART = new RegExp([/(?<field>"(?:\\.|[^"\\])*"(?=\s*:))/, /(?<string>"(?:\\.|[^"\\])*"?)/,
+  /(?<keyword>\b(?:true|false|null)\b)/, /(?<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)/,
+  /(?<punct>[{}[\],:])/, /\s+|[^]/].map((part) => part.source).join("|"), "g");
+const partsOfJson = (text) => Array.from(text.matchAll(JSON_PART), ({ 0: part, groups }) =>
+  [Object.keys(groups).find((kind) => groups[kind] !== undefined) ?? "", part]);
 
-function paintJson(text) {
-  const part = new RegExp([/("(?:\\.|[^"\\])*"?)(\s*:)?/, /\b(true|false|null)\b/,
-    /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/, /[^]/].map((item) => item.source).join("|"), "g");
-  return text.replace(part, (all, string, colon, word) => {
-    const style = colon ? "field" : "string";
-    if (string) return `<span class="${style}">${escapeHtml(string)}</span>${colon || ""}`;
-    if (word) return `<span class="keyword">${word}</span>`;
-    if (/^-?\d/.test(all)) return `<span class="number">${all}</span>`;
-    return /[{}[\],:]/.test(all) ? `<span class="punct">${all}</span>` : escapeHtml(all);
-  });
-}
-
-const query = new Editor($("query-editor"), paintGraphql);
-const variables = new Editor($("variables-editor"), paintJson);
-query.opened = () => complete(false);
+const query = new Editor("query", (text) => analyse(text).tokens.map(({ style, text }) => [style, text]));
+const variables = new Editor("variables", partsOfJson);
 
 // -- completion --
 
-const popup = $("popup");
-let choices = [], chosen = 0, replaceFrom = 0;
-
-function complete(asked) {
-  const area = query.area, caret = area.selectionStart;
-  if (caret !== area.selectionEnd) return hidePopup();
+query.opened = () => query.complete(false);
+query.offer = (asked) => {
+  const none = { choices: [] }, { area } = query, caret = area.selectionStart;
+  if (caret !== area.selectionEnd) return none;
   const text = area.value, result = analyse(text);
   let token = result.solid.find((item) => item.start < caret && caret <= item.end
     && ["name", "variable", "directive"].includes(item.kind));
   if (result.tokens.some((item) => item.start < caret && caret <= item.end
-      && (item.kind === "comment" || item.kind === "string"))) return hidePopup();
+      && (item.kind === "comment" || item.kind === "string"))) return none;
   let at;
   if (token) at = token.at;
   else {
@@ -62760,23 +62773,19 @@ function complete(asked) {
     const probe = analyse(text.slice(0, caret) + "x" + text.slice(caret));
     at = (probe.solid.find((item) => item.start === caret) || {}).at;
     token = { start: caret, text: "", kind: "name" };
-    if (!asked && !(at && /[(@$:]\s*$/.test(text.slice(0, caret)))) return hidePopup();
+    if (!asked && !(at && /[(@$:]\s*$/.test(text.slice(0, caret)))) return none;
   }
   const prefix = text.slice(token.start, caret).toLowerCase();
-  const options = optionsFor(token.kind, at || {}, result);
-  choices = options.filter((item) => item.label.toLowerCase().startsWith(prefix)).concat(
-    prefix.length > 1 ? options.filter((item) => !item.label.toLowerCase().startsWith(prefix)
-      && item.label.toLowerCase().includes(prefix)) : []);
-  if (!choices.length || (choices.length === 1 && choices[0].label.toLowerCase() === prefix && !asked)) {
-    return hidePopup();
-  }
-  replaceFrom = token.start;
-  chosen = 0;
-  drawPopup(caret);
-}
+  const options = optionsFor(token.kind, at || {}, result).map((item) => [item, item.label.toLowerCase()]);
+  const choices = options.filter(([, label]) => label.startsWith(prefix)).concat(prefix.length > 1
+    ? options.filter(([, label]) => !label.startsWith(prefix) && label.includes(prefix)) : []);
+  if (choices.length === 1 && choices[0][1] === prefix && !asked) return none;
+  return { choices: choices.slice(0, 60).map(([item]) => item), from: token.start,
+    to: caret + /^\w*/.exec(text.slice(caret))[0].length };
+};
 
 function optionsFor(kind, at, result) {
-  const option = (label, detail, extra = {}) => ({ label, detail: detail || "", ...extra });
+  const option = (label, detail, extra = {}) => ({ label, text: label, detail: detail || "", ...extra });
   const field = (item) => option(item.name, show(item.type), { gone: item.isDeprecated });
   if (kind === "directive") return (schema ? schema.directives : []).map((item) => option("@" + item.name,
     item.description));
@@ -62799,7 +62808,7 @@ function optionsFor(kind, at, result) {
         && !type.name.startsWith("__")).map((type) => option(type.name, type.kind.toLowerCase()));
     }
     case "arguments": return (at.list || []).filter((item) => !at.used.has(item.name)).map((item) =>
-      option(item.name, show(item.type), { insert: item.name + ": " }));
+      option(item.name, show(item.type), { text: item.name + ": " }));
     case "input type": return (schema ? [...schema.types.values()] : []).filter((type) => ["SCALAR", "ENUM",
       "INPUT_OBJECT"].includes(type.kind) && !type.name.startsWith("__")).map((type) => option(type.name,
       type.kind.toLowerCase()));
@@ -62813,67 +62822,6 @@ function optionsFor(kind, at, result) {
   }
   return [];
 }
-
-function drawPopup(caret) {
-  popup.replaceChildren(...choices.slice(0, 60).map((item, index) => {
-    const take = (event) => { event.preventDefault(); chosen = index; accept(); };
-    return el("li", { role: "option", id: "choice-" + index, class: item.gone ? "gone" : null,
-      "aria-selected": String(index === chosen), onmousedown: take },
-      el("span", { text: item.label }), el("small", { text: item.detail }));
-  }));
-  const before = query.value.slice(0, replaceFrom), line = before.split("\n").length - 1;
-  const column = before.length - before.lastIndexOf("\n") - 1, width = characterWidth();
-  popup.hidden = false;
-  const box = $("query-editor"), left = 46 + column * width - query.area.scrollLeft;
-  const under = 10 + (line + 1) * 20 - query.area.scrollTop;
-  popup.style.left = Math.max(4, Math.min(left, box.clientWidth - popup.offsetWidth - 8)) + "px";
-  popup.style.top = (under + popup.offsetHeight > box.clientHeight && under - 24 > popup.offsetHeight
-    ? under - 24 - popup.offsetHeight : under) + "px";
-  query.area.setAttribute("aria-activedescendant", "choice-" + chosen);
-}
-function characterWidth() {
-  if (!characterWidth.value) {
-    const probe = el("span", { text: "0".repeat(50), style: "position:absolute;visibility:hidden" });
-    query.back.append(probe);
-    characterWidth.value = probe.getBoundingClientRect().width / 50;
-    probe.remove();
-  }
-  return characterWidth.value;
-}
-function hidePopup() { popup.hidden = true; query.area.removeAttribute("aria-activedescendant"); }
-function choose(index) {
-  popup.children[chosen].setAttribute("aria-selected", "false");
-  chosen = (index + popup.children.length) % popup.children.length;
-  popup.children[chosen].setAttribute("aria-selected", "true");
-  popup.children[chosen].scrollIntoView({ block: "nearest" });
-  query.area.setAttribute("aria-activedescendant", "choice-" + chosen);
-}
-function accept() {
-  const item = choices[chosen], area = query.area;
-  const tail = /^\w*/.exec(area.value.slice(area.selectionStart))[0].length;
-  hidePopup();
-  query.replace(replaceFrom, area.selectionStart + tail, item.insert || item.label);
-}
-query.area.addEventListener("keydown", (event) => {
-  if (popup.hidden) {
-    if (event.key === " " && event.ctrlKey) { event.preventDefault(); complete(true); }
-    return;
-  }
-  if (event.key === "ArrowDown") choose(chosen + 1);
-  else if (event.key === "ArrowUp") choose(chosen - 1);
-  else if ((event.key === "Enter" && !event.ctrlKey && !event.metaKey) || event.key === "Tab") accept();
-  else if (event.key === "Escape") hidePopup();
-  else return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-}, true);
-query.area.addEventListener("input", (event) => {
-  if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(false);
-  else hidePopup();
-  remember();
-});
-query.area.addEventListener("blur", hidePopup);
-query.area.addEventListener("click", hidePopup);
 
 '''
 
@@ -62922,20 +62870,18 @@ function card(one, title, text, right) {
     node.append(el("button", { class: "problem", onclick: () => place && query.go(place.line, place.column) },
       error.message + " ", el("small", { text: place ? `${place.line}:${place.column}` : "" })));
   }
-  const shown = el("pre");
-  shown.innerHTML = paintJson(pretty);
-  node.append(shown);
+  node.append(el("pre", {}, ...coloured(partsOfJson(pretty))));
   one.box.querySelector(".empty")?.remove();
   const follows = one.box.scrollHeight - one.box.scrollTop - one.box.clientHeight < 60;
   one.box.append(node);
   while (one.box.children.length > MAX_EVENTS) one.box.firstChild.remove();
   if (follows) one.box.scrollTop = one.box.scrollHeight;
-  const lines = errors.flatMap((error) => (error.locations || []).map((place) => place.line));
-  if (lines.length) mark(one, lines);
+  const places = errors.flatMap((error) => error.locations || []);
+  if (places.length) mark(one, places);
 }
-function mark(one, lines) {
-  one.marks = lines;
-  if (one === tab) query.mark(lines);
+function mark(one, places) {
+  one.marks = places;
+  if (one === tab) query.mark(places);
 }
 
 function operationAtCursor() {
@@ -62948,7 +62894,7 @@ function operationAtCursor() {
 // subscription takes its place.
 async function run() {
   if (tab.busy) { tab.busy.abort(); return; }
-  hidePopup();
+  query.close();
   keepTab();
   const one = tab, operation = operationAtCursor(), request = { query: one.query };
   if (operation.name) request.operationName = operation.name;
@@ -63111,7 +63057,7 @@ function tidy() {
   query.area.select();
   query.replace(0, query.value.length, out.trim() + "\n");
   query.area.setSelectionRange(0, 0);
-  query.area.scrollTop = 0;
+  query.reveal();
   function needsSpace(before, text, last, token) {
     if (["(", "[", "!"].includes(before) && !(before === "!" && /^[\w$@=]/.test(text))) return false;
     if ([")", "]", ":", "!"].includes(text)) return false;
@@ -63315,7 +63261,7 @@ function insert(operation, field) {
   const keep = old && old !== welcome().trim() ? old + "\n\n" : "";
   query.area.focus();
   query.replace(0, query.value.length, keep + text, keep.length + text.length - 1);
-  query.area.scrollTop = query.area.scrollHeight;
+  query.reveal();
   const needed = field.args.filter((item) => item.type.kind === "NON_NULL" && item.defaultValue === null);
   if (needed.length && !variables.value.trim()) {
     variables.value = JSON.stringify(Object.fromEntries(needed.map((item) => [item.name,
@@ -63593,7 +63539,6 @@ $("reload").addEventListener("click",
 $("toggle-docs").addEventListener("click", () => toggleDocs());
 $("clear").addEventListener("click", () => { tab.box.replaceChildren(); mark(tab, []); });
 $("stop").addEventListener("click", () => tab.live?.abort());
-variables.area.addEventListener("input", remember);
 document.addEventListener("keydown", (event) => {
   const control = event.ctrlKey || event.metaKey;
   if (control && event.key === "Enter") { event.preventDefault(); run(); }
@@ -63611,8 +63556,9 @@ if (!location.hash) query.area.focus();
 '''
 
 EXPLORER_PAGE, EXPLORER_POLICY = render_program(
-    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
-    EXPLORER_BODY, AREA_SCRIPT + EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
+    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z",
+    CODE_STYLE + EXPLORER_STYLE, EXPLORER_BODY,
+    CODE_SCRIPT + EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")

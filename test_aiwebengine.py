@@ -23872,6 +23872,19 @@ class Page:
             f"(document.querySelector({json.dumps(selector)}))"
         )
 
+    KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "Backspace": 8,
+            " ": 32, "s": 83, "z": 90, "/": 191}
+
+    def press(self, key, modifiers=0, commands=()):
+        """One key; modifiers are 1 Alt, 2 Ctrl, 4 Cmd, 8 Shift. A headless browser does not know what keys of a
+        platform edit: `commands` tells."""
+        facts = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": self.KEYS[key],
+                 "code": {" ": "Space", "/": "Slash"}.get(key, key if len(key) > 1 else "Key" + key.upper())}
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "") if not modifiers & 7 else ""
+        self.command("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, commands=list(commands),
+                     **facts)
+        self.command("Input.dispatchKeyEvent", type="keyUp", **facts)
+
     def problems(self):
         """What the browser's console complained about on this page so far: exceptions, errors, failed requests."""
         self.evaluate("0")
@@ -24846,6 +24859,26 @@ class ExplorerInTheBrowser(ServerCase):
         page.click("#close-tab")
         self.assertEqual(self.labels(page), ["Live"])
         self.assertTrue(page.evaluate("document.querySelector('#close-tab').disabled"))
+
+    def test_completion_offers_what_the_schema_has_at_the_place(self):
+        page = self.open()
+        page.type("#query", "mutation { ti }")
+        page.evaluate("query.area.setSelectionRange(13, 13)")
+        page.press(" ", 2)
+        self.see(page, "tick\nInt!", "#query-choices [aria-selected=true]")
+        page.press("Tab")
+        self.assertEqual(page.evaluate("query.value"), "mutation { tick }")
+        page.command("Input.insertText", text="(")
+        page.press(" ", 2)
+        self.see(page, "by\nInt", "#query-choices [aria-selected=true]")
+        page.press("Escape")
+        self.assertTrue(page.evaluate("document.querySelector('#query-choices').hidden"))
+        page.type("#query", "{ count countt }")
+        self.assertEqual(page.evaluate("[...document.querySelectorAll('#query-editor .unknown')].map((node) => node.innerText)"),
+                         ["countt"])
+        self.assertEqual(page.problems(), [])
+        page.click("#run")
+        page.wait_for("document.querySelector('#query-editor .here .wrong')?.innerText === 'countt'")
 
     def test_a_subscription_of_a_closed_tab_ends(self):
         page = self.open()
@@ -25943,18 +25976,7 @@ class EditorInTheBrowser(ServerCase):
         page.evaluate("current.area.focus()")
         return page
 
-    KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "Backspace": 8,
-            " ": 32, "s": 83, "z": 90, "/": 191}
-
-    def press(self, page, key, modifiers=0, commands=()):
-        """One key; modifiers are 1 Alt, 2 Ctrl, 4 Cmd, 8 Shift. A headless browser does not know what keys of a
-        platform edit: `commands` tells."""
-        facts = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": self.KEYS[key],
-                 "code": {" ": "Space", "/": "Slash"}.get(key, key if len(key) > 1 else "Key" + key.upper())}
-        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "") if not modifiers & 7 else ""
-        page.command("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, commands=list(commands),
-                     **facts)
-        page.command("Input.dispatchKeyEvent", type="keyUp", **facts)
+    press = staticmethod(Page.press)
 
     TYPED = ("interface Props { type: string }\nconst same = <A,>(a: A) => a;\n"
              "const page = (props: Props) => <ul class=\"a\" {...props}>\n"
