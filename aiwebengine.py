@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,667
+    14  Functions of the web                                                           3,682
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -186,8 +186,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
-          Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,124
+          Requests that handlers get                                                      66
+    15  Realm, jobs and timers                                                         5,128
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -200,7 +200,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   497
+          Realm: objects, errors, jobs                                                   501
           Realm: running code, values in and out                                         475
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -210,12 +210,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,712
+    16  js2py, and the choice of an engine                                             1,713
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
           js2py: realm                                                                   652
-          Engines                                                                         35
+          Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
@@ -259,9 +259,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           350
           database                                                                       276
           Type declarations                                                              661
-    20  Scripts: loading and hot reload                                                3,201
+    20  Scripts: loading and hot reload                                                3,211
           Log                                                                            194
-          Causes of errors                                                               275
+          Causes of errors                                                               282
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         158
@@ -269,7 +269,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Packages                                                                       220
           Imported files                                                                 114
           Between scripts, and in time                                                   106
-          One script                                                                     405
+          One script                                                                     408
           All scripts                                                                    682
           Live pages                                                                     195
     21  HTTP server                                                                    4,137
@@ -33046,6 +33046,21 @@ def fetched_response(realm, request, answer):
 #: What `context.request` inherits: the methods that read the body of a Request, but for json(), for
 #: request.json is the value itself. They may be called again and again.
 INCOMING_REQUEST = BuiltinClass("IncomingRequest", is_global=False)
+#: What the context of handlers that answer inherits: an assignment to what other servers send is an error,
+#: for nobody would look at it. Scripts may set every other property.
+ANSWERING_CONTEXT = BuiltinClass("AnsweringContext", is_global=False)
+ANSWERS_ELSEWHERE = ("body", "status", "statusCode", "type", "contentType", "headers", "response", "res")
+
+
+def refuse_answer(name):
+    """The setter of such a property."""
+    def refuse(realm, this, value=undefined, *_):
+        raise JSTypeError(f"Cannot set {name} of the context, which is not the answer")
+    return refuse
+
+
+for _name in ANSWERS_ELSEWHERE:
+    ANSWERING_CONTEXT.getter(_name, setter=refuse_answer(_name))(lambda realm, this, *_: undefined)
 
 
 def incoming_bytes(realm, this):
@@ -36353,6 +36368,10 @@ class RealmBase:
     def lazy_object(self, props, makers, subject=None):
         """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
+
+    def answering_object(self, props, makers, subject):
+        """The same for the context of a handler that returns an answer: see ANSWERING_CONTEXT."""
+        return JSLazyObject(self.AnsweringContextPrototype, props, (makers, self, subject))
 
     def request_object(self, props, makers, subject):
         """The same for `context.request`, which has methods, too."""
@@ -39758,7 +39777,7 @@ class Js2PyRealm:
         return self.from_python({key: makers[key](self, subject) if value is LATER else value
                                  for key, value in props.items()})
 
-    request_object = lazy_object
+    request_object = answering_object = lazy_object
     network = None                      # it has no promises, which fetch needs
 
     def response_of(self, *_arguments):
@@ -39910,7 +39929,8 @@ ENGINE_INTERFACE = (
     "response_of", "answer_fetch",                              # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "request_object", "new_array", "new_function", "new_iterator",
+    "new_object", "lazy_object", "request_object", "answering_object", "new_array", "new_function",
+    "new_iterator",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -50760,11 +50780,18 @@ HABITS = (
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined|next is not a ",
-          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|"
-          r"writeHead|setHeader)\b|\bnext\(",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|statusCode|sendStatus|set|type|"
+          r"redirect|writeHead|setHeader|body|headers?|cookie|render|text|html)\b|\bnext\(",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
           r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
+    Habit(r"Cannot set \w+ of the context, |(?:ctx|context|c|res|response|reply|event)\.(?:json|send|end|"
+          r"write|writeHead|status|sendStatus|set|type|redirect|setHeader|header|append|cookie|render|text|"
+          r"html|body|throw) is not a function", "", "A handler returns its answer.",
+          'return { status: 200, headers: { "Cache-Control": "no-store" }, body: "Hello" };'),
+    Habit(r"Cannot read properties of undefined \(reading 'set'\)", r"\bcookies\.set\b",
+          "A cookie is a header field of the answer.",
+          'return { headers: { "Set-Cookie": "theme=dark" }, body: "Hello" };'),
     Habit(r"(?:req|request) is not defined", "",
           "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
@@ -52228,6 +52255,8 @@ class JobTimer:
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+#: Kinds of handlers that return what is sent.
+_ANSWERING = frozenset(("httpRoute", "streamCustomization", "use", "after"))
 #: Parts of a handler's argument made when they are read: (realm, (request, args, meta)) -> value.
 _CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
                      "args": lambda realm, parts: realm.new_object(dict(parts[1])),
@@ -52525,7 +52554,8 @@ class ScriptHost:
             parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
             parts.setdefault(key, args[key])
-        return self.realm.lazy_object(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
+        make = self.realm.answering_object if kind in _ANSWERING else self.realm.lazy_object
+        return make(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
     # -- life ----
 

@@ -19581,6 +19581,12 @@ class HabitTest(ServerCase):
                 ("({ request }) => request.query.get('a')", "{ name } = request.query"),
                 ("({ request }) => request.url.searchParams.get('a')", "{ name } = request.query"),
                 ("(req, res, next) => next()", "({ request }) => ({ status"),
+                ("(ctx) => { ctx.body = 'x'; }", "return { status: 200"), ("async (ctx) => { await 1; ctx.status = 404; }", "return { status"),
+                ("(ctx) => { Object.assign(ctx, { headers: {} }); }", "return { status: 200"),
+                ("(ctx) => { ctx.response = { body: 'x' }; }", "return { status: 200"), ("(c) => c.json({})", "return { status: 200"),
+                ("(ctx) => { ctx.response.body = 'x'; }", "({ request }) => ({ status"), ("(res) => res.send('x')", "return { status: 200"),
+                ("(context, response) => { response.json = {}; }", "({ request }) => ({ status"),
+                ("(ctx) => { ctx.cookies.set('a', 'b'); }", '"Set-Cookie"'), ("(ctx) => ctx.redirect('/')", "return { status: 200"),
                 ("({ request }) => request.query.name.trim()", None), ("() => ({}).json.x", None)):
             with self.subTest(handler):
                 self.serve(register % handler)
@@ -19589,6 +19595,20 @@ class HabitTest(ServerCase):
                 report = self.output.getvalue().partition("the handler failed")[2]
                 self.assertEqual("Write: " in report, write is not None, report)
                 self.assertIn(write or "", report)
+
+    def test_the_context_takes_every_property_that_is_no_answer(self):
+        self.serve("""
+          const keep = (context) => { context.user = context.request.user = { name: "Ada" }; context.state ??= 1; };
+          routeRegistry.registerRoute("/x", (context) => {
+            keep(context);
+            const answer = { ...context, status: 201 };
+            return { status: answer.status, body: [context.user.name, context.body, Object.keys(context), "state" in context] };
+          });
+          routeRegistry.registerStreamRoute("/s", { onConnect(context) { context.status = 403; } });
+          graphQLRegistry.registerQuery("a", "a(status: Int): Int", (context) => context.status = context.status + 1);""")
+        self.assertEqual(self.get("/x")[::2], (201, '["Ada",null,["kind","request","args","meta","user","state"],true]'))
+        self.assertEqual(self.get("/s")[0], 500)
+        self.assertEqual(json.loads(self.post("/graphql", {"query": "{ a(status: 2) }"})[2]), {"data": {"a": 3}})
 
     def test_what_would_do_nothing_is_told_when_the_script_is_loaded(self):
         for source, write in (
