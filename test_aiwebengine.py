@@ -19608,7 +19608,7 @@ class HabitTest(ServerCase):
           graphQLRegistry.registerQuery("a", "a(status: Int): Int", (context) => context.status = context.status + 1);""")
         self.assertEqual(self.get("/x")[::2], (201, '["Ada",null,["kind","request","args","meta","user","state"],true]'))
         self.assertEqual(self.get("/s")[0], 500)
-        self.assertEqual(json.loads(self.post("/graphql", {"query": "{ a(status: 2) }"})[2]), {"data": {"a": 3}})
+        self.assertEqual(json.loads(self.post("/graphql", '{"query": "{ a(status: 2) }"}', {"Content-Type": "application/json"})[2]), {"data": {"a": 3}})
 
     def test_what_would_do_nothing_is_told_when_the_script_is_loaded(self):
         for source, write in (
