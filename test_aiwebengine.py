@@ -17019,6 +17019,121 @@ class LoginTest(ServerCase):
         self.assertFalse(aiwebengine.is_password(user, "Secret"))
 
 
+class HookTest(ServerCase):
+    """routeRegistry.use and routeRegistry.after: handlers around requests."""
+
+    change = ScriptTest.change
+
+    def test_what_returns_nothing_lets_the_request_go_on_and_a_response_stops_it(self):
+        self.serve("""
+            routeRegistry.use(({ request }) => { if (request.query.stop) return { status: 418, body: request.query.stop } });
+            routeRegistry.use("/a", async ({ request }) => { await null; if (request.query.later) return ["later"]; return null });
+            routeRegistry.use("/fail", ({ request }) => { if (request.query.status) throw { status: 403, message: "no" }; nix() });
+            for (const path of ["/a", "/a/b", "/ab", "/fail/x"]) routeRegistry.registerRoute(path, () => path);""")
+        self.assertEqual([self.get(path)[0::2] for path in ("/a", "/ab", "/a?stop=1", "/a/b?later=1", "/ab?later=1", "/fail/x?status=1")],
+                         [(200, "/a"), (200, "/ab"), (418, "1"), (200, '["later"]'), (200, "/ab"),
+                          (403, '{"error": {"name": "Forbidden", "message": "no"}}')])
+        status, _, text = self.get("/fail/x")
+        self.assertEqual((status, json.loads(text)["error"]["message"]), (500, "nix is not defined"))
+        self.assertIn("use /fail: the handler failed", self.output.getvalue())
+
+    def test_what_a_handler_sets_is_the_same_object_for_its_script_and_a_copy_for_others(self):
+        self.serve({"a.js": """
+            class User { constructor(name) { this.name = name } hello() { return "I am " + this.name } }
+            routeRegistry.use("/", ({ request }) => {
+              request.user = new User(request.query.name); request.round = {}; request.round.itself = request.round });
+            routeRegistry.registerRoute("/own/:id", ({ request: { user, round, params } }) =>
+              [user.hello(), round.itself === round, user.role, params.id]);
+            routeRegistry.registerStreamRoute("/s", ({ request }) => ({ name: request.user.name }));
+            graphQLRegistry.registerQuery("me", "type Query { me: String }", ({ request }) => request.user.name);""", "b.js": """
+            routeRegistry.use(({ request }) => {
+              if (request.query.role) request.user = { ...request.user, role: request.query.role, hello: () => 1 } });
+            routeRegistry.registerRoute("/other", ({ request }) => [request.user, "round" in request, request.user === request.user]);"""})
+        self.assertEqual(self.get_json("/own/7?name=Ada"), ["I am Ada", True, None, "7"])
+        self.assertEqual(self.get_json("/other?name=Ben&role=boss"), [{"name": "Ben", "role": "boss"}, False, True])
+        self.assertEqual(self.get("/own/7?name=Ada&role=boss")[0], 500)             # the other script's user has no hello()
+        self.assertEqual(self.get_json("/graphql?name=Cleo&query={me}"), {"data": {"me": "Cleo"}})
+        client = self.connect("/s?name=Dan")
+        self.eventually(lambda: [one.metadata for one in self.server.app.streams.get("/s").connections] == [{"name": "Dan"}])
+        client.close()
+
+    def test_hooks_see_everything_below_their_prefix_however_it_is_written(self):
+        self.serve({"guard.js": """
+            routeRegistry.use("/secret/", ({ request }) => request.headers.key ? undefined : ResponseBuilder.text("no", 401));
+            routeRegistry.use("/graphql", ({ request }) => request.headers.key ? undefined : ResponseBuilder.text("no", 401));""", "a.js": """
+            routeRegistry.registerRoute("/secret", () => "plain"); routeRegistry.registerRoute("/*", ({ request }) => request.params["*"]);
+            routeRegistry.registerRoute("/secret/post", () => "post", "POST"); routeRegistry.registerStreamRoute("/secret/s");
+            graphQLRegistry.registerQuery("x", "type Query { x: Int }", () => 1);""", "public/secret/f.txt": "file"})
+        for path in ("/secret", "/secret/", "/secret/f.txt", "/secret%2Ff.txt", "/%73ecret/f.txt", "/secret%00/f.txt", "/secret/s",
+                     "/secret/none", "/secret?x", "/graphql?query={x}", "/graphql/sse?query={x}", "/graphql/ws"):
+            self.assertEqual(self.get(path)[0], 400 if "%00" in path else 401, path)
+            self.assertNotEqual(self.get(path, Key="1")[0] if not path.endswith("/s") else 200, 401, path)
+        self.assertEqual([self.post("/secret/post", "")[0], self.post("/secret/post", "", {"Key": "1"})[0]], [401, 200])
+        self.assertEqual([self.get(path)[0] for path in ("/secretary", "/engine/health", "//secret", "/Secret")], [200] * 4)
+        socket = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "A" * 22 + "=="}
+        self.assertEqual([self.get(path, **socket)[0] for path in ("/secret/s", "/graphql")], [401, 401])
+
+    def test_after_hooks_see_and_change_whatever_answers(self):
+        self.serve({"a.js": """
+            routeRegistry.after(({ request, response }) => { response.headers["x-by"] = request.by ?? "nobody"; delete response.headers["x-gone"] });
+            routeRegistry.after("/text", async ({ response }) => { await null; response.body = response.body.toUpperCase(); response.status = 201 });
+            routeRegistry.after("/bytes", ({ response }) => { response.body[0] = 65 });
+            routeRegistry.after("/new", () => ({ fresh: true }));
+            routeRegistry.after("/none", ({ response }) => { if (response.status === 404) response.body = "nothing here" });
+            routeRegistry.after("/big.bin", ({ response }) => { response.headers.seen = [String(response.body), String(response.status)] });
+            routeRegistry.after("/fail", () => { nix() });
+            routeRegistry.use("/text", ({ request }) => { request.by = "me" });
+            routeRegistry.registerRoute("/text", () => ({ body: "grüße", headers: { "X-Gone": 1, "Set-Cookie": ["a=1", "b=2"] } }));
+            routeRegistry.registerRoute("/bytes", () => new Uint8Array([1, 2, 255]));
+            routeRegistry.registerRoute("/new", () => "old"); routeRegistry.registerRoute("/fail", () => "fine");""",
+                    "public/big.bin": b"x" * 400_000, "public/text/p.css": "a { color: red }"})
+        status, headers, text = self.get("/text")
+        self.assertEqual((status, text, headers["x-by"], "x-gone" in headers), (201, "GRÜSSE", "me", False))
+        self.assertIn("set-cookie: a=1\r\nset-cookie: b=2\r\n", self.raw(b"GET /text HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.assertIn("\r\n\r\nA\2\xff", self.raw(b"GET /bytes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.assertEqual(self.get_json("/new"), {"fresh": True})
+        self.assertEqual(self.get("/none")[0::2], (404, "nothing here"))
+        status, headers, text = self.get("/big.bin", Range="bytes=0-299999")
+        self.assertEqual((status, len(text), headers["seen"], headers["x-by"]), (206, 300_000, "206", "nobody"))
+        status, headers, text = self.get("/text/p.css", Range="bytes=0-2")
+        self.assertEqual((status, text, headers.get("etag"), headers.get("content-range")), (201, "A {", None, None))
+        status, headers, text = self.get("/fail")
+        self.assertEqual((status, json.loads(text)["error"]["message"]), (500, "nix is not defined"))
+        self.assertEqual(self.request("HEAD", "/text")[0::2], (201, ""))
+
+    def test_a_new_version_replaces_the_hooks_and_one_that_fails_leaves_them(self):
+        self.serve({"a.js": 'routeRegistry.use("/b", () => "one");', "b.js": 'routeRegistry.registerRoute("/b", () => "b");'})
+        self.assertEqual(self.get("/b")[2], "one")
+        for text, answer in (("nix()", "one"), ('routeRegistry.use("/b", () => "two"); routeRegistry.use("/b", () => "three")', "two"), (";", "b")):
+            self.change("a.js", text)
+            self.assertEqual(self.get("/b")[2], answer)
+
+    def test_hooks_are_told_of_like_routes_and_are_limited(self):
+        self.serve("""
+            routeRegistry.use("/x/*", "named"); routeRegistry.after("gone");
+            function named() {}
+            const wrong = [() => routeRegistry.use(), () => routeRegistry.use("/x"), () => routeRegistry.use("/u/:id", named),
+                           () => routeRegistry.after("", named), () => { for (let i = 0; i < 200; i++) routeRegistry.use(named) }];
+            routeRegistry.registerRoute("/wrong", () => wrong.map((call) => { try { return call() } catch (error) { return error.message } }));
+            routeRegistry.registerRoute("/x/y", () => "y");""")
+        self.assertIn('after / names the handler "gone", but app.js has no function of this name', self.output.getvalue())
+        self.assertEqual(aiwebengine.summary_of(self.server.app.hosts["app.js"]), "2 routes, 2 hooks")
+        self.get("/x/y")
+        facts = {(one["method"], one["path"]): (one["handler"], one["calls"], one["errors"]) for one in aiwebengine.route_facts(self.server.app)}
+        self.assertEqual((facts["use", "/x"], facts["after", "/"]), (("named", 1, 0), ("gone", 1, 1)))
+        self.server.app.hosts["app.js"].hooks.pop()
+        self.server.app._rebuild()
+        for text, told in zip(self.get_json("/wrong"), ("the handler must be a function", "the handler must be a function", "is not fixed",
+                                                        "the path must start with", "100 handlers of this script")):
+            self.assertIn(told, text)
+
+    def test_a_flood_is_refused_before_hooks_are_called(self):
+        self.serve("""let calls = 0; routeRegistry.use(() => { calls++ });
+                      routeRegistry.registerRoute("/p", () => [calls], "POST"); routeRegistry.registerRoute("/calls", () => [calls]);""", rate=1)
+        self.assertEqual([self.post("/p", "")[0] for _ in range(3)], [200, 429, 429])
+        self.assertEqual(self.get_json("/calls"), [2])
+
+
 class ChaosTest(ServerCase):
     SCRIPT = """
       let calls = 0;
