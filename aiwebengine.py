@@ -246,16 +246,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,486
+    19  Host API                                                                       3,620
           Arguments                                                                      165
           routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                  126
+          sharedStorage                                                                  238
           dispatcher and schedulerService                                                185
-          Storage in a file                                                              321
+          Storage in a file                                                              332
           Relays                                                                          48
-          Redis                                                                          842
+          Redis                                                                          853
           Database: statements                                                           350
           database                                                                       276
           Type declarations                                                              661
@@ -47519,13 +47519,24 @@ class SharedStorage:
 
     def set(self, key, value):
         with self.lock:
-            old = self.items.get(key)
-            size = self.size + len(key) + len(value) - (len(key) + len(old) if old is not None else 0)
-            if size > MAX_STORAGE_TOTAL:
-                raise HostError(f"sharedStorage.setItem: the storage of this script is full "
-                                f"({MAX_STORAGE_TOTAL:,} characters)")
-            self.items[key] = value
-            self.size = size
+            self._put(key, value)
+
+    def _put(self, key, value):
+        old = self.items.get(key)
+        size = self.size + len(key) + len(value) - (len(key) + len(old) if old is not None else 0)
+        if size > MAX_STORAGE_TOTAL:
+            raise HostError(f"sharedStorage.setItem: the storage of this script is full "
+                            f"({MAX_STORAGE_TOTAL:,} characters)")
+        self.items[key] = value
+        self.size = size
+
+    def replace(self, key, old, value):
+        """Sets a value if the present one is `old`, None for none; False when it is another one."""
+        with self.lock:
+            same = self.items.get(key) == old
+            if same:
+                self._put(key, value)
+            return same
 
     def remove(self, key):
         with self.lock:
@@ -47566,6 +47577,107 @@ def storage_set_item(host, key=undefined, value=undefined):
     host.storage.set(storage_text(host, "setItem", "key", key, MAX_STORAGE_KEY),
                      storage_text(host, "setItem", "value", value, MAX_STORAGE_VALUE))
     return undefined
+
+
+@host_function("sharedStorage.getJSON", "key: string", "any",
+               "The data that setJSON has kept under a key, or null.")
+def storage_get_json(host, key=undefined):
+    key = storage_text(host, "getJSON", "key", key, MAX_STORAGE_KEY)
+    return stored_data(host, "getJSON", key, host.storage.get(key))
+
+
+def stored_data(host, function, key, text):
+    """The value that a stored text of JSON stands for; null for None."""
+    try:
+        return null if text is None else host.realm.parse_json(text)
+    except JSSyntaxError as error:
+        raise HostError(f"sharedStorage.{function}: the text under {json.dumps(key[:60])} is not JSON "
+                        f"({error.message}): setItem has kept it, so read it with getItem") from None
+
+
+@host_function("sharedStorage.setJSON", "key: string, value: any", "void",
+               "Keeps data under a key: what JSON can write, in up to 1,000,000 characters.")
+def storage_set_json(host, key=undefined, value=undefined):
+    host.storage.set(storage_text(host, "setJSON", "key", key, MAX_STORAGE_KEY),
+                     data_to_store(host, "setJSON", "the value is", value))
+    return undefined
+
+
+def data_to_store(host, function, what, value):
+    """A value as JSON; raises HostError for one that JSON cannot write, or that is too long."""
+    problem = emptied_by_json(host.realm, value)
+    text = None if problem else host.realm.stringify(value)
+    if text is None:
+        raise HostError(f"sharedStorage.{function}: {what} "
+                        f"{problem or describe_value(host.realm, value) + ', which JSON does not have'}")
+    return storage_text(host, function, "JSON", text, MAX_STORAGE_VALUE)
+
+
+@host_function("sharedStorage.increment", "key: string, by?: number", "number",
+               "Adds 1, or another number, to the number under a key (0 where there is none) and gives the "
+               "sum. No other process comes in between.")
+def storage_increment(host, key=undefined, by=undefined):
+    by = 1 if by is undefined else by
+    if not isinstance(by, (int, float)) or isinstance(by, bool) or not math.isfinite(by):
+        raise HostError("sharedStorage.increment: the second argument is the number to add, not "
+                        + describe_value(host.realm, by))
+    key = storage_text(host, "increment", "key", key, MAX_STORAGE_KEY)
+
+    def change(old):
+        if old is not None and not _NUMBER_OF_JSON.fullmatch(old):
+            raise HostError(f"sharedStorage.increment: under {json.dumps(key[:60])} is no number, but "
+                            + json.dumps(old[:60], ensure_ascii=False))
+        total = float(old or 0) + by
+        if not math.isfinite(total):
+            raise HostError(f"sharedStorage.increment: the number under {json.dumps(key[:60])} is too large")
+        return plain_text(host.realm, total), total
+    return replaced(host, "increment", key, change)
+
+
+@host_function("sharedStorage.update", "key: string, change: (value: any) => any", "any",
+               "Puts what change(value) returns in the place of the data under a key (null where there is "
+               "none) and gives it. When another process was faster, it is called again with the newer data.")
+def storage_update(host, key=undefined, function=undefined):
+    key = storage_text(host, "update", "key", key, MAX_STORAGE_KEY)
+    if not host.realm.is_callable(function):
+        raise HostError("sharedStorage.update: the second argument is a function that makes the new value of "
+                        f"the old one, not {describe_value(host.realm, function)}")
+
+    def change(old):
+        value = host.realm.invoke(function, (stored_data(host, "update", key, old),))
+        return data_to_store(host, "update", "the function must return the new value at once, so it cannot "
+                             "be async; it returned", value), value
+
+    place = threading.get_ident(), host.storage, key
+    if place in _UPDATED:
+        raise HostError(f"sharedStorage.update: {json.dumps(key[:60])} is being updated: the function must "
+                        "return its new value, and not update it")
+    _UPDATED.append(place)
+    try:
+        return replaced(host, "update", key, change)
+    finally:
+        _UPDATED.remove(place)
+
+
+#: (thread, storage, key) of the calls of `update` that are not over.
+_UPDATED = []
+#: How often a change is tried that others forestall: each time one of them got further.
+MAX_STORAGE_ATTEMPTS = 200
+_NUMBER_OF_JSON = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,4})?", re.ASCII)
+
+
+def replaced(host, function, key, change):
+    """Replaces the text under a key by that of change(text) = (new text, result); returns the result. Nothing
+    is locked meanwhile: when the text is another one by then, it begins anew."""
+    for attempt in range(MAX_STORAGE_ATTEMPTS):
+        old = host.storage.get(key)
+        text, result = change(old)
+        if host.storage.replace(key, old, text):
+            return result
+        host.realm.poll()
+        time.sleep(random.random() * min(attempt, 10) / 1000)
+    raise HostError(f"sharedStorage.{function}: {json.dumps(key[:60])} was changed by something else each of "
+                    f"{MAX_STORAGE_ATTEMPTS} times; does the function itself change it?")
 
 
 @host_function("sharedStorage.removeItem", "key: string", "void", "Forgets a key.")
@@ -48095,6 +48207,17 @@ class StoredInFile:
                              "ON CONFLICT (script, key) DO UPDATE SET value = excluded.value",
                   to_sql(key), to_sql(value))
 
+    def replace(self, key, old, value):
+        value, place = to_sql(value), (self.script, to_sql(key))
+        try:
+            with self.file.transaction() as run:
+                done = run("INSERT INTO items VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (*place, value)) \
+                    if old is None else run("UPDATE items SET value = ? WHERE script = ? AND key = ? AND "
+                                            "value = ?", (value, *place, to_sql(old)))
+                return done.rowcount > 0
+        except sqlite3.Error as error:
+            raise HostError(f"sharedStorage.update: {self.file.path}: {error}") from None
+
     def remove(self, key):
         self._run("removeItem", "DELETE FROM items WHERE script = ? AND key = ?", to_sql(key))
 
@@ -48443,6 +48566,13 @@ for place = 2, #ARGV do
 end
 return found
 """
+#: HSET of a key, unless its value is not the one given after "=" (nothing at all stands for none).
+_REDIS_REPLACE = """
+local value = redis.call('HGET', KEYS[1], ARGV[1])
+if (value and '=' .. value or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
 
 
 class StoredInRedis:
@@ -48452,10 +48582,10 @@ class StoredInRedis:
         self.link = link
         self.key = f"{REDIS_PREFIX}storage:{script}"
 
-    def _run(self, function, command, *values):
+    def _run(self, function, command, *values, script=()):
         values = [value.encode("utf-8", "surrogatepass") for value in values]
         try:
-            return self.link.call(command, self.key, *values)
+            return self.link.call(command, *script, self.key, *values)
         except RedisTrouble as error:
             raise HostError(f"sharedStorage.{function}: {error}") from None
 
@@ -48474,6 +48604,10 @@ class StoredInRedis:
 
     def set(self, key, value):
         self._run("setItem", "HSET", key, value)
+
+    def replace(self, key, old, value):
+        return self._run("update", "EVAL", key, "" if old is None else "=" + old, value,
+                         script=(_REDIS_REPLACE, 1)) == 1
 
     def remove(self, key):
         self._run("removeItem", "HDEL", key)

@@ -12927,7 +12927,7 @@ class GraphQLClientsTest(ServerCase):
             again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
                                                   f"Last-Event-ID: {ids[0]}"], method="POST",
                                  body=json.dumps({"query": text}).encode())
-            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["1", "2"])
+            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["[1]", "[2]"])
             self.assertTrue(again.nothing())
             self.post("/push", "now")
             self.assertEqual(again.json()["data"]["news"], "now")
@@ -13447,6 +13447,41 @@ class HostApiTest(ServerCase):
         self.assertIn("use JSON.stringify", self.evaluate("sharedStorage.setItem('a', {})"))
         self.assertIn("1,000,000", self.evaluate("sharedStorage.setItem('a', 'x'.repeat(1000001))"))
 
+    def test_shared_storage_keeps_data_and_counts(self):
+        self.assertEqual(self.evaluate(r"""
+            const s = sharedStorage, data = { a: [1, "\u{1f600}", null], ["__proto__"]: 1 };
+            s.setJSON("d", data); s.setItem("n", "2.5"); s.setJSON("zero", 0);
+            return [s.getJSON("d"), s.getJSON("none"), s.increment("n"), s.increment("n", -0.5), s.increment("new"), s.increment("zero", 5),
+                    s.getItem("n"), s.increment("big", 2 ** 52), s.getItem("big"),
+                    s.update("list", (list) => [...list ?? [], 1]), s.update("list", (list) => { list.push(2); return list }), s.getItem("list")]"""),
+            [{"a": [1, "\U0001f600", None], "__proto__": 1}, None, 3.5, 3, 1, 5, "3", 2**52, str(2**52), [1], [1, 2], "[1,2]"])
+
+    def test_shared_storage_says_what_it_cannot_take(self):
+        for code, part in {
+                "s.setItem('k', 'no'); s.getJSON('k')": 'getJSON: the text under "k" is not JSON',
+                "s.setItem('k', '{'); s.update('k', (v) => 1)": "read it with getItem",
+                "s.setJSON('k')": "the value is undefined, which JSON does not have", "s.setJSON('k', () => 1)": "a function",
+                "s.setJSON('k', new Map([[1, 2]]))": "Object.fromEntries(map)", "s.setJSON('k', 'x'.repeat(1e6))": "has 1,000,002",
+                "const o = {}; o.o = o; s.setJSON('k', o)": "circular", "s.setJSON('k', 1n)": "BigInt",
+                "s.setItem('k', 'no'); s.increment('k')": 'under "k" is no number, but "no"', "s.increment('k', '1')": "the number to add, not a string",
+                "s.increment('k', NaN)": "NaN", "s.setItem('k', '1e308'); s.increment('k', 1e308)": "too large", "s.increment({})": "must be a string",
+                "s.update('k', 5)": "is a function that makes the new value", "s.update('k', () => {})": "it returned undefined",
+                "s.update('k', async () => 1)": "cannot be async", "s.update('k', () => { throw new TypeError('mine') })": "TypeError: mine",
+                "s.update('k', (v) => s.update('k', () => 1))": '"k" is being updated',
+                "s.update('k', (v) => { s.increment('k'); return v })": "does the function itself change it?"}.items():
+            with self.subTest(code):
+                self.assertIn(part, self.evaluate("const s = sharedStorage; " + code))
+        self.assertEqual(self.evaluate("""const s = sharedStorage; s.setJSON('k', 1);
+            try { s.update('k', () => { throw 1 }) } catch {}
+            try { s.update('k', () => s.update('k', () => 2)) } catch {}
+            return [s.getJSON('k'), s.update('k', (k) => k + s.update('other', () => 5))]"""), [1, 6])
+
+    def test_an_update_that_does_not_end_holds_nobody(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/spin', () => sharedStorage.update('k', () => { for (;;); }));\n"
+                              "routeRegistry.registerRoute('/set', () => [sharedStorage.update('k', (k) => (k ?? 0) + 1)]);"}, handler_timeout=0.3)
+        self.assertEqual(self.get("/spin")[0], 504)
+        self.assertEqual([self.get("/set")[2], self.get("/set")[2]], ["[1]", "[2]"])
+
     def test_lists(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/a', 'f', 'POST'); routeRegistry.registerStreamRoute('/s');",
                     "b.js": "function f() { return routeRegistry.listRoutes() }\n"
@@ -13517,6 +13552,48 @@ for n in range(int(sys.argv[2]), int(sys.argv[3])):
 """
 
 
+#: Counts with increment and with update, whose first call is forestalled by the other process.
+COUNTING_SCRIPT = """
+let calls = 0;
+routeRegistry.registerRoute("/count", () => {
+  for (let i = 0; i < 20; i++) {
+    sharedStorage.increment("n", 2);
+    sharedStorage.update("half \\ud800", (list) => { calls++; return [...list ?? [], (list ?? []).length] });
+  }
+}, "POST");
+routeRegistry.registerRoute("/add", () => [sharedStorage.update("m", (m) => (m ?? 0) + 1)], "POST");
+routeRegistry.registerRoute("/forestalled", () => {
+  const seen = [];
+  sharedStorage.update("m", (m) => {
+    seen.push(m);
+    sharedStorage.setItem("begun", "");
+    for (const end = Date.now() + 5000; seen.length === 1 && sharedStorage.getJSON("m") === m && Date.now() < end;);
+    return (m ?? 0) + 10;
+  });
+  return seen;
+});
+routeRegistry.registerRoute("/found", () => [sharedStorage.getItem("n"), sharedStorage.getJSON("half \\ud800")]);
+"""
+
+
+def count_together(case, servers):
+    """Two servers with COUNTING_SCRIPT and one storage lose no step of each other."""
+    def ask(server, method, path):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=STUCK)
+        connection.request(method, path)
+        text = connection.getresponse().read()
+        connection.close()
+        return json.loads(text or "null")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda server: ask(server, "POST", "/count"), servers))
+        slow = pool.submit(ask, servers[0], "GET", "/forestalled")
+        case.eventually(lambda: servers[1].app.hosts["app.js"].storage.get("begun") is not None)
+        case.assertEqual(ask(servers[1], "POST", "/add"), [1])
+        case.assertEqual(slow.result(), [None, 1])
+    case.assertEqual(ask(servers[0], "GET", "/found"), ["80", list(range(40))])
+    case.assertEqual(ask(servers[1], "POST", "/add"), [12])
+
+
 class StorageFileTest(ServerCase):
     """sharedStorage and histories with --storage."""
 
@@ -13561,6 +13638,9 @@ class StorageFileTest(ServerCase):
         self.assertEqual(self.post("/keep")[0], 204)
         self.restart(script)
         self.assertEqual(self.get_json("/check"), [True, None] + [True] * 7)
+
+    def test_counting_of_two_processes_loses_nothing(self):
+        count_together(self, [self.serve_file(COUNTING_SCRIPT), self.serve_file(COUNTING_SCRIPT)])
 
     def test_ids_of_scripts_survive_a_restart(self):
         script = STORAGE_SCRIPT + """
@@ -14423,6 +14503,9 @@ class RedisTest(RedisCase):
         self.assertIn("several machines have no database in common", other.app.failures["app.js"].text)
         alone = self.serve(script, redis=self.redis.url)
         self.assertIn("add --storage FILE", alone.app.failures["app.js"].text)
+
+    def test_counting_of_both_loses_nothing(self):
+        count_together(self, self.serve_both(COUNTING_SCRIPT))
 
     def test_messages_of_scripts_reach_both_and_a_job_is_done_by_one(self):
         first, second = servers = self.serve_both("""
