@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,667
+    14  Functions of the web                                                           3,790
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -183,17 +183,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           AbortController and AbortSignal                                                149
           Headers                                                                        192
           Blob, File and FormData                                                        246
+          crypto.subtle                                                                  123
           Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,132
+    15  Realm, jobs and timers                                                         5,123
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        586
+          Modules                                                                        585
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -246,20 +247,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,527
-          Arguments                                                                      165
-          routeRegistry                                                                  230
+    19  Host API                                                                       3,742
+          Arguments                                                                      170
+          routeRegistry                                                                  198
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                  126
+          sharedStorage                                                                  238
+          validate                                                                        99
           dispatcher and schedulerService                                                185
-          Storage in a file                                                              321
+          Storage in a file                                                              332
           Relays                                                                          48
-          Redis                                                                          842
+          Redis                                                                          853
           Database: statements                                                           350
           database                                                                       276
-          Type declarations                                                              670
-    20  Scripts: loading and hot reload                                                3,237
+          Type declarations                                                              678
+    20  Scripts: loading and hot reload                                                3,201
           Log                                                                            194
           Causes of errors                                                               275
           Errors of scripts                                                               79
@@ -421,9 +423,9 @@ class LateModule:
         return value
 
 
-(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
- zoneinfo) = map(LateModule, (
-    "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
+(decimal, difflib, fractions, hashlib, hmac, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
+ zoneinfo) = map(LateModule, ("decimal difflib fractions hashlib hmac secrets shlex sqlite3 ssl textwrap "
+                              "traceback uuid zoneinfo").split())
 
 # OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
 sys.modules.setdefault("ssl", ssl)
@@ -32398,6 +32400,129 @@ def decode_multipart(realm, content_type, body):
     return pairs
 
 
+# -- crypto.subtle -----------------------------------------------------------------------
+
+#: Of what digest and HMAC know (Web Cryptography, 31): name -> what hashlib calls it.
+_HASHES = {"SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
+_KEY_USAGES = ("sign", "verify")
+
+SUBTLE = Namespace("SubtleCrypto", tag="SubtleCrypto", is_global=False)
+CRYPTO.value("subtle", lambda realm: realm.SubtleCrypto)
+
+
+class JSCryptoKey(JSObject):
+    """A key for HMAC (Web Cryptography, 13): its bytes, the name of its hash, and what it may be used for."""
+
+    __slots__, __init__ = object_attributes("data hash extractable usages")
+    class_name = "CryptoKey"
+
+
+CRYPTO_KEY = BuiltinClass("CryptoKey", JSCryptoKey, tag="CryptoKey")
+CRYPTO_KEY.getters(
+    type=lambda realm, this, *_: "secret", extractable=lambda realm, this, *_: this.extractable,
+    algorithm=lambda realm, this, *_: realm.new_object({
+        "name": "HMAC", "hash": realm.new_object({"name": this.hash}), "length": len(this.data) * 8.0}),
+    usages=lambda realm, this, *_: realm.new_array(list(this.usages)))
+
+
+@CRYPTO_KEY.constructor(0)
+def crypto_key_construct(realm, new_target, *_):
+    raise JSTypeError("Illegal constructor: crypto.subtle.importKey makes keys")
+
+
+def subtle_method(name, length):
+    """Declares work(realm, *args) as a function of crypto.subtle, which gives a promise."""
+    def declare(work):
+        work = any_arguments(work)
+
+        @SUBTLE.method(name, length)
+        def call(realm, this, *args):
+            promise = new_promise(realm)
+            try:
+                resolve_promise(realm, promise, work(realm, *args))
+            except Exception as error:
+                reject_promise(realm, promise, realm.thrown_value(error))
+            return promise
+        return work
+    return declare
+
+
+def refused_key(realm, message, name):
+    return JSError(new_dom_exception(realm, message, name))
+
+
+def algorithm_name(realm, algorithm, known):
+    """The name that an algorithm is known by, which is given as it is or as `name` of an object."""
+    name = to_string(algorithm.get("name") if isinstance(algorithm, JSObject) else algorithm)
+    if name.upper() not in known:
+        raise refused_key(realm, f"Unrecognized algorithm: {display(name)}; here there is "
+                                 f"{', '.join(known)}", "NotSupportedError")
+    return name.upper()
+
+
+def subtle_bytes(value, what):
+    data = bytes_of(value) if isinstance(value, JSObject) else None
+    if data is None:
+        raise JSTypeError(f"The {what} must be an ArrayBuffer or a view, such as "
+                          "new TextEncoder().encode(text)")
+    return bytes(data)
+
+
+@subtle_method("digest", 2)
+def subtle_digest(realm, algorithm=undefined, data=undefined, *_):
+    name = algorithm_name(realm, algorithm, _HASHES)
+    return array_buffer_of(realm, hashlib.new(_HASHES[name], subtle_bytes(data, "data")).digest())
+
+
+@subtle_method("importKey", 5)
+def subtle_import_key(realm, form=undefined, data=undefined, algorithm=undefined, extractable=undefined,
+                      usages=undefined, *_):
+    if form != "raw":
+        raise refused_key(realm, "Keys can be imported as \"raw\" bytes only", "NotSupportedError")
+    data = subtle_bytes(data, "key")
+    algorithm_name(realm, algorithm, ("HMAC",))
+    given = algorithm.get("hash") if isinstance(algorithm, JSObject) else undefined
+    if given is undefined:
+        raise JSTypeError('The algorithm must be such as { name: "HMAC", hash: "SHA-256" }')
+    used = [to_string(usage) for usage in iterable_to_list(realm, usages)]
+    if not used or not set(used) <= {*_KEY_USAGES}:
+        raise refused_key(realm, 'The usages must be an array of "sign" and "verify"', "SyntaxError")
+    if not data:
+        raise refused_key(realm, "The key is empty", "DataError")
+    return JSCryptoKey(realm.CryptoKeyPrototype, data, algorithm_name(realm, given, _HASHES),
+                       to_boolean(extractable), tuple(usage for usage in _KEY_USAGES if usage in used))
+
+
+def mac_of(realm, algorithm, key, data, usage):
+    """The HMAC (FIPS 198-1) of data with a key that may be used so."""
+    algorithm_name(realm, algorithm, ("HMAC",))
+    if not isinstance(key, JSCryptoKey):
+        raise JSTypeError("The key must be a CryptoKey, which crypto.subtle.importKey makes")
+    if usage not in key.usages:
+        raise refused_key(realm, f'The key was not imported for "{usage}"', "InvalidAccessError")
+    return hmac.digest(key.data, subtle_bytes(data, "data"), _HASHES[key.hash])
+
+
+@subtle_method("sign", 3)
+def subtle_sign(realm, algorithm=undefined, key=undefined, data=undefined, *_):
+    return array_buffer_of(realm, mac_of(realm, algorithm, key, data, "sign"))
+
+
+@subtle_method("verify", 4)
+def subtle_verify(realm, algorithm=undefined, key=undefined, signature=undefined, data=undefined, *_):
+    return hmac.compare_digest(mac_of(realm, algorithm, key, data, "verify"),
+                               subtle_bytes(signature, "signature"))
+
+
+@CRYPTO.method("timingSafeEqual", 2)
+def crypto_timing_safe_equal(realm, this, first=undefined, second=undefined, *_):
+    """As node:crypto has it: takes as long wherever the bytes differ."""
+    first, second = subtle_bytes(first, "first value"), subtle_bytes(second, "second value")
+    if len(first) != len(second):
+        raise JSRangeError("Input buffers must have the same byte length")
+    return hmac.compare_digest(first, second)
+
+
 # -- Bodies, and streams of them ---------------------------------------------------------
 
 class NetworkTrouble(Exception):
@@ -34976,7 +35101,6 @@ class ModuleMap:
     def native(self):
         """What the modules of node are made of that JavaScript cannot do."""
         realm, native = self.realm, JSObject(self.realm.ObjectPrototype)
-        hashlib, hmac = map(importlib.import_module, ("hashlib", "hmac"))       # which load OpenSSL
 
         def inspect(this, value=undefined, options=undefined, *_):
             return utf16(inspect_value(realm, value))
@@ -37066,9 +37190,9 @@ class Realm(RealmBase):
             return new_uint8_array(self, value)
         raise TypeError(f"a {kind.__name__} has no JavaScript counterpart")
 
-    def invoke(self, function, args):
+    def invoke(self, function, args, this=undefined):
         """Calls a function from a host function, which runs inside an entry; values as they are."""
-        return call(function, undefined, *args)
+        return call(function, this, *args)
 
     def new_iterator(self, items):
         """A Python generator as an iterator of scripts."""
@@ -39550,11 +39674,11 @@ class Js2PyRealm:
 
     start = run                         # there are no promises to wait for
 
-    def invoke(self, function, args):
+    def invoke(self, function, args, this=undefined):
         function = self.inward(function)
         if not function.is_callable():
             raise JSTypeError("this is not a function")
-        return self.outward(function.call(self.values.undefined, tuple(map(self.inward, args))))
+        return self.outward(function.call(self.inward(this), tuple(map(self.inward, args))))
 
     # -- globals ----
 
@@ -46870,6 +46994,7 @@ HOST_OBJECTS = {
     "ResponseBuilder": "Makes the objects that a handler returns.",
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
+    "validate": "Checks of what a request says: what is wrong is an error with status 400.",
     "dispatcher": "Messages from scripts to scripts.",
     "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
     "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
@@ -47056,6 +47181,11 @@ def payload_text(host, function, value):
 def is_options(realm, value):
     """Is a value an object that may hold options?"""
     return realm.is_object(value) and not realm.is_array(value) and not realm.is_callable(value)
+
+
+def is_number(realm, value):
+    """Is a script's value a number that is finite, and no BigInt?"""
+    return realm.type_of(value) == "number" and math.isfinite(value)
 
 
 def is_whole(value, low, high):
@@ -47567,13 +47697,24 @@ class SharedStorage:
 
     def set(self, key, value):
         with self.lock:
-            old = self.items.get(key)
-            size = self.size + len(key) + len(value) - (len(key) + len(old) if old is not None else 0)
-            if size > MAX_STORAGE_TOTAL:
-                raise HostError(f"sharedStorage.setItem: the storage of this script is full "
-                                f"({MAX_STORAGE_TOTAL:,} characters)")
-            self.items[key] = value
-            self.size = size
+            self._put(key, value)
+
+    def _put(self, key, value):
+        old = self.items.get(key)
+        size = self.size + len(key) + len(value) - (len(key) + len(old) if old is not None else 0)
+        if size > MAX_STORAGE_TOTAL:
+            raise HostError(f"sharedStorage.setItem: the storage of this script is full "
+                            f"({MAX_STORAGE_TOTAL:,} characters)")
+        self.items[key] = value
+        self.size = size
+
+    def replace(self, key, old, value):
+        """Sets a value if the present one is `old`, None for none; False when it is another one."""
+        with self.lock:
+            same = self.items.get(key) == old
+            if same:
+                self._put(key, value)
+            return same
 
     def remove(self, key):
         with self.lock:
@@ -47614,6 +47755,107 @@ def storage_set_item(host, key=undefined, value=undefined):
     host.storage.set(storage_text(host, "setItem", "key", key, MAX_STORAGE_KEY),
                      storage_text(host, "setItem", "value", value, MAX_STORAGE_VALUE))
     return undefined
+
+
+@host_function("sharedStorage.getJSON", "key: string", "any",
+               "The data that setJSON has kept under a key, or null.")
+def storage_get_json(host, key=undefined):
+    key = storage_text(host, "getJSON", "key", key, MAX_STORAGE_KEY)
+    return stored_data(host, "getJSON", key, host.storage.get(key))
+
+
+def stored_data(host, function, key, text):
+    """The value that a stored text of JSON stands for; null for None."""
+    try:
+        return null if text is None else host.realm.parse_json(text)
+    except JSSyntaxError as error:
+        raise HostError(f"sharedStorage.{function}: the text under {json.dumps(key[:60])} is not JSON "
+                        f"({error.message}): setItem has kept it, so read it with getItem") from None
+
+
+@host_function("sharedStorage.setJSON", "key: string, value: any", "void",
+               "Keeps data under a key: what JSON can write, in up to 1,000,000 characters.")
+def storage_set_json(host, key=undefined, value=undefined):
+    host.storage.set(storage_text(host, "setJSON", "key", key, MAX_STORAGE_KEY),
+                     data_to_store(host, "setJSON", "the value is", value))
+    return undefined
+
+
+def data_to_store(host, function, what, value):
+    """A value as JSON; raises HostError for one that JSON cannot write, or that is too long."""
+    problem = emptied_by_json(host.realm, value)
+    text = None if problem else host.realm.stringify(value)
+    if text is None:
+        raise HostError(f"sharedStorage.{function}: {what} "
+                        f"{problem or describe_value(host.realm, value) + ', which JSON does not have'}")
+    return storage_text(host, function, "JSON", text, MAX_STORAGE_VALUE)
+
+
+@host_function("sharedStorage.increment", "key: string, by?: number", "number",
+               "Adds 1, or another number, to the number under a key (0 where there is none) and gives the "
+               "sum. No other process comes in between.")
+def storage_increment(host, key=undefined, by=undefined):
+    by = 1 if by is undefined else by
+    if not is_number(host.realm, by):
+        raise HostError("sharedStorage.increment: the second argument is the number to add, not "
+                        + describe_value(host.realm, by))
+    key = storage_text(host, "increment", "key", key, MAX_STORAGE_KEY)
+
+    def change(old):
+        if old is not None and not _NUMBER_OF_JSON.fullmatch(old):
+            raise HostError(f"sharedStorage.increment: under {json.dumps(key[:60])} is no number, but "
+                            + json.dumps(old[:60], ensure_ascii=False))
+        total = float(old or 0) + by
+        if not math.isfinite(total):
+            raise HostError(f"sharedStorage.increment: the number under {json.dumps(key[:60])} is too large")
+        return plain_text(host.realm, total), total
+    return replaced(host, "increment", key, change)
+
+
+@host_function("sharedStorage.update", "key: string, change: (value: any) => any", "any",
+               "Puts what change(value) returns in the place of the data under a key (null where there is "
+               "none) and gives it. When another process was faster, it is called again with the newer data.")
+def storage_update(host, key=undefined, function=undefined):
+    key = storage_text(host, "update", "key", key, MAX_STORAGE_KEY)
+    if not host.realm.is_callable(function):
+        raise HostError("sharedStorage.update: the second argument is a function that makes the new value of "
+                        f"the old one, not {describe_value(host.realm, function)}")
+
+    def change(old):
+        value = host.realm.invoke(function, (stored_data(host, "update", key, old),))
+        return data_to_store(host, "update", "the function must return the new value at once, so it cannot "
+                             "be async; it returned", value), value
+
+    place = threading.get_ident(), host.storage, key
+    if place in _UPDATED:
+        raise HostError(f"sharedStorage.update: {json.dumps(key[:60])} is being updated: the function must "
+                        "return its new value, and not update it")
+    _UPDATED.append(place)
+    try:
+        return replaced(host, "update", key, change)
+    finally:
+        _UPDATED.remove(place)
+
+
+#: (thread, storage, key) of the calls of `update` that are not over.
+_UPDATED = []
+#: How often a change is tried that others forestall: each time one of them got further.
+MAX_STORAGE_ATTEMPTS = 200
+_NUMBER_OF_JSON = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,4})?", re.ASCII)
+
+
+def replaced(host, function, key, change):
+    """Replaces the text under a key by that of change(text) = (new text, result); returns the result. Nothing
+    is locked meanwhile: when the text is another one by then, it begins anew."""
+    for attempt in range(MAX_STORAGE_ATTEMPTS):
+        old = host.storage.get(key)
+        text, result = change(old)
+        if host.storage.replace(key, old, text):
+            return result
+        host.realm.poll()
+        time.sleep(random.random() * min(attempt, 10) / 1000)
+    raise HostError(f"sharedStorage.{function}: {json.dumps(key[:60])} was changed by something else each of "
+                    f"{MAX_STORAGE_ATTEMPTS} times; does the function itself change it?")
 
 
 @host_function("sharedStorage.removeItem", "key: string", "void", "Forgets a key.")
@@ -47666,6 +47908,105 @@ STORAGE_FUNCTIONS = {entry.name.partition(".")[2]: entry for entry in HOST_API.v
                      if entry.name.startswith("sharedStorage.")}
 for _entry in STORAGE_FUNCTIONS.values():
     declare_personal(_entry)
+
+
+# -- validate ----------------------------------------------------------------------------
+
+
+def invalid(text):
+    """The HostError that a handler need not catch: its message is the answer, 400."""
+    error = HostError(text)
+    error.properties = {"status": 400}
+    return error
+
+
+def required_parameter(host, function, context, name, part, what):
+    """A parameter that a request must have, and not empty."""
+    realm = host.realm
+    request = realm.get(context, "request") if realm.is_object(context) else undefined
+    if not realm.is_object(request):
+        raise HostError(f"validate.{function}: the first argument is what a handler gets, its context, not "
+                        + describe_value(realm, context))
+    if not isinstance(name, str):
+        raise HostError(f"validate.{function}: the second argument is the name of a parameter, not "
+                        + describe_value(realm, name))
+    value = realm.get(realm.get(request, part), name)
+    if not isinstance(value, str) or not value:
+        raise invalid(f"Required {what} parameter '{realm.to_python(name)}' is missing or empty")
+    return value
+
+
+@host_function("validate.requireQueryParam", "context: Context, name: string", "string",
+               "The parameter of the URL's query; an error when it is missing or empty.")
+def require_query_param(host, context=undefined, name=undefined):
+    return required_parameter(host, "requireQueryParam", context, name, "query", "query")
+
+
+@host_function("validate.requirePathParam", "context: Context, name: string", "string",
+               "The part of the path that the route calls `:name`; an error when it is missing or empty.")
+def require_path_param(host, context=undefined, name=undefined):
+    return required_parameter(host, "requirePathParam", context, name, "params", "path")
+
+
+def limits_of(host, function, options, known):
+    """The options of a check that are given, by name."""
+    if options is undefined or options is null:
+        return {}
+    if not is_options(host.realm, options):
+        raise HostError(f"validate.{function}: the options must be an object such as {{ {known[0]}: 1 }}, "
+                        f"not {describe_value(host.realm, options)}")
+    check_option_names(host.realm, f"validate.{function}", options, known)
+    values = {name: host.realm.get(options, name) for name in known}
+    for name, value in values.items():
+        if value is not undefined and name != "pattern" and not is_number(host.realm, value):
+            raise HostError(f"validate.{function}: {name} must be a number, not "
+                            + describe_value(host.realm, value))
+    return {name: value for name, value in values.items() if value is not undefined}
+
+
+@host_function("validate.validateString",
+               "value: any, options?: { minLength?: number, maxLength?: number, pattern?: RegExp }", "string",
+               "The value, if it is a string of that length which the pattern matches; else an error.")
+def validate_string(host, value=undefined, options=undefined):
+    realm = host.realm
+    limits = limits_of(host, "validateString", options, ("minLength", "maxLength", "pattern"))
+    if not isinstance(value, str):
+        raise invalid(f"Expected string, got {describe_value(realm, value)}")
+    least, most = limits.get("minLength", 0), limits.get("maxLength", math.inf)
+    if len(value) < least:
+        raise invalid(f"String too short: minimum length is {plain_text(realm, least)}, got {len(value)}")
+    if len(value) > most:
+        raise invalid(f"String too long: maximum length is {plain_text(realm, most)}, got {len(value)}")
+    pattern = limits.get("pattern")
+    if pattern is not None:
+        if not realm.is_object(pattern) or realm.class_of(pattern) != "RegExp":
+            raise HostError("validate.validateString: pattern must be a regular expression such as "
+                            f"/^[a-z]+$/, not {describe_value(realm, pattern)}")
+        if realm.invoke(realm.get(pattern, "test"), (value,), pattern) is not True:
+            raise invalid("String does not match required pattern")
+    return value
+
+
+_NUMBER_GIVEN = re.compile(r"\s*[+-]?(?:\d{1,400}(?:\.\d{0,400})?|\.\d{1,400})(?:[eE][+-]?\d{1,4})?\s*",
+                           re.ASCII)
+
+
+@host_function("validate.validateNumber", "value: any, options?: { min?: number, max?: number }", "number",
+               "The value as a number, also one that comes as a text of digits; an error when it is none, "
+               "too small or too large.")
+def validate_number(host, value=undefined, options=undefined):
+    limits = limits_of(host, "validateNumber", options, ("min", "max"))
+    if not (is_number(host.realm, value) or isinstance(value, str) and _NUMBER_GIVEN.fullmatch(value)):
+        shown = json.dumps(value[:60], ensure_ascii=False) if isinstance(value, str) \
+            else describe_value(host.realm, value)
+        raise invalid(f"Expected number, got {shown}")
+    number = float(value)
+    for name, wrong, is_wrong in (("min", "small: minimum", operator.lt),
+                                  ("max", "large: maximum", operator.gt)):
+        if name in limits and is_wrong(number, limits[name]):
+            raise invalid(f"Number too {wrong} is {plain_text(host.realm, limits[name])}, got "
+                          + plain_text(host.realm, number))
+    return number
 
 
 # -- dispatcher and schedulerService -----------------------------------------------------
@@ -48143,6 +48484,17 @@ class StoredInFile:
                              "ON CONFLICT (script, key) DO UPDATE SET value = excluded.value",
                   to_sql(key), to_sql(value))
 
+    def replace(self, key, old, value):
+        value, place = to_sql(value), (self.script, to_sql(key))
+        try:
+            with self.file.transaction() as run:
+                done = run("INSERT INTO items VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (*place, value)) \
+                    if old is None else run("UPDATE items SET value = ? WHERE script = ? AND key = ? AND "
+                                            "value = ?", (value, *place, to_sql(old)))
+                return done.rowcount > 0
+        except sqlite3.Error as error:
+            raise HostError(f"sharedStorage.update: {self.file.path}: {error}") from None
+
     def remove(self, key):
         self._run("removeItem", "DELETE FROM items WHERE script = ? AND key = ?", to_sql(key))
 
@@ -48491,6 +48843,13 @@ for place = 2, #ARGV do
 end
 return found
 """
+#: HSET of a key, unless its value is not the one given after "=" (nothing at all stands for none).
+_REDIS_REPLACE = """
+local value = redis.call('HGET', KEYS[1], ARGV[1])
+if (value and '=' .. value or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
 
 
 class StoredInRedis:
@@ -48500,10 +48859,10 @@ class StoredInRedis:
         self.link = link
         self.key = f"{REDIS_PREFIX}storage:{script}"
 
-    def _run(self, function, command, *values):
+    def _run(self, function, command, *values, script=()):
         values = [value.encode("utf-8", "surrogatepass") for value in values]
         try:
-            return self.link.call(command, self.key, *values)
+            return self.link.call(command, *script, self.key, *values)
         except RedisTrouble as error:
             raise HostError(f"sharedStorage.{function}: {error}") from None
 
@@ -48522,6 +48881,10 @@ class StoredInRedis:
 
     def set(self, key, value):
         self._run("setItem", "HSET", key, value)
+
+    def replace(self, key, old, value):
+        return self._run("update", "EVAL", key, "" if old is None else "=" + old, value,
+                         script=(_REDIS_REPLACE, 1)) == 1
 
     def remove(self, key):
         self._run("removeItem", "HDEL", key)
@@ -50170,9 +50533,26 @@ declare namespace fetch {
   function mock(url: string, handler: ((request: Request) => any) | object | string): void;
 }
 
+interface CryptoKey {
+  readonly extractable: boolean;
+}
+interface SubtleCrypto {
+  /** A hash: SHA-1, SHA-256, SHA-384 or SHA-512. */
+  digest(algorithm: string | { name: string }, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
+  /** A key for HMAC, of its bytes. */
+  importKey(format: "raw", keyData: ArrayBuffer | ArrayBufferView, algorithm: { name: "HMAC"; hash: string | { name: string } },
+    extractable: boolean, keyUsages: ("sign" | "verify")[]): Promise<CryptoKey>;
+  /** The HMAC of data. */
+  sign(algorithm: "HMAC" | { name: "HMAC" }, key: CryptoKey, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
+  verify(algorithm: "HMAC" | { name: "HMAC" }, key: CryptoKey, signature: ArrayBuffer | ArrayBufferView,
+    data: ArrayBuffer | ArrayBufferView): Promise<boolean>;
+}
 interface Crypto {
   randomUUID(): string;
   getRandomValues<T extends ArrayBufferView>(array: T): T;
+  readonly subtle: SubtleCrypto;
+  /** Compares bytes in a time that does not tell where they differ; a RangeError if there are not as many. */
+  timingSafeEqual(first: ArrayBuffer | ArrayBufferView, second: ArrayBuffer | ArrayBufferView): boolean;
 }
 declare var crypto: Crypto;
 
@@ -54701,7 +55081,7 @@ class Accounts:
             if storage.get("secret") is None:
                 storage.set("secret", base64url(os.urandom(32)))
             self.key = storage.get("secret").encode()
-        return base64url(importlib.import_module("hmac").digest(self.key, text.encode(), "sha256"))
+        return base64url(hmac.digest(self.key, text.encode(), "sha256"))
 
     def cookie(self, user):
         """The value of the cookie of a user."""

@@ -6873,6 +6873,57 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
         self.assertTrue(text.endswith("Bad {}\n"), text)
 
 
+class SubtleCryptoTest(unittest.TestCase):
+    """crypto.subtle: digest, and HMAC; crypto.timingSafeEqual."""
+
+    def run_code(self, code):
+        """What the console of an asynchronous function shows."""
+        lines = []
+        realm = aiwebengine.Realm("c.js", console=lambda level, text: lines.append(text))
+        realm.evaluate("""const bytes = (text) => new TextEncoder().encode(text), hex = (data) => new Uint8Array(data).toHex();
+            const keyOf = (text, hash = "SHA-256", usages = ["sign", "verify"]) =>
+              crypto.subtle.importKey("raw", bytes(text), { name: "HMAC", hash }, false, usages);
+            void (async () => { %s })().catch((error) => console.log("failed: " + error))""" % code, timeout=STUCK)
+        realm.wait_idle()
+        return lines
+
+    def test_digests_are_those_of_hashlib(self):
+        for name in ("SHA-1", "SHA-256", "sha-384", "SHA-512"):
+            self.assertEqual(self.run_code(f"console.log(hex(await crypto.subtle.digest('{name}', bytes('aé'))),"
+                                           f"hex(await crypto.subtle.digest({{ name: '{name}' }}, new ArrayBuffer(3))))"),
+                             [" ".join(hashlib.new(name.replace("-", ""), data).hexdigest() for data in ("aé".encode(), bytes(3)))])
+
+    def test_a_signature_is_that_of_rfc_4231_and_is_verified(self):
+        text = "what do ya want for nothing?"
+        self.assertEqual(self.run_code(f"""
+            const key = await keyOf("Jefe"), other = await keyOf("jefe"), signed = await crypto.subtle.sign("HMAC", key, bytes({text!r}));
+            const verify = (key, data) => crypto.subtle.verify({{ name: "hmac" }}, key, signed, bytes(data));
+            console.log(hex(signed)); console.log(await verify(key, {text!r}), await verify(key, "what"), await verify(other, {text!r}),
+              await crypto.subtle.verify("HMAC", key, new Uint8Array(3), bytes("a")), key.usages, key.algorithm, key.extractable, key)"""),
+            ["5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+             "true false false false [ 'sign', 'verify' ] { name: 'HMAC', hash: { name: 'SHA-256' }, length: 32 } false CryptoKey {}"])
+
+    def test_bytes_are_compared(self):
+        self.assertEqual(self.run_code("""const same = (a, b) => { try { return crypto.timingSafeEqual(a, b) } catch (e) { return e.name } };
+            console.log(same(bytes("ab"), bytes("ab").buffer), same(bytes("ab"), bytes("ac")), same(bytes("a"), bytes("ab")), same("a", "a"))"""),
+            ["true false RangeError TypeError"])
+
+    def test_what_cannot_be_done_rejects_the_promise(self):
+        for code, expected in {
+                "digest('MD5', bytes(''))": "NotSupportedError", "digest('SHA-1', 'text')": "TypeError", "digest()": "NotSupportedError",
+                "importKey('jwk', {}, { name: 'HMAC', hash: 'SHA-1' }, true, ['sign'])": "NotSupportedError",
+                "importKey('raw', bytes('a'), 'HMAC', true, ['sign'])": "TypeError",
+                "importKey('raw', bytes('a'), { name: 'AES-GCM' }, true, ['sign'])": "NotSupportedError",
+                "importKey('raw', bytes('a'), { name: 'HMAC', hash: 'MD5' }, true, ['sign'])": "NotSupportedError",
+                "importKey('raw', bytes(''), { name: 'HMAC', hash: 'SHA-1' }, true, ['sign'])": "DataError",
+                "importKey('raw', bytes('a'), { name: 'HMAC', hash: 'SHA-1' }, true, ['encrypt'])": "SyntaxError",
+                "importKey('raw', bytes('a'), { name: 'HMAC', hash: 'SHA-1' }, true, [])": "SyntaxError",
+                "sign('HMAC', {}, bytes('a'))": "TypeError", "sign('HMAC', await keyOf('a', 'SHA-1', ['verify']), bytes('a'))": "InvalidAccessError",
+                "verify('HMAC', await keyOf('a'), 'text', bytes('a'))": "TypeError"}.items():
+            with self.subTest(code):
+                self.assertEqual(self.run_code(f"const made = crypto.subtle.{code}; console.log(await made.catch((e) => e.name))"), [expected])
+
+
 class WebMessageTest(unittest.TestCase):
     """Headers, Blob, File, FormData, Request, Response, AbortSignal, each as node has it."""
 
@@ -8896,13 +8947,14 @@ LARGEST_ARGUMENTS = (
     (r"(get |set )?URL.*", "P UR new", "|T|'http://a/' + T|'http://' + T|'a', 'b'|C|O|AA|P|W|PC|L|'http://a/?' + W|'a:' + L"),
     (r"(get |set )?(Headers|FormData|Blob|File|Request|Response|ReadableStream|Abort\w+)([.[].*)?|fetch", "HD FD BL RQ RS AC new",
      "|T|'k1', T|[T], T|S|AA|O|C|U|'http://a/' + T|W|'k1', BL"),
-    (r"(get )?Text.*|crypto.*|performance.*", "TE TD new", "|T|W|L|U|X|T, U|L, U|{ length: 1 }"),
+    (r"(get )?(Text|[cC]rypto|performance).*", "TE TD new",
+     "|T|W|L|U|X|T, U|L, U|{ length: 1 }|'SHA-512', U|U, U|'raw', U, { name: 'HMAC', hash: 'SHA-1' }, true, ['sign']|'raw', U, T, 1, A"),
     (r"h|Fragment|html(\.raw)?|Html.*", "null", "'p', null, T|'p', O|'p', null, AA|'p', { title: Q, style: O }|C, O, ...S|"
      "{ raw: AT, [Symbol.iterator]: () => S.values() }, ...S|T|'p', null, ...S|'p', { style: U }|E|{ children: A }"),
     (r"(get )?Intl.*", "CO NF DF LF new", "|T|S|T, T|W, W|G|T, 'day'|0, 1|'de', { localeMatcher: T }|D|AT"),
     (r"h|Fragment|html(\.raw)?", "null", "|T|A|'p', O, A|'p', null, ...S|AA|O|DEEP|[T], T|C, O, A|{ raw: AT }, T"),
     (r"console.*", "console", "|A|T|O|M|AA|W|DEEP|S, S|U|'%s%d%j'.repeat(1e6), T|'%c'.repeat(1e7), T|NL|E|OP"),
-    (r"(routeRegistry|graphQLRegistry|(shared|personal)Storage|database|dispatcher|schedulerService|ResponseBuilder|sendStream).*",
+    (r"(routeRegistry|graphQLRegistry|(shared|personal)Storage|database|dispatcher|schedulerService|validate|ResponseBuilder|sendStream).*",
      "null",
      "|T|'/a', T|'/a', A|'/a', O|'/a', JS, JO|'/a', O, O|T, T|O|A|T, O|'a', JO|'a', T, C|'a', 'type Query {' + 'a: String '.repeat(1e6) + '}', C|"
      "'{' + 'a '.repeat(1e6) + '}'|AA|DEEP|'/a', 'b', { event: T }|T, 200, { headers: O }|T, 302"),
@@ -12927,7 +12979,7 @@ class GraphQLClientsTest(ServerCase):
             again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
                                                   f"Last-Event-ID: {ids[0]}"], method="POST",
                                  body=json.dumps({"query": text}).encode())
-            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["1", "2"])
+            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["[1]", "[2]"])
             self.assertTrue(again.nothing())
             self.post("/push", "now")
             self.assertEqual(again.json()["data"]["news"], "now")
@@ -13447,6 +13499,69 @@ class HostApiTest(ServerCase):
         self.assertIn("use JSON.stringify", self.evaluate("sharedStorage.setItem('a', {})"))
         self.assertIn("1,000,000", self.evaluate("sharedStorage.setItem('a', 'x'.repeat(1000001))"))
 
+    def test_shared_storage_keeps_data_and_counts(self):
+        self.assertEqual(self.evaluate(r"""
+            const s = sharedStorage, data = { a: [1, "\u{1f600}", null], ["__proto__"]: 1 };
+            s.setJSON("d", data); s.setItem("n", "2.5"); s.setJSON("zero", 0);
+            return [s.getJSON("d"), s.getJSON("none"), s.increment("n"), s.increment("n", -0.5), s.increment("new"), s.increment("zero", 5),
+                    s.getItem("n"), s.increment("big", 2 ** 52), s.getItem("big"),
+                    s.update("list", (list) => [...list ?? [], 1]), s.update("list", (list) => { list.push(2); return list }), s.getItem("list")]"""),
+            [{"a": [1, "\U0001f600", None], "__proto__": 1}, None, 3.5, 3, 1, 5, "3", 2**52, str(2**52), [1], [1, 2], "[1,2]"])
+
+    def test_shared_storage_says_what_it_cannot_take(self):
+        for code, part in {
+                "s.setItem('k', 'no'); s.getJSON('k')": 'getJSON: the text under "k" is not JSON',
+                "s.setItem('k', '{'); s.update('k', (v) => 1)": "read it with getItem",
+                "s.setJSON('k')": "the value is undefined, which JSON does not have", "s.setJSON('k', () => 1)": "a function",
+                "s.setJSON('k', new Map([[1, 2]]))": "Object.fromEntries(map)", "s.setJSON('k', 'x'.repeat(1e6))": "has 1,000,002",
+                "const o = {}; o.o = o; s.setJSON('k', o)": "circular", "s.setJSON('k', 1n)": "BigInt",
+                "s.setItem('k', 'no'); s.increment('k')": 'under "k" is no number, but "no"', "s.increment('k', '1')": "the number to add, not a string",
+                "s.increment('k', NaN)": "NaN", "s.setItem('k', '1e308'); s.increment('k', 1e308)": "too large", "s.increment({})": "must be a string",
+                "s.update('k', 5)": "is a function that makes the new value", "s.update('k', () => {})": "it returned undefined",
+                "s.update('k', async () => 1)": "cannot be async", "s.update('k', () => { throw new TypeError('mine') })": "TypeError: mine",
+                "s.update('k', (v) => s.update('k', () => 1))": '"k" is being updated',
+                "s.update('k', (v) => { s.increment('k'); return v })": "does the function itself change it?"}.items():
+            with self.subTest(code):
+                self.assertIn(part, self.evaluate("const s = sharedStorage; " + code))
+        self.assertEqual(self.evaluate("""const s = sharedStorage; s.setJSON('k', 1);
+            try { s.update('k', () => { throw 1 }) } catch {}
+            try { s.update('k', () => s.update('k', () => 2)) } catch {}
+            return [s.getJSON('k'), s.update('k', (k) => k + s.update('other', () => 5))]"""), [1, 6])
+
+    def test_validate_gives_what_is_right(self):
+        self.serve("""
+            routeRegistry.registerRoute("/p/:id", (context) => [validate.requirePathParam(context, "id"),
+              validate.requireQueryParam(context, "q"), validate.validateString(context.request.query.q, { minLength: 2, maxLength: 3, pattern: /^b/ }),
+              validate.validateString("", { maxLength: 0 }), validate.validateNumber(context.request.query.n ?? 7, { min: -2, max: 9.5 }),
+              validate.validateNumber(" 1e3 "), validate.validateNumber(0)]);""")
+        self.assertEqual(self.get_json("/p/7?q=ben&n=-1.5"), ["7", "ben", "ben", "", -1.5, 1000, 0])
+        for query, expected in {"": "Required query parameter 'q' is missing or empty", "?q=": "is missing or empty",
+                                "?q=b": "String too short: minimum length is 2, got 1", "?q=bbbb": "String too long: maximum length is 3, got 4",
+                                "?q=aa": "String does not match required pattern", "?q=bb&n=x": 'Expected number, got "x"',
+                                "?q=bb&n=": 'Expected number, got ""', "?q=bb&n=-3": "Number too small: minimum is -2, got -3",
+                                "?q=bb&n=0x10": "Expected number", "?q=bb&n=10": "Number too large: maximum is 9.5, got 10"}.items():
+            with self.subTest(query):
+                status, _, text = self.get("/p/7" + query)
+                self.assertEqual(status, 400, text)
+                self.assertIn(expected, json.loads(text)["error"]["message"])
+
+    def test_validate_says_how_it_is_used(self):
+        for code, part in {"requireQueryParam('q')": "what a handler gets, its context, not a string",
+                           "requirePathParam({ request: {} }, 5)": "the name of a parameter, not a number (5)",
+                           "validateString(5)": "Expected string, got a number (5)", "validateString(null)": "got null",
+                           "validateString('a', 5)": "must be an object such as { minLength: 1 }",
+                           "validateString('a', { min: 1 })": 'no option "min"', "validateString('a', { maxLength: '1' })": "maxLength must be a number",
+                           "validateString('a', { pattern: 'a' })": "must be a regular expression", "validateNumber(NaN)": "got a number (NaN)",
+                           "validateNumber(true)": "got a boolean (true)", "validateNumber([1])": "got an array", "validateNumber(1n)": "a bigint"}.items():
+            with self.subTest(code):
+                self.assertIn(part, self.evaluate(f"return validate.{code}"))
+
+    def test_an_update_that_does_not_end_holds_nobody(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/spin', () => sharedStorage.update('k', () => { for (;;); }));\n"
+                              "routeRegistry.registerRoute('/set', () => [sharedStorage.update('k', (k) => (k ?? 0) + 1)]);"}, handler_timeout=0.3)
+        self.assertEqual(self.get("/spin")[0], 504)
+        self.assertEqual([self.get("/set")[2], self.get("/set")[2]], ["[1]", "[2]"])
+
     def test_lists(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/a', 'f', 'POST'); routeRegistry.registerStreamRoute('/s');",
                     "b.js": "function f() { return routeRegistry.listRoutes() }\n"
@@ -13517,6 +13632,48 @@ for n in range(int(sys.argv[2]), int(sys.argv[3])):
 """
 
 
+#: Counts with increment and with update, whose first call is forestalled by the other process.
+COUNTING_SCRIPT = """
+let calls = 0;
+routeRegistry.registerRoute("/count", () => {
+  for (let i = 0; i < 20; i++) {
+    sharedStorage.increment("n", 2);
+    sharedStorage.update("half \\ud800", (list) => { calls++; return [...list ?? [], (list ?? []).length] });
+  }
+}, "POST");
+routeRegistry.registerRoute("/add", () => [sharedStorage.update("m", (m) => (m ?? 0) + 1)], "POST");
+routeRegistry.registerRoute("/forestalled", () => {
+  const seen = [];
+  sharedStorage.update("m", (m) => {
+    seen.push(m);
+    sharedStorage.setItem("begun", "");
+    for (const end = Date.now() + 5000; seen.length === 1 && sharedStorage.getJSON("m") === m && Date.now() < end;);
+    return (m ?? 0) + 10;
+  });
+  return seen;
+});
+routeRegistry.registerRoute("/found", () => [sharedStorage.getItem("n"), sharedStorage.getJSON("half \\ud800")]);
+"""
+
+
+def count_together(case, servers):
+    """Two servers with COUNTING_SCRIPT and one storage lose no step of each other."""
+    def ask(server, method, path):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=STUCK)
+        connection.request(method, path)
+        text = connection.getresponse().read()
+        connection.close()
+        return json.loads(text or "null")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda server: ask(server, "POST", "/count"), servers))
+        slow = pool.submit(ask, servers[0], "GET", "/forestalled")
+        case.eventually(lambda: servers[1].app.hosts["app.js"].storage.get("begun") is not None)
+        case.assertEqual(ask(servers[1], "POST", "/add"), [1])
+        case.assertEqual(slow.result(), [None, 1])
+    case.assertEqual(ask(servers[0], "GET", "/found"), ["80", list(range(40))])
+    case.assertEqual(ask(servers[1], "POST", "/add"), [12])
+
+
 class StorageFileTest(ServerCase):
     """sharedStorage and histories with --storage."""
 
@@ -13561,6 +13718,9 @@ class StorageFileTest(ServerCase):
         self.assertEqual(self.post("/keep")[0], 204)
         self.restart(script)
         self.assertEqual(self.get_json("/check"), [True, None] + [True] * 7)
+
+    def test_counting_of_two_processes_loses_nothing(self):
+        count_together(self, [self.serve_file(COUNTING_SCRIPT), self.serve_file(COUNTING_SCRIPT)])
 
     def test_ids_of_scripts_survive_a_restart(self):
         script = STORAGE_SCRIPT + """
@@ -14423,6 +14583,9 @@ class RedisTest(RedisCase):
         self.assertIn("several machines have no database in common", other.app.failures["app.js"].text)
         alone = self.serve(script, redis=self.redis.url)
         self.assertIn("add --storage FILE", alone.app.failures["app.js"].text)
+
+    def test_counting_of_both_loses_nothing(self):
+        count_together(self, self.serve_both(COUNTING_SCRIPT))
 
     def test_messages_of_scripts_reach_both_and_a_job_is_done_by_one(self):
         first, second = servers = self.serve_both("""
