@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            449
+     1  This page: contents, imports, version                                            451
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -188,7 +188,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,123
+    15  Realm, jobs and timers                                                         5,131
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -247,9 +247,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,742
+    19  Host API                                                                       3,783
           Arguments                                                                      170
-          routeRegistry                                                                  198
+          routeRegistry                                                                  230
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
           sharedStorage                                                                  238
@@ -260,8 +260,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          853
           Database: statements                                                           350
           database                                                                       276
-          Type declarations                                                              678
-    20  Scripts: loading and hot reload                                                3,201
+          Type declarations                                                              687
+    20  Scripts: loading and hot reload                                                3,237
           Log                                                                            194
           Causes of errors                                                               275
           Errors of scripts                                                               79
