@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            451
+     1  This page: contents, imports, version                                            452
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -166,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,790
+    14  Functions of the web                                                           3,805
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -187,8 +187,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
-          Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,131
+          Requests that handlers get                                                      66
+    15  Realm, jobs and timers                                                         5,135
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -201,7 +201,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   497
+          Realm: objects, errors, jobs                                                   501
           Realm: running code, values in and out                                         483
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -211,12 +211,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,718
+    16  js2py, and the choice of an engine                                             1,719
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
           js2py: realm                                                                   658
-          Engines                                                                         35
+          Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
@@ -261,7 +261,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           350
           database                                                                       276
           Type declarations                                                              687
-    20  Scripts: loading and hot reload                                                3,237
+    20  Scripts: loading and hot reload                                                3,247
           Log                                                                            194
           Causes of errors                                                               282
           Errors of scripts                                                               79
@@ -271,7 +271,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Packages                                                                       220
           Imported files                                                                 114
           Between scripts, and in time                                                   106
-          One script                                                                     413
+          One script                                                                     416
           All scripts                                                                    694
           Live pages                                                                     195
     21  HTTP server                                                                    4,381
@@ -294,8 +294,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,983
-          Page kit                                                                       211
+    22  Pages                                                                          5,928
+          Page kit                                                                       141
+          Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
