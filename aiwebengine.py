@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            453
+     1  This page: contents, imports, version                                            454
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -189,7 +189,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,147
+    15  Realm, jobs and timers                                                         5,177
           Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -209,9 +209,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Network: what is open                                                           90
           Network: connections                                                           209
           Network: one request                                                           213
-          Functions for a console                                                         18
-          Realms of a terminal                                                            92
-          The prompt                                                                     136
+          Functions for a console                                                         32
+          Realms of a terminal                                                            99
+          The prompt                                                                     145
     16  js2py, and the choice of an engine                                             1,719
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
@@ -248,7 +248,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,783
+    19  Host API                                                                       3,788
           Arguments                                                                      170
           routeRegistry                                                                  230
           graphQLRegistry                                                                101
@@ -261,10 +261,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          853
           Database: statements                                                           350
           database                                                                       276
-          Type declarations                                                              687
-    20  Scripts: loading and hot reload                                                3,247
+          Type declarations                                                              692
+    20  Scripts: loading and hot reload                                                3,249
           Log                                                                            194
-          Causes of errors                                                               282
+          Causes of errors                                                               284
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
@@ -295,7 +295,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,928
+    22  Pages                                                                          5,914
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -319,7 +319,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,230
+    23  Command line                                                                   4,428
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
