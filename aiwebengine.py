@@ -75,14 +75,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        506
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,387
+    11  Built-ins of the language                                                      9,403
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          248
+          Error                                                                          264
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -167,7 +167,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,809
+    14  Functions of the web                                                           4,099
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -177,7 +177,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
-          HTML of elements                                                               198
+          HTML of elements                                                               488
           structuredClone                                                                140
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -189,13 +189,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,177
+    15  Realm, jobs and timers                                                         5,199
           Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        587
+          Modules                                                                        595
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -203,7 +203,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   503
-          Realm: running code, values in and out                                         483
+          Realm: running code, values in and out                                         497
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
@@ -262,13 +262,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           350
           database                                                                       276
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,249
+    20  Scripts: loading and hot reload                                                3,250
           Log                                                                            194
           Causes of errors                                                               284
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
-          Modules of node                                                                493
+          Modules of node                                                                494
           Packages                                                                       220
           Imported files                                                                 114
           Between scripts, and in time                                                   106
