@@ -189,13 +189,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,199
+    15  Realm, jobs and timers                                                         5,205
           Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        595
+          Modules                                                                        601
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -262,13 +262,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           350
           database                                                                       276
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,250
+    20  Scripts: loading and hot reload                                                3,593
           Log                                                                            194
           Causes of errors                                                               284
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
-          Modules of node                                                                494
+          Modules of node                                                                837
           Packages                                                                       220
           Imported files                                                                 114
           Between scripts, and in time                                                   106
@@ -35662,25 +35662,31 @@ class ModuleMap:
         """What the modules of node are made of that JavaScript cannot do."""
         realm, native = self.realm, JSObject(self.realm.ObjectPrototype)
 
-        def inspect(this, value=undefined, options=undefined, *_):
-            return utf16(inspect_value(realm, value))
+        def inspect(this, value=undefined, depth=2, colors=False, *_):
+            return utf16(inspect_value(realm, value, to_number(depth), colors is True))
+
+        def kind(this, value=undefined, *_):
+            return realm.class_of(value) if isinstance(value, JSObject) else ""
 
         def hash_of(this, name=undefined, data=undefined, key=undefined, *_):
-            name = python_text(to_string(name)).lower().replace("-", "")
+            name = python_text(to_string(name)).lower()
+            name = next((one for one in (name.replace("-", ""), name.replace("-", "_"))
+                         if one in hashlib.algorithms_available), name)
             try:
                 made = hashlib.new(name) if key is undefined \
                     else hmac.new(bytes(bytes_of(key)), digestmod=name)
-            except ValueError:
+                made.update(bytes(bytes_of(data)))
+                return new_uint8_array(realm, made.digest())
+            except (ValueError, TypeError):         # TypeError: shake_128 wants a length
                 raise JSTypeError("Digest method not supported") from None
-            made.update(bytes(bytes_of(data)))
-            return new_uint8_array(realm, made.digest())
 
         def require_of(this, name=undefined, *_):
             name = python_text(name)
             if name not in self.modules and name not in self.required:      # else it could lead anywhere
                 raise JSTypeError("createRequire() takes import.meta.url or __filename")
             return self.require_function(name)
-        native.put("inspect", realm.function(inspect, "inspect", 2))
+        native.put("inspect", realm.function(inspect, "inspect", 3))
+        native.put("kind", realm.function(kind, "kind", 1))
         native.put("format", realm.function(lambda this, *values: utf16(format_log(realm, list(values))),
                                             "format", 1))
         native.put("hash", realm.function(hash_of, "hash", 3))
@@ -52372,7 +52378,21 @@ def path_key(path):
 # What packages ask node for, as far as it needs no files, sockets or processes: texts of CommonJS modules,
 # which are compiled when a package asks. `native` has what only Python can do.
 
+_NODE_ERRORS = r"""
+const received = (value) => value == null ? `Received ${value}` : typeof value === "function" ? `Received function ${value.name}`
+  : typeof value === "object" ? value.constructor?.name ? `Received an instance of ${value.constructor.name}` : `Received ${native.inspect(value)}`
+  : `Received type ${typeof value} (${native.inspect(value)})`;
+const coded = (error, code) => Object.assign(error, { code });
+const check = (kind, name, value) => { if (typeof value !== kind) throw exports.wrong(name, `of type ${kind}`, value); return value };
+module.exports = exports = { received, coded, check,
+  wrong: (name, what, value) => coded(new TypeError(`The "${name}" argument must be ${what}. ${received(value)}`), "ERR_INVALID_ARG_TYPE"),
+  range: (name, must, value) => coded(new RangeError(`The value of "${name}" is out of range. It must be ${must}. Received ${typeof value !== "string"
+    && Math.abs(Number(value)) > 2 ** 32 ? String(value).replace(/\B(?=(\d{3})+$)/g, "_") + (typeof value === "bigint" ? "n" : "")
+    : native.inspect(value)}`), "ERR_OUT_OF_RANGE") };
+"""
+
 _NODE_PATH = r"""
+const { check, wrong } = require("node:internal/errors");
 const parts = (path) => {
   const found = [];
   for (const part of path.split("/")) {
@@ -52382,25 +52402,21 @@ const parts = (path) => {
   }
   return found;
 };
-const text = (path, name = "path") => {
-  if (typeof path === "string") return path;
-  const error = new TypeError(`The "${name}" argument must be of type string. Received ${native.inspect(path)}`);
-  error.code = "ERR_INVALID_ARG_TYPE";
-  throw error;
-};
+const text = (path, name = "path") => check("string", name, path);
 const path = {
   sep: "/", delimiter: ":",
   normalize(path) {
     if (!text(path)) return ".";
     const whole = parts(path).join("/");
-    const end = path.endsWith("/") && whole ? "/" : "";
-    return path[0] === "/" ? "/" + whole + end : whole + end || (end ? "./" : ".");
+    const end = path.endsWith("/") ? "/" : "";
+    return path[0] === "/" ? whole ? "/" + whole + end : "/" : (whole || ".") + end;
   },
   join: (...all) => path.normalize(all.filter((one) => text(one)).join("/") || "."),
   resolve(...all) {
     let found = "";
-    for (const one of all.reverse()) {
-      if (text(one)) found = found ? one + "/" + found : one;
+    for (let i = all.length; i--;) {
+      const one = all[i];
+      if (text(one, `paths[${i}]`)) found = found ? one + "/" + found : one;
       if (found[0] === "/") break;
     }
     return "/" + parts("/" + found).join("/");
@@ -52414,85 +52430,168 @@ const path = {
   },
   dirname(path) {
     const bare = text(path).replace(/(?!^)\/+$/, ""), at = bare.lastIndexOf("/");
-    return at < 0 ? "." : at === 0 ? "/" : bare.slice(0, at).replace(/(?!^)\/+$/, "");
+    return at < 0 ? "." : at === 0 ? "/" : at === 1 && bare[0] === "/" ? "//" : bare.slice(0, at);
   },
-  basename(path, end = "") {
+  basename(path, end) {
+    if (end !== undefined && text(end, "suffix") === text(path)) return "";
     const name = text(path).replace(/\/+$/, "").split("/").at(-1);
     return end && name !== end && name.endsWith(end) ? name.slice(0, -end.length) : name;
   },
-  extname: (path) => /^.+?(\.[^.]*)$/.exec(path_base(text(path)))?.[1] ?? "",
+  extname(given) { const name = path.basename(given), at = name.lastIndexOf("."); return at > 0 && name !== ".." ? name.slice(at) : "" },
   parse(given) {
     const root = text(given)[0] === "/" ? "/" : "", base = path.basename(given), ext = path.extname(base);
-    const dir = given.includes("/") ? path.dirname(given) : "";
-    return { root, dir: base || root ? dir : "", base, ext, name: ext ? base.slice(0, -ext.length) : base };
+    const bare = given.replace(/(?!^)\/+$/, ""), at = bare.lastIndexOf("/");
+    return { root, dir: at > 0 ? bare.slice(0, at) : root, base, ext, name: ext ? base.slice(0, -ext.length) : base };
   },
-  format({ dir, root = "", base, name = "", ext = "" }) {
-    const file = base ?? name + (ext && ext[0] !== "." ? "." : "") + ext;
+  format(given) {
+    if (given === null || typeof given !== "object") throw wrong("pathObject", "of type object", given);
+    const { dir, root = "", base, name = "", ext = "" } = given, file = base || name + (ext && ext[0] !== "." ? "." : "") + ext;
     return !dir ? root + file : dir === root ? dir + file : dir + "/" + file;
   },
   toNamespacedPath: (path) => path,
 };
-const path_base = (given) => path.basename(given).replace(/^\.+(?=[^.]*$)/, (dots) => "x".repeat(dots.length));
 path.posix = path.win32 = path;
 module.exports = path;
 """
 
 _NODE_URL = r"""
-const fileURLToPath = (url) => {
-  url = new URL(url);
-  if (url.protocol !== "file:") throw Object.assign(new TypeError("The URL must be of scheme file"), { code: "ERR_INVALID_URL_SCHEME" });
+const { check, coded, wrong } = require("node:internal/errors");
+const fileURLToPath = (given) => {
+  if (typeof given !== "string" && !(given instanceof URL)) throw wrong("path", "of type string or an instance of URL", given);
+  const url = new URL(given), fail = (text, code) => { throw coded(new TypeError(text), code) };
+  if (url.protocol !== "file:") fail("The URL must be of scheme file", "ERR_INVALID_URL_SCHEME");
+  if (url.host) fail('File URL host must be "localhost" or empty on linux', "ERR_INVALID_FILE_URL_HOST");
+  if (/%2f/i.test(url.pathname)) fail("File URL path must not include encoded / characters", "ERR_INVALID_FILE_URL_PATH");
   return decodeURIComponent(url.pathname);
 };
-const pathToFileURL = (path) => new URL("file://" + require("path").resolve(path).replace(/[%?#\\\n\r\t ]/g, encodeURIComponent));
-const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname, hash: url.hash, search: url.search,
-  pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }) });
-const parse = (given, query = false) => {
-  const found = /^([a-z][a-z0-9+.-]*:)?(\/\/)?(?:([^@/?#]*)@)?([^:/?#]*)?(?::(\d+))?([^?#]*)(\?[^#]*)?(#.*)?$/i.exec(given) ?? [];
-  let [, protocol = null, slashes = null, auth = null, hostname = null, port = null, pathname, search = null, hash = null] = found;
-  if (!slashes && hostname !== null) [pathname, hostname] = [(auth ? auth + "@" : "") + hostname + (port ? ":" + port : "") + pathname, null];
-  if (slashes && !pathname && protocol) pathname = "/";
-  return { protocol, slashes: slashes ? true : null, auth, host: hostname && hostname + (port ? ":" + port : ""), port, hostname, hash,
-    search, query: query ? require("querystring").parse((search ?? "").slice(1)) : search && search.slice(1), pathname: pathname || null,
-    path: pathname || search ? (pathname || "") + (search ?? "") : null, href: given };
+const pathToFileURL = (path) => new URL("file://" + (require("path").resolve(path) + (/.\/$/.test(path) ? "/" : ""))
+  .replace(/[%?#\\\n\r\t ]/g, encodeURIComponent));
+const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname.replace(/^\[|]$/g, ""), hash: url.hash, search: url.search,
+  pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }),
+  ...((url.username || url.password) && { auth: decodeURIComponent(url.username) + ":" + decodeURIComponent(url.password) }) });
+const slashed = /^(https?|ftp|gopher|file|wss?):?$/;
+class Url {}
+// WHATWG's URL is not enough: this also takes relative addresses, and leaves parts as they are
+const parse = (given, query = false, hostFirst = false) => {
+  const made = Object.assign(new Url(), { protocol: null, slashes: null, auth: null, host: null, port: null, hostname: null, hash: null,
+    search: null, query: null, pathname: null, path: null, href: null });
+  let [, rest, search = null, hash = null] = /^([^?#]*)(\?[^#]*)?(#[^]*)?$/.exec(check("string", "url", given).trim());
+  rest = rest.replace(/\\/g, "/");
+  const protocol = /^[a-z0-9.+-]+:/i.exec(rest)?.[0].toLowerCase() ?? null, code = protocol === "javascript:";
+  if (protocol) [made.protocol, rest] = [protocol, rest.slice(protocol.length)];
+  if (rest.startsWith("//") && !code && (hostFirst || protocol || /^\/\/[^@/]+@[^@/]+/.test(rest))) [made.slashes, rest] = [true, rest.slice(2)];
+  if (!code && (made.slashes || protocol && !slashed.test(protocol))) {
+    let [host] = /^(?:[^/]*@)?[^/\t\n\r "'%;<>\\^`{|}]*/.exec(rest);
+    rest = rest.slice(host.length);
+    const at = host.lastIndexOf("@");
+    if (at >= 0) [made.auth, host] = [decodeURIComponent(host.slice(0, at)), host.slice(at + 1)];
+    const [, name, port] = /^(.*?)(?::(\d*))?$/.exec(host);
+    made.port = port || null;
+    made.hostname = /^\[.*]$/.test(name) ? name.slice(1, -1) : name && /[^\x00-\x7f]/.test(name) ? new URL("http://" + name).hostname
+      : name.toLowerCase();
+    made.host = (made.hostname.includes(":") ? `[${made.hostname}]` : made.hostname) + (port ? ":" + port : "");
+    if (rest && rest[0] !== "/") rest = "/" + rest;
+  }
+  const escape = (text) => text && (code ? text : text.replace(/[\t\n\r "'<>\\^`{|}]/g, (c) => "%"
+    + c.charCodeAt(0).toString(16).toUpperCase().padStart(2, 0)));
+  Object.assign(made, { hash: escape(hash), search: escape(search) ?? (query ? "" : null), pathname: escape(rest) || null });
+  made.query = query ? require("querystring").parse(made.search.slice(1)) : made.search && made.search.slice(1);
+  if (!made.pathname && made.hostname && slashed.test(protocol)) made.pathname = "/";
+  made.path = made.pathname || made.search ? (made.pathname ?? "") + (made.search ?? "") : null;
+  return Object.assign(made, { href: format(made) });
 };
-const format = (url) => url instanceof URL ? url.href : (url.protocol ?? "") + (url.slashes || /^(https?|ftp|file):?$/.test(url.protocol ?? "")
-  ? "//" : "")
-  + (url.auth ? url.auth + "@" : "") + (url.host ?? (url.hostname ?? "") + (url.port ? ":" + url.port : "")) + (url.pathname ?? "")
-  + (url.search ?? (url.query && Object.keys(url.query).length ? "?" + require("querystring").stringify(url.query) : "")) + (url.hash ?? "");
+const format = (url, { auth = true, fragment = true, search = true } = {}) => {
+  if (typeof url === "string") return parse(url).href;
+  if (url instanceof URL) {
+    const copy = new URL(url);
+    if (!auth) copy.username = copy.password = "";
+    if (!fragment) copy.hash = "";
+    if (!search) copy.search = "";
+    return copy.href;
+  }
+  if (url === null || typeof url !== "object") throw wrong("urlObject", "one of type object or string", url);
+  let protocol = url.protocol ?? "", path = (url.pathname ?? "").replace(/[?#]/g, encodeURIComponent), hash = url.hash ?? "";
+  if (protocol && !protocol.endsWith(":")) protocol += ":";
+  const user = url.auth ? encodeURIComponent(url.auth).replace(/%3A/i, ":") + "@" : "";
+  let host = url.host ? user + url.host : url.hostname ? user + (url.hostname.includes(":") && url.hostname[0] !== "[" ? `[${url.hostname}]`
+    : url.hostname) + (url.port ? ":" + url.port : "") : "";
+  if (url.slashes || slashed.test(protocol)) {
+    if (url.slashes || host) {
+      if (path && path[0] !== "/") path = "/" + path;
+      host = "//" + host;
+    } else if (protocol === "file:") host = "//";
+  }
+  let asked = url.search ?? "";
+  if (!asked && url.query && typeof url.query === "object") asked = require("querystring").stringify(url.query);
+  if (asked && asked[0] !== "?") asked = "?" + asked;
+  return protocol + host + path + asked.replace("#", "%23") + (hash && hash[0] !== "#" ? "#" + hash : hash);
+};
 const resolve = (from, to) => {
   const base = new URL(from, "resolve://x/"), url = new URL(to, base);
-  return url.protocol === "resolve:" ? url.pathname + url.search + url.hash : url.href;
+  return url.protocol === "resolve:" ? (url.host === "x" ? "" : "//" + url.host) + url.pathname + url.search + url.hash : url.href;
 };
-module.exports = { URL, URLSearchParams, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve,
-  domainToASCII: (name) => new URL("http://" + name).hostname, domainToUnicode: (name) => name };
+module.exports = { URL, URLSearchParams, Url, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve, domainToUnicode: (name) => name,
+  domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } },
+  resolveObject: (from, to) => parse(resolve(typeof from === "string" ? from : format(from), to)) };
 """
 
 _NODE_UTIL = r"""
-const inspect = (value, options = {}) => native.inspect(value, typeof options === "object" ? options : {});
+const { check, coded } = require("node:internal/errors");
+const inspect = (value, options, depth, colors) => {
+  if (typeof options !== "object" || !options) options = { depth, colors };
+  const own = value?.[inspect.custom];
+  if (options.customInspect !== false && typeof own === "function" && own !== inspect) {
+    const made = own.call(value, options.depth ?? 2, options, inspect);
+    if (made !== value) return typeof made === "string" ? made : inspect(made, options);
+  }
+  return native.inspect(value, options.depth === undefined ? 2 : options.depth ?? Infinity, !!options.colors);
+};
 inspect.custom = Symbol.for("nodejs.util.inspect.custom");
+inspect.defaultOptions = { depth: 2, colors: false };
+inspect.colors = { bold: [1, 22], dim: [2, 22], italic: [3, 23], underline: [4, 24], inverse: [7, 27], hidden: [8, 28], strikethrough: [9, 29] };
+["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"].forEach((name, i) => { inspect.colors[name] = [30 + i, 39];
+  inspect.colors["bg" + name[0].toUpperCase() + name.slice(1)] = [40 + i, 49] });
+inspect.colors.gray = inspect.colors.grey = [90, 39];
+const styleText = (styles, text) => [styles].flat().reduceRight((made, style) => {
+  const all = Object.keys(inspect.colors).map((name) => `'${name}'`).join(", ");
+  if (!inspect.colors[style]) throw coded(new TypeError(`The argument 'format' must be one of: ${all}. Received ${native.inspect(style)}`),
+    "ERR_INVALID_ARG_VALUE");
+  return `\x1b[${inspect.colors[style][0]}m${made}\x1b[${inspect.colors[style][1]}m`;
+}, text);
 const tag = (value) => Object.prototype.toString.call(value).slice(8, -1);
-const is = (name) => (value) => typeof value === "object" && value !== null && tag(value) === name;
+const is = (...names) => (value) => typeof value === "object" && value !== null && names.includes(native.kind(value));
 const isTypedArray = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
-const types = { isTypedArray, isUint8Array: (value) => value instanceof Uint8Array, isDate: (value) => value instanceof Date,
-  isNativeError: (value) => Error.isError?.(value) ?? value instanceof Error, isPromise: (value) => value instanceof Promise,
-  isRegExp: (value) => value instanceof RegExp, isProxy: () => false, isArrayBufferView: ArrayBuffer.isView,
-  isAnyArrayBuffer: is("ArrayBuffer"), isBoxedPrimitive: (value) => Object(value) === value
-    && /^(Number|String|Boolean|Symbol|BigInt)$/.test(tag(value)),
-  isAsyncFunction: (value) => tag(value) === "AsyncFunction", isGeneratorFunction: (value) => /GeneratorFunction$/.test(tag(value)),
-  isGeneratorObject: is("Generator") };
-for (const name of ["Map", "Set", "WeakMap", "WeakSet", "ArrayBuffer", "DataView", "SharedArrayBuffer"]) types["is" + name] = is(name);
+const boxes = ["Number", "String", "Boolean", "Symbol", "BigInt"];
+const types = { isTypedArray, isNativeError: (value) => Error.isError(value), isProxy: (value) => native.kind(value) === "Proxy",
+  isArrayBufferView: ArrayBuffer.isView, isAnyArrayBuffer: is("ArrayBuffer"), isBoxedPrimitive: is(...boxes), isArgumentsObject: is("Arguments"),
+  isAsyncFunction: (value) => typeof value === "function" && /^Async/.test(tag(value)), isGeneratorObject: is("Generator", "AsyncGenerator"),
+  isGeneratorFunction: (value) => typeof value === "function" && /GeneratorFunction$/.test(tag(value)), isModuleNamespaceObject: is("Module"),
+  isExternal: () => false };
+for (const name of ["Map", "Set", "WeakMap", "WeakSet", "ArrayBuffer", "DataView", "SharedArrayBuffer", "Date", "RegExp", "Promise"]) types["is"
+  + name] = is(name);
+for (const name of ["Int8", "Uint8", "Uint8Clamped", "Int16", "Uint16", "Int32", "Uint32", "Float16", "Float32", "Float64", "BigInt64", "BigUint64"])
+  types[`is${name}Array`] = (value) => isTypedArray(value) && value[Symbol.toStringTag] === name + "Array";
 for (const name of ["Map", "Set"]) types[`is${name}Iterator`] = is(name + " Iterator");
-for (const name of ["Number", "String", "Boolean", "Symbol", "BigInt"])
-  types[`is${name}Object`] = (value) => typeof value === "object" && tag(value) === name;
-const promisify = (f) => f[promisify.custom] ?? function (...given) {
-  return new Promise((resolve, reject) => f.call(this, ...given, (error, value) => error ? reject(error) : resolve(value)));
+for (const name of boxes) types[`is${name}Object`] = is(name);
+const promisify = (f) => {
+  if (check("function", "original", f)[promisify.custom]) return f[promisify.custom];
+  const made = function (...given) {
+    return new Promise((resolve, reject) => f.call(this, ...given, (error, value) => error ? reject(error) : resolve(value)));
+  };
+  return Object.defineProperties(Object.setPrototypeOf(made, Object.getPrototypeOf(f)), Object.getOwnPropertyDescriptors(f));
 };
 promisify.custom = Symbol.for("nodejs.util.promisify.custom");
-const callbackify = (f) => function (...given) {
-  const done = given.pop();
-  f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error)));
+const callbackify = (f) => {
+  check("function", "original", f);
+  return function (...given) {
+    const done = check("function", "last argument", given.pop());
+    f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error
+      || Object.assign(new Error("Promise was rejected with falsy value"), { code: "ERR_FALSY_VALUE_REJECTION", reason: error }))));
+  };
 };
 const inherits = (child, parent) => {
+  check("function", "ctor", child);
+  check("function", "superCtor", parent);
   Object.defineProperty(child, "super_", { value: parent, writable: true, configurable: true });
   Object.setPrototypeOf(child.prototype, parent.prototype);
 };
@@ -52502,11 +52601,13 @@ const old = { isArray: Array.isArray, isBoolean: (v) => typeof v === "boolean", 
   isObject: (v) => v !== null && typeof v === "object", isRegExp: types.isRegExp, isDate: types.isDate, isError: (v) => v instanceof Error };
 module.exports = { inspect, format: (...given) => native.format(...given), formatWithOptions: (_, ...given) => native.format(...given), types,
   promisify, callbackify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
-  isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b), stripVTControlCharacters: (text) => text.replace(/\x1b\[[0-9;]*m/g, ""),
-  toUSVString: (text) => String(text).toWellFormed(), styleText: (_, text) => text, ...old };
+  isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b),
+    stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""),
+  toUSVString: (text) => String(text).toWellFormed(), styleText, ...old };
 """
 
 _NODE_ASSERT = r"""
+const { check, coded } = require("node:internal/errors");
 class AssertionError extends Error {
   constructor({ message, actual, expected, operator } = {}) {
     super(message ?? `${native.inspect(actual)} ${operator} ${native.inspect(expected)}`);
@@ -52520,6 +52621,7 @@ const same = (a, b, strict, seen = new Map()) => {
   if (strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
   if (Object.prototype.toString.call(a) !== Object.prototype.toString.call(b)) return false;
   if (seen.get(a) === b) return true;
+  if (a instanceof ArrayBuffer) [a, b] = [new Uint8Array(a), new Uint8Array(b)];
   seen.set(a, b);
   if (a instanceof Date && a.getTime() !== b.getTime() || a instanceof RegExp && String(a) !== String(b)) return false;
   if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
@@ -52537,42 +52639,61 @@ const same = (a, b, strict, seen = new Map()) => {
     && mine.every((key) => Object.prototype.hasOwnProperty.call(b, key) && same(a[key], b[key], strict, seen));
 };
 const fail = (message, facts) => { throw message instanceof Error ? message : new AssertionError({ ...facts, message }) };
-const assert = (value, message) => { if (!value) fail(message ?? "The expression evaluated to a falsy value", { actual: value, expected: true,
-  operator: "==" }) };
+const assert = (value, message) => { if (!value) fail(message, { actual: value, expected: true, operator: "==" }) };
 const compare = (operator, test) => (actual, expected, message) => { if (!test(actual, expected)) fail(message, { actual, expected, operator }) };
 const fits = (error, wanted) => !wanted || (wanted instanceof RegExp ? wanted.test(String(error))
   : typeof wanted === "function" ? wanted.prototype !== undefined && error instanceof wanted || !Error.isPrototypeOf(wanted) && wanted.call({},
     error) === true
   : Object.keys(wanted).every((key) => wanted[key] instanceof RegExp ? wanted[key].test(error[key]) : same(error[key], wanted[key], true)));
 Object.assign(assert, {
-  AssertionError, ok: (...given) => assert(...given), isDeepStrictEqual: (a, b) => same(a, b, true),
+  AssertionError, ok: (...given) => assert(...given),
   equal: compare("==", (a, b) => a == b || a !== a && b !== b), notEqual: compare("!=", (a, b) => a != b),
   strictEqual: compare("strictEqual", Object.is), notStrictEqual: compare("notStrictEqual", (a, b) => !Object.is(a, b)),
   deepEqual: compare("deepEqual", (a, b) => same(a, b, false)), notDeepEqual: compare("notDeepEqual", (a, b) => !same(a, b, false)),
   deepStrictEqual: compare("deepStrictEqual", (a, b) => same(a, b, true)),
   notDeepStrictEqual: compare("notDeepStrictEqual", (a, b) => !same(a, b, true)),
   match: compare("match", (text, pattern) => pattern.test(text)), doesNotMatch: compare("doesNotMatch", (text, pattern) => !pattern.test(text)),
-  fail: (message = "Failed") => fail(message, { operator: "fail" }), ifError(value) { if (value !== null && value !== undefined) throw value },
+  fail: (message) => fail(message, { operator: "fail" }), ifError(value) { if (value !== null && value !== undefined)
+    fail(`ifError got unwanted exception: ${value.message ?? native.inspect(value)}`, { actual: value, expected: null, operator: "ifError" }) },
   throws(run, wanted, message) {
-    try { run() } catch (error) { if (fits(error, typeof wanted === "string" ? null : wanted)) return; throw error }
-    fail(typeof wanted === "string" ? wanted : message ?? "Missing expected exception.", { operator: "throws" });
+    check("function", "fn", run);
+    try { run() } catch (error) { return met(error, wanted, message, "throws") }
+    missing("exception", wanted, message, "throws");
   },
-  doesNotThrow(run) { run() },
+  doesNotThrow(run) { try { run() } catch (error) { unwanted(error, "exception", "doesNotThrow") } },
   async rejects(run, wanted, message) {
-    try { await (typeof run === "function" ? run() : run) } catch (error) { if (fits(error, wanted)) return; throw error }
-    fail(message ?? "Missing expected rejection.", { operator: "rejects" });
+    try { await begun(run) } catch (error) { if (error?.code === NO_PROMISE) throw error; return met(error, wanted, message, "rejects") }
+    missing("rejection", wanted, message, "rejects");
   },
-  async doesNotReject(run) { await (typeof run === "function" ? run() : run) },
+  async doesNotReject(run) { try { await begun(run) } catch (error) { unwanted(error, "rejection", "doesNotReject") } },
 });
+const NO_PROMISE = "ERR_INVALID_RETURN_VALUE";
+const begun = (run) => {
+  const made = typeof run === "function" ? run() : run;
+  if (typeof made?.then !== "function") throw coded(new TypeError('Expected instance of Promise to be returned from the "promiseFn" '
+    + `function but got ${native.inspect(made)}.`), NO_PROMISE);
+  return made;
+};
+const met = (error, wanted, message, operator) => {
+  if (!fits(error, typeof wanted === "string" ? null : wanted)) fail(message, { actual: error, expected: wanted, operator });
+};
+const missing = (what, wanted, message, operator) => {
+  const name = typeof wanted === "function" && wanted.name ? ` (${wanted.name})` : "", text = typeof wanted === "string" ? wanted : message;
+  fail(text instanceof Error ? text : `Missing expected ${what}${name}${text ? ": " + text : "."}`, { expected: wanted, operator });
+};
+const unwanted = (error, what, operator) => fail(`Got unwanted ${what}.\nActual message: "${error?.message ?? error}"`, { actual: error, operator });
 assert.strict = Object.assign((...given) => assert(...given), assert, { equal: assert.strictEqual, notEqual: assert.notStrictEqual,
   deepEqual: assert.deepStrictEqual, notDeepEqual: assert.notDeepStrictEqual });
 assert.strict.strict = assert.strict;
+Object.defineProperty(assert, "isDeepStrictEqual", { value: (a, b) => same(a, b, true) });
 module.exports = assert;
 """
 
 _NODE_EVENTS = r"""
+const { check, range } = require("node:internal/errors");
 class EventEmitter {
   static defaultMaxListeners = 10;
+  static getEventListeners = (emitter, name) => emitter.listeners(name);
   static errorMonitor = Symbol("events.errorMonitor");
   static listenerCount = (emitter, name) => emitter.listenerCount(name);
   static once = (emitter, name) => new Promise((resolve, reject) => {
@@ -52581,12 +52702,26 @@ class EventEmitter {
     emitter.once(name, done);
     if (name !== "error") emitter.once("error", failed);
   });
+  static on = async function* (emitter, name) {
+    const got = [];
+    let wake, failure;
+    const add = (...given) => { got.push(given); wake?.() }, fail = (error) => { failure = { error }; wake?.() };
+    emitter.on(name, add).on("error", fail);
+    try {
+      for (;;) {
+        while (got.length) yield got.shift();
+        if (failure) throw failure.error;
+        await new Promise((resolve) => { wake = resolve });
+      }
+    } finally { emitter.off(name, add).off("error", fail) }
+  };
   on(name, listener) { return add(this, name, listener, false) }
   addListener(name, listener) { return add(this, name, listener, false) }
   prependListener(name, listener) { return add(this, name, listener, true) }
   once(name, listener) { return add(this, name, once(this, name, listener), false) }
   prependOnceListener(name, listener) { return add(this, name, once(this, name, listener), true) }
   off(name, listener) {
+    check("function", "listener", listener);
     const all = table(this)[name] ?? [], at = all.findLastIndex((one) => one === listener || one.listener === listener);
     if (at >= 0) {
       const [gone] = (table(this)[name] = [...all]).splice(at, 1);
@@ -52596,8 +52731,16 @@ class EventEmitter {
     return this;
   }
   removeListener(name, listener) { return this.off(name, listener) }
-  removeAllListeners(name) { if (name === undefined) this._events = Object.create(null); else delete table(this)[name]; return this }
+  removeAllListeners(...names) {
+    if (!names.length) names = this.eventNames().filter((name) => name !== "removeListener").concat("removeListener");
+    for (const name of names) {
+      if (table(this).removeListener && name !== "removeListener") for (const one of this.rawListeners(name).reverse()) this.off(name, one);
+      delete table(this)[name];
+    }
+    return this;
+  }
   emit(name, ...given) {
+    if (name === "error" && table(this)[EventEmitter.errorMonitor]) this.emit(EventEmitter.errorMonitor, ...given);
     const all = table(this)[name];
     if (!all?.length) {
       if (name !== "error") return false;
@@ -52611,14 +52754,12 @@ class EventEmitter {
   rawListeners(name) { return [...table(this)[name] ?? []] }
   listenerCount(name) { return table(this)[name]?.length ?? 0 }
   eventNames() { return Reflect.ownKeys(table(this)) }
-  setMaxListeners(most) { this._maxListeners = most; return this }
+  setMaxListeners(most) { if (!(most >= 0)) throw range("setMaxListeners", ">= 0", most); this._maxListeners = most; return this }
   getMaxListeners() { return this._maxListeners ?? EventEmitter.defaultMaxListeners }
 }
 const table = (emitter) => Object.hasOwn(emitter, "_events") && emitter._events || (emitter._events = Object.create(null));
 const add = (emitter, name, listener, first) => {
-  if (typeof listener !== "function")
-    throw Object.assign(new TypeError(`The "listener" argument must be of type function. Received ${native.inspect(listener)}`),
-      { code: "ERR_INVALID_ARG_TYPE" });
+  check("function", "listener", listener);
   if (table(emitter).newListener) emitter.emit("newListener", name, listener.listener ?? listener);
   const all = table(emitter)[name] ?? [];
   table(emitter)[name] = first ? [listener, ...all] : [...all, listener];
@@ -52634,168 +52775,374 @@ const once = (emitter, name, listener) => {
 const Callable = new Proxy(EventEmitter, { apply: (target, emitter) => { emitter?._events ?? (emitter
   && (emitter._events = Object.create(null))) } });
 EventEmitter.EventEmitter = Callable;
+for (const name of Object.getOwnPropertyNames(EventEmitter.prototype)) if (name !== "constructor") Object.defineProperty(EventEmitter.prototype, name,
+  { enumerable: true });         // old code copies them
 module.exports = Callable;
 """
 
 _NODE_BUFFER = r"""
-const encoder = new TextEncoder(), name_of = (encoding = "utf8") => String(encoding).toLowerCase().replace("utf-8", "utf8");
+const { check, coded, range, received, wrong } = require("node:internal/errors");
+const encoder = new TextEncoder();
 const bytes_of = {
   utf8: (text) => encoder.encode(text), hex: (text) => Uint8Array.fromHex(/^(?:[0-9a-f]{2})*/i.exec(text)[0]),
-  base64: (text) => Uint8Array.fromBase64(text.replace(/[^A-Za-z0-9+/_-]/g, "").replace(/-/g, "+").replace(/_/g,
-    "/").replace(/^((?:.{4})*).$/, "$1")),
-  latin1: (text) => Uint8Array.from(text, (char) => char.charCodeAt(0)),
-  utf16le(text) { const view = new DataView(new ArrayBuffer(text.length * 2)); for (let i = 0; i < text.length; i++) view.setUint16(i * 2,
-    text.charCodeAt(i), true); return new Uint8Array(view.buffer) },
+  base64: (text) => Uint8Array.fromBase64(text.replace(/=[^]*|[^A-Za-z0-9+/_-]/g, "").replace(/-/g, "+").replace(/_/g, "/")
+    .replace(/^((?:.{4})*).$/, "$1")),
+  latin1(text) { const made = new Uint8Array(text.length); for (let i = 0; i < text.length; i++) made[i] = text.charCodeAt(i); return made },
+  utf16le(text) { const made = new DataView(new ArrayBuffer(text.length * 2)); for (let i = 0; i < text.length; i++) made.setUint16(i * 2,
+    text.charCodeAt(i), true); return new Uint8Array(made.buffer) },
 };
+const units = (codes) => { let text = ""; for (let i = 0; i < codes.length; i += 8192) text += String.fromCharCode(...codes.subarray(i, i + 8192));
+  return text };
 const text_of = {
   utf8: (bytes) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes), hex: (bytes) => bytes.toHex(), base64: (bytes) => bytes.toBase64(),
   base64url: (bytes) => bytes.toBase64({ alphabet: "base64url", omitPadding: true }),
-  latin1(bytes) { let text = ""; for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-    return text },
-  ascii: (bytes) => text_of.latin1(bytes.map((byte) => byte & 127)), utf16le: (bytes) => new TextDecoder("utf-16le",
-    { ignoreBOM: true }).decode(bytes),
+  latin1: units, ascii: (bytes) => units(bytes.map((byte) => byte & 127)), utf16le: (bytes) => units(new Uint16Array(bytes.slice(0,
+    bytes.length & ~1).buffer)),
 };
 bytes_of.base64url = bytes_of.base64;
-for (const table of [bytes_of, text_of]) Object.assign(table, { binary: table.latin1, ucs2: table.utf16le, "ucs-2": table.utf16le,
-  "utf-16le": table.utf16le, ascii: table.ascii ?? table.latin1 });
-const coder = (table, encoding) => table[name_of(encoding ?? "utf8")] ??
-  (() => { throw Object.assign(new TypeError(`Unknown encoding: ${encoding}`), { code: "ERR_UNKNOWN_ENCODING" }) })();
+for (const table of [bytes_of, text_of]) Object.assign(table, { "utf-8": table.utf8, binary: table.latin1, ucs2: table.utf16le,
+  "ucs-2": table.utf16le, "utf-16le": table.utf16le, ascii: table.ascii ?? table.latin1 });
+const known = (encoding) => Object.hasOwn(text_of, String(encoding).toLowerCase());
+const coder = (table, encoding = "utf8") => {
+  if (!known(encoding)) throw coded(new TypeError(`Unknown encoding: ${encoding}`), "ERR_UNKNOWN_ENCODING");
+  return table[encoding.toLowerCase()];
+};
+const of_text = (text, encoding) => coder(bytes_of, typeof encoding === "string" && encoding ? encoding : "utf8")(text);
 const view = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const isBytes = (value) => value instanceof Uint8Array;
+const bytes = (name, value, what = "an instance of Buffer or Uint8Array") => { if (!isBytes(value)) throw wrong(name, what, value); return value };
+const within = (name, value, most, standard) => {
+  if (value === undefined) return standard;
+  if (!(Math.trunc(value) >= 0 && value <= most)) throw range(name, `>= 0 && <= ${most}`, value);
+  return Math.trunc(value);
+};
+const sized = (size) => { if (!(check("number", "size", size) >= 0 && size <= 2 ** 32)) throw range("size", ">= 0 && <= 4294967296", size);
+  return size };
 class Buffer extends Uint8Array {
+  static get [Symbol.species]() { return Buffer }
   static from(value, encoding, length) {
-    if (typeof value === "string") return wrap(coder(bytes_of, encoding)(value));
-    if (value instanceof ArrayBuffer) return new Buffer(value, encoding, length);
-    if (value?.type === "Buffer" && Array.isArray(value.data)) return new Buffer(value.data);
-    if (value === null || typeof value !== "object")
-      throw Object.assign(new TypeError("The first argument must be of type string or an instance of Buffer, "
-      + `ArrayBuffer, or Array or an Array-like Object. Received ${native.inspect(value)}`), { code: "ERR_INVALID_ARG_TYPE" });
-    if (typeof value.valueOf() === "string") return Buffer.from(value.valueOf(), encoding);
-    return new Buffer(Array.from(value, (item) => item & 255));
+    if (typeof value === "string") return wrap(of_text(value, encoding));
+    if (value instanceof ArrayBuffer) {
+      if (encoding > value.byteLength) throw coded(new RangeError('"offset" is outside of buffer bounds'), "ERR_BUFFER_OUT_OF_BOUNDS");
+      return new Buffer(value, encoding, length);
+    }
+    if (value !== null && typeof value === "object") {
+      if (value.type === "Buffer" && Array.isArray(value.data)) return new Buffer(value.data);
+      if (ArrayBuffer.isView(value) || "length" in value) {
+        if (typeof value.valueOf() === "string") return Buffer.from(value.valueOf(), encoding);
+        return new Buffer(value.length > 0 ? Array.from(value, (item) => item & 255) : 0);
+      }
+      const plain = value.valueOf();
+      if (plain !== value && plain != null) return Buffer.from(plain, encoding, length);
+      if (value[Symbol.toPrimitive]) return Buffer.from(value[Symbol.toPrimitive]("string"), encoding);
+    }
+    throw coded(new TypeError("The first argument must be of type string or an instance of Buffer, ArrayBuffer, or Array or an Array-like Object. "
+      + received(value)), "ERR_INVALID_ARG_TYPE");
   }
-  static alloc(size, fill, encoding) { const made = new Buffer(size); return fill === undefined ? made : made.fill(fill, 0, size, encoding) }
-  static allocUnsafe(size) { return new Buffer(size) }
+  static alloc(size, fill, encoding) { const made = new Buffer(sized(size)); return fill === undefined || !size ? made : made.fill(fill, encoding) }
+  static allocUnsafe(size) { return new Buffer(sized(size)) }
+  static allocUnsafeSlow(size) { return new Buffer(sized(size)) }
+  static copyBytesFrom(from, at = 0, length = from.length) { const part = from.subarray(at, at + length);
+    return Buffer.from(part.buffer.slice(part.byteOffset, part.byteOffset + part.byteLength)) }
   static isBuffer(value) { return value instanceof Buffer }
-  static isEncoding(encoding) { return typeof encoding === "string" && name_of(encoding) in text_of }
-  static byteLength(value, encoding) { return typeof value === "string" ? coder(bytes_of, encoding)(value).length : value.byteLength }
-  static concat(list, length = list.reduce((sum, one) => sum + one.length, 0)) {
-    const made = new Buffer(length);
+  static isEncoding(encoding) { return typeof encoding === "string" && known(encoding) }
+  static byteLength(value, encoding) {
+    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return value.byteLength;
+    if (typeof value !== "string") throw wrong("string", "of type string or an instance of Buffer or ArrayBuffer", value);
+    const name = known(encoding) ? encoding.toLowerCase() : "utf8";
+    return /hex/.test(name) ? value.length >>> 1 : /^base64/.test(name) ? value.replace(/=+$/, "").length * 3 >>> 2 : coder(bytes_of,
+      name)(value).length;
+  }
+  static concat(list, length) {
+    if (!Array.isArray(list)) throw wrong("list", "an instance of Array", list);
+    list.forEach((one, i) => bytes(`list[${i}]`, one));
+    const made = new Buffer(length ?? list.reduce((sum, one) => sum + one.length, 0));
     let at = 0;
-    for (const one of list) { made.set(one.subarray(0, Math.max(0, length - at)), Math.min(at, length)); at += one.length }
+    for (const one of list) { if (at < made.length) made.set(one.subarray(0, made.length - at), at); at += one.length }
     return made;
   }
-  static compare(a, b) { return a.compare(b) }
-  toString(encoding, start = 0, end = this.length) { return coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset,
-    this.length).subarray(Math.max(0, start), end)) }
+  static compare(a, b) { return compare(bytes("buf1", a), bytes("buf2", b)) }
+  toString(encoding, start, end) {
+    const place = (value, standard) => value === undefined ? standard : Math.max(0, Math.min(this.length, Math.trunc(value) || 0));
+    const from = place(start, 0), to = place(end, this.length);
+    return to <= from ? (coder(text_of, encoding), "") : coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset + from, to - from));
+  }
+  toLocaleString(encoding, start, end) { return this.toString(encoding, start, end) }
   toJSON() { return { type: "Buffer", data: Array.from(this) } }
-  write(text, at = 0, length, encoding) {
-    if (typeof at === "string") [encoding, at, length] = [at, 0];
+  [Symbol.for("nodejs.util.inspect.custom")]() {
+    const more = this.length - 50;
+    return `<Buffer${this.toString("hex", 0, 50).replace(/../g, " $&")}${more > 0 ? ` ... ${more} more byte${more > 1 ? "s" : ""}` : ""}>`;
+  }
+  get parent() { return this.buffer }
+  get offset() { return this.byteOffset }
+  write(text, at, length, encoding) {
+    if (typeof text !== "string") throw coded(new TypeError("argument must be a string"), "ERR_INVALID_ARG_TYPE");
+    if (typeof at === "string") [encoding, at] = [at];
     if (typeof length === "string") [encoding, length] = [length];
-    const bytes = coder(bytes_of, encoding)(text).subarray(0, Math.min(length ?? Infinity, this.length - at));
-    this.set(bytes, at);
-    return bytes.length;
+    at = within("offset", at, this.length, 0);
+    let all = coder(bytes_of, encoding)(text), room = Math.min(length ?? Infinity, this.length - at);
+    if (all.length > room) {
+      if (/^utf-?8$/i.test(encoding ?? "utf8")) while ((all[room] & 192) === 128) room--;
+      else if (/^u/i.test(encoding)) room &= ~1;
+      all = all.subarray(0, room);
+    }
+    this.set(all, at);
+    return all.length;
   }
-  equals(other) { return this.compare(other) === 0 }
-  compare(other) {
-    const most = Math.min(this.length, other.length);
-    for (let i = 0; i < most; i++) if (this[i] !== other[i]) return this[i] < other[i] ? -1 : 1;
-    return Math.sign(this.length - other.length);
+  equals(other) { return compare(this, bytes("otherBuffer", other)) === 0 }
+  compare(other, from, to, mine, end) {
+    bytes("target", other);
+    return compare(this.subarray(within("sourceStart", mine, this.length, 0), within("sourceEnd", end, this.length, this.length)),
+      other.subarray(within("targetStart", from, other.length, 0), within("targetEnd", to, other.length, other.length)));
   }
-  copy(target, to = 0, from = 0, end = this.length) { const part = this.subarray(from, Math.min(end, from + target.length - to));
-    target.set(part, to); return part.length }
+  copy(target, to, from, end) {
+    bytes("target", target);
+    to = within("targetStart", to, Infinity, 0);
+    const part = this.subarray(within("sourceStart", from, this.length, 0), Math.min(within("sourceEnd", end, Infinity, this.length), this.length))
+      .subarray(0, Math.max(0, target.length - to));
+    if (part.length) target.set(part, to);
+    return part.length;
+  }
   slice(start, end) { return this.subarray(start, end) }
-  fill(value, start = 0, end = this.length, encoding) {
-    if (typeof start === "string") [encoding, start] = [start, 0];
-    if (typeof value !== "string" && typeof value !== "object") return super.fill(value & 255, start, end);
-    const bytes = typeof value === "string" ? coder(bytes_of, encoding)(value) : value;
-    for (let i = start; bytes.length && i < end; i++) this[i] = bytes[(i - start) % bytes.length];
+  fill(value, start, end, encoding) {
+    if (typeof start === "string") [encoding, start, end] = [start];
+    else if (typeof end === "string") [encoding, end] = [end];
+    [start, end] = [within("offset", start, this.length, 0), within("end", end, this.length, this.length)];
+    if (typeof value !== "string" && !isBytes(value)) return super.fill(value & 255, start, end);
+    const given = typeof value === "string" ? of_text(value, encoding) : value;
+    if (!given.length && value.length) throw coded(new TypeError(`The argument 'value' is invalid. Received ${native.inspect(value)}`),
+      "ERR_INVALID_ARG_VALUE");
+    if (!given.length) return super.fill(0, start, end);
+    for (let i = start; i < end; i++) this[i] = given[(i - start) % given.length];
     return this;
   }
-  indexOf(value, from = 0, encoding) {
-    if (typeof value === "number") return super.indexOf(value & 255, from);
-    const bytes = typeof value === "string" ? coder(bytes_of, encoding)(value) : value;
-    for (let i = from < 0 ? Math.max(0, this.length + from) : from; i + bytes.length <= this.length; i++) if (bytes.every((byte, j) => this[i
-      + j] === byte)) return i;
-    return -1;
-  }
+  indexOf(value, from, encoding) { return search(this, value, from, encoding, false) }
+  lastIndexOf(value, from, encoding) { return search(this, value, from, encoding, true) }
   includes(value, from, encoding) { return this.indexOf(value, from, encoding) >= 0 }
-  swap16() { for (let i = 0; i + 1 < this.length; i += 2) [this[i], this[i + 1]] = [this[i + 1], this[i]]; return this }
 }
+const compare = (a, b) => {
+  const most = Math.min(a.length, b.length);
+  for (let i = 0; i < most; i++) if (a[i] !== b[i]) return a[i] < b[i] ? -1 : 1;
+  return Math.sign(a.length - b.length);
+};
+const search = (all, value, from, encoding, last) => {
+  if (typeof from === "string") [encoding, from] = [from];
+  const wanted = typeof value === "number" ? [value & 255] : typeof value === "string" ? of_text(value, known(encoding ?? "utf8") ? encoding
+    : coder(bytes_of, encoding)) : bytes("value", value, "one of type number or string or an instance of Buffer or Uint8Array");
+  let at = from === undefined || Number.isNaN(+from) ? last ? all.length : 0 : Math.trunc(from);
+  if (at < 0) at += all.length;
+  if (last) at = Math.min(at, all.length - wanted.length); else if (at < 0) at = 0;
+  if (!wanted.length) return Math.min(at, all.length);
+  for (; last ? at >= 0 : at + wanted.length <= all.length; at += last ? -1 : 1) {
+    if (!last && (at = Uint8Array.prototype.indexOf.call(all, wanted[0], at)) < 0) return -1;
+    let same = 0;
+    while (same < wanted.length && all[at + same] === wanted[same]) same++;
+    if (same === wanted.length) return at;
+  }
+  return -1;
+};
 const wrap = (bytes) => new Buffer(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const place = (buffer, at, size) => {
+  if (!Number.isInteger(check("number", "offset", at))) throw range("offset", "an integer", at);
+  if (buffer.length < size) throw coded(new RangeError("Attempt to access memory outside buffer bounds"), "ERR_BUFFER_OUT_OF_BOUNDS");
+  if (at < 0 || at + size > buffer.length) throw range("offset", `>= 0 and <= ${buffer.length - size}`, at);
+};
+const fits = (value, bits, signed) => {
+  const big = typeof value === "bigint", two = big ? 2n : 2, least = signed ? -(two ** (big ? BigInt(bits - 1) : bits - 1)) : two - two;
+  const most = two ** (big ? BigInt(bits - signed) : bits - signed) - two / two;
+  if (value < least || value > most) throw range("value", `>= ${least} and <= ${most}`, value);
+  return value;
+};
+const method = (name, value) => { for (const one of new Set([name, name.replace("UI", "Ui")])) Object.defineProperty(Buffer.prototype, one,
+  { value, writable: true, configurable: true }) };
 for (const [kind, size] of Object.entries({ UInt8: 1, Int8: 1, UInt16: 2, Int16: 2, UInt32: 4, Int32: 4, Float: 4, Double: 8, BigInt64: 8,
   BigUInt64: 8 })) {
-  const method = { Float: "Float32", Double: "Float64" }[kind] ?? kind.replace("UInt", "Uint");
+  const name = { Float: "Float32", Double: "Float64" }[kind] ?? kind.replace("UInt", "Uint"), signed = +!kind.includes("UInt");
   for (const end of size > 1 ? ["LE", "BE"] : [""]) {
-    const check = (buffer, at) => { if (!(at >= 0 && at + size <= buffer.length)) throw Object.assign(new RangeError(
-      `The value of "offset" is out of range. It must be >= 0 and <= ${buffer.length - size}. Received ${at}`), { code: "ERR_OUT_OF_RANGE" }) };
-    const read = function (at = 0) { check(this, at); return view(this)["get" + method](at, end === "LE") };
-    const write = function (value, at = 0) { check(this, at); view(this)["set" + method](at, value, end === "LE"); return at + size };
-    for (const name of new Set([kind, kind.replace("UI", "Ui")])) Object.assign(Buffer.prototype, { ["read" + name + end]: read, ["write"
-      + name + end]: write });
+    method("read" + kind + end, function (at = 0) { place(this, at, size); return view(this)["get" + name](at, end === "LE") });
+    method("write" + kind + end, function (value, at = 0) {
+      if (!/^[FD]/.test(kind)) fits(kind.startsWith("Big") ? value : value = +value, size * 8, signed);
+      place(this, at, size);
+      view(this)["set" + name](at, value, end === "LE");
+      return at + size;
+    });
   }
 }
-for (const key of Reflect.ownKeys(Buffer.prototype)) Object.defineProperty(Buffer.prototype, key, { enumerable: false });
+for (const kind of ["UInt", "Int"]) for (const end of ["LE", "BE"]) {
+  const order = (buffer, at, size) => {
+    if (!(check("number", "byteLength", size) >= 1 && size <= 6)) throw range("byteLength", ">= 1 and <= 6", size);
+    place(buffer, at, size);
+    return Array.from({ length: size }, (_, i) => end === "BE" ? at + i : at + size - 1 - i);
+  };
+  method(`read${kind}${end}`, function (at, size) {
+    const found = order(this, at, size).reduce((sum, index) => sum * 256 + this[index], 0);
+    return kind === "Int" && found >= 2 ** (size * 8 - 1) ? found - 2 ** (size * 8) : found;
+  });
+  method(`write${kind}${end}`, function (value, at, size) {
+    const places = order(this, at, size);
+    let rest = fits(+value, size * 8, +(kind === "Int"));
+    if (rest < 0) rest += 2 ** (size * 8);
+    for (const index of places.reverse()) { this[index] = rest % 256; rest = Math.floor(rest / 256) }
+    return at + size;
+  });
+}
+for (const bits of [16, 32, 64]) method("swap" + bits, function () {
+  const size = bits / 8;
+  if (this.length % size) throw coded(new RangeError(`Buffer size must be a multiple of ${bits}-bits`), "ERR_INVALID_BUFFER_SIZE");
+  for (let i = 0; i < this.length; i += size) this.subarray(i, i + size).reverse();
+  return this;
+});
 Buffer.poolSize = 8192;
-const Callable = new Proxy(Buffer, { apply: (_, __, [value, ...rest]) => typeof value === "number" ? new Buffer(value) : Buffer.from(value,
-  ...rest) });
+const Callable = new Proxy(Buffer, {
+  apply: (_, __, [value, ...rest]) => typeof value === "number" ? Buffer.alloc(value) : Buffer.from(value, ...rest),
+  construct: (_, given, target) => target !== Callable ? Reflect.construct(Buffer, given, target) : Callable(...given) });
 const { Blob, File } = globalThis;
-module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
-  MAX_STRING_LENGTH: 2 ** 25 },
-  atob, btoa, isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
+module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, INSPECT_MAX_BYTES: 50,
+  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa, isAscii: (bytes) => bytes.every((byte) => byte < 128),
+  isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
 """
 
 _NODE_SMALL = {
     "querystring": r"""
-const escape = (text) => encodeURIComponent(text).replace(/%(27|28|29|2A|21)/g, (found) => decodeURIComponent(found));
-const unescape = (text) => { try { return decodeURIComponent(text) } catch { return text } };
-const stringify = (values, sep = "&", eq = "=", { encodeURIComponent: code = escape } = {}) => Object.entries(values ?? {}).flatMap(([key,
-  value]) =>
-  [value].flat().map((one) => code(key) + eq + code(["string", "number", "bigint", "boolean"].includes(typeof one) ? String(one) : ""))).join(sep);
-const parse = (text, sep = "&", eq = "=", { decodeURIComponent: decode = unescape, maxKeys = 1000 } = {}) => {
-  const found = Object.create(null);
-  for (const part of (text || "").split(sep).filter(Boolean).slice(0, maxKeys || Infinity)) {
-    const at = part.indexOf(eq), [key, value] = (at < 0 ? [part, ""] : [part.slice(0, at), part.slice(at
-      + eq.length)]).map((one) => decode(one.replace(/\+/g, " ")));
-    found[key] = key in found ? [found[key], value].flat() : value;
+const { coded } = require("node:internal/errors");
+const escape = (text) => {
+  try { return encodeURIComponent(typeof text === "object" ? String(text) : text).replace(/%(27|28|29|2A|21)/g,
+    (found) => decodeURIComponent(found)) }
+  catch (error) { throw coded(error, "ERR_INVALID_URI") }
+};
+const unescapeBuffer = (text) => require("buffer").Buffer.from(text.replace(/%([0-9a-f]{2})/gi, (_, code) => String.fromCharCode(parseInt(code, 16))),
+  "latin1");
+const unescape = (text) => { try { return decodeURIComponent(text) } catch { return text.replace(/(?:%[0-9a-f]{2})+/gi,
+  (run) => unescapeBuffer(run).toString()) } };
+const plain = (value) => typeof value === "string" || typeof value === "bigint" || typeof value === "boolean" || Number.isFinite(value)
+  ? String(value) : "";
+const stringify = (values, sep, eq, options) => values === null || typeof values !== "object" ? "" : Object.entries(values).flatMap(([key,
+  value]) => {
+  const code = options?.encodeURIComponent ?? exports.escape;
+  return (Array.isArray(value) ? value : [value]).map((one) => code(key) + (eq || "=") + code(plain(one)));
+}).join(sep || "&");
+const parse = (text, sep, eq, options) => {
+  const found = Object.create(null), most = options?.maxKeys ?? 1000;
+  const decode = (part) => {
+    part = part.replace(/\+/g, " ");
+    try { return (options?.decodeURIComponent ?? exports.unescape)(part) } catch { return unescape(part) }
+  };
+  for (const part of (typeof text === "string" ? text : "").split(sep || "&").filter(Boolean).slice(0, most > 0 ? most : Infinity)) {
+    const at = part.indexOf(eq || "=");
+    const [key, value] = (at < 0 ? [part, ""] : [part.slice(0, at), part.slice(at + (eq || "=").length)]).map(decode);
+    if (key in found && Array.isArray(found[key])) found[key].push(value); else found[key] = key in found ? [found[key], value] : value;
   }
   return found;
 };
-module.exports = { escape, unescape, stringify, encode: stringify, parse, decode: parse };
+module.exports = exports = { escape, unescape, unescapeBuffer, stringify, encode: stringify, parse, decode: parse };
 """,
     "string_decoder": r"""
+const { Buffer } = require("buffer"), { wrong, coded } = require("node:internal/errors");
 class StringDecoder {
-  constructor(encoding = "utf8") { this.encoding = encoding; this.decoder = /^utf-?8$|^utf-?16le$|^ucs-?2$/i.test(encoding)
-    && new TextDecoder(/8$/.test(encoding) ? "utf-8" : "utf-16le") }
-  write(bytes) { return typeof bytes === "string" ? bytes : this.decoder ? this.decoder.decode(bytes, { stream: true })
-    : require("buffer").Buffer.from(bytes).toString(this.encoding) }
-  end(bytes) { return (bytes ? this.write(bytes) : "") + (this.decoder ? this.decoder.decode() : "") }
+  constructor(encoding) {
+    const name = String(encoding ?? "utf8").toLowerCase().replace(/^utf-8$|^$/, "utf8").replace(/^(ucs-?2|utf-16le)$/, "utf16le").replace("binary",
+      "latin1");
+    if (!Buffer.isEncoding(name)) throw coded(new TypeError("Unknown encoding: " + encoding), "ERR_UNKNOWN_ENCODING");
+    this.encoding = name;
+    this.clear();
+  }
+  clear() {
+    const name = { utf8: "utf-8", utf16le: "utf-16le" }[this.encoding];
+    this.decoder = name && new TextDecoder(name, { ignoreBOM: true });
+    this.rest = Buffer.alloc(0);
+  }
+  write(bytes) {
+    if (typeof bytes === "string") return bytes;
+    if (!ArrayBuffer.isView(bytes)) throw wrong("buf", "an instance of Buffer, TypedArray, or DataView", bytes);
+    if (this.decoder) return this.decoder.decode(bytes, { stream: true });
+    const all = Buffer.concat([this.rest, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)]);
+    const whole = /^base64/.test(this.encoding) ? all.length - all.length % 3 : all.length;
+    this.rest = all.subarray(whole);
+    return all.toString(this.encoding, 0, whole);
+  }
+  end(bytes) {
+    const text = bytes === undefined ? "" : this.write(bytes), last = this.decoder ? this.decoder.decode() : this.rest.toString(this.encoding);
+    this.clear();
+    return text + last;
+  }
 }
 module.exports = { StringDecoder };
 """,
     "crypto": r"""
-const { Buffer } = require("buffer");
-const bytes = (data, encoding) => typeof data === "string" ? Buffer.from(data, encoding) : new Uint8Array(data.buffer, data.byteOffset,
-  data.byteLength);
+const { Buffer } = require("buffer"), { check, coded, range, wrong } = require("node:internal/errors");
+const bytes = (data, encoding) => typeof data === "string" ? Buffer.from(data, encoding) : data instanceof ArrayBuffer ? new Uint8Array(data)
+  : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 class Hash {
-  constructor(name, key) { this.name = String(name); this.key = key; this.parts = []; native.hash(this.name, new Uint8Array(), key) }
-  update(data, encoding) { this.parts.push(bytes(data, encoding)); return this }
+  constructor(name, key) {
+    this.name = check("string", "algorithm", name).replace(/^RSA-/i, "");
+    this.key = key;
+    this.parts = [];
+    native.hash(this.name, new Uint8Array(), key);
+  }
+  update(data, encoding) {
+    if (!this.parts) throw coded(new Error("Digest already called"), "ERR_CRYPTO_HASH_FINALIZED");
+    if (typeof data !== "string" && !ArrayBuffer.isView(data))
+      throw wrong("data", "of type string or an instance of Buffer, TypedArray, or DataView", data);
+    this.parts.push(Buffer.from(bytes(data, encoding)));
+    return this;
+  }
   digest(encoding) {
-    const found = Buffer.from(native.hash(this.name, Buffer.concat(this.parts), this.key));
+    if (!this.parts && !this.key) throw coded(new Error("Digest already called"), "ERR_CRYPTO_HASH_FINALIZED");
+    const found = this.parts ? Buffer.from(native.hash(this.name, Buffer.concat(this.parts), this.key)) : Buffer.alloc(0);
+    this.parts = null;
     return encoding && encoding !== "buffer" ? found.toString(encoding) : found;
   }
   copy() { return Object.assign(new Hash(this.name, this.key), { parts: [...this.parts] }) }
+  write(data, encoding) { this.update(data, encoding); return true }
+  end(data, encoding) { if (data !== undefined) this.update(data, encoding); return this }
+  read() { return this.digest() }
 }
-const randomBytes = (size, done) => { const made = Buffer.alloc(size); for (let i = 0; i < size;
-  i += 65536) crypto.getRandomValues(made.subarray(i, i + 65536)); return done ? queueMicrotask(() => done(null, made)) : made };
+class KeyObject {
+  constructor(key) { this.type = "secret"; this.key = Buffer.from(bytes(key)) }
+  get symmetricKeySize() { return this.key.length }
+  export() { return Buffer.from(this.key) }
+}
+const refuse = (name) => () => { throw new Error(`crypto.${name} is not there: scripts have hashes, HMAC and random values`) };
+const later = (done, make) => { const made = make(); if (!done) return made; queueMicrotask(() => done(null, made)) };
+const random = (size) => { const made = Buffer.alloc(size); for (let i = 0; i < size; i += 65536) crypto.getRandomValues(made.subarray(i, i + 65536));
+  return made };
+const whole = (name, value) => { if (!Number.isSafeInteger(check("number", name, value))) throw range(name, "a safe integer", value); return value };
 module.exports = {
-  createHash: (name) => new Hash(name), createHmac: (name, key) => new Hash(name, bytes(key)), hash: (name, data,
-    encoding = "hex") => new Hash(name).update(data).digest(encoding),
-  getHashes: () => ["md5", "sha1", "sha224", "sha256", "sha384", "sha512"], randomBytes, randomUUID: () => crypto.randomUUID(),
-  randomFillSync: (target) => (bytes(target).set(randomBytes(target.byteLength)), target),
-    getRandomValues: (target) => crypto.getRandomValues(target),
-  randomInt(least, most) { if (most === undefined) [least, most] = [0, least]; return least + Number(randomBytes(6).readUIntBE?.(0,
-    6) ?? Math.floor(Math.random() * 2 ** 48)) % (most - least) },
-  timingSafeEqual(a, b) { if (a.byteLength !== b.byteLength) throw new RangeError("Input buffers must have the same byte length"); let odd = 0;
-    bytes(a).forEach((byte, i) => { odd |= byte ^ bytes(b)[i] }); return odd === 0 },
+  Hash, Hmac: Hash, KeyObject, createSecretKey: (key, encoding) => new KeyObject(typeof key === "string" ? Buffer.from(key, encoding) : key),
+  createHash: (name) => new Hash(name), createHmac(name, key) {
+    if (typeof key !== "string" && !ArrayBuffer.isView(key) && !(key instanceof KeyObject) && !(key instanceof ArrayBuffer))
+      throw wrong("key", "of type string or an instance of ArrayBuffer, Buffer, TypedArray, DataView, KeyObject, or CryptoKey", key);
+    return new Hash(name, key instanceof KeyObject ? key.key : bytes(key));
+  },
+  hash: (name, data, encoding = "hex") => new Hash(name).update(data).digest(encoding),
+  getHashes: () => ["md5", "sha1", "sha224", "sha256", "sha384", "sha512"], randomUUID: () => crypto.randomUUID(),
+  randomBytes(size, done) {
+    if (!(check("number", "size", size) >= 0 && size < 2 ** 31)) throw range("size", ">= 0 && <= 2147483647", size);
+    return later(done, () => random(size));
+  },
+  randomFillSync(target, from = 0, size = target.byteLength - from) { bytes(target).set(random(size), from); return target },
+  getRandomValues: (target) => crypto.getRandomValues(target),
+  randomInt(least, most, done) {
+    if (most === undefined || typeof most === "function") [least, most, done] = [0, least, most];
+    whole("min", least);
+    if (whole("max", most) <= least) throw range("max", `greater than the value of "min" (${least})`, most);
+    if (most - least >= 2 ** 48) throw range("max - min", "<= 281474976710655", most - least);
+    const top = 2 ** 48 - 2 ** 48 % (most - least);
+    return later(done, () => { let found; do found = random(6).readUIntBE(0, 6); while (found >= top); return least + found % (most - least) });
+  },
+  timingSafeEqual(a, b) {
+    for (const [name, one] of [["buf1", a], ["buf2", b]]) if (!ArrayBuffer.isView(one) && !(one instanceof ArrayBuffer))
+      throw wrong(name, "an instance of ArrayBuffer, Buffer, TypedArray, or DataView", one);
+    if (a.byteLength !== b.byteLength) throw coded(new RangeError("Input buffers must have the same byte length"),
+      "ERR_CRYPTO_TIMING_SAFE_EQUAL_LENGTH");
+    let odd = 0;
+    const other = bytes(b);
+    bytes(a).forEach((byte, i) => { odd |= byte ^ other[i] });
+    return odd === 0;
+  },
+  ...Object.fromEntries(["createCipheriv", "createDecipheriv", "createSign", "createVerify", "createPrivateKey", "createPublicKey", "generateKeyPair",
+    "generateKeyPairSync", "pbkdf2", "pbkdf2Sync", "scrypt", "scryptSync", "hkdf", "hkdfSync", "sign", "verify", "createDiffieHellman",
+      "createECDH"].map((name) => [name, refuse(name)])),
   webcrypto: crypto, constants: {},
 };
 """,
@@ -52834,6 +53181,7 @@ module.exports = { createRequire: (name) => native.require(String(name)), builti
 
 #: Name -> the text of a module that packages find as `name` and `node:name`.
 NODE_MODULES = {
+    "internal/errors": _NODE_ERRORS,
     "path": _NODE_PATH, "path/posix": _NODE_PATH, "url": _NODE_URL, "util": _NODE_UTIL,
     "assert": _NODE_ASSERT, "util/types": 'module.exports = require("util").types;\n',
     "events": _NODE_EVENTS, "buffer": _NODE_BUFFER,
@@ -52847,7 +53195,8 @@ _REFUSED_NODE_MODULE = r"""
 const refuse = (key) => { throw new Error(`node:NAME is not there: scripts have no access to files, the network or processes (${String(key)})`) };
 module.exports = new Proxy(function () { refuse("NAME") }, { get: (target, key) => typeof key === "symbol" || key === "__esModule"
   || key === "then" ? undefined
-  : key === "prototype" ? target.prototype : new Proxy(function () {}, { apply: () => refuse(key), construct: () => refuse(key) }) });
+  : key === "existsSync" ? () => false : key === "prototype" ? target.prototype : new Proxy(function () {}, { apply: () => refuse(key),
+    construct: () => refuse(key) }) });
 """
 
 
