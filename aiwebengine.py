@@ -189,13 +189,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,205
+    15  Realm, jobs and timers                                                         5,210
           Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        601
+          Modules                                                                        606
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -35699,12 +35699,17 @@ class ModuleMap:
         """The CompiledModule of a text; one of a package gets what node has as globals."""
         if "node_modules/" not in name:
             return compile_module(source, name)
-        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in sorted({*_GIVEN.findall(source)}))
+        given = sorted({*_GIVEN.findall(source)})
         with self.realm.uncounted():
-            if given:
-                with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
-                    return compile_file(given + source, name, compile_module)
-            return compile_file(source, name, compile_module)
+            while True:
+                head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
+                try:
+                    return compile_file(head + source, name, compile_module)
+                except JSSyntaxError as error:          # it has a name of its own, perhaps
+                    if not given:
+                        raise
+                    own = [word for word in given if f"'{word}'" in error.message] or given
+                    given = [word for word in given if word not in own]
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -37860,8 +37865,8 @@ class Realm(RealmBase):
             package, renderer = \
                 ("react", "react-dom/server") if isinstance(value.get("$$typeof"), JSSymbol) else \
                 ("vue", "@vue/server-renderer") if value.get("__v_isVNode") is True else \
-                ("preact", "preact-render-to-string") if value.get("constructor") is undefined \
-                and value.has("__v") else (None, None)
+                ("preact", "preact-render-to-string") if value.has("__k") and value.has("__v") else \
+                (None, None)
             if package:
                 raise JSTypeError(f"An element of {package} is no HTML yet: write renderToString(element), "
                                   f"which {renderer} has")
