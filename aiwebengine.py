@@ -262,20 +262,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           350
           database                                                                       276
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,593
+    20  Scripts: loading and hot reload                                                3,615
           Log                                                                            194
           Causes of errors                                                               284
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
           Modules of node                                                                837
-          Packages                                                                       220
-          Imported files                                                                 114
+          Packages                                                                       235
+          Imported files                                                                 121
           Between scripts, and in time                                                   106
           One script                                                                     416
           All scripts                                                                    694
           Live pages                                                                     195
-    21  HTTP server                                                                    4,381
+    21  HTTP server                                                                    4,383
           Request heads                                                                  201
           Request bodies                                                                 246
           Responses of handlers                                                          184
@@ -284,7 +284,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   314
+          Static files                                                                   316
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        215
           One connection: answering                                                      333
@@ -53241,14 +53241,19 @@ class PackageFault(Exception):
 def _package_json(path, stamp):
     try:
         with open_ordinary(path) as file:
-            found = json.loads(file.read(MAX_PACKAGE_JSON))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError, RecursionError):
+            text = file.read(MAX_PACKAGE_JSON + 1)
+    except (OSError, ValueError):
         return {}
+    try:
+        found = json.loads(text) if len(text) <= MAX_PACKAGE_JSON else "larger than 1 MiB"
+        return found if isinstance(found, dict) else {None: found if type(found) is str else "not an object"}
+    except (ValueError, RecursionError):
+        return {None: "not JSON"}
 
 
 def package_json(folder):
-    """The dict in a folder's package.json; {} where there is none that can be read."""
+    """The dict in a folder's package.json; {} where there is none that can be read, {None: what is wrong with
+    it} where it is none."""
     path = os.path.join(folder, "package.json")
     stamp = file_stamp(path)
     return {} if stamp is None else _package_json(path, stamp)
@@ -53319,6 +53324,8 @@ def wants_page(path):
 def entry_of_package(folder, subpath, conditions):
     """The path of the file that a package has for "." or "./sub". Raises PackageFault."""
     facts = package_json(folder)
+    if None in facts:
+        raise PackageFault(f"its package.json is {facts[None]}")
     exports = facts.get("exports")
     if exports is not None:
         if not isinstance(exports, dict) or not any(key.startswith(".") for key in exports):
@@ -53346,6 +53353,12 @@ def entry_of_package(folder, subpath, conditions):
     raise PackageFault("it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
 
 
+def import_target(scope, specifier, conditions):
+    """What the package of a folder means by "#name", or None."""
+    imports = package_json(scope).get("imports") if scope else None
+    return match_exports(imports, specifier, conditions) if isinstance(imports, dict) else None
+
+
 def find_package_file(folder, specifier, referrer, conditions):
     """The path of the file that a bare name or "#name" means for a file, whose path from the folder of the
     scripts is `referrer`. Raises HostError."""
@@ -53353,8 +53366,7 @@ def find_package_file(folder, specifier, referrer, conditions):
     importing = os.path.realpath(os.path.join(folder, referrer))
     if specifier.startswith("#"):
         scope = package_scope(importing)
-        imports = package_json(scope).get("imports") if scope else None
-        found = match_exports(imports, specifier, conditions) if isinstance(imports, dict) else None
+        found = import_target(scope, specifier, conditions)
         if found is None:
             raise HostError(wrong + "no package.json above it has this among its imports")
         if found.startswith("./"):
@@ -53419,6 +53431,9 @@ def find_in_packages(folder, specifier, referrer, conditions):
     path = os.path.realpath(found)
     if not path.startswith(inside.rstrip(os.sep) + os.sep):
         raise HostError(wrong + f"it leads out of {inside}")
+    below = path[len(inside.rstrip(os.sep)) + 1:].split(os.sep)
+    if "node_modules" not in below and any(part.startswith(".") or part == USERS_FILE for part in below):
+        raise HostError(wrong + f"{below[-1]} is not for packages")
     if path.endswith(".node"):
         raise HostError(wrong + "it is a binary for node, which cannot run here")
     return pathlib.Path(path), pathlib.Path(os.path.relpath(path, folder)).as_posix()
@@ -53517,14 +53532,21 @@ def load_import(folder, specifier, referrer, kind):
     if specifier.startswith(("./", "../")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         return path, name, read_import(path, specifier, referrer, kind)
-    wrong, found = f"cannot import '{specifier}' from {referrer}: ", node_module(specifier)
+    wrong = f"cannot import '{specifier}' from {referrer}: "
+    conditions = REQUIRE_CONDITIONS if kind == "require" else IMPORT_CONDITIONS
+    if specifier.startswith("#"):
+        scope = package_scope(os.path.realpath(os.path.join(folder, referrer)))
+        target = import_target(scope, specifier, conditions)
+        specifier = specifier if target is None or target.startswith("./") else target
+    found = node_module(specifier)
+    if found is None and specifier.startswith("node:"):
+        raise HostError(wrong + "node has no such module here")
     if "\0" in specifier or specifier.startswith("/") or "://" in specifier:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: write a path that starts "
                         "with ./ or ../, or the name of a package")
     if found is None or not (from_package or specifier.startswith("node:")):
         try:
-            path, name = find_in_packages(folder, specifier, referrer, REQUIRE_CONDITIONS if kind == "require"
-                                          else IMPORT_CONDITIONS)
+            path, name = find_in_packages(folder, specifier, referrer, conditions)
         except HostError:
             if found is None:
                 raise
@@ -56728,7 +56750,7 @@ def real_path_below(top, parts):
 
 def find_file(root, key):
     """The path of the file under `root` that a decoded URL path names, with `.html` where only that is
-    there, its directory with a slash when the URL lacks it, or None. Nothing outside of root can be named,
+    there or x.ts for x.js, its directory with a slash when the URL lacks it, or None. Nothing outside of root can be named,
     not by links either."""
     parts = key[1:].split("/")
     for part in parts[:-1]:
@@ -56752,8 +56774,10 @@ def find_file(root, key):
             return None
         if os.path.isfile(full):
             return full
-        full += ".html"
-        if not os.path.isfile(full):
+        stem, end = os.path.splitext(full)
+        tries = [full + ".html", *(stem + other for other in _TYPED_TWINS.get(end, ()))]
+        full = next((one for one in tries if os.path.isfile(one)), None)
+        if full is None:
             return None
         full = os.path.realpath(full)
         return full if full.startswith(top + os.sep) else None

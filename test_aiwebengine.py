@@ -1509,6 +1509,40 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn("c.tsx:1:8", self.get("/c.tsx"))
         self.assertIn("d.ts is not UTF-8", self.get("/d.ts"))
 
+    def test_pages_import_typescript_by_the_name_of_its_javascript(self):
+        self.serve({"public/lib/a.ts": "export const a: number = 1", "public/b.tsx": "export const b: number = 2", "public/c.js": "c", "public/c.ts": "d"})
+        self.assertEqual([self.get(path) for path in ("/lib/a.js", "/b.js", "/b.jsx", "/c.js")],
+                         ["export const a         = 1", "export const b         = 2", "export const b         = 2", "c"])
+        for path in ("/lib/a", "/b.mjs", "/..%2fpublic/b.js"):
+            with self.assertRaises(urllib.error.HTTPError):
+                self.get(path)
+
+    def test_a_changed_file_of_a_page_is_sent_anew(self):
+        self.serve({"public/a.ts": "export const a: number = 1"})
+        with urllib.request.urlopen(self.server.url + "/a.ts", timeout=STUCK) as answer:
+            tag = answer.headers["ETag"]
+            self.assertEqual(answer.headers["Cache-Control"], "no-cache")
+        request = urllib.request.Request(self.server.url + "/a.ts", headers={"If-None-Match": tag})
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=STUCK)
+        self.assertEqual(caught.exception.code, 304)
+        self.write(self.folder / "public/a.ts", "export const a: string = '2'")
+        with urllib.request.urlopen(request, timeout=STUCK) as answer:
+            self.assertEqual(answer.read().decode(), "export const a         = '2'")
+
+    def test_handlers_and_children_may_not_be_elements_of_others(self):
+        self.serve({"a.js": "const vnode = { type: 'p', props: {}, __k: null, __v: 1 };\nrouteRegistry.registerRoute('/a', () => vnode);"
+                            "routeRegistry.registerRoute('/b', () => ({ body: vnode })); routeRegistry.registerRoute('/c', () => ResponseBuilder.html(vnode));"
+                            "routeRegistry.registerRoute('/d', () => ({ type: 'p', props: {} }))",
+                    "e.tsx": "routeRegistry.registerRoute('/e', () => <ul>{...['<', 'b'].map((x) => <li>{x}</li>)}{...[]}</ul>)"})
+        for path in ("/a", "/b", "/c"):
+            with self.assertRaises(urllib.error.HTTPError) as caught:
+                self.get(path)
+            self.assertEqual(caught.exception.code, 500)
+            self.assertIn("An element of preact is no HTML yet: write renderToString(element)", caught.exception.read().decode())
+        self.assertEqual(self.get("/d"), '{"type":"p","props":{}}')
+        self.assertEqual(self.get("/e"), "<ul><li>&lt;</li><li>b</li></ul>")
+
     def test_a_handler_answers_with_elements(self):
         self.serve({"a.jsx": """
             const List = async ({ items, children }) => { await null; return <ul>{items.map((item) => <li>{item}</li>)}{children}</ul> };
@@ -8383,7 +8417,16 @@ class PackageFormTest(ServerCase):
                 ("no entry", {"p/package.json": {}}, "p", "it has no file that could be its entry"),
                 ("wrong file", {"p/package.json": {"exports": "./a.js"}}, "p", "it has no file ./a.js"),
                 ("a binary", {"p/package.json": {"main": "a.node"}, "p/a.node": b"x"}, "p", "it is a binary for node"),
-                ("not json", {"p/package.json": "{", "p/index.js": "module.exports = 1"}, "p", "1"),
+                ("not json", {"p/package.json": "{", "p/index.js": "module.exports = 1"}, "p", "of the package p, its package.json is not JSON"),
+                ("a list", {"p/package.json": "[]", "p/index.js": "module.exports = 1"}, "p", "its package.json is not an object"),
+                ("a large one", {"p/package.json": '{"x": "' + "y" * (2 << 20) + '"}', "p/index.js": ""}, "p", "its package.json is larger than 1 MiB"),
+                ("a deep one", {"p/package.json": '{"exports": ' + "[" * 100_000 + "]" * 100_000 + "}"}, "p", "its package.json is not JSON"),
+                ("no module of node", {}, "node:nope", "node has no such module here"),
+                ("passwords", {"p/index.js": "require('../../users.json')", "app/../users.json": "{}"}, "p", "users.json is not for packages"),
+                ("secrets", {"p/index.mjs": "import x from '../../.env' with { type: 'text' }", "app/../.env": "A=1"}, "p", ".env is not for packages"),
+                ("secrets of imports", {"p/package.json": {"imports": {"#e": "./../../.env"}}, "p/index.mjs": "import x from '#e' with { type: 'text' }",
+                                        "app/../.env": "A=1"}, "p", ".env is not for packages"),
+                ("imports in a circle", {"p/package.json": {"imports": {"#a": "#b", "#b": "#a"}}, "p/index.mjs": "import '#a'"}, "p", "cannot import '#"),
                 ("files", {}, "node:fs", "scripts have no access to files, the network or processes"),
                 ("files without a prefix", {}, "fs", "scripts have no access to files"), ("a URL", {}, "https://x.y/z.js", "write a path that starts"),
                 ("an absolute path", {}, "/etc/passwd", "write a path that starts"), ("out by its name", {}, "p/../../x", "write a path that starts"),
@@ -8397,6 +8440,18 @@ class PackageFormTest(ServerCase):
         self.assertEqual(self.imported({"p/index.js": "const fs = require('fs'); const { join } = require('node:path'); exports.x = join('a', 'b')",
                                         "q/package.json": {"type": "module"}}, what="x"), '"a/b"')
         self.assertEqual(self.imported({"p/index.mjs": "import { readFile } from 'fs/promises'; export default typeof readFile"}), '"function"')
+
+    def test_imports_of_a_package_may_mean_modules_of_node(self):
+        self.assertEqual(self.imported({"p/package.json": {"imports": {"#path": {"default": "node:path"}, "#os": "os"}}, "p/index.mjs":
+                                        "import path from '#path'; import { EOL } from '#os'; export default path.join('a', EOL)"}), '"a/\\n"')
+
+    def test_of_many_files_only_those_that_are_imported_are_read_and_watched(self):
+        files = {f"p/d{index}/f.js": "throw 1" for index in range(300)}
+        with mock.patch.object(aiwebengine, "open_ordinary", wraps=aiwebengine.open_ordinary) as opened:
+            self.assertEqual(self.imported({**files, "p/index.js": "module.exports = require('./d5/g')", "p/d5/g.js": "module.exports = 'g'"}), '"g"')
+        self.assertEqual({name for call in opened.call_args_list if "f.js" in (name := str(call.args[0]))}, set())
+        watched = [str(path) for path in self.server.app.imports()["app.mjs"]]
+        self.assertEqual([pathlib.Path(name).name for name in watched], ["index.js", "g.js"])
 
     def test_a_package_may_declare_the_names_it_is_given(self):
         self.assertEqual(self.imported({"p/index.js": "const process = require('process'), Buffer = 1; let global = 2; module.exports = [typeof "
