@@ -56750,8 +56750,8 @@ def real_path_below(top, parts):
 
 def find_file(root, key):
     """The path of the file under `root` that a decoded URL path names, with `.html` where only that is
-    there or x.ts for x.js, its directory with a slash when the URL lacks it, or None. Nothing outside of root can be named,
-    not by links either."""
+    there or x.ts for x.js, its directory with a slash when the URL lacks it, or None. Nothing outside of
+    root can be named, not by links either."""
     parts = key[1:].split("/")
     for part in parts[:-1]:
         if not part:
