@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         3,995
+     6  Parser                                                                         4,049
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,15 +38,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    639
-          Parser: declarations of TypeScript                                             458
-          Parser: enums and namespaces                                                   208
-          Parser: elements of JSX                                                        293
-          From TypeScript and JSX to JavaScript                                           90
-     7  Scope analysis                                                                 1,384
+          Parser: types of TypeScript                                                    649
+          Parser: declarations of TypeScript                                             470
+          Parser: enums and namespaces                                                   221
+          Parser: elements of JSX                                                        288
+          From TypeScript and JSX to JavaScript                                          114
+     7  Scope analysis                                                                 1,385
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             364
+          Types of variables                                                             365
      8  Values and objects                                                             1,250
           Property descriptors                                                           201
           Ordinary objects                                                               427
@@ -2330,7 +2330,7 @@ class StatementParser(NameParser):
                 for identifier in names:
                     self.declare(kind, identifier)
             init = None
-            if self.type == ":" or self.type == "!":
+            if self.type == ":" or self.type == "!" and not self.newline:
                 self.parse_annotation()
             if self.accept("="):
                 init = self.parse_assignment(in_for)
@@ -4090,6 +4090,7 @@ Edit = collections.namedtuple("Edit", "start end text", defaults=(None,))
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
 _MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
 _TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
+_TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
 #: How a generic arrow function begins in a file with elements.
@@ -4120,11 +4121,13 @@ class TypeParser(JSParser):
     namespaces     names of the namespaces around, innermost last
     enums          {name: {member: constant or None}} of those declared so far
     type_names     names that were declared as types only
+    aliases        (name, what erases it) of each `import name = a.b`, which goes if it is used for types only
     """
 
     __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
                  "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
-                 "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source")
+                 "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
+                 "aliases")
 
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
@@ -4132,6 +4135,7 @@ class TypeParser(JSParser):
         self.not_arrows, self.trying = set(), 0
         self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
+        self.aliases = []
         self.read_pragmas(source)
         super().__init__(source, is_module)
 
@@ -4313,7 +4317,10 @@ class TypeParser(JSParser):
     def skip_primary_type(self):
         type = self.type
         if type == "name":
-            self.skip_type_reference()
+            if self.value in _TYPE_KEYWORDS and self.peek()[0] != ".":
+                self.advance()          # a `<` behind it is an operator
+            else:
+                self.skip_type_reference()
         elif type in ("string", "number", "bigint", "null", "true", "false", "void", "this"):
             self.advance()
         elif type == "-":
@@ -4369,7 +4376,7 @@ class TypeParser(JSParser):
         self.advance()
         while True:
             self.skip_with(self.skip_type)
-            if not self.accept(","):
+            if not self.accept(",") or self.type[:1] == ">":
                 break
         self.close_angle(before_text)
 
@@ -4604,14 +4611,17 @@ class TypeParser(JSParser):
         expression = _PARSE_UNARY(self)
         if self.type in _EXPRESSION_ENDS and self.type != "name":
             return expression
-        while self.type in _TYPE_MARKS and expression.__class__ not in _WHOLE_ASSIGNMENTS \
-                and self.skip_types():
+        while self.type in _TYPE_MARKS and self.skip_types_behind(expression):
             if self.type in _SUBSCRIPTS:
                 expression = self.parse_subscripts(expression)
             if (self.type == "++" or self.type == "--") and not self.newline:
                 expression = self.parse_postfix(expression)
         self.note_as()
         return expression
+
+    def skip_types_behind(self, expression):
+        whole = expression.__class__ in _WHOLE_ASSIGNMENTS and not expression.parenthesized
+        return not whole and self.skip_types()
 
     def parse_operand(self):
         operand = super().parse_operand()
@@ -4719,15 +4729,22 @@ class TypeParser(JSParser):
 
 _TYPE_WORDS = frozenset("type interface namespace module declare abstract global".split())
 _AMBIENT_STARTS = frozenset("var const function class enum import".split())
-_FUNCTION_NAME = re.compile(r"(?:async\s+)?function\s*\*?\s*([\w$]+)").match
-_INDEX_SIGNATURE = re.compile(r"\[\s*[\w$]+\s*:").match
-_IMPORT_TYPE = re.compile(r"import\s+type\s*(?:[{*]|(?:from\s+from|(?!from\s*[\"'])[\w$]+)\b(?!\s*=))").match
-_TYPE_AS_AS = re.compile(r"type\s+as\s+as\b(?!\s*[,}])").match
-_IMPORT_BRACE = re.compile(r"import\s*\{").match
+
+
+def _words(pattern):
+    """A matcher of a pattern; each `~` in it stands for white space and comments."""
+    return re.compile(pattern.replace("~", r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*")).match
+
+
+_FUNCTION_NAME = _words(r"(?:async~)?function~\*?~([\w$]+)")
+_INDEX_SIGNATURE = _words(r"\[~[\w$]+~:")
+_IMPORT_TYPE = _words(r"import~type\b~(?:[{*]|(?:from~from|(?!from~[\"'])[\w$]+)\b(?!~=))")
+_TYPE_AS_AS = _words(r"type~as~as\b(?!~[,}])")
+_IMPORT_BRACE = _words(r"import~\{~[^}]")
 #: Stands for a part of a list that is erased.
 _ERASED = object()
-_COMMA = re.compile(r"\s*,?").match
-_IMPORT_EQUALS = re.compile(r"import\s+(?:type\s+)?([\w$]+)\s*=").match
+_COMMA = _words("~,?")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
 
 
 class TypeScriptParser(TypeParser):
@@ -4817,7 +4834,7 @@ class TypeScriptParser(TypeParser):
             self.advance()
             while True:
                 self.parse_binding_target([])
-                if self.type in (":", "!"):
+                if self.type == ":" or self.type == "!" and not self.newline:
                     self.parse_annotation()
                 if self.type == "=":
                     self.advance()
@@ -4998,15 +5015,15 @@ class TypeScriptParser(TypeParser):
     def put_parameter_properties(self, names, body):
         """Declare fields for `constructor(public a)` and assign them first, or behind the call of `super`."""
         self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
-        at = body.start + 1
+        at, end = body.start + 1, ""
         for statement in body.body:
             expression = getattr(statement, "expression", None)
             if getattr(statement, "directive", None) is not None:
-                at = statement.end
+                at, end = statement.end, ";"
             if expression.__class__ is CallExpression and expression.callee.__class__ is Super:
-                at = statement.end
+                at, end = statement.end, ";"
                 break
-        self.put(at, at, "".join(f" this.{name} = {name};" for name in names))
+        self.put(at, at, end + "".join(f" this.{name} = {name};" for name in names))
 
     def put_accessor(self, node, start):
         """Make of `accessor name = value` a private field with a getter and a setter."""
@@ -5046,7 +5063,8 @@ class TypeScriptParser(TypeParser):
 
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
-        start, is_type = self.start, self.peek()[1] == "type"
+        start, is_type = self.start, self.peek()[1] == "type" and self.peek_second() != "="
+        is_exported = self.source.endswith("export", 0, self.last_end)
         while self.type != "=":
             self.advance()
         equals = self.start
@@ -5058,6 +5076,8 @@ class TypeScriptParser(TypeParser):
         self.consume_semicolon()
         if is_type or self.ambient:
             return self.finish_erased(start)
+        if not is_exported:
+            self.aliases.append((name, Edit(start, self.last_end, ";")))
         self.put(start, equals, f"var {name} ")
         return self.declared(start, name)
 
@@ -5120,6 +5140,9 @@ class TypeScriptParser(TypeParser):
             self.without_code(self.skip_export_type)
             return self.finish_erased(start)
         node = super().parse_export()
+        if node.__class__ is ExportNamedDeclaration and node.source is not None and not node.specifiers \
+                and self.has_types:
+            return self.finish_erased(start)    # all of it was types
         if node.__class__ is EmptyStatement:
             if self.edits[-1].text == ";":
                 return self.finish_erased(start)
@@ -5145,8 +5168,7 @@ class TypeScriptParser(TypeParser):
             self.advance()
             return self.parse_interface()
         if word == "abstract" and self.peek_second() == "class":
-            self.export_name(self.finish_token(Identifier("default")))
-            self.advance()
+            self.export_name(self.take(Identifier("default")))
             self.erase_token()
             return ExportDefaultDeclaration(self.parse_class_declaration(True))
         node = super().parse_export_default()
@@ -5202,16 +5224,28 @@ class EnumParser(TypeScriptParser):
 
     __slots__ = ()
 
-    def open_object(self, start, name):
-        """(what stands before the code that fills the object `name`, what stands behind it)."""
+    def open_object(self, name, inside):
+        """(what stands before the code that fills the object `name`, called `inside` in there; what stands behind
+        it)."""
         space = self.namespaces[-1] if self.exporting else None
         declared = name in self.declarations.names
-        is_top = self.declarations.outer is None and not (self.function.returns or self.namespaces)
-        keyword = "" if declared else f"{'var' if is_top else 'let'} {name}; "
+        keyword = "" if declared else f"{self.space_keyword()} {name}; "
         whole = f"{name} || ({name} = {{}})" if space is None else \
             f"{name} = {space}.{name} || ({space}.{name} = {{}})"
         self.exporting = False
-        return f"{keyword}(function ({name}) {{", f"}})({whole});"
+        return f"{keyword}(function ({inside}) {{", f"}})({whole});"
+
+    def space_keyword(self):
+        """What declares an enum or namespace here."""
+        is_top = self.declarations.outer is None and not (self.function.returns or self.namespaces)
+        return "var" if is_top else "let"
+
+    def space_name(self, name):
+        """The name that the object of a namespace has inside: another one if something there may have it."""
+        while re.compile(rf"\b(?:class|function|const|let|var|enum)\s+{re.escape(name)}\b").search(
+                self.source, self.pos):
+            name += "_1"
+        return name
 
     def parse_enum(self):
         start = self.start
@@ -5223,7 +5257,7 @@ class EnumParser(TypeScriptParser):
         name = self.value
         self.skip_word()
         repeated = name in self.declarations.names
-        opening, closing = self.open_object(start, name)
+        opening, closing = self.open_object(name, name)
         self.expect("{")
         self.put(start, self.last_end, opening)
         members, following = self.enums.setdefault(name, {}), 0
@@ -5335,16 +5369,17 @@ class EnumParser(TypeScriptParser):
             names.append(self.value)
             self.skip_word()
         repeated = names[0] in self.declarations.names
-        opening, closing = self.open_object(start, names[0])
-        for outer, inner in zip(names, names[1:]):
-            opening += f" var {inner}; (function ({inner}) {{"
+        spaces = [self.space_name(name) for name in names]
+        opening, closing = self.open_object(names[0], spaces[0])
+        for outer, inner, space in zip(spaces, names[1:], spaces[1:]):
+            opening += f" {self.space_keyword()} {inner}; (function ({space}) {{"
             closing = f"}})({inner} = {outer}.{inner} || ({outer}.{inner} = {{}})); " + closing
         self.expect("{")
         self.put(start, self.last_end, opening)
         saved = self.enter_function(_FunctionContext(returns=False, new_target=False))
         self.function.in_namespace = True
         exported, self.exported = self.exported, set()
-        self.namespaces.append(names[-1])
+        self.namespaces.append(spaces[-1])
         body = []
         self.parse_statement_list("}", body)
         self.namespaces.pop()
@@ -5371,7 +5406,7 @@ class EnumParser(TypeScriptParser):
         end = self.last_end
         if node.__class__ is VariableDeclaration and not makes_object:
             names = [name.name for one in node.declarations for name in _declared_identifiers(one.id)]
-            self.put(end, end, "".join(
+            self.put(end, end, ";" + "".join(
                 f" {space}.{name} = {name};" if node.kind == "const" else
                 f' Object.defineProperty({space}, "{name}", {{ get: () => {name}, '
                 f"set: (value) => {{ {name} = value; }}, enumerable: true, configurable: true }});"
@@ -5630,16 +5665,11 @@ class JSXParser(EnumParser):
                 index = len(self.edits)
                 self.pos = end + 1
                 self.read_element(end)
-                children.append((index, self.edits[index]))
-                self.mark_child(children, index)
+                # a first edit of its own, which a comma can go into
+                children.append((index, Edit(end, end, "")))
+                self.edits.insert(index, children[-1][1])
             else:
                 self.read_container(children)
-
-    def mark_child(self, children, index):
-        """Give a child that is an element a first edit of its own, which a comma can go into."""
-        start = self.edits[index].start
-        self.put(start, start, "")
-        children[-1] = len(self.edits) - 1, self.edits[-1]
 
     def read_container(self, children):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
@@ -5748,20 +5778,44 @@ def parse_typed(source, name, is_module):
     program = _guarded(parser, parser.parse_program)
     if parser.__class__ is JSParser or not parser.edits:
         return program, source
-    source = parser.source
-    text, kept = _apply(source, parser.edits)
-    if parser.makes_code:
-        second = JSParser(text, is_module)
-        try:
-            program = _guarded(second, second.parse_program)
-        except JSSyntaxError as error:
-            breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
-            if error.line is not None and error.line <= len(breaks):
-                line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
-                error.line, error.column = line, column + 1
-            raise
-        _restore_positions(program, source, kept)
-    return program, text
+    source, edits, aliases = parser.source, parser.edits, parser.aliases
+    while True:
+        text, kept = _apply(source, edits)
+        if not parser.makes_code:
+            return program, text
+        program = _parse_made(text, source, kept, is_module)
+        used = _names_used(program) if aliases else ()
+        unused = [edit for name, edit in aliases if name not in used]
+        if not unused:
+            _restore_positions(program, source, kept)
+            return program, text
+        aliases = [alias for alias in aliases if alias[1] not in unused]
+        edits = [one for one in edits if not any(edit.start <= one.start < edit.end for edit in unused)]
+        edits += unused
+
+
+def _parse_made(text, source, kept, is_module):
+    """Parse the text that edits made; an error has its place in the source."""
+    parser = JSParser(text, is_module)
+    try:
+        return _guarded(parser, parser.parse_program)
+    except JSSyntaxError as error:
+        breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
+        if error.line is not None and error.line <= len(breaks):
+            line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
+            error.line, error.column = line, column + 1
+        raise
+
+
+def _names_used(program):
+    """The names that a Program uses, without those that it only declares by `var` and those of properties."""
+    others = set()
+    for node in program.walk():
+        if node.__class__ is VariableDeclarator:
+            others.add(id(node.id))
+        elif node.__class__ is MemberExpression and not node.computed:
+            others.add(id(node.property))
+    return {node.name for node in program.walk() if node.__class__ is Identifier and id(node) not in others}
 
 
 # ======================================================================================
@@ -7135,8 +7189,9 @@ def drop_type_imports(program):
     for statement in program.body:
         specifiers = statement.specifiers if statement.__class__ is ImportDeclaration else []
         names = program.scope.names
-        statement_dropped = [one for one in specifiers if one.local.name not in used
-                             and not names[one.local.name].references]
+        # A direct eval could use every name; TypeScript does not mind.
+        statement_dropped = [one for one in specifiers if one.local.name not in used and all(
+            reference.__class__ is CallExpression for reference in names[one.local.name].references)]
         if specifiers and len(statement_dropped) == len(specifiers):
             dropped.append(statement)
             continue

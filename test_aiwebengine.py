@@ -1303,7 +1303,7 @@ ERASED = [
      "class A extends B { x = 'a'; static #y; z; constructor(a) { super() } async *g(a) {} get [k]() { return 1 } static { } static n() {} "
      "readonly; static; declare = 1 }"),
     ("class A { constructor(public x: number, protected readonly y = 2, z?) { f() } } class B extends A { constructor(private q) { "
-     "super(1); g() } w = 1 }",
+     "super(1)\ng() } w = 1 }",
      "class A { x; y; constructor(x, y = 2, z) { this.x = x; this.y = y; f() } } class B extends A { q; constructor(q) { super(1); "
      "this.q = q; g() } w = 1 }"),
     ("enum A { B, C = 5, D, E = 'x', F = B | C, G = 'abc'.length, H = `${E}y`, 'I-J' = C << 1, K = A.D, L = -1, M } const enum N { O }",
@@ -1320,6 +1320,19 @@ ERASED = [
      "var A = B.C; A; try {} catch (e) {} let o = { m(x) { return x }, async *g() {}, get a() { return 1 } }"),
     ("const f = async <T>(x: T): Promise<T> => x; const g = async (x: A, y?) => x; async<T>(x); const h = (\n a: B\n): C<\n D> => a; let i = (a?: b, c = 1) => 2",
      "const f = async (x) => x; const g = async (x, y) => x; async(x); const h = (a) => a; let i = (a, c = 1) => 2"),
+    ("import T = A.B; import /* for X only */ U = A.C; import V = U.D; let x: T, y: V; import W = A.D; W(); export {}",
+     "let x, y; var W = A.D; W()"),
+    ("export default abstract class A { abstract b(): void }", "export default class A {}"),
+    ("import typescript from 'a'; import /* {} */ type /* {} */ { B } from 'b'; import // {} from\n'c'; import /* {} */ 'd'; typescript",
+     "import typescript from 'a'; import 'c'; import 'd'; typescript"),
+    ("export { type A, type B } from 'a'; export {} from 'b'; export { type C /* , */ , D } from 'c'", "export { D } from 'c'"),
+    ("let x: Map<\nA,\nB,\n> = 1; new M<A,>(); let y\n!function () {}", "let x = 1; new M(); let y; !function () {}"),
+    ("1 << 1 as number << 2; a as string < b", "(1 << 1) << 2; a < b"),
+    ("const f = ((a) => {})!; ((...x) => {})<T>`t`; function* g() { return (yield* f())! as T }",
+     "const f = ((a) => {}); ((...x) => {})`t`; function* g() { return (yield* f()) }"),
+    ("namespace A { export class A {}\nexport namespace B.C { export function B() {} } }", "var A; (function (A_1) { class A {} A_1.A = A; let B; "
+     "(function (B_1) { let C; (function (C) { function B() {} C.B = B; })(C = B_1.C || (B_1.C = {})); })(B = A_1.B || (A_1.B = {})); })(A || (A = {}));"),
+    ("import { A, b } from 'a'; eval('1'); let x: A = b", "import { b } from 'a'; eval('1'); let x = b"),
     ("abstract\nclass A {} type\nB = 1; namespace\nC\n{ } declare\nlet x; as; let y = as as as; type = 2",
      "abstract; class A {} type; B = 1; namespace; C; {} declare; let x; as; let y = as; type = 2"),
 ]
@@ -1329,6 +1342,7 @@ ERASED_JSX = [
     ("<><A.B c=\"it's\"/>{/* nothing */}{...d}<e-f/></>", "h(Fragment, null, h(A.B, { c: \"it's\" }), ...d, h('e-f', null))"),
     ("<A<string> b=<i>x</i>>{(c: D) => <b>{c!}</b>}</A>", "h(A, { b: h('i', null, 'x') }, (c) => h('b', null, c))"),
     ("[<a/>, b < c, <T,>(x: T) => x, <T extends U>(x: T) => <p>{x}</p>]", "[h('a', null), b < c, (x) => x, (x) => h('p', null, x)]"),
+    ("<><A<B> /* c */></A><C<D>\n // e\n f/></>", "h(Fragment, null, h(A, null), h(C, { f: true }))"),
     ("<p>\n  one\n  two &nbsp;&#65;&#x42;\n\n  {3}\n</p>", "h('p', null, 'one two \\xa0AB', 3)"),
 ]
 
