@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,049
+     6  Parser                                                                         4,078
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,7 +38,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    649
+          Parser: types of TypeScript                                                    678
           Parser: declarations of TypeScript                                             470
           Parser: enums and namespaces                                                   221
           Parser: elements of JSX                                                        288
@@ -4099,6 +4099,24 @@ _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
 _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
 
 
+
+def _simple_types():
+    """Matchers of types that need no parser, on one line up to what surely ends them, such as `Map<string, A[]> |
+    null`; and of members with such types, up to the next member."""
+    word = rf"(?!(?:{'|'.join(JS_KEYWORDS - set('null this true false void'.split()))})\b)[A-Za-z_$][\w$]*"
+    part = rf"(?:{word}(?:\.[A-Za-z_$][\w$]*)*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
+    kind = part + r"(?:\[\])*"
+    for _ in range(2):
+        union = rf"{kind}(?:[ \t]*[|&][ \t]*{kind})*"
+        kind = rf"{part}(?:<{union}(?:,[ \t]*{union})*>)?(?:\[\])*"
+    union = rf"{kind}(?:[ \t]*[|&](?![|&])[ \t]*{kind})*"
+    ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n[ \t]*[\w$@)}\]]))"
+    member = rf"[A-Za-z_$][\w$]*\??:[ \t]*{union}[ \t]*(?:[;,]|(?=\r?\n[ \t]*[\w$}}]))"
+    return re.compile(union + ends, re.ASCII).match, re.compile(member, re.ASCII).match
+
+
+_SIMPLE_TYPE, _SIMPLE_MEMBER = _simple_types()
+_SIMPLE_STARTS = frozenset("name null this true false void string".split())
 _PARSE_UNARY = JSParser.parse_unary
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
@@ -4228,6 +4246,12 @@ class TypeParser(JSParser):
 
     def skip_type(self):
         """Read a Type."""
+        if self.type in _SIMPLE_STARTS:
+            match = _SIMPLE_TYPE(self.source, self.start)
+            if match is not None:
+                self.pos = match.end()
+                self.advance()
+                return True
         self.deeper()
         if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
                 or self.is_name("abstract") and self.peek()[0] == "new":
@@ -4423,6 +4447,11 @@ class TypeParser(JSParser):
         """Read `{ members }`: an object type, a mapped type or the body of an interface."""
         self.expect("{")
         while self.type != "}":
+            match = _SIMPLE_MEMBER(self.source, self.start)
+            if match is not None:
+                self.pos = match.end()
+                self.advance()
+                continue
             self.skip_with(self.skip_type_member)
             if self.type in (";", ","):
                 self.advance()
