@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,078
+     6  Parser                                                                         4,141
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,11 +38,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    678
+          Parser: types of TypeScript                                                    732
           Parser: declarations of TypeScript                                             470
           Parser: enums and namespaces                                                   221
           Parser: elements of JSX                                                        288
-          From TypeScript and JSX to JavaScript                                          114
+          From TypeScript and JSX to JavaScript                                          123
      7  Scope analysis                                                                 1,385
           Variables and scopes                                                           176
           Resolving names                                                                833
@@ -4101,22 +4101,33 @@ _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
 
 
 def _simple_types():
-    """Matchers of types that need no parser, on one line up to what surely ends them, such as `Map<string, A[]> |
-    null`; and of members with such types, up to the next member."""
-    word = rf"(?!(?:{'|'.join(JS_KEYWORDS - set('null this true false void'.split()))})\b)[A-Za-z_$][\w$]*"
-    part = rf"(?:{word}(?:\.[A-Za-z_$][\w$]*)*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
+    """Matchers of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
+    annotations with them, members of object types and parameters, up to the next one."""
+    name = r"[A-Za-z_$][\w$]*(?![\w$])"
+    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split()) | _TYPE_OPERATORS))
+    word = rf"(?!(?:{others})\b){name}"
+    part = rf"(?:{word}(?:\.{name})*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
     kind = part + r"(?:\[\])*"
     for _ in range(2):
-        union = rf"{kind}(?:[ \t]*[|&][ \t]*{kind})*"
-        kind = rf"{part}(?:<{union}(?:,[ \t]*{union})*>)?(?:\[\])*"
-    union = rf"{kind}(?:[ \t]*[|&](?![|&])[ \t]*{kind})*"
-    ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n[ \t]*[\w$@)}\]]))"
-    member = rf"[A-Za-z_$][\w$]*\??:[ \t]*{union}[ \t]*(?:[;,]|(?=\r?\n[ \t]*[\w$}}]))"
-    return re.compile(union + ends, re.ASCII).match, re.compile(member, re.ASCII).match
+        union = rf"{kind}(?:\s*[|&]\s*{kind})*"
+        kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
+    union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
+    ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
+    member = rf"(?:readonly\s+)?{name}\??:\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
+    parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
+    return [re.compile(pattern, re.ASCII).match for pattern in (
+        union + ends, rf"[?!]?:\s*{union}{ends}", member, parameter)]
 
 
-_SIMPLE_TYPE, _SIMPLE_MEMBER = _simple_types()
-_SIMPLE_STARTS = frozenset("name null this true false void string".split())
+_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER = _simple_types()
+_SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
+_SIMPLE_TYPE_PARAMETERS = re.compile(r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>", re.ASCII).match
+#: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
+#: expressions (1) no arrow function, or (2) one without types.
+_PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
+                            r"|([\w$]+(?![\w$])\s*(?:[|&.<\[\w$]|\)\s*[^\s=/])|[\"'(]))", re.ASCII).match
+_PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
+                    r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
 _PARSE_UNARY = JSParser.parse_unary
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
@@ -4246,12 +4257,8 @@ class TypeParser(JSParser):
 
     def skip_type(self):
         """Read a Type."""
-        if self.type in _SIMPLE_STARTS:
-            match = _SIMPLE_TYPE(self.source, self.start)
-            if match is not None:
-                self.pos = match.end()
-                self.advance()
-                return True
+        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
+            return True
         self.deeper()
         if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
                 or self.is_name("abstract") and self.peek()[0] == "new":
@@ -4274,8 +4281,23 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
+    def take_simple(self, match_simple):
+        """Read what one of the matchers above finds; return whether it does."""
+        match = match_simple(self.source, self.start)
+        if match is None:
+            return False
+        end = match.end()
+        if _LINE_BREAKS.search(self.source, self.pos, end):
+            self._count_lines(self.pos, end)
+        self.pos = end
+        self.advance()
+        return True
+
     def begins_function_type(self):
         """Whether the parenthesis here begins the parameters of a function type."""
+        match = _PAREN_IN_TYPE(self.source, self.start)
+        if match is not None:
+            return match.lastindex == 1
         verdict = []
 
         def look():
@@ -4299,9 +4321,32 @@ class TypeParser(JSParser):
             self.advance()
         if self.type == "new":
             self.advance()
-        self.parse_parameters([])
+        self.skip_parameters()
         self.expect("=>")
         self.skip_return_type()
+
+    def skip_parameters(self):
+        """Read `<T>(a: A, b?: B, ...c: C[])` of a type."""
+        if self.type == "<":
+            self.skip_type_parameters()
+        self.expect("(")
+        while self.type != ")":
+            if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
+                continue
+            if self.type == "...":
+                self.advance()
+            if self.type == "this":
+                self.advance()
+            else:
+                self.parse_binding_target([])
+            if self.type == "?":
+                self.advance()
+            if self.type == ":":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type != ")":
+                self.expect(",")
+        self.advance()
 
     def skip_union(self):
         """Read a type without `extends … ? …`, from unions on."""
@@ -4447,10 +4492,7 @@ class TypeParser(JSParser):
         """Read `{ members }`: an object type, a mapped type or the body of an interface."""
         self.expect("{")
         while self.type != "}":
-            match = _SIMPLE_MEMBER(self.source, self.start)
-            if match is not None:
-                self.pos = match.end()
-                self.advance()
+            if self.take_simple(_SIMPLE_MEMBER):
                 continue
             self.skip_with(self.skip_type_member)
             if self.type in (";", ","):
@@ -4474,10 +4516,10 @@ class TypeParser(JSParser):
         if self.type == "?":
             self.advance()
         if self.type in ("(", "<"):
-            self.parse_parameters([])
-        elif self.type == ":":
+            self.skip_parameters()
+        if self.type == ":":
             self.advance()
-            self.skip_type()
+            self.skip_return_type()
 
     def skip_type_key(self):
         """Read the key of a member: a name, `[expression]`, `[name: type]` or `[name in type as type]`."""
@@ -4499,6 +4541,8 @@ class TypeParser(JSParser):
 
     def skip_type_parameters(self):
         """Read `<in out const T extends U = V, …>`."""
+        if self.take_simple(_SIMPLE_TYPE_PARAMETERS):
+            return
         self.expect("<")
         while self.type != ">":
             while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
@@ -4517,6 +4561,8 @@ class TypeParser(JSParser):
 
     def skip_return_type(self):
         """Read the type behind a parameter list: also `x is T`, `asserts x`, `asserts x is T`."""
+        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
+            return
         self.deeper()
         if self.is_name("asserts") and self.follows_on_line("name", "this") and self.peek()[1] != "is":
             self.advance()
@@ -4539,6 +4585,9 @@ class TypeParser(JSParser):
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
+        if self.take_simple(_SIMPLE_ANNOTATION):
+            self.erase(start)
+            return
         if self.type in ("!", "?"):
             self.advance()
         if self.type == ":":
@@ -4565,8 +4614,9 @@ class TypeParser(JSParser):
         returns_type = self.type == ":"
         if returns_type:
             start = self.start
-            self.advance()
-            self.skip_return_type()
+            if not self.take_simple(_SIMPLE_ANNOTATION):
+                self.advance()
+                self.skip_return_type()
             self.erase(start)
         self.returns_type = returns_type
         return found
@@ -4704,6 +4754,9 @@ class TypeParser(JSParser):
         return super().parse_arrow(params, start, line, column, is_async, no_in)
 
     def parse_paren(self):
+        match = _PAREN(self.source, self.start)
+        if match is not None and (match.lastindex == 1 or self.start != self.consequent_at):
+            return super().parse_paren()
         if self.arrow_at == self.start and self.start not in self.not_arrows:
             type, _, _ = self.peek()
             surely = type == "..." or type in ("name", "this") and self.peek_second() == ":"
@@ -4739,11 +4792,12 @@ class TypeParser(JSParser):
         """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
         if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
             return self.parse_element()
-        if self.arrow_at == self.start:
+        start = self.start
+        if self.arrow_at == start and start not in self.not_arrows:
             node = self.parse_typed_arrow(self.has_jsx)
             if node is not None:
                 return node
-        start = self.start
+            self.not_arrows.add(start)
         self.advance()
         if self.type == "const":
             self.advance()
@@ -5254,8 +5308,8 @@ class EnumParser(TypeScriptParser):
     __slots__ = ()
 
     def open_object(self, name, inside):
-        """(what stands before the code that fills the object `name`, called `inside` in there; what stands behind
-        it)."""
+        """(what stands before the code that fills the object `name`, called `inside` in there; what stands
+        behind it)."""
         space = self.namespaces[-1] if self.exporting else None
         declared = name in self.declarations.names
         keyword = "" if declared else f"{self.space_keyword()} {name}; "
@@ -5746,33 +5800,41 @@ def language_of(name):
 
 
 def _apply(source, edits):
-    """(the text that the edits make, [(its offset, offset in the source)] of the parts that are kept)."""
+    """(the text that the edits make, [(its offset, offset in the source)] where edits begin and end)."""
     pieces, kept, at, length = [], [(0, 0)], 0, 0
     for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(" ", removed)
-        if text is None:
-            text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
-        else:
-            text += blank[len(text):] if text else ""
-        pieces += source[at:start], text
-        length += start - at + len(text)
-        kept.append((length, end))
+        blank = _NOT_LINE_BREAKS.sub(" ", removed) if _LINE_BREAKS.search(removed) else " " * len(removed)
+        pieces.append(source[at:start])
+        length += start - at
+        if text is not None:
+            if _LINE_BREAKS.search(removed, 0, len(text)):
+                text += "".join(_LINE_BREAKS.findall(removed))
+            else:
+                text += blank[len(text):] if text else ""
+            kept += (length, start), (length + len(text), end)
+        pieces.append(blank if text is None else text)
+        length += len(pieces[-1])
         at = end
     pieces.append(source[at:])
     return "".join(pieces), kept
 
 
 def _restore_positions(program, source, kept):
-    """Give the nodes of a Program the lines and columns of the source that its text was made from."""
+    """Give the nodes of a Program the lines and columns of the source that its text was made from. Both have
+    the same lines; a column is another one in a line where an edit is of another length."""
     place = _places(source, kept)
+    moved = set()
+    for (made, old), (next_made, next_old) in zip(kept, kept[1:]):
+        if next_made - made != next_old - old:
+            moved.update(range(place(made)[0], place(next_made)[0] + 1))
     for node in program.walk():
-        node.line, node.column = place(node.start)
-        node.end_line, node.end_column = place(node.end)
+        if node.line in moved:
+            node.line, node.column = place(node.start)
+        if node.end_line in moved:
+            node.end_line, node.end_column = place(node.end)
 
 
 def _places(source, kept):
@@ -5780,6 +5842,7 @@ def _places(source, kept):
     starts = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(source))]
     made = [offset for offset, _ in kept]
 
+    @functools.cache
     def place(offset):
         index = bisect.bisect_right(made, offset) - 1
         old = kept[index][1] + offset - made[index]

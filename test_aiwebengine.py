@@ -1316,6 +1316,7 @@ ERASED = [
     ("namespace A.B { export function f() {} class G {} } namespace A { export enum E { F } }",
      "var A; (function (A) { var B; (function (B) { function f() {} B.f = f; class G {} })(B = A.B || (A.B = {})); })(A || (A = {})); "
      "(function (A) { let E; (function (E) { E[E['F'] = 0] = 'F'; })(E = A.E || (A.E = {})); })(A || (A = {}));"),
+    ("type K = keyof { [L in M]: N }['a']; let o: readonly\n[P], q: keyof\n{ a: 1 }; function f(): keyof {} {}", "let o, q; function f() {}"),
     ("import A = B.C; A; try {} catch (e: unknown) {} let o = { m<T>(x: T): T { return x }, async *g(): any {}, get a(): number { return 1 } }",
      "var A = B.C; A; try {} catch (e) {} let o = { m(x) { return x }, async *g() {}, get a() { return 1 } }"),
     ("const f = async <T>(x: T): Promise<T> => x; const g = async (x: A, y?) => x; async<T>(x); const h = (\n a: B\n): C<\n D> => a; let i = (a?: b, c = 1) => 2",
@@ -1411,6 +1412,17 @@ class TypeScriptTest(unittest.TestCase):
             node, offset = found[name], source.index(name + ("}" if name == "i" else "("))
             line = source.count("\n", 0, offset)
             self.assertEqual((node.line, node.column), (line + 1, offset - (source.rfind("\n", 0, offset) + 1)), name)
+
+    def test_nested_attempts_do_not_multiply(self):
+        for opening, middle, closing in (("a ? (b): c => ", "1", " : 2"), ("a ? (b) : (c) => ", "1", ""), ("(a = ", "1", ")"), ("<A>(b = ", "1", ")"),
+                                         ("async (a = ", "1", ")"), ("(a = (b) => ", "1", ") => 1"), ("({ a: b = ", "1", "} = c)")):
+            tokens = []
+            for depth in (5, 10, 20):
+                parser = aiwebengine.typed_parser("x = " + opening * depth + middle + closing * depth, "a.ts", True)
+                with unittest.mock.patch.object(aiwebengine, "_JS_TOKEN", unittest.mock.Mock(wraps=aiwebengine._JS_TOKEN)) as read:
+                    parser.parse_program()
+                tokens.append(read.call_count)
+            self.assertLess(tokens[2], 5 * tokens[1], opening)
 
     def test_wrong_types_are_errors_with_a_place(self):
         for source, message in (
