@@ -785,6 +785,11 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
+def first_match(pattern, text):
+    """pattern.search(text) that lets other threads run, for patterns with short matches; a match or None."""
+    return next(matches_in_slices(pattern, text), None)
+
+
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
@@ -888,6 +893,26 @@ def check_array_length(length, limit=MAX_ARRAY_ITEMS):
 WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
     "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
+
+
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
 
 
 def parse_integer(digits):
@@ -8479,7 +8504,7 @@ def place_point(digits, point):
 
 def string_to_number(text):
     """StringToNumber (7.1.4.1.1)."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return 0
     if text.isdigit() and text.isascii() and len(text) < 16:
@@ -8495,7 +8520,7 @@ def string_to_number(text):
 
 def string_to_bigint(text):
     """StringToBigInt (7.1.14); None when the text is not one."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return JSBigInt(0)
     if text[0] == "0" and len(text) > 2 and text[1] in "xXoObB":
@@ -15222,7 +15247,7 @@ def parse_float(realm, this, text=undefined, *_):
     """parseFloat (19.2.4)."""
     if type(text) is int:
         return text
-    match = _DECIMAL_PREFIX.match(to_string(text).lstrip(WHITE_SPACE))
+    match = _DECIMAL_PREFIX.match(trimmed(to_string(text), True, False))
     return number(float(match[0])) if match else NAN
 
 
@@ -15234,7 +15259,7 @@ def parse_int(realm, this, text=undefined, radix=undefined, *_):
             return text
         if type(text) is str and len(text) < 16 and text.isdigit() and text.isascii():
             return int(text)
-    text = to_string(text).lstrip(WHITE_SPACE)
+    text = trimmed(to_string(text), True, False)
     radix = to_int32(radix)
     sign = -1 if text[:1] == "-" else 1
     if text[:1] in ("-", "+"):
@@ -16538,26 +16563,6 @@ def string_to_upper_case(realm, this, *_):
 def string_to_well_formed(realm, this, *_):
     text = this_text(this, "toWellFormed")
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
-
-
-def trimmed(text, at_start, at_end):
-    """A long text without white space at one end or both."""
-    first, last = 0, len(text)
-    while at_start and first < last:
-        piece = text[first:first + SLICE_LENGTH]
-        rest = piece.lstrip(WHITE_SPACE)
-        first += len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    while at_end and first < last:
-        piece = text[max(first, last - SLICE_LENGTH):last]
-        rest = piece.rstrip(WHITE_SPACE)
-        last -= len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    return text[first:last]
 
 
 @STRING.method("trim", 0)
@@ -22880,6 +22885,7 @@ ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
 #: A run of escapes, not too long; no character is divided.
 _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
+_NO_ESCAPE = re.compile("%(?![0-9a-fA-F]{2})")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -22917,7 +22923,7 @@ def decode_uri(text, preserved):
         return utf16(decoded)
     if "%" not in text:
         return text
-    if re.search("%(?![0-9a-fA-F]{2})", text):
+    if first_match(_NO_ESCAPE, text):
         raise JSURIError("URI malformed")
     return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
@@ -25380,40 +25386,61 @@ _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
 
 class CodePointView:
-    """A string with surrogate pairs as code points, and the way back to code units."""
+    """A string with surrogate pairs as code points, and the way back to code units.
 
-    __slots__ = ("points", "unit_count", "astral", "astral_units")
+    pairs            how many astral characters are before each block of the text, once a position is asked for
+    units            the code unit at which each block begins
+    block            the block that was looked at last
+    astral, highs    where its astral characters are, as code points and as code units
+    """
 
-    def __init__(self, text):
+    __slots__, __init__ = attributes("points unit_count; pairs=None units=None block=-1 astral=() highs=()")
+    #: Code points of a block. Its astral characters are noted, those of a long text would take too much memory.
+    SIZE = 1024
+
+    @classmethod
+    def of(cls, text):
+        """The view of a text, or None if it has no surrogate pairs."""
+        if not SURROGATE_PAIR.search(text, 0, SLICE_LENGTH) and not first_match(SURROGATE_PAIR, text):
+            return None
         # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
-        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
-        self.unit_count = len(text)
-        self.astral = None
+        return cls(in_slices(text, lambda piece: array.array("H", map(ord, piece)).tobytes().decode(
+            _UTF_16, "surrogatepass")), len(text))
 
     def locate(self):
-        """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
-        self.astral_units = [index + i for i, index in enumerate(self.astral)]
+        starts = range(0, len(self.points) + 1, self.SIZE)
+        self.pairs = list(itertools.accumulate([len(_ASTRAL.findall(self.points, start, start + self.SIZE))
+                                                for start in interruptible(starts)], initial=0))
+        self.units = [start + before for start, before in zip(starts, self.pairs)]
+
+    def look_at(self, block):
+        self.astral = [match.start() for match in _ASTRAL.finditer(self.points, block * self.SIZE,
+                                                                   (block + 1) * self.SIZE)]
+        self.highs = [at + count for count, at in enumerate(self.astral, self.pairs[block])]
+        self.block = block
 
     def to_point(self, unit):
         """The code point that contains this code unit."""
         if unit == 0:
             return 0
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return unit - bisect.bisect_left(self.astral_units, unit)
+        block = bisect.bisect_right(self.units, unit) - 1
+        if block != self.block:
+            self.look_at(block)
+        return unit - self.pairs[block] - bisect.bisect_left(self.highs, unit)
 
     def to_unit(self, point):
         if point <= 0:
             return point
         if point == len(self.points):
             return self.unit_count
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return point + bisect.bisect_left(self.astral, point)
-
-
-_ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
+        block = point // self.SIZE
+        if block != self.block:
+            self.look_at(block)
+        return point + self.pairs[block] + bisect.bisect_left(self.astral, point)
 
 
 class JSMatch:
@@ -25522,8 +25549,7 @@ class CompiledPattern:
             return None
         known = regexp.viewed
         if known is None or known[0] is not text:
-            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
-            known = regexp.viewed = (text, view)
+            known = regexp.viewed = (text, CodePointView.of(text))
         return known[1]
 
     def find(self, realm, regexp, text, index, sticky=False):
@@ -30380,6 +30406,8 @@ SPECIAL_SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "f
 
 #: Longer texts are no URLs, and no URL has more parameters.
 MAX_URL_LENGTH = 2 ** 21
+#: Punycode takes time by the square of a label's length; names of hosts have 63 characters.
+MAX_LABEL_LENGTH = 500
 MAX_URL_PARAMETERS = 500_000
 
 _ASCII_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -30412,7 +30440,7 @@ class InvalidURL(Exception):
 
 
 def percent_encode(text, safe):
-    return urllib.parse.quote(text, safe=safe)
+    return in_slices(text, lambda piece: urllib.parse.quote(piece, safe=safe))
 
 
 class URLRecord:
@@ -30467,7 +30495,7 @@ class URLRecord:
             text = text.replace("\\", "/")
         segments = text.split("/")
         last = len(segments) - 1
-        for position, segment in enumerate(segments):
+        for position, segment in enumerate(interruptible(segments)):
             dots = _DOT_SEGMENTS.get(segment.lower())
             if dots == 2:
                 self.shorten_path()
@@ -30687,8 +30715,10 @@ def domain_to_ascii(domain):
         return domain.lower()
     domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
     labels = domain.replace("\u3002", ".").split(".")
+    if any(len(label) > MAX_LABEL_LENGTH and not label.isascii() for label in labels):
+        raise InvalidURL
     return ".".join([label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
-                     for label in labels])
+                     for label in with_polls(labels)])
 
 
 def parse_ipv4(parts):
@@ -30775,8 +30805,11 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
+        text = web_text(value)
+        if len(text) > MAX_URL_LENGTH:
+            raise JSRangeError(f"URL.{name}: the text is too long for a URL")
         with contextlib.suppress(InvalidURL):
-            write(this.record, web_text(value))
+            write(this.record, text)
         if name == "search":
             this.query_changed()
         return undefined
@@ -30999,7 +31032,7 @@ def unescaped_bytes(text):
 
 
 def encode_urlencoded(text):
-    quoted = urllib.parse.quote(well_formed_text(text), safe="*-._ ")
+    quoted = percent_encode(well_formed_text(text), "*-._ ")
     return quoted.replace("~", "%7E").replace(" ", "+")
 
 
@@ -31010,8 +31043,9 @@ class JSURLSearchParams(JSObject):
     class_name = "URLSearchParams"
 
     def text(self):
-        return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
-                         for name, value in self.pairs])
+        check_string_length(sum([len(name) + len(value) for name, value in self.pairs]))
+        return checked_text("&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
+                                      for name, value in interruptible(self.pairs)]))
 
     def changed(self):
         """Writes the pairs back into the URL."""
@@ -31998,9 +32032,16 @@ def iterable_pairs(table, read):
         return undefined
 
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+#: What no name of a field, no value of one, and no byte may be.
+_NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
+_NO_BYTE = re.compile("[^\0-\xff]")
 #: Fields of one Headers object.
 MAX_FIELDS = 10_000
+
+
+def joined_values(values):
+    check_string_length(sum(map(len, values)) + 2 * len(values) - 2)
+    return ", ".join(values)
 
 
 class JSHeaders(JSObject):
@@ -32012,7 +32053,7 @@ class JSHeaders(JSObject):
     def get_field(self, name):
         """The values of a field in one text, or None."""
         values = [value for key, value in self.pairs if key == name]
-        return ", ".join(values) if values else None
+        return joined_values(values) if values else None
 
     def combined(self):
         """The pairs as scripts see them: sorted, one for each name, but for Set-Cookie."""
@@ -32021,8 +32062,9 @@ class JSHeaders(JSObject):
             if name == "set-cookie":
                 cookies.append((name, value))
             else:
-                values[name] = f"{values[name]}, {value}" if name in values else value
-        return sorted([*values.items(), *cookies], key=lambda pair: pair[0])
+                values.setdefault(name, []).append(value)
+        return sorted([*[(name, joined_values(each)) for name, each in values.items()], *cookies],
+                      key=lambda pair: pair[0])
 
 
 HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
@@ -32031,24 +32073,27 @@ HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
 def byte_text(value):
     """A value as Web IDL's ByteString."""
     text = to_string(value)
-    for index, character in enumerate(text):
-        if character > "\xff":
-            raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
-                              f"{index} has a value of {ord(character)} which is greater than 255.")
+    if found := first_match(_NO_BYTE, text):
+        raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
+                          f"{found.start()} has a value of {ord(found[0])} which is greater than 255.")
     return text
+
+
+def is_token(text):
+    return bool(text) and first_match(_NO_TOKEN, text) is None
 
 
 def field_name(value, method):
     """The name of a header field in small letters, or a TypeError."""
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
+    if not is_token(name):
         raise JSTypeError(f"Headers.{method}: {display(name)} is an invalid header name.")
     return name.lower()
 
 
 def field_value(value, method):
     text = byte_text(value).strip("\t\n\r ")
-    if re.search("[\0\r\n]", text):
+    if first_match(_NO_FIELD_VALUE, text):
         raise JSTypeError(f"Headers.{method}: {display(text)} is an invalid header value.")
     return text
 
@@ -32789,8 +32834,8 @@ def request_url(value):
 
 def request_method(value):
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
-        raise JSTypeError(f"'{name}' is not a valid HTTP method.")
+    if not is_token(name):
+        raise JSTypeError(f"'{name[:100]}' is not a valid HTTP method.")
     upper = name.upper()
     if upper in ("CONNECT", "TRACE", "TRACK"):
         raise JSTypeError(f"'{name}' HTTP method is unsupported.")
