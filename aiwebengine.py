@@ -25388,14 +25388,14 @@ _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 class CodePointView:
     """A string with surrogate pairs as code points, and the way back to code units.
 
-    pairs            how many astral characters are before each block of the text, once a position is asked for
+    pairs            how many astral characters there are before each block, once a position is asked for
     units            the code unit at which each block begins
     block            the block that was looked at last
     astral, highs    where its astral characters are, as code points and as code units
     """
 
     __slots__, __init__ = attributes("points unit_count; pairs=None units=None block=-1 astral=() highs=()")
-    #: Code points of a block. Its astral characters are noted, those of a long text would take too much memory.
+    #: Code points of a block: to note the astral characters of a whole long text takes too much memory.
     SIZE = 1024
 
     @classmethod
@@ -53589,6 +53589,8 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: The same while no head has come: the C library takes larger buffers from the system, one by one.
 RECEIVE_FIRST = 64 * 1024
+#: And of a body in tiny chunks, each of which takes some microseconds: the others have their turns between.
+RECEIVE_TINY = 4 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -53880,6 +53882,12 @@ class ChunkedBody:
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
         self._trailer_lines = 0
+        self._steps = 0                 # runs of small chunks of one size, and chunks that were in none
+
+    @property
+    def is_tiny(self):
+        """Are there many chunks for what they hold, as far as one knows?"""
+        return not self.size or self._steps > 100 and self.size < self._steps * 256
 
     def feed(self, data):
         data, at = self._rest + data, 0
@@ -53921,6 +53929,7 @@ class ChunkedBody:
             size = int(data[at:at + 1], 16)
             count, run = (run.end() - at) // (size + 5), run[0]
             self._count(size * count)
+            self._steps += 1
             part = bytearray(size * count)
             for offset in range(size):
                 part[offset::size] = run[offset + 3::size + 5]
@@ -53946,6 +53955,7 @@ class ChunkedBody:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
         self._count(size)
+        self._steps += 1
         if size:
             self._need = size
         else:
@@ -55719,7 +55729,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
+            data = self.connection.recv(self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -55729,6 +55739,11 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def receive_size(self):
+        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+            return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
+        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
