@@ -7371,6 +7371,13 @@ class LimitTest(unittest.TestCase):
         "new (class extends Array { constructor() { super(); for (;;) {} } })", "Array.prototype.fill.call({ length: 2 ** 53 - 1, set 5(v) {} }, 1)",
         "/(a+)+b/.test({ toString() { for (;;) {} } })", "Object.defineProperty(globalThis, 'spin', { get() { for (;;) {} } }); globalThis.spin")
 
+    def test_an_error_that_is_looked_at_when_the_time_is_up_is_a_timeout(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.define("late", lambda: realm.interrupt_run("time"))
+        with self.assertRaises(aiwebengine.ScriptTimeout):
+            realm.evaluate("var text = '\u00e9'.repeat(1e5); new TextDecoder({ toString() { late(); return text } })", timeout=STUCK)
+        self.assertEqual(realm.evaluate("1 + 1"), 2)
+
     def test_endless_scripts_are_stopped_and_the_realm_stays_usable(self):
         for source in self.ENDLESS:
             with self.subTest(source):
@@ -8807,6 +8814,7 @@ LARGEST_CALLS = {
     "decoding UTF-16": ("const b = new Uint8Array(6e7).fill(0xd8), d = new TextDecoder('utf-16le')", "d.decode(b)"),
     "encoding lone surrogates": ("const t = '\\ud800'.repeat(N), e = new TextEncoder()", "e.encode(t)"),
     "sort of a typed array": ("const a = new Float64Array(3e7); a[5] = -1", "a.sort()"),
+    "sort of a typed array by a function": ("const a = new BigInt64Array(1e7)", "a.toSorted(() => 1)"),
     "sort of BigInts": ("const a = new BigInt64Array(3e7); a[5] = -1n", "a.sort()"),
     "reverse of a typed array": ("const a = new Uint8Array(2e8)", "a.reverse()"),
     "fill of a typed array": ("const a = new Float64Array(2.5e7)", "a.fill(2.5)"),
@@ -9039,6 +9047,20 @@ class PauseTest(unittest.TestCase):
             JSON.stringify([url.href.length, before, kinds, refused, decodeURIComponent(url.hash) === '#' + '\u4e2d'.repeat(1e5)])""",
                                         timeout=STUCK), json.dumps([900_010, "http://a/", {"TypeError": 1, "RangeError": 9}, [
                                             "RangeError"] * 3 + ["TypeError"], True], separators=(",", ":")))
+
+    def test_long_lists_are_sorted_by_a_function_in_slices_and_stably(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        with mock.patch.object(aiwebengine, "SLICE_LENGTH", 64):
+            self.assertTrue(realm.evaluate("""var order = (a, b) => { calls++; return a.key - b.key + 0 * a.key }, calls = 0
+                var many = Array.from({ length: 3000 }, (_, place) => ({ key: place * 7919 % 101, place }))
+                many.sort(order); var calls1 = calls
+                var numbers = new Float64Array(3000).map((_, i) => i * 7919 % 1009), seen = numbers.toSorted((a, b) => b - a)
+                var bigs = new BigInt64Array(3000).map((_, i) => BigInt(i * 7919 % 1009)).sort((a, b) => a < b ? -1 : 1)
+                ;[many.every((one, i) => !i || many[i - 1].key < one.key || many[i - 1].key === one.key && many[i - 1].place < one.place),
+                    seen.every((one, i) => !i || seen[i - 1] >= one), bigs.every((one, i) => !i || bigs[i - 1] <= one),
+                    new Set(many).size === 3000, calls < 3000 * 40].every(Boolean)""", timeout=STUCK))
+            self.assertEqual(realm.evaluate("Array.from({ length: 3000 }, (_, i) => i).sort(() => 1).sort(() => -1).sort((a, b) => a ^ b)"
+                                            ".reduce((a, b) => a + b)", timeout=STUCK), 3000 * 2999 // 2)
 
     def test_base64_with_blanks_is_decoded_in_slices(self):
         options = ("base64", "loose")
@@ -17912,6 +17934,18 @@ class HostileClientTest(ServerCase):
             self.assertEqual((found[-1], bytes(body.body)), (b"", b"abcdefghijklmno"[:size] * count))
         with self.assertRaises(aiwebengine.Refusal):
             aiwebengine.ChunkedBody().feed(b"1\r\na\r\n" * (11 << 20))
+
+    def test_of_a_body_in_tiny_chunks_little_is_read_at_once(self):
+        def sizes(*pieces):
+            body = aiwebengine.ChunkedBody()
+            reader = types.SimpleNamespace(head=True, pieces=body)
+            for piece in pieces:
+                body.feed(piece)
+                yield aiwebengine.RequestReader.receive_size(reader)
+        tiny, whole, large = aiwebengine.RECEIVE_TINY, aiwebengine.RECEIVE_FIRST, b"10000\r\n" + b"a" * 65536 + b"\r\n"
+        for chunk in (b"1;a\r\na\r\n", b"1\r\na\r\n2\r\nab\r\n", b"11\r\n" + b"a" * 17 + b"\r\n1\r\na\r\n"):
+            self.assertEqual(list(sizes(b"", chunk * 500, large * 9, chunk * 4000)), [tiny, tiny, whole, tiny], chunk)
+        self.assertEqual(list(sizes(b"1\r\na\r\n" * 9999, large * 9)), [whole, whole])
 
     @needs_size
     def test_bodies_take_no_many_times_their_size_of_memory(self):
