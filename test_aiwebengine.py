@@ -3200,7 +3200,8 @@ result = [made, (function () { return eval("(() => eval('this.x'))()") }).call({
 class A {} var names = [];
 for (const body of ["super(); eval('super()')", "eval('this'); eval('super()')", "eval('1')", "super(); (function () { eval('super()') })()"])
 try { new (eval(`(class extends A { constructor() { ${body} } })`))(); names.push("none") } catch (e) { names.push(e.name) }
-for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(), () => new (class extends A { m() { eval("super()") } })().m()])
+for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(),
+() => new (class extends A { m() { eval("super()") } })().m()])
 try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names
 => ReferenceError,ReferenceError,ReferenceError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
 """)
@@ -3961,7 +3962,8 @@ own.set.call(plain, "text"); result = [Object.hasOwn(e, "stack"), own.get.call({
 Object.keys(plain), own.get.name, own.set.name, own.enumerable, own.get.call(e).split("\n")[0], own.get.call(e) === e.stack].join()
 => false,,,text,stack,get stack,set stack,false,TypeError: x,true
 # Error.prototype.stack makes a property of what it is assigned to, and takes strings only
-var e = new Error("x"), names = [], set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
+var e = new Error("x"), names = [],
+set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
 delete e.stack; names.push(e.stack.split("\n")[0]);
 for (const f of [() => { e.stack = undefined }, () => set.call(Error.prototype, "a"), () => set.call(Object.freeze({}), "a"), () => set.call(1, "a")])
 try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
@@ -5053,7 +5055,8 @@ i.slice(1, 3).immutable, new ArrayBuffer(8, { maxByteLength: 9 }).transferToImmu
 # immutable buffers cannot be written
 var i = new Uint8Array([3, 1, 2]).buffer.transferToImmutable(), t = new Uint8Array(i), d = new DataView(i), names = [];
 for (const f of [() => { "use strict"; t[0] = 9 }, () => t.fill(0), () => t.sort(), () => t.reverse(), () => t.set([1]), () => t.copyWithin(0, 1),
-() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"), () => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
+() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"),
+() => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
 () => new TextEncoder().encodeInto("a", t), () => Atomics.store(t, 0, 1), () => structuredClone(i, { transfer: [i] }),
 () => Uint8Array.from.call(function () { return t }, [1])])
 try { f(); names.push(String(f)) } catch (e) { names.push(e.name[0]) } result = names.join("") + t + (t[0] = 7) + t + Reflect.set(t, 0, 1)
@@ -5068,21 +5071,34 @@ structuredClone(t).buffer.immutable, Atomics.load(t, 1)].join('|')
 
     test_atomics = conformance(r"""
 # 25.4 operations give the old element, and convert as the array does
-var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3), Atomics.sub(a, 4, 7),
-Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7), Atomics.load(a, 3)];
+var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3),
+Atomics.sub(a, 4, 7),
+Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7),
+Atomics.load(a, 3)];
 var big = new BigInt64Array(1); result = [a, old, Atomics.add(big, 0, 2n ** 63n), big].join('|')
 => 4,77,15,44,255,255|250,6,6,6,6,6,2,15,300,44|0|-9223372036854775808
 # 25.4 what they refuse, and waiting without shared memory
 var names = []; for (const f of [() => Atomics.add(new Float64Array(1), 0, 1), () => Atomics.load([1], 0), () => Atomics.load(new Int8Array(1), 1),
-() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0), () => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
+() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0),
+() => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
 try { f(); names.push("none") } catch (e) { names.push(e.name) }
 result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), Atomics.isLockFree(3), Atomics.pause()].join()
 => TypeError,TypeError,RangeError,TypeError,TypeError,TypeError,TypeError,0,true,false,
 """)
 
+    def test_an_invalid_url_tells_what_it_was_as_node_does(self):
+        self.assertEqual(run("try { new URL('/x', 'also bad') } catch (e) { [e.name, e.message, JSON.stringify(e)].join() }"),
+                         'TypeError,Invalid URL,{"code":"ERR_INVALID_URL","input":"/x","base":"also bad"}')
+        self.assertEqual(run("try { new URL('nope') } catch (e) { Object.keys(e) + e.stack.split('\\n')[1] }"),
+                         "code,input    at test.js:1:7")
+
+    def test_json_nests_as_deep_on_every_version(self):
+        self.assertEqual(run("JSON.stringify(JSON.parse('['.repeat(4000) + 1 + ']'.repeat(4000)).flat(Infinity))"), "[1]")
+
     def test_what_is_left_out_says_so(self):
         for source, told in (("new SharedArrayBuffer(8)", "SharedArrayBuffer is not defined: this engine shares no memory"),
                              ("Temporal.Now", "Temporal is not defined: this engine leaves it out; Date"),
+                             ("const fs = require('fs')", 'require is not defined: files and packages come with import … from "…"'),
                              ("new ShadowRealm()", "ShadowRealm is not defined: this engine leaves it out"),
                              ("@logged class A {}", "Decorators are not supported; call a function with the class"),
                              ("class A { @logged() m() {} }", "Decorators are not supported; call a function")):
