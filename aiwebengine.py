@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            453
+     1  This page: contents, imports, version                                            454
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -189,8 +189,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,148
-          Helpers of generated code: any realm                                           362
+    15  Realm, jobs and timers                                                         5,177
+          Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
@@ -209,9 +209,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Network: what is open                                                           90
           Network: connections                                                           209
           Network: one request                                                           213
-          Functions for a console                                                         18
-          Realms of a terminal                                                            92
-          The prompt                                                                     136
+          Functions for a console                                                         32
+          Realms of a terminal                                                            99
+          The prompt                                                                     145
     16  js2py, and the choice of an engine                                             1,719
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
@@ -248,7 +248,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,783
+    19  Host API                                                                       3,788
           Arguments                                                                      170
           routeRegistry                                                                  230
           graphQLRegistry                                                                101
@@ -261,10 +261,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          853
           Database: statements                                                           350
           database                                                                       276
-          Type declarations                                                              687
-    20  Scripts: loading and hot reload                                                3,247
+          Type declarations                                                              692
+    20  Scripts: loading and hot reload                                                3,249
           Log                                                                            194
-          Causes of errors                                                               282
+          Causes of errors                                                               284
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
@@ -295,7 +295,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,928
+    22  Pages                                                                          5,914
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -304,7 +304,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               344
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             401
+          Dashboard: actions                                                             387
           Editor: files                                                                  294
           Dashboard: the look                                                            389
           Colours of source texts                                                         80
@@ -319,12 +319,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,230
+    23  Command line                                                                   4,428
           Starters: what they share                                                       90
           Starters: their files                                                          829
-          Options                                                                        269
+          Starters: in TypeScript                                                        180
+          Options                                                                        275
           Documentation                                                                  387
-          The program                                                                    184
+          The program                                                                    189
           The map of this file                                                            58
           Serving                                                                        181
           Script tests                                                                   427
@@ -332,9 +333,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         444
           Reports of tests                                                               246
           Several processes                                                              271
-          A starter                                                                       58
+          A starter                                                                       62
           JavaScript without a server                                                    121
-          The prompt's terminal                                                          173
+          The prompt's terminal                                                          176
           The file as a program                                                           33
 """
 
@@ -38361,6 +38362,20 @@ class BodySource:
 
 # -- Functions for a console -------------------------------------------------------------
 
+_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+
+
+def code_without_types(code, name):
+    """What was typed for a script, in the language that the name of its file tells, as JavaScript; raises
+    JSSyntaxError."""
+    if not any(language_of(name)):
+        return code
+    if not _DECLARATION.match(code):
+        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
+            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+    return javascript_of(code, name)
+
+
 def function_around(realm, head, code, tail, filename):
     """The function that is the value of three texts; an async one where the code awaits. Head and tail stand
     on lines of their own, and lines count from the code on, so that errors are where they are in what was
@@ -38380,11 +38395,13 @@ def function_of_script(realm, code, filename):
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values,
+    `language` the end of the name of a file in the language that it is given code in."""
 
-    def __init__(self, name, *, console=None, colors=False):
+    def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
         self.stopped = False
+        self.language = language
         self.colors = self.host_hooks["console colors"] = colors
 
     def stop(self):
@@ -38429,6 +38446,10 @@ class ForegroundRealm(Realm):
         with self.lock:
             raise JSError(self.thrown_value(refusal), "parse")
 
+    def javascript(self, source, _filename):
+        """The JavaScript of a text that was given; raises JSSyntaxError."""
+        return code_without_types(source, self.language)
+
     def inspected(self, value):
         """A value as the console shows it."""
         return self.enter(lambda: inspect_value(self, value, colors=self.colors))
@@ -38445,8 +38466,8 @@ def parse_awaiting(source):
 class CommandRealm(ForegroundRealm):
     """The realm of -e and --run: an error that nobody catches ends it."""
 
-    def __init__(self, name, *, console=None, colors=False):
-        super().__init__(name, console=console, colors=colors)
+    def __init__(self, name, **options):
+        super().__init__(name, **options)
         self.failure = None
 
     def report(self, error, prefix):
@@ -38456,6 +38477,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
+        source = self.compile(source, filename, self.javascript)
         if any(language_of(filename)) or self.enter(lambda: is_module(source, filename)):
             self.evaluate_module(source, filename)
             return None
@@ -38471,8 +38493,8 @@ class CommandRealm(ForegroundRealm):
 
 # -- The prompt --------------------------------------------------------------------------
 
-#: The file name of what is typed at the prompt.
-PROMPT_FILENAME = "<prompt>"
+#: The file name of what is typed at the prompt, and of the code of -e.
+PROMPT_FILENAME, CODE_FILENAME = "<prompt>", "<code>"
 #: Names that one completion offers.
 MAX_COMPLETIONS = 1000
 _AWAIT_WORD = re.compile(r"\bawait\b")
@@ -38522,13 +38544,22 @@ def parse_prompt(source):
 class PromptRealm(ForegroundRealm):
     """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
 
-    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
-        super().__init__(name, console=console, colors=colors)
+    def __init__(self, name=PROMPT_FILENAME, **options):
+        super().__init__(name, **options)
         self.remembered = {}
+
+    def javascript(self, source, _filename):
+        try:
+            return super().javascript(source, _filename)
+        except JSSyntaxError as error:
+            if may_go_on(error, source):
+                raise Incomplete from None
+            raise
 
     def answer(self, source):
         """The text of a source's awaited value. Raises Incomplete, JSError, or ScriptTimeout after stop()."""
         self.stopped = False
+        source = self.compile(source, PROMPT_FILENAME, self.javascript)
         compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
         return self.run_awaiting(compiled, self.answer_text)
 
@@ -50973,6 +51004,11 @@ JSCONFIG = """\
   "exclude": ["public"]
 }
 """
+#: The same for TypeScript, where JSX makes calls of h.
+TSCONFIG = JSCONFIG.replace('"checkJs": true', '''"jsx": "react",
+    "jsxFactory": "h",
+    "jsxFragmentFactory": "Fragment",
+    "allowImportingTsExtensions": true''').replace('"strict": false', '"strict": true')
 
 
 def type_declarations():
@@ -51383,7 +51419,8 @@ _HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECA
 
 def language_meant(error, source):
     """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
-    stem, end = os.path.splitext(error.filename or "")
+    typed_in = error.filename in (CODE_FILENAME, PROMPT_FILENAME)
+    stem, end = ("", ".js") if typed_in else os.path.splitext(error.filename or "")
     if error.phase == "parse" and _HTML_PAGE.match(source):
         return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
@@ -51397,7 +51434,8 @@ def language_meant(error, source):
                 language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
-                return f"This is {language}: rename the file to {stem}{other}", None, None
+                what = "add --ts" if typed_in else f"rename the file to {stem}{other}"
+                return f"This is {language}: {what}", None, None
     return None
 
 
@@ -60621,7 +60659,6 @@ MAX_REPLAY_BYTES = 64 * 1024
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
                           "upgrade", "te", "trailer", "accept-encoding"))
 CONSOLE_FILE = "<console>"
-_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
 _VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
@@ -60957,7 +60994,7 @@ def evaluate_code(host, code):
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
     scope = realm.modules.scope()
-    code = code_without_types(code, host.name)
+    code = realm.compile(code, CONSOLE_FILE, lambda text, _: code_without_types(text, host.name))
     if scope is not None:
         function, argument = code_in_module(realm, scope, code)
     elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
@@ -60965,19 +61002,6 @@ def evaluate_code(host, code):
     else:
         function, argument = code_in_script(realm, code)
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
-
-
-def code_without_types(code, name):
-    """Code for a script in the language that the name of its file tells, as JavaScript. Raises JSError."""
-    if not any(language_of(name)):
-        return code
-    if not _DECLARATION.match(code):
-        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
-            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
-    try:
-        return parse_typed(code, name, True)[1]
-    except JSSyntaxError as error:
-        raise parse_failure(error, CONSOLE_FILE) from None
 
 
 def expression_function(realm, code):
@@ -65632,6 +65656,186 @@ test("an empty text is refused", async () => {
 }
 
 
+# -- Starters: in TypeScript -------------------------------------------------------------
+
+#: The poll in TypeScript: its page is JSX, and the page's script TypeScript.
+TYPESCRIPT_POLL = {
+    "poll.tsx": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests: with the page, and when somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes: Record<string, number> = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);
+routeRegistry.registerRoute("/poll", () => votes);
+routeRegistry.registerRoute("/poll/vote", vote, "POST");
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }: Context): RouteResult {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", votes);
+}
+
+// Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
+function Page({ title, choices }: { title: string; choices: string[] }) {
+  return (
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>{title}</title>
+        <link rel="icon" href="data:," />
+        <link rel="stylesheet" href="style.css" />
+        <script type="module" src="page.ts"></script>
+      </head>
+      <body>
+        <main class="stack">
+          <div class="top"><h1>{title}</h1><span id="status" role="status">Connecting…</span></div>
+          <div class="options">
+            {choices.map((choice) => <button name={choice} value="0">{choice}</button>)}
+          </div>
+          <p id="answer" class="answer bad" role="alert"></p>
+          <p class="note">Open this page in a second window, and vote in one of them.</p>
+        </main>
+      </body>
+    </html>
+  );
+}
+""",
+    "public/page.ts": """\
+// What happens in the browser: it gets this file as JavaScript, with every statement on its line.
+
+const find = (id: string) => document.getElementById(id) as HTMLElement;
+const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
+
+// Brings the poll up to date. style.css makes bars of the buttons.
+function show(votes: Record<string, number>) {
+  const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
+  for (const button of buttons) {
+    button.value = String(votes[button.name]);
+    button.style.setProperty("--part", String(total && votes[button.name] / total));
+  }
+}
+
+// A vote goes to the server as a form. The answer comes over the stream, to everybody.
+for (const button of buttons) {
+  button.onclick = async () => {
+    const form = new URLSearchParams({ choice: button.name });
+    const response = await fetch("/poll/vote", { method: "POST", body: form });
+    find("answer").textContent = response.ok ? "" : response.status < 500 ? await response.text()
+      : "The script failed. The terminal says where.";
+  };
+}
+
+function report(state: "live" | "waiting", text: string) {
+  find("status").dataset.state = state;
+  find("status").textContent = text;
+}
+
+// The stream: an EventSource that connects again when it was cut. Then something may have been missed, so the page asks
+// how things stand; what was asked earlier may arrive later, and shall not hide what is newer.
+let turn = 0;
+const source = new EventSource("/poll/events");
+source.onmessage = (event: MessageEvent<string>) => {
+  turn += 1;
+  show(JSON.parse(event.data));
+};
+source.onerror = () => report("waiting", "Connection lost, trying again…");
+source.onopen = async () => {
+  report("live", "Live");
+  const mine = ++turn;
+  const found = await (await fetch("/poll")).json();
+  if (mine === turn) show(found);
+};
+""",
+    "poll.test.ts": """\
+// Tests of poll.tsx. Each test calls the script as a browser would, without one.
+
+const vote = (choice: string) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.Soup, 1);
+  assert.equal((await ben.next()).data.Soup, 1);
+});
+
+test("the page has a button for each choice", async () => {
+  const { body } = await request("/");
+  for (const choice of Object.keys((await request("/poll")).json)) {
+    assert.ok(body.includes(`>${choice}</button>`));
+  }
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+"""}
+
+#: What the other starters need so that TypeScript has nothing to say about them, even if it is strict: the
+#: text of the JavaScript, and that with types.
+STARTER_TYPES = {
+    "quiz": (
+        ("const players = new Map(); // by id: { name, score, choice, points }",
+         "type Player = { name: string; score: number; choice: number | null; points: number };\n"
+         "const players = new Map<string, Player>(); // by id"),
+        ('counts: [], since', 'counts: [] as number[], since'),
+        ("(status, reason)", "(status: number, reason: string)"),
+        ("({ ip, headers })", "({ ip, headers }: HttpRequest)"),
+        ("(path, form)", "(path: string, form: Record<string, unknown> = {})"),
+        ("async (name)", "async (name: string)"), ("async (id)", "async (id?: string)"),
+        ("(id, choice, number", "(id: string, choice: number, number"),
+        *4 * [(".at(-1).data", ".at(-1)?.data")]),
+    "chat": (("(name)", "(name: string)"), ("(form)", "(form: Record<string, string>)"),
+             ("(client)", "(client: TestClient)")),
+    "api": (
+        ("const load = ()",
+         "type Note = { id: number; title: string; done: boolean };\n\nconst load = (): Note[]"),
+        ("save(notes)", "save(notes: Note[])"), ("find(notes, request", "find(notes: Note[], request"),
+        ("(title)", "(title: unknown)"), ("...given }", "...given } as Note"),
+        ("(method, id, json)", "(method: string, id: number, json?: object)")),
+    "graphql": (
+        ("const entries = [];", "type Entry = { id: string; author: string; text: string; at: string };\n"
+         "const entries: Entry[] = [];"),
+        ("(author, text)", "(author: string, text: string)"), ("errors[0]", "errors?.[0]")),
+}
+_TYPED_BY_COMMENT = re.compile(
+    r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{")
+
+
+def in_typescript(kind, files):
+    """The files of a starter in TypeScript, by path."""
+    if kind == "poll":
+        return TYPESCRIPT_POLL
+    found = {}
+    for name, text in files.items():
+        if name.endswith(".js"):
+            name, text = name[:-2] + "ts", text.replace(f"{kind}.js", f"{kind}.ts")
+            text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
+                                         + f"{match[3]}: {match[2]}) {{", text)
+            for plain, typed in STARTER_TYPES[kind]:
+                text = text.replace(plain, typed, 1)
+        found[name] = text
+    return found
+
+
 # -- Options -----------------------------------------------------------------------------
 
 
@@ -65777,6 +65981,9 @@ OPTIONS = {
                            help="write a starter: a script, a page, a test, types")),
         (("--kind",), dict(choices=tuple(STARTERS),
                            help=f"with --init: which starter ({next(iter(STARTERS))})")),
+        (("--ts",), dict(action="store_true",
+                         help="with --init: the starter in TypeScript; with -e and --repl: the code is "
+                              "TypeScript, with JSX")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
@@ -65855,11 +66062,14 @@ class OptionParser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
     def parse_known_args(self, args=None, namespace=None):
-        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too."""
+        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too. --ts may stand
+        between --init and its folder."""
         args = list(sys.argv[1:] if args is None else args)
         for index, (option, value) in enumerate(zip(args, args[1:])):
             if option == "--trust-proxy" and not re.fullmatch(r"-?\d+", value):
                 args[index] += "=1"
+            elif (option, value) == ("--init", "--ts"):
+                args[index:index + 2] = value, option
         return super().parse_known_args(args, namespace)
 
     def parse_args(self, args=None, namespace=None):
@@ -66318,7 +66528,7 @@ def main(argv=None):
     if problem:
         parser.error(problem)
     if options.init:
-        return write_starter(options.init, options.kind or next(iter(STARTERS)))
+        return write_starter(options.init, options.kind or next(iter(STARTERS)), options.ts)
     if options.hash_password:
         return print_password_hash()
     if options.types:
@@ -66334,15 +66544,16 @@ def main(argv=None):
         ForegroundRealm.network = Network(options.allow_net)
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
+    language = ".tsx" if options.ts else ".js"
     if options.code is not None:
-        status = run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        status = run_code(options.code, CODE_FILENAME, pathlib.Path(), options.engine, language)
         file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
         if status == EXIT_SCRIPT and file:
             print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
                   file=sys.stderr)
         return status
     if options.repl:
-        return Prompt().run()
+        return Prompt(language).run()
     if options.dump_python is not None:
         options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
@@ -66383,6 +66594,8 @@ def trouble_with_modes(options):
         return "--report FILE needs --reporter tap or --reporter junit"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
+    if options.ts and not (options.init or options.repl or options.code is not None):
+        return "--ts needs --init, -e or --repl; a file is TypeScript if its name ends in .ts or .tsx"
     return None
 
 
@@ -66396,6 +66609,8 @@ def trouble_with_engine(options):
         return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
     if options.test and options.engine != DEFAULT_ENGINE:
         return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
+    if options.ts and options.engine != DEFAULT_ENGINE:
+        return f"--ts runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
@@ -68400,20 +68615,23 @@ def tell_imports(app, channel):
 
 # -- A starter ---------------------------------------------------------------------------
 
-def starter_files(kind):
-    """path -> (text, what it is) of all that --init writes."""
+def starter_files(kind, has_types=False):
+    """path -> (text, what it is) of all that --init writes; the script is the first."""
     what, _, files = STARTERS[kind]
-    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests",
-             "public/index.html": "its page"}
-    return {**{name: (text, notes[name]) for name, text in files.items()},
+    notes = {kind: f"the script: {what}", f"{kind}.test": "its tests", "public/index": "its page",
+             "public/page": "what its page does in the browser"}
+    if has_types:
+        files = in_typescript(kind, files)
+    config = ("tsconfig.json", TSCONFIG) if has_types else ("jsconfig.json", JSCONFIG)
+    return {**{name: (text, notes[os.path.splitext(name)[0]]) for name, text in files.items()},
             "public/style.css": (STARTER_STYLE, "how the page looks"),
             "aiwebengine.d.ts": (type_declarations(), "what scripts can call, for your editor"),
-            "jsconfig.json": (JSCONFIG, "tells the editor to check the scripts")}
+            config[0]: (config[1], "tells the editor to check the scripts")}
 
 
-def write_starter(folder, kind):
+def write_starter(folder, kind, has_types=False):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
-    files = starter_files(kind)
+    files = starter_files(kind, has_types)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
@@ -68437,7 +68655,8 @@ def write_starter(folder, kind):
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
                      "      shows what scripts can call",
-                     f"  Change {kind}.js while the server runs: what you save is there at once.",
+                     *(["  npx tsc", "      checks the types"] if has_types else []),
+                     f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
     return EXIT_OK
 
@@ -68474,17 +68693,17 @@ def terminal_colors():
     return wants_colour(sys.stdout) and wants_colour(sys.stderr)
 
 
-def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
     """-e and --run: runs a script or module to the end of its timers; -e prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
-    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors(), language=language)
     realm.modules.loader = folder_loader(folder, sources)
 
     def work():
         text = realm.run_text(source, filename)
-        if text is not None and filename == "<code>":
+        if text is not None and filename == CODE_FILENAME:
             print_console("log", text)
         realm.wait_idle()
 
@@ -68510,7 +68729,7 @@ def run_on_engine(engine, source, filename):
 
     def work():
         value = realm.evaluate(source, filename)
-        if filename == "<code>":
+        if filename == CODE_FILENAME:
             show_value(value)
         realm.wait_idle()
 
@@ -68593,10 +68812,10 @@ Tab completes names, _ is the last value, _error the last error."""
 class Prompt:
     """--repl: reads JavaScript, in one line or several, from a terminal or pipe, and shows results."""
 
-    def __init__(self):
+    def __init__(self, language):
         self.terminal = sys.stdin.isatty()
         self.history = History() if self.terminal else None
-        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors(), language=language)
         self.realm.modules.loader = folder_loader(pathlib.Path(), {})
         self.lines = []
         self.warned = False             # that Ctrl+C once more leaves
@@ -68604,7 +68823,8 @@ class Prompt:
     def run(self):
         """Returns the exit code."""
         if self.terminal:
-            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            language = "TypeScript" if any(language_of(self.realm.language)) else "JavaScript"
+            print(f"aiwebengine {__version__}: {language}, line by line. Type .help for help.")
             self.history.start(self.realm)
         while True:
             try:
@@ -68699,6 +68919,8 @@ class Prompt:
             if error.phase == "parse" and error.line is not None:
                 print_console("error", code_frame(source, error.line, error.column, 0))
             print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+            if realm.language == ".js" and (meant := language_meant(error, source)):
+                print_console("error", meant[0])
         except KeyboardInterrupt:       # it came too late
             pass
         return True

@@ -21660,6 +21660,19 @@ class PromptTest(unittest.TestCase):
                 self.answer(source)
             self.assertEqual(caught.exception.phase, "parse")
 
+    def test_typescript(self):
+        self.realm.language = ".tsx"
+        for source in ("f(a as", "{", "interface A {", "const f = (a: number) => {", "enum E {", "let p = <p>", "let a: { b: 1,"):
+            with self.assertRaises(aiwebengine.Incomplete, msg=source):
+                self.answer(source)
+        cases = [("let a: number = 1; interface I { b: 1 }", "undefined"), ("{ a: 1 as any, b: <p/>.length }", "{ a: 1, b: undefined }"),
+                 ("enum E { A }", "undefined"), ("E", "{ '0': 'A', A: 0 }"), ("await (a! as any)", "1"), ("((x: I): I => x)(E.A)", "0")]
+        for source, text in cases:
+            self.assertEqual(self.answer(source), text, source)
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("let b = 1 as;")
+        self.assertEqual((caught.exception.phase, caught.exception.line, caught.exception.column), ("parse", 1, 13))
+
     def test_interrupt(self):
         self.realm.console = lambda level, text: threading.Timer(0.1, self.realm.stop).start()
         for source in ("for (;;) {}", "await new Promise(r => setTimeout(r, 600000))", "try { for (;;) {} } finally { 1 }"):
@@ -22458,6 +22471,17 @@ class RunCodeTest(unittest.TestCase):
         self.assertEqual(run_command("-e", ""), (0, "", ""))
         self.assertEqual(run_command("-e", "var x = 1"), (0, "", ""))
 
+    def test_code_in_typescript(self):
+        code = "const x: number = 1; enum E { A, B }; interface I {}\nString(<p>{E[x]}</p>)"
+        self.assertEqual(run_command("--ts", "-e", code), (0, "<p>B</p>\n", ""))
+        self.assertEqual(run_command("--ts", "-e", "let f = (e: Error): never => { throw e }\nf(Error('no'))")[2].splitlines()[:2],
+                         ["<code>:2:3  Error: no", "  1 | let f = (e: Error): never => { throw e }"])
+        for language, code in (("TypeScript", "let a = 1 as any"), ("JSX", "let a = <p/>"), ("TypeScript with JSX", "let a: A = <p/>")):
+            status, _, err = run_command("-e", code)
+            self.assertEqual(status, 1)
+            self.assertIn(f"This is {language}: add --ts", err)
+        self.assertIn("--ts needs --init, -e or --repl; a file is", run_command("--ts", "--run", "x.js")[2])
+
     def test_calls_nest_as_deep_as_elsewhere(self):
         code = """
             const plain = n => n ? 1 + plain(n - 1) : 0, map = n => n ? [1].map(() => map(n - 1))[0] + 1 : 0;
@@ -23229,7 +23253,7 @@ class StarterTest(ServerCase):
     def init(self, folder, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = aiwebengine.main(["--init", str(folder), *arguments])
+            code = aiwebengine.main(["--init", str(folder), *map(str, arguments)])
         return code, out.getvalue(), err.getvalue()
 
     def starter(self, kind="poll"):
@@ -23239,6 +23263,11 @@ class StarterTest(ServerCase):
 
     def starters(self):
         return [(kind, self.starter(kind)) for kind in aiwebengine.STARTERS]
+
+    def in_typescript(self, kind):
+        folder = pathlib.Path(self.enterTemporary(), "new", kind)
+        self.assertEqual(self.init(folder, "--ts", "--kind", kind)[0], 0)
+        return folder
 
     def test_there_are_five_kinds_and_the_poll_is_the_first(self):
         self.assertEqual(list(aiwebengine.STARTERS), ["poll", "quiz", "chat", "api", "graphql"])
@@ -23252,6 +23281,30 @@ class StarterTest(ServerCase):
             self.assertEqual(files, sorted(["aiwebengine.d.ts", "jsconfig.json", f"{kind}.js", f"{kind}.test.js",
                                             "public/index.html", "public/style.css"]))
             self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+
+    def test_in_typescript_each_has_the_same_files_with_types_and_the_poll_has_elements(self):
+        for kind in aiwebengine.STARTERS:
+            folder = self.in_typescript(kind)
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            own = ["poll.tsx", "public/page.ts"] if kind == "poll" else [f"{kind}.ts", "public/index.html"]
+            self.assertEqual(files, sorted(["aiwebengine.d.ts", "tsconfig.json", f"{kind}.test.ts", "public/style.css", *own]))
+            self.assertNotIn("@param", "".join((folder / name).read_text("utf-8") for name in own))
+        for kind, pairs in aiwebengine.STARTER_TYPES.items():
+            texts = "".join(aiwebengine.STARTERS[kind][2].values())
+            self.assertEqual([plain for plain, _ in pairs if plain not in texts], [])
+        code, out, _ = self.init("--ts", pathlib.Path(self.enterTemporary(), "x"))
+        self.assertEqual(code, 0)
+        self.assertIn("Change poll.tsx while", out)
+        self.assertIn("  npx tsc", out)
+
+    def test_the_poll_in_typescript_serves_its_page(self):
+        files = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for folder in [self.in_typescript("poll")]
+                 for path in folder.rglob("*") if path.is_file()}
+        self.serve(files)
+        page = self.get("/")[2]
+        self.assertIn('<button name="Soup" value="0">Soup</button>', page)
+        self.assertIn('<script type="module" src="page.ts"></script>', page)
+        self.assertIn("button.value = String(votes[button.name]);", self.get("/page.ts")[2])
 
     def test_says_what_it_wrote_and_what_to_do_next(self):
         for kind in aiwebengine.STARTERS:
@@ -23289,22 +23342,42 @@ class StarterTest(ServerCase):
 
     def test_every_starter_passes_its_tests_and_loads_without_a_problem(self):
         for _, folder in self.starters():
-            for option in ("--test", "--check"):
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
-            self.assertIn("0 problems", out.getvalue())
+            self.assert_passes(folder)
 
-    def tsc(self, folder):
+    def test_every_starter_in_typescript_passes_its_tests_and_loads_without_a_problem(self):
+        for kind in aiwebengine.STARTERS:
+            self.assert_passes(self.in_typescript(kind))
+
+    def assert_passes(self, folder):
+        for option in ("--test", "--check"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+        self.assertIn("0 problems", out.getvalue())
+
+    def tsc(self, folder, *arguments):
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
             self.skipTest(MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript")
-        return subprocess.run([NODE, compiler, "--pretty", "false", "-p", folder / "jsconfig.json"], capture_output=True,
-                              encoding="utf-8").stdout
+        return subprocess.run([NODE, compiler, "--pretty", "false", *(arguments or ("-p", folder / "jsconfig.json"))],
+                              capture_output=True, encoding="utf-8", cwd=folder).stdout
 
     def test_every_starter_passes_typescript_with_its_own_configuration(self):
         for _, folder in self.starters():
             self.assertEqual(self.tsc(folder), "")
+
+    def test_every_starter_in_typescript_passes_it_as_it_is_written(self):
+        folder = self.in_typescript("poll")
+        for kind in aiwebengine.STARTERS:       # all in one folder: every start of tsc takes seconds
+            for path in self.in_typescript(kind).glob(f"{kind}.*"):
+                shutil.copy(path, folder)
+        self.assertEqual(self.tsc(folder, "--noEmit"), "")
+        self.assertEqual(len([*folder.glob("*.ts*")]), 2 * len(aiwebengine.STARTERS) + 1)
+        self.assertEqual(self.tsc(folder, "--noEmit", "--strict", "--ignoreConfig", "--lib", "ESNext,DOM,DOM.Iterable", "--module",
+                                  "ESNext", "public/page.ts"), "")
+        script = folder / "poll.tsx"
+        self.write(script, script.read_text("utf-8").replace("request.form;", "request.from;").replace("title={", "titel={"))
+        self.assertRegex(self.tsc(folder, "--noEmit"), r"(?s)'titel' does not exist.*'from' does not exist on type 'HttpRequest'")
 
     def test_typescript_finds_a_mistyped_property_of_the_context_in_the_handlers_of_every_starter(self):
         mistakes = {"poll": ("request.form", "request.from"), "quiz": ("request.form.name", "request.forms.name"),
