@@ -31154,7 +31154,8 @@ def url_construct(realm, new_target, *args):
     try:
         record = parse_url_arguments(args, "URL constructor")
     except InvalidURL:
-        error = make_error(realm, "TypeError", "Invalid URL", frames_of_stack(sys._getframe(1), stack_limit(realm)))
+        frames = frames_of_stack(sys._getframe(1), stack_limit(realm))
+        error = make_error(realm, "TypeError", "Invalid URL", frames)
         texts = [utf16(web_text(arg)) for arg in args[:2] if arg is not undefined]
         for key, text in zip(("code", "input", "base"), ["ERR_INVALID_URL", *texts]):     # as node's has them
             error.put(key, text)
