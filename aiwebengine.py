@@ -49028,8 +49028,12 @@ MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
 MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
 #: What a value counts for besides its characters.
 VALUE_OVERHEAD = 16
-#: Rows that an iteration reads at once.
-ROWS_AT_ONCE = 100
+#: Rows that are read at once, as long as they have no more characters and bytes than this.
+ROWS_AT_ONCE, ROWS_AT_ONCE_SIZE = 100, 1024 * 1024
+#: Bytes of a pattern for LIKE and GLOB, which takes its length times that of the text.
+MAX_SQL_PATTERN = 200
+#: Seconds that the end of the server waits for a statement that it has interrupted.
+DATABASE_CLOSE_SECONDS = 1.0
 #: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
 DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
 #: Seconds between two looks whether all processes that share Redis share the file.
@@ -49042,7 +49046,9 @@ _PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info in
                      "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
                      "recursive_triggers case_sensitive_like optimize encoding page_count".split())
 _SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
-_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+_SQL_FUNCTIONS_REFUSED = {
+    **dict.fromkeys("load_extension fts3_tokenizer readfile writefile edit fsdir".split(), ""),
+    **dict.fromkeys(("json_patch", "jsonb_patch"), ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
 _SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
@@ -49133,7 +49139,7 @@ class Database:
         run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
         if hasattr(connection, "setlimit"):     # CPython 3.11
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_SQL_PATTERN)
         for name, count, function in _SQL_FUNCTIONS:
             connection.create_function(name, count, function, deterministic=True)
         connection.set_authorizer(self._authorize)
@@ -49148,7 +49154,7 @@ class Database:
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
         elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
-            self.denied = f"the function {second} is not allowed"
+            self.denied = f"the function {second} is not allowed{_SQL_FUNCTIONS_REFUSED[second.lower()]}"
         else:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
@@ -49164,7 +49170,7 @@ class Database:
         self.acquire(realm)
         outer, self.realm = self.realm, realm
         try:
-            if self.connection is None:
+            if self.connection is None or self.closed:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
@@ -49200,12 +49206,25 @@ class Database:
         if _SQL_WORD.match(sql)[0].lower() != "explain":
             self.execute(realm, "EXPLAIN " + sql, no_values(parameters)).close()
 
-    def fetch(self, realm, cursor, sql, count=-1):
-        """The next rows of a cursor, for used_by()."""
+    def fetch(self, realm, cursor, sql, count=ROWS_AT_ONCE):
+        """(the next rows of a cursor, their size), for used_by(): at most `count`, and fewer that are
+        large."""
+        rows, size = [], 0
         try:
-            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+            for row in cursor:
+                rows.append(row)
+                size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                             for value in row])
+                if len(rows) == count or size > ROWS_AT_ONCE_SIZE:
+                    break
         except sqlite3.Error as error:
             raise self.error(realm, error, sql) from None
+        return rows, size
+
+    def drain(self, realm, cursor, sql):
+        """Runs a statement to its end, for used_by(); its rows are not wanted."""
+        while self.fetch(realm, cursor, sql)[0]:
+            realm.poll()
 
     @contextlib.contextmanager
     def transaction(self, realm):
@@ -49230,10 +49249,16 @@ class Database:
                 self.nesting -= 1
 
     def close(self):
-        with self.lock:
+        """Ends it. A statement that does not let itself be interrupted goes on, and the process ends."""
+        self.closed = True
+        connection = self.connection
+        if connection is not None:
+            connection.interrupt()
+        if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
                 self.connection.close()
-            self.connection, self.closed = None, True
+            self.connection = None
+            self.lock.release()
 
     def check_machines(self):
         """Raises HostError when processes that share Redis do not share this file. Each leaves word there
@@ -49261,8 +49286,8 @@ class Database:
     def error(self, realm, error, sql):
         """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
         realm.poll()
-        denied, self.denied = self.denied, ""
         text = str(error)
+        denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
         if text.startswith("Could not decode"):
@@ -49389,16 +49414,17 @@ class Statement:
     def taken(self, cursor):
         """All rows of a cursor, an array of the script; raises HostError when they are too many."""
         found, size = [], 0
-        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+        while True:
+            rows, more = self.database.fetch(self.realm, cursor, self.sql)
+            if not rows:
+                return self.realm.new_array(found)
             self.realm.poll()
-            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
-                         for row in rows for value in row])
+            size += more
             if len(found) + len(rows) > MAX_ROWS or size > MAX_ROWS_SIZE:
                 what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{MAX_ROWS:,} rows"
                 raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
                                     "iterate()")
             found += self.converted(cursor, rows)
-        return self.realm.new_array(found)
 
     def converted(self, cursor, rows):
         """Rows of SQLite as values of the script."""
@@ -49421,7 +49447,7 @@ class Statement:
     def get(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
-            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1)[0])
             cursor.close()
         return rows[0] if rows else undefined
 
@@ -49429,8 +49455,7 @@ class Statement:
         bound = self.bound(values)
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, bound)
-            while self.database.fetch(self.realm, cursor, self.sql, 1000):
-                self.realm.poll()
+            self.database.drain(self.realm, cursor, self.sql)
             return self.counts()
 
     def counts(self):
@@ -49447,7 +49472,7 @@ class Statement:
         try:
             while True:
                 with self.database.used_by(self.realm):
-                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows, _size = self.database.fetch(self.realm, cursor, self.sql)
                     rows = self.converted(cursor, rows)
                 if not rows:
                     return
@@ -49590,8 +49615,7 @@ def database_exec(host, sql=undefined):
             if parameters:
                 raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
             cursor = database.execute(realm, statement)
-            while database.fetch(realm, cursor, statement, 1000):
-                realm.poll()
+            database.drain(realm, cursor, statement)
 
 
 @host_function("database.prepare", "sql: string", "Statement",
@@ -59740,7 +59764,9 @@ def ask_database(handler, head, body):
             if statements:
                 before = database.connection.total_changes
                 with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
-                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                    rows = []
+                    while len(rows) <= MAX_SHOWN_ROWS and (more := database.fetch(visitor, cursor, sql)[0]):
+                        rows += more
                 answer.update(columns=[column[0] for column in cursor.description or ()],
                               more=len(rows) > MAX_SHOWN_ROWS,
                               rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],
