@@ -248,7 +248,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,788
+    19  Host API                                                                       3,812
           Arguments                                                                      170
           routeRegistry                                                                  230
           graphQLRegistry                                                                101
@@ -259,8 +259,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
-          Database: statements                                                           350
-          database                                                                       276
+          Database: statements                                                           375
+          database                                                                       275
           Type declarations                                                              692
     20  Scripts: loading and hot reload                                                3,249
           Log                                                                            194
@@ -295,7 +295,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,914
+    22  Pages                                                                          5,916
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -304,7 +304,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               344
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             387
+          Dashboard: actions                                                             389
           Editor: files                                                                  294
           Dashboard: the look                                                            389
           Colours of source texts                                                         80
