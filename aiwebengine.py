@@ -248,7 +248,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,812
+    19  Host API                                                                       3,813
           Arguments                                                                      170
           routeRegistry                                                                  230
           graphQLRegistry                                                                101
@@ -259,7 +259,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
-          Database: statements                                                           375
+          Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
     20  Scripts: loading and hot reload                                                3,249
@@ -49742,7 +49742,8 @@ _PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info in
 _SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
 _SQL_FUNCTIONS_REFUSED = {
     **dict.fromkeys("load_extension fts3_tokenizer readfile writefile edit fsdir".split(), ""),
-    **dict.fromkeys(("json_patch", "jsonb_patch"), ": nothing can interrupt it; merge the objects in JavaScript")}
+    **dict.fromkeys(("json_patch", "jsonb_patch"),
+                    ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
 _SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
