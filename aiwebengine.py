@@ -75,14 +75,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        506
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,387
+    11  Built-ins of the language                                                      9,403
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          248
+          Error                                                                          264
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -167,7 +167,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,813
+    14  Functions of the web                                                           4,099
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -177,7 +177,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
-          HTML of elements                                                               198
+          HTML of elements                                                               488
           structuredClone                                                                140
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -189,13 +189,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,178
-          Helpers of generated code: any realm                                           362
+    15  Realm, jobs and timers                                                         5,199
+          Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        587
+          Modules                                                                        595
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -203,7 +203,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   503
-          Realm: running code, values in and out                                         483
+          Realm: running code, values in and out                                         497
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
@@ -248,7 +248,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,788
+    19  Host API                                                                       3,813
           Arguments                                                                      170
           routeRegistry                                                                  230
           graphQLRegistry                                                                101
@@ -259,16 +259,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
-          Database: statements                                                           350
-          database                                                                       276
+          Database: statements                                                           376
+          database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,249
+    20  Scripts: loading and hot reload                                                3,250
           Log                                                                            194
           Causes of errors                                                               284
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
-          Modules of node                                                                493
+          Modules of node                                                                494
           Packages                                                                       220
           Imported files                                                                 114
           Between scripts, and in time                                                   106
@@ -295,7 +295,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,914
+    22  Pages                                                                          5,916
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -304,7 +304,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               344
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             387
+          Dashboard: actions                                                             389
           Editor: files                                                                  294
           Dashboard: the look                                                            389
           Colours of source texts                                                         80
@@ -14942,9 +14942,25 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     if isinstance(obj, JSErrorObject) and obj.get_own("stack") is None:
         obj.remember(frames)
         return undefined
-    text = "\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames])
-    define_or_throw(obj, "stack", data_descriptor(utf16(text), HIDDEN_ATTRS))
+    prepare = realm.Error.get("prepareStackTrace")      # V8's, which packages look for their callers with
+    stack = call(prepare, realm.Error, obj, realm.new_array([call_site(realm, *frame) for frame in frames])) \
+        if is_callable(prepare) else \
+        utf16("\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames]))
+    define_or_throw(obj, "stack", data_descriptor(stack, HIDDEN_ATTRS))
     return undefined
+
+
+def call_site(realm, code, lasti):
+    """A CallSite of V8's for one frame."""
+    site, (line, column) = JSObject(realm.ObjectPrototype), frame_position(code, lasti)
+    text = utf16(frame_text(code, lasti).removeprefix("    at "))
+    for name, value in {
+            "getFileName": utf16(code.co_filename), "getLineNumber": line, "getColumnNumber": column or 1,
+            "getFunctionName": text.split(" (")[0] if " (" in text else null, "toString": text,
+            **dict.fromkeys(("isEval", "isNative", "isConstructor", "isToplevel", "isAsync"), False),
+            **dict.fromkeys(("getThis", "getTypeName", "getMethodName", "getEvalOrigin"), undefined)}.items():
+        site.put(name, realm.function(lambda this, *_, value=value: value, name))
+    return site
 
 
 def native_error_class(name):
@@ -31620,28 +31636,50 @@ def global_btoa(realm, this, *args):
 # -- HTML of elements --------------------------------------------------------------------
 #
 # What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
-# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+# that is not itself made by h or html is escaped, as the place needs it that it is put in. An element that
+# waits for a component is a promise.
 
 _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
+                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
+                    "xlinkHref": "xlink:href"}
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
+_ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
+                       "xlink:href".split())
+_CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
+#: Elements in which browsers read text as code, and those in which they find no other elements.
+_CODE_ELEMENTS = frozenset(("script", "style"))
+_TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
+#: In texts of HTML, as its tokenizer reads them.
+_HTML_SPACE, _BETWEEN_ATTRIBUTES = re.compile(r"[ \t\n\r\f]*").match, re.compile(r"[ \t\n\r\f/]*").match
+_TAG_NAME, _NAME_OF_ATTRIBUTE = re.compile(r"[^\s/>]*").match, re.compile(r"[^\s/>=]*").match
+_UNQUOTED, _COMMENT_END, _TAG_END = (re.compile(r"[^\s>]*").match, re.compile("--!?>").search,
+                                     re.compile(">").search)
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = frozenset(
     "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
     "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
     "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
+_STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
+#: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
+_STYLE_VALUE = re.compile(
+    rf"""(?:[^;{{}}()"'\\/]|/(?!\*)|{_STYLE_STRING}|\((?:[^()"'\\]|{_STYLE_STRING}|\((?:[^()"'\\]|"""
+    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""").fullmatch
 _TO_ESCAPE = re.compile("""[&<>"']""")
+_TO_ESCAPE_AGAIN = re.compile("""[<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 
 
 class JSHtml(JSObject):
-    """A piece of HTML: `text` in code units."""
+    """A piece of HTML: `text` in code units. `is_code` if no other value than that of html.raw is in it."""
 
-    __slots__, __init__ = object_attributes("text")
+    __slots__, __init__ = object_attributes("text is_code=False")
     class_name = "Html"
 
 
@@ -31650,66 +31688,304 @@ HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, 
 SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
 
 
-def escaped_html(text):
+def escaped_html(text, pattern=_TO_ESCAPE):
     """The text with its special characters as HTML writes them, in elements and in attributes."""
     if len(text) > MAX_STRING_LENGTH // 6:
         raise JSRangeError("Invalid string length")
-    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+    return replace_in_slices(pattern, lambda found: _HTML_ESCAPES[found[0]], text)
 
 
-def make_html(realm, parts):
-    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+class HtmlText:
+    """Where elements and texts stand: what is written there for a text, and for a piece of HTML."""
+
+    def text(self, text):
+        return escaped_html(text)
+
+    def html(self, value):
+        return value.text
+
+    def check(self, written):
+        """Looks at what was written."""
+
+
+class HtmlCode(HtmlText):
+    """The inside of <script> or <style>."""
+
+    def __init__(self, tag):
+        self.tag = tag
+
+    def text(self, text):
+        raise JSTypeError(
+            f"A text cannot be put into <{self.tag}>, which has code: a value for it can be in an attribute, "
+            "such as data-name, and html.raw(text) is for a text that is code and your own")
+
+    def html(self, value):
+        if not value.is_code:
+            self.text(value.text)
+        found = re.search(f"</{self.tag}|<!--", value.text, re.IGNORECASE)
+        if found:
+            raise JSTypeError(f"{found[0]} in the code of <{self.tag}> would end it: "
+                              'write \\x3c for <, and JSON.stringify(value).replaceAll("<", "\\\\u003c")')
+        return value.text
+
+
+class HtmlAttribute(HtmlText):
+    """The value of an attribute, of a template or (`is_whole`) of h(); `before` is written in front of it,
+    `is_first` if nothing but that."""
+
+    def __init__(self, name, before="", is_first=True, is_whole=False):
+        self.name, self.before, self.is_first, self.is_whole = name.lower(), before, is_first, is_whole
+
+    def is_code(self, text):
+        return self.name in _ADDRESSES and _CODE_ADDRESS(re.sub(r"[\t\n\r]", "", text[:200])) is not None
+
+    def check(self, written):
+        whole = self.before + written if self.is_first else written
+        if self.is_code(whole):
+            raise JSTypeError(f"{display(whole[:40])} cannot be the address in {self.name}: it would run as "
+                              "code")
+
+    def text(self, text):
+        if self.is_first and not self.before and self.is_code(text):
+            text = "unsafe:" + text         # no error: who sends such an address shall not break the page
+        if self.name.startswith("on") and not self.is_whole:
+            raise JSTypeError(f"A text cannot be put into {self.name}, which has code: put it into an "
+                              "attribute such as data-name, which the code reads as this.dataset.name")
+        if self.name == "style" and not self.is_whole and not _STYLE_VALUE(text):
+            raise JSTypeError(f"{display(text[:40])} cannot be a value in style: it would begin another one")
+        text = escaped_html(text)
+        return escaped_html(text) if self.name == "srcdoc" else text
+
+    def html(self, value):
+        if not value.is_code:
+            self.text("" if self.name == "style" else value.text)
+        return escaped_html(value.text, _TO_ESCAPE if self.name == "srcdoc" else _TO_ESCAPE_AGAIN)
+
+
+HTML_TEXT = HtmlText()
+
+
+class HtmlReader:
+    """Follows the tags of a template, to tell where its values stand (HTML, 13.2.5: tokenization).
+
+    state      the name of the method that reads on
+    tag        the name of the tag that was read last, with / before that of a closing one
+    attribute, value    of the attribute that was read last; quote is " or ', or "" where there is none
+    """
+
+    __slots__ = ("state", "tag", "attribute", "value", "quote")
+
+    def __init__(self):
+        self.state, self.tag, self.attribute, self.value, self.quote = "outside", "", "", "", ""
+
+    def read(self, text):
+        at = 0
+        while at < len(text):
+            at = getattr(self, self.state)(text, at)
+
+    def take(self, pattern, text, at, rest, last):
+        """(the part of the text that the pattern matches, where it ends); state becomes `rest` behind it,
+        `last` where it is all."""
+        end = pattern(text, at).end()
+        self.state = rest if end < len(text) else last
+        return text[at:end], end
+
+    def search(self, pattern, text, at, state):
+        """Where the text goes on behind the pattern, in that state; its end if there is none."""
+        found = pattern(text, at)
+        if found is None:
+            return len(text)
+        self.state = state
+        return found.end()
+
+    def outside(self, text, at):
+        at = text.find("<", at) + 1
+        if not at:
+            return len(text)
+        if text.startswith("!--", at):
+            self.state = "comment"
+            return at + 1
+        self.tag = "/" if text.startswith("/", at) else ""
+        self.state = "bogus" if text.startswith(("!", "?"), at) else "name"
+        return at + len(self.tag)
+
+    def comment(self, text, at):
+        return self.search(_COMMENT_END, text, at, "outside")
+
+    def bogus(self, text, at):
+        return self.search(_TAG_END, text, at, "outside")
+
+    def inside(self, text, at):
+        """The inside of an element in which there are no others."""
+        end = re.compile(rf"</{self.tag}(?![^\s/>])", re.IGNORECASE).search(text, at)
+        if end is None:
+            return len(text)
+        self.tag, self.state = "/" + self.tag, "before_attribute"
+        return end.end()
+
+    def name(self, text, at):
+        found, end = self.take(_TAG_NAME, text, at, "before_attribute", "name")
+        if self.tag in ("", "/") and not (found and found[0].isascii() and found[0].isalpha()):
+            self.state = "bogus" if self.tag and end < len(text) else "outside"
+            return at
+        self.tag += found.lower()
+        return end
+
+    def before_attribute(self, text, at):
+        _, at = self.take(_BETWEEN_ATTRIBUTES, text, at, "attribute_name", self.state)
+        if text.startswith(">", at):
+            self.state = "inside" if self.tag in _TEXT_ELEMENTS else "outside"
+            return at + 1
+        self.attribute = ""
+        return at
+
+    def attribute_name(self, text, at):
+        found, end = self.take(_NAME_OF_ATTRIBUTE, text, at, "after_name", self.state)
+        self.attribute += found.lower()
+        return end
+
+    def after_name(self, text, at):
+        _, at = self.take(_HTML_SPACE, text, at, "before_attribute", self.state)
+        if text.startswith("=", at):
+            self.state, self.value = "before_value", ""
+            return at + 1
+        return at
+
+    def before_value(self, text, at):
+        _, at = self.take(_HTML_SPACE, text, at, "unquoted", self.state)
+        self.quote = ""
+        if text.startswith(('"', "'"), at):
+            self.quote, self.state = text[at], "quoted"
+            return at + 1
+        if text.startswith(">", at):
+            self.state = "before_attribute"
+        return at
+
+    def quoted(self, text, at):
+        end = text.find(self.quote, at)
+        if self.value is not None:
+            self.value += text[at:end if end >= 0 else None]
+        if end < 0:
+            return len(text)
+        self.state = "before_attribute"
+        return end + 1
+
+    def unquoted(self, text, at):
+        return self.take(_UNQUOTED, text, at, "before_attribute", self.state)[1]
+
+    def place(self):
+        """What writes a value that stands here; None in a tag's own words."""
+        if self.state in ("unquoted", "before_value"):
+            raise JSTypeError(f'Write quotes around the value of {self.attribute}: '
+                              f'{self.attribute}="${{…}}"')
+        if self.state == "quoted":
+            before, self.value = self.value, None
+            return HtmlAttribute(self.attribute, before or "", before is not None)
+        if self.state == "inside" and self.tag in _CODE_ELEMENTS:
+            return HtmlCode(self.tag)
+        return HTML_TEXT if self.state in ("outside", "inside", "comment", "bogus") else None
+
+    def word(self, value):
+        """The text of a value that stands in a tag's own words: a name, or HTML of the script's own."""
+        if value is undefined or value is null or type(value) is bool:
+            return ""
+        if type(value) is JSHtml and value.is_code:
+            self.read(value.text)
+            return value.text
+        text = to_string(value) if type(value) in (str, int, float) else None
+        if self.state == "name":
+            fits = text is not None and _ELEMENT_NAME(self.tag.lstrip("/") + text)
+        else:
+            fits = text is not None and _ATTRIBUTE_NAME(text)
+        if fits:
+            self.read(text)
+        if not fits or self.state == "attribute_name" and self.attribute.startswith("on"):
+            raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
+                              'name="${…}", or html.raw(text) for attributes that are your own')
+        return text
+
+    def end(self):
+        if self.state != "outside" and (self.state != "name" or self.tag not in ("", "/")):
+            raise JSTypeError("The template ends inside " + ("a comment" if self.state == "comment" else
+                                                             f"<{self.tag}>"))
+
+
+@functools.lru_cache(1024)
+def template_places(texts):
+    """The places of the values between the texts of a template; None if they depend on the values."""
+    reader, places = HtmlReader(), []
+    for index, text in enumerate(texts):
+        reader.read(text)
+        if index + 1 < len(texts):
+            places.append(reader.place())
+            if places[-1] is None:
+                return None
+    reader.end()
+    return places
+
+
+def make_html(realm, parts, is_code=False):
+    """The JSHtml of a list of texts and (promise of a value, place); with promises a promise of it."""
     waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
     if not waiting:
         if sum(map(len, parts)) > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        return JSHtml(realm.HtmlPrototype, "".join(parts))
+        return JSHtml(realm.HtmlPrototype, "".join(parts), is_code)
     promise = new_promise(realm)
 
     def arrived(index, value):
         waiting.remove(index)
-        inner = []
+        inner, place = [], parts[index][1]
         try:
-            add_child(realm, inner, value, 0)
-            parts[index] = make_html(realm, inner)
-            if parts[index].__class__ is JSHtml:
-                parts[index] = parts[index].text
+            add_child(realm, inner, value, place)
+            parts[index] = make_html(realm, inner), HTML_TEXT
+            if parts[index][0].__class__ is JSHtml:
+                parts[index] = parts[index][0].text
+                place.check(parts[index])
             if not waiting:
                 resolve_promise(realm, promise, make_html(realm, parts))
         except Exception as error:
             reject_promise(realm, promise, realm.thrown_value(error))
 
     for index in list(waiting):
-        await_value(realm, parts[index], functools.partial(arrived, index),
+        await_value(realm, parts[index][0], functools.partial(arrived, index),
                     lambda reason: reject_promise(realm, promise, reason))
     return promise
 
 
-def add_child(realm, parts, child, depth):
-    """Appends the HTML of a child to `parts`; a promise as it is."""
+def add_child(realm, parts, child, place, depth=0):
+    """Appends the HTML of a child to `parts`, as its place wants it; for a promise (promise, place)."""
     kind = child.__class__
     if kind is JSHtml:
-        parts.append(child.text)
+        parts.append(place.html(child))
     elif kind is str:
-        parts.append(escaped_html(child))
+        parts.append(place.text(child))
     elif child is undefined or child is null or kind is bool:
         return
     elif kind is int or kind is float or kind is JSBigInt:
         parts.append(to_string(child))
     elif isinstance(child, JSPromise):
-        parts.append(child)
-    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        parts.append((child, place))
+    elif not isinstance(child, JSObject) or is_callable(child):
+        refuse_child(child)
+    elif (page := realm.html_of(child)) is not None:
+        parts.append(place.html(JSHtml(None, utf16(page))))
+    elif child.get(SYM_ITERATOR) is not undefined:
         if depth > 100:
             raise JSRangeError("The children of an element are nested too deeply")
         for one in iterable_to_list(realm, child):
             realm.poll()
-            add_child(realm, parts, one, depth + 1)
-    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
-        parts.append(promise_resolve(realm, realm.Promise, child))
+            add_child(realm, parts, one, place, depth + 1)
+    elif is_callable(child.get("then")):
+        parts.append((promise_resolve(realm, realm.Promise, child), place))
     else:
-        shown = "A function" if is_callable(child) else display(child)
-        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
-                          "and arrays of them")
+        refuse_child(child)
+
+
+def refuse_child(child):
+    shown = "A function" if is_callable(child) else display(child)
+    raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                      "and arrays of them")
 
 
 def style_text(value):
@@ -31722,8 +31998,12 @@ def style_text(value):
         if item is undefined or item is null or item is False or item == "":
             continue
         is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        text = to_string(item)
+        if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
+            raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
+                              "another property")
         name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
-        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+        texts.append(f"{name}:{text}" + ("px" if is_length and key[:2] != "--" else ""))
     return ";".join(texts)
 
 
@@ -31734,8 +32014,11 @@ def add_attributes(realm, parts, name, props):
         if type(key) is not str or not props.get_own(key).enumerable:
             continue
         value = props.get(key)
-        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
-            raw = to_string(value.get("__html"))
+        if key == "dangerouslySetInnerHTML" and value is not undefined and value is not null:
+            raw = value.get("__html") if isinstance(value, JSObject) else value
+            if not isinstance(value, JSObject) or isinstance(raw, JSObject) and type(raw) is not JSHtml:
+                raise JSTypeError("dangerouslySetInnerHTML is an object with a text: { __html: text }")
+            raw = "" if raw is undefined or raw is null else to_string(raw)
         if key in _NOT_ATTRIBUTES or value is undefined or value is null:
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
@@ -31749,8 +32032,14 @@ def add_attributes(realm, parts, name, props):
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
                               "browser: write its code as a text, or in a script of the page")
-        text = style_text(value) if key == "style" else to_string(value)
-        parts.append(f' {shown}="{escaped_html(text)}"')
+        place, text = HtmlAttribute(shown, is_whole=True), value
+        if type(value) is not JSHtml:
+            text = style_text(value) if key == "style" else to_string(value)
+            if isinstance(value, JSObject) and text.startswith("[object "):
+                raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
+        text = place.html(value) if type(value) is JSHtml else place.text(text)
+        place.check(text)
+        parts.append(f' {shown}="{text}"')
     return raw
 
 
@@ -31765,7 +32054,7 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
         if children:
             given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
         parts = []
-        add_child(realm, parts, call(kind, undefined, given), 0)
+        add_child(realm, parts, call(kind, undefined, given), HTML_TEXT)
         return make_html(realm, parts)
     if kind.__class__ is not str or not _ELEMENT_NAME(kind):
         raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
@@ -31774,15 +32063,17 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
     raw = add_attributes(realm, parts, kind, props)
     parts.append(">")
     children = children or (props.get("children"),)
-    if kind in _VOID_ELEMENTS:
+    tag = kind.lower()
+    if tag in _VOID_ELEMENTS:
         if raw is not None or any(child is not undefined and child is not null for child in children):
             raise JSTypeError(f"<{kind}> cannot have children")
         return make_html(realm, parts)
+    place = HtmlCode(tag) if tag in _CODE_ELEMENTS else HTML_TEXT
     if raw is not None:
-        parts.append(raw)
+        parts.append(place.html(JSHtml(None, raw, True)))
     else:
         for child in children:
-            add_child(realm, parts, child, 0)
+            add_child(realm, parts, child, place)
     parts.append(f"</{kind}>")
     return make_html(realm, parts)
 
@@ -31796,19 +32087,34 @@ def html_template(realm, this, strings=undefined, *values):
     raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
     if not isinstance(raw, JSObject):
         raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
-    texts, parts = iterable_to_list(realm, strings), []
-    for index, text in enumerate(interruptible(texts)):
-        parts.append(to_string(text))
-        if index + 1 < len(texts) and index < len(values):
-            add_child(realm, parts, values[index], 0)
-    return make_html(realm, parts)
+    texts, parts = tuple(map(to_string, iterable_to_list(realm, strings))), []
+    places, start = template_places(texts), 0
+    reader = HtmlReader() if places is None else None
+    for index, (text, value) in enumerate(zip(interruptible(texts), (*values, ABSENT))):
+        parts.append(text)
+        if reader is not None:
+            reader.read(text)
+        if value is ABSENT:
+            break
+        place = places[index] if reader is None else reader.place()
+        if place is None:
+            parts.append(reader.word(value))
+            continue
+        if place.__class__ is HtmlAttribute and place.is_first:
+            start = len(parts)
+        add_child(realm, parts, value, place)
+        if place.__class__ is HtmlAttribute:
+            place.check("".join(part for part in parts[start:] if part.__class__ is str))
+    if reader is not None:
+        reader.end()
+    return make_html(realm, parts, not values)
 
 
 def make_html_tag(realm):
     """The global `html`, with html.raw(text) for what is HTML already."""
     tag = realm.bind(html_template, FunctionInfo("html", 1))
     tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
-        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+        realm.HtmlPrototype, to_string(text), True), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
     return tag
 
 
@@ -35171,8 +35477,11 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                 "Buffer": ('require("node:buffer").Buffer', 'import { Buffer } from "node:buffer"'),
                 "global": ("globalThis", "const global = globalThis"),
                 "setImmediate": ('require("node:timers").setImmediate',
-                                 'import { setImmediate } from "node:timers"')}
-_GIVEN = re.compile(r"(?<![.\w$])(?:" + "|".join(_GIVEN_NAMES) + r")\b(?!\s*:)")
+                                 'import { setImmediate } from "node:timers"'),
+                "require": (None, 'import { createRequire as _r } from "node:module"; '
+                                  "const require = _r(import.meta.url)")}
+_GIVEN = re.compile(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
+                    + r")\b(?!\s*:))")
 
 
 def compile_common_js(source, filename):
@@ -35305,19 +35614,21 @@ class ModuleMap:
                            ("loaded", False)):
             module.put(key, value)
         require = self.require_function(name)
-        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if name in _GIVEN.findall(source)}
+        used = _GIVEN.findall(source)
+        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if code and name in used}
         if name.startswith("node:"):
             given = {"native": "null"}
         values = "".join(f"var {key} = {code}; " for key, code in given.items() if code != "null")
         if source.startswith("#!"):
             source = "//" + source
-        head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
+        head = f"(function (require, native) {{ {values}return function (exports, require, module, " \
+               "__filename, __dirname) {"      # a module may declare the names that are given outside of it
         try:
             with realm.uncounted():
-                compiled = realm.compile(f"{head}\n{source}\n}})", name, compile_common_js)
-            function = realm.run_script(compiled)
-            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
-                 self.native() if "native" in given else undefined)
+                compiled = realm.compile(f"{head}\n{source}\n}} }})", name, compile_common_js)
+            function = call(realm.run_script(compiled), undefined, require,
+                            self.native() if "native" in given else undefined)
+            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)))
         except BaseException:
             self.required.pop(name, None)
             raise
@@ -35329,6 +35640,9 @@ class ModuleMap:
         require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
                                       "require", 1)
         require.put("cache", JSObject(None))
+        require.put("resolve", self.realm.function(
+            lambda this, specifier=undefined, *_:
+            utf16(self.loader(python_text(to_string(specifier)), name, "require")[0]), "resolve", 1))
         return require
 
     def require(self, specifier, referrer):
@@ -37529,14 +37843,28 @@ class Realm(RealmBase):
 
     def html_of(self, value):
         """The text of a piece of HTML that h() or html made, or another factory that marks it as hono's does,
-        by `isEscaped`; None for anything else."""
+        by `isEscaped`; None for anything else. JSTypeError for what is an element without a text."""
         if isinstance(value, JSHtml):
             return python_text(value.text)
-        if isinstance(value, JSObject) and value.get("isEscaped") is True:
+        if not isinstance(value, JSObject):
+            return None
+        if value.get("isEscaped") is True:
             write = value.get("toString")
             if is_callable(write) and write is not self.ObjectPrototype.get("toString"):
                 text = call(write, value)
+                if isinstance(text, JSPromise):
+                    raise JSTypeError("An element with async parts is not ready: write await "
+                                      "element.toString()")
                 return python_text(text) if isinstance(text, str) else None
+        if value.get("type") is not undefined:
+            package, renderer = \
+                ("react", "react-dom/server") if isinstance(value.get("$$typeof"), JSSymbol) else \
+                ("vue", "@vue/server-renderer") if value.get("__v_isVNode") is True else \
+                ("preact", "preact-render-to-string") if value.get("constructor") is undefined \
+                and value.has("__v") else (None, None)
+            if package:
+                raise JSTypeError(f"An element of {package} is no HTML yet: write renderToString(element), "
+                                  f"which {renderer} has")
         return None
 
     def put(self, obj, key, value):
@@ -49728,8 +50056,12 @@ MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
 MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
 #: What a value counts for besides its characters.
 VALUE_OVERHEAD = 16
-#: Rows that an iteration reads at once.
-ROWS_AT_ONCE = 100
+#: Rows that are read at once, as long as they have no more characters and bytes than this.
+ROWS_AT_ONCE, ROWS_AT_ONCE_SIZE = 100, 1024 * 1024
+#: Bytes of a pattern for LIKE and GLOB, which takes its length times that of the text.
+MAX_SQL_PATTERN = 200
+#: Seconds that the end of the server waits for a statement that it has interrupted.
+DATABASE_CLOSE_SECONDS = 1.0
 #: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
 DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
 #: Seconds between two looks whether all processes that share Redis share the file.
@@ -49742,7 +50074,10 @@ _PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info in
                      "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
                      "recursive_triggers case_sensitive_like optimize encoding page_count".split())
 _SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
-_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+_SQL_FUNCTIONS_REFUSED = {
+    **dict.fromkeys("load_extension fts3_tokenizer readfile writefile edit fsdir".split(), ""),
+    **dict.fromkeys(("json_patch", "jsonb_patch"),
+                    ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
 _SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
@@ -49833,7 +50168,7 @@ class Database:
         run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
         if hasattr(connection, "setlimit"):     # CPython 3.11
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_SQL_PATTERN)
         for name, count, function in _SQL_FUNCTIONS:
             connection.create_function(name, count, function, deterministic=True)
         connection.set_authorizer(self._authorize)
@@ -49848,7 +50183,7 @@ class Database:
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
         elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
-            self.denied = f"the function {second} is not allowed"
+            self.denied = f"the function {second} is not allowed{_SQL_FUNCTIONS_REFUSED[second.lower()]}"
         else:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
@@ -49864,7 +50199,7 @@ class Database:
         self.acquire(realm)
         outer, self.realm = self.realm, realm
         try:
-            if self.connection is None:
+            if self.connection is None or self.closed:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
@@ -49900,12 +50235,25 @@ class Database:
         if _SQL_WORD.match(sql)[0].lower() != "explain":
             self.execute(realm, "EXPLAIN " + sql, no_values(parameters)).close()
 
-    def fetch(self, realm, cursor, sql, count=-1):
-        """The next rows of a cursor, for used_by()."""
+    def fetch(self, realm, cursor, sql, count=ROWS_AT_ONCE):
+        """(the next rows of a cursor, their size), for used_by(): at most `count`, and fewer that are
+        large."""
+        rows, size = [], 0
         try:
-            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+            for row in cursor:
+                rows.append(row)
+                size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                             for value in row])
+                if len(rows) == count or size > ROWS_AT_ONCE_SIZE:
+                    break
         except sqlite3.Error as error:
             raise self.error(realm, error, sql) from None
+        return rows, size
+
+    def drain(self, realm, cursor, sql):
+        """Runs a statement to its end, for used_by(); its rows are not wanted."""
+        while self.fetch(realm, cursor, sql)[0]:
+            realm.poll()
 
     @contextlib.contextmanager
     def transaction(self, realm):
@@ -49930,10 +50278,16 @@ class Database:
                 self.nesting -= 1
 
     def close(self):
-        with self.lock:
+        """Ends it. A statement that does not let itself be interrupted goes on, and the process ends."""
+        self.closed = True
+        connection = self.connection
+        if connection is not None:
+            connection.interrupt()
+        if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
                 self.connection.close()
-            self.connection, self.closed = None, True
+            self.connection = None
+            self.lock.release()
 
     def check_machines(self):
         """Raises HostError when processes that share Redis do not share this file. Each leaves word there
@@ -49961,8 +50315,8 @@ class Database:
     def error(self, realm, error, sql):
         """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
         realm.poll()
-        denied, self.denied = self.denied, ""
         text = str(error)
+        denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
         if text.startswith("Could not decode"):
@@ -50089,16 +50443,17 @@ class Statement:
     def taken(self, cursor):
         """All rows of a cursor, an array of the script; raises HostError when they are too many."""
         found, size = [], 0
-        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+        while True:
+            rows, more = self.database.fetch(self.realm, cursor, self.sql)
+            if not rows:
+                return self.realm.new_array(found)
             self.realm.poll()
-            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
-                         for row in rows for value in row])
+            size += more
             if len(found) + len(rows) > MAX_ROWS or size > MAX_ROWS_SIZE:
                 what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{MAX_ROWS:,} rows"
                 raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
                                     "iterate()")
             found += self.converted(cursor, rows)
-        return self.realm.new_array(found)
 
     def converted(self, cursor, rows):
         """Rows of SQLite as values of the script."""
@@ -50121,7 +50476,7 @@ class Statement:
     def get(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
-            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1)[0])
             cursor.close()
         return rows[0] if rows else undefined
 
@@ -50129,8 +50484,7 @@ class Statement:
         bound = self.bound(values)
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, bound)
-            while self.database.fetch(self.realm, cursor, self.sql, 1000):
-                self.realm.poll()
+            self.database.drain(self.realm, cursor, self.sql)
             return self.counts()
 
     def counts(self):
@@ -50147,7 +50501,7 @@ class Statement:
         try:
             while True:
                 with self.database.used_by(self.realm):
-                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows, _size = self.database.fetch(self.realm, cursor, self.sql)
                     rows = self.converted(cursor, rows)
                 if not rows:
                     return
@@ -50290,8 +50644,7 @@ def database_exec(host, sql=undefined):
             if parameters:
                 raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
             cursor = database.execute(realm, statement)
-            while database.fetch(realm, cursor, statement, 1000):
-                realm.poll()
+            database.drain(realm, cursor, statement)
 
 
 @host_function("database.prepare", "sql: string", "Statement",
@@ -52502,6 +52855,7 @@ module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch
   homedir: () => "/", tmpdir: () => "/tmp", cpus: () => [],
   totalmem: () => 0, freemem: () => 0, endianness: () => "LE" };
 """,
+    "tty": "module.exports = { isatty: () => false };\n",
     "perf_hooks": "module.exports = { performance };\n",
     "constants": "module.exports = {};\n",
     "module": """
@@ -52519,7 +52873,7 @@ NODE_MODULES = {
 REFUSED_NODE_MODULES = frozenset(
     "async_hooks child_process cluster dgram diagnostics_channel dns dns/promises fs fs/promises http http2 "
     "https inspector net readline readline/promises repl sqlite stream stream/promises stream/web test "
-    "timers/promises tls trace_events tty v8 vm worker_threads zlib".split())
+    "timers/promises tls trace_events v8 vm worker_threads zlib".split())
 _REFUSED_NODE_MODULE = r"""
 const refuse = (key) => { throw new Error(`node:NAME is not there: scripts have no access to files, the network or processes (${String(key)})`) };
 module.exports = new Proxy(function () { refuse("NAME") }, { get: (target, key) => typeof key === "symbol" || key === "__esModule"
@@ -60945,7 +61299,9 @@ def ask_database(handler, head, body):
             if statements:
                 before = database.connection.total_changes
                 with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
-                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                    rows = []
+                    while len(rows) <= MAX_SHOWN_ROWS and (more := database.fetch(visitor, cursor, sql)[0]):
+                        rows += more
                 answer.update(columns=[column[0] for column in cursor.description or ()],
                               more=len(rows) > MAX_SHOWN_ROWS,
                               rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],

@@ -6575,6 +6575,110 @@ class ElementTest(unittest.TestCase):
             with self.subTest(expression):
                 self.assertEqual(self.shown(expression)[:len(expected)], expected)
 
+    def assert_shown(self, cases):
+        for expression, expected in cases:
+            with self.subTest(expression):
+                self.assertEqual(self.shown(expression)[:len(expected)] if expected.startswith(("TypeError", "RangeError"))
+                                 else self.shown(expression), expected)
+
+    def test_an_address_that_would_run_as_code_does_not(self):
+        self.assert_shown((
+            ('html`<a href="${"javascript:alert(1)"}">`', '<a href="unsafe:javascript:alert(1)">'),
+            ('html`<a HREF=\'${" \\u0001Java\\nScript:1"}\'>`', "<a HREF='unsafe: \x01Java\nScript:1'>"),
+            ('h("form", { action: "vbscript:x" })', '<form action="unsafe:vbscript:x"></form>'),
+            ('h("use", { xlinkHref: "javascript:1" })', '<use xlink:href="unsafe:javascript:1"></use>'),
+            ('html`<a href="/x?${"javascript:1"}" title="${"javascript:1"}">`', '<a href="/x?javascript:1" title="javascript:1">'),
+            ('html`<a href="${"java"}${"script:1"}">`', 'TypeError: "javascript:1" cannot be the address in href'),
+            ('html`<a href="j${"avascript:1"}">`', 'TypeError: "javascript:1" cannot be the address in href'),
+            ('html`<a href="${["javascript", ":1"]}">`', 'TypeError: "javascript:1" cannot be the address in href')))
+
+    def test_texts_are_no_code(self):
+        code = "TypeError: A text cannot be put into "
+        self.assert_shown((
+            ("html`<p onclick=\"f('${'x'}')\">`", code + "onclick"), ('html`<p ONCLICK="f(${5})">`', '<p ONCLICK="f(5)">'),
+            ('html`<p onclick="${html.raw("go(\'a\')")}">`', '<p onclick="go(&#39;a&#39;)">'),
+            ('h("p", { onclick: "go(\'a\')" })', '<p onclick="go(&#39;a&#39;)"></p>'),
+            ("html`<script>f(${'x'})</script>`", code + "<script>"), ("html`<style>a { color: ${'x'} }</style>`", code + "<style>"),
+            ("html`<script>${html`f(${'x'})`}</script>`", code + "<script>"), ("h('SCRIPT', null, 'f()')", code + "<script>"),
+            ("html`<script>f(${5}); ${html.raw('a < b')} ${html`g()`}</script>${'<'}`", "<script>f(5); a < b g()</script>&lt;"),
+            ("h('style', null, html`a > b {}`)", "<style>a > b {}</style>"), ("html`<script>${html.raw('</Script>')}</script>`", "TypeError: </Script in"),
+            ("h('script', { dangerouslySetInnerHTML: { __html: 'f(1 < 2)' } })", "<script>f(1 < 2)</script>"),
+            ("h('script', { dangerouslySetInnerHTML: { __html: '<!--' } })", "TypeError: <!-- in the code of <script> would end it")))
+
+    def test_texts_in_other_elements_and_comments_are_escaped(self):
+        self.assert_shown((
+            ("html`<textarea>${'</textarea>'}</textarea><title>${'</title>'}</title>${\"'\"}`",
+             "<textarea>&lt;/textarea&gt;</textarea><title>&lt;/title&gt;</title>&#39;"),
+            ("html`<!-- ${'--><b>'} --><p a=\"${'x'}\"><!--><i a=\"${'y'}\">`", '<!-- --&gt;&lt;b&gt; --><p a="x"><!--><i a="y">'),
+            ("html`<!doctype html>a < b ${'>'} <`", "<!doctype html>a < b &gt; <"), ("h('textarea', null, '</textarea>')", "<textarea>&lt;/textarea&gt;</textarea>")))
+
+    def test_attributes(self):
+        self.assert_shown((
+            ("html`<p a=${'x y'}>`", 'TypeError: Write quotes around the value of a: a="${…}"'), ("html`<p a = ${'x'}>`", "TypeError: Write quotes"),
+            ("html`<p a='${'\"\\'<&'}' b=\"${[1, '<']}${null}${true}\"c=\"${'x'}\"/>`", "<p a='&quot;&#39;&lt;&amp;' b=\"1&lt;\"c=\"x\"/>"),
+            ('html`<p title="${html`<b c="${"d e"}">&amp;`}">`', '<p title="&lt;b c=&quot;d e&quot;&gt;&amp;">'),
+            ("h('p', { title: html`&amp; \"` })", '<p title="&amp; &quot;"></p>'), ("h('meta', { httpEquiv: 'x', acceptCharset: 'y' })",
+                                                                                 '<meta http-equiv="x" accept-charset="y">'),
+            ('html`<iframe srcdoc="${"<b>"}${html`<i>${"<"}</i>`}"></iframe>`',
+             '<iframe srcdoc="&amp;lt;b&amp;gt;&lt;i&gt;&amp;lt;&lt;/i&gt;"></iframe>'),
+            ("h('iframe', { srcDoc: '<b>' })", '<iframe srcDoc="&amp;lt;b&amp;gt;"></iframe>'), ("h('p', { title: {} })", "TypeError: The attribute title of "
+             "<p> is #<Object>, which has no text"), ("h('p', { title: Promise.resolve() })", "TypeError: The attribute title of <p> is #<Promise>"),
+            ("h('p', { title: '[object Object]', lang: ['a', 'b'], id: 5n })", '<p title="[object Object]" lang="a,b" id="5"></p>'),
+            ("h('p', { id: Symbol() })", "TypeError: Cannot convert a Symbol"), ("h('p', { 'a\\0': 1 })", 'TypeError: "a\\u0000" cannot be the name'),
+            ("h('p', { dangerouslySetInnerHTML: '<b>' })", "TypeError: dangerouslySetInnerHTML is an object with a text")))
+
+    def test_values_of_style_begin_no_other_property(self):
+        other = "would begin another"
+        for expression in ("html`<p style=\"color: ${'red; top: 0'}\">`", "html`<p style=\"top: ${'url(a'}\">`", "html`<p style=\"top: ${'/* '}\">`",
+                           "h('p', { style: { color: 'red;top:0' } })", "h('p', { style: { 'color:red;top': 0 } })", "h('p', { style: { a: '\"' } })"):
+            with self.subTest(expression):
+                self.assertIn(other, self.shown(expression))
+        self.assert_shown((
+            ("html`<p style=\"color: ${'rgb(1, 2, 3)'}; width: ${5}%\">`", '<p style="color: rgb(1, 2, 3); width: 5%">'),
+            ("h('p', { style: { background: 'url(data:a;b,c)', width: 'calc(1px + (2px * (3 + 1)))', content: '\"a;\"' } })",
+             '<p style="background:url(data:a;b,c);width:calc(1px + (2px * (3 + 1)));content:&quot;a;&quot;"></p>')))
+
+    def test_values_inside_tags_are_names(self):
+        inside = "cannot stand inside a tag"
+        for value in ("'a=b'", "'a b'", "'onclick'", "{}", "'>'", "html`href=\"${'x'}\"`"):
+            with self.subTest(value):
+                self.assertIn(inside, self.shown(f"html`<p ${{{value}}}='1'>`"))
+        for template in ("<${'p x'}>", "<p on${'click'}=''>", "</${'p>'}", "<p${' a'}>"):
+            with self.subTest(template):
+                self.assertIn(inside, self.shown(f"html`{template}`"))
+        self.assert_shown((
+            ("html`<${'b'} ${'hidden'} ${null} data-${'x'}=\"${'<'}\">${'<'}</${'b'}>`", '<b hidden  data-x="&lt;">&lt;</b>'),
+            ("html`<h${2} ${false}${html`class='a'`}>${'t'}</h${2}>`", "<h2 class='a'>t</h2>"),
+            ("html`<${'script'}>${'f()'}</script>`", "TypeError: A text cannot be put into <script>"), ("html`<p ${'href'}=\"${'javascript:1'}\">`",
+                                                                                                '<p href="unsafe:javascript:1">')))
+
+    def test_a_template_that_ends_inside_a_tag_is_an_error(self):
+        for template in ("<p title=\"", "<script>", "<p", "<!-- ", "<title>a"):
+            with self.subTest(template):
+                self.assertIn("TypeError: The template ends inside " + ("a comment" if "!" in template else "<"), self.shown(f"html`{template}`"))
+
+    def test_what_has_no_text_of_its_own(self):
+        self.assert_shown((
+            ("h('p', null, { toString() { return '<b>' } })", "TypeError: #<Object> cannot be a child"), ("h('p', null, Object('<'))", "<p>&lt;</p>"),
+            ("h('p', null, { isEscaped: true, toString: () => '<b>' })", "<p><b></p>"), ("h('p', null, '\\0\\u202e')", "<p>\0\u202e</p>"),
+            ("h('p', null, JSON.parse('{\"isEscaped\": true, \"toString\": \"<b>\"}'))", "TypeError: #<Object> cannot be a child"),
+            ("h('p', null, { type: 'p', props: {}, $$typeof: Symbol.for('react.element') })", "TypeError: An element of react is no HTML yet: write "
+             "renderToString(element), which react-dom/server has"),
+            ("h('p', null, { type: 'p', props: {}, __v: 1, constructor: undefined })", "TypeError: An element of preact is no HTML yet"),
+            ("h('p', null, { isEscaped: true, toString: async () => '' })", "TypeError: An element with async parts is not ready")))
+
+    def test_promises_are_escaped_for_their_place(self):
+        log = []
+        realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
+        self.addCleanup(realm.close)
+        realm.evaluate("""const p = async (value) => value, say = (made) => made.then((e) => console.log(String(e)), (e) => console.log(e.message));
+            say(html`<p title="${p('"')}" href="${p("javascript:1")}">${p("<")}</p>`); say(html`<script>${p("x")}</script>`);
+            say(html`<a href="${p("java")}">${[p("&"), p(html`<b>`)]}`); say(html`<a href="java${p("script:1")}">`)""")
+        self.assertEqual(sorted(log), ['"javascript:1" cannot be the address in href: it would run as code', '<a href="java">&amp;<b>',
+                                       '<p title="&quot;" href="unsafe:javascript:1">&lt;</p>',
+                                       "A text cannot be put into <script>, which has code: a value for it can be in an attribute, such as data-name, "
+                                       "and html.raw(text) is for a text that is code and your own"])
+
     def test_an_element_with_an_async_component_is_a_promise(self):
         log = []
         realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
@@ -8309,6 +8413,22 @@ class PackageFormTest(ServerCase):
         self.assertEqual(self.imported({"p/index.js": "const fs = require('fs'); const { join } = require('node:path'); exports.x = join('a', 'b')",
                                         "q/package.json": {"type": "module"}}, what="x"), '"a/b"')
         self.assertEqual(self.imported({"p/index.mjs": "import { readFile } from 'fs/promises'; export default typeof readFile"}), '"function"')
+
+    def test_a_package_may_declare_the_names_it_is_given(self):
+        self.assertEqual(self.imported({"p/index.js": "const process = require('process'), Buffer = 1; let global = 2; module.exports = [typeof "
+                                        "process.env, Buffer, global, require('tty').isatty(1), require.resolve('./a')]", "p/a.js": ""}),
+                         '["object",1,2,false,"node_modules/p/a.js"]')
+
+    def test_a_module_of_a_package_may_require_as_bundlers_let_it(self):
+        self.assertEqual(self.imported({"p/package.json": {"module": "m.js"}, "p/m.js": "export default require('q') + typeof module",
+                                        "q/index.js": "module.exports = 'q '"}), '"q undefined"')
+
+    def test_a_package_finds_its_caller_as_in_v8(self):
+        self.assertEqual(json.loads(self.imported({"p/index.js": """
+            function sites() { const o = {}, old = Error.prepareStackTrace; Error.prepareStackTrace = (error, all) => all; Error.captureStackTrace(o, sites);
+                               const found = o.stack; Error.prepareStackTrace = old; return found }
+            module.exports = (function caller() { const [s] = sites(); return [s.getFileName(), s.getLineNumber(), s.getFunctionName(), s.isEval()] })()
+            """})), ["node_modules/p/index.js", 4, "caller", False])
 
     def test_a_build_for_a_page_gives_way_to_one_for_servers(self):
         exports = {".": {"browser": "./b.mjs", "node": "./n.mjs"}, "./sub": {"browser": "./bs.mjs", "default": "./s.mjs"}}
@@ -14402,15 +14522,67 @@ class DatabaseTest(ServerCase):
 
     def test_results_and_the_database_have_limits(self):
         many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 200000)"
-        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()'))
-        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]'),
-                         [200_000])
+        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()', handler_timeout=30))
+        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]',
+                                  handler_timeout=30), [200_000])
         self.assertIn("more than 64 MiB", self.problem(
             f'database.prepare("{many} SELECT hex(zeroblob(50000)) FROM c LIMIT 1000").all()'))
         with mock.patch.object(aiwebengine, "MAX_DATABASE_MEMORY", 1 << 20):
             self.assertIn("full", self.problem(
                 'database.exec("CREATE TABLE t (x)"); for (;;) database.prepare("INSERT INTO t VALUES (zeroblob(10000))").run()'))
         self.assertIn("1,000,000", self.problem('database.exec("-".repeat(1000001))'))
+
+    def test_large_rows_are_read_one_at_a_time(self):
+        sizes, fetch = [], aiwebengine.Database.fetch
+
+        def noted(*arguments):
+            found = fetch(*arguments)
+            sizes.append(found[1])
+            return found
+
+        rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100) SELECT zeroblob(900000) z FROM c"
+        with mock.patch.object(aiwebengine.Database, "fetch", noted):
+            self.assertIn("64 MiB", self.problem(f'database.prepare("{rows}").all()'))
+            self.assertEqual(self.value(f'[...database.prepare("{rows.replace("100", "50")}").iterate()].length'), 50)
+            self.value(f'database.prepare("{rows}").run().changes, database.exec("{rows}")')
+        self.assertGreater(len(sizes), 100)
+        self.assertLess(max(sizes), 2_000_000)
+
+    def test_what_a_virtual_table_may_not_ask_is_not_said_of_later_mistakes(self):
+        text = self.problem('database.exec("CREATE VIRTUAL TABLE f USING fts4(a); INSERT INTO f VALUES (1), (2)"); '
+                            'database.prepare("INSERT INTO f SELECT zeroblob(?) FROM f").run(-1, 2)')
+        if "no such module" in text:
+            self.skipTest("this SQLite has no fts4")
+        self.assertNotIn("PRAGMA", text)
+
+    def test_the_server_ends_though_a_statement_cannot_be_interrupted(self):
+        database = aiwebengine.Database()
+        started, go_on = threading.Event(), threading.Event()
+
+        def hold():
+            with database.used_by(mock.Mock(interruption=None)) as connection:
+                connection.create_function("hold", 0, lambda: (started.set(), go_on.wait(10)) and None)
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("SELECT hold()").fetchall()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        started.wait(10)
+        with mock.patch.object(aiwebengine, "DATABASE_CLOSE_SECONDS", 0.05):
+            closing = threading.Thread(target=database.close)
+            closing.start()
+            closing.join(5)
+        self.assertFalse(closing.is_alive())
+        go_on.set()
+        thread.join()
+        with self.assertRaisesRegex(aiwebengine.HostError, "has ended"), database.used_by(mock.Mock(interruption=None)):
+            pass
+
+    def test_functions_that_nothing_interrupts_get_little_to_do(self):
+        self.assertIn("merge the objects in JavaScript", self.problem('database.prepare("SELECT json_patch(1, 2)")'))
+        if sys.version_info >= (3, 11):
+            for word in ("LIKE", "GLOB"):
+                self.assertIn("too complex", self.problem(f'database.prepare("SELECT 1 {word} ?").get("x".repeat(201))'))
 
     def test_functions_of_texts_take_no_quadratic_time(self):
         for call, expected in {"instr(:a, :b)": 0, "length(replace(:a, :b, 'x'))": 4_000_000, "length(trim(:a, :b))": 0,
