@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            454
+     1  This page: contents, imports, version                                            456
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,347
+    10  Code generator                                                                 4,348
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -73,7 +73,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        506
+          Compiling a source text                                                        507
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,403
           Helpers shared by the built-ins                                                 92
@@ -153,11 +153,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,037
+    13  Intl                                                                           3,403
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       319
+          Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -167,6 +167,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
+          Intl.DisplayNames                                                              173
+          Intl.DurationFormat                                                            185
     14  Functions of the web                                                           4,104
           Inspection                                                                     588
           console: formatting                                                             84
@@ -13486,6 +13488,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
         if variable.kind == "var" and not variable.is_global:
+            emitter.declare_cell(variable)
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
     if site is not None:
@@ -27862,6 +27865,14 @@ class IntlSettings:
     CHOICES = {}
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
+    #: The language that its data are in, if it is one only: it falls back to that, and says so.
+    language = None
+
+    @classmethod
+    def available(cls, tags):
+        """Those of some tags for which there are data."""
+        return [tag for tag in tags if cls.language in (None, tag.split("-")[0])
+                and available_locale(split_extension(tag)[0])]
 
     def choose(self, option, *names):
         """Reads options in this order."""
@@ -27875,7 +27886,7 @@ class IntlSettings:
                 for name, value in values.items() if value is not None}
 
 
-def intl_class(name, settings, **constructor):
+def intl_class(name, settings, length=0, **constructor):
     """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options),
     the options object being what settings.coerce(realm, value) makes of the argument."""
     receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
@@ -27883,7 +27894,7 @@ def intl_class(name, settings, **constructor):
     table.target = f"Intl.{name}.prototype"
     INTL.value(name, lambda realm: getattr(realm, name))
 
-    @table.constructor(0, **constructor)
+    @table.constructor(length, **constructor)
     def construct_formatter(realm, new_target, locales=undefined, options=undefined, *_):
         result = receiver(proto_from(realm, new_target, name + "Prototype"), None)
         result.settings = settings(locale_list(realm, locales), settings.coerce(realm, options))
@@ -27893,7 +27904,7 @@ def intl_class(name, settings, **constructor):
     def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
         tags = locale_list(realm, locales)
         locale_matcher(option_reader(intl_options(realm, options)))
-        return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
+        return realm.new_array(settings.available(tags))
 
     table.methods(resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved(realm)))
     return table
@@ -29659,6 +29670,364 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
     return realm.new_array([
         realm.new_object({"type": kind, "value": text, **({"unit": single} if of_number else {})})
         for kind, text, of_number in relative_parts(value, unit, this.settings)])
+
+
+# -- Intl.DisplayNames -------------------------------------------------------------------
+#
+# ECMA-402, 12. The names (CLDR's) are there in English.
+
+DISPLAY_NAMES = """
+region: AC=Ascension Island|AD=Andorra|AE=United Arab Emirates|AF=Afghanistan|AG=Antigua & Barbuda|
+ AI=Anguilla|AL=Albania|AM=Armenia|AO=Angola|AQ=Antarctica|AR=Argentina|AS=American Samoa|AT=Austria|
+ AU=Australia|AW=Aruba|AX=Åland Islands|AZ=Azerbaijan|BA=Bosnia & Herzegovina|BB=Barbados|BD=Bangladesh|
+ BE=Belgium|BF=Burkina Faso|BG=Bulgaria|BH=Bahrain|BI=Burundi|BJ=Benin|BL=St. Barthélemy|BM=Bermuda|BN=Brunei|
+ BO=Bolivia|BQ=Caribbean Netherlands|BR=Brazil|BS=Bahamas|BT=Bhutan|BV=Bouvet Island|BW=Botswana|BY=Belarus|
+ BZ=Belize|CA=Canada|CC=Cocos (Keeling) Islands|CD=Congo - Kinshasa|CF=Central African Republic|
+ CG=Congo - Brazzaville|CH=Switzerland|CI=Côte d’Ivoire|CK=Cook Islands|CL=Chile|CM=Cameroon|CN=China|
+ CO=Colombia|CP=Clipperton Island|CQ=Sark|CR=Costa Rica|CU=Cuba|CV=Cape Verde|CW=Curaçao|CX=Christmas Island|
+ CY=Cyprus|CZ=Czechia|DE=Germany|DG=Diego Garcia|DJ=Djibouti|DK=Denmark|DM=Dominica|DO=Dominican Republic|
+ DZ=Algeria|EA=Ceuta & Melilla|EC=Ecuador|EE=Estonia|EG=Egypt|EH=Western Sahara|ER=Eritrea|ES=Spain|
+ ET=Ethiopia|EU=European Union|EZ=Eurozone|FI=Finland|FJ=Fiji|FK=Falkland Islands|FM=Micronesia|
+ FO=Faroe Islands|FR=France|GA=Gabon|GB=United Kingdom|GD=Grenada|GE=Georgia|GF=French Guiana|GG=Guernsey|
+ GH=Ghana|GI=Gibraltar|GL=Greenland|GM=Gambia|GN=Guinea|GP=Guadeloupe|GQ=Equatorial Guinea|GR=Greece|
+ GS=South Georgia & South Sandwich Islands|GT=Guatemala|GU=Guam|GW=Guinea-Bissau|GY=Guyana|
+ HK=Hong Kong SAR China|HM=Heard & McDonald Islands|HN=Honduras|HR=Croatia|HT=Haiti|HU=Hungary|
+ IC=Canary Islands|ID=Indonesia|IE=Ireland|IL=Israel|IM=Isle of Man|IN=India|
+ IO=British Indian Ocean Territory|IQ=Iraq|IR=Iran|IS=Iceland|IT=Italy|JE=Jersey|JM=Jamaica|JO=Jordan|
+ JP=Japan|KE=Kenya|KG=Kyrgyzstan|KH=Cambodia|KI=Kiribati|KM=Comoros|KN=St. Kitts & Nevis|KP=North Korea|
+ KR=South Korea|KW=Kuwait|KY=Cayman Islands|KZ=Kazakhstan|LA=Laos|LB=Lebanon|LC=St. Lucia|LI=Liechtenstein|
+ LK=Sri Lanka|LR=Liberia|LS=Lesotho|LT=Lithuania|LU=Luxembourg|LV=Latvia|LY=Libya|MA=Morocco|MC=Monaco|
+ MD=Moldova|ME=Montenegro|MF=St. Martin|MG=Madagascar|MH=Marshall Islands|MK=North Macedonia|ML=Mali|
+ MM=Myanmar (Burma)|MN=Mongolia|MO=Macao SAR China|MP=Northern Mariana Islands|MQ=Martinique|MR=Mauritania|
+ MS=Montserrat|MT=Malta|MU=Mauritius|MV=Maldives|MW=Malawi|MX=Mexico|MY=Malaysia|MZ=Mozambique|NA=Namibia|
+ NC=New Caledonia|NE=Niger|NF=Norfolk Island|NG=Nigeria|NI=Nicaragua|NL=Netherlands|NO=Norway|NP=Nepal|
+ NR=Nauru|NU=Niue|NZ=New Zealand|OM=Oman|PA=Panama|PE=Peru|PF=French Polynesia|PG=Papua New Guinea|
+ PH=Philippines|PK=Pakistan|PL=Poland|PM=St. Pierre & Miquelon|PN=Pitcairn Islands|PR=Puerto Rico|
+ PS=Palestinian Territories|PT=Portugal|PW=Palau|PY=Paraguay|QA=Qatar|QO=Outlying Oceania|RE=Réunion|
+ RO=Romania|RS=Serbia|RU=Russia|RW=Rwanda|SA=Saudi Arabia|SB=Solomon Islands|SC=Seychelles|SD=Sudan|SE=Sweden|
+ SG=Singapore|SH=St. Helena|SI=Slovenia|SJ=Svalbard & Jan Mayen|SK=Slovakia|SL=Sierra Leone|SM=San Marino|
+ SN=Senegal|SO=Somalia|SR=Suriname|SS=South Sudan|ST=São Tomé & Príncipe|SV=El Salvador|SX=Sint Maarten|
+ SY=Syria|SZ=Eswatini|TA=Tristan da Cunha|TC=Turks & Caicos Islands|TD=Chad|TF=French Southern Territories|
+ TG=Togo|TH=Thailand|TJ=Tajikistan|TK=Tokelau|TL=Timor-Leste|TM=Turkmenistan|TN=Tunisia|TO=Tonga|TR=Türkiye|
+ TT=Trinidad & Tobago|TV=Tuvalu|TW=Taiwan|TZ=Tanzania|UA=Ukraine|UG=Uganda|UM=U.S. Outlying Islands|
+ UN=United Nations|US=United States|UY=Uruguay|UZ=Uzbekistan|VA=Vatican City|VC=St. Vincent & Grenadines|
+ VE=Venezuela|VG=British Virgin Islands|VI=U.S. Virgin Islands|VN=Vietnam|VU=Vanuatu|WF=Wallis & Futuna|
+ WS=Samoa|XA=Pseudo-Accents|XB=Pseudo-Bidi|XK=Kosovo|YE=Yemen|YT=Mayotte|ZA=South Africa|ZM=Zambia|
+ ZW=Zimbabwe|ZZ=Unknown Region|001=world|150=Europe|419=Latin America|002=Africa|019=Americas|142=Asia|
+ 009=Oceania
+language: aa=Afar|af=Afrikaans|ak=Akan|am=Amharic|ar=Arabic|as=Assamese|az=Azerbaijani|be=Belarusian|
+ bg=Bulgarian|bm=Bambara|bn=Bangla|bo=Tibetan|br=Breton|bs=Bosnian|ca=Catalan|cs=Czech|cy=Welsh|da=Danish|
+ de=German|dv=Divehi|dz=Dzongkha|ee=Ewe|el=Greek|en=English|eo=Esperanto|es=Spanish|et=Estonian|eu=Basque|
+ fa=Persian|ff=Fula|fi=Finnish|fil=Filipino|fo=Faroese|fr=French|fy=Western Frisian|ga=Irish|
+ gd=Scottish Gaelic|gl=Galician|gn=Guarani|gsw=Swiss German|gu=Gujarati|gv=Manx|ha=Hausa|haw=Hawaiian|
+ he=Hebrew|hi=Hindi|hr=Croatian|ht=Haitian Creole|hu=Hungarian|hy=Armenian|ia=Interlingua|id=Indonesian|
+ ig=Igbo|is=Icelandic|it=Italian|iu=Inuktitut|ja=Japanese|jv=Javanese|ka=Georgian|kk=Kazakh|kl=Kalaallisut|
+ km=Khmer|kn=Kannada|ko=Korean|ku=Kurdish|kw=Cornish|ky=Kyrgyz|la=Latin|lb=Luxembourgish|lg=Ganda|ln=Lingala|
+ lo=Lao|lt=Lithuanian|lv=Latvian|mg=Malagasy|mi=Māori|mk=Macedonian|ml=Malayalam|mn=Mongolian|mr=Marathi|
+ ms=Malay|mt=Maltese|my=Burmese|nb=Norwegian Bokmål|ne=Nepali|nl=Dutch|nn=Norwegian Nynorsk|no=Norwegian|
+ ny=Nyanja|oc=Occitan|om=Oromo|or=Odia|pa=Punjabi|pl=Polish|ps=Pashto|pt=Portuguese|qu=Quechua|rm=Romansh|
+ rn=Rundi|ro=Romanian|ru=Russian|rw=Kinyarwanda|sa=Sanskrit|sd=Sindhi|se=Northern Sami|si=Sinhala|sk=Slovak|
+ sl=Slovenian|sm=Samoan|sn=Shona|so=Somali|sq=Albanian|sr=Serbian|st=Southern Sotho|su=Sundanese|sv=Swedish|
+ sw=Swahili|ta=Tamil|te=Telugu|tg=Tajik|th=Thai|ti=Tigrinya|tk=Turkmen|tl=Filipino|tn=Tswana|to=Tongan|
+ tr=Turkish|ts=Tsonga|tt=Tatar|ug=Uyghur|uk=Ukrainian|ur=Urdu|uz=Uzbek|vi=Vietnamese|vo=Volapük|wo=Wolof|
+ xh=Xhosa|yi=Yiddish|yo=Yoruba|yue=Cantonese|zh=Chinese|zu=Zulu|und=undefined|mul=Multiple languages|
+ zxx=No linguistic content|en-AU=Australian English|en-CA=Canadian English|en-GB=British English|
+ en-US=American English|es-419=Latin American Spanish|es-ES=European Spanish|es-MX=Mexican Spanish|
+ fr-CA=Canadian French|fr-CH=Swiss French|de-AT=Austrian German|de-CH=Swiss High German|
+ pt-BR=Brazilian Portuguese|pt-PT=European Portuguese|zh-Hans=Simplified Chinese|zh-Hant=Traditional Chinese|
+ nl-BE=Flemish|ro-MD=Moldavian|fa-AF=Dari|sw-CD=Congo Swahili|ar-001=Modern Standard Arabic|nds-NL=Low Saxon
+script: Arab=Arabic|Armn=Armenian|Beng=Bangla|Bopo=Bopomofo|Brai=Braille|Cher=Cherokee|Cyrl=Cyrillic|
+ Deva=Devanagari|Ethi=Ethiopic|Geor=Georgian|Grek=Greek|Gujr=Gujarati|Guru=Gurmukhi|Hang=Hangul|Hani=Han|
+ Hans=Simplified|Hant=Traditional|Hebr=Hebrew|Hira=Hiragana|Jpan=Japanese|Kana=Katakana|Khmr=Khmer|
+ Knda=Kannada|Kore=Korean|Laoo=Lao|Latn=Latin|Mlym=Malayalam|Mong=Mongolian|Mymr=Myanmar|Orya=Odia|
+ Sinh=Sinhala|Syrc=Syriac|Taml=Tamil|Telu=Telugu|Thaa=Thaana|Thai=Thai|Tibt=Tibetan|Tfng=Tifinagh|
+ Zinh=Inherited|Zyyy=Common|Zzzz=Unknown Script|Zsye=Emoji|Zmth=Mathematical Notation|Zsym=Symbols
+currency: AED=United Arab Emirates Dirham|ARS=Argentine Peso|AUD=Australian Dollar|BDT=Bangladeshi Taka|
+ BGN=Bulgarian Lev|BRL=Brazilian Real|CAD=Canadian Dollar|CHF=Swiss Franc|CLP=Chilean Peso|CNY=Chinese Yuan|
+ COP=Colombian Peso|CZK=Czech Koruna|DKK=Danish Krone|EGP=Egyptian Pound|EUR=Euro|GBP=British Pound|
+ GEL=Georgian Lari|HKD=Hong Kong Dollar|HUF=Hungarian Forint|IDR=Indonesian Rupiah|ILS=Israeli New Shekel|
+ INR=Indian Rupee|ISK=Icelandic Króna|JPY=Japanese Yen|KES=Kenyan Shilling|KRW=South Korean Won|
+ KZT=Kazakhstani Tenge|MAD=Moroccan Dirham|MXN=Mexican Peso|MYR=Malaysian Ringgit|NGN=Nigerian Naira|
+ NOK=Norwegian Krone|NZD=New Zealand Dollar|PEN=Peruvian Sol|PHP=Philippine Peso|PKR=Pakistani Rupee|
+ PLN=Polish Zloty|RON=Romanian Leu|RSD=Serbian Dinar|RUB=Russian Ruble|SAR=Saudi Riyal|SEK=Swedish Krona|
+ SGD=Singapore Dollar|THB=Thai Baht|TRY=Turkish Lira|TWD=New Taiwan Dollar|UAH=Ukrainian Hryvnia|
+ USD=US Dollar|VND=Vietnamese Dong|XAF=Central African CFA Franc|XOF=West African CFA Franc|
+ ZAR=South African Rand
+calendar: buddhist=Buddhist Calendar|chinese=Chinese Calendar|coptic=Coptic Calendar|dangi=Dangi Calendar|
+ ethioaa=Ethiopic Amete Alem Calendar|ethiopic=Ethiopic Calendar|gregory=Gregorian Calendar|
+ hebrew=Hebrew Calendar|indian=Indian National Calendar|islamic=Hijri Calendar|
+ islamic-civil=Hijri Calendar (tabular, civil epoch)|islamic-rgsa=Hijri Calendar (Saudi Arabia, sighting)|
+ islamic-tbla=Hijri Calendar (tabular, astronomical epoch)|islamic-umalqura=Hijri Calendar (Umm al-Qura)|
+ iso8601=Gregorian Calendar (ISO 8601 Weeks)|japanese=Japanese Calendar|persian=Persian Calendar|
+ roc=Minguo Calendar
+dateTimeField: era=era;era;era|year=year;yr.;yr|quarter=quarter;qtr.;qtr|month=month;mo.;mo|
+ weekOfYear=week;wk.;wk|weekday=day of the week;day of wk.;day of wk.|day=day;day;day|
+ dayPeriod=AM/PM;AM/PM;AM/PM|hour=hour;hr.;hr|minute=minute;min.;min|second=second;sec.;sec|
+ timeZoneName=time zone;zone;zone
+region-short: BA=Bosnia|CC=Cocos Islands|GB=UK|HK=Hong Kong|MM=Myanmar|MO=Macao|PN=Pitcairn|PS=Palestine|
+ UN=UN|US=US
+language-short: az=Azeri|en-GB=UK English|en-US=US English
+"""
+
+
+@functools.cache
+def display_names(kind):
+    """{code: name}; of dates' fields "long;short;narrow" names."""
+    [row] = [row for row in DISPLAY_NAMES.replace("\n ", "").split("\n") if row.startswith(kind + ": ")]
+    return dict(entry.split("=") for entry in row.partition(": ")[2].split("|"))
+
+
+class DisplaySettings(IntlSettings):
+    """The options of Intl.DisplayNames."""
+
+    CHOICES = {"style": (("narrow", "short", "long"), "long"), "fallback": (("code", "none"), "code"),
+               "type": (("language", "region", "script", "currency", "calendar", "dateTimeField"), None),
+               "languageDisplay": (("dialect", "standard"), "dialect")}
+    SHOWN = ("locale", "style", "type", "fallback", "languageDisplay")
+    language = "en"
+
+    @staticmethod
+    def coerce(realm, options):
+        return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(self.available(locales))
+        self.choose(option, "style", "type")
+        if self.type is None:
+            raise JSTypeError("Required option \"type\" must not be undefined")
+        self.choose(option, "fallback", "languageDisplay")
+        if self.type != "language":
+            self.languageDisplay = None
+
+    def names(self, kind):
+        short = kind in ("region", "language") and self.style != "long"
+        return {**display_names(kind), **(display_names(kind + "-short") if short else {})}
+
+
+DISPLAY = intl_class("DisplayNames", DisplaySettings, 2)
+
+_DISPLAY_CODES = {"region": "[A-Za-z]{2}|[0-9]{3}", "script": "[A-Za-z]{4}", "currency": "[A-Za-z]{3}",
+                  "calendar": "[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8})*"}
+
+
+@DISPLAY.method("of", 1)
+def display_names_of(realm, this, code=undefined, *_):
+    settings, code = this.settings, to_string(code)
+    kind, names = settings.type, settings.names(settings.type)
+    if kind == "language":
+        code, name = language_display(settings, names, code)
+    else:
+        if not re.fullmatch(_DISPLAY_CODES.get(kind, "|".join(names)), code):
+            raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+        if kind in _DISPLAY_CODES:
+            code = {"script": str.title, "calendar": str.lower}.get(kind, str.upper)(code)
+        name = names.get(code)
+        if kind == "dateTimeField":
+            name = name.split(";")[("long", "short", "narrow").index(settings.style)]
+    return name if name is not None else code if settings.fallback == "code" else undefined
+
+
+def language_display(settings, names, code):
+    """(canonical code, name or None) of a language, with its script and region unless they make a dialect."""
+    tag = LanguageTag(code)
+    if tag.extensions or tag.attributes or tag.keywords or tag.private or len(code) != len(code.strip("-")):
+        raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+    whole = "-".join(filter(None, (tag.language, tag.script, tag.region)))
+    more = [display_names("script").get(tag.script, tag.script),
+            settings.names("region").get(tag.region, tag.region)]
+    if settings.languageDisplay == "dialect" and whole in names:
+        name, more = names[whole], []
+    else:
+        name = names.get(tag.language)
+    more = ", ".join(filter(None, [*more, *map(str.upper, tag.variants)]))
+    return str(tag), name and (f"{name} ({more})" if more else name)
+
+
+# -- Intl.DurationFormat -----------------------------------------------------------------
+#
+# ECMA-402 of 2025, 13. The names of units are there in English, as Intl.NumberFormat has them.
+
+DURATION_UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "seconds", "milliseconds",
+                  "microseconds", "nanoseconds")
+_CLOCK_UNITS = DURATION_UNITS[4:7]
+_NUMERIC = ("numeric", "2-digit", "fractional")
+_ISO_DURATION = re.compile(
+    r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
+    r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?", re.IGNORECASE | re.ASCII)
+
+
+class DurationSettings(IntlSettings):
+    """The options of Intl.DurationFormat; `styles` and `displays` have what holds for each unit."""
+
+    CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
+    coerce = staticmethod(object_options)
+    language = "en"
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, values = resolve_locale(
+            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
+        self.choose(option, "style")
+        self.styles, self.displays = {}, {}
+        before = ""
+        for position, unit in enumerate(DURATION_UNITS):
+            self.read_unit(option, unit, position, before)
+            before = self.styles[unit] if position > 3 else ""
+        self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
+        list_style = "short" if self.style == "digital" else self.style
+        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+
+    def read_unit(self, option, unit, position, before):
+        """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
+        allowed = ("long", "short", "narrow", *_NUMERIC[:(0, 1, 2)[(position > 3) + (unit in _CLOCK_UNITS)]])
+        style, shown = option(unit, allowed, None), "always"
+        if style is None:
+            style = self.style
+            if style == "digital":
+                style = "numeric" if position > 3 else "short"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            elif before in _NUMERIC:
+                style = "numeric"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            else:
+                shown = "auto"
+        if style == "numeric" and position > 6:
+            style, shown = "fractional", "auto"
+        shown = option(unit + "Display", ("auto", "always"), shown)
+        if style == "fractional" and shown == "always" or before == "fractional" != style \
+                or before in _NUMERIC and style not in _NUMERIC:
+            raise JSRangeError(f"Invalid style {style} for {unit} in Intl.DurationFormat")
+        if unit in _CLOCK_UNITS[1:] and before in _NUMERIC:
+            style = "2-digit"
+        self.styles[unit], self.displays[unit] = style, shown
+
+    def resolved(self, realm):
+        shown = {"locale": self.locale, "numberingSystem": self.numberingSystem, "style": self.style}
+        for unit, style in self.styles.items():
+            shown[unit] = "numeric" if style == "fractional" else style
+            shown[unit + "Display"] = self.displays[unit]
+        digits = {} if self.fractionalDigits is None else {"fractionalDigits": self.fractionalDigits}
+        return {**shown, **digits}
+
+
+DURATION_FORMAT = intl_class("DurationFormat", DurationSettings)
+
+
+def to_duration(value):
+    """ToDurationRecord (13.5.2) -> {unit: int}, with all units."""
+    if type(value) is str:
+        found = _ISO_DURATION.fullmatch(value)
+        if not found:
+            raise JSRangeError(f"Invalid duration: {value}")
+        sign = -1 if found[1] == "-" else 1
+        counts = [int(digits or 0) for digits in found.groups()[1:8]]
+        rest = (found[9] or "").ljust(9, "0")
+        duration = dict(zip(DURATION_UNITS, [sign * count for count in (
+            *counts, int(rest[:3]), int(rest[3:6]), int(rest[6:]))]))
+    else:
+        require_object(value, "{} is not a duration")
+        counts = {unit: integral_count(unit, value.get(unit)) for unit in sorted(DURATION_UNITS)}
+        if set(counts.values()) == {None}:
+            raise JSTypeError("A duration needs at least one unit, such as { hours: 1 }")
+        duration = {unit: counts[unit] or 0 for unit in DURATION_UNITS}
+    signs = {count > 0 for count in duration.values() if count}
+    largest = max(abs(duration[unit]) for unit in DURATION_UNITS[:3])
+    minutes = (duration["days"] * 24 + duration["hours"]) * 60 + duration["minutes"]
+    length = exact_duration(duration, 6)[1] + minutes * 60 * 10 ** 9
+    if len(signs) > 1 or largest >= 2 ** 32 or abs(length) >= 2 ** 53 * 10 ** 9:
+        raise JSRangeError("A duration has one sign, and is not too long")
+    return duration
+
+
+def integral_count(unit, value):
+    """ToIntegerIfIntegral (13.5.1): an int; None for undefined."""
+    if value is undefined:
+        return None
+    number = to_number(value)
+    if not is_finite(number) or number % 1:
+        raise JSRangeError(f"{unit} of a duration must be an integer, not {display(value)}")
+    return int(number)
+
+
+def exact_duration(duration, position):
+    """(text, number in units of nanoseconds) of the unit at a position and all smaller ones."""
+    total = sum(duration[unit] * 1000 ** (9 - index) for index, unit in enumerate(DURATION_UNITS)
+                if index >= position)
+    places = 3 * (9 - position)
+    whole, rest = divmod(abs(total), 10 ** places)
+    return f"{'-' * (total < 0)}{whole}.{rest:0{places}d}", total
+
+
+class DurationWriter:
+    """PartitionDurationFormatPattern (13.5.10): `groups` of (type, text, singular unit or None)."""
+
+    def __init__(self, settings, duration):
+        self.settings, self.duration, self.groups = settings, duration, []
+        self.negative, self.signed = any(count < 0 for count in duration.values()), False
+        for position, unit in enumerate(DURATION_UNITS):
+            if settings.styles[unit] in _NUMERIC:
+                self.write_clock(unit)
+                break
+            splits = 6 <= position < 9 and settings.styles[DURATION_UNITS[position + 1]] == "fractional"
+            text = exact_duration(duration, position)[0] if splits else str(duration[unit])
+            if settings.displays[unit] == "always" or text.strip("-0."):
+                self.groups.append(self.number(unit, text, splits, {
+                    "style": "unit", "unit": unit[:-1], "unitDisplay": settings.styles[unit]}))
+            if splits:
+                break
+
+    def number(self, unit, text, splits, options):
+        """The parts of one number. The first has the sign of all, also if it is zero."""
+        if self.signed:
+            options["signDisplay"] = "never"
+        elif self.negative and not text.strip("-0."):
+            text = "-0"
+        self.signed = True
+        if splits:
+            most = self.settings.fractionalDigits
+            options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
+                           minimumFractionDigits=most or 0)
+        options["numberingSystem"] = self.settings.numberingSystem
+        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
+
+    def write_clock(self, first):
+        """FormatNumericUnits (13.5.9): hours:minutes:seconds, from the unit `first` on."""
+        texts = {unit: str(self.duration[unit]) for unit in _CLOCK_UNITS}
+        texts["seconds"] = exact_duration(self.duration, 6)[0]
+        shown = {unit: self.settings.displays[unit] == "always" or bool(texts[unit].strip("-0."))
+                 for unit in _CLOCK_UNITS[_CLOCK_UNITS.index(first):]}
+        if first == "hours" and shown["hours"] and shown["seconds"]:
+            shown["minutes"] = True
+        parts = []
+        for unit in [unit for unit in shown if shown[unit]]:
+            parts += [("literal", ":", None)] * bool(parts)
+            digits = 2 if self.settings.styles[unit] == "2-digit" else 1
+            parts += self.number(unit, texts[unit], unit == "seconds", {
+                "useGrouping": False, "minimumIntegerDigits": digits})
+        self.groups += [parts] if parts else []
+
+
+def duration_parts(settings, duration):
+    """The parts of a duration, as (type, text, singular unit or None)."""
+    groups = DurationWriter(settings, to_duration(duration)).groups
+    texts, parts = iter(groups), []
+    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+        parts += next(texts) if kind == "element" else [(kind, text, None)]
+    return parts
+
+
+DURATION_FORMAT.methods(
+    format=lambda realm, this, duration=undefined, *_:
+        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
+    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
+        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
+        for kind, text, unit in duration_parts(this.settings, duration)]))
 
 
 # ======================================================================================

@@ -3185,6 +3185,9 @@ eval("var e1 = 1; function e2() {}"); var made = typeof e1 + typeof e2; delete e
 """)
 
     test_super_in_direct_eval = conformance(r"""
+# 19.2.1.3 a var of strict text that an eval in the text sees
+function f() { "use strict"; return eval("var v = 1; eval('v += 1'); v") + typeof eval("eval('w'); var w") } result = f()
+=> 2undefined
 # 19.2.1.3 super() in the text of an eval makes the `this` of the constructor around it, and the fields
 class A { constructor(x = 1) { this.a = x } m() { return 5 } }
 class B extends A { f = this.a + 1; constructor() { eval("super(7); this.q = super.m() + this.a"); this.t = eval("new.target") === B } }
@@ -6027,7 +6030,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip",
                   "14.3.2 ": "globalThis.AsyncDisposableStack",
                   "Promise.allKeyed": "Promise.allKeyed",
-                  "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
+                  "Intl.DurationFormat ": "Intl.DurationFormat", "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
                   "immutable buffers ": "ArrayBuffer.prototype.transferToImmutable",
                   "Error.prototype.stack ": "Object.hasOwn(Error.prototype, 'stack')",
                   "options go over the tag": "'variants' in Intl.Locale.prototype",
@@ -6447,6 +6450,51 @@ class IntlTest(unittest.TestCase):
 
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
+
+    test_display_names = conformance(r"""
+# names of regions, scripts, currencies, calendars and fields of dates
+const name = (type, code, more) => new Intl.DisplayNames("en", { type, ...more }).of(code);
+result = [name("region", "DE"), name("region", "GB", { style: "short" }), name("region", "419"), name("region", "QQ"),
+name("region", "QQ", { fallback: "none" }), name("script", "Cyrl"), name("currency", "EUR"), name("calendar", "gregory"),
+name("dateTimeField", "weekOfYear"), name("dateTimeField", "month", { style: "short" })].join("|")
+=> Germany|UK|Latin America|QQ||Cyrillic|Euro|Gregorian Calendar|week|mo.
+# names of languages, as dialects or part by part
+const name = (code, more) => new Intl.DisplayNames("en", { type: "language", ...more }).of(code);
+result = [name("de"), name("en-GB"), name("en-GB", { languageDisplay: "standard" }), name("zh-Hant-TW"), name("zh-Hans"), name("xx"),
+name("xx", { fallback: "none" }), name("sr-Latn-RS")].join("|")
+=> German|British English|English (United Kingdom)|Chinese (Traditional, Taiwan)|Simplified Chinese|xx||Serbian (Latin, Serbia)
+# names need a type and a code that can be one
+const names = []; for (const f of [() => new Intl.DisplayNames("en"), () => new Intl.DisplayNames("en", {}), () => Intl.DisplayNames("en", { type: "region" }),
+() => new Intl.DisplayNames("en", { type: "planet" }), () => new Intl.DisplayNames("en", { type: "region" }).of("X"),
+() => new Intl.DisplayNames("en", { type: "language" }).of("-en"), () => new Intl.DisplayNames("en", { type: "dateTimeField" }).of("mont")])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
+=> TypeError,TypeError,TypeError,RangeError,RangeError,RangeError,RangeError
+""")
+
+    test_durations = conformance(r"""
+# Intl.DurationFormat writes units or a clock
+const text = (duration, options) => new Intl.DurationFormat("en", options).format(duration);
+result = [text({ hours: 1, minutes: 2, seconds: 30 }), text({ years: 1, days: 2, milliseconds: 4 }, { style: "long" }), text({ days: 3, hours: -0 }, { style: "narrow" }),
+text({ days: 3, hours: 5, minutes: 7, seconds: 9, milliseconds: 250 }, { style: "digital" }), text({ minutes: 7 }, { style: "digital" }),
+text({ hours: 1, seconds: 9, nanoseconds: 999 }, { style: "digital", fractionalDigits: 2 }), text({ seconds: 5, milliseconds: 7 }, { milliseconds: "numeric" }),
+text({ minutes: 1, seconds: 5 }, { seconds: "numeric" }), text("P1DT2H3.5S")].join("|")
+=> 1 hr, 2 min, 30 sec|1 year, 2 days, 4 milliseconds|3d|3 days, 5:07:09.25|0:07:00|1:00:09.00|5.007 sec|1 min, 5|1 day, 2 hr, 3 sec, 500 ms
+# Intl.DurationFormat writes one sign, and parts
+const f = new Intl.DurationFormat("en", { style: "digital" }); result = [f.format({ hours: 0, minutes: -2, seconds: -3 }),
+new Intl.DurationFormat("en").format({ hours: -1, minutes: -2 }), f.formatToParts({ hours: 1, minutes: 2 }).map(({ type, value, unit }) => [type, value, unit].join("-"))].join()
+=> -0:02:03,-1 hr, 2 min,integer-1-hour,literal-:-,integer-02-minute,literal-:-,integer-00-second
+# Intl.DurationFormat refuses what is no duration, and styles that do not fit
+const f = new Intl.DurationFormat("en"), names = []; for (const value of [{ hours: 1, minutes: -1 }, {}, 5, "1 hour", { hours: 1.5 }, { years: 2 ** 32 }, { seconds: 2 ** 53 },
+"P" + "9".repeat(9999) + "Y"])
+try { f.format(value); names.push("none") } catch (e) { names.push(e.name[0]) }
+for (const options of [{ hours: "numeric", minutes: "long" }, { days: "2-digit" }, { milliseconds: "numeric", millisecondsDisplay: "always" }, { fractionalDigits: 10 }])
+try { new Intl.DurationFormat("en", options); names.push("none") } catch (e) { names.push(e.name[0]) } result = names.join("")
+=> RTTRRRRRRRRR
+""")
+
+    def test_what_is_there_in_english_only_says_so(self):
+        self.assertEqual(run("""[new Intl.DisplayNames("de", { type: "region" }).resolvedOptions().locale, new Intl.DurationFormat("fr").resolvedOptions().locale,
+            Intl.DisplayNames.supportedLocalesOf(["de", "en-GB"]), Intl.DurationFormat.supportedLocalesOf(["fr", "en-AU"])].join()"""), "en-US,en-US,en-GB,en-AU")
 
     test_locales_and_segments = conformance(r"""
 # tags under their names of today
