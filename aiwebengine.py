@@ -153,7 +153,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,403
+    13  Intl                                                                           3,404
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -168,7 +168,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
           Intl.DisplayNames                                                              173
-          Intl.DurationFormat                                                            185
+          Intl.DurationFormat                                                            186
     14  Functions of the web                                                           4,104
           Inspection                                                                     588
           console: formatting                                                             84
@@ -29855,7 +29855,8 @@ _CLOCK_UNITS = DURATION_UNITS[4:7]
 _NUMERIC = ("numeric", "2-digit", "fractional")
 _ISO_DURATION = re.compile(
     r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
-    r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?", re.IGNORECASE | re.ASCII)
+    r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?",
+    re.IGNORECASE | re.ASCII)
 
 
 class DurationSettings(IntlSettings):
