@@ -19819,6 +19819,8 @@ class HabitTest(ServerCase):
                 ("Buffer.from('a')", "TextEncoder"), ("res.json({})", "({ request }) =>"),
                 ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
+                ("const d = require('better-sqlite3')('a.db');", "database.prepare"), ("import pg from 'pg';", "database.prepare"),
+                ("import { DatabaseSync } from 'node:sqlite';", "database.prepare"),
                 ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute"),
                 ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
@@ -19832,6 +19834,7 @@ class HabitTest(ServerCase):
                     realm.evaluate(source, "app.js")
                 realm.close()
                 habit = aiwebengine.habit_of(caught.exception, source)
+                self.assertNotIn("Did you mean", caught.exception.message)
                 self.assertIn(write, habit.write)
                 self.assertNotIn("\n", habit.says + habit.write)
 
