@@ -33366,8 +33366,8 @@ MAX_MEANT_NAMES = 500
 MEANT_LIKENESS = 0.66
 #: Names that are right where a script does not run: nobody has misspelled them.
 NAMES_ELSEWHERE = frozenset((
-    "Buffer EventSource WebSocket XMLHttpRequest document exports global history localStorage location module "
-    "navigator print process request require response sessionStorage window").split())
+    "Buffer EventSource WebSocket XMLHttpRequest document exports global history localStorage location "
+    "module navigator print process request require response sessionStorage window").split())
 _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
