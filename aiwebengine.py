@@ -262,7 +262,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,250
+    20  Scripts: loading and hot reload                                                3,349
           Log                                                                            194
           Causes of errors                                                               284
           Errors of scripts                                                               79
@@ -272,8 +272,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Packages                                                                       220
           Imported files                                                                 126
           Between scripts, and in time                                                   106
-          One script                                                                     416
-          All scripts                                                                    694
+          One script                                                                     422
+          All scripts                                                                    771
           Live pages                                                                     195
     21  HTTP server                                                                    4,381
           Request heads                                                                  201
@@ -319,7 +319,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,428
+    23  Command line                                                                   4,432
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
