@@ -13,14 +13,14 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            452
+     1  This page: contents, imports, version                                            454
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         477
           Attributes of classes                                                           26
           Long texts                                                                     146
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             47
-     4  JavaScript lexer                                                                 462
+     4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,000
+     6  Parser                                                                         3,995
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,14 +38,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    644
+          Parser: types of TypeScript                                                    639
           Parser: declarations of TypeScript                                             458
           Parser: enums and namespaces                                                   208
           Parser: elements of JSX                                                        293
           From TypeScript and JSX to JavaScript                                           90
-     7  Scope analysis                                                                 1,379
-          Variables and scopes                                                           173
-          Resolving names                                                                831
+     7  Scope analysis                                                                 1,384
+          Variables and scopes                                                           176
+          Resolving names                                                                833
           Types of variables                                                             364
      8  Values and objects                                                             1,250
           Property descriptors                                                           201
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,316
+    10  Code generator                                                                 4,347
           Nodes of Python                                                                200
-          Functions and their variables                                                  512
+          Functions and their variables                                                  520
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  174
@@ -70,19 +70,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        185
           Operators                                                                      474
           Assignments                                                                    343
-          Members and calls                                                              508
+          Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        498
+          Compiling a source text                                                        506
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,204
+    11  Built-ins of the language                                                      9,403
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          260
+          Error                                                                          264
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -114,12 +114,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
-          ArrayBuffer                                                                    156
-          Element types                                                                  103
-          Typed arrays                                                                   602
+          ArrayBuffer                                                                    177
+          Element types                                                                  138
+          Typed arrays                                                                   643
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     192
-          DataView                                                                       110
+          Uint8Array: base64 and hex                                                     194
+          DataView                                                                       112
+          Atomics                                                                         87
           Promise                                                                        454
           Generators and async functions                                                 195
           Iterator helpers                                                               458
@@ -128,12 +129,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async iteration                                                                153
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
-          JSON: parsing                                                                  434
+          JSON: parsing                                                                  441
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,428
+    12  Regular expressions                                                            3,426
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -148,7 +149,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
-          RegExp.prototype: split                                                         94
+          RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
@@ -166,7 +167,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,805
+    14  Functions of the web                                                           4,099
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -174,11 +175,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           URL                                                                            597
           URLSearchParams                                                                222
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    126
+          TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
-          HTML of elements                                                               198
-          structuredClone                                                                138
-          crypto and performance                                                          36
+          HTML of elements                                                               488
+          structuredClone                                                                140
+          crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
           Headers                                                                        192
@@ -188,29 +189,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,141
-          Helpers of generated code: any realm                                           359
+    15  Realm, jobs and timers                                                         5,199
+          Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        585
+          Modules                                                                        595
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   501
-          Realm: running code, values in and out                                         483
+          Realm: objects, errors, jobs                                                   503
+          Realm: running code, values in and out                                         497
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
           Network: connections                                                           209
           Network: one request                                                           213
-          Functions for a console                                                         18
-          Realms of a terminal                                                            92
-          The prompt                                                                     136
+          Functions for a console                                                         32
+          Realms of a terminal                                                            99
+          The prompt                                                                     145
     16  js2py, and the choice of an engine                                             1,719
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
@@ -247,7 +248,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,783
+    19  Host API                                                                       3,813
           Arguments                                                                      170
           routeRegistry                                                                  230
           graphQLRegistry                                                                101
@@ -258,21 +259,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
-          Database: statements                                                           350
-          database                                                                       276
-          Type declarations                                                              687
-    20  Scripts: loading and hot reload                                                3,249
+          Database: statements                                                           376
+          database                                                                       275
+          Type declarations                                                              692
+    20  Scripts: loading and hot reload                                                3,349
           Log                                                                            194
           Causes of errors                                                               284
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
-          Modules of node                                                                493
+          Modules of node                                                                494
           Packages                                                                       220
-          Imported files                                                                 114
+          Imported files                                                                 126
           Between scripts, and in time                                                   106
-          One script                                                                     416
-          All scripts                                                                    694
+          One script                                                                     422
+          All scripts                                                                    771
           Live pages                                                                     195
     21  HTTP server                                                                    4,381
           Request heads                                                                  201
@@ -294,7 +295,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,930
+    22  Pages                                                                          5,916
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -303,7 +304,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               344
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             401
+          Dashboard: actions                                                             389
           Editor: files                                                                  294
           Dashboard: the look                                                            391
           Colours of source texts                                                         80
@@ -318,22 +319,23 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,230
+    23  Command line                                                                   4,432
           Starters: what they share                                                       90
           Starters: their files                                                          829
-          Options                                                                        269
+          Starters: in TypeScript                                                        180
+          Options                                                                        275
           Documentation                                                                  387
-          The program                                                                    184
+          The program                                                                    189
           The map of this file                                                            58
           Serving                                                                        181
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         444
-          Reports of tests                                                               246
+          Script tests: one file                                                         446
+          Reports of tests                                                               248
           Several processes                                                              271
-          A starter                                                                       58
+          A starter                                                                       62
           JavaScript without a server                                                    121
-          The prompt's terminal                                                          173
+          The prompt's terminal                                                          176
           The file as a program                                                           33
 """
 
@@ -1230,6 +1232,8 @@ class JSLexer:
     def _read_name(self, start):
         """Read an identifier that has escapes or characters beyond ASCII, or stands behind a number sign."""
         match = _ODD_NAME(self.source, start)
+        if not match and self.source[start:start + 1] == "@":
+            raise self.error("Decorators are not supported; call a function with the class instead", start)
         if not match:
             raise self.error("Invalid or unexpected token", start)
         text, end = match[0], match.end()
@@ -4194,11 +4198,6 @@ class TypeParser(JSParser):
 
     # -- tokens in types ----
 
-    def _read_odd(self, start):
-        if self.source[start] == "@":
-            raise self.error("Decorators are not supported; call a function with the class instead", start)
-        return super()._read_odd(start)
-
     def split_token(self, first):
         """Make a token of the first character of one like `>>` or `<<`."""
         self.type, self.pos = first, self.start + 1
@@ -5877,6 +5876,8 @@ class FunctionScope(Scope):
         self.role = None
         #: Whether it contains a direct eval; the EvalSite whose text this is the top level of.
         self.has_eval, self.site = False, None
+        #: Whether a direct eval sees its `this`.
+        self.shows_this = False
 
     @property
     def parent_function(self):
@@ -5941,6 +5942,7 @@ class EvalSite:
         is_function = function.kind == "function"
         return parse_eval(source, self.scope.function.strict, private, new_target=is_function,
                           super_property=is_function and function.parent.kind == "home",
+                          super_call=function.role == "derived constructor",
                           forbids_arguments=function.role == "field")
 
 
@@ -6233,6 +6235,7 @@ class ScopeAnalyzer:
         function = self.nearest_this()
         if function.kind == "function":
             function.uses_this = function.uses_new_target = function.writes_arguments = True
+            function.shows_this = True
             function.uses_super = function.parent.kind == "home"
         outer = node.scope.var_scope
         self.scope.function.has_eval = True
@@ -6536,13 +6539,13 @@ class ScopeAnalyzer:
         if node.superclass is not None:
             self.visit(node.superclass)
         for element in node.body:
-            self.class_element(element)
+            self.class_element(element, node.superclass is not None)
         self.scope = outer
         self.variables.extend(scope.names.values())
 
     visit_ClassExpression = visit_class
 
-    def class_element(self, element):
+    def class_element(self, element, is_derived):
         home = Scope(self.scope, "home", self.loop)
         home.declare("hidden", "%home", self.scope.names["%class"].start, element.end).sources.append("any")
         element.scope = home
@@ -6557,7 +6560,8 @@ class ScopeAnalyzer:
         outer, self.scope = self.scope, home
         if isinstance(element, MethodDefinition):
             self.visit(element.value)
-            element.value.scope.role = element.kind
+            derived = is_derived and element.kind == "constructor"
+            element.value.scope.role = "derived constructor" if derived else element.kind
         elif element.value is not None:
             self.field_function(element, home, lambda: self.visit(element.value))
         self.scope = outer
@@ -9842,7 +9846,8 @@ class FunctionEmitter(NodeMaker):
         elif node.is_generator:
             maker = "make_generator"
         else:
-            maker = "make_target_function" if scope.uses_new_target and scope.role != "constructor" \
+            in_constructor = scope.role in ("constructor", "derived constructor")
+            maker = "make_target_function" if scope.uses_new_target and not in_constructor \
                 and not scope.is_arrow else "make_function"
         return self.call(maker, code, constant)
 
@@ -9972,6 +9977,13 @@ class FunctionEmitter(NodeMaker):
             self.emit_python("""
                 this_bound = False
                 if False: this = None""")
+            if scope.shows_this:
+                self.emit_python("""
+                    def this_place(made=False):
+                        nonlocal this, this_bound
+                        if made is None: return this_bound
+                        if made: this, this_bound = made, True
+                        return this""")
         elif scope.uses_this and not scope.strict and not scope.is_arrow:
             self.emit_python("if type(this) is not JSObject: this = sloppy_this(this)")
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
@@ -12616,10 +12628,14 @@ class CallEmitter(AssignmentEmitter):
                      [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
-        """eval(…): its text gets all Cells around it. In a constructor `this` may be missing still."""
+        """eval(…): its text gets all Cells around it, and a function that gives `this`. In the constructor of
+        a derived class that may be missing still: there the function also takes what super() has made, and
+        says whether that has happened when it is given None."""
         site = node.scope
         function = site.this_function()
-        if function.kind != "script":
+        if function.role == "derived constructor" or function.kind != "script" and self.in_eval():
+            this = self.name("this_place")
+        elif function.kind != "script":
             this = self.node(ast.Lambda, ast.arguments([], [], None, [], [], None, []), self.name("this"))
         else:
             this = self.const(None)
@@ -12632,6 +12648,13 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(values, tuple):
             function, this, values = values
         return self.apply(function, [self.name("undefined"), *values])
+
+    def in_eval(self):
+        """Whether `this` is that of the code around the text of a direct eval."""
+        scope = self.scope
+        while scope.is_arrow and scope.site is None:
+            scope = scope.parent_function
+        return scope.site is not None
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
@@ -12847,9 +12870,13 @@ class CallEmitter(AssignmentEmitter):
 
     def super_call(self, node):
         """super(…): makes `this` (13.3.7.1)."""
-        values = self.operands(node.arguments)
-        if self.scope.is_arrow:
-            self.scope.nonlocals |= {"this", "this_bound"}
+        values, in_eval = self.operands(node.arguments), self.in_eval()
+        if self.scope.is_arrow and self.scope.site is None:
+            self.scope.nonlocals |= {"this"} if in_eval else {"this", "this_bound"}
+        if in_eval:
+            made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
+                             self.python("this_place(None)"), *values)
+            return self.python("(this := this_place({made}))", made=made)
         made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                          self.name("this_bound"), *values)
         return self.python("((this := {made}), (this_bound := True))[0]", made=made)
@@ -13175,9 +13202,17 @@ class Emitter(CallEmitter):
 
     def begin_eval(self, program, scope):
         """What the text of a direct eval does first: `this`, and what it adds to the function around."""
-        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super))
-                                                               for node in program.walk()):
-            self.emit_assign("this", self.apply(self.name("this"), []))
+        function = scope.site.this_function()
+        if function.kind != "script" and any(
+                isinstance(node, (ThisExpression, Super)) or type(getattr(node, "scope", None)) is EvalSite
+                for node in program.walk()):
+            self.emit_python("this_place = this")
+            if function.role == "derived constructor":
+                self.emit_python("""
+                    del this
+                    if this_place(None): this = this_place()""")
+            else:
+                self.emit_assign("this", self.python("this_place()"))
         if not program.strict:
             for name in scope.eval_names:
                 self.emit_value(self.store_for_eval(scope, name))
@@ -14716,89 +14751,55 @@ def error_header(name, message):
 
 
 class JSErrorObject(JSObject):
-    """An Error. Its own `stack` is put together when somebody asks for it:
+    """An Error. What Error.prototype.stack gives of it is put together when somebody asks for it:
 
-    header   its message when the error was made; the first line of `stack` begins with `name` as it is then
-    frames   (code, lasti) pairs; None once `stack` is an ordinary property
+    header   its message when the error was made; the first line begins with `name` as it is then
+    frames   (code, lasti) pairs
     place    (filename, line, column) of an error in a source text, or None
+    stack    the text, or None as long as nobody asked
     """
 
-    __slots__ = ("header", "frames", "place")
+    __slots__ = ("header", "frames", "place", "stack")
     class_name = "Error"
 
     def __init__(self, proto, message=None, frames=(), place=None):
         self.proto = proto
         self.props = {}
-        self.attrs = {"stack": _LAZY_STACK}
+        self.attrs = None
         if message is not None:
             self.props["message"] = message
-            self.attrs["message"] = HIDDEN_ATTRS
+            self.attrs = {"message": HIDDEN_ATTRS}
         self.place = place
         self.remember(frames)
 
     def remember(self, frames):
         """Notes where and as what the error stands now."""
         self.frames = frames
+        self.stack = None
         message = peek(self, "message")
         self.header = "" if message is undefined else peek_text(message)
 
-    def write_stack(self):
-        """Makes `stack` an ordinary property; returns its value."""
-        text = self.stack_text()
-        self.props["stack"] = text
-        self.attrs["stack"] = HIDDEN_ATTRS
-        return text
-
-    def first_line(self):
-        name = peek(self, "name")
+    def first_line(self, name=undefined):
+        name = peek(self, "name") if name is undefined else name
         return error_header("Error" if name is undefined else peek_text(name), self.header)
 
-    def stack_text(self):
-        lines = [self.first_line()]
-        if self.place is not None:
-            filename, *position = self.place
-            lines.append(":".join([f"    at {filename or '<anonymous>'}"]
-                                  + [str(number) for number in position if number is not None]))
-        lines += [frame_text(code, lasti) for code, lasti in self.frames]
-        return utf16("\n".join(lines))
-
-    def get_own(self, key):
-        if key == "stack" and self.attrs.get(key) is _LAZY_STACK:
-            self.write_stack()
-        return JSObject.get_own(self, key)
-
-    def get(self, key, receiver=None):
-        if key == "stack" and self.attrs.get(key) is _LAZY_STACK:
-            return self.write_stack()
-        return JSObject.get(self, key, receiver)
+    def stack_text(self, name=undefined):
+        if self.stack is None:
+            lines = [self.first_line(name)]
+            if self.place is not None:
+                filename, *position = self.place
+                lines.append(":".join([f"    at {filename or '<anonymous>'}"]
+                                      + [str(number) for number in position if number is not None]))
+            lines += [frame_text(code, lasti) for code, lasti in self.frames]
+            self.stack = utf16("\n".join(lines))
+        return self.stack
 
 
-class LazyStackAccess:
-    """Stands as getter or setter of `stack`, for walks along prototypes, until that is a plain property."""
-
-    def __init__(self, fn):
-        self.fn = fn
-
-
-def lazy_stack_get(receiver):
-    """The stack of the first error object along the prototypes of `receiver`."""
-    while receiver is not None and not isinstance(receiver, JSErrorObject):
-        receiver = receiver.get_proto() if isinstance(receiver, JSObject) else None
-    return undefined if receiver is None else receiver.get_own("stack").value
-
-
-def lazy_stack_set(receiver, value):
-    """Assignment to `stack`, as if a writable data property were there."""
-    if isinstance(receiver, JSObject):
-        if receiver.get_own("stack") is not None:
-            receiver.define_own("stack", PropertyDescriptor(value))
-        else:
-            receiver.create_data_property("stack", value)
-
-
-_LAZY_STACK = Accessor(LazyStackAccess(lazy_stack_get), LazyStackAccess(lazy_stack_set),
-                       HIDDEN_ATTRS)
-guard_key("stack")
+def peek_stack(obj):
+    """The stack of an object without running any script: of its own, or of the error that it is."""
+    if isinstance(obj, JSErrorObject) and obj.get_own("stack") is None:
+        return obj.stack_text()
+    return peek(obj, "stack")
 
 
 def error_line(obj):
@@ -14833,7 +14834,7 @@ def describe_error(value):
     if not isinstance(value, JSObject):
         text = told_text(repr(value) if type(value) is JSSymbol else to_string(value))
         return "", text, text, None, None, None
-    name, message, stack = (peek(value, key) for key in ("name", "message", "stack"))
+    name, message, stack = peek(value, "name"), peek(value, "message"), peek_stack(value)
     if type(message) is not str:
         text = told_text(display(value))
         if not isinstance(value, JSErrorObject):
@@ -14896,6 +14897,28 @@ def error_to_string(realm, this, *_):
     return error_header(name, "" if message is undefined else to_string(message))
 
 
+def error_set_stack(realm, this, value=undefined, *_):
+    """SetterThatIgnoresPrototypeProperties (7.3.35), for text (Error.prototype.stack, stage 3)."""
+    require_object(this, "Error.prototype.stack cannot be set on {}")
+    if type(value) is not str:
+        raise JSTypeError(f"Error.prototype.stack can only be set to a string, not to {display(value)}")
+    if this is realm.ErrorPrototype:
+        raise JSTypeError("Cannot assign to Error.prototype.stack itself")
+    if this.get_own("stack") is not None:
+        this.set_or_throw("stack", value)
+    else:
+        this.create_data_property_or_throw("stack", value)
+    return undefined
+
+
+@ERROR.getter("stack", setter=error_set_stack)
+def error_get_stack(realm, this, *_):
+    require_object(this, "Error.prototype.stack cannot be read of {}")
+    if not isinstance(this, JSErrorObject):
+        return undefined
+    return this.stack_text(undefined if this.stack is not None else this.get("name"))
+
+
 @ERROR.constructor(1, call=True)
 def error_construct(realm, new_target, message=undefined, options=undefined, *_):
     return new_error_object(realm, new_target, "Error", message, options)
@@ -14916,12 +14939,28 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
             del frames[:index + 1]
             break
     del frames[stack_limit(realm):]
-    if isinstance(obj, JSErrorObject) and obj.attrs.get("stack") is _LAZY_STACK:
+    if isinstance(obj, JSErrorObject) and obj.get_own("stack") is None:
         obj.remember(frames)
         return undefined
-    text = "\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames])
-    define_or_throw(obj, "stack", data_descriptor(utf16(text), HIDDEN_ATTRS))
+    prepare = realm.Error.get("prepareStackTrace")      # V8's, which packages look for their callers with
+    stack = call(prepare, realm.Error, obj, realm.new_array([call_site(realm, *frame) for frame in frames])) \
+        if is_callable(prepare) else \
+        utf16("\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames]))
+    define_or_throw(obj, "stack", data_descriptor(stack, HIDDEN_ATTRS))
     return undefined
+
+
+def call_site(realm, code, lasti):
+    """A CallSite of V8's for one frame."""
+    site, (line, column) = JSObject(realm.ObjectPrototype), frame_position(code, lasti)
+    text = utf16(frame_text(code, lasti).removeprefix("    at "))
+    for name, value in {
+            "getFileName": utf16(code.co_filename), "getLineNumber": line, "getColumnNumber": column or 1,
+            "getFunctionName": text.split(" (")[0] if " (" in text else null, "toString": text,
+            **dict.fromkeys(("isEval", "isNative", "isConstructor", "isToplevel", "isAsync"), False),
+            **dict.fromkeys(("getThis", "getTypeName", "getMethodName", "getEvalOrigin"), undefined)}.items():
+        site.put(name, realm.function(lambda this, *_, value=value: value, name))
+    return site
 
 
 def native_error_class(name):
@@ -18909,8 +18948,9 @@ MAX_BUFFER_BYTES = 256 * 1024 * 1024
 
 
 class JSArrayBuffer(JSObject):
-    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
-    look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
+    """An ArrayBuffer (25.1). `data` is a bytearray, bytes if it is immutable, or None once it is detached;
+    `views` the views of it that look at it anew when it changes; `most` the bytes that it may be resized to,
+    or None."""
 
     __slots__, __init__ = object_attributes("data most=None; views=weakref.WeakSet()")
     class_name = "ArrayBuffer"
@@ -18935,7 +18975,7 @@ def allocate_bytes(size):
 
 
 def new_array_buffer(realm, data):
-    """An ArrayBuffer around a bytearray, which it takes over."""
+    """An ArrayBuffer around a bytearray, which it takes over, or an immutable one around bytes."""
     return JSArrayBuffer(realm.ArrayBufferPrototype, data)
 
 
@@ -18962,6 +19002,11 @@ def require_attached(buffer, method):
         raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
 
 
+def require_mutable(buffer, method):
+    if type(buffer.data) is bytes:
+        raise JSTypeError(f"Cannot perform {method} on an immutable ArrayBuffer")
+
+
 def require_view(view, method):
     """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
     if view.view is OUT_OF_BOUNDS:
@@ -18982,7 +19027,8 @@ ARRAY_BUFFER.getters(
     maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None
     else this.most,
     resizable=lambda realm, this, *_: this.most is not None,
-    detached=lambda realm, this, *_: this.data is None)
+    detached=lambda realm, this, *_: this.data is None,
+    immutable=lambda realm, this, *_: type(this.data) is bytes)
 
 
 @ARRAY_BUFFER.method("slice", 2)
@@ -18996,6 +19042,7 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
         raise JSTypeError("Method ArrayBuffer.prototype.slice called on incompatible receiver "
                           + display(result))
     require_attached(result, "ArrayBuffer.prototype.slice")
+    require_mutable(result, "ArrayBuffer.prototype.slice")
     if result is this:
         raise JSTypeError("ArrayBuffer subclass returned this from species constructor")
     if len(result.data) < size:
@@ -19004,6 +19051,16 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
     part = this.data[first:first + size]
     result.data[:len(part)] = part
     return result
+
+
+@ARRAY_BUFFER.method("sliceToImmutable", 2)
+def array_buffer_slice_to_immutable(realm, this, start=undefined, end=undefined, *_):
+    require_attached(this, "ArrayBuffer.prototype.sliceToImmutable")
+    first, last = clamp_range(len(this.data), start, end)
+    require_attached(this, "ArrayBuffer.prototype.sliceToImmutable")
+    if len(this.data) < last:
+        raise JSRangeError("ArrayBuffer.prototype.sliceToImmutable: the buffer was made smaller meanwhile")
+    return new_array_buffer(realm, bytes(memoryview(this.data)[first:max(first, last)]))
 
 
 @ARRAY_BUFFER.method("resize", 1)
@@ -19021,10 +19078,11 @@ def array_buffer_resize(realm, this, length=undefined, *_):
     return undefined
 
 
-def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
+def transfer_buffer(realm, this, length=undefined, *_, fixed=False, immutable=False):
     """ArrayBufferCopyAndDetach (25.1.3.6)."""
     size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
     require_attached(this, "ArrayBuffer.prototype.transfer")
+    require_mutable(this, "ArrayBuffer.prototype.transfer")
     data, most = this.data, None if fixed else this.most
     if most is not None and size > most:
         raise JSRangeError(f"ArrayBuffer.prototype.transfer: {size} is more than maxByteLength, {most}")
@@ -19033,11 +19091,13 @@ def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
         kept = min(size, len(this.data))
         data[:kept] = this.data[:kept]
     detach_buffer(this)
-    return JSArrayBuffer(realm.ArrayBufferPrototype, data, most)
+    return JSArrayBuffer(realm.ArrayBufferPrototype, bytes(data) if immutable else data, most)
 
 
 ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
 ARRAY_BUFFER.method("transferToFixedLength", 0)(functools.partial(transfer_buffer, fixed=True))
+ARRAY_BUFFER.method("transferToImmutable", 0)(
+    functools.partial(transfer_buffer, fixed=True, immutable=True))
 
 
 @ARRAY_BUFFER.constructor(1)
@@ -19126,13 +19186,48 @@ ELEMENT_KINDS = [
     ElementKind("Uint32Array", "I", integer_converter(32, False)),
     ElementKind("BigInt64Array", "q", bigint_converter(True)),
     ElementKind("BigUint64Array", "Q", bigint_converter(False)),
+    ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e")),
     ElementKind("Float32Array", "f", to_number),
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
-FLOAT16_KIND = ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e"))
-if sys.version_info >= (3, 12):         # memoryview knows half precision
-    ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
+
+
+class HalfView:
+    """What a memoryview is to other elements, for those of half precision, which that knows from 3.12 on."""
+
+    __slots__, __init__ = attributes("bits")
+    format = "e"
+    layout, layout_of_bits = struct.Struct("=e"), struct.Struct("=H")
+
+    def __len__(self):
+        return len(self.bits)
+
+    def __getitem__(self, index):
+        if type(index) is slice:
+            return HalfView(self.bits[index])
+        return self.layout.unpack(self.layout_of_bits.pack(self.bits[index]))[0]
+
+    def __setitem__(self, index, value):
+        self.bits[index] = value.bits if type(index) is slice \
+            else self.layout_of_bits.unpack(self.layout.pack(value))[0]
+
+    def tolist(self):
+        return list(struct.unpack(f"={len(self.bits)}e", self.bits.tobytes()))
+
+    def tobytes(self):
+        return self.bits.tobytes()
+
+    def cast(self, code):
+        return self.bits.cast(code)
+
+
+def view_of(data, code):
+    """A view of bytes as elements of the type that `struct` calls `code`."""
+    if code == "e" and sys.version_info < (3, 12):
+        return HalfView(memoryview(data).cast("H"))
+    return memoryview(data).cast(code)
+
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
@@ -19190,7 +19285,7 @@ class JSTypedArray(JSObject):
         count = room // size if count is None else count
         self.view = EMPTY_VIEW
         if count:
-            self.view = memoryview(data)[self.offset:self.offset + count * size].cast(self.kind.code)
+            self.view = view_of(memoryview(data)[self.offset:self.offset + count * size], self.kind.code)
 
     @property
     def class_name(self):
@@ -19205,7 +19300,7 @@ class JSTypedArray(JSObject):
     def over(self, realm, buffer):
         """The same view of another buffer."""
         proto = getattr(realm, self.kind.name + "Prototype")
-        return JSTypedArray(proto, self.kind, buffer, self.offset, self.fixed)
+        return new_view(proto, self.kind, buffer, self.offset, self.fixed)
 
     def get_index(self, index):
         """The element at an index >= 0, or undefined."""
@@ -19291,6 +19386,43 @@ class JSTypedArray(JSObject):
         return keys + JSObject.own_keys(self) if self.props or self.attrs else keys
 
 
+class ImmutableTypedArray(JSTypedArray):
+    """A typed array over an immutable buffer (stage 3): its elements cannot be written or configured."""
+
+    __slots__ = ()
+
+    def set_index(self, index, value):
+        require_mutable(self.buffer, "a write")
+
+    def store(self, values, start=0):
+        require_mutable(self.buffer, "a write")
+
+    def get_own(self, key):
+        own = JSTypedArray.get_own(self, key)
+        return own if own is None or element_index(key) < 0 else data_descriptor(own.value, ENUMERABLE)
+
+    def define_own(self, key, desc):
+        index = element_index(key)
+        if index < 0:
+            return JSObject.define_own(self, key, desc)
+        return index < len(self.view) and not desc.is_accessor() \
+            and desc.enumerable is not False and True not in (desc.configurable, desc.writable) \
+            and (desc.value is ABSENT or same_value(desc.value, self.get_index(index)))
+
+    def set(self, key, value, receiver=None):
+        return element_index(key) < 0 and JSObject.set(self, key, value, receiver)
+
+    def delete(self, key):
+        index = element_index(key)
+        return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
+
+
+def new_view(proto, kind, buffer, offset, length):
+    """A typed array over a buffer."""
+    view_class = ImmutableTypedArray if type(buffer.data) is bytes else JSTypedArray
+    return view_class(proto, kind, buffer, offset, length)
+
+
 def new_typed_array(realm, kind, length, proto=None):
     """A typed array of zeros with a buffer of its own."""
     buffer = new_array_buffer(realm, allocate_bytes(length * kind.size))
@@ -19305,27 +19437,29 @@ def new_uint8_array(realm, data):
     return JSTypedArray(realm.Uint8ArrayPrototype, UINT8_KIND, buffer, 0, len(data))
 
 
-def validate_typed_array(value, method):
+def validate_typed_array(value, method, writes=False):
     """ValidateTypedArray (23.2.4.4)."""
     if not isinstance(value, JSTypedArray):
         raise JSTypeError("this is not a typed array.")
+    if writes:
+        require_mutable(value.buffer, method)
     if value.view is OUT_OF_BOUNDS:
         require_view(value, method)
     return value
 
 
-def typed_array_create(ctor, args, method):
+def typed_array_create(ctor, args, method, writes=True):
     """TypedArrayCreateFromCtor (23.2.4.2)."""
-    result = validate_typed_array(construct(ctor, args), method)
+    result = validate_typed_array(construct(ctor, args), method, writes)
     if len(args) == 1 and type(args[0]) is int and len(result.view) < args[0]:
         raise JSTypeError("Derived TypedArray constructor created an array which was too small")
     return result
 
 
-def typed_array_species_create(realm, original, args, method):
+def typed_array_species_create(realm, original, args, method, writes=True):
     """TypedArraySpeciesCreate (23.2.4.1)."""
     ctor = species_constructor(original, getattr(realm, original.kind.name))
-    result = typed_array_create(ctor, args, method)
+    result = typed_array_create(ctor, args, method, writes)
     if result.kind.is_bigint is not original.kind.is_bigint:
         raise JSTypeError("Content type of source and derived typed arrays differ")
     return result
@@ -19334,14 +19468,15 @@ def typed_array_species_create(realm, original, args, method):
 TYPED_ARRAY = BuiltinClass("TypedArray", JSTypedArray, is_global=False)
 
 
-def typed_array_method(key, length):
-    """Declares a method of %TypedArray%.prototype whose receiver must not be detached."""
+def typed_array_method(key, length, writes=False):
+    """Declares a method of %TypedArray%.prototype whose receiver must not be detached, nor immutable if it
+    `writes`."""
     def declare(impl):
         title = f"%TypedArray%.prototype.{key}"
 
         def checked(realm, this, *args):
-            if not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
-                validate_typed_array(this, title)
+            if writes or not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
+                validate_typed_array(this, title, writes)
             return impl(realm, this, *args)
         TYPED_ARRAY.method(key, length, receiver=False)(checked)
         return impl
@@ -19370,7 +19505,7 @@ def typed_array_at(realm, this, index=undefined, *_):
     return this.get_index(index) if 0 <= index < length else undefined
 
 
-@typed_array_method("copyWithin", 2)
+@typed_array_method("copyWithin", 2, writes=True)
 def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
     to, _ = clamp_range(length, target, undefined)
@@ -19384,7 +19519,7 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     return this
 
 
-@typed_array_method("fill", 1)
+@typed_array_method("fill", 1, writes=True)
 def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
     value = this.kind.convert(value)
@@ -19392,7 +19527,7 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     require_view(this, "%TypedArray%.prototype.fill")
     last = min(last, len(this.view))
     if last > first:
-        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        block = view_of(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE), this.kind.code)
         for start in range(first, last, ELEMENTS_AT_ONCE):
             realm.poll()
             this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
@@ -19487,7 +19622,7 @@ def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
     return result
 
 
-@typed_array_method("reverse", 0)
+@typed_array_method("reverse", 0, writes=True)
 def typed_array_reverse(realm, this, *_):
     view = this.view
     low, high = 0, len(view)
@@ -19495,14 +19630,15 @@ def typed_array_reverse(realm, this, *_):
         realm.poll()
         step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
         first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
-        view[low:low + step] = memoryview(last).cast(this.kind.code)
-        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        view[low:low + step] = view_of(last, this.kind.code)
+        view[high - step:high] = view_of(first, this.kind.code)
         low, high = low + step, high - step
     return this
 
 
 @TYPED_ARRAY.method("set", 1)
 def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
+    require_mutable(this.buffer, "%TypedArray%.prototype.set")
     start = to_integer_or_infinity(offset)
     if start < 0:
         raise JSRangeError("offset is out of bounds")
@@ -19551,7 +19687,7 @@ def copy_elements(realm, target, source, to, first, count):
             target.view[to + start:to + end] = part[start:end]
         return
     if target.buffer is source.buffer:
-        part = memoryview(part.tobytes()).cast(source.kind.code)
+        part = view_of(part.tobytes(), source.kind.code)
     for start in range(0, count, ELEMENTS_AT_ONCE):
         realm.poll()
         values = part[start:start + ELEMENTS_AT_ONCE].tolist()
@@ -19608,7 +19744,7 @@ def sort_numbers(view, is_float):
         copy, start = bytearray(), 0
         for piece in sliced(view[:count].cast("B")):
             copy += piece
-        copied = memoryview(copy).cast(view.format)
+        copied = view_of(copy, view.format)
         for piece in merged_runs([copied[low:high] for low, high in runs]):
             write_numbers(view, start, piece)
             start += len(piece)
@@ -19627,7 +19763,7 @@ def fill_view(view, start, end, value):
 def write_numbers(view, start, values):
     """Writes a list of numbers, which all have the type of the view, into it."""
     if view.format == "e":              # which array.array does not know
-        packed = memoryview(struct.pack(f"={len(values)}e", *values)).cast("e")
+        packed = view_of(struct.pack(f"={len(values)}e", *values), "e")
     else:
         packed = memoryview(array.array(view.format, values))
     view[start:start + len(values)] = packed
@@ -19636,7 +19772,7 @@ def write_numbers(view, start, values):
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
-    validate_typed_array(this, "%TypedArray%.prototype.sort")
+    validate_typed_array(this, "%TypedArray%.prototype.sort", writes=True)
     if comparator is undefined:
         sort_numbers(this.view, this.kind.is_float)
     else:
@@ -19650,7 +19786,7 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
     offset = this.offset + first * this.kind.size
     count = () if this.fixed is None and end is undefined else (max(last - first, 0),)
     return typed_array_species_create(realm, this, (this.buffer, offset, *count),
-                                      "%TypedArray%.prototype.subarray")
+                                      "%TypedArray%.prototype.subarray", writes=False)
 
 
 @typed_array_method("toReversed", 0)
@@ -19810,7 +19946,7 @@ def view_buffer(kind, proto, buffer, offset, length):
         count = (size - offset) // kind.size
     elif offset + count * kind.size > size:
         raise JSRangeError(f"Invalid typed array length: {count}")
-    return JSTypedArray(proto, kind, buffer, offset, count)
+    return new_view(proto, kind, buffer, offset, count)
 
 
 def typed_array_class(kind):
@@ -20017,7 +20153,9 @@ def declare_decoder(name, decode, options_of):
 
     @UINT8_ARRAY.method("setFrom" + name, 1, receiver=False)
     def set_from_text(realm, this, text=undefined, options=undefined, *_):
-        array, text, options = uint8_array(this), text_argument(text), options_of(options)
+        array = uint8_array(this)
+        require_mutable(array.buffer, "setFrom" + name)
+        text, options = text_argument(text), options_of(options)
         require_view(array, "setFrom" + name)
         read, data, failed = decode(text, options, len(array.view))
         if data:
@@ -20123,6 +20261,8 @@ def data_view_accessors(kind):
 
     @DATA_VIEW.method(setter, 2)
     def set_value(realm, this, index=undefined, value=undefined, little_endian=undefined, *_):
+        if type(this.buffer.data) is bytes:
+            require_mutable(this.buffer, "DataView.prototype." + setter)
         if type(index) is not int or index < 0:
             index = to_index(index, "DataView offset")
         value = kind.convert(value)
@@ -20132,7 +20272,7 @@ def data_view_accessors(kind):
         return undefined
 
 
-for _kind in {*ELEMENT_KINDS, FLOAT16_KIND}:
+for _kind in ELEMENT_KINDS:
     if _kind.name != "Uint8ClampedArray":
         data_view_accessors(_kind)
 
@@ -20157,6 +20297,93 @@ def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, l
     if view.view is OUT_OF_BOUNDS:
         raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
     return view
+
+
+# -- Atomics (25.4) ----------------------------------------------------------------------
+#
+# One thread at a time runs scripts, and no memory is shared: every access is atomic, and nobody can wait.
+
+ATOMICS = Namespace("Atomics", tag="Atomics")
+
+
+def atomic_array(array, method, writes=True, waitable=False):
+    """ValidateIntegerTypedArray (25.4.3.1)."""
+    validate_typed_array(array, "Atomics." + method, writes)
+    allowed = ("Int32Array", "BigInt64Array") if waitable else ATOMIC_KINDS
+    if array.kind.name not in allowed:
+        raise JSTypeError(f"Atomics.{method} takes {' or '.join(allowed)}, not {array.kind.name}")
+    return array
+
+
+ATOMIC_KINDS = [kind.name for kind in ELEMENT_KINDS if not kind.is_float and "Clamped" not in kind.name]
+
+
+def atomic_index(array, index):
+    """ValidateAtomicAccess (25.4.3.2): the length is that from before the conversion."""
+    length = len(array.view)
+    index = to_index(index, "atomic access index")
+    if index >= length:
+        raise JSRangeError("Invalid atomic access index")
+    return index
+
+
+def atomic_access(name, change, operands=1):
+    """Declares Atomics.<name>(array, index, ...operands), which gives the old element:
+    `change(old, ...operands)` makes the new one, or None to leave it (25.4.3.14 AtomicReadModifyWrite)."""
+    @ATOMICS.method(name, 2 + operands)
+    def access(realm, this, array=undefined, index=undefined, *values):
+        index = atomic_index(atomic_array(array, name, operands > 0), index)
+        kind = array.kind
+        convert = to_bigint if kind.is_bigint else to_integer_or_infinity
+        values = [convert(value) for value in (*values, undefined, undefined)[:operands]]
+        require_view(array, "Atomics." + name)
+        if index >= len(array.view):
+            raise JSRangeError("Invalid atomic access index")
+        old = array.get_index(index)
+        new = change(old, *map(kind.convert, values))
+        if new is not None:
+            array.set_index(index, JSBigInt(new) if kind.is_bigint else new)
+        return values[0] if name == "store" else old
+
+
+for _name, _change, _operands in (
+        ("add", lambda old, value: int(old) + value, 1), ("and", lambda old, value: int(old) & value, 1),
+        ("compareExchange", lambda old, expected, value: value if old == expected else None, 2),
+        ("exchange", lambda old, value: value, 1), ("load", lambda old: None, 0),
+        ("or", lambda old, value: int(old) | value, 1), ("store", lambda old, value: value, 1),
+        ("sub", lambda old, value: int(old) - value, 1), ("xor", lambda old, value: int(old) ^ value, 1)):
+    atomic_access(_name, _change, _operands)
+
+
+@ATOMICS.method("isLockFree", 1)
+def atomics_is_lock_free(realm, this, size=undefined, *_):
+    return to_integer_or_infinity(size) in (1, 2, 4, 8)
+
+
+@ATOMICS.method("notify", 3)
+def atomics_notify(realm, this, array=undefined, index=undefined, count=undefined, *_):
+    atomic_index(atomic_array(array, "notify", False, waitable=True), index)
+    if count is not undefined:
+        to_integer_or_infinity(count)
+    return 0
+
+
+@ATOMICS.method("pause")
+def atomics_pause(realm, this, iterations=undefined, *_):
+    if iterations is not undefined and (type(iterations) not in NUMBER_TYPES or iterations % 1 != 0):
+        raise JSTypeError("Atomics.pause takes an integral number")
+    return undefined
+
+
+def refuse_wait(name):
+    @ATOMICS.method(name, 4)
+    def wait(realm, this, array=undefined, *_):
+        atomic_array(array, name, False, waitable=True)
+        raise JSTypeError(f"Atomics.{name} needs a SharedArrayBuffer, and this engine has none")
+
+
+refuse_wait("wait")
+refuse_wait("waitAsync")
 
 
 # -- Promise -----------------------------------------------------------------------------
@@ -21814,7 +22041,9 @@ def mender(realm, has_null, has_escapes):
 
     def mend(value):
         if type(value) is list:
-            return new_array(list(map(mend, value)))
+            # Each map() on the way down takes of CPython's C stack, a comprehension before 3.12 a frame.
+            return new_array([mend(each) for each in value] if sys.version_info >= (3, 12)
+                             else list(map(mend, value)))
         if value is None:
             return null
         return utf16(value) if type(value) is str else value
@@ -21823,7 +22052,7 @@ def mender(realm, has_null, has_escapes):
         if type(value) is list:
             for each in value:
                 if type(each) is list:
-                    return new_array(list(map(mend, value)))
+                    return mend(value)
             return new_array(value)
         return value
     return mend if has_null or has_escapes else mend_quickly
@@ -21862,7 +22091,12 @@ def json_parse(realm, text):
     large = len(text) > MIN_JSON_VALUES_IN_PARTS \
         and text.count(",") + text.count("[") + text.count("{") > MIN_JSON_VALUES_IN_PARTS
     try:
-        value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
+        try:
+            value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
+        except RecursionError:          # the decoder of CPython 3.12 nests 800 deep, that of 3.13 5,000
+            if large:
+                raise
+            value, end = decode_in_parts(parser, text, start)
     except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
@@ -26170,11 +26404,9 @@ def replacement_template(replacement, pattern):
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
     require_regexp(this, "@@split")
     text = to_string(string)
-    if is_untouched(realm, this) and realm.regexp_species_untouched:
-        # The flags are read before the limit is converted, which may run a script.
-        program = this.program
+    if is_untouched(realm, this) and realm.regexp_species_untouched and not isinstance(limit, JSObject):
         count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
-        return realm.new_array(split_at_once(realm, this, program.pattern, text, count))
+        return realm.new_array(split_at_once(realm, this, this.program.pattern, text, count))
     ctor = species_constructor(this, realm.RegExp)
     flags = to_string(this.get("flags"))
     unicode = "u" in flags or "v" in flags
@@ -29771,7 +30003,7 @@ class Inspector:
 
     def error_shape(self, obj, name):
         """An error: its stack, then the properties that are not in it."""
-        stack = peek(obj, "stack")
+        stack = peek_stack(obj)
         if type(stack) is not str or not stack:
             stack = error_line(obj)
         elif isinstance(obj, JSErrorObject) and not stack.startswith(error_line(obj)) \
@@ -29781,7 +30013,7 @@ class Inspector:
         stack = retitle_stack(stack, title if type(title) is str else "Error", name)
         keys = [key for key in self.shown_keys(obj)
                 if key not in ("name", "message", "stack")
-                or peek_text(peek(obj, key)) not in stack]
+                or key != "stack" and peek_text(peek(obj, key)) not in stack]
         keys += [key for key in ("cause", "errors") if key not in keys and obj.get_own(key) is not None]
         if "\n    at" not in stack:
             stack = f"[{stack}]"
@@ -31276,6 +31508,7 @@ def text_encoder_encode_into(realm, this, source=undefined, destination=undefine
     text = web_text(source)
     if not isinstance(destination, JSTypedArray) or destination.kind.name != "Uint8Array":
         raise JSTypeError("The destination must be a Uint8Array")
+    require_mutable(destination.buffer, "TextEncoder.encodeInto")
     target = bytes_of(destination)
     data = text.encode("utf-8")[:len(target) + 1]
     room = min(len(target), len(data))
@@ -31398,28 +31631,50 @@ def global_btoa(realm, this, *args):
 # -- HTML of elements --------------------------------------------------------------------
 #
 # What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
-# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+# that is not itself made by h or html is escaped, as the place needs it that it is put in. An element that
+# waits for a component is a promise.
 
 _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
+                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
+                    "xlinkHref": "xlink:href"}
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
+_ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
+                       "xlink:href".split())
+_CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
+#: Elements in which browsers read text as code, and those in which they find no other elements.
+_CODE_ELEMENTS = frozenset(("script", "style"))
+_TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
+#: In texts of HTML, as its tokenizer reads them.
+_HTML_SPACE, _BETWEEN_ATTRIBUTES = re.compile(r"[ \t\n\r\f]*").match, re.compile(r"[ \t\n\r\f/]*").match
+_TAG_NAME, _NAME_OF_ATTRIBUTE = re.compile(r"[^\s/>]*").match, re.compile(r"[^\s/>=]*").match
+_UNQUOTED, _COMMENT_END, _TAG_END = (re.compile(r"[^\s>]*").match, re.compile("--!?>").search,
+                                     re.compile(">").search)
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = frozenset(
     "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
     "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
     "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
+_STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
+#: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
+_STYLE_VALUE = re.compile(
+    rf"""(?:[^;{{}}()"'\\/]|/(?!\*)|{_STYLE_STRING}|\((?:[^()"'\\]|{_STYLE_STRING}|\((?:[^()"'\\]|"""
+    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""").fullmatch
 _TO_ESCAPE = re.compile("""[&<>"']""")
+_TO_ESCAPE_AGAIN = re.compile("""[<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 
 
 class JSHtml(JSObject):
-    """A piece of HTML: `text` in code units."""
+    """A piece of HTML: `text` in code units. `is_code` if no other value than that of html.raw is in it."""
 
-    __slots__, __init__ = object_attributes("text")
+    __slots__, __init__ = object_attributes("text is_code=False")
     class_name = "Html"
 
 
@@ -31428,66 +31683,304 @@ HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, 
 SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
 
 
-def escaped_html(text):
+def escaped_html(text, pattern=_TO_ESCAPE):
     """The text with its special characters as HTML writes them, in elements and in attributes."""
     if len(text) > MAX_STRING_LENGTH // 6:
         raise JSRangeError("Invalid string length")
-    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+    return replace_in_slices(pattern, lambda found: _HTML_ESCAPES[found[0]], text)
 
 
-def make_html(realm, parts):
-    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+class HtmlText:
+    """Where elements and texts stand: what is written there for a text, and for a piece of HTML."""
+
+    def text(self, text):
+        return escaped_html(text)
+
+    def html(self, value):
+        return value.text
+
+    def check(self, written):
+        """Looks at what was written."""
+
+
+class HtmlCode(HtmlText):
+    """The inside of <script> or <style>."""
+
+    def __init__(self, tag):
+        self.tag = tag
+
+    def text(self, text):
+        raise JSTypeError(
+            f"A text cannot be put into <{self.tag}>, which has code: a value for it can be in an attribute, "
+            "such as data-name, and html.raw(text) is for a text that is code and your own")
+
+    def html(self, value):
+        if not value.is_code:
+            self.text(value.text)
+        found = re.search(f"</{self.tag}|<!--", value.text, re.IGNORECASE)
+        if found:
+            raise JSTypeError(f"{found[0]} in the code of <{self.tag}> would end it: "
+                              'write \\x3c for <, and JSON.stringify(value).replaceAll("<", "\\\\u003c")')
+        return value.text
+
+
+class HtmlAttribute(HtmlText):
+    """The value of an attribute, of a template or (`is_whole`) of h(); `before` is written in front of it,
+    `is_first` if nothing but that."""
+
+    def __init__(self, name, before="", is_first=True, is_whole=False):
+        self.name, self.before, self.is_first, self.is_whole = name.lower(), before, is_first, is_whole
+
+    def is_code(self, text):
+        return self.name in _ADDRESSES and _CODE_ADDRESS(re.sub(r"[\t\n\r]", "", text[:200])) is not None
+
+    def check(self, written):
+        whole = self.before + written if self.is_first else written
+        if self.is_code(whole):
+            raise JSTypeError(f"{display(whole[:40])} cannot be the address in {self.name}: it would run as "
+                              "code")
+
+    def text(self, text):
+        if self.is_first and not self.before and self.is_code(text):
+            text = "unsafe:" + text         # no error: who sends such an address shall not break the page
+        if self.name.startswith("on") and not self.is_whole:
+            raise JSTypeError(f"A text cannot be put into {self.name}, which has code: put it into an "
+                              "attribute such as data-name, which the code reads as this.dataset.name")
+        if self.name == "style" and not self.is_whole and not _STYLE_VALUE(text):
+            raise JSTypeError(f"{display(text[:40])} cannot be a value in style: it would begin another one")
+        text = escaped_html(text)
+        return escaped_html(text) if self.name == "srcdoc" else text
+
+    def html(self, value):
+        if not value.is_code:
+            self.text("" if self.name == "style" else value.text)
+        return escaped_html(value.text, _TO_ESCAPE if self.name == "srcdoc" else _TO_ESCAPE_AGAIN)
+
+
+HTML_TEXT = HtmlText()
+
+
+class HtmlReader:
+    """Follows the tags of a template, to tell where its values stand (HTML, 13.2.5: tokenization).
+
+    state      the name of the method that reads on
+    tag        the name of the tag that was read last, with / before that of a closing one
+    attribute, value    of the attribute that was read last; quote is " or ', or "" where there is none
+    """
+
+    __slots__ = ("state", "tag", "attribute", "value", "quote")
+
+    def __init__(self):
+        self.state, self.tag, self.attribute, self.value, self.quote = "outside", "", "", "", ""
+
+    def read(self, text):
+        at = 0
+        while at < len(text):
+            at = getattr(self, self.state)(text, at)
+
+    def take(self, pattern, text, at, rest, last):
+        """(the part of the text that the pattern matches, where it ends); state becomes `rest` behind it,
+        `last` where it is all."""
+        end = pattern(text, at).end()
+        self.state = rest if end < len(text) else last
+        return text[at:end], end
+
+    def search(self, pattern, text, at, state):
+        """Where the text goes on behind the pattern, in that state; its end if there is none."""
+        found = pattern(text, at)
+        if found is None:
+            return len(text)
+        self.state = state
+        return found.end()
+
+    def outside(self, text, at):
+        at = text.find("<", at) + 1
+        if not at:
+            return len(text)
+        if text.startswith("!--", at):
+            self.state = "comment"
+            return at + 1
+        self.tag = "/" if text.startswith("/", at) else ""
+        self.state = "bogus" if text.startswith(("!", "?"), at) else "name"
+        return at + len(self.tag)
+
+    def comment(self, text, at):
+        return self.search(_COMMENT_END, text, at, "outside")
+
+    def bogus(self, text, at):
+        return self.search(_TAG_END, text, at, "outside")
+
+    def inside(self, text, at):
+        """The inside of an element in which there are no others."""
+        end = re.compile(rf"</{self.tag}(?![^\s/>])", re.IGNORECASE).search(text, at)
+        if end is None:
+            return len(text)
+        self.tag, self.state = "/" + self.tag, "before_attribute"
+        return end.end()
+
+    def name(self, text, at):
+        found, end = self.take(_TAG_NAME, text, at, "before_attribute", "name")
+        if self.tag in ("", "/") and not (found and found[0].isascii() and found[0].isalpha()):
+            self.state = "bogus" if self.tag and end < len(text) else "outside"
+            return at
+        self.tag += found.lower()
+        return end
+
+    def before_attribute(self, text, at):
+        _, at = self.take(_BETWEEN_ATTRIBUTES, text, at, "attribute_name", self.state)
+        if text.startswith(">", at):
+            self.state = "inside" if self.tag in _TEXT_ELEMENTS else "outside"
+            return at + 1
+        self.attribute = ""
+        return at
+
+    def attribute_name(self, text, at):
+        found, end = self.take(_NAME_OF_ATTRIBUTE, text, at, "after_name", self.state)
+        self.attribute += found.lower()
+        return end
+
+    def after_name(self, text, at):
+        _, at = self.take(_HTML_SPACE, text, at, "before_attribute", self.state)
+        if text.startswith("=", at):
+            self.state, self.value = "before_value", ""
+            return at + 1
+        return at
+
+    def before_value(self, text, at):
+        _, at = self.take(_HTML_SPACE, text, at, "unquoted", self.state)
+        self.quote = ""
+        if text.startswith(('"', "'"), at):
+            self.quote, self.state = text[at], "quoted"
+            return at + 1
+        if text.startswith(">", at):
+            self.state = "before_attribute"
+        return at
+
+    def quoted(self, text, at):
+        end = text.find(self.quote, at)
+        if self.value is not None:
+            self.value += text[at:end if end >= 0 else None]
+        if end < 0:
+            return len(text)
+        self.state = "before_attribute"
+        return end + 1
+
+    def unquoted(self, text, at):
+        return self.take(_UNQUOTED, text, at, "before_attribute", self.state)[1]
+
+    def place(self):
+        """What writes a value that stands here; None in a tag's own words."""
+        if self.state in ("unquoted", "before_value"):
+            raise JSTypeError(f'Write quotes around the value of {self.attribute}: '
+                              f'{self.attribute}="${{…}}"')
+        if self.state == "quoted":
+            before, self.value = self.value, None
+            return HtmlAttribute(self.attribute, before or "", before is not None)
+        if self.state == "inside" and self.tag in _CODE_ELEMENTS:
+            return HtmlCode(self.tag)
+        return HTML_TEXT if self.state in ("outside", "inside", "comment", "bogus") else None
+
+    def word(self, value):
+        """The text of a value that stands in a tag's own words: a name, or HTML of the script's own."""
+        if value is undefined or value is null or type(value) is bool:
+            return ""
+        if type(value) is JSHtml and value.is_code:
+            self.read(value.text)
+            return value.text
+        text = to_string(value) if type(value) in (str, int, float) else None
+        if self.state == "name":
+            fits = text is not None and _ELEMENT_NAME(self.tag.lstrip("/") + text)
+        else:
+            fits = text is not None and _ATTRIBUTE_NAME(text)
+        if fits:
+            self.read(text)
+        if not fits or self.state == "attribute_name" and self.attribute.startswith("on"):
+            raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
+                              'name="${…}", or html.raw(text) for attributes that are your own')
+        return text
+
+    def end(self):
+        if self.state != "outside" and (self.state != "name" or self.tag not in ("", "/")):
+            raise JSTypeError("The template ends inside " + ("a comment" if self.state == "comment" else
+                                                             f"<{self.tag}>"))
+
+
+@functools.lru_cache(1024)
+def template_places(texts):
+    """The places of the values between the texts of a template; None if they depend on the values."""
+    reader, places = HtmlReader(), []
+    for index, text in enumerate(texts):
+        reader.read(text)
+        if index + 1 < len(texts):
+            places.append(reader.place())
+            if places[-1] is None:
+                return None
+    reader.end()
+    return places
+
+
+def make_html(realm, parts, is_code=False):
+    """The JSHtml of a list of texts and (promise of a value, place); with promises a promise of it."""
     waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
     if not waiting:
         if sum(map(len, parts)) > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        return JSHtml(realm.HtmlPrototype, "".join(parts))
+        return JSHtml(realm.HtmlPrototype, "".join(parts), is_code)
     promise = new_promise(realm)
 
     def arrived(index, value):
         waiting.remove(index)
-        inner = []
+        inner, place = [], parts[index][1]
         try:
-            add_child(realm, inner, value, 0)
-            parts[index] = make_html(realm, inner)
-            if parts[index].__class__ is JSHtml:
-                parts[index] = parts[index].text
+            add_child(realm, inner, value, place)
+            parts[index] = make_html(realm, inner), HTML_TEXT
+            if parts[index][0].__class__ is JSHtml:
+                parts[index] = parts[index][0].text
+                place.check(parts[index])
             if not waiting:
                 resolve_promise(realm, promise, make_html(realm, parts))
         except Exception as error:
             reject_promise(realm, promise, realm.thrown_value(error))
 
     for index in list(waiting):
-        await_value(realm, parts[index], functools.partial(arrived, index),
+        await_value(realm, parts[index][0], functools.partial(arrived, index),
                     lambda reason: reject_promise(realm, promise, reason))
     return promise
 
 
-def add_child(realm, parts, child, depth):
-    """Appends the HTML of a child to `parts`; a promise as it is."""
+def add_child(realm, parts, child, place, depth=0):
+    """Appends the HTML of a child to `parts`, as its place wants it; for a promise (promise, place)."""
     kind = child.__class__
     if kind is JSHtml:
-        parts.append(child.text)
+        parts.append(place.html(child))
     elif kind is str:
-        parts.append(escaped_html(child))
+        parts.append(place.text(child))
     elif child is undefined or child is null or kind is bool:
         return
     elif kind is int or kind is float or kind is JSBigInt:
         parts.append(to_string(child))
     elif isinstance(child, JSPromise):
-        parts.append(child)
-    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        parts.append((child, place))
+    elif not isinstance(child, JSObject) or is_callable(child):
+        refuse_child(child)
+    elif (page := realm.html_of(child)) is not None:
+        parts.append(place.html(JSHtml(None, utf16(page))))
+    elif child.get(SYM_ITERATOR) is not undefined:
         if depth > 100:
             raise JSRangeError("The children of an element are nested too deeply")
         for one in iterable_to_list(realm, child):
             realm.poll()
-            add_child(realm, parts, one, depth + 1)
-    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
-        parts.append(promise_resolve(realm, realm.Promise, child))
+            add_child(realm, parts, one, place, depth + 1)
+    elif is_callable(child.get("then")):
+        parts.append((promise_resolve(realm, realm.Promise, child), place))
     else:
-        shown = "A function" if is_callable(child) else display(child)
-        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
-                          "and arrays of them")
+        refuse_child(child)
+
+
+def refuse_child(child):
+    shown = "A function" if is_callable(child) else display(child)
+    raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                      "and arrays of them")
 
 
 def style_text(value):
@@ -31500,8 +31993,12 @@ def style_text(value):
         if item is undefined or item is null or item is False or item == "":
             continue
         is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        text = to_string(item)
+        if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
+            raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
+                              "another property")
         name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
-        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+        texts.append(f"{name}:{text}" + ("px" if is_length and key[:2] != "--" else ""))
     return ";".join(texts)
 
 
@@ -31512,8 +32009,11 @@ def add_attributes(realm, parts, name, props):
         if type(key) is not str or not props.get_own(key).enumerable:
             continue
         value = props.get(key)
-        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
-            raw = to_string(value.get("__html"))
+        if key == "dangerouslySetInnerHTML" and value is not undefined and value is not null:
+            raw = value.get("__html") if isinstance(value, JSObject) else value
+            if not isinstance(value, JSObject) or isinstance(raw, JSObject) and type(raw) is not JSHtml:
+                raise JSTypeError("dangerouslySetInnerHTML is an object with a text: { __html: text }")
+            raw = "" if raw is undefined or raw is null else to_string(raw)
         if key in _NOT_ATTRIBUTES or value is undefined or value is null:
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
@@ -31527,8 +32027,14 @@ def add_attributes(realm, parts, name, props):
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
                               "browser: write its code as a text, or in a script of the page")
-        text = style_text(value) if key == "style" else to_string(value)
-        parts.append(f' {shown}="{escaped_html(text)}"')
+        place, text = HtmlAttribute(shown, is_whole=True), value
+        if type(value) is not JSHtml:
+            text = style_text(value) if key == "style" else to_string(value)
+            if isinstance(value, JSObject) and text.startswith("[object "):
+                raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
+        text = place.html(value) if type(value) is JSHtml else place.text(text)
+        place.check(text)
+        parts.append(f' {shown}="{text}"')
     return raw
 
 
@@ -31543,7 +32049,7 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
         if children:
             given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
         parts = []
-        add_child(realm, parts, call(kind, undefined, given), 0)
+        add_child(realm, parts, call(kind, undefined, given), HTML_TEXT)
         return make_html(realm, parts)
     if kind.__class__ is not str or not _ELEMENT_NAME(kind):
         raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
@@ -31552,15 +32058,17 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
     raw = add_attributes(realm, parts, kind, props)
     parts.append(">")
     children = children or (props.get("children"),)
-    if kind in _VOID_ELEMENTS:
+    tag = kind.lower()
+    if tag in _VOID_ELEMENTS:
         if raw is not None or any(child is not undefined and child is not null for child in children):
             raise JSTypeError(f"<{kind}> cannot have children")
         return make_html(realm, parts)
+    place = HtmlCode(tag) if tag in _CODE_ELEMENTS else HTML_TEXT
     if raw is not None:
-        parts.append(raw)
+        parts.append(place.html(JSHtml(None, raw, True)))
     else:
         for child in children:
-            add_child(realm, parts, child, 0)
+            add_child(realm, parts, child, place)
     parts.append(f"</{kind}>")
     return make_html(realm, parts)
 
@@ -31574,19 +32082,34 @@ def html_template(realm, this, strings=undefined, *values):
     raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
     if not isinstance(raw, JSObject):
         raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
-    texts, parts = iterable_to_list(realm, strings), []
-    for index, text in enumerate(interruptible(texts)):
-        parts.append(to_string(text))
-        if index + 1 < len(texts) and index < len(values):
-            add_child(realm, parts, values[index], 0)
-    return make_html(realm, parts)
+    texts, parts = tuple(map(to_string, iterable_to_list(realm, strings))), []
+    places, start = template_places(texts), 0
+    reader = HtmlReader() if places is None else None
+    for index, (text, value) in enumerate(zip(interruptible(texts), (*values, ABSENT))):
+        parts.append(text)
+        if reader is not None:
+            reader.read(text)
+        if value is ABSENT:
+            break
+        place = places[index] if reader is None else reader.place()
+        if place is None:
+            parts.append(reader.word(value))
+            continue
+        if place.__class__ is HtmlAttribute and place.is_first:
+            start = len(parts)
+        add_child(realm, parts, value, place)
+        if place.__class__ is HtmlAttribute:
+            place.check("".join(part for part in parts[start:] if part.__class__ is str))
+    if reader is not None:
+        reader.end()
+    return make_html(realm, parts, not values)
 
 
 def make_html_tag(realm):
     """The global `html`, with html.raw(text) for what is HTML already."""
     tag = realm.bind(html_template, FunctionInfo("html", 1))
     tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
-        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+        realm.HtmlPrototype, to_string(text), True), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
     return tag
 
 
@@ -31665,6 +32188,8 @@ class Cloner:
             name = name if type(name) is str and name in NATIVE_ERRORS else "Error"
             copy = JSErrorObject(getattr(self.realm, name + "Prototype"))
         self.remember(value, copy)
+        if value.get_own("stack") is None:
+            copy.stack = value.stack_text()
         for key in ("message", "name", "stack", "cause"):
             own = value.get_own(key)
             if own is not None and own.is_data() and (key != "name" or isinstance(value, JSDOMException)):
@@ -31687,8 +32212,8 @@ class Cloner:
     def clone_buffer(self, value):
         if value.data is None:
             self.refuse(value)
-        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data),
-                                                  value.most))
+        data = value.data if type(value.data) is bytes else bytearray(value.data)
+        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, data, value.most))
 
     def clone_view(self, value):
         if value.buffer.data is None:
@@ -31724,7 +32249,7 @@ def transfer_list(realm, options):
     transfer = options.get("transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
-        if not isinstance(buffer, JSArrayBuffer) or buffer.data is None \
+        if not isinstance(buffer, JSArrayBuffer) or type(buffer.data) is not bytearray \
                 or any(buffer is other for other in buffers[:position]):
             raise JSError(new_dom_exception(
                 realm, f"{display(buffer)} could not be transferred.", "DataCloneError"))
@@ -31744,6 +32269,7 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     if not isinstance(array, JSTypedArray) or array.kind.is_float:
         raise JSError(new_dom_exception(
             realm, "The data argument must be an integer-type TypedArray", "TypeMismatchError"))
+    require_mutable(array.buffer, "crypto.getRandomValues")
     target = bytes_of(array)
     if len(target) > MAX_RANDOM_BYTES:
         raise JSError(new_dom_exception(
@@ -33396,6 +33922,14 @@ def method_names(obj):
     return names
 
 
+#: Globals that are left out on purpose -> what an error says of them. Scripts may ask for their `typeof`.
+LEFT_OUT_GLOBALS = {
+    "SharedArrayBuffer": "this engine shares no memory between threads; ArrayBuffer is there",
+    "ShadowRealm": "this engine leaves it out; every script has a realm of its own",
+    "Temporal": "this engine leaves it out; Date and Intl.DateTimeFormat are there",
+    "WebAssembly": "this engine runs JavaScript only"}
+
+
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
     if name in NAMES_ELSEWHERE:
@@ -34943,8 +35477,11 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                 "Buffer": ('require("node:buffer").Buffer', 'import { Buffer } from "node:buffer"'),
                 "global": ("globalThis", "const global = globalThis"),
                 "setImmediate": ('require("node:timers").setImmediate',
-                                 'import { setImmediate } from "node:timers"')}
-_GIVEN = re.compile(r"(?<![.\w$])(?:" + "|".join(_GIVEN_NAMES) + r")\b(?!\s*:)")
+                                 'import { setImmediate } from "node:timers"'),
+                "require": (None, 'import { createRequire as _r } from "node:module"; '
+                                  "const require = _r(import.meta.url)")}
+_GIVEN = re.compile(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
+                    + r")\b(?!\s*:))")
 
 
 def compile_common_js(source, filename):
@@ -35047,7 +35584,9 @@ class ModuleMap:
             return self.realm.parse_json(source)
         if kind == "text":
             return utf16(source)
-        return new_uint8_array(self.realm, source if isinstance(source, bytes) else source.encode())
+        data = source if isinstance(source, bytes) else source.encode()
+        buffer = new_array_buffer(self.realm, data)
+        return new_view(self.realm.Uint8ArrayPrototype, UINT8_KIND, buffer, 0, len(data))
 
     # -- packages ----
 
@@ -35075,19 +35614,21 @@ class ModuleMap:
                            ("loaded", False)):
             module.put(key, value)
         require = self.require_function(name)
-        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if name in _GIVEN.findall(source)}
+        used = _GIVEN.findall(source)
+        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if code and name in used}
         if name.startswith("node:"):
             given = {"native": "null"}
         values = "".join(f"var {key} = {code}; " for key, code in given.items() if code != "null")
         if source.startswith("#!"):
             source = "//" + source
-        head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
+        head = f"(function (require, native) {{ {values}return function (exports, require, module, " \
+               "__filename, __dirname) {"      # a module may declare the names that are given outside of it
         try:
             with realm.uncounted():
-                compiled = realm.compile(f"{head}\n{source}\n}})", name, compile_common_js)
-            function = realm.run_script(compiled)
-            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
-                 self.native() if "native" in given else undefined)
+                compiled = realm.compile(f"{head}\n{source}\n}} }})", name, compile_common_js)
+            function = call(realm.run_script(compiled), undefined, require,
+                            self.native() if "native" in given else undefined)
+            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)))
         except BaseException:
             self.required.pop(name, None)
             raise
@@ -35099,6 +35640,9 @@ class ModuleMap:
         require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
                                       "require", 1)
         require.put("cache", JSObject(None))
+        require.put("resolve", self.realm.function(
+            lambda this, specifier=undefined, *_:
+            utf16(self.loader(python_text(to_string(specifier)), name, "require")[0]), "resolve", 1))
         return require
 
     def require(self, specifier, referrer):
@@ -36576,7 +37120,9 @@ class RealmBase:
                 "returning from derived constructor"
         name = script_name(python)
         if python == global_name(name) and name not in self.lexical:
-            return f"{name} is not defined{meant_name(name, [*self.global_object.flags, *self.lexical])}"
+            return f"{name} is not defined" + (
+                f": {LEFT_OUT_GLOBALS[name]}" if name in LEFT_OUT_GLOBALS
+                else meant_name(name, [*self.global_object.flags, *self.lexical]))
         return f"Cannot access '{name}' before initialization"
 
     def js_error(self, error, phase="runtime"):
@@ -37297,14 +37843,28 @@ class Realm(RealmBase):
 
     def html_of(self, value):
         """The text of a piece of HTML that h() or html made, or another factory that marks it as hono's does,
-        by `isEscaped`; None for anything else."""
+        by `isEscaped`; None for anything else. JSTypeError for what is an element without a text."""
         if isinstance(value, JSHtml):
             return python_text(value.text)
-        if isinstance(value, JSObject) and value.get("isEscaped") is True:
+        if not isinstance(value, JSObject):
+            return None
+        if value.get("isEscaped") is True:
             write = value.get("toString")
             if is_callable(write) and write is not self.ObjectPrototype.get("toString"):
                 text = call(write, value)
+                if isinstance(text, JSPromise):
+                    raise JSTypeError("An element with async parts is not ready: write await "
+                                      "element.toString()")
                 return python_text(text) if isinstance(text, str) else None
+        if value.get("type") is not undefined:
+            package, renderer = \
+                ("react", "react-dom/server") if isinstance(value.get("$$typeof"), JSSymbol) else \
+                ("vue", "@vue/server-renderer") if value.get("__v_isVNode") is True else \
+                ("preact", "preact-render-to-string") if value.get("constructor") is undefined \
+                and value.has("__v") else (None, None)
+            if package:
+                raise JSTypeError(f"An element of {package} is no HTML yet: write renderToString(element), "
+                                  f"which {renderer} has")
         return None
 
     def put(self, obj, key, value):
@@ -38131,6 +38691,20 @@ class BodySource:
 
 # -- Functions for a console -------------------------------------------------------------
 
+_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+
+
+def code_without_types(code, name):
+    """What was typed for a script, in the language that the name of its file tells, as JavaScript; raises
+    JSSyntaxError."""
+    if not any(language_of(name)):
+        return code
+    if not _DECLARATION.match(code):
+        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
+            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+    return javascript_of(code, name)
+
+
 def function_around(realm, head, code, tail, filename):
     """The function that is the value of three texts; an async one where the code awaits. Head and tail stand
     on lines of their own, and lines count from the code on, so that errors are where they are in what was
@@ -38150,11 +38724,13 @@ def function_of_script(realm, code, filename):
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values,
+    `language` the end of the name of a file in the language that it is given code in."""
 
-    def __init__(self, name, *, console=None, colors=False):
+    def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
         self.stopped = False
+        self.language = language
         self.colors = self.host_hooks["console colors"] = colors
 
     def stop(self):
@@ -38199,6 +38775,10 @@ class ForegroundRealm(Realm):
         with self.lock:
             raise JSError(self.thrown_value(refusal), "parse")
 
+    def javascript(self, source, _filename):
+        """The JavaScript of a text that was given; raises JSSyntaxError."""
+        return code_without_types(source, self.language)
+
     def inspected(self, value):
         """A value as the console shows it."""
         return self.enter(lambda: inspect_value(self, value, colors=self.colors))
@@ -38215,8 +38795,8 @@ def parse_awaiting(source):
 class CommandRealm(ForegroundRealm):
     """The realm of -e and --run: an error that nobody catches ends it."""
 
-    def __init__(self, name, *, console=None, colors=False):
-        super().__init__(name, console=console, colors=colors)
+    def __init__(self, name, **options):
+        super().__init__(name, **options)
         self.failure = None
 
     def report(self, error, prefix):
@@ -38226,6 +38806,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
+        source = self.compile(source, filename, self.javascript)
         if any(language_of(filename)) or self.enter(lambda: is_module(source, filename)):
             self.evaluate_module(source, filename)
             return None
@@ -38241,8 +38822,8 @@ class CommandRealm(ForegroundRealm):
 
 # -- The prompt --------------------------------------------------------------------------
 
-#: The file name of what is typed at the prompt.
-PROMPT_FILENAME = "<prompt>"
+#: The file name of what is typed at the prompt, and of the code of -e.
+PROMPT_FILENAME, CODE_FILENAME = "<prompt>", "<code>"
 #: Names that one completion offers.
 MAX_COMPLETIONS = 1000
 _AWAIT_WORD = re.compile(r"\bawait\b")
@@ -38292,13 +38873,22 @@ def parse_prompt(source):
 class PromptRealm(ForegroundRealm):
     """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
 
-    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
-        super().__init__(name, console=console, colors=colors)
+    def __init__(self, name=PROMPT_FILENAME, **options):
+        super().__init__(name, **options)
         self.remembered = {}
+
+    def javascript(self, source, _filename):
+        try:
+            return super().javascript(source, _filename)
+        except JSSyntaxError as error:
+            if may_go_on(error, source):
+                raise Incomplete from None
+            raise
 
     def answer(self, source):
         """The text of a source's awaited value. Raises Incomplete, JSError, or ScriptTimeout after stop()."""
         self.stopped = False
+        source = self.compile(source, PROMPT_FILENAME, self.javascript)
         compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
         return self.run_awaiting(compiled, self.answer_text)
 
@@ -49466,8 +50056,12 @@ MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
 MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
 #: What a value counts for besides its characters.
 VALUE_OVERHEAD = 16
-#: Rows that an iteration reads at once.
-ROWS_AT_ONCE = 100
+#: Rows that are read at once, as long as they have no more characters and bytes than this.
+ROWS_AT_ONCE, ROWS_AT_ONCE_SIZE = 100, 1024 * 1024
+#: Bytes of a pattern for LIKE and GLOB, which takes its length times that of the text.
+MAX_SQL_PATTERN = 200
+#: Seconds that the end of the server waits for a statement that it has interrupted.
+DATABASE_CLOSE_SECONDS = 1.0
 #: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
 DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
 #: Seconds between two looks whether all processes that share Redis share the file.
@@ -49480,7 +50074,10 @@ _PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info in
                      "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
                      "recursive_triggers case_sensitive_like optimize encoding page_count".split())
 _SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
-_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+_SQL_FUNCTIONS_REFUSED = {
+    **dict.fromkeys("load_extension fts3_tokenizer readfile writefile edit fsdir".split(), ""),
+    **dict.fromkeys(("json_patch", "jsonb_patch"),
+                    ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
 _SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
@@ -49571,7 +50168,7 @@ class Database:
         run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
         if hasattr(connection, "setlimit"):     # CPython 3.11
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_SQL_PATTERN)
         for name, count, function in _SQL_FUNCTIONS:
             connection.create_function(name, count, function, deterministic=True)
         connection.set_authorizer(self._authorize)
@@ -49586,7 +50183,7 @@ class Database:
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
         elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
-            self.denied = f"the function {second} is not allowed"
+            self.denied = f"the function {second} is not allowed{_SQL_FUNCTIONS_REFUSED[second.lower()]}"
         else:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
@@ -49602,7 +50199,7 @@ class Database:
         self.acquire(realm)
         outer, self.realm = self.realm, realm
         try:
-            if self.connection is None:
+            if self.connection is None or self.closed:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
@@ -49638,12 +50235,25 @@ class Database:
         if _SQL_WORD.match(sql)[0].lower() != "explain":
             self.execute(realm, "EXPLAIN " + sql, no_values(parameters)).close()
 
-    def fetch(self, realm, cursor, sql, count=-1):
-        """The next rows of a cursor, for used_by()."""
+    def fetch(self, realm, cursor, sql, count=ROWS_AT_ONCE):
+        """(the next rows of a cursor, their size), for used_by(): at most `count`, and fewer that are
+        large."""
+        rows, size = [], 0
         try:
-            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+            for row in cursor:
+                rows.append(row)
+                size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                             for value in row])
+                if len(rows) == count or size > ROWS_AT_ONCE_SIZE:
+                    break
         except sqlite3.Error as error:
             raise self.error(realm, error, sql) from None
+        return rows, size
+
+    def drain(self, realm, cursor, sql):
+        """Runs a statement to its end, for used_by(); its rows are not wanted."""
+        while self.fetch(realm, cursor, sql)[0]:
+            realm.poll()
 
     @contextlib.contextmanager
     def transaction(self, realm):
@@ -49668,10 +50278,16 @@ class Database:
                 self.nesting -= 1
 
     def close(self):
-        with self.lock:
+        """Ends it. A statement that does not let itself be interrupted goes on, and the process ends."""
+        self.closed = True
+        connection = self.connection
+        if connection is not None:
+            connection.interrupt()
+        if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
                 self.connection.close()
-            self.connection, self.closed = None, True
+            self.connection = None
+            self.lock.release()
 
     def check_machines(self):
         """Raises HostError when processes that share Redis do not share this file. Each leaves word there
@@ -49699,8 +50315,8 @@ class Database:
     def error(self, realm, error, sql):
         """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
         realm.poll()
-        denied, self.denied = self.denied, ""
         text = str(error)
+        denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
         if text.startswith("Could not decode"):
@@ -49827,16 +50443,17 @@ class Statement:
     def taken(self, cursor):
         """All rows of a cursor, an array of the script; raises HostError when they are too many."""
         found, size = [], 0
-        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+        while True:
+            rows, more = self.database.fetch(self.realm, cursor, self.sql)
+            if not rows:
+                return self.realm.new_array(found)
             self.realm.poll()
-            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
-                         for row in rows for value in row])
+            size += more
             if len(found) + len(rows) > MAX_ROWS or size > MAX_ROWS_SIZE:
                 what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{MAX_ROWS:,} rows"
                 raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
                                     "iterate()")
             found += self.converted(cursor, rows)
-        return self.realm.new_array(found)
 
     def converted(self, cursor, rows):
         """Rows of SQLite as values of the script."""
@@ -49859,7 +50476,7 @@ class Statement:
     def get(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
-            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1)[0])
             cursor.close()
         return rows[0] if rows else undefined
 
@@ -49867,8 +50484,7 @@ class Statement:
         bound = self.bound(values)
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, bound)
-            while self.database.fetch(self.realm, cursor, self.sql, 1000):
-                self.realm.poll()
+            self.database.drain(self.realm, cursor, self.sql)
             return self.counts()
 
     def counts(self):
@@ -49885,7 +50501,7 @@ class Statement:
         try:
             while True:
                 with self.database.used_by(self.realm):
-                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows, _size = self.database.fetch(self.realm, cursor, self.sql)
                     rows = self.converted(cursor, rows)
                 if not rows:
                     return
@@ -50028,8 +50644,7 @@ def database_exec(host, sql=undefined):
             if parameters:
                 raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
             cursor = database.execute(realm, statement)
-            while database.fetch(realm, cursor, statement, 1000):
-                realm.poll()
+            database.drain(realm, cursor, statement)
 
 
 @host_function("database.prepare", "sql: string", "Statement",
@@ -50743,6 +51358,11 @@ JSCONFIG = """\
   "exclude": ["public"]
 }
 """
+#: The same for TypeScript, where JSX makes calls of h.
+TSCONFIG = JSCONFIG.replace('"checkJs": true', '''"jsx": "react",
+    "jsxFactory": "h",
+    "jsxFragmentFactory": "Fragment",
+    "allowImportingTsExtensions": true''').replace('"strict": false', '"strict": true')
 
 
 def type_declarations():
@@ -50833,6 +51453,10 @@ WATCH_SHARE = 20
 #: How the names of scripts end; files that look like scripts and are none, and what to do about them.
 SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
 NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+#: Folders with no scripts: of modules, of files for browsers and for scripts, of packages.
+NO_SCRIPT_FOLDERS = frozenset(("lib", "public", "assets", "node_modules"))
+#: How deep below the folder scripts may be, and how many entries of the folders below are looked at for them.
+MAX_SCRIPT_DEPTH, MAX_SCRIPT_ENTRIES = 5, 10_000
 NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
@@ -51153,7 +51777,8 @@ _HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECA
 
 def language_meant(error, source):
     """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
-    stem, end = os.path.splitext(error.filename or "")
+    typed_in = error.filename in (CODE_FILENAME, PROMPT_FILENAME)
+    stem, end = ("", ".js") if typed_in else os.path.splitext(error.filename or "")
     if error.phase == "parse" and _HTML_PAGE.match(source):
         return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
@@ -51167,7 +51792,8 @@ def language_meant(error, source):
                 language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
-                return f"This is {language}: rename the file to {stem}{other}", None, None
+                what = "add --ts" if typed_in else f"rename the file to {stem}{other}"
+                return f"This is {language}: {what}", None, None
     return None
 
 
@@ -52235,6 +52861,7 @@ module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch
   homedir: () => "/", tmpdir: () => "/tmp", cpus: () => [],
   totalmem: () => 0, freemem: () => 0, endianness: () => "LE" };
 """,
+    "tty": "module.exports = { isatty: () => false };\n",
     "perf_hooks": "module.exports = { performance };\n",
     "constants": "module.exports = {};\n",
     "module": """
@@ -52252,7 +52879,7 @@ NODE_MODULES = {
 REFUSED_NODE_MODULES = frozenset(
     "async_hooks child_process cluster dgram diagnostics_channel dns dns/promises fs fs/promises http http2 "
     "https inspector net readline readline/promises repl sqlite stream stream/promises stream/web test "
-    "timers/promises tls trace_events tty v8 vm worker_threads zlib".split())
+    "timers/promises tls trace_events v8 vm worker_threads zlib".split())
 _REFUSED_NODE_MODULE = r"""
 const refuse = (key) => { throw new Error(`node:NAME is not there: scripts have no access to files, the network or processes (${String(key)})`) };
 module.exports = new Proxy(function () { refuse("NAME") }, { get: (target, key) => typeof key === "symbol" || key === "__esModule"
@@ -52559,6 +53186,18 @@ def open_ordinary(path):
     raise ValueError("it is not an ordinary file")
 
 
+_IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
+
+
+def seeming_imports(folder, name, source):
+    """The paths of the files that a text seems to import."""
+    paths = set()
+    for _, specifier in _IMPORTED.findall(source):
+        with contextlib.suppress(HostError):
+            paths.add(str(find_import(folder, specifier, name)[0]))
+    return paths
+
+
 def refuse_twin(path):
     """Raises HostError for a script when an earlier one has the same name with another ending."""
     for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
@@ -52750,6 +53389,8 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.uses = frozenset()         # those that were imported while it was loaded
+        self.absorbed = set()           # names of scripts that it makes its modules
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -52765,6 +53406,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
         if path is not None:
+            if not self.live:
+                self.app.take_as_module(self, name)
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -53056,6 +53699,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
+        self.uses = frozenset(map(str, self.imports))
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
@@ -53109,15 +53753,16 @@ def parse_failure(error, name):
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
-    which were refused to it: it is tried again when one of them changes."""
+    which were refused to it: it is tried again when one of them changes. `uses` are the files that it
+    imports, as far as that is known."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
-        self.blockers = set()
+        self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -53145,8 +53790,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout = handler_timeout
-        self.load_timeout = load_timeout
+        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -53178,6 +53822,7 @@ class Application:
         self.dispatcher = Dispatcher(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
+        self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
@@ -53197,11 +53842,49 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
+        """Server scripts by name, those of the folder itself first, or the one given; OSError for an
+        unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
-        return {name: self.path / name for name in names}
+        found, complete = files_below(self.path, is_script)
+        if not complete and not self._told_of_size:
+            self._told_of_size = True
+            self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
+                                   "files: not all of them are looked at for scripts. Put what is none into "
+                                   "lib/, public/ or assets/, or into a folder whose name begins with _")
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
+
+    def is_module(self, name, path):
+        """Whether the file of a script below the folder is imported by another one: then it is a module of
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name:
+            return False
+        users = [*self.hosts.values(), *self._staged.values()]
+        if name not in self.hosts:
+            users += self.failures.values()
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
+        return any(real in user.uses for user in users if user.name != name)
+
+    def take_as_module(self, host, name):
+        """A version that is being loaded imports a file: if that is a script, it will be one no more."""
+        if "/" not in name or name == host.name:
+            return
+        if name in self._staged:
+            self._give_up(self._staged.pop(name))
+        if name in self.hosts and name not in self._going:
+            self._going.add(name)
+            host.absorbed.add(name)
+
+    def _load_order(self, files):
+        """Scripts in the order in which they are loaded: what others seem to import comes last."""
+        if not any("/" in name for name in files):
+            return files
+        seeming = set()
+        for name, path in files.items():
+            with contextlib.suppress(OSError, ValueError):
+                seeming |= seeming_imports(self.folder, name, read_script(path)) - {os.path.realpath(path)}
+        return dict(sorted(files.items(), key=lambda item: "/" in item[0]
+                           and os.path.realpath(item[1]) in seeming))
 
     @property
     def public(self):
@@ -53236,13 +53919,16 @@ class Application:
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
         with self.graphql.all_loading():
-            for name, path in self.script_files().items():
-                self._stamps[name] = file_stamp(path)
-                self.change({name: path}, again=False)
+            for name, path in self._load_order(self.script_files()).items():
+                if not self.is_module(name, path):
+                    self._stamps[name] = file_stamp(path)
+                    self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
                 if NOT_SCRIPTS.search(name):
                     self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
+                elif name[0] == "_" and name.endswith(SCRIPT_SUFFIXES):
+                    self.log.write("info", "not run: names that begin with _ are for modules", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -53253,19 +53939,20 @@ class Application:
         move from one of them to another, and two may swap theirs. Scripts that failed because one of these
         had a name are tried again with them. Returns the names of those that run now."""
         with self._loading:
-            touched = {*files, *gone}
+            touched, gone = {*files, *gone}, set(gone)
             while again:
                 more = {name for name, failure in self.failures.items()
                         if failure.blockers & touched} - touched
                 if not more:
                     break
                 touched |= more
-            files = {name: files.get(name) or self._files[name] for name in sorted(touched)
-                     if name not in gone}
+            files = self._load_order({
+                name: files.get(name) or self._files[name]
+                for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
-            loaded = self._load_together(files, set(gone))
+            loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -53274,13 +53961,14 @@ class Application:
 
     def _load_together(self, files, gone):
         """The names of the scripts that could be loaded. A version that keeps running, because the new one
-        fails, keeps its names: those that counted on them are tried without, and so on."""
+        fails, keeps its names: those that counted on them are tried without, and so on. Those that others
+        import now are added to `gone`."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
             while True:
                 for name, path in wanted.items():
                     failures.pop(name, None)
-                    failure = self._stage(name, path)
+                    failure = self._stage(name, path) if not self.is_module(name, path) else None
                     if failure is not None:
                         failures[name] = failure
                 with self._lock:
@@ -53289,6 +53977,9 @@ class Application:
                     clashing = {name for name, host in self._staged.items()
                                 if any(self._overlap(host, other) for other in staying)}
                     if not clashing:
+                        gone |= {name for name in {*self.hosts, *files}
+                                 if name not in self._staged and name not in failures
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -53332,11 +54023,14 @@ class Application:
             self._imports[name] = host.imports if host is not None else {}
         if host is not None:
             failure.blockers = host.blockers
+            failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
+                - {os.path.realpath(path)}
             self._give_up(host)
         return failure
 
     def _give_up(self, host):
         """Ends a version that never served."""
+        self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
             if not any(other.streams.get(route.stream.path) is not None
@@ -53739,14 +54433,42 @@ def is_loopback(address):
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
-    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] not in "._" \
         and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
 
 
-def is_test(path):
-    """Is a file one of tests, such as chat.test.js?"""
-    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
-        and path.is_file()
+def is_test(entry):
+    """Is a folder entry a file of tests, such as chat.test.js?"""
+    stem, end = os.path.splitext(entry.name)
+    return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
+
+
+def files_below(top, fits, closed=NO_SCRIPT_FOLDERS):
+    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
+    this is all of them). Links to folders are not followed, and closed ones not looked into."""
+    found, waiting, seen = {}, collections.deque([""]), 0
+    while waiting:
+        prefix, names = waiting.popleft(), []
+        try:
+            entries = os.scandir(os.path.join(top, prefix))
+        except OSError:
+            if not prefix:
+                raise
+            continue                    # it may not be read, or is gone meanwhile
+        folders = []
+        with entries:
+            for entry in entries:
+                seen += bool(prefix)
+                if seen > MAX_SCRIPT_ENTRIES:
+                    return found, False
+                if fits(entry):
+                    names.append(entry.name)
+                elif entry.name[0] not in "._" and entry.name.lower() not in closed \
+                        and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{prefix}{entry.name}/")
+        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
+        waiting.extend(sorted(folders))
+    return found, True
 
 
 def file_stamp(path):
@@ -60393,7 +61115,6 @@ MAX_REPLAY_BYTES = 64 * 1024
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
                           "upgrade", "te", "trailer", "accept-encoding"))
 CONSOLE_FILE = "<console>"
-_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
 _VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
@@ -60679,7 +61400,9 @@ def ask_database(handler, head, body):
             if statements:
                 before = database.connection.total_changes
                 with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
-                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                    rows = []
+                    while len(rows) <= MAX_SHOWN_ROWS and (more := database.fetch(visitor, cursor, sql)[0]):
+                        rows += more
                 answer.update(columns=[column[0] for column in cursor.description or ()],
                               more=len(rows) > MAX_SHOWN_ROWS,
                               rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],
@@ -60729,7 +61452,7 @@ def evaluate_code(host, code):
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
     scope = realm.modules.scope()
-    code = code_without_types(code, host.name)
+    code = realm.compile(code, CONSOLE_FILE, lambda text, _: code_without_types(text, host.name))
     if scope is not None:
         function, argument = code_in_module(realm, scope, code)
     elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
@@ -60737,19 +61460,6 @@ def evaluate_code(host, code):
     else:
         function, argument = code_in_script(realm, code)
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
-
-
-def code_without_types(code, name):
-    """Code for a script in the language that the name of its file tells, as JavaScript. Raises JSError."""
-    if not any(language_of(name)):
-        return code
-    if not _DECLARATION.match(code):
-        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
-            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
-    try:
-        return parse_typed(code, name, True)[1]
-    except JSSyntaxError as error:
-        raise parse_failure(error, CONSOLE_FILE) from None
 
 
 def expression_function(realm, code):
@@ -65406,6 +66116,186 @@ test("an empty text is refused", async () => {
 }
 
 
+# -- Starters: in TypeScript -------------------------------------------------------------
+
+#: The poll in TypeScript: its page is JSX, and the page's script TypeScript.
+TYPESCRIPT_POLL = {
+    "poll.tsx": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests: with the page, and when somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes: Record<string, number> = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);
+routeRegistry.registerRoute("/poll", () => votes);
+routeRegistry.registerRoute("/poll/vote", vote, "POST");
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }: Context): RouteResult {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", votes);
+}
+
+// Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
+function Page({ title, choices }: { title: string; choices: string[] }) {
+  return (
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>{title}</title>
+        <link rel="icon" href="data:," />
+        <link rel="stylesheet" href="style.css" />
+        <script type="module" src="page.ts"></script>
+      </head>
+      <body>
+        <main class="stack">
+          <div class="top"><h1>{title}</h1><span id="status" role="status">Connecting…</span></div>
+          <div class="options">
+            {choices.map((choice) => <button name={choice} value="0">{choice}</button>)}
+          </div>
+          <p id="answer" class="answer bad" role="alert"></p>
+          <p class="note">Open this page in a second window, and vote in one of them.</p>
+        </main>
+      </body>
+    </html>
+  );
+}
+""",
+    "public/page.ts": """\
+// What happens in the browser: it gets this file as JavaScript, with every statement on its line.
+
+const find = (id: string) => document.getElementById(id) as HTMLElement;
+const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
+
+// Brings the poll up to date. style.css makes bars of the buttons.
+function show(votes: Record<string, number>) {
+  const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
+  for (const button of buttons) {
+    button.value = String(votes[button.name]);
+    button.style.setProperty("--part", String(total && votes[button.name] / total));
+  }
+}
+
+// A vote goes to the server as a form. The answer comes over the stream, to everybody.
+for (const button of buttons) {
+  button.onclick = async () => {
+    const form = new URLSearchParams({ choice: button.name });
+    const response = await fetch("/poll/vote", { method: "POST", body: form });
+    find("answer").textContent = response.ok ? "" : response.status < 500 ? await response.text()
+      : "The script failed. The terminal says where.";
+  };
+}
+
+function report(state: "live" | "waiting", text: string) {
+  find("status").dataset.state = state;
+  find("status").textContent = text;
+}
+
+// The stream: an EventSource that connects again when it was cut. Then something may have been missed, so the page asks
+// how things stand; what was asked earlier may arrive later, and shall not hide what is newer.
+let turn = 0;
+const source = new EventSource("/poll/events");
+source.onmessage = (event: MessageEvent<string>) => {
+  turn += 1;
+  show(JSON.parse(event.data));
+};
+source.onerror = () => report("waiting", "Connection lost, trying again…");
+source.onopen = async () => {
+  report("live", "Live");
+  const mine = ++turn;
+  const found = await (await fetch("/poll")).json();
+  if (mine === turn) show(found);
+};
+""",
+    "poll.test.ts": """\
+// Tests of poll.tsx. Each test calls the script as a browser would, without one.
+
+const vote = (choice: string) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.Soup, 1);
+  assert.equal((await ben.next()).data.Soup, 1);
+});
+
+test("the page has a button for each choice", async () => {
+  const { body } = await request("/");
+  for (const choice of Object.keys((await request("/poll")).json)) {
+    assert.ok(body.includes(`>${choice}</button>`));
+  }
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+"""}
+
+#: What the other starters need so that TypeScript has nothing to say about them, even if it is strict: the
+#: text of the JavaScript, and that with types.
+STARTER_TYPES = {
+    "quiz": (
+        ("const players = new Map(); // by id: { name, score, choice, points }",
+         "type Player = { name: string; score: number; choice: number | null; points: number };\n"
+         "const players = new Map<string, Player>(); // by id"),
+        ('counts: [], since', 'counts: [] as number[], since'),
+        ("(status, reason)", "(status: number, reason: string)"),
+        ("({ ip, headers })", "({ ip, headers }: HttpRequest)"),
+        ("(path, form)", "(path: string, form: Record<string, unknown> = {})"),
+        ("async (name)", "async (name: string)"), ("async (id)", "async (id?: string)"),
+        ("(id, choice, number", "(id: string, choice: number, number"),
+        *4 * [(".at(-1).data", ".at(-1)?.data")]),
+    "chat": (("(name)", "(name: string)"), ("(form)", "(form: Record<string, string>)"),
+             ("(client)", "(client: TestClient)")),
+    "api": (
+        ("const load = ()",
+         "type Note = { id: number; title: string; done: boolean };\n\nconst load = (): Note[]"),
+        ("save(notes)", "save(notes: Note[])"), ("find(notes, request", "find(notes: Note[], request"),
+        ("(title)", "(title: unknown)"), ("...given }", "...given } as Note"),
+        ("(method, id, json)", "(method: string, id: number, json?: object)")),
+    "graphql": (
+        ("const entries = [];", "type Entry = { id: string; author: string; text: string; at: string };\n"
+         "const entries: Entry[] = [];"),
+        ("(author, text)", "(author: string, text: string)"), ("errors[0]", "errors?.[0]")),
+}
+_TYPED_BY_COMMENT = re.compile(
+    r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{")
+
+
+def in_typescript(kind, files):
+    """The files of a starter in TypeScript, by path."""
+    if kind == "poll":
+        return TYPESCRIPT_POLL
+    found = {}
+    for name, text in files.items():
+        if name.endswith(".js"):
+            name, text = name[:-2] + "ts", text.replace(f"{kind}.js", f"{kind}.ts")
+            text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
+                                         + f"{match[3]}: {match[2]}) {{", text)
+            for plain, typed in STARTER_TYPES[kind]:
+                text = text.replace(plain, typed, 1)
+        found[name] = text
+    return found
+
+
 # -- Options -----------------------------------------------------------------------------
 
 
@@ -65551,6 +66441,9 @@ OPTIONS = {
                            help="write a starter: a script, a page, a test, types")),
         (("--kind",), dict(choices=tuple(STARTERS),
                            help=f"with --init: which starter ({next(iter(STARTERS))})")),
+        (("--ts",), dict(action="store_true",
+                         help="with --init: the starter in TypeScript; with -e and --repl: the code is "
+                              "TypeScript, with JSX")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
@@ -65629,11 +66522,14 @@ class OptionParser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
     def parse_known_args(self, args=None, namespace=None):
-        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too."""
+        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too. --ts may stand
+        between --init and its folder."""
         args = list(sys.argv[1:] if args is None else args)
         for index, (option, value) in enumerate(zip(args, args[1:])):
             if option == "--trust-proxy" and not re.fullmatch(r"-?\d+", value):
                 args[index] += "=1"
+            elif (option, value) == ("--init", "--ts"):
+                args[index:index + 2] = value, option
         return super().parse_known_args(args, namespace)
 
     def parse_args(self, args=None, namespace=None):
@@ -66092,7 +66988,7 @@ def main(argv=None):
     if problem:
         parser.error(problem)
     if options.init:
-        return write_starter(options.init, options.kind or next(iter(STARTERS)))
+        return write_starter(options.init, options.kind or next(iter(STARTERS)), options.ts)
     if options.hash_password:
         return print_password_hash()
     if options.types:
@@ -66108,15 +67004,16 @@ def main(argv=None):
         ForegroundRealm.network = Network(options.allow_net)
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
+    language = ".tsx" if options.ts else ".js"
     if options.code is not None:
-        status = run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        status = run_code(options.code, CODE_FILENAME, pathlib.Path(), options.engine, language)
         file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
         if status == EXIT_SCRIPT and file:
             print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
                   file=sys.stderr)
         return status
     if options.repl:
-        return Prompt().run()
+        return Prompt(language).run()
     if options.dump_python is not None:
         options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
@@ -66157,6 +67054,8 @@ def trouble_with_modes(options):
         return "--report FILE needs --reporter tap or --reporter junit"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
+    if options.ts and not (options.init or options.repl or options.code is not None):
+        return "--ts needs --init, -e or --repl; a file is TypeScript if its name ends in .ts or .tsx"
     return None
 
 
@@ -66170,6 +67069,8 @@ def trouble_with_engine(options):
         return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
     if options.test and options.engine != DEFAULT_ENGINE:
         return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
+    if options.ts and options.engine != DEFAULT_ENGINE:
+        return f"--ts runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
@@ -67219,14 +68120,16 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 
 
 class ScriptTests:
-    """One test file, with the scripts of its folder loaded for it."""
+    """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT):
+    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
+                 folder=None):
         self.path = pathlib.Path(path)
+        self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock)
         self.server = LocalServer(self.app)
         self.driver = threading.get_ident()
         self.host = None
@@ -67253,7 +68156,7 @@ class ScriptTests:
         try:
             self.app.load_all()
             for name, failure in sorted(self.app.failures.items()):
-                report(self.failed(TestResult(self.path.name, f"{name} is loaded"), failure.text))
+                report(self.failed(TestResult(self.name, f"{name} is loaded"), failure.text))
             self.log.records.clear()
             if self.load(report):
                 self.run_all(report)
@@ -67262,9 +68165,9 @@ class ScriptTests:
 
     def load(self, report):
         """Runs the test file itself, which declares the tests."""
-        result = TestResult(self.path.name, "the file is loaded")
+        result = TestResult(self.name, "the file is loaded")
         try:
-            self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
+            self.host = ScriptHost(self.app, self.name, read_script(self.path))
             realm = self.host.realm
             install_host_api(self.host)
             for name in REGISTERING_FUNCTIONS:
@@ -67276,7 +68179,7 @@ class ScriptTests:
                  "next", "close",
                  "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
-            realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
+            realm.evaluate(self.host.source, self.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
             self.explain(result, error)
         self.note(result)
@@ -67287,7 +68190,7 @@ class ScriptTests:
     def run_all(self, report):
         chosen = any(mode == "only" for _, _, mode, *_ in self.tests)
         for name, function, mode, seconds, places in self.tests:
-            result = TestResult(self.path.name, name)
+            result = TestResult(self.name, name)
             result.declared = places[:1]
             if mode in ("skip", "todo"):
                 result.outcome = "skipped" if mode == "skip" else "todo"
@@ -67339,12 +68242,12 @@ class ScriptTests:
         for level, text, source in self.log.records:
             if level == "error" and text.startswith("Uncaught") and result.outcome == "passed":
                 self.tell(result, text.split("\n    at ")[0], stack_places(text), "Uncaught")
-            elif source == self.path.name or level in ("warn", "error") or result.outcome == "failed":
+            elif source == self.name or level in ("warn", "error") or result.outcome == "failed":
                 result.notes.append((level, f"{source}: {text}"))
         if result.outcome == "passed":
             result.notes = [(level, text) for level, text in result.notes
                             if level == "error" and (self.unseen or not _HANDLER_FAILED.search(text))
-                            or text.startswith(self.path.name)]
+                            or text.startswith(self.name)]
 
     def close(self):
         for waiter in self._parked:
@@ -67815,9 +68718,9 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
 def test_files(scripts):
-    """The test files of a folder in name order, or the one file given."""
+    """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir() if is_test(path))
+        return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
     return [scripts] if is_test(scripts) else []
 
 
@@ -67861,9 +68764,11 @@ def run_tests_once(scripts, options):
         idle = []
         for path in test_files(scripts):
             reported = len(results)
-            ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+            tests = ScriptTests(path, handler_timeout=options.handler_timeout,
+                                folder=scripts if scripts.is_dir() else None)
+            tests.run(report)
             if len(results) == reported:
-                idle.append(path.name)
+                idle.append(tests.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
@@ -68087,8 +68992,8 @@ class Workers:
     def _look_at_files(self):
         """Tells the children when a file changed, and again a moment later: it may still be written."""
         try:
-            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
-                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+            files = [*map(str, files_below(self.scripts, is_script)[0].values() if self.scripts.is_dir()
+                          else ())] or [str(self.scripts)]
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]
@@ -68174,20 +69079,23 @@ def tell_imports(app, channel):
 
 # -- A starter ---------------------------------------------------------------------------
 
-def starter_files(kind):
-    """path -> (text, what it is) of all that --init writes."""
+def starter_files(kind, has_types=False):
+    """path -> (text, what it is) of all that --init writes; the script is the first."""
     what, _, files = STARTERS[kind]
-    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests",
-             "public/index.html": "its page"}
-    return {**{name: (text, notes[name]) for name, text in files.items()},
+    notes = {kind: f"the script: {what}", f"{kind}.test": "its tests", "public/index": "its page",
+             "public/page": "what its page does in the browser"}
+    if has_types:
+        files = in_typescript(kind, files)
+    config = ("tsconfig.json", TSCONFIG) if has_types else ("jsconfig.json", JSCONFIG)
+    return {**{name: (text, notes[os.path.splitext(name)[0]]) for name, text in files.items()},
             "public/style.css": (STARTER_STYLE, "how the page looks"),
             "aiwebengine.d.ts": (type_declarations(), "what scripts can call, for your editor"),
-            "jsconfig.json": (JSCONFIG, "tells the editor to check the scripts")}
+            config[0]: (config[1], "tells the editor to check the scripts")}
 
 
-def write_starter(folder, kind):
+def write_starter(folder, kind, has_types=False):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
-    files = starter_files(kind)
+    files = starter_files(kind, has_types)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
@@ -68211,7 +69119,8 @@ def write_starter(folder, kind):
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
                      "      shows what scripts can call",
-                     f"  Change {kind}.js while the server runs: what you save is there at once.",
+                     *(["  npx tsc", "      checks the types"] if has_types else []),
+                     f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
     return EXIT_OK
 
@@ -68248,17 +69157,17 @@ def terminal_colors():
     return wants_colour(sys.stdout) and wants_colour(sys.stderr)
 
 
-def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
     """-e and --run: runs a script or module to the end of its timers; -e prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
-    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors(), language=language)
     realm.modules.loader = folder_loader(folder, sources)
 
     def work():
         text = realm.run_text(source, filename)
-        if text is not None and filename == "<code>":
+        if text is not None and filename == CODE_FILENAME:
             print_console("log", text)
         realm.wait_idle()
 
@@ -68284,7 +69193,7 @@ def run_on_engine(engine, source, filename):
 
     def work():
         value = realm.evaluate(source, filename)
-        if filename == "<code>":
+        if filename == CODE_FILENAME:
             show_value(value)
         realm.wait_idle()
 
@@ -68367,10 +69276,10 @@ Tab completes names, _ is the last value, _error the last error."""
 class Prompt:
     """--repl: reads JavaScript, in one line or several, from a terminal or pipe, and shows results."""
 
-    def __init__(self):
+    def __init__(self, language):
         self.terminal = sys.stdin.isatty()
         self.history = History() if self.terminal else None
-        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors(), language=language)
         self.realm.modules.loader = folder_loader(pathlib.Path(), {})
         self.lines = []
         self.warned = False             # that Ctrl+C once more leaves
@@ -68378,7 +69287,8 @@ class Prompt:
     def run(self):
         """Returns the exit code."""
         if self.terminal:
-            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            language = "TypeScript" if any(language_of(self.realm.language)) else "JavaScript"
+            print(f"aiwebengine {__version__}: {language}, line by line. Type .help for help.")
             self.history.start(self.realm)
         while True:
             try:
@@ -68473,6 +69383,8 @@ class Prompt:
             if error.phase == "parse" and error.line is not None:
                 print_console("error", code_frame(source, error.line, error.column, 0))
             print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+            if realm.language == ".js" and (meant := language_meant(error, source)):
+                print_console("error", meant[0])
         except KeyboardInterrupt:       # it came too late
             pass
         return True
