@@ -189,8 +189,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,199
-          Helpers of generated code: any realm                                           361
+    15  Realm, jobs and timers                                                         5,205
+          Helpers of generated code: any realm                                           367
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
@@ -262,9 +262,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,349
+    20  Scripts: loading and hot reload                                                3,351
           Log                                                                            194
-          Causes of errors                                                               284
+          Causes of errors                                                               286
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
@@ -295,7 +295,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,916
+    22  Pages                                                                          5,918
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
