@@ -191,8 +191,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,200
-          Helpers of generated code: any realm                                           362
+    15  Realm, jobs and timers                                                         5,205
+          Helpers of generated code: any realm                                           367
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
@@ -264,18 +264,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,250
+    20  Scripts: loading and hot reload                                                3,351
           Log                                                                            194
-          Causes of errors                                                               284
+          Causes of errors                                                               286
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
           Modules of node                                                                494
           Packages                                                                       220
-          Imported files                                                                 114
+          Imported files                                                                 126
           Between scripts, and in time                                                   106
-          One script                                                                     416
-          All scripts                                                                    694
+          One script                                                                     422
+          All scripts                                                                    771
           Live pages                                                                     195
     21  HTTP server                                                                    4,381
           Request heads                                                                  201
@@ -297,7 +297,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,916
+    22  Pages                                                                          5,918
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -308,7 +308,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             389
           Editor: files                                                                  294
-          Dashboard: the look                                                            389
+          Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
@@ -321,7 +321,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,428
+    23  Command line                                                                   4,432
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
@@ -332,8 +332,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Serving                                                                        181
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         444
-          Reports of tests                                                               246
+          Script tests: one file                                                         446
+          Reports of tests                                                               248
           Several processes                                                              271
           A starter                                                                       62
           JavaScript without a server                                                    121
@@ -34265,6 +34265,10 @@ def callable_or_refusal(value, text, realm=None):
 #: Names compared for "Did you mean …?", and how alike two must be.
 MAX_MEANT_NAMES = 500
 MEANT_LIKENESS = 0.66
+#: Names that are right where a script does not run: nobody has misspelled them.
+NAMES_ELSEWHERE = frozenset((
+    "Buffer EventSource WebSocket XMLHttpRequest document exports global history localStorage location "
+    "module navigator print process request require response sessionStorage window").split())
 _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
@@ -34304,6 +34308,8 @@ LEFT_OUT_GLOBALS = {
 
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    if name in NAMES_ELSEWHERE:
+        return ""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
     if len(name) == 3:                  # with two letters of three alike, anything could be meant
@@ -51823,6 +51829,10 @@ WATCH_SHARE = 20
 #: How the names of scripts end; files that look like scripts and are none, and what to do about them.
 SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
 NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+#: Folders with no scripts: of modules, of files for browsers and for scripts, of packages.
+NO_SCRIPT_FOLDERS = frozenset(("lib", "public", "assets", "node_modules"))
+#: How deep below the folder scripts may be, and how many entries of the folders below are looked at for them.
+MAX_SCRIPT_DEPTH, MAX_SCRIPT_ENTRIES = 5, 10_000
 NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
@@ -52170,9 +52180,12 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|"
-                                     r"better-sqlite3|redis)\b",
-          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
+    Habit(r"require is not defined|cannot import '",
+          r"(?:require\(|from|import)\s*[\"'`](?:node:)?(?:(?:better-)?sqlite3?|pg|mysql2?|mongo\w+)\b",
+          "Scripts have a SQLite database without any driver.",
+          'const notes = database.prepare("SELECT * FROM notes").all();'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|redis)\b",
+          "Scripts have no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|"
                                      r"socket\.io|cors)\b",
@@ -52181,9 +52194,8 @@ HABITS = (
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"fs is not defined|"
-          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
-          r"redis)'", "",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|redis)'", "",
+          "A script has no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.",
@@ -52196,7 +52208,7 @@ HABITS = (
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps strings.",
+          "This runs on the server, where sharedStorage keeps texts for everybody.",
           'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
@@ -53550,6 +53562,18 @@ def open_ordinary(path):
     raise ValueError("it is not an ordinary file")
 
 
+_IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
+
+
+def seeming_imports(folder, name, source):
+    """The paths of the files that a text seems to import."""
+    paths = set()
+    for _, specifier in _IMPORTED.findall(source):
+        with contextlib.suppress(HostError):
+            paths.add(str(find_import(folder, specifier, name)[0]))
+    return paths
+
+
 def refuse_twin(path):
     """Raises HostError for a script when an earlier one has the same name with another ending."""
     for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
@@ -53741,6 +53765,8 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.uses = frozenset()         # those that were imported while it was loaded
+        self.absorbed = set()           # names of scripts that it makes its modules
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -53756,6 +53782,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
         if path is not None:
+            if not self.live:
+                self.app.take_as_module(self, name)
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -54047,6 +54075,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
+        self.uses = frozenset(map(str, self.imports))
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
@@ -54100,15 +54129,16 @@ def parse_failure(error, name):
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
-    which were refused to it: it is tried again when one of them changes."""
+    which were refused to it: it is tried again when one of them changes. `uses` are the files that it
+    imports, as far as that is known."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
-        self.blockers = set()
+        self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -54136,8 +54166,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout = handler_timeout
-        self.load_timeout = load_timeout
+        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -54169,6 +54198,7 @@ class Application:
         self.dispatcher = Dispatcher(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
+        self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
@@ -54188,11 +54218,49 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
+        """Server scripts by name, those of the folder itself first, or the one given; OSError for an
+        unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
-        return {name: self.path / name for name in names}
+        found, complete = files_below(self.path, is_script)
+        if not complete and not self._told_of_size:
+            self._told_of_size = True
+            self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
+                                   "files: not all of them are looked at for scripts. Put what is none into "
+                                   "lib/, public/ or assets/, or into a folder whose name begins with _")
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
+
+    def is_module(self, name, path):
+        """Whether the file of a script below the folder is imported by another one: then it is a module of
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name:
+            return False
+        users = [*self.hosts.values(), *self._staged.values()]
+        if name not in self.hosts:
+            users += self.failures.values()
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
+        return any(real in user.uses for user in users if user.name != name)
+
+    def take_as_module(self, host, name):
+        """A version that is being loaded imports a file: if that is a script, it will be one no more."""
+        if "/" not in name or name == host.name:
+            return
+        if name in self._staged:
+            self._give_up(self._staged.pop(name))
+        if name in self.hosts and name not in self._going:
+            self._going.add(name)
+            host.absorbed.add(name)
+
+    def _load_order(self, files):
+        """Scripts in the order in which they are loaded: what others seem to import comes last."""
+        if not any("/" in name for name in files):
+            return files
+        seeming = set()
+        for name, path in files.items():
+            with contextlib.suppress(OSError, ValueError):
+                seeming |= seeming_imports(self.folder, name, read_script(path)) - {os.path.realpath(path)}
+        return dict(sorted(files.items(), key=lambda item: "/" in item[0]
+                           and os.path.realpath(item[1]) in seeming))
 
     @property
     def public(self):
@@ -54227,13 +54295,16 @@ class Application:
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
         with self.graphql.all_loading():
-            for name, path in self.script_files().items():
-                self._stamps[name] = file_stamp(path)
-                self.change({name: path}, again=False)
+            for name, path in self._load_order(self.script_files()).items():
+                if not self.is_module(name, path):
+                    self._stamps[name] = file_stamp(path)
+                    self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
                 if NOT_SCRIPTS.search(name):
                     self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
+                elif name[0] == "_" and name.endswith(SCRIPT_SUFFIXES):
+                    self.log.write("info", "not run: names that begin with _ are for modules", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -54244,19 +54315,20 @@ class Application:
         move from one of them to another, and two may swap theirs. Scripts that failed because one of these
         had a name are tried again with them. Returns the names of those that run now."""
         with self._loading:
-            touched = {*files, *gone}
+            touched, gone = {*files, *gone}, set(gone)
             while again:
                 more = {name for name, failure in self.failures.items()
                         if failure.blockers & touched} - touched
                 if not more:
                     break
                 touched |= more
-            files = {name: files.get(name) or self._files[name] for name in sorted(touched)
-                     if name not in gone}
+            files = self._load_order({
+                name: files.get(name) or self._files[name]
+                for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
-            loaded = self._load_together(files, set(gone))
+            loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -54265,13 +54337,14 @@ class Application:
 
     def _load_together(self, files, gone):
         """The names of the scripts that could be loaded. A version that keeps running, because the new one
-        fails, keeps its names: those that counted on them are tried without, and so on."""
+        fails, keeps its names: those that counted on them are tried without, and so on. Those that others
+        import now are added to `gone`."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
             while True:
                 for name, path in wanted.items():
                     failures.pop(name, None)
-                    failure = self._stage(name, path)
+                    failure = self._stage(name, path) if not self.is_module(name, path) else None
                     if failure is not None:
                         failures[name] = failure
                 with self._lock:
@@ -54280,6 +54353,9 @@ class Application:
                     clashing = {name for name, host in self._staged.items()
                                 if any(self._overlap(host, other) for other in staying)}
                     if not clashing:
+                        gone |= {name for name in {*self.hosts, *files}
+                                 if name not in self._staged and name not in failures
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -54323,11 +54399,14 @@ class Application:
             self._imports[name] = host.imports if host is not None else {}
         if host is not None:
             failure.blockers = host.blockers
+            failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
+                - {os.path.realpath(path)}
             self._give_up(host)
         return failure
 
     def _give_up(self, host):
         """Ends a version that never served."""
+        self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
             if not any(other.streams.get(route.stream.path) is not None
@@ -54730,14 +54809,42 @@ def is_loopback(address):
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
-    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] not in "._" \
         and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
 
 
-def is_test(path):
-    """Is a file one of tests, such as chat.test.js?"""
-    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
-        and path.is_file()
+def is_test(entry):
+    """Is a folder entry a file of tests, such as chat.test.js?"""
+    stem, end = os.path.splitext(entry.name)
+    return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
+
+
+def files_below(top, fits, closed=NO_SCRIPT_FOLDERS):
+    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
+    this is all of them). Links to folders are not followed, and closed ones not looked into."""
+    found, waiting, seen = {}, collections.deque([""]), 0
+    while waiting:
+        prefix, names = waiting.popleft(), []
+        try:
+            entries = os.scandir(os.path.join(top, prefix))
+        except OSError:
+            if not prefix:
+                raise
+            continue                    # it may not be read, or is gone meanwhile
+        folders = []
+        with entries:
+            for entry in entries:
+                seen += bool(prefix)
+                if seen > MAX_SCRIPT_ENTRIES:
+                    return found, False
+                if fits(entry):
+                    names.append(entry.name)
+                elif entry.name[0] not in "._" and entry.name.lower() not in closed \
+                        and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{prefix}{entry.name}/")
+        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
+        waiting.extend(sorted(folders))
+    return found, True
 
 
 def file_stamp(path):
@@ -62168,6 +62275,7 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
+.lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -62425,11 +62533,12 @@ DASHBOARD_BODY = r"""
   </section>
   <section class="panel">
     <form id="database-form">
-      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="head"><h2>database<small id="database-place"></small></h2></div>
       <div class="body">
         <p id="tables"></p>
         <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
           placeholder="SELECT * FROM notes"></textarea></label>
+        <button class="main">Run</button>
         <p class="answer" id="sql-answer" role="status"></p>
       </div>
     </form>
@@ -62970,7 +63079,7 @@ function newLine(columns, pick) {
   if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
   return line;
 }
-function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+function fill(table, columns, rows, { none = "Nothing to show.", pick, chosen } = {}) {
   setColumns(table, columns);
   const body = table.tBodies[0], known = table.known, seen = new Set();
   let place = body.firstChild;
@@ -63228,14 +63337,14 @@ function renderOverview() {
     key: entry.number,
     cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry),
       ms(entry.ms)],
-  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  })), { none: "No requests yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
   fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
     const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name)
       : mono(name);
     return { key: name,
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
-  }));
+  }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
 }
 function renderTiles(server, streams) {
@@ -65888,7 +65997,7 @@ test("after the last question comes the result, and then a new round", async () 
   const teacher = location.search === "?teacher";
   const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
   let quiz;
-  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key] ?? ""}`)).json());
   async function post(path, fields) {
     const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
     if (!response.ok) return $("answer").textContent = await response.text();
@@ -68387,14 +68496,16 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 
 
 class ScriptTests:
-    """One test file, with the scripts of its folder loaded for it."""
+    """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT):
+    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
+                 folder=None):
         self.path = pathlib.Path(path)
+        self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock)
         self.server = LocalServer(self.app)
         self.driver = threading.get_ident()
         self.host = None
@@ -68421,7 +68532,7 @@ class ScriptTests:
         try:
             self.app.load_all()
             for name, failure in sorted(self.app.failures.items()):
-                report(self.failed(TestResult(self.path.name, f"{name} is loaded"), failure.text))
+                report(self.failed(TestResult(self.name, f"{name} is loaded"), failure.text))
             self.log.records.clear()
             if self.load(report):
                 self.run_all(report)
@@ -68430,9 +68541,9 @@ class ScriptTests:
 
     def load(self, report):
         """Runs the test file itself, which declares the tests."""
-        result = TestResult(self.path.name, "the file is loaded")
+        result = TestResult(self.name, "the file is loaded")
         try:
-            self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
+            self.host = ScriptHost(self.app, self.name, read_script(self.path))
             realm = self.host.realm
             install_host_api(self.host)
             for name in REGISTERING_FUNCTIONS:
@@ -68444,7 +68555,7 @@ class ScriptTests:
                  "next", "close",
                  "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
-            realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
+            realm.evaluate(self.host.source, self.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
             self.explain(result, error)
         self.note(result)
@@ -68455,7 +68566,7 @@ class ScriptTests:
     def run_all(self, report):
         chosen = any(mode == "only" for _, _, mode, *_ in self.tests)
         for name, function, mode, seconds, places in self.tests:
-            result = TestResult(self.path.name, name)
+            result = TestResult(self.name, name)
             result.declared = places[:1]
             if mode in ("skip", "todo"):
                 result.outcome = "skipped" if mode == "skip" else "todo"
@@ -68507,12 +68618,12 @@ class ScriptTests:
         for level, text, source in self.log.records:
             if level == "error" and text.startswith("Uncaught") and result.outcome == "passed":
                 self.tell(result, text.split("\n    at ")[0], stack_places(text), "Uncaught")
-            elif source == self.path.name or level in ("warn", "error") or result.outcome == "failed":
+            elif source == self.name or level in ("warn", "error") or result.outcome == "failed":
                 result.notes.append((level, f"{source}: {text}"))
         if result.outcome == "passed":
             result.notes = [(level, text) for level, text in result.notes
                             if level == "error" and (self.unseen or not _HANDLER_FAILED.search(text))
-                            or text.startswith(self.path.name)]
+                            or text.startswith(self.name)]
 
     def close(self):
         for waiter in self._parked:
@@ -68983,9 +69094,9 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
 def test_files(scripts):
-    """The test files of a folder in name order, or the one file given."""
+    """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir() if is_test(path))
+        return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
     return [scripts] if is_test(scripts) else []
 
 
@@ -69029,9 +69140,11 @@ def run_tests_once(scripts, options):
         idle = []
         for path in test_files(scripts):
             reported = len(results)
-            ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+            tests = ScriptTests(path, handler_timeout=options.handler_timeout,
+                                folder=scripts if scripts.is_dir() else None)
+            tests.run(report)
             if len(results) == reported:
-                idle.append(path.name)
+                idle.append(tests.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
@@ -69255,8 +69368,8 @@ class Workers:
     def _look_at_files(self):
         """Tells the children when a file changed, and again a moment later: it may still be written."""
         try:
-            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
-                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+            files = [*map(str, files_below(self.scripts, is_script)[0].values() if self.scripts.is_dir()
+                          else ())] or [str(self.scripts)]
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]

@@ -16431,6 +16431,100 @@ class ScriptModuleTest(ServerCase):
         self.assertIn("let x = ;", text)
 
 
+class SubfolderTest(ServerCase):
+    """Scripts in folders below the folder of the scripts."""
+
+    change = ScriptTest.change
+
+    def routes(self, *paths):
+        return [self.get(path)[2] if self.get(path)[0] == 200 else None for path in paths]
+
+    def test_scripts_below_are_served_except_in_certain_folders(self):
+        route = "routeRegistry.registerRoute(new URL('/' + import.meta.url, 'http://x').pathname, () => import.meta.url);"
+        kept, passed = ["a.js", "b/c.ts", "b/d/e/f/g/h.js"], [
+            "lib/a.js", "b/lib/a.js", "public/x.js", "assets/x.js", "node_modules/x/x.js", "_a.js", "b/_a.js", "_b/a.js", ".b/a.js",
+            "b/x.test.js", "b/x.d.ts", "1/2/3/4/5/6/a.js", "Public/x.js"]
+        self.serve({name: route for name in kept + passed})
+        self.assertEqual(sorted(self.server.app.hosts), kept)
+        self.assertEqual([self.get("/" + name)[2] for name in kept], kept)
+        self.assertEqual(self.server.app.failures, {})
+        self.assertIn("_a.js           not run: names that begin with _ are for modules", self.output.getvalue())
+
+    def test_what_a_script_imports_from_below_is_a_module_of_it(self):
+        self.serve({"z.js": "import './m/routes.js'; export { a } from './m/a.js';", "m/routes.js": "routeRegistry.registerRoute('/r', () => 'r');",
+                    "m/a.js": "import './z.js'; export const a = 1;", "m/z.js": "console.log('z runs'); export const z = 1;",
+                    "n/user.js": "import { help } from './help.js'; import './user.js'; routeRegistry.registerRoute('/u', () => help);",
+                    "n/help.js": "console.log('help runs'); export const help = 'help';",
+                    "n/alone.js": "export const alone = 1; // import './user.js'",
+                    "o/1.js": "import './2.js'", "o/2.js": "import './1.js'"})
+        self.assertEqual(sorted(self.server.app.hosts), ["n/alone.js", "n/user.js", "o/1.js", "z.js"])
+        self.assertEqual(self.routes("/r", "/u"), ["r", "help"])
+        self.assertEqual(self.output.getvalue().count("z runs"), 1)
+
+    def test_a_script_becomes_a_module_and_a_script_again(self):
+        own = "routeRegistry.registerRoute('/own', () => 'own');"
+        self.serve({"a.js": "", "b/c.js": own})
+
+        def owner():
+            return self.server.app.table.find("/own", "GET")[0].host.name
+        self.assertEqual(owner(), "b/c.js")
+        self.change("a.js", "import './b/c.js'; nix()")         # fails: nothing changes
+        self.assertEqual((owner(), self.get("/own")[2]), ("b/c.js", "own"))
+        self.change("a.js", "import './b/c.js'")
+        self.assertEqual((owner(), self.get("/own")[2], self.server.app.failures), ("a.js", "own", {}))
+        self.change("a.js", "import './b/c.js'; nix()")         # the previous version keeps running, and its module
+        self.assertEqual((owner(), sorted(self.server.app.hosts)), ("a.js", ["a.js"]))
+        self.change("b/c.js", own.replace("'own')", "'new')"))
+        self.change("a.js", "import './b/c.js'")
+        self.assertEqual((owner(), self.get("/own")[2]), ("a.js", "new"))
+        self.change("a.js", ";")
+        self.server.app.refresh()
+        self.assertEqual((owner(), self.get("/own")[2]), ("b/c.js", "new"))
+
+    def test_a_module_of_a_script_that_does_not_load_is_not_run_alone(self):
+        self.serve({"a.js": "import './b/c.js'; let let", "b/c.js": "routeRegistry.registerRoute('/c', () => 'c');"})
+        self.assertEqual((list(self.server.app.hosts), list(self.server.app.failures)), ([], ["a.js"]))
+        self.change("a.js", "import './b/c.js';")
+        self.assertEqual(self.routes("/c"), ["c"])
+
+    def test_folders_come_go_and_get_other_names_while_the_server_runs(self):
+        script = "import { text } from '../lib/t.js'; routeRegistry.registerRoute('/n', () => text + sharedStorage.keys().length);"
+        self.serve({"lib/t.js": "export const text = 't';"})
+        self.assertEqual(self.routes("/n"), [None])
+        self.change("new/n.js", script)
+        self.assertEqual(self.routes("/n"), ["t0"])
+        self.change("lib/t.js", "export const text = 'T';")
+        self.assertEqual(self.routes("/n"), ["T0"])
+        os.rename(self.folder / "new", self.folder / "other")
+        self.server.app.refresh()
+        self.assertEqual((self.routes("/n"), list(self.server.app.hosts)), (["T0"], ["other/n.js"]))
+        os.rename(self.folder / "other", self.folder / "_other")
+        self.server.app.refresh()
+        self.assertEqual((self.routes("/n"), list(self.server.app.hosts)), ([None], []))
+
+    def test_errors_name_the_folder_and_twins_are_refused(self):
+        self.serve({"a/b.js": "\n  nix()", "c/d.js": "", "c/d.ts": "", "d.ts": ""})
+        self.assertIn("a/b.js:2:3  ReferenceError: nix is not defined", self.output.getvalue())
+        self.assertEqual(sorted(self.server.app.failures), ["a/b.js", "c/d.ts"])
+
+    def test_linked_folders_are_not_followed(self):
+        outside = pathlib.Path(self.enterTemporary())
+        self.write(outside / "x.js", "routeRegistry.registerRoute('/x', () => 'x');")
+        self.serve({"a.js": ""})
+        for place, name in ((outside, "linked"), (self.folder, "loop")):
+            with contextlib.suppress(OSError):          # Windows does not let everyone do that
+                os.symlink(place, self.folder / name, target_is_directory=True)
+        self.server.app.refresh()
+        self.assertEqual(list(self.server.app.hosts), ["a.js"])
+
+    def test_a_great_many_files_are_not_looked_at(self):
+        with mock.patch.object(aiwebengine, "MAX_SCRIPT_ENTRIES", 20):
+            self.serve({"a.js": "", **{f"data/{number}.txt": "" for number in range(30)}})
+            self.server.app.refresh()
+        self.assertEqual(list(self.server.app.hosts), ["a.js"])
+        self.assertEqual(self.output.getvalue().count("not all of them are looked at for scripts"), 1)
+
+
 # ======================================================================================
 # 21  HTTP SERVER
 # ======================================================================================
@@ -20151,6 +20245,8 @@ class HabitTest(ServerCase):
                 ("Buffer.from('a')", "TextEncoder"), ("res.json({})", "({ request }) =>"),
                 ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
+                ("const d = require('better-sqlite3')('a.db');", "database.prepare"), ("import pg from 'pg';", "database.prepare"),
+                ("import { DatabaseSync } from 'node:sqlite';", "database.prepare"),
                 ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute"),
                 ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
@@ -20164,6 +20260,7 @@ class HabitTest(ServerCase):
                     realm.evaluate(source, "app.js")
                 realm.close()
                 habit = aiwebengine.habit_of(caught.exception, source)
+                self.assertNotIn("Did you mean", caught.exception.message)
                 self.assertIn(write, habit.write)
                 self.assertNotIn("\n", habit.says + habit.write)
 
@@ -21394,7 +21491,11 @@ class EditorTest(ServerCase):
         self.act("/engine/send", path="/s", data="still here", filter="")
         self.assertEqual(client.next()["data"], "still here")
         self.assertEqual(sorted(self.server.app.hosts), ["lib.js"])
-        self.assertEqual(self.act("/engine/rename", file="lib.js", to="parts/lib.js")[0], 200)
+        self.assertEqual(self.act("/engine/rename", file="lib.js", to="parts/lib.js"), (200, {"loaded": True, "error": ""}))
+        self.assertEqual((self.get("/version")[2], sorted(self.server.app.hosts)), ("one", ["parts/lib.js"]))
+        self.act("/engine/send", path="/s", data="here", filter="")
+        self.assertEqual(client.next()["data"], "here")
+        self.assertEqual(self.act("/engine/rename", file="parts/lib.js", to="parts/_lib.js")[0], 200)
         self.assertEqual(self.get("/version")[0], 404)
 
     def test_renaming_replaces_no_file(self):
@@ -22858,7 +22959,7 @@ class ScriptTestsTest(ServerCase):
 
     def run_again(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
-        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT        # 10 s are not enough for each machine
+        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT, None  # 10 s are not enough for each machine
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), \
                 mock.patch.object(aiwebengine.ScriptTests.__init__, "__defaults__", patient):
             code = aiwebengine.main(["--test", str(self.folder), *arguments])
@@ -23236,6 +23337,16 @@ class ScriptTestsTest(ServerCase):
                 _, text = self.run_tests(app=script, app_test="test('it', async () => { %s });" % code)
                 self.assertIn("1 passed, 0 failed", text)
                 self.assertEqual(bool(re.search(r": the (?:handler|resolver) failed", text)), told, text)
+
+    def test_tests_in_folders_below_are_run_with_all_scripts(self):
+        code, text = self.run_tests(**{
+            "chat": "import { word } from './lib/word.js'; routeRegistry.registerRoute('/a', () => word);", "lib/word": "export const word = 'word';",
+            "lib/word.test": "import { word } from './word.js'; test('module', () => assert.equal(word, 'word'));",
+            "admin/users": "routeRegistry.registerRoute('/users', () => 'users');", "public/x.test": "nix()", "_x/x.test": "nix()",
+            "admin/users.test": "test('all', async () => { for (const path of ['/a', '/users']) assert((await request(path)).ok); nix() });"})
+        self.assertEqual(code, 1, text)
+        for part in ("admin/users.test.js\n", "admin/users.test.js:1:98\n", "lib/word.test.js\n", "1 passed, 1 failed"):
+            self.assertIn(part, text)
 
     def test_what_scripts_log_is_shown_when_a_test_fails(self):
         script = "routeRegistry.registerRoute('/a', () => { console.log('from the script'); return 'ok' });"
