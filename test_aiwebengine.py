@@ -3184,6 +3184,31 @@ eval("var e1 = 1; function e2() {}"); var made = typeof e1 + typeof e2; delete e
 => numberfunctionundefinedundefined
 """)
 
+    test_super_in_direct_eval = conformance(r"""
+# 19.2.1.3 a var of strict text that an eval in the text sees
+function f() { "use strict"; return eval("var v = 1; eval('v += 1'); v") + typeof eval("eval('w'); var w") } result = f()
+=> 2undefined
+# 19.2.1.3 super() in the text of an eval makes the `this` of the constructor around it, and the fields
+class A { constructor(x = 1) { this.a = x } m() { return 5 } }
+class B extends A { f = this.a + 1; constructor() { eval("super(7); this.q = super.m() + this.a"); this.t = eval("new.target") === B } }
+var b = new B(); result = [b.a, b.f, b.q, b.t]
+=> 7,8,12,true
+# 19.2.1.3 in arrow functions around and inside it, in an eval of an eval
+class A { constructor(x) { this.a = x } } var made = [];
+for (const text of ["(() => eval('super(1)'))()", "eval('() => super(2)')()", "eval('eval(\"super(3)\")')"])
+made.push(new (eval(`(class extends A { constructor() { ${text} } })`))().a)
+result = [made, (function () { return eval("(() => eval('this.x'))()") }).call({ x: 5 })]
+=> 1,2,3,5
+# 19.2.1.3 once only, never before; nowhere else
+class A {} var names = [];
+for (const body of ["super(); eval('super()')", "eval('this'); eval('super()')", "eval('1')", "super(); (function () { eval('super()') })()"])
+try { new (eval(`(class extends A { constructor() { ${body} } })`))(); names.push("none") } catch (e) { names.push(e.name) }
+for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(),
+() => new (class extends A { m() { eval("super()") } })().m()])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names
+=> ReferenceError,ReferenceError,ReferenceError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
+""")
+
     test_with = conformance(r"""
 # names are properties first
 var a = "outer", o = { a: 1, b: 2, f() { return this === o } }; with (o) { b = a + b; a++; a += 5; var c = f(), d = typeof zz; o.late = 1; late = 2 } result = [o.a, o.b, o.late, a, c, d]
@@ -3934,6 +3959,21 @@ function f() { return new RangeError("deep") } var e = f(); result = [typeof e.s
 e.stack.split("\n")[0], /at f/.test(e.stack), Object.prototype.propertyIsEnumerable.call(e,
 "stack")].join()
 => string,RangeError: deep,true,false
+# Error.prototype.stack is an accessor
+var own = Object.getOwnPropertyDescriptor(Error.prototype, "stack"), e = new TypeError("x"), plain = {};
+own.set.call(plain, "text"); result = [Object.hasOwn(e, "stack"), own.get.call({}), own.get.call(Object.create(e)), plain.stack,
+Object.keys(plain), own.get.name, own.set.name, own.enumerable, own.get.call(e).split("\n")[0], own.get.call(e) === e.stack].join()
+=> false,,,text,stack,get stack,set stack,false,TypeError: x,true
+# Error.prototype.stack makes a property of what it is assigned to, and takes strings only
+var e = new Error("x"), names = [],
+set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
+delete e.stack; names.push(e.stack.split("\n")[0]);
+for (const f of [() => { e.stack = undefined }, () => set.call(Error.prototype, "a"), () => set.call(Object.freeze({}), "a"), () => set.call(1, "a")])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
+=> mine,stack,Error: x,TypeError,TypeError,TypeError,TypeError
+# 20.5 a stack begins with the name that a getter gives
+class Named extends Error { get name() { return "Named" } } result = new Named("m").stack.split("\n")[0]
+=> Named: m
 # 20.5 captureStackTrace
 var o = {}; Error.captureStackTrace(o); result = typeof o.stack + Object.keys(o).length
 => string0
@@ -4993,11 +5033,82 @@ construct: () => 1 })))
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
-    @needs(sys.version_info >= (3, 12), "a memoryview of numbers of half precision")
-    def test_float16_array(self):
-        self.assertEqual(outcome("var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), "
-                                 "Float16Array.BYTES_PER_ELEMENT, f.map(x => x / 3)[3]].join('|')"),
-                         "2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625")
+    test_float16_array = conformance(r"""
+# 23.2 elements of half precision
+var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), Float16Array.BYTES_PER_ELEMENT,
+f.map(x => x / 3)[3], f.indexOf(2), f.slice(1, 3).length, [...f.subarray(3)], f.toReversed(), f.with(0, 65504)].join('|')
+=> 2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625|3|2|2|2,0,Infinity,2.3359375|65504,Infinity,0,2
+# 23.2 filling, copying, sorting with NaN and both zeros, bytes under the elements
+var f = new Float16Array(5).fill(1.5, 1, 3); f.copyWithin(3, 1, 2); f[4] = NaN; f[0] = -0; var g = Float16Array.from([0, ...f]).sort();
+result = [f, [...g].map(x => Object.is(x, -0) ? "-0" : x), new Uint16Array(f.buffer), new Float16Array(new Float64Array([0.1, 1e6])),
+new Float32Array(f)].join('|')
+=> 0,1.5,1.5,1.5,NaN|-0,0,1.5,1.5,1.5,NaN|32768,15872,15872,15872,32256|0.0999755859375,Infinity|0,1.5,1.5,1.5,NaN
+# 23.2 a view that grows and shrinks with its buffer, overlapping copies, DataView
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), f = new Float16Array(b); f.set([1, 2]); b.resize(8); f.set(f.subarray(0, 2), 1);
+var d = new DataView(b); d.setFloat16(6, -2.5, true); result = [f.join(), f.length, d.getFloat16(6, true), (b.resize(2), f)].join('|')
+=> 1,1,2,-2.5|4|-2.5|1
+""")
+
+    test_immutable_buffers = conformance(r"""
+# immutable buffers are made from others
+var b = new Uint8Array([1, 2, 3]).buffer, i = b.transferToImmutable(5), s = i.sliceToImmutable(1, -1);
+result = [b.detached, b.immutable, i.immutable, i.resizable, i.byteLength, new Uint8Array(i), new Uint8Array(s), s.immutable,
+i.slice(1, 3).immutable, new ArrayBuffer(8, { maxByteLength: 9 }).transferToImmutable().resizable].join('|')
+=> true|false|true|false|5|1,2,3,0,0|2,3,0|true|false|false
+# immutable buffers cannot be written
+var i = new Uint8Array([3, 1, 2]).buffer.transferToImmutable(), t = new Uint8Array(i), d = new DataView(i), names = [];
+for (const f of [() => { "use strict"; t[0] = 9 }, () => t.fill(0), () => t.sort(), () => t.reverse(), () => t.set([1]), () => t.copyWithin(0, 1),
+() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"),
+() => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
+() => new TextEncoder().encodeInto("a", t), () => Atomics.store(t, 0, 1), () => structuredClone(i, { transfer: [i] }),
+() => Uint8Array.from.call(function () { return t }, [1])])
+try { f(); names.push(String(f)) } catch (e) { names.push(e.name[0]) } result = names.join("") + t + (t[0] = 7) + t + Reflect.set(t, 0, 1)
+=> TTTTTTTTTTTTTDT3,1,273,1,2false
+# immutable buffers have elements that are neither writable nor configurable, and can be read in every way
+var t = new Uint16Array(new Uint16Array([3, 1, 2]).buffer.transferToImmutable()); Object.freeze(t); var d = Object.getOwnPropertyDescriptor(t, 1);
+result = [d.value, d.writable, d.enumerable, d.configurable, Object.isFrozen(t), t.toSorted(), [...t], t.map(x => x * 2), t.at(-1), t.slice(1),
+Reflect.defineProperty(t, 0, { value: 3, writable: false }), Reflect.defineProperty(t, 0, { value: 4 }), Reflect.deleteProperty(t, 0),
+structuredClone(t).buffer.immutable, Atomics.load(t, 1)].join('|')
+=> 1|false|true|false|true|1,2,3|3,1,2|6,2,4|2|1,2|true|false|false|true|1
+""")
+
+    test_atomics = conformance(r"""
+# 25.4 operations give the old element, and convert as the array does
+var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3),
+Atomics.sub(a, 4, 7),
+Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7),
+Atomics.load(a, 3)];
+var big = new BigInt64Array(1); result = [a, old, Atomics.add(big, 0, 2n ** 63n), big].join('|')
+=> 4,77,15,44,255,255|250,6,6,6,6,6,2,15,300,44|0|-9223372036854775808
+# 25.4 what they refuse, and waiting without shared memory
+var names = []; for (const f of [() => Atomics.add(new Float64Array(1), 0, 1), () => Atomics.load([1], 0), () => Atomics.load(new Int8Array(1), 1),
+() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0),
+() => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
+try { f(); names.push("none") } catch (e) { names.push(e.name) }
+result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), Atomics.isLockFree(3), Atomics.pause()].join()
+=> TypeError,TypeError,RangeError,TypeError,TypeError,TypeError,TypeError,0,true,false,
+""")
+
+    def test_an_invalid_url_tells_what_it_was_as_node_does(self):
+        self.assertEqual(run("try { new URL('/x', 'also bad') } catch (e) { [e.name, e.message, JSON.stringify(e)].join() }"),
+                         'TypeError,Invalid URL,{"code":"ERR_INVALID_URL","input":"/x","base":"also bad"}')
+        self.assertEqual(run("try { new URL('nope') } catch (e) { Object.keys(e) + e.stack.split('\\n')[1] }"),
+                         "code,input    at test.js:1:7")
+
+    def test_json_nests_as_deep_on_every_version(self):
+        self.assertEqual(run("JSON.stringify(JSON.parse('['.repeat(4000) + 1 + ']'.repeat(4000)).flat(Infinity))"), "[1]")
+
+    def test_what_is_left_out_says_so(self):
+        for source, told in (("new SharedArrayBuffer(8)", "SharedArrayBuffer is not defined: this engine shares no memory"),
+                             ("Temporal.Now", "Temporal is not defined: this engine leaves it out; Date"),
+                             ("const fs = require('fs')", 'require is not defined: files and packages come with import … from "…"'),
+                             ("new ShadowRealm()", "ShadowRealm is not defined: this engine leaves it out"),
+                             ("@logged class A {}", "Decorators are not supported; call a function with the class"),
+                             ("class A { @logged() m() {} }", "Decorators are not supported; call a function")):
+            with self.subTest(source), self.assertRaises(aiwebengine.JSError) as caught:
+                run(source)
+            self.assertIn(told, str(caught.exception))
+        self.assertEqual(run("typeof Temporal + typeof SharedArrayBuffer + typeof ShadowRealm"), "undefined" * 3)
 
     test_seldom_used_parameters_and_edges = conformance(r"""
 # 23.2.3 searches of typed arrays begin where they are told to
@@ -5919,6 +6030,9 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip",
                   "14.3.2 ": "globalThis.AsyncDisposableStack",
                   "Promise.allKeyed": "Promise.allKeyed",
+                  "Intl.DurationFormat ": "Intl.DurationFormat", "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
+                  "immutable buffers ": "ArrayBuffer.prototype.transferToImmutable",
+                  "Error.prototype.stack ": "Object.hasOwn(Error.prototype, 'stack')",
                   "options go over the tag": "'variants' in Intl.Locale.prototype",
                   "customs of a region": "Intl.Locale.prototype.getWeekInfo",
                   "plural categories of ranges and": "new Intl.PluralRules('fr', { notation: 'compact' })"
@@ -6337,6 +6451,51 @@ class IntlTest(unittest.TestCase):
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
 
+    test_display_names = conformance(r"""
+# names of regions, scripts, currencies, calendars and fields of dates
+const name = (type, code, more) => new Intl.DisplayNames("en", { type, ...more }).of(code);
+result = [name("region", "DE"), name("region", "GB", { style: "short" }), name("region", "419"), name("region", "QQ"),
+name("region", "QQ", { fallback: "none" }), name("script", "Cyrl"), name("currency", "EUR"), name("calendar", "gregory"),
+name("dateTimeField", "weekOfYear"), name("dateTimeField", "month", { style: "short" })].join("|")
+=> Germany|UK|Latin America|QQ||Cyrillic|Euro|Gregorian Calendar|week|mo.
+# names of languages, as dialects or part by part
+const name = (code, more) => new Intl.DisplayNames("en", { type: "language", ...more }).of(code);
+result = [name("de"), name("en-GB"), name("en-GB", { languageDisplay: "standard" }), name("zh-Hant-TW"), name("zh-Hans"), name("xx"),
+name("xx", { fallback: "none" }), name("sr-Latn-RS")].join("|")
+=> German|British English|English (United Kingdom)|Chinese (Traditional, Taiwan)|Simplified Chinese|xx||Serbian (Latin, Serbia)
+# names need a type and a code that can be one
+const names = []; for (const f of [() => new Intl.DisplayNames("en"), () => new Intl.DisplayNames("en", {}), () => Intl.DisplayNames("en", { type: "region" }),
+() => new Intl.DisplayNames("en", { type: "planet" }), () => new Intl.DisplayNames("en", { type: "region" }).of("X"),
+() => new Intl.DisplayNames("en", { type: "language" }).of("-en"), () => new Intl.DisplayNames("en", { type: "dateTimeField" }).of("mont")])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
+=> TypeError,TypeError,TypeError,RangeError,RangeError,RangeError,RangeError
+""")
+
+    test_durations = conformance(r"""
+# Intl.DurationFormat writes units or a clock
+const text = (duration, options) => new Intl.DurationFormat("en", options).format(duration);
+result = [text({ hours: 1, minutes: 2, seconds: 30 }), text({ years: 1, days: 2, milliseconds: 4 }, { style: "long" }), text({ days: 3, hours: -0 }, { style: "narrow" }),
+text({ days: 3, hours: 5, minutes: 7, seconds: 9, milliseconds: 250 }, { style: "digital" }), text({ minutes: 7 }, { style: "digital" }),
+text({ hours: 1, seconds: 9, nanoseconds: 999 }, { style: "digital", fractionalDigits: 2 }), text({ seconds: 5, milliseconds: 7 }, { milliseconds: "numeric" }),
+text({ minutes: 1, seconds: 5 }, { seconds: "numeric" }), text("P1DT2H3.5S")].join("|")
+=> 1 hr, 2 min, 30 sec|1 year, 2 days, 4 milliseconds|3d|3 days, 5:07:09.25|0:07:00|1:00:09.00|5.007 sec|1 min, 5|1 day, 2 hr, 3 sec, 500 ms
+# Intl.DurationFormat writes one sign, and parts
+const f = new Intl.DurationFormat("en", { style: "digital" }); result = [f.format({ hours: 0, minutes: -2, seconds: -3 }),
+new Intl.DurationFormat("en").format({ hours: -1, minutes: -2 }), f.formatToParts({ hours: 1, minutes: 2 }).map(({ type, value, unit }) => [type, value, unit].join("-"))].join()
+=> -0:02:03,-1 hr, 2 min,integer-1-hour,literal-:-,integer-02-minute,literal-:-,integer-00-second
+# Intl.DurationFormat refuses what is no duration, and styles that do not fit
+const f = new Intl.DurationFormat("en"), names = []; for (const value of [{ hours: 1, minutes: -1 }, {}, 5, "1 hour", { hours: 1.5 }, { years: 2 ** 32 }, { seconds: 2 ** 53 },
+"P" + "9".repeat(9999) + "Y"])
+try { f.format(value); names.push("none") } catch (e) { names.push(e.name[0]) }
+for (const options of [{ hours: "numeric", minutes: "long" }, { days: "2-digit" }, { milliseconds: "numeric", millisecondsDisplay: "always" }, { fractionalDigits: 10 }])
+try { new Intl.DurationFormat("en", options); names.push("none") } catch (e) { names.push(e.name[0]) } result = names.join("")
+=> RTTRRRRRRRRR
+""")
+
+    def test_what_is_there_in_english_only_says_so(self):
+        self.assertEqual(run("""[new Intl.DisplayNames("de", { type: "region" }).resolvedOptions().locale, new Intl.DurationFormat("fr").resolvedOptions().locale,
+            Intl.DisplayNames.supportedLocalesOf(["de", "en-GB"]), Intl.DurationFormat.supportedLocalesOf(["fr", "en-AU"])].join()"""), "en-US,en-US,en-GB,en-AU")
+
     test_locales_and_segments = conformance(r"""
 # tags under their names of today
 result = Intl.getCanonicalLocales(["iw-latn", "cmn-TW", "hy-SU", "art-lojban", "sgn-DE", "en-u-ca-islamicc", "sl-t-iw-m0-names", "EN-x-A"]).join()
@@ -6463,6 +6622,110 @@ class ElementTest(unittest.TestCase):
                 ("(() => { const a = []; a.push(a); return h('p', null, a) })()", "RangeError: The children of an element are nested too deeply")):
             with self.subTest(expression):
                 self.assertEqual(self.shown(expression)[:len(expected)], expected)
+
+    def assert_shown(self, cases):
+        for expression, expected in cases:
+            with self.subTest(expression):
+                self.assertEqual(self.shown(expression)[:len(expected)] if expected.startswith(("TypeError", "RangeError"))
+                                 else self.shown(expression), expected)
+
+    def test_an_address_that_would_run_as_code_does_not(self):
+        self.assert_shown((
+            ('html`<a href="${"javascript:alert(1)"}">`', '<a href="unsafe:javascript:alert(1)">'),
+            ('html`<a HREF=\'${" \\u0001Java\\nScript:1"}\'>`', "<a HREF='unsafe: \x01Java\nScript:1'>"),
+            ('h("form", { action: "vbscript:x" })', '<form action="unsafe:vbscript:x"></form>'),
+            ('h("use", { xlinkHref: "javascript:1" })', '<use xlink:href="unsafe:javascript:1"></use>'),
+            ('html`<a href="/x?${"javascript:1"}" title="${"javascript:1"}">`', '<a href="/x?javascript:1" title="javascript:1">'),
+            ('html`<a href="${"java"}${"script:1"}">`', 'TypeError: "javascript:1" cannot be the address in href'),
+            ('html`<a href="j${"avascript:1"}">`', 'TypeError: "javascript:1" cannot be the address in href'),
+            ('html`<a href="${["javascript", ":1"]}">`', 'TypeError: "javascript:1" cannot be the address in href')))
+
+    def test_texts_are_no_code(self):
+        code = "TypeError: A text cannot be put into "
+        self.assert_shown((
+            ("html`<p onclick=\"f('${'x'}')\">`", code + "onclick"), ('html`<p ONCLICK="f(${5})">`', '<p ONCLICK="f(5)">'),
+            ('html`<p onclick="${html.raw("go(\'a\')")}">`', '<p onclick="go(&#39;a&#39;)">'),
+            ('h("p", { onclick: "go(\'a\')" })', '<p onclick="go(&#39;a&#39;)"></p>'),
+            ("html`<script>f(${'x'})</script>`", code + "<script>"), ("html`<style>a { color: ${'x'} }</style>`", code + "<style>"),
+            ("html`<script>${html`f(${'x'})`}</script>`", code + "<script>"), ("h('SCRIPT', null, 'f()')", code + "<script>"),
+            ("html`<script>f(${5}); ${html.raw('a < b')} ${html`g()`}</script>${'<'}`", "<script>f(5); a < b g()</script>&lt;"),
+            ("h('style', null, html`a > b {}`)", "<style>a > b {}</style>"), ("html`<script>${html.raw('</Script>')}</script>`", "TypeError: </Script in"),
+            ("h('script', { dangerouslySetInnerHTML: { __html: 'f(1 < 2)' } })", "<script>f(1 < 2)</script>"),
+            ("h('script', { dangerouslySetInnerHTML: { __html: '<!--' } })", "TypeError: <!-- in the code of <script> would end it")))
+
+    def test_texts_in_other_elements_and_comments_are_escaped(self):
+        self.assert_shown((
+            ("html`<textarea>${'</textarea>'}</textarea><title>${'</title>'}</title>${\"'\"}`",
+             "<textarea>&lt;/textarea&gt;</textarea><title>&lt;/title&gt;</title>&#39;"),
+            ("html`<!-- ${'--><b>'} --><p a=\"${'x'}\"><!--><i a=\"${'y'}\">`", '<!-- --&gt;&lt;b&gt; --><p a="x"><!--><i a="y">'),
+            ("html`<!doctype html>a < b ${'>'} <`", "<!doctype html>a < b &gt; <"), ("h('textarea', null, '</textarea>')", "<textarea>&lt;/textarea&gt;</textarea>")))
+
+    def test_attributes(self):
+        self.assert_shown((
+            ("html`<p a=${'x y'}>`", 'TypeError: Write quotes around the value of a: a="${…}"'), ("html`<p a = ${'x'}>`", "TypeError: Write quotes"),
+            ("html`<p a='${'\"\\'<&'}' b=\"${[1, '<']}${null}${true}\"c=\"${'x'}\"/>`", "<p a='&quot;&#39;&lt;&amp;' b=\"1&lt;\"c=\"x\"/>"),
+            ('html`<p title="${html`<b c="${"d e"}">&amp;`}">`', '<p title="&lt;b c=&quot;d e&quot;&gt;&amp;">'),
+            ("h('p', { title: html`&amp; \"` })", '<p title="&amp; &quot;"></p>'), ("h('meta', { httpEquiv: 'x', acceptCharset: 'y' })",
+                                                                                 '<meta http-equiv="x" accept-charset="y">'),
+            ('html`<iframe srcdoc="${"<b>"}${html`<i>${"<"}</i>`}"></iframe>`',
+             '<iframe srcdoc="&amp;lt;b&amp;gt;&lt;i&gt;&amp;lt;&lt;/i&gt;"></iframe>'),
+            ("h('iframe', { srcDoc: '<b>' })", '<iframe srcDoc="&amp;lt;b&amp;gt;"></iframe>'), ("h('p', { title: {} })", "TypeError: The attribute title of "
+             "<p> is #<Object>, which has no text"), ("h('p', { title: Promise.resolve() })", "TypeError: The attribute title of <p> is #<Promise>"),
+            ("h('p', { title: '[object Object]', lang: ['a', 'b'], id: 5n })", '<p title="[object Object]" lang="a,b" id="5"></p>'),
+            ("h('p', { id: Symbol() })", "TypeError: Cannot convert a Symbol"), ("h('p', { 'a\\0': 1 })", 'TypeError: "a\\u0000" cannot be the name'),
+            ("h('p', { dangerouslySetInnerHTML: '<b>' })", "TypeError: dangerouslySetInnerHTML is an object with a text")))
+
+    def test_values_of_style_begin_no_other_property(self):
+        other = "would begin another"
+        for expression in ("html`<p style=\"color: ${'red; top: 0'}\">`", "html`<p style=\"top: ${'url(a'}\">`", "html`<p style=\"top: ${'/* '}\">`",
+                           "h('p', { style: { color: 'red;top:0' } })", "h('p', { style: { 'color:red;top': 0 } })", "h('p', { style: { a: '\"' } })"):
+            with self.subTest(expression):
+                self.assertIn(other, self.shown(expression))
+        self.assert_shown((
+            ("html`<p style=\"color: ${'rgb(1, 2, 3)'}; width: ${5}%\">`", '<p style="color: rgb(1, 2, 3); width: 5%">'),
+            ("h('p', { style: { background: 'url(data:a;b,c)', width: 'calc(1px + (2px * (3 + 1)))', content: '\"a;\"' } })",
+             '<p style="background:url(data:a;b,c);width:calc(1px + (2px * (3 + 1)));content:&quot;a;&quot;"></p>')))
+
+    def test_values_inside_tags_are_names(self):
+        inside = "cannot stand inside a tag"
+        for value in ("'a=b'", "'a b'", "'onclick'", "{}", "'>'", "html`href=\"${'x'}\"`"):
+            with self.subTest(value):
+                self.assertIn(inside, self.shown(f"html`<p ${{{value}}}='1'>`"))
+        for template in ("<${'p x'}>", "<p on${'click'}=''>", "</${'p>'}", "<p${' a'}>"):
+            with self.subTest(template):
+                self.assertIn(inside, self.shown(f"html`{template}`"))
+        self.assert_shown((
+            ("html`<${'b'} ${'hidden'} ${null} data-${'x'}=\"${'<'}\">${'<'}</${'b'}>`", '<b hidden  data-x="&lt;">&lt;</b>'),
+            ("html`<h${2} ${false}${html`class='a'`}>${'t'}</h${2}>`", "<h2 class='a'>t</h2>"),
+            ("html`<${'script'}>${'f()'}</script>`", "TypeError: A text cannot be put into <script>"), ("html`<p ${'href'}=\"${'javascript:1'}\">`",
+                                                                                                '<p href="unsafe:javascript:1">')))
+
+    def test_a_template_that_ends_inside_a_tag_is_an_error(self):
+        for template in ("<p title=\"", "<script>", "<p", "<!-- ", "<title>a"):
+            with self.subTest(template):
+                self.assertIn("TypeError: The template ends inside " + ("a comment" if "!" in template else "<"), self.shown(f"html`{template}`"))
+
+    def test_what_has_no_text_of_its_own(self):
+        self.assert_shown((
+            ("h('p', null, { toString() { return '<b>' } })", "TypeError: #<Object> cannot be a child"), ("h('p', null, Object('<'))", "<p>&lt;</p>"),
+            ("h('p', null, { isEscaped: true, toString: () => '<b>' })", "<p><b></p>"), ("h('p', null, '\\0\\u202e')", "<p>\0\u202e</p>"),
+            ("h('p', null, JSON.parse('{\"isEscaped\": true, \"toString\": \"<b>\"}'))", "TypeError: #<Object> cannot be a child"),
+            ("h('p', null, { type: 'p', props: {}, $$typeof: Symbol.for('react.element') })", "TypeError: An element of react is no HTML yet: write "
+             "renderToString(element), which react-dom/server has"),
+            ("h('p', null, { type: 'p', props: {}, __v: 1, constructor: undefined })", "TypeError: An element of preact is no HTML yet"),
+            ("h('p', null, { isEscaped: true, toString: async () => '' })", "TypeError: An element with async parts is not ready")))
+
+    def test_promises_are_escaped_for_their_place(self):
+        log = []
+        realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
+        self.addCleanup(realm.close)
+        realm.evaluate("""const p = async (value) => value, say = (made) => made.then((e) => console.log(String(e)), (e) => console.log(e.message));
+            say(html`<p title="${p('"')}" href="${p("javascript:1")}">${p("<")}</p>`); say(html`<script>${p("x")}</script>`);
+            say(html`<a href="${p("java")}">${[p("&"), p(html`<b>`)]}`); say(html`<a href="java${p("script:1")}">`)""")
+        self.assertEqual(sorted(log), ['"javascript:1" cannot be the address in href: it would run as code', '<a href="java">&amp;<b>',
+                                       '<p title="&quot;" href="unsafe:javascript:1">&lt;</p>',
+                                       "A text cannot be put into <script>, which has code: a value for it can be in an attribute, such as data-name, "
+                                       "and html.raw(text) is for a text that is code and your own"])
 
     def test_an_element_with_an_async_component_is_a_promise(self):
         log = []
@@ -6620,7 +6883,7 @@ const c = new RangeError('inner'); c.stack='RangeError: inner\n    at b (b.js:2:
 ---
 const a1 = new Error('a'); a1.stack='Error: a\n    at a'; const e = new AggregateError([a1, 'b', 3],'many'); e.stack='AggregateError: many\n    at z'; console.log(e)
 ---
-const e = new Error('no stack'); e.stack = undefined; console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); delete g.stack; console.log([g]); g.stack = 'custom text'; console.log(g)
+const e = new Error('no stack'); Object.defineProperty(e, 'stack', { value: undefined }); console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); Object.defineProperty(g, 'stack', { value: '', writable: true }); console.log([g]); g.stack = 'custom text'; console.log(g)
 ---
 const e = new Error('self'); e.stack='Error: self\n    at q'; e.me = e; console.log(e); const d = new Error('p',{cause: undefined}); d.stack='Error: p\n    at q'; console.log(d)
 ---
@@ -6871,6 +7134,57 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
             console.log(new Bad);
         """)
         self.assertTrue(text.endswith("Bad {}\n"), text)
+
+
+class SubtleCryptoTest(unittest.TestCase):
+    """crypto.subtle: digest, and HMAC; crypto.timingSafeEqual."""
+
+    def run_code(self, code):
+        """What the console of an asynchronous function shows."""
+        lines = []
+        realm = aiwebengine.Realm("c.js", console=lambda level, text: lines.append(text))
+        realm.evaluate("""const bytes = (text) => new TextEncoder().encode(text), hex = (data) => new Uint8Array(data).toHex();
+            const keyOf = (text, hash = "SHA-256", usages = ["sign", "verify"]) =>
+              crypto.subtle.importKey("raw", bytes(text), { name: "HMAC", hash }, false, usages);
+            void (async () => { %s })().catch((error) => console.log("failed: " + error))""" % code, timeout=STUCK)
+        realm.wait_idle()
+        return lines
+
+    def test_digests_are_those_of_hashlib(self):
+        for name in ("SHA-1", "SHA-256", "sha-384", "SHA-512"):
+            self.assertEqual(self.run_code(f"console.log(hex(await crypto.subtle.digest('{name}', bytes('aé'))),"
+                                           f"hex(await crypto.subtle.digest({{ name: '{name}' }}, new ArrayBuffer(3))))"),
+                             [" ".join(hashlib.new(name.replace("-", ""), data).hexdigest() for data in ("aé".encode(), bytes(3)))])
+
+    def test_a_signature_is_that_of_rfc_4231_and_is_verified(self):
+        text = "what do ya want for nothing?"
+        self.assertEqual(self.run_code(f"""
+            const key = await keyOf("Jefe"), other = await keyOf("jefe"), signed = await crypto.subtle.sign("HMAC", key, bytes({text!r}));
+            const verify = (key, data) => crypto.subtle.verify({{ name: "hmac" }}, key, signed, bytes(data));
+            console.log(hex(signed)); console.log(await verify(key, {text!r}), await verify(key, "what"), await verify(other, {text!r}),
+              await crypto.subtle.verify("HMAC", key, new Uint8Array(3), bytes("a")), key.usages, key.algorithm, key.extractable, key)"""),
+            ["5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+             "true false false false [ 'sign', 'verify' ] { name: 'HMAC', hash: { name: 'SHA-256' }, length: 32 } false CryptoKey {}"])
+
+    def test_bytes_are_compared(self):
+        self.assertEqual(self.run_code("""const same = (a, b) => { try { return crypto.timingSafeEqual(a, b) } catch (e) { return e.name } };
+            console.log(same(bytes("ab"), bytes("ab").buffer), same(bytes("ab"), bytes("ac")), same(bytes("a"), bytes("ab")), same("a", "a"))"""),
+            ["true false RangeError TypeError"])
+
+    def test_what_cannot_be_done_rejects_the_promise(self):
+        for code, expected in {
+                "digest('MD5', bytes(''))": "NotSupportedError", "digest('SHA-1', 'text')": "TypeError", "digest()": "NotSupportedError",
+                "importKey('jwk', {}, { name: 'HMAC', hash: 'SHA-1' }, true, ['sign'])": "NotSupportedError",
+                "importKey('raw', bytes('a'), 'HMAC', true, ['sign'])": "TypeError",
+                "importKey('raw', bytes('a'), { name: 'AES-GCM' }, true, ['sign'])": "NotSupportedError",
+                "importKey('raw', bytes('a'), { name: 'HMAC', hash: 'MD5' }, true, ['sign'])": "NotSupportedError",
+                "importKey('raw', bytes(''), { name: 'HMAC', hash: 'SHA-1' }, true, ['sign'])": "DataError",
+                "importKey('raw', bytes('a'), { name: 'HMAC', hash: 'SHA-1' }, true, ['encrypt'])": "SyntaxError",
+                "importKey('raw', bytes('a'), { name: 'HMAC', hash: 'SHA-1' }, true, [])": "SyntaxError",
+                "sign('HMAC', {}, bytes('a'))": "TypeError", "sign('HMAC', await keyOf('a', 'SHA-1', ['verify']), bytes('a'))": "InvalidAccessError",
+                "verify('HMAC', await keyOf('a'), 'text', bytes('a'))": "TypeError"}.items():
+            with self.subTest(code):
+                self.assertEqual(self.run_code(f"const made = crypto.subtle.{code}; console.log(await made.catch((e) => e.name))"), [expected])
 
 
 class WebMessageTest(unittest.TestCase):
@@ -7577,9 +7891,9 @@ class ModuleTest(unittest.TestCase):
             self.log = []
             realm.modules.loader = aiwebengine.folder_loader(folder, {})
             realm.evaluate("import t from './a.txt' with { type: 'text' }; import b from './a.bin' with { type: 'bytes' }; import j from './d.json';"
-                           "console.log(t, t.length, b instanceof Uint8Array, b.join(), j[0]);"
+                           "console.log(t, t.length, b instanceof Uint8Array, b.buffer.immutable, b.join(), j[0]);"
                            "console.log((await import('./d.json', { with: { type: 'text' } })).default)", "main.js")
-            self.assertEqual(self.log, ["Gr\u00fc\u00dfe \U0001f600 8 true 137,80,78,71,255,0 1", "[1]"])
+            self.assertEqual(self.log, ["Gr\u00fc\u00dfe \U0001f600 8 true true 137,80,78,71,255,0 1", "[1]"])
             with self.assertRaisesRegex(aiwebengine.JSError, "not UTF-8 text"):
                 realm.evaluate("import b from './a.bin' with { type: 'text' }", "other.js")
             with self.assertRaisesRegex(aiwebengine.JSError, "two types in one module"):
@@ -8154,6 +8468,22 @@ class PackageFormTest(ServerCase):
         self.assertEqual(self.imported({"p/index.js": "const fs = require('fs'); const { join } = require('node:path'); exports.x = join('a', 'b')",
                                         "q/package.json": {"type": "module"}}, what="x"), '"a/b"')
         self.assertEqual(self.imported({"p/index.mjs": "import { readFile } from 'fs/promises'; export default typeof readFile"}), '"function"')
+
+    def test_a_package_may_declare_the_names_it_is_given(self):
+        self.assertEqual(self.imported({"p/index.js": "const process = require('process'), Buffer = 1; let global = 2; module.exports = [typeof "
+                                        "process.env, Buffer, global, require('tty').isatty(1), require.resolve('./a')]", "p/a.js": ""}),
+                         '["object",1,2,false,"node_modules/p/a.js"]')
+
+    def test_a_module_of_a_package_may_require_as_bundlers_let_it(self):
+        self.assertEqual(self.imported({"p/package.json": {"module": "m.js"}, "p/m.js": "export default require('q') + typeof module",
+                                        "q/index.js": "module.exports = 'q '"}), '"q undefined"')
+
+    def test_a_package_finds_its_caller_as_in_v8(self):
+        self.assertEqual(json.loads(self.imported({"p/index.js": """
+            function sites() { const o = {}, old = Error.prepareStackTrace; Error.prepareStackTrace = (error, all) => all; Error.captureStackTrace(o, sites);
+                               const found = o.stack; Error.prepareStackTrace = old; return found }
+            module.exports = (function caller() { const [s] = sites(); return [s.getFileName(), s.getLineNumber(), s.getFunctionName(), s.isEval()] })()
+            """})), ["node_modules/p/index.js", 4, "caller", False])
 
     def test_a_build_for_a_page_gives_way_to_one_for_servers(self):
         exports = {".": {"browser": "./b.mjs", "node": "./n.mjs"}, "./sub": {"browser": "./bs.mjs", "default": "./s.mjs"}}
@@ -8888,12 +9218,13 @@ LARGEST_ARGUMENTS = (
     (r"(get )?TypedArray(\.(from|of)|\[.*)?|(Big)?(Int|Uint|Float)\d+(Clamped)?Array", "Float64Array new", "A|1e7|U|F|ST|X|H|A, C"),
     (r"Uint8Array\..*", "U", "|T|'QUJD'.repeat(8e6)|'41'.repeat(16e6)"),
     (r"(get |set )?(ArrayBuffer|DataView).*", "X V new", "|0|1e8|1, 9e7|0, 1|X"),
+    (r"Atomics.*", "null", "U, 1|I, 0, 1, 1|I, C, C, C|G|1e7"),
     (r"(get )?(Map|Set|WeakMap|WeakSet|WeakRef|FinalizationRegistry).*", "M ST WM WS FR new", "|T|C|ST|SB|M|AA|S, C|O, 1|OP"),
     (r"Object(\..*)?|(get |set )?\.__proto__\..*", "O IX A", "|O|IX|A|T|H|O, O|OP|AA|DEEP|U|{}, O|{}, A, T|S, C|FN|'a', C"),
     (r"(get |set )?(\w*Function|TypedArray\.__proto__)([.[].*)?", "C FN new", "|null, A|null, ...S|T|'a;'.repeat(1e6)|null, Z|null, H"),
     (r"(parse\w+|is\w+|(un)?escape|(en|de)codeURI(Component)?|atob|btoa|eval|structuredClone)", "null",
      "T|W|L|D|PC|B|A|O|M|AA|DEEP|U|E|Q|'0x' + D|NL|JS"),
-    (r"(get )?(Symbol|Boolean|\w*Error|Number|BigInt|Date|Math|DOMException)(\..*|\[.*)?", "new E DT",
+    (r"(get |set )?(Symbol|Boolean|\w*Error|Number|BigInt|Date|Math|DOMException)(\..*|\[.*)?", "new E DT",
      "|T|D|W|S|G|'0x' + D|B|1e6, G|G, G|...S|T, T|AA"),
     (r"(get |set )?RegExp.*", "R RL new", "T|W|T, 'b'|T, C|'[' + T + ']'|'a|'.repeat(1e6)|R, T|'(?<' + T + '>a)'|NL"),
     (r"(get )?Promise.*", "PR Promise new", "S|AA|T|ST|C|C, C|O"),
@@ -8904,13 +9235,14 @@ LARGEST_ARGUMENTS = (
     (r"(get |set )?URL.*", "P UR new", "|T|'http://a/' + T|'http://' + T|'a', 'b'|C|O|AA|P|W|PC|L|'http://a/?' + W|'a:' + L"),
     (r"(get |set )?(Headers|FormData|Blob|File|Request|Response|ReadableStream|Abort\w+)([.[].*)?|fetch", "HD FD BL RQ RS AC new",
      "|T|'k1', T|[T], T|S|AA|O|C|U|'http://a/' + T|W|'k1', BL"),
-    (r"(get )?Text.*|crypto.*|performance.*", "TE TD new", "|T|W|L|U|X|T, U|L, U|{ length: 1 }"),
+    (r"(get )?(Text|[cC]rypto|performance).*", "TE TD new",
+     "|T|W|L|U|X|T, U|L, U|{ length: 1 }|'SHA-512', U|U, U|'raw', U, { name: 'HMAC', hash: 'SHA-1' }, true, ['sign']|'raw', U, T, 1, A"),
     (r"h|Fragment|html(\.raw)?|Html.*", "null", "'p', null, T|'p', O|'p', null, AA|'p', { title: Q, style: O }|C, O, ...S|"
      "{ raw: AT, [Symbol.iterator]: () => S.values() }, ...S|T|'p', null, ...S|'p', { style: U }|E|{ children: A }"),
     (r"(get )?Intl.*", "CO NF DF LF new", "|T|S|T, T|W, W|G|T, 'day'|0, 1|'de', { localeMatcher: T }|D|AT"),
     (r"h|Fragment|html(\.raw)?", "null", "|T|A|'p', O, A|'p', null, ...S|AA|O|DEEP|[T], T|C, O, A|{ raw: AT }, T"),
     (r"console.*", "console", "|A|T|O|M|AA|W|DEEP|S, S|U|'%s%d%j'.repeat(1e6), T|'%c'.repeat(1e7), T|NL|E|OP"),
-    (r"(routeRegistry|graphQLRegistry|(shared|personal)Storage|database|dispatcher|schedulerService|ResponseBuilder|sendStream).*",
+    (r"(routeRegistry|graphQLRegistry|(shared|personal)Storage|database|dispatcher|schedulerService|validate|ResponseBuilder|sendStream).*",
      "null",
      "|T|'/a', T|'/a', A|'/a', O|'/a', JS, JO|'/a', O, O|T, T|O|A|T, O|'a', JO|'a', T, C|'a', 'type Query {' + 'a: String '.repeat(1e6) + '}', C|"
      "'{' + 'a '.repeat(1e6) + '}'|AA|DEEP|'/a', 'b', { event: T }|T, 200, { headers: O }|T, 302"),
@@ -12986,7 +13318,7 @@ class GraphQLClientsTest(ServerCase):
             again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
                                                   f"Last-Event-ID: {ids[0]}"], method="POST",
                                  body=json.dumps({"query": text}).encode())
-            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["1", "2"])
+            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["[1]", "[2]"])
             self.assertTrue(again.nothing())
             self.post("/push", "now")
             self.assertEqual(again.json()["data"]["news"], "now")
@@ -13506,6 +13838,69 @@ class HostApiTest(ServerCase):
         self.assertIn("use JSON.stringify", self.evaluate("sharedStorage.setItem('a', {})"))
         self.assertIn("1,000,000", self.evaluate("sharedStorage.setItem('a', 'x'.repeat(1000001))"))
 
+    def test_shared_storage_keeps_data_and_counts(self):
+        self.assertEqual(self.evaluate(r"""
+            const s = sharedStorage, data = { a: [1, "\u{1f600}", null], ["__proto__"]: 1 };
+            s.setJSON("d", data); s.setItem("n", "2.5"); s.setJSON("zero", 0);
+            return [s.getJSON("d"), s.getJSON("none"), s.increment("n"), s.increment("n", -0.5), s.increment("new"), s.increment("zero", 5),
+                    s.getItem("n"), s.increment("big", 2 ** 52), s.getItem("big"),
+                    s.update("list", (list) => [...list ?? [], 1]), s.update("list", (list) => { list.push(2); return list }), s.getItem("list")]"""),
+            [{"a": [1, "\U0001f600", None], "__proto__": 1}, None, 3.5, 3, 1, 5, "3", 2**52, str(2**52), [1], [1, 2], "[1,2]"])
+
+    def test_shared_storage_says_what_it_cannot_take(self):
+        for code, part in {
+                "s.setItem('k', 'no'); s.getJSON('k')": 'getJSON: the text under "k" is not JSON',
+                "s.setItem('k', '{'); s.update('k', (v) => 1)": "read it with getItem",
+                "s.setJSON('k')": "the value is undefined, which JSON does not have", "s.setJSON('k', () => 1)": "a function",
+                "s.setJSON('k', new Map([[1, 2]]))": "Object.fromEntries(map)", "s.setJSON('k', 'x'.repeat(1e6))": "has 1,000,002",
+                "const o = {}; o.o = o; s.setJSON('k', o)": "circular", "s.setJSON('k', 1n)": "BigInt",
+                "s.setItem('k', 'no'); s.increment('k')": 'under "k" is no number, but "no"', "s.increment('k', '1')": "the number to add, not a string",
+                "s.increment('k', NaN)": "NaN", "s.setItem('k', '1e308'); s.increment('k', 1e308)": "too large", "s.increment({})": "must be a string",
+                "s.update('k', 5)": "is a function that makes the new value", "s.update('k', () => {})": "it returned undefined",
+                "s.update('k', async () => 1)": "cannot be async", "s.update('k', () => { throw new TypeError('mine') })": "TypeError: mine",
+                "s.update('k', (v) => s.update('k', () => 1))": '"k" is being updated',
+                "s.update('k', (v) => { s.increment('k'); return v })": "does the function itself change it?"}.items():
+            with self.subTest(code):
+                self.assertIn(part, self.evaluate("const s = sharedStorage; " + code))
+        self.assertEqual(self.evaluate("""const s = sharedStorage; s.setJSON('k', 1);
+            try { s.update('k', () => { throw 1 }) } catch {}
+            try { s.update('k', () => s.update('k', () => 2)) } catch {}
+            return [s.getJSON('k'), s.update('k', (k) => k + s.update('other', () => 5))]"""), [1, 6])
+
+    def test_validate_gives_what_is_right(self):
+        self.serve("""
+            routeRegistry.registerRoute("/p/:id", (context) => [validate.requirePathParam(context, "id"),
+              validate.requireQueryParam(context, "q"), validate.validateString(context.request.query.q, { minLength: 2, maxLength: 3, pattern: /^b/ }),
+              validate.validateString("", { maxLength: 0 }), validate.validateNumber(context.request.query.n ?? 7, { min: -2, max: 9.5 }),
+              validate.validateNumber(" 1e3 "), validate.validateNumber(0)]);""")
+        self.assertEqual(self.get_json("/p/7?q=ben&n=-1.5"), ["7", "ben", "ben", "", -1.5, 1000, 0])
+        for query, expected in {"": "Required query parameter 'q' is missing or empty", "?q=": "is missing or empty",
+                                "?q=b": "String too short: minimum length is 2, got 1", "?q=bbbb": "String too long: maximum length is 3, got 4",
+                                "?q=aa": "String does not match required pattern", "?q=bb&n=x": 'Expected number, got "x"',
+                                "?q=bb&n=": 'Expected number, got ""', "?q=bb&n=-3": "Number too small: minimum is -2, got -3",
+                                "?q=bb&n=0x10": "Expected number", "?q=bb&n=10": "Number too large: maximum is 9.5, got 10"}.items():
+            with self.subTest(query):
+                status, _, text = self.get("/p/7" + query)
+                self.assertEqual(status, 400, text)
+                self.assertIn(expected, json.loads(text)["error"]["message"])
+
+    def test_validate_says_how_it_is_used(self):
+        for code, part in {"requireQueryParam('q')": "what a handler gets, its context, not a string",
+                           "requirePathParam({ request: {} }, 5)": "the name of a parameter, not a number (5)",
+                           "validateString(5)": "Expected string, got a number (5)", "validateString(null)": "got null",
+                           "validateString('a', 5)": "must be an object such as { minLength: 1 }",
+                           "validateString('a', { min: 1 })": 'no option "min"', "validateString('a', { maxLength: '1' })": "maxLength must be a number",
+                           "validateString('a', { pattern: 'a' })": "must be a regular expression", "validateNumber(NaN)": "got a number (NaN)",
+                           "validateNumber(true)": "got a boolean (true)", "validateNumber([1])": "got an array", "validateNumber(1n)": "a bigint"}.items():
+            with self.subTest(code):
+                self.assertIn(part, self.evaluate(f"return validate.{code}"))
+
+    def test_an_update_that_does_not_end_holds_nobody(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/spin', () => sharedStorage.update('k', () => { for (;;); }));\n"
+                              "routeRegistry.registerRoute('/set', () => [sharedStorage.update('k', (k) => (k ?? 0) + 1)]);"}, handler_timeout=0.3)
+        self.assertEqual(self.get("/spin")[0], 504)
+        self.assertEqual([self.get("/set")[2], self.get("/set")[2]], ["[1]", "[2]"])
+
     def test_lists(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/a', 'f', 'POST'); routeRegistry.registerStreamRoute('/s');",
                     "b.js": "function f() { return routeRegistry.listRoutes() }\n"
@@ -13576,6 +13971,48 @@ for n in range(int(sys.argv[2]), int(sys.argv[3])):
 """
 
 
+#: Counts with increment and with update, whose first call is forestalled by the other process.
+COUNTING_SCRIPT = """
+let calls = 0;
+routeRegistry.registerRoute("/count", () => {
+  for (let i = 0; i < 20; i++) {
+    sharedStorage.increment("n", 2);
+    sharedStorage.update("half \\ud800", (list) => { calls++; return [...list ?? [], (list ?? []).length] });
+  }
+}, "POST");
+routeRegistry.registerRoute("/add", () => [sharedStorage.update("m", (m) => (m ?? 0) + 1)], "POST");
+routeRegistry.registerRoute("/forestalled", () => {
+  const seen = [];
+  sharedStorage.update("m", (m) => {
+    seen.push(m);
+    sharedStorage.setItem("begun", "");
+    for (const end = Date.now() + 5000; seen.length === 1 && sharedStorage.getJSON("m") === m && Date.now() < end;);
+    return (m ?? 0) + 10;
+  });
+  return seen;
+});
+routeRegistry.registerRoute("/found", () => [sharedStorage.getItem("n"), sharedStorage.getJSON("half \\ud800")]);
+"""
+
+
+def count_together(case, servers):
+    """Two servers with COUNTING_SCRIPT and one storage lose no step of each other."""
+    def ask(server, method, path):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=STUCK)
+        connection.request(method, path)
+        text = connection.getresponse().read()
+        connection.close()
+        return json.loads(text or "null")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda server: ask(server, "POST", "/count"), servers))
+        slow = pool.submit(ask, servers[0], "GET", "/forestalled")
+        case.eventually(lambda: servers[1].app.hosts["app.js"].storage.get("begun") is not None)
+        case.assertEqual(ask(servers[1], "POST", "/add"), [1])
+        case.assertEqual(slow.result(), [None, 1])
+    case.assertEqual(ask(servers[0], "GET", "/found"), ["80", list(range(40))])
+    case.assertEqual(ask(servers[1], "POST", "/add"), [12])
+
+
 class StorageFileTest(ServerCase):
     """sharedStorage and histories with --storage."""
 
@@ -13620,6 +14057,9 @@ class StorageFileTest(ServerCase):
         self.assertEqual(self.post("/keep")[0], 204)
         self.restart(script)
         self.assertEqual(self.get_json("/check"), [True, None] + [True] * 7)
+
+    def test_counting_of_two_processes_loses_nothing(self):
+        count_together(self, [self.serve_file(COUNTING_SCRIPT), self.serve_file(COUNTING_SCRIPT)])
 
     def test_ids_of_scripts_survive_a_restart(self):
         script = STORAGE_SCRIPT + """
@@ -14189,15 +14629,67 @@ class DatabaseTest(ServerCase):
 
     def test_results_and_the_database_have_limits(self):
         many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 200000)"
-        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()'))
-        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]'),
-                         [200_000])
+        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()', handler_timeout=30))
+        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]',
+                                  handler_timeout=30), [200_000])
         self.assertIn("more than 64 MiB", self.problem(
             f'database.prepare("{many} SELECT hex(zeroblob(50000)) FROM c LIMIT 1000").all()'))
         with mock.patch.object(aiwebengine, "MAX_DATABASE_MEMORY", 1 << 20):
             self.assertIn("full", self.problem(
                 'database.exec("CREATE TABLE t (x)"); for (;;) database.prepare("INSERT INTO t VALUES (zeroblob(10000))").run()'))
         self.assertIn("1,000,000", self.problem('database.exec("-".repeat(1000001))'))
+
+    def test_large_rows_are_read_one_at_a_time(self):
+        sizes, fetch = [], aiwebengine.Database.fetch
+
+        def noted(*arguments):
+            found = fetch(*arguments)
+            sizes.append(found[1])
+            return found
+
+        rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100) SELECT zeroblob(900000) z FROM c"
+        with mock.patch.object(aiwebengine.Database, "fetch", noted):
+            self.assertIn("64 MiB", self.problem(f'database.prepare("{rows}").all()'))
+            self.assertEqual(self.value(f'[...database.prepare("{rows.replace("100", "50")}").iterate()].length'), 50)
+            self.value(f'database.prepare("{rows}").run().changes, database.exec("{rows}")')
+        self.assertGreater(len(sizes), 100)
+        self.assertLess(max(sizes), 2_000_000)
+
+    def test_what_a_virtual_table_may_not_ask_is_not_said_of_later_mistakes(self):
+        text = self.problem('database.exec("CREATE VIRTUAL TABLE f USING fts4(a); INSERT INTO f VALUES (1), (2)"); '
+                            'database.prepare("INSERT INTO f SELECT zeroblob(?) FROM f").run(-1, 2)')
+        if "no such module" in text:
+            self.skipTest("this SQLite has no fts4")
+        self.assertNotIn("PRAGMA", text)
+
+    def test_the_server_ends_though_a_statement_cannot_be_interrupted(self):
+        database = aiwebengine.Database()
+        started, go_on = threading.Event(), threading.Event()
+
+        def hold():
+            with database.used_by(mock.Mock(interruption=None)) as connection:
+                connection.create_function("hold", 0, lambda: (started.set(), go_on.wait(10)) and None)
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("SELECT hold()").fetchall()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        started.wait(10)
+        with mock.patch.object(aiwebengine, "DATABASE_CLOSE_SECONDS", 0.05):
+            closing = threading.Thread(target=database.close)
+            closing.start()
+            closing.join(5)
+        self.assertFalse(closing.is_alive())
+        go_on.set()
+        thread.join()
+        with self.assertRaisesRegex(aiwebengine.HostError, "has ended"), database.used_by(mock.Mock(interruption=None)):
+            pass
+
+    def test_functions_that_nothing_interrupts_get_little_to_do(self):
+        self.assertIn("merge the objects in JavaScript", self.problem('database.prepare("SELECT json_patch(1, 2)")'))
+        if sys.version_info >= (3, 11):
+            for word in ("LIKE", "GLOB"):
+                self.assertIn("too complex", self.problem(f'database.prepare("SELECT 1 {word} ?").get("x".repeat(201))'))
 
     def test_functions_of_texts_take_no_quadratic_time(self):
         for call, expected in {"instr(:a, :b)": 0, "length(replace(:a, :b, 'x'))": 4_000_000, "length(trim(:a, :b))": 0,
@@ -14482,6 +14974,9 @@ class RedisTest(RedisCase):
         self.assertIn("several machines have no database in common", other.app.failures["app.js"].text)
         alone = self.serve(script, redis=self.redis.url)
         self.assertIn("add --storage FILE", alone.app.failures["app.js"].text)
+
+    def test_counting_of_both_loses_nothing(self):
+        count_together(self, self.serve_both(COUNTING_SCRIPT))
 
     def test_messages_of_scripts_reach_both_and_a_job_is_done_by_one(self):
         first, second = servers = self.serve_both("""
@@ -15995,6 +16490,100 @@ class ScriptModuleTest(ServerCase):
         self.assertIn("let x = ;", text)
 
 
+class SubfolderTest(ServerCase):
+    """Scripts in folders below the folder of the scripts."""
+
+    change = ScriptTest.change
+
+    def routes(self, *paths):
+        return [self.get(path)[2] if self.get(path)[0] == 200 else None for path in paths]
+
+    def test_scripts_below_are_served_except_in_certain_folders(self):
+        route = "routeRegistry.registerRoute(new URL('/' + import.meta.url, 'http://x').pathname, () => import.meta.url);"
+        kept, passed = ["a.js", "b/c.ts", "b/d/e/f/g/h.js"], [
+            "lib/a.js", "b/lib/a.js", "public/x.js", "assets/x.js", "node_modules/x/x.js", "_a.js", "b/_a.js", "_b/a.js", ".b/a.js",
+            "b/x.test.js", "b/x.d.ts", "1/2/3/4/5/6/a.js", "Public/x.js"]
+        self.serve({name: route for name in kept + passed})
+        self.assertEqual(sorted(self.server.app.hosts), kept)
+        self.assertEqual([self.get("/" + name)[2] for name in kept], kept)
+        self.assertEqual(self.server.app.failures, {})
+        self.assertIn("_a.js           not run: names that begin with _ are for modules", self.output.getvalue())
+
+    def test_what_a_script_imports_from_below_is_a_module_of_it(self):
+        self.serve({"z.js": "import './m/routes.js'; export { a } from './m/a.js';", "m/routes.js": "routeRegistry.registerRoute('/r', () => 'r');",
+                    "m/a.js": "import './z.js'; export const a = 1;", "m/z.js": "console.log('z runs'); export const z = 1;",
+                    "n/user.js": "import { help } from './help.js'; import './user.js'; routeRegistry.registerRoute('/u', () => help);",
+                    "n/help.js": "console.log('help runs'); export const help = 'help';",
+                    "n/alone.js": "export const alone = 1; // import './user.js'",
+                    "o/1.js": "import './2.js'", "o/2.js": "import './1.js'"})
+        self.assertEqual(sorted(self.server.app.hosts), ["n/alone.js", "n/user.js", "o/1.js", "z.js"])
+        self.assertEqual(self.routes("/r", "/u"), ["r", "help"])
+        self.assertEqual(self.output.getvalue().count("z runs"), 1)
+
+    def test_a_script_becomes_a_module_and_a_script_again(self):
+        own = "routeRegistry.registerRoute('/own', () => 'own');"
+        self.serve({"a.js": "", "b/c.js": own})
+
+        def owner():
+            return self.server.app.table.find("/own", "GET")[0].host.name
+        self.assertEqual(owner(), "b/c.js")
+        self.change("a.js", "import './b/c.js'; nix()")         # fails: nothing changes
+        self.assertEqual((owner(), self.get("/own")[2]), ("b/c.js", "own"))
+        self.change("a.js", "import './b/c.js'")
+        self.assertEqual((owner(), self.get("/own")[2], self.server.app.failures), ("a.js", "own", {}))
+        self.change("a.js", "import './b/c.js'; nix()")         # the previous version keeps running, and its module
+        self.assertEqual((owner(), sorted(self.server.app.hosts)), ("a.js", ["a.js"]))
+        self.change("b/c.js", own.replace("'own')", "'new')"))
+        self.change("a.js", "import './b/c.js'")
+        self.assertEqual((owner(), self.get("/own")[2]), ("a.js", "new"))
+        self.change("a.js", ";")
+        self.server.app.refresh()
+        self.assertEqual((owner(), self.get("/own")[2]), ("b/c.js", "new"))
+
+    def test_a_module_of_a_script_that_does_not_load_is_not_run_alone(self):
+        self.serve({"a.js": "import './b/c.js'; let let", "b/c.js": "routeRegistry.registerRoute('/c', () => 'c');"})
+        self.assertEqual((list(self.server.app.hosts), list(self.server.app.failures)), ([], ["a.js"]))
+        self.change("a.js", "import './b/c.js';")
+        self.assertEqual(self.routes("/c"), ["c"])
+
+    def test_folders_come_go_and_get_other_names_while_the_server_runs(self):
+        script = "import { text } from '../lib/t.js'; routeRegistry.registerRoute('/n', () => text + sharedStorage.keys().length);"
+        self.serve({"lib/t.js": "export const text = 't';"})
+        self.assertEqual(self.routes("/n"), [None])
+        self.change("new/n.js", script)
+        self.assertEqual(self.routes("/n"), ["t0"])
+        self.change("lib/t.js", "export const text = 'T';")
+        self.assertEqual(self.routes("/n"), ["T0"])
+        os.rename(self.folder / "new", self.folder / "other")
+        self.server.app.refresh()
+        self.assertEqual((self.routes("/n"), list(self.server.app.hosts)), (["T0"], ["other/n.js"]))
+        os.rename(self.folder / "other", self.folder / "_other")
+        self.server.app.refresh()
+        self.assertEqual((self.routes("/n"), list(self.server.app.hosts)), ([None], []))
+
+    def test_errors_name_the_folder_and_twins_are_refused(self):
+        self.serve({"a/b.js": "\n  nix()", "c/d.js": "", "c/d.ts": "", "d.ts": ""})
+        self.assertIn("a/b.js:2:3  ReferenceError: nix is not defined", self.output.getvalue())
+        self.assertEqual(sorted(self.server.app.failures), ["a/b.js", "c/d.ts"])
+
+    def test_linked_folders_are_not_followed(self):
+        outside = pathlib.Path(self.enterTemporary())
+        self.write(outside / "x.js", "routeRegistry.registerRoute('/x', () => 'x');")
+        self.serve({"a.js": ""})
+        for place, name in ((outside, "linked"), (self.folder, "loop")):
+            with contextlib.suppress(OSError):          # Windows does not let everyone do that
+                os.symlink(place, self.folder / name, target_is_directory=True)
+        self.server.app.refresh()
+        self.assertEqual(list(self.server.app.hosts), ["a.js"])
+
+    def test_a_great_many_files_are_not_looked_at(self):
+        with mock.patch.object(aiwebengine, "MAX_SCRIPT_ENTRIES", 20):
+            self.serve({"a.js": "", **{f"data/{number}.txt": "" for number in range(30)}})
+            self.server.app.refresh()
+        self.assertEqual(list(self.server.app.hosts), ["a.js"])
+        self.assertEqual(self.output.getvalue().count("not all of them are looked at for scripts"), 1)
+
+
 # ======================================================================================
 # 21  HTTP SERVER
 # ======================================================================================
@@ -17076,6 +17665,121 @@ class LoginTest(ServerCase):
         user = aiwebengine.parse_user({"id": "a", "password": done.stdout.strip()}, "user 1")
         self.assertTrue(aiwebengine.is_password(user, "secret"))
         self.assertFalse(aiwebengine.is_password(user, "Secret"))
+
+
+class HookTest(ServerCase):
+    """routeRegistry.use and routeRegistry.after: handlers around requests."""
+
+    change = ScriptTest.change
+
+    def test_what_returns_nothing_lets_the_request_go_on_and_a_response_stops_it(self):
+        self.serve("""
+            routeRegistry.use(({ request }) => { if (request.query.stop) return { status: 418, body: request.query.stop } });
+            routeRegistry.use("/a", async ({ request }) => { await null; if (request.query.later) return ["later"]; return null });
+            routeRegistry.use("/fail", ({ request }) => { if (request.query.status) throw { status: 403, message: "no" }; nix() });
+            for (const path of ["/a", "/a/b", "/ab", "/fail/x"]) routeRegistry.registerRoute(path, () => path);""")
+        self.assertEqual([self.get(path)[0::2] for path in ("/a", "/ab", "/a?stop=1", "/a/b?later=1", "/ab?later=1", "/fail/x?status=1")],
+                         [(200, "/a"), (200, "/ab"), (418, "1"), (200, '["later"]'), (200, "/ab"),
+                          (403, '{"error": {"name": "Forbidden", "message": "no"}}')])
+        status, _, text = self.get("/fail/x")
+        self.assertEqual((status, json.loads(text)["error"]["message"]), (500, "nix is not defined"))
+        self.assertIn("use /fail: the handler failed", self.output.getvalue())
+
+    def test_what_a_handler_sets_is_the_same_object_for_its_script_and_a_copy_for_others(self):
+        self.serve({"a.js": """
+            class User { constructor(name) { this.name = name } hello() { return "I am " + this.name } }
+            routeRegistry.use("/", ({ request }) => {
+              request.user = new User(request.query.name); request.round = {}; request.round.itself = request.round });
+            routeRegistry.registerRoute("/own/:id", ({ request: { user, round, params } }) =>
+              [user.hello(), round.itself === round, user.role, params.id]);
+            routeRegistry.registerStreamRoute("/s", ({ request }) => ({ name: request.user.name }));
+            graphQLRegistry.registerQuery("me", "type Query { me: String }", ({ request }) => request.user.name);""", "b.js": """
+            routeRegistry.use(({ request }) => {
+              if (request.query.role) request.user = { ...request.user, role: request.query.role, hello: () => 1 } });
+            routeRegistry.registerRoute("/other", ({ request }) => [request.user, "round" in request, request.user === request.user]);"""})
+        self.assertEqual(self.get_json("/own/7?name=Ada"), ["I am Ada", True, None, "7"])
+        self.assertEqual(self.get_json("/other?name=Ben&role=boss"), [{"name": "Ben", "role": "boss"}, False, True])
+        self.assertEqual(self.get("/own/7?name=Ada&role=boss")[0], 500)             # the other script's user has no hello()
+        self.assertEqual(self.get_json("/graphql?name=Cleo&query={me}"), {"data": {"me": "Cleo"}})
+        client = self.connect("/s?name=Dan")
+        self.eventually(lambda: [one.metadata for one in self.server.app.streams.get("/s").connections] == [{"name": "Dan"}])
+        client.close()
+
+    def test_hooks_see_everything_below_their_prefix_however_it_is_written(self):
+        self.serve({"guard.js": """
+            routeRegistry.use("/secret/", ({ request }) => request.headers.key ? undefined : ResponseBuilder.text("no", 401));
+            routeRegistry.use("/graphql", ({ request }) => request.headers.key ? undefined : ResponseBuilder.text("no", 401));""", "a.js": """
+            routeRegistry.registerRoute("/secret", () => "plain"); routeRegistry.registerRoute("/*", ({ request }) => request.params["*"]);
+            routeRegistry.registerRoute("/secret/post", () => "post", "POST"); routeRegistry.registerStreamRoute("/secret/s");
+            graphQLRegistry.registerQuery("x", "type Query { x: Int }", () => 1);""", "public/secret/f.txt": "file"})
+        for path in ("/secret", "/secret/", "/secret/f.txt", "/secret%2Ff.txt", "/%73ecret/f.txt", "/secret%00/f.txt", "/secret/s",
+                     "/secret/none", "/secret?x", "/graphql?query={x}", "/graphql/sse?query={x}", "/graphql/ws"):
+            self.assertEqual(self.get(path)[0], 400 if "%00" in path else 401, path)
+            self.assertNotEqual(self.get(path, Key="1")[0] if not path.endswith("/s") else 200, 401, path)
+        self.assertEqual([self.post("/secret/post", "")[0], self.post("/secret/post", "", {"Key": "1"})[0]], [401, 200])
+        self.assertEqual([self.get(path)[0] for path in ("/secretary", "/engine/health", "//secret", "/Secret")], [200] * 4)
+        socket = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "A" * 22 + "=="}
+        self.assertEqual([self.get(path, **socket)[0] for path in ("/secret/s", "/graphql")], [401, 401])
+
+    def test_after_hooks_see_and_change_whatever_answers(self):
+        self.serve({"a.js": """
+            routeRegistry.after(({ request, response }) => { response.headers["x-by"] = request.by ?? "nobody"; delete response.headers["x-gone"] });
+            routeRegistry.after("/text", async ({ response }) => { await null; response.body = response.body.toUpperCase(); response.status = 201 });
+            routeRegistry.after("/bytes", ({ response }) => { response.body[0] = 65 });
+            routeRegistry.after("/new", () => ({ fresh: true }));
+            routeRegistry.after("/none", ({ response }) => { if (response.status === 404) response.body = "nothing here" });
+            routeRegistry.after("/big.bin", ({ response }) => { response.headers.seen = [String(response.body), String(response.status)] });
+            routeRegistry.after("/fail", () => { nix() });
+            routeRegistry.use("/text", ({ request }) => { request.by = "me" });
+            routeRegistry.registerRoute("/text", () => ({ body: "grüße", headers: { "X-Gone": 1, "Set-Cookie": ["a=1", "b=2"] } }));
+            routeRegistry.registerRoute("/bytes", () => new Uint8Array([1, 2, 255]));
+            routeRegistry.registerRoute("/new", () => "old"); routeRegistry.registerRoute("/fail", () => "fine");""",
+                    "public/big.bin": b"x" * 400_000, "public/text/p.css": "a { color: red }"})
+        status, headers, text = self.get("/text")
+        self.assertEqual((status, text, headers["x-by"], "x-gone" in headers), (201, "GRÜSSE", "me", False))
+        self.assertIn("set-cookie: a=1\r\nset-cookie: b=2\r\n", self.raw(b"GET /text HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.assertIn("\r\n\r\nA\2\xff", self.raw(b"GET /bytes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.assertEqual(self.get_json("/new"), {"fresh": True})
+        self.assertEqual(self.get("/none")[0::2], (404, "nothing here"))
+        status, headers, text = self.get("/big.bin", Range="bytes=0-299999")
+        self.assertEqual((status, len(text), headers["seen"], headers["x-by"]), (206, 300_000, "206", "nobody"))
+        status, headers, text = self.get("/text/p.css", Range="bytes=0-2")
+        self.assertEqual((status, text, headers.get("etag"), headers.get("content-range")), (201, "A {", None, None))
+        status, headers, text = self.get("/fail")
+        self.assertEqual((status, json.loads(text)["error"]["message"]), (500, "nix is not defined"))
+        self.assertEqual(self.request("HEAD", "/text")[0::2], (201, ""))
+
+    def test_a_new_version_replaces_the_hooks_and_one_that_fails_leaves_them(self):
+        self.serve({"a.js": 'routeRegistry.use("/b", () => "one");', "b.js": 'routeRegistry.registerRoute("/b", () => "b");'})
+        self.assertEqual(self.get("/b")[2], "one")
+        for text, answer in (("nix()", "one"), ('routeRegistry.use("/b", () => "two"); routeRegistry.use("/b", () => "three")', "two"), (";", "b")):
+            self.change("a.js", text)
+            self.assertEqual(self.get("/b")[2], answer)
+
+    def test_hooks_are_told_of_like_routes_and_are_limited(self):
+        self.serve("""
+            routeRegistry.use("/x/*", "named"); routeRegistry.after("gone");
+            function named() {}
+            const wrong = [() => routeRegistry.use(), () => routeRegistry.use("/x"), () => routeRegistry.use("/u/:id", named),
+                           () => routeRegistry.after("", named), () => { for (let i = 0; i < 200; i++) routeRegistry.use(named) }];
+            routeRegistry.registerRoute("/wrong", () => wrong.map((call) => { try { return call() } catch (error) { return error.message } }));
+            routeRegistry.registerRoute("/x/y", () => "y");""")
+        self.assertIn('after / names the handler "gone", but app.js has no function of this name', self.output.getvalue())
+        self.assertEqual(aiwebengine.summary_of(self.server.app.hosts["app.js"]), "2 routes, 2 hooks")
+        self.get("/x/y")
+        facts = {(one["method"], one["path"]): (one["handler"], one["calls"], one["errors"]) for one in aiwebengine.route_facts(self.server.app)}
+        self.assertEqual((facts["use", "/x"], facts["after", "/"]), (("named", 1, 0), ("gone", 1, 1)))
+        self.server.app.hosts["app.js"].hooks.pop()
+        self.server.app._rebuild()
+        for text, told in zip(self.get_json("/wrong"), ("the handler must be a function", "the handler must be a function", "is not fixed",
+                                                        "the path must start with", "100 handlers of this script")):
+            self.assertIn(told, text)
+
+    def test_a_flood_is_refused_before_hooks_are_called(self):
+        self.serve("""let calls = 0; routeRegistry.use(() => { calls++ });
+                      routeRegistry.registerRoute("/p", () => [calls], "POST"); routeRegistry.registerRoute("/calls", () => [calls]);""", rate=1)
+        self.assertEqual([self.post("/p", "")[0] for _ in range(3)], [200, 429, 429])
+        self.assertEqual(self.get_json("/calls"), [2])
 
 
 class ChaosTest(ServerCase):
@@ -19612,6 +20316,8 @@ class HabitTest(ServerCase):
                 ("Buffer.from('a')", "TextEncoder"), ("res.json({})", "({ request }) =>"),
                 ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
+                ("const d = require('better-sqlite3')('a.db');", "database.prepare"), ("import pg from 'pg';", "database.prepare"),
+                ("import { DatabaseSync } from 'node:sqlite';", "database.prepare"),
                 ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute"),
                 ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
@@ -19625,6 +20331,7 @@ class HabitTest(ServerCase):
                     realm.evaluate(source, "app.js")
                 realm.close()
                 habit = aiwebengine.habit_of(caught.exception, source)
+                self.assertNotIn("Did you mean", caught.exception.message)
                 self.assertIn(write, habit.write)
                 self.assertNotIn("\n", habit.says + habit.write)
 
@@ -19652,6 +20359,12 @@ class HabitTest(ServerCase):
                 ("({ request }) => request.query.get('a')", "{ name } = request.query"),
                 ("({ request }) => request.url.searchParams.get('a')", "{ name } = request.query"),
                 ("(req, res, next) => next()", "({ request }) => ({ status"),
+                ("(ctx) => { ctx.body = 'x'; }", "return { status: 200"), ("async (ctx) => { await 1; ctx.status = 404; }", "return { status"),
+                ("(ctx) => { Object.assign(ctx, { headers: {} }); }", "return { status: 200"),
+                ("(ctx) => { ctx.response = { body: 'x' }; }", "return { status: 200"), ("(c) => c.json({})", "return { status: 200"),
+                ("(ctx) => { ctx.response.body = 'x'; }", "({ request }) => ({ status"), ("(res) => res.send('x')", "return { status: 200"),
+                ("(context, response) => { response.json = {}; }", "({ request }) => ({ status"),
+                ("(ctx) => { ctx.cookies.set('a', 'b'); }", '"Set-Cookie"'), ("(ctx) => ctx.redirect('/')", "return { status: 200"),
                 ("({ request }) => request.query.name.trim()", None), ("() => ({}).json.x", None)):
             with self.subTest(handler):
                 self.serve(register % handler)
@@ -19660,6 +20373,20 @@ class HabitTest(ServerCase):
                 report = self.output.getvalue().partition("the handler failed")[2]
                 self.assertEqual("Write: " in report, write is not None, report)
                 self.assertIn(write or "", report)
+
+    def test_the_context_takes_every_property_that_is_no_answer(self):
+        self.serve("""
+          const keep = (context) => { context.user = context.request.user = { name: "Ada" }; context.state ??= 1; };
+          routeRegistry.registerRoute("/x", (context) => {
+            keep(context);
+            const answer = { ...context, status: 201 };
+            return { status: answer.status, body: [context.user.name, context.body, Object.keys(context), "state" in context] };
+          });
+          routeRegistry.registerStreamRoute("/s", { onConnect(context) { context.status = 403; } });
+          graphQLRegistry.registerQuery("a", "a(status: Int): Int", (context) => context.status = context.status + 1);""")
+        self.assertEqual(self.get("/x")[::2], (201, '["Ada",null,["kind","request","args","meta","user","state"],true]'))
+        self.assertEqual(self.get("/s")[0], 500)
+        self.assertEqual(json.loads(self.post("/graphql", '{"query": "{ a(status: 2) }"}', {"Content-Type": "application/json"})[2]), {"data": {"a": 3}})
 
     def test_what_would_do_nothing_is_told_when_the_script_is_loaded(self):
         for source, write in (
@@ -20835,7 +21562,11 @@ class EditorTest(ServerCase):
         self.act("/engine/send", path="/s", data="still here", filter="")
         self.assertEqual(client.next()["data"], "still here")
         self.assertEqual(sorted(self.server.app.hosts), ["lib.js"])
-        self.assertEqual(self.act("/engine/rename", file="lib.js", to="parts/lib.js")[0], 200)
+        self.assertEqual(self.act("/engine/rename", file="lib.js", to="parts/lib.js"), (200, {"loaded": True, "error": ""}))
+        self.assertEqual((self.get("/version")[2], sorted(self.server.app.hosts)), ("one", ["parts/lib.js"]))
+        self.act("/engine/send", path="/s", data="here", filter="")
+        self.assertEqual(client.next()["data"], "here")
+        self.assertEqual(self.act("/engine/rename", file="parts/lib.js", to="parts/_lib.js")[0], 200)
         self.assertEqual(self.get("/version")[0], 404)
 
     def test_renaming_replaces_no_file(self):
@@ -21320,6 +22051,19 @@ class PromptTest(unittest.TestCase):
             with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
                 self.answer(source)
             self.assertEqual(caught.exception.phase, "parse")
+
+    def test_typescript(self):
+        self.realm.language = ".tsx"
+        for source in ("f(a as", "{", "interface A {", "const f = (a: number) => {", "enum E {", "let p = <p>", "let a: { b: 1,"):
+            with self.assertRaises(aiwebengine.Incomplete, msg=source):
+                self.answer(source)
+        cases = [("let a: number = 1; interface I { b: 1 }", "undefined"), ("{ a: 1 as any, b: <p/>.length }", "{ a: 1, b: undefined }"),
+                 ("enum E { A }", "undefined"), ("E", "{ '0': 'A', A: 0 }"), ("await (a! as any)", "1"), ("((x: I): I => x)(E.A)", "0")]
+        for source, text in cases:
+            self.assertEqual(self.answer(source), text, source)
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("let b = 1 as;")
+        self.assertEqual((caught.exception.phase, caught.exception.line, caught.exception.column), ("parse", 1, 13))
 
     def test_interrupt(self):
         self.realm.console = lambda level, text: threading.Timer(0.1, self.realm.stop).start()
@@ -22119,6 +22863,17 @@ class RunCodeTest(unittest.TestCase):
         self.assertEqual(run_command("-e", ""), (0, "", ""))
         self.assertEqual(run_command("-e", "var x = 1"), (0, "", ""))
 
+    def test_code_in_typescript(self):
+        code = "const x: number = 1; enum E { A, B }; interface I {}\nString(<p>{E[x]}</p>)"
+        self.assertEqual(run_command("--ts", "-e", code), (0, "<p>B</p>\n", ""))
+        self.assertEqual(run_command("--ts", "-e", "let f = (e: Error): never => { throw e }\nf(Error('no'))")[2].splitlines()[:2],
+                         ["<code>:2:3  Error: no", "  1 | let f = (e: Error): never => { throw e }"])
+        for language, code in (("TypeScript", "let a = 1 as any"), ("JSX", "let a = <p/>"), ("TypeScript with JSX", "let a: A = <p/>")):
+            status, _, err = run_command("-e", code)
+            self.assertEqual(status, 1)
+            self.assertIn(f"This is {language}: add --ts", err)
+        self.assertIn("--ts needs --init, -e or --repl; a file is", run_command("--ts", "--run", "x.js")[2])
+
     def test_calls_nest_as_deep_as_elsewhere(self):
         code = """
             const plain = n => n ? 1 + plain(n - 1) : 0, map = n => n ? [1].map(() => map(n - 1))[0] + 1 : 0;
@@ -22275,7 +23030,7 @@ class ScriptTestsTest(ServerCase):
 
     def run_again(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
-        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT        # 10 s are not enough for each machine
+        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT, None  # 10 s are not enough for each machine
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), \
                 mock.patch.object(aiwebengine.ScriptTests.__init__, "__defaults__", patient):
             code = aiwebengine.main(["--test", str(self.folder), *arguments])
@@ -22654,6 +23409,16 @@ class ScriptTestsTest(ServerCase):
                 self.assertIn("1 passed, 0 failed", text)
                 self.assertEqual(bool(re.search(r": the (?:handler|resolver) failed", text)), told, text)
 
+    def test_tests_in_folders_below_are_run_with_all_scripts(self):
+        code, text = self.run_tests(**{
+            "chat": "import { word } from './lib/word.js'; routeRegistry.registerRoute('/a', () => word);", "lib/word": "export const word = 'word';",
+            "lib/word.test": "import { word } from './word.js'; test('module', () => assert.equal(word, 'word'));",
+            "admin/users": "routeRegistry.registerRoute('/users', () => 'users');", "public/x.test": "nix()", "_x/x.test": "nix()",
+            "admin/users.test": "test('all', async () => { for (const path of ['/a', '/users']) assert((await request(path)).ok); nix() });"})
+        self.assertEqual(code, 1, text)
+        for part in ("admin/users.test.js\n", "admin/users.test.js:1:98\n", "lib/word.test.js\n", "1 passed, 1 failed"):
+            self.assertIn(part, text)
+
     def test_what_scripts_log_is_shown_when_a_test_fails(self):
         script = "routeRegistry.registerRoute('/a', () => { console.log('from the script'); return 'ok' });"
         self.assertNotIn("from the script", self.check("await request('/a'); console.log('from the test')", chat=script))
@@ -22890,7 +23655,7 @@ class StarterTest(ServerCase):
     def init(self, folder, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = aiwebengine.main(["--init", str(folder), *arguments])
+            code = aiwebengine.main(["--init", str(folder), *map(str, arguments)])
         return code, out.getvalue(), err.getvalue()
 
     def starter(self, kind="poll"):
@@ -22900,6 +23665,11 @@ class StarterTest(ServerCase):
 
     def starters(self):
         return [(kind, self.starter(kind)) for kind in aiwebengine.STARTERS]
+
+    def in_typescript(self, kind):
+        folder = pathlib.Path(self.enterTemporary(), "new", kind)
+        self.assertEqual(self.init(folder, "--ts", "--kind", kind)[0], 0)
+        return folder
 
     def test_there_are_five_kinds_and_the_poll_is_the_first(self):
         self.assertEqual(list(aiwebengine.STARTERS), ["poll", "quiz", "chat", "api", "graphql"])
@@ -22913,6 +23683,30 @@ class StarterTest(ServerCase):
             self.assertEqual(files, sorted(["aiwebengine.d.ts", "jsconfig.json", f"{kind}.js", f"{kind}.test.js",
                                             "public/index.html", "public/style.css"]))
             self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+
+    def test_in_typescript_each_has_the_same_files_with_types_and_the_poll_has_elements(self):
+        for kind in aiwebengine.STARTERS:
+            folder = self.in_typescript(kind)
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            own = ["poll.tsx", "public/page.ts"] if kind == "poll" else [f"{kind}.ts", "public/index.html"]
+            self.assertEqual(files, sorted(["aiwebengine.d.ts", "tsconfig.json", f"{kind}.test.ts", "public/style.css", *own]))
+            self.assertNotIn("@param", "".join((folder / name).read_text("utf-8") for name in own))
+        for kind, pairs in aiwebengine.STARTER_TYPES.items():
+            texts = "".join(aiwebengine.STARTERS[kind][2].values())
+            self.assertEqual([plain for plain, _ in pairs if plain not in texts], [])
+        code, out, _ = self.init("--ts", pathlib.Path(self.enterTemporary(), "x"))
+        self.assertEqual(code, 0)
+        self.assertIn("Change poll.tsx while", out)
+        self.assertIn("  npx tsc", out)
+
+    def test_the_poll_in_typescript_serves_its_page(self):
+        files = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for folder in [self.in_typescript("poll")]
+                 for path in folder.rglob("*") if path.is_file()}
+        self.serve(files)
+        page = self.get("/")[2]
+        self.assertIn('<button name="Soup" value="0">Soup</button>', page)
+        self.assertIn('<script type="module" src="page.ts"></script>', page)
+        self.assertIn("button.value = String(votes[button.name]);", self.get("/page.ts")[2])
 
     def test_says_what_it_wrote_and_what_to_do_next(self):
         for kind in aiwebengine.STARTERS:
@@ -22950,22 +23744,42 @@ class StarterTest(ServerCase):
 
     def test_every_starter_passes_its_tests_and_loads_without_a_problem(self):
         for _, folder in self.starters():
-            for option in ("--test", "--check"):
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
-            self.assertIn("0 problems", out.getvalue())
+            self.assert_passes(folder)
 
-    def tsc(self, folder):
+    def test_every_starter_in_typescript_passes_its_tests_and_loads_without_a_problem(self):
+        for kind in aiwebengine.STARTERS:
+            self.assert_passes(self.in_typescript(kind))
+
+    def assert_passes(self, folder):
+        for option in ("--test", "--check"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+        self.assertIn("0 problems", out.getvalue())
+
+    def tsc(self, folder, *arguments):
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
             self.skipTest(MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript")
-        return subprocess.run([NODE, compiler, "--pretty", "false", "-p", folder / "jsconfig.json"], capture_output=True,
-                              encoding="utf-8").stdout
+        return subprocess.run([NODE, compiler, "--pretty", "false", *(arguments or ("-p", folder / "jsconfig.json"))],
+                              capture_output=True, encoding="utf-8", cwd=folder).stdout
 
     def test_every_starter_passes_typescript_with_its_own_configuration(self):
         for _, folder in self.starters():
             self.assertEqual(self.tsc(folder), "")
+
+    def test_every_starter_in_typescript_passes_it_as_it_is_written(self):
+        folder = self.in_typescript("poll")
+        for kind in aiwebengine.STARTERS:       # all in one folder: every start of tsc takes seconds
+            for path in self.in_typescript(kind).glob(f"{kind}.*"):
+                shutil.copy(path, folder)
+        self.assertEqual(self.tsc(folder, "--noEmit"), "")
+        self.assertEqual(len([*folder.glob("*.ts*")]), 2 * len(aiwebengine.STARTERS) + 1)
+        self.assertEqual(self.tsc(folder, "--noEmit", "--strict", "--ignoreConfig", "--lib", "ESNext,DOM,DOM.Iterable", "--module",
+                                  "ESNext", "public/page.ts"), "")
+        script = folder / "poll.tsx"
+        self.write(script, script.read_text("utf-8").replace("request.form;", "request.from;").replace("title={", "titel={"))
+        self.assertRegex(self.tsc(folder, "--noEmit"), r"(?s)'titel' does not exist.*'from' does not exist on type 'HttpRequest'")
 
     def test_typescript_finds_a_mistyped_property_of_the_context_in_the_handlers_of_every_starter(self):
         mistakes = {"poll": ("request.form", "request.from"), "quiz": ("request.form.name", "request.forms.name"),
@@ -23943,6 +24757,19 @@ class Page:
             f"(document.querySelector({json.dumps(selector)}))"
         )
 
+    KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "Backspace": 8,
+            " ": 32, "s": 83, "z": 90, "/": 191}
+
+    def press(self, key, modifiers=0, commands=()):
+        """One key; modifiers are 1 Alt, 2 Ctrl, 4 Cmd, 8 Shift. A headless browser does not know what keys of a
+        platform edit: `commands` tells."""
+        facts = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": self.KEYS[key],
+                 "code": {" ": "Space", "/": "Slash"}.get(key, key if len(key) > 1 else "Key" + key.upper())}
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "") if not modifiers & 7 else ""
+        self.command("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, commands=list(commands),
+                     **facts)
+        self.command("Input.dispatchKeyEvent", type="keyUp", **facts)
+
     def problems(self):
         """What the browser's console complained about on this page so far: exceptions, errors, failed requests."""
         self.evaluate("0")
@@ -24917,6 +25744,26 @@ class ExplorerInTheBrowser(ServerCase):
         page.click("#close-tab")
         self.assertEqual(self.labels(page), ["Live"])
         self.assertTrue(page.evaluate("document.querySelector('#close-tab').disabled"))
+
+    def test_completion_offers_what_the_schema_has_at_the_place(self):
+        page = self.open()
+        page.type("#query", "mutation { ti }")
+        page.evaluate("query.area.setSelectionRange(13, 13)")
+        page.press(" ", 2)
+        self.see(page, "tick\nInt!", "#query-choices [aria-selected=true]")
+        page.press("Tab")
+        self.assertEqual(page.evaluate("query.value"), "mutation { tick }")
+        page.command("Input.insertText", text="(")
+        page.press(" ", 2)
+        self.see(page, "by\nInt", "#query-choices [aria-selected=true]")
+        page.press("Escape")
+        self.assertTrue(page.evaluate("document.querySelector('#query-choices').hidden"))
+        page.type("#query", "{ count countt }")
+        self.assertEqual(page.evaluate("[...document.querySelectorAll('#query-editor .unknown')].map((node) => node.innerText)"),
+                         ["countt"])
+        self.assertEqual(page.problems(), [])
+        page.click("#run")
+        page.wait_for("document.querySelector('#query-editor .here .wrong')?.innerText === 'countt'")
 
     def test_a_subscription_of_a_closed_tab_ends(self):
         page = self.open()
@@ -26014,18 +26861,7 @@ class EditorInTheBrowser(ServerCase):
         page.evaluate("current.area.focus()")
         return page
 
-    KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "Backspace": 8,
-            " ": 32, "s": 83, "z": 90, "/": 191}
-
-    def press(self, page, key, modifiers=0, commands=()):
-        """One key; modifiers are 1 Alt, 2 Ctrl, 4 Cmd, 8 Shift. A headless browser does not know what keys of a
-        platform edit: `commands` tells."""
-        facts = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": self.KEYS[key],
-                 "code": {" ": "Space", "/": "Slash"}.get(key, key if len(key) > 1 else "Key" + key.upper())}
-        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "") if not modifiers & 7 else ""
-        page.command("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, commands=list(commands),
-                     **facts)
-        page.command("Input.dispatchKeyEvent", type="keyUp", **facts)
+    press = staticmethod(Page.press)
 
     TYPED = ("interface Props { type: string }\nconst same = <A,>(a: A) => a;\n"
              "const page = (props: Props) => <ul class=\"a\" {...props}>\n"
