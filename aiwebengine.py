@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,403
+    11  Built-ins of the language                                                      9,384
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -133,8 +133,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
-          Global functions and values                                                     92
-    12  Regular expressions                                                            3,426
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,446
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -169,13 +169,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         73
           Intl.DisplayNames                                                              173
           Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,104
+    14  Functions of the web                                                           4,123
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
-          URL                                                                            602
-          URLSearchParams                                                                222
+          URL                                                                            609
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
@@ -277,7 +277,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     422
           All scripts                                                                    771
           Live pages                                                                     195
-    21  HTTP server                                                                    4,381
+    21  HTTP server                                                                    4,396
           Request heads                                                                  201
           Request bodies                                                                 254
           Responses of handlers                                                          184
@@ -288,7 +288,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        215
+          One connection: reading                                                        220
           One connection: answering                                                      333
           One connection: GraphQL and routes of scripts                                  282
           One connection: around requests                                                199
