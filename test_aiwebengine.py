@@ -9394,6 +9394,17 @@ class PauseTest(unittest.TestCase):
             self.assertEqual(realm.evaluate("Array.from({ length: 3000 }, (_, i) => i).sort(() => 1).sort(() => -1).sort((a, b) => a ^ b)"
                                             ".reduce((a, b) => a + b)", timeout=STUCK), 3000 * 2999 // 2)
 
+    def test_large_integers_are_divided_as_python_does(self):
+        rng = random.Random(12)
+        with mock.patch.object(aiwebengine, "LARGE_INTEGER_BITS", 8):
+            for _ in range(2000):
+                x, y = (rng.choice((rng.getrandbits(size), (1 << size) - rng.getrandbits(4) - 1, 1 << size))
+                        for size in (rng.randrange(4, 400), rng.randrange(4, 150)))
+                if y > 0:
+                    self.assertEqual(aiwebengine.divided(x, y), divmod(x, y), (x, y))
+        x, y = rng.getrandbits(1 << 20), rng.getrandbits(1 << 19)
+        self.assertEqual(aiwebengine.divided(x, y), divmod(x, y))
+
     def test_base64_with_blanks_is_decoded_in_slices(self):
         options = ("base64", "loose")
         for blanks in ("{} ", "{}\n\t", " {}", "{}" * 3 + " ", "{}" * 5 + "\n"):
