@@ -9213,8 +9213,8 @@ def number_power(x, y):
 
 
 def divided(x, y):
-    """divmod() of integers above zero. Python's takes, before 3.12, time by the product of the lengths of divisor
-    and quotient; this one is recursive (Burnikel and Ziegler 1998) and asks whether the script shall stop."""
+    """divmod() of integers above zero. Before 3.12 Python's takes time by the product of the lengths of
+    divisor and quotient; this one is recursive (Burnikel and Ziegler 1998) and can be stopped."""
     size = y.bit_length()
     if size < LARGE_INTEGER_BITS or x.bit_length() - size < LARGE_INTEGER_BITS:
         return divmod(x, y)
@@ -22569,7 +22569,7 @@ def plain_opener(realm):
         kinds = set(map(type, items)) if len(items) <= SLICE_LENGTH \
             else set().union(*[map(type, piece) for piece in sliced(items)])
         if str in kinds:
-            room -= sum([len(each) for each in items if type(each) is str])
+            room -= sum([len(each) for each in interruptible(items) if type(each) is str])
         if room < 0:
             raise JSRangeError("Invalid string length")
         if not simple.issuperset(kinds):
@@ -22634,7 +22634,7 @@ def simplified_list(items):
     if not PLAIN_JSON_TYPES.issuperset(map(type, items)):
         raise NotPlain
     return [plain_float(each) if type(each) is float else None if each is undefined else each
-            for each in items]
+            for each in interruptible(items)]
 
 
 def plain_float(value):
