@@ -228,7 +228,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,117
+    18  GraphQL                                                                        5,118
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -242,37 +242,37 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
-          GraphQL documents                                                              163
+          GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,813
+    19  Host API                                                                       3,837
           Arguments                                                                      170
           routeRegistry                                                                  230
-          graphQLRegistry                                                                101
+          graphQLRegistry                                                                124
           ResponseBuilder                                                                147
           sharedStorage                                                                  238
           validate                                                                        99
-          dispatcher and schedulerService                                                185
+          dispatcher and schedulerService                                                186
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,250
+    20  Scripts: loading and hot reload                                                3,262
           Log                                                                            194
           Causes of errors                                                               284
           Errors of scripts                                                               79
-          Calls                                                                          211
+          Calls                                                                          220
           Routes                                                                         172
           Modules of node                                                                494
           Packages                                                                       220
           Imported files                                                                 114
           Between scripts, and in time                                                   106
-          One script                                                                     416
+          One script                                                                     419
           All scripts                                                                    694
           Live pages                                                                     195
     21  HTTP server                                                                    4,381
@@ -46171,21 +46171,22 @@ def too_large_result():
 class TextsOfAnswer:
     """Writes an answer's strings, letting other threads run; raises _ResultTooLarge."""
 
-    __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
+    __slots__, __init__ = attributes("left")
 
     def __call__(self, text):
+        text = json.encoder.encode_basestring(text) if len(text) <= self.left else text
         self.left -= len(text)
         if self.left < 0:
             raise _ResultTooLarge
-        return json.encoder.encode_basestring(text)
+        return text
 
 
-def graphql_json(result, comma=",", colon=":"):
-    """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
+def graphql_json(result, comma=",", colon=":", most=None):
+    """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced.
+    Its texts may have `most` characters together."""
     try:
-        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon,
-                                            comma, False,
-                                            False, False)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(
+            most or MAX_GRAPHQL_CHARACTERS), None, colon, comma, False, False, False)
         text = "".join(write(result, 0))
         text.encode()
         return text
@@ -48112,6 +48113,21 @@ def broadcast_subscription(host, function, name, data, filter):
             f"(no subscription of this name is registered{hint})")
 
 
+#: Calls of executeGraphQL inside one another: each writes the answer of the one inside it as a text, with
+#: every backslash doubled.
+MAX_EXECUTED_DEPTH = 8
+
+
+class Executing(threading.local):
+    """The realms that have called executeGraphQL in this thread, those inside others last."""
+
+    def __init__(self):
+        self.realms = []
+
+
+_EXECUTING = Executing()
+
+
 @host_function("graphQLRegistry.executeGraphQL",
                "query: string, variables?: string | object", "string",
                "Runs a query or mutation against the schema, hidden fields included; the result is JSON.")
@@ -48132,8 +48148,16 @@ def execute_graphql(host, query=undefined, variables=undefined):
         raise HostError("executeGraphQL: the variables must be an object, or JSON of one")
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
-    result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return graphql_json(result, ", ", ": ")
+    if len(_EXECUTING.realms) == MAX_EXECUTED_DEPTH:
+        raise HostError("executeGraphQL: a resolver calls it that was called by it, "
+                        f"{MAX_EXECUTED_DEPTH} times over")
+    _EXECUTING.realms.append(realm)
+    try:
+        result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
+    finally:
+        _EXECUTING.realms.pop()
+    realm.poll()
+    return graphql_json(result, ", ", ": ", MAX_STRING_LENGTH)
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
@@ -48755,6 +48779,7 @@ _CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month",
                 ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
                 ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
 _CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+MAX_CRON_CHARACTERS = 1000
 #: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
 CRON_DAYS = 366 * 41
 
@@ -48762,7 +48787,7 @@ CRON_DAYS = 366 * 41
 def cron_times(function, text):
     """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in
     milliseconds since 1970, or None. Raises HostError."""
-    fields = text.split() if isinstance(text, str) else []
+    fields = text.split() if isinstance(text, str) and len(text) <= MAX_CRON_CHARACTERS else []
     if len(fields) != 5:
         raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": "
                         "minute, hour, day of the month, month, day of the week")
@@ -52162,8 +52187,17 @@ class ResolverCall:
         return self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
                                  {key: realm.from_python(value) for key, value in self.args.items()})
 
+    def check_time(self, since):
+        """The resolvers of one request have the time of one handler, before the last of them begins."""
+        limit = self.host.app.handler_timeout
+        if limit is not None and self.started - since > limit:
+            self.error = ScriptTimeout(
+                f"the resolvers of this request have taken more than {limit:g} s together")
+
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
+        if self.error is not None:
+            return
         host, what, pace = self.host, self.what, self.host.app.resolver_pace
         try:
             if self.request is None or self.request.calls is None:
@@ -53608,6 +53642,9 @@ class ScriptHost:
         call = ResolverCall(self, kind, name, resolver, args, request, convert, place)
         if calls is not None:
             calls.append(call)
+            call.check_time(calls[0].started)
+        elif _EXECUTING.realms:
+            _EXECUTING.realms[-1].poll()
         call.begin()
         return call.result if call.call is None and call.error is None else call.value()
 

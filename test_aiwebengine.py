@@ -12534,6 +12534,7 @@ class GraphQLLimitsTest(unittest.TestCase):
                 ("values", tree, "{ n { n { n { n { n { v } } } } } }", "too large"),
                 ("errors", {"n": [{"v": "x"}] * 200_000}, "{ n { n { v } } }", "too large"),
                 ("text in many places", {"n": [long] * 10_000}, "{ n { n { t } } }", "too large"),
+                ("text that JSON writes longer", {"n": [{"t": '"' * 1_000_000}] * 50}, "{ n { n { t } } }", "too large"),
                 ("many values", {"n": [tree] * 300_000}, "{ n { n { v } } }", None)):
             with self.subTest(name):
                 service = aiwebengine.GraphQLService()
@@ -14756,7 +14757,8 @@ class BetweenScriptsTest(ServerCase):
                 "schedulerService.registerOnce({ name: 'x', handler: () => 1, runAt: 'soon' })": '"soon"',
                 "schedulerService.registerRecurring({ name: 'x', handler: () => 1 })": "either intervalMinutes or cron",
                 "schedulerService.registerRecurring({ name: 'x', handler: () => 1, intervalMinutes: 0 })": "a number above 0",
-                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '61 * * * *' })": "from 0 to 59"}.items():
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '61 * * * *' })": "from 0 to 59",
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '1,'.repeat(1000) + '1 * * * *' })": "five fields"}.items():
             with self.subTest(call):
                 host = self.server.app.hosts["app.js"]
                 with self.assertRaises(aiwebengine.JSError) as caught:
@@ -17907,6 +17909,28 @@ class WaitingTest(ServerCase):
             self.assertIn("stopped after 0.5 s", self.bodies(sock, 1)[0])
         self.assertEqual([self.get(f"/quick{n}")[2] for n in (0, 1)], ["quick"] * 2)
         self.assertEqual(aiwebengine.STOPPED_THREADS, set())
+
+    def test_the_resolvers_of_a_request_have_the_time_of_one_handler_together(self):
+        self.serve("""
+            let called = 0;
+            graphQLRegistry.registerQuery("spin", "type Query { spin: Int }", () => { called++; for (;;) {} });
+            graphQLRegistry.registerQuery("wait", "type Query { wait: Int }", () => { called++; return new Promise(() => {}); });
+            routeRegistry.registerRoute("/own", () => graphQLRegistry.executeGraphQL("{ a: spin b: spin c: spin }"));
+            routeRegistry.registerRoute("/called", () => [called]);""", handler_timeout=0.3)
+        for name in ("spin", "wait"):
+            answer = json.loads(self.post("/graphql", json.dumps({"query": f"{{ a: {name} b: {name} c: {name} d: {name} }}"}),
+                                          {"Content-Type": "application/json"})[2])
+            self.assertRegex(str(answer["errors"][0]), "stopped after 0.3 s|did not settle")
+            self.assertIn("taken more than 0.3 s together", answer["errors"][-1]["message"])
+        self.assertEqual(self.get("/own")[0], 504)
+        self.assertLess(self.get_json("/called")[0], 8)
+
+    def test_calls_of_execute_inside_one_another_come_to_an_end(self):
+        self.serve("""graphQLRegistry.registerQuery("again", "type Query { again: String }", () => graphQLRegistry.executeGraphQL("{ again }"));
+            routeRegistry.registerRoute("/own", () => graphQLRegistry.executeGraphQL("{ again }"));""")
+        text = self.get("/own")[2]
+        self.assertIn(f"called by it, {aiwebengine.MAX_EXECUTED_DEPTH} times over", text)
+        self.assertLess(len(text), 100_000)
 
     def test_a_script_that_waits_for_itself_is_told_so_at_once(self):
         self.serve("""
