@@ -319,12 +319,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,432
+    23  Command line                                                                   4,451
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
           Options                                                                        275
-          Documentation                                                                  387
+          Documentation                                                                  406
           The program                                                                    189
           The map of this file                                                            58
           Serving                                                                        181
@@ -66658,6 +66658,25 @@ new EventSource("/graphql/sse?query=" + query).onmessage = (event) => console.lo
 - `sendSubscriptionMessageFiltered(name, data, filter)` reaches subscribers by the scalar arguments of their subscription and
   by the other parameters of their URL.
 
+## More
+
+```javascript desk.js
+database.exec("CREATE TABLE IF NOT EXISTS notes (who TEXT, text TEXT)");
+routeRegistry.registerStreamRoute("/desk", {
+  onMessage: ({ json }) => { routeRegistry.sendStreamMessage("/desk", json); },     // what a page sends goes to all
+});
+routeRegistry.registerRoute("/desk/notes", ({ request }) =>
+  database.sql`SELECT text FROM notes WHERE who = ${request.auth.userId}`, "GET", { requireAuth: true });
+routeRegistry.registerRoute("/desk/news", async () => (await fetch("https://api.example.org/news")).json());
+schedulerService.registerRecurring({ name: "tidy", cron: "0 8 * * mon-fri", handler: () => database.exec("DELETE FROM notes") });
+```
+
+- **WebSocket**: `new WebSocket("/desk")` in a page gets the messages of a stream, and sends to its `onMessage`.
+- **A database**: SQLite, in memory or with `--storage data.db` in a file. `sharedStorage` keeps single values.
+- **A login**: the people in `users.json`, or anybody with `--login`, at `/auth/login`. `personalStorage` is each one's own.
+- **Other servers**: `fetch` asks those that `--allow-net api.example.org` opens.
+- **Jobs**: `schedulerService` does things once or again and again.
+
 ## Tests
 
 A file `chat.test.js` beside `chat.js` holds its tests. `--test` runs them, without a browser and without a port.
@@ -69118,7 +69137,7 @@ def write_starter(folder, kind, has_types=False):
                      "What next:", f"  {command} {place} --open",
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
-                     "      shows what scripts can call",
+                     "      shows what scripts can call: a database, a login, WebSocket, jobs, other servers",
                      *(["  npx tsc", "      checks the types"] if has_types else []),
                      f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
