@@ -212,11 +212,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,719
+    16  js2py, and the choice of an engine                                             1,733
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   658
+          js2py: realm                                                                   672
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -40507,7 +40507,21 @@ class Js2PyRealm:
         return self.from_python({key: makers[key](self, subject) if value is LATER else value
                                  for key, value in props.items()})
 
-    request_object = answering_object = lazy_object
+    request_object = lazy_object
+
+    @functools.cached_property
+    def refused_answers(self):
+        """name -> property of ANSWERING_CONTEXT."""
+        return {name: {"get": self.host_value(lambda: undefined, name, True), "enumerable": False,
+                       "set": self.host_value(functools.partial(refuse_answer(name), self, None), name, True),
+                       "configurable": True} for name in ANSWERS_ELSEWHERE}
+
+    def answering_object(self, props, makers, subject=None):
+        context = self.lazy_object(props, makers, subject)
+        for name, item in self.refused_answers.items():
+            context.object.own.setdefault(name, item)
+        return context
+
     network = None                      # it has no promises, which fetch needs
 
     def response_of(self, *_arguments):

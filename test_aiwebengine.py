@@ -20253,6 +20253,14 @@ class HabitTest(ServerCase):
         self.assertEqual(self.get("/s")[0], 500)
         self.assertEqual(json.loads(self.post("/graphql", '{"query": "{ a(status: 2) }"}', {"Content-Type": "application/json"})[2]), {"data": {"a": 3}})
 
+    @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+    def test_js2py_refuses_an_answer_that_is_set_too(self):
+        self.serve("""routeRegistry.registerRoute("/a", function (ctx) { ctx.body = "x"; });
+          routeRegistry.registerRoute("/b", function (ctx) { ctx.user = 1; return Object.keys(ctx).join() + ctx.body; });""", engine="js2py")
+        self.assertEqual(self.get("/a")[0], 500)
+        self.assertIn("Write: return { status: 200", self.output.getvalue())
+        self.assertEqual(self.get("/b")[::2], (200, "kind,request,args,meta,userundefined"))
+
     def test_what_would_do_nothing_is_told_when_the_script_is_loaded(self):
         for source, write in (
                 ("export default function () { }", "registerRoute"), ("r('/a', (req, res) => 1);", "({ request }) => ({ status"),
