@@ -13,12 +13,12 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            455
+     1  This page: contents, imports, version                                            456
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         477
+     3  ERRORS, TEXT AND NUMBERS                                                         502
           Attributes of classes                                                           26
-          Long texts                                                                     146
-          Lengths and numbers                                                             40
+          Long texts                                                                     151
+          Lengths and numbers                                                             60
           Escaping, and names that were meant                                             47
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,347
+    10  Code generator                                                                 4,348
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -73,9 +73,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        506
+          Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,403
+    11  Built-ins of the language                                                      9,384
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -96,7 +96,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
-          String: changed copies                                                         201
+          String: changed copies                                                         181
           String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
@@ -133,8 +133,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
-          Global functions and values                                                     92
-    12  Regular expressions                                                            3,426
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,446
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -145,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: patterns for Python's `re`                                             140
           RegExp: how many steps a pattern can take                                      466
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      309
+          RegExp: compiled patterns                                                      329
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
@@ -153,11 +153,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,037
+    13  Intl                                                                           3,404
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       319
+          Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -167,13 +167,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           4,099
+          Intl.DisplayNames                                                              173
+          Intl.DurationFormat                                                            186
+    14  Functions of the web                                                           4,123
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
-          URL                                                                            597
-          URLSearchParams                                                                222
+          URL                                                                            609
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
@@ -182,15 +184,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
-          Headers                                                                        192
+          Headers                                                                        203
           Blob, File and FormData                                                        246
           crypto.subtle                                                                  123
           Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,199
-          Helpers of generated code: any realm                                           361
+    15  Realm, jobs and timers                                                         5,206
+          Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
@@ -262,9 +264,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,538
+    20  Scripts: loading and hot reload                                                3,351
           Log                                                                            194
-          Causes of errors                                                               284
+          Causes of errors                                                               286
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         173
@@ -272,13 +274,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Packages                                                                       220
           Imported files                                                                 126
           Between scripts, and in time                                                   106
-          Files of assets/                                                               173
-          One script                                                                     430
-          All scripts                                                                    772
-          Live pages                                                                     201
-    21  HTTP server                                                                    4,411
+          One script                                                                     422
+          All scripts                                                                    771
+          Live pages                                                                     195
+    21  HTTP server                                                                    4,396
           Request heads                                                                  201
-          Request bodies                                                                 246
+          Request bodies                                                                 254
           Responses of handlers                                                          184
           Who may ask                                                                    211
           Who is logged in                                                               270
@@ -287,7 +288,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   339
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        215
+          One connection: reading                                                        220
           One connection: answering                                                      333
           One connection: GraphQL and routes of scripts                                  287
           One connection: around requests                                                199
@@ -296,7 +297,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,871
+    22  Pages                                                                          5,918
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -306,8 +307,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: facts                                                               351
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             389
-          Editor: files                                                                  242
-          Dashboard: the look                                                            389
+          Editor: files                                                                  294
+          Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
@@ -793,6 +794,11 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
+def first_match(pattern, text):
+    """pattern.search(text) that lets other threads run, for patterns with short matches; a match or None."""
+    return next(matches_in_slices(pattern, text), None)
+
+
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
@@ -896,6 +902,26 @@ def check_array_length(length, limit=MAX_ARRAY_ITEMS):
 WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
     "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
+
+
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
 
 
 def parse_integer(digits):
@@ -8489,7 +8515,7 @@ def place_point(digits, point):
 
 def string_to_number(text):
     """StringToNumber (7.1.4.1.1)."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return 0
     if text.isdigit() and text.isascii() and len(text) < 16:
@@ -8505,7 +8531,7 @@ def string_to_number(text):
 
 def string_to_bigint(text):
     """StringToBigInt (7.1.14); None when the text is not one."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return JSBigInt(0)
     if text[0] == "0" and len(text) > 2 and text[1] in "xXoObB":
@@ -13487,6 +13513,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
         if variable.kind == "var" and not variable.is_global:
+            emitter.declare_cell(variable)
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
     if site is not None:
@@ -15267,7 +15294,7 @@ def parse_float(realm, this, text=undefined, *_):
     """parseFloat (19.2.4)."""
     if type(text) is int:
         return text
-    match = _DECIMAL_PREFIX.match(to_string(text).lstrip(WHITE_SPACE))
+    match = _DECIMAL_PREFIX.match(trimmed(to_string(text), True, False))
     return number(float(match[0])) if match else NAN
 
 
@@ -15279,7 +15306,7 @@ def parse_int(realm, this, text=undefined, radix=undefined, *_):
             return text
         if type(text) is str and len(text) < 16 and text.isdigit() and text.isascii():
             return int(text)
-    text = to_string(text).lstrip(WHITE_SPACE)
+    text = trimmed(to_string(text), True, False)
     radix = to_int32(radix)
     sign = -1 if text[:1] == "-" else 1
     if text[:1] in ("-", "+"):
@@ -16585,26 +16612,6 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
-def trimmed(text, at_start, at_end):
-    """A long text without white space at one end or both."""
-    first, last = 0, len(text)
-    while at_start and first < last:
-        piece = text[first:first + SLICE_LENGTH]
-        rest = piece.lstrip(WHITE_SPACE)
-        first += len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    while at_end and first < last:
-        piece = text[max(first, last - SLICE_LENGTH):last]
-        rest = piece.rstrip(WHITE_SPACE)
-        last -= len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    return text[first:last]
-
-
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
     text = this if type(this) is str else this_text(this, "trim")
@@ -17353,7 +17360,7 @@ def sort_values(values, comparator):
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+            rest = sort_in_slices(rest, functools.cmp_to_key(make_comparison(comparator.fn)))
     elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
         rest = sort_texts(rest)
     else:
@@ -19319,8 +19326,10 @@ class JSTypedArray(JSObject):
 
     def elements(self, first=0, last=None):
         """Elements as a new list."""
-        values = self.view[first:last].tolist()
-        return list(map(JSBigInt, values)) if self.kind.is_bigint else values
+        values = []
+        for piece in sliced(self.view[first:last]):
+            values += map(JSBigInt, piece.tolist()) if self.kind.is_bigint else piece.tolist()
+        return values
 
     def store(self, values, start=0):
         """Converts and writes a list of values; script code may run."""
@@ -19722,9 +19731,7 @@ def slice_over_itself(realm, result, source, first, count):
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
-    values = this.elements()
-    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    return values
+    return sort_in_slices(this.elements(), functools.cmp_to_key(make_comparison(comparator.fn)))
 
 
 def sort_numbers(view, is_float):
@@ -23120,6 +23127,7 @@ ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
 #: A run of escapes, not too long; no character is divided.
 _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
+_NO_ESCAPE = re.compile("%(?![0-9a-fA-F]{2})")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23157,7 +23165,7 @@ def decode_uri(text, preserved):
         return utf16(decoded)
     if "%" not in text:
         return text
-    if re.search("%(?![0-9a-fA-F]{2})", text):
+    if first_match(_NO_ESCAPE, text):
         raise JSURIError("URI malformed")
     return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
@@ -25620,40 +25628,61 @@ _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
 
 class CodePointView:
-    """A string with surrogate pairs as code points, and the way back to code units."""
+    """A string with surrogate pairs as code points, and the way back to code units.
 
-    __slots__ = ("points", "unit_count", "astral", "astral_units")
+    pairs            how many astral characters there are before each block, once a position is asked for
+    units            the code unit at which each block begins
+    block            the block that was looked at last
+    astral, highs    where its astral characters are, as code points and as code units
+    """
 
-    def __init__(self, text):
+    __slots__, __init__ = attributes("points unit_count; pairs=None units=None block=-1 astral=() highs=()")
+    #: Code points of a block: to note the astral characters of a whole long text takes too much memory.
+    SIZE = 1024
+
+    @classmethod
+    def of(cls, text):
+        """The view of a text, or None if it has no surrogate pairs."""
+        if not SURROGATE_PAIR.search(text, 0, SLICE_LENGTH) and not first_match(SURROGATE_PAIR, text):
+            return None
         # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
-        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
-        self.unit_count = len(text)
-        self.astral = None
+        return cls(in_slices(text, lambda piece: array.array("H", map(ord, piece)).tobytes().decode(
+            _UTF_16, "surrogatepass")), len(text))
 
     def locate(self):
-        """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
-        self.astral_units = [index + i for i, index in enumerate(self.astral)]
+        starts = range(0, len(self.points) + 1, self.SIZE)
+        self.pairs = list(itertools.accumulate([len(_ASTRAL.findall(self.points, start, start + self.SIZE))
+                                                for start in interruptible(starts)], initial=0))
+        self.units = [start + before for start, before in zip(starts, self.pairs)]
+
+    def look_at(self, block):
+        self.astral = [match.start() for match in _ASTRAL.finditer(self.points, block * self.SIZE,
+                                                                   (block + 1) * self.SIZE)]
+        self.highs = [at + count for count, at in enumerate(self.astral, self.pairs[block])]
+        self.block = block
 
     def to_point(self, unit):
         """The code point that contains this code unit."""
         if unit == 0:
             return 0
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return unit - bisect.bisect_left(self.astral_units, unit)
+        block = bisect.bisect_right(self.units, unit) - 1
+        if block != self.block:
+            self.look_at(block)
+        return unit - self.pairs[block] - bisect.bisect_left(self.highs, unit)
 
     def to_unit(self, point):
         if point <= 0:
             return point
         if point == len(self.points):
             return self.unit_count
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return point + bisect.bisect_left(self.astral, point)
-
-
-_ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
+        block = point // self.SIZE
+        if block != self.block:
+            self.look_at(block)
+        return point + self.pairs[block] + bisect.bisect_left(self.astral, point)
 
 
 class JSMatch:
@@ -25762,8 +25791,7 @@ class CompiledPattern:
             return None
         known = regexp.viewed
         if known is None or known[0] is not text:
-            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
-            known = regexp.viewed = (text, view)
+            known = regexp.viewed = (text, CodePointView.of(text))
         return known[1]
 
     def find(self, realm, regexp, text, index, sticky=False):
@@ -27863,6 +27891,14 @@ class IntlSettings:
     CHOICES = {}
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
+    #: The language that its data are in, if it is one only: it falls back to that, and says so.
+    language = None
+
+    @classmethod
+    def available(cls, tags):
+        """Those of some tags for which there are data."""
+        return [tag for tag in tags if cls.language in (None, tag.split("-")[0])
+                and available_locale(split_extension(tag)[0])]
 
     def choose(self, option, *names):
         """Reads options in this order."""
@@ -27876,7 +27912,7 @@ class IntlSettings:
                 for name, value in values.items() if value is not None}
 
 
-def intl_class(name, settings, **constructor):
+def intl_class(name, settings, length=0, **constructor):
     """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options),
     the options object being what settings.coerce(realm, value) makes of the argument."""
     receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
@@ -27884,7 +27920,7 @@ def intl_class(name, settings, **constructor):
     table.target = f"Intl.{name}.prototype"
     INTL.value(name, lambda realm: getattr(realm, name))
 
-    @table.constructor(0, **constructor)
+    @table.constructor(length, **constructor)
     def construct_formatter(realm, new_target, locales=undefined, options=undefined, *_):
         result = receiver(proto_from(realm, new_target, name + "Prototype"), None)
         result.settings = settings(locale_list(realm, locales), settings.coerce(realm, options))
@@ -27894,7 +27930,7 @@ def intl_class(name, settings, **constructor):
     def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
         tags = locale_list(realm, locales)
         locale_matcher(option_reader(intl_options(realm, options)))
-        return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
+        return realm.new_array(settings.available(tags))
 
     table.methods(resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved(realm)))
     return table
@@ -29662,6 +29698,365 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
         for kind, text, of_number in relative_parts(value, unit, this.settings)])
 
 
+# -- Intl.DisplayNames -------------------------------------------------------------------
+#
+# ECMA-402, 12. The names (CLDR's) are there in English.
+
+DISPLAY_NAMES = """
+region: AC=Ascension Island|AD=Andorra|AE=United Arab Emirates|AF=Afghanistan|AG=Antigua & Barbuda|
+ AI=Anguilla|AL=Albania|AM=Armenia|AO=Angola|AQ=Antarctica|AR=Argentina|AS=American Samoa|AT=Austria|
+ AU=Australia|AW=Aruba|AX=Åland Islands|AZ=Azerbaijan|BA=Bosnia & Herzegovina|BB=Barbados|BD=Bangladesh|
+ BE=Belgium|BF=Burkina Faso|BG=Bulgaria|BH=Bahrain|BI=Burundi|BJ=Benin|BL=St. Barthélemy|BM=Bermuda|BN=Brunei|
+ BO=Bolivia|BQ=Caribbean Netherlands|BR=Brazil|BS=Bahamas|BT=Bhutan|BV=Bouvet Island|BW=Botswana|BY=Belarus|
+ BZ=Belize|CA=Canada|CC=Cocos (Keeling) Islands|CD=Congo - Kinshasa|CF=Central African Republic|
+ CG=Congo - Brazzaville|CH=Switzerland|CI=Côte d’Ivoire|CK=Cook Islands|CL=Chile|CM=Cameroon|CN=China|
+ CO=Colombia|CP=Clipperton Island|CQ=Sark|CR=Costa Rica|CU=Cuba|CV=Cape Verde|CW=Curaçao|CX=Christmas Island|
+ CY=Cyprus|CZ=Czechia|DE=Germany|DG=Diego Garcia|DJ=Djibouti|DK=Denmark|DM=Dominica|DO=Dominican Republic|
+ DZ=Algeria|EA=Ceuta & Melilla|EC=Ecuador|EE=Estonia|EG=Egypt|EH=Western Sahara|ER=Eritrea|ES=Spain|
+ ET=Ethiopia|EU=European Union|EZ=Eurozone|FI=Finland|FJ=Fiji|FK=Falkland Islands|FM=Micronesia|
+ FO=Faroe Islands|FR=France|GA=Gabon|GB=United Kingdom|GD=Grenada|GE=Georgia|GF=French Guiana|GG=Guernsey|
+ GH=Ghana|GI=Gibraltar|GL=Greenland|GM=Gambia|GN=Guinea|GP=Guadeloupe|GQ=Equatorial Guinea|GR=Greece|
+ GS=South Georgia & South Sandwich Islands|GT=Guatemala|GU=Guam|GW=Guinea-Bissau|GY=Guyana|
+ HK=Hong Kong SAR China|HM=Heard & McDonald Islands|HN=Honduras|HR=Croatia|HT=Haiti|HU=Hungary|
+ IC=Canary Islands|ID=Indonesia|IE=Ireland|IL=Israel|IM=Isle of Man|IN=India|
+ IO=British Indian Ocean Territory|IQ=Iraq|IR=Iran|IS=Iceland|IT=Italy|JE=Jersey|JM=Jamaica|JO=Jordan|
+ JP=Japan|KE=Kenya|KG=Kyrgyzstan|KH=Cambodia|KI=Kiribati|KM=Comoros|KN=St. Kitts & Nevis|KP=North Korea|
+ KR=South Korea|KW=Kuwait|KY=Cayman Islands|KZ=Kazakhstan|LA=Laos|LB=Lebanon|LC=St. Lucia|LI=Liechtenstein|
+ LK=Sri Lanka|LR=Liberia|LS=Lesotho|LT=Lithuania|LU=Luxembourg|LV=Latvia|LY=Libya|MA=Morocco|MC=Monaco|
+ MD=Moldova|ME=Montenegro|MF=St. Martin|MG=Madagascar|MH=Marshall Islands|MK=North Macedonia|ML=Mali|
+ MM=Myanmar (Burma)|MN=Mongolia|MO=Macao SAR China|MP=Northern Mariana Islands|MQ=Martinique|MR=Mauritania|
+ MS=Montserrat|MT=Malta|MU=Mauritius|MV=Maldives|MW=Malawi|MX=Mexico|MY=Malaysia|MZ=Mozambique|NA=Namibia|
+ NC=New Caledonia|NE=Niger|NF=Norfolk Island|NG=Nigeria|NI=Nicaragua|NL=Netherlands|NO=Norway|NP=Nepal|
+ NR=Nauru|NU=Niue|NZ=New Zealand|OM=Oman|PA=Panama|PE=Peru|PF=French Polynesia|PG=Papua New Guinea|
+ PH=Philippines|PK=Pakistan|PL=Poland|PM=St. Pierre & Miquelon|PN=Pitcairn Islands|PR=Puerto Rico|
+ PS=Palestinian Territories|PT=Portugal|PW=Palau|PY=Paraguay|QA=Qatar|QO=Outlying Oceania|RE=Réunion|
+ RO=Romania|RS=Serbia|RU=Russia|RW=Rwanda|SA=Saudi Arabia|SB=Solomon Islands|SC=Seychelles|SD=Sudan|SE=Sweden|
+ SG=Singapore|SH=St. Helena|SI=Slovenia|SJ=Svalbard & Jan Mayen|SK=Slovakia|SL=Sierra Leone|SM=San Marino|
+ SN=Senegal|SO=Somalia|SR=Suriname|SS=South Sudan|ST=São Tomé & Príncipe|SV=El Salvador|SX=Sint Maarten|
+ SY=Syria|SZ=Eswatini|TA=Tristan da Cunha|TC=Turks & Caicos Islands|TD=Chad|TF=French Southern Territories|
+ TG=Togo|TH=Thailand|TJ=Tajikistan|TK=Tokelau|TL=Timor-Leste|TM=Turkmenistan|TN=Tunisia|TO=Tonga|TR=Türkiye|
+ TT=Trinidad & Tobago|TV=Tuvalu|TW=Taiwan|TZ=Tanzania|UA=Ukraine|UG=Uganda|UM=U.S. Outlying Islands|
+ UN=United Nations|US=United States|UY=Uruguay|UZ=Uzbekistan|VA=Vatican City|VC=St. Vincent & Grenadines|
+ VE=Venezuela|VG=British Virgin Islands|VI=U.S. Virgin Islands|VN=Vietnam|VU=Vanuatu|WF=Wallis & Futuna|
+ WS=Samoa|XA=Pseudo-Accents|XB=Pseudo-Bidi|XK=Kosovo|YE=Yemen|YT=Mayotte|ZA=South Africa|ZM=Zambia|
+ ZW=Zimbabwe|ZZ=Unknown Region|001=world|150=Europe|419=Latin America|002=Africa|019=Americas|142=Asia|
+ 009=Oceania
+language: aa=Afar|af=Afrikaans|ak=Akan|am=Amharic|ar=Arabic|as=Assamese|az=Azerbaijani|be=Belarusian|
+ bg=Bulgarian|bm=Bambara|bn=Bangla|bo=Tibetan|br=Breton|bs=Bosnian|ca=Catalan|cs=Czech|cy=Welsh|da=Danish|
+ de=German|dv=Divehi|dz=Dzongkha|ee=Ewe|el=Greek|en=English|eo=Esperanto|es=Spanish|et=Estonian|eu=Basque|
+ fa=Persian|ff=Fula|fi=Finnish|fil=Filipino|fo=Faroese|fr=French|fy=Western Frisian|ga=Irish|
+ gd=Scottish Gaelic|gl=Galician|gn=Guarani|gsw=Swiss German|gu=Gujarati|gv=Manx|ha=Hausa|haw=Hawaiian|
+ he=Hebrew|hi=Hindi|hr=Croatian|ht=Haitian Creole|hu=Hungarian|hy=Armenian|ia=Interlingua|id=Indonesian|
+ ig=Igbo|is=Icelandic|it=Italian|iu=Inuktitut|ja=Japanese|jv=Javanese|ka=Georgian|kk=Kazakh|kl=Kalaallisut|
+ km=Khmer|kn=Kannada|ko=Korean|ku=Kurdish|kw=Cornish|ky=Kyrgyz|la=Latin|lb=Luxembourgish|lg=Ganda|ln=Lingala|
+ lo=Lao|lt=Lithuanian|lv=Latvian|mg=Malagasy|mi=Māori|mk=Macedonian|ml=Malayalam|mn=Mongolian|mr=Marathi|
+ ms=Malay|mt=Maltese|my=Burmese|nb=Norwegian Bokmål|ne=Nepali|nl=Dutch|nn=Norwegian Nynorsk|no=Norwegian|
+ ny=Nyanja|oc=Occitan|om=Oromo|or=Odia|pa=Punjabi|pl=Polish|ps=Pashto|pt=Portuguese|qu=Quechua|rm=Romansh|
+ rn=Rundi|ro=Romanian|ru=Russian|rw=Kinyarwanda|sa=Sanskrit|sd=Sindhi|se=Northern Sami|si=Sinhala|sk=Slovak|
+ sl=Slovenian|sm=Samoan|sn=Shona|so=Somali|sq=Albanian|sr=Serbian|st=Southern Sotho|su=Sundanese|sv=Swedish|
+ sw=Swahili|ta=Tamil|te=Telugu|tg=Tajik|th=Thai|ti=Tigrinya|tk=Turkmen|tl=Filipino|tn=Tswana|to=Tongan|
+ tr=Turkish|ts=Tsonga|tt=Tatar|ug=Uyghur|uk=Ukrainian|ur=Urdu|uz=Uzbek|vi=Vietnamese|vo=Volapük|wo=Wolof|
+ xh=Xhosa|yi=Yiddish|yo=Yoruba|yue=Cantonese|zh=Chinese|zu=Zulu|und=undefined|mul=Multiple languages|
+ zxx=No linguistic content|en-AU=Australian English|en-CA=Canadian English|en-GB=British English|
+ en-US=American English|es-419=Latin American Spanish|es-ES=European Spanish|es-MX=Mexican Spanish|
+ fr-CA=Canadian French|fr-CH=Swiss French|de-AT=Austrian German|de-CH=Swiss High German|
+ pt-BR=Brazilian Portuguese|pt-PT=European Portuguese|zh-Hans=Simplified Chinese|zh-Hant=Traditional Chinese|
+ nl-BE=Flemish|ro-MD=Moldavian|fa-AF=Dari|sw-CD=Congo Swahili|ar-001=Modern Standard Arabic|nds-NL=Low Saxon
+script: Arab=Arabic|Armn=Armenian|Beng=Bangla|Bopo=Bopomofo|Brai=Braille|Cher=Cherokee|Cyrl=Cyrillic|
+ Deva=Devanagari|Ethi=Ethiopic|Geor=Georgian|Grek=Greek|Gujr=Gujarati|Guru=Gurmukhi|Hang=Hangul|Hani=Han|
+ Hans=Simplified|Hant=Traditional|Hebr=Hebrew|Hira=Hiragana|Jpan=Japanese|Kana=Katakana|Khmr=Khmer|
+ Knda=Kannada|Kore=Korean|Laoo=Lao|Latn=Latin|Mlym=Malayalam|Mong=Mongolian|Mymr=Myanmar|Orya=Odia|
+ Sinh=Sinhala|Syrc=Syriac|Taml=Tamil|Telu=Telugu|Thaa=Thaana|Thai=Thai|Tibt=Tibetan|Tfng=Tifinagh|
+ Zinh=Inherited|Zyyy=Common|Zzzz=Unknown Script|Zsye=Emoji|Zmth=Mathematical Notation|Zsym=Symbols
+currency: AED=United Arab Emirates Dirham|ARS=Argentine Peso|AUD=Australian Dollar|BDT=Bangladeshi Taka|
+ BGN=Bulgarian Lev|BRL=Brazilian Real|CAD=Canadian Dollar|CHF=Swiss Franc|CLP=Chilean Peso|CNY=Chinese Yuan|
+ COP=Colombian Peso|CZK=Czech Koruna|DKK=Danish Krone|EGP=Egyptian Pound|EUR=Euro|GBP=British Pound|
+ GEL=Georgian Lari|HKD=Hong Kong Dollar|HUF=Hungarian Forint|IDR=Indonesian Rupiah|ILS=Israeli New Shekel|
+ INR=Indian Rupee|ISK=Icelandic Króna|JPY=Japanese Yen|KES=Kenyan Shilling|KRW=South Korean Won|
+ KZT=Kazakhstani Tenge|MAD=Moroccan Dirham|MXN=Mexican Peso|MYR=Malaysian Ringgit|NGN=Nigerian Naira|
+ NOK=Norwegian Krone|NZD=New Zealand Dollar|PEN=Peruvian Sol|PHP=Philippine Peso|PKR=Pakistani Rupee|
+ PLN=Polish Zloty|RON=Romanian Leu|RSD=Serbian Dinar|RUB=Russian Ruble|SAR=Saudi Riyal|SEK=Swedish Krona|
+ SGD=Singapore Dollar|THB=Thai Baht|TRY=Turkish Lira|TWD=New Taiwan Dollar|UAH=Ukrainian Hryvnia|
+ USD=US Dollar|VND=Vietnamese Dong|XAF=Central African CFA Franc|XOF=West African CFA Franc|
+ ZAR=South African Rand
+calendar: buddhist=Buddhist Calendar|chinese=Chinese Calendar|coptic=Coptic Calendar|dangi=Dangi Calendar|
+ ethioaa=Ethiopic Amete Alem Calendar|ethiopic=Ethiopic Calendar|gregory=Gregorian Calendar|
+ hebrew=Hebrew Calendar|indian=Indian National Calendar|islamic=Hijri Calendar|
+ islamic-civil=Hijri Calendar (tabular, civil epoch)|islamic-rgsa=Hijri Calendar (Saudi Arabia, sighting)|
+ islamic-tbla=Hijri Calendar (tabular, astronomical epoch)|islamic-umalqura=Hijri Calendar (Umm al-Qura)|
+ iso8601=Gregorian Calendar (ISO 8601 Weeks)|japanese=Japanese Calendar|persian=Persian Calendar|
+ roc=Minguo Calendar
+dateTimeField: era=era;era;era|year=year;yr.;yr|quarter=quarter;qtr.;qtr|month=month;mo.;mo|
+ weekOfYear=week;wk.;wk|weekday=day of the week;day of wk.;day of wk.|day=day;day;day|
+ dayPeriod=AM/PM;AM/PM;AM/PM|hour=hour;hr.;hr|minute=minute;min.;min|second=second;sec.;sec|
+ timeZoneName=time zone;zone;zone
+region-short: BA=Bosnia|CC=Cocos Islands|GB=UK|HK=Hong Kong|MM=Myanmar|MO=Macao|PN=Pitcairn|PS=Palestine|
+ UN=UN|US=US
+language-short: az=Azeri|en-GB=UK English|en-US=US English
+"""
+
+
+@functools.cache
+def display_names(kind):
+    """{code: name}; of dates' fields "long;short;narrow" names."""
+    [row] = [row for row in DISPLAY_NAMES.replace("\n ", "").split("\n") if row.startswith(kind + ": ")]
+    return dict(entry.split("=") for entry in row.partition(": ")[2].split("|"))
+
+
+class DisplaySettings(IntlSettings):
+    """The options of Intl.DisplayNames."""
+
+    CHOICES = {"style": (("narrow", "short", "long"), "long"), "fallback": (("code", "none"), "code"),
+               "type": (("language", "region", "script", "currency", "calendar", "dateTimeField"), None),
+               "languageDisplay": (("dialect", "standard"), "dialect")}
+    SHOWN = ("locale", "style", "type", "fallback", "languageDisplay")
+    language = "en"
+
+    @staticmethod
+    def coerce(realm, options):
+        return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(self.available(locales))
+        self.choose(option, "style", "type")
+        if self.type is None:
+            raise JSTypeError("Required option \"type\" must not be undefined")
+        self.choose(option, "fallback", "languageDisplay")
+        if self.type != "language":
+            self.languageDisplay = None
+
+    def names(self, kind):
+        short = kind in ("region", "language") and self.style != "long"
+        return {**display_names(kind), **(display_names(kind + "-short") if short else {})}
+
+
+DISPLAY = intl_class("DisplayNames", DisplaySettings, 2)
+
+_DISPLAY_CODES = {"region": "[A-Za-z]{2}|[0-9]{3}", "script": "[A-Za-z]{4}", "currency": "[A-Za-z]{3}",
+                  "calendar": "[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8})*"}
+
+
+@DISPLAY.method("of", 1)
+def display_names_of(realm, this, code=undefined, *_):
+    settings, code = this.settings, to_string(code)
+    kind, names = settings.type, settings.names(settings.type)
+    if kind == "language":
+        code, name = language_display(settings, names, code)
+    else:
+        if not re.fullmatch(_DISPLAY_CODES.get(kind, "|".join(names)), code):
+            raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+        if kind in _DISPLAY_CODES:
+            code = {"script": str.title, "calendar": str.lower}.get(kind, str.upper)(code)
+        name = names.get(code)
+        if kind == "dateTimeField":
+            name = name.split(";")[("long", "short", "narrow").index(settings.style)]
+    return name if name is not None else code if settings.fallback == "code" else undefined
+
+
+def language_display(settings, names, code):
+    """(canonical code, name or None) of a language, with its script and region unless they make a dialect."""
+    tag = LanguageTag(code)
+    if tag.extensions or tag.attributes or tag.keywords or tag.private or len(code) != len(code.strip("-")):
+        raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+    whole = "-".join(filter(None, (tag.language, tag.script, tag.region)))
+    more = [display_names("script").get(tag.script, tag.script),
+            settings.names("region").get(tag.region, tag.region)]
+    if settings.languageDisplay == "dialect" and whole in names:
+        name, more = names[whole], []
+    else:
+        name = names.get(tag.language)
+    more = ", ".join(filter(None, [*more, *map(str.upper, tag.variants)]))
+    return str(tag), name and (f"{name} ({more})" if more else name)
+
+
+# -- Intl.DurationFormat -----------------------------------------------------------------
+#
+# ECMA-402 of 2025, 13. The names of units are there in English, as Intl.NumberFormat has them.
+
+DURATION_UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "seconds", "milliseconds",
+                  "microseconds", "nanoseconds")
+_CLOCK_UNITS = DURATION_UNITS[4:7]
+_NUMERIC = ("numeric", "2-digit", "fractional")
+_ISO_DURATION = re.compile(
+    r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
+    r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?",
+    re.IGNORECASE | re.ASCII)
+
+
+class DurationSettings(IntlSettings):
+    """The options of Intl.DurationFormat; `styles` and `displays` have what holds for each unit."""
+
+    CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
+    coerce = staticmethod(object_options)
+    language = "en"
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, values = resolve_locale(
+            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
+        self.choose(option, "style")
+        self.styles, self.displays = {}, {}
+        before = ""
+        for position, unit in enumerate(DURATION_UNITS):
+            self.read_unit(option, unit, position, before)
+            before = self.styles[unit] if position > 3 else ""
+        self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
+        list_style = "short" if self.style == "digital" else self.style
+        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+
+    def read_unit(self, option, unit, position, before):
+        """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
+        allowed = ("long", "short", "narrow", *_NUMERIC[:(0, 1, 2)[(position > 3) + (unit in _CLOCK_UNITS)]])
+        style, shown = option(unit, allowed, None), "always"
+        if style is None:
+            style = self.style
+            if style == "digital":
+                style = "numeric" if position > 3 else "short"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            elif before in _NUMERIC:
+                style = "numeric"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            else:
+                shown = "auto"
+        if style == "numeric" and position > 6:
+            style, shown = "fractional", "auto"
+        shown = option(unit + "Display", ("auto", "always"), shown)
+        if style == "fractional" and shown == "always" or before == "fractional" != style \
+                or before in _NUMERIC and style not in _NUMERIC:
+            raise JSRangeError(f"Invalid style {style} for {unit} in Intl.DurationFormat")
+        if unit in _CLOCK_UNITS[1:] and before in _NUMERIC:
+            style = "2-digit"
+        self.styles[unit], self.displays[unit] = style, shown
+
+    def resolved(self, realm):
+        shown = {"locale": self.locale, "numberingSystem": self.numberingSystem, "style": self.style}
+        for unit, style in self.styles.items():
+            shown[unit] = "numeric" if style == "fractional" else style
+            shown[unit + "Display"] = self.displays[unit]
+        digits = {} if self.fractionalDigits is None else {"fractionalDigits": self.fractionalDigits}
+        return {**shown, **digits}
+
+
+DURATION_FORMAT = intl_class("DurationFormat", DurationSettings)
+
+
+def to_duration(value):
+    """ToDurationRecord (13.5.2) -> {unit: int}, with all units."""
+    if type(value) is str:
+        found = _ISO_DURATION.fullmatch(value)
+        if not found:
+            raise JSRangeError(f"Invalid duration: {value}")
+        sign = -1 if found[1] == "-" else 1
+        counts = [int(digits or 0) for digits in found.groups()[1:8]]
+        rest = (found[9] or "").ljust(9, "0")
+        duration = dict(zip(DURATION_UNITS, [sign * count for count in (
+            *counts, int(rest[:3]), int(rest[3:6]), int(rest[6:]))]))
+    else:
+        require_object(value, "{} is not a duration")
+        counts = {unit: integral_count(unit, value.get(unit)) for unit in sorted(DURATION_UNITS)}
+        if set(counts.values()) == {None}:
+            raise JSTypeError("A duration needs at least one unit, such as { hours: 1 }")
+        duration = {unit: counts[unit] or 0 for unit in DURATION_UNITS}
+    signs = {count > 0 for count in duration.values() if count}
+    largest = max(abs(duration[unit]) for unit in DURATION_UNITS[:3])
+    minutes = (duration["days"] * 24 + duration["hours"]) * 60 + duration["minutes"]
+    length = exact_duration(duration, 6)[1] + minutes * 60 * 10 ** 9
+    if len(signs) > 1 or largest >= 2 ** 32 or abs(length) >= 2 ** 53 * 10 ** 9:
+        raise JSRangeError("A duration has one sign, and is not too long")
+    return duration
+
+
+def integral_count(unit, value):
+    """ToIntegerIfIntegral (13.5.1): an int; None for undefined."""
+    if value is undefined:
+        return None
+    number = to_number(value)
+    if not is_finite(number) or number % 1:
+        raise JSRangeError(f"{unit} of a duration must be an integer, not {display(value)}")
+    return int(number)
+
+
+def exact_duration(duration, position):
+    """(text, number in units of nanoseconds) of the unit at a position and all smaller ones."""
+    total = sum(duration[unit] * 1000 ** (9 - index) for index, unit in enumerate(DURATION_UNITS)
+                if index >= position)
+    places = 3 * (9 - position)
+    whole, rest = divmod(abs(total), 10 ** places)
+    return f"{'-' * (total < 0)}{whole}.{rest:0{places}d}", total
+
+
+class DurationWriter:
+    """PartitionDurationFormatPattern (13.5.10): `groups` of (type, text, singular unit or None)."""
+
+    def __init__(self, settings, duration):
+        self.settings, self.duration, self.groups = settings, duration, []
+        self.negative, self.signed = any(count < 0 for count in duration.values()), False
+        for position, unit in enumerate(DURATION_UNITS):
+            if settings.styles[unit] in _NUMERIC:
+                self.write_clock(unit)
+                break
+            splits = 6 <= position < 9 and settings.styles[DURATION_UNITS[position + 1]] == "fractional"
+            text = exact_duration(duration, position)[0] if splits else str(duration[unit])
+            if settings.displays[unit] == "always" or text.strip("-0."):
+                self.groups.append(self.number(unit, text, splits, {
+                    "style": "unit", "unit": unit[:-1], "unitDisplay": settings.styles[unit]}))
+            if splits:
+                break
+
+    def number(self, unit, text, splits, options):
+        """The parts of one number. The first has the sign of all, also if it is zero."""
+        if self.signed:
+            options["signDisplay"] = "never"
+        elif self.negative and not text.strip("-0."):
+            text = "-0"
+        self.signed = True
+        if splits:
+            most = self.settings.fractionalDigits
+            options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
+                           minimumFractionDigits=most or 0)
+        options["numberingSystem"] = self.settings.numberingSystem
+        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
+
+    def write_clock(self, first):
+        """FormatNumericUnits (13.5.9): hours:minutes:seconds, from the unit `first` on."""
+        texts = {unit: str(self.duration[unit]) for unit in _CLOCK_UNITS}
+        texts["seconds"] = exact_duration(self.duration, 6)[0]
+        shown = {unit: self.settings.displays[unit] == "always" or bool(texts[unit].strip("-0."))
+                 for unit in _CLOCK_UNITS[_CLOCK_UNITS.index(first):]}
+        if first == "hours" and shown["hours"] and shown["seconds"]:
+            shown["minutes"] = True
+        parts = []
+        for unit in [unit for unit in shown if shown[unit]]:
+            parts += [("literal", ":", None)] * bool(parts)
+            digits = 2 if self.settings.styles[unit] == "2-digit" else 1
+            parts += self.number(unit, texts[unit], unit == "seconds", {
+                "useGrouping": False, "minimumIntegerDigits": digits})
+        self.groups += [parts] if parts else []
+
+
+def duration_parts(settings, duration):
+    """The parts of a duration, as (type, text, singular unit or None)."""
+    groups = DurationWriter(settings, to_duration(duration)).groups
+    texts, parts = iter(groups), []
+    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+        parts += next(texts) if kind == "element" else [(kind, text, None)]
+    return parts
+
+
+DURATION_FORMAT.methods(
+    format=lambda realm, this, duration=undefined, *_:
+        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
+    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
+        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
+        for kind, text, unit in duration_parts(this.settings, duration)]))
+
+
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
@@ -30618,6 +31013,8 @@ SPECIAL_SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "f
 
 #: Longer texts are no URLs, and no URL has more parameters.
 MAX_URL_LENGTH = 2 ** 21
+#: Punycode takes time by the square of a label's length; names of hosts have 63 characters.
+MAX_LABEL_LENGTH = 500
 MAX_URL_PARAMETERS = 500_000
 
 _ASCII_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -30650,7 +31047,7 @@ class InvalidURL(Exception):
 
 
 def percent_encode(text, safe):
-    return urllib.parse.quote(text, safe=safe)
+    return in_slices(text, lambda piece: urllib.parse.quote(piece, safe=safe))
 
 
 class URLRecord:
@@ -30705,7 +31102,7 @@ class URLRecord:
             text = text.replace("\\", "/")
         segments = text.split("/")
         last = len(segments) - 1
-        for position, segment in enumerate(segments):
+        for position, segment in enumerate(interruptible(segments)):
             dots = _DOT_SEGMENTS.get(segment.lower())
             if dots == 2:
                 self.shorten_path()
@@ -30925,8 +31322,10 @@ def domain_to_ascii(domain):
         return domain.lower()
     domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
     labels = domain.replace("\u3002", ".").split(".")
+    if any(len(label) > MAX_LABEL_LENGTH and not label.isascii() for label in labels):
+        raise InvalidURL
     return ".".join([label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
-                     for label in labels])
+                     for label in with_polls(labels)])
 
 
 def parse_ipv4(parts):
@@ -31013,8 +31412,11 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
+        text = web_text(value)
+        if len(text) > MAX_URL_LENGTH:
+            raise JSRangeError(f"URL.{name}: the text is too long for a URL")
         with contextlib.suppress(InvalidURL):
-            write(this.record, web_text(value))
+            write(this.record, text)
         if name == "search":
             this.query_changed()
         return undefined
@@ -31171,7 +31573,12 @@ def url_construct(realm, new_target, *args):
     try:
         record = parse_url_arguments(args, "URL constructor")
     except InvalidURL:
-        raise JSTypeError("Invalid URL") from None
+        frames = frames_of_stack(sys._getframe(1), stack_limit(realm))
+        error = make_error(realm, "TypeError", "Invalid URL", frames)
+        texts = [utf16(web_text(arg)) for arg in args[:2] if arg is not undefined]
+        for key, text in zip(("code", "input", "base"), ["ERR_INVALID_URL", *texts]):     # as node's has them
+            error.put(key, text)
+        raise JSError(error) from None
     return JSURL(proto_from(realm, new_target, "URLPrototype"), record)
 
 
@@ -31237,7 +31644,7 @@ def unescaped_bytes(text):
 
 
 def encode_urlencoded(text):
-    quoted = urllib.parse.quote(well_formed_text(text), safe="*-._ ")
+    quoted = percent_encode(well_formed_text(text), "*-._ ")
     return quoted.replace("~", "%7E").replace(" ", "+")
 
 
@@ -31248,8 +31655,9 @@ class JSURLSearchParams(JSObject):
     class_name = "URLSearchParams"
 
     def text(self):
-        return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
-                         for name, value in self.pairs])
+        check_string_length(sum([len(name) + len(value) for name, value in self.pairs]))
+        return checked_text("&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
+                                      for name, value in interruptible(self.pairs)]))
 
     def changed(self):
         """Writes the pairs back into the URL."""
@@ -32530,9 +32938,16 @@ def iterable_pairs(table, read):
         return undefined
 
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+#: What no name of a field, no value of one, and no byte may be.
+_NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
+_NO_BYTE = re.compile("[^\0-\xff]")
 #: Fields of one Headers object.
 MAX_FIELDS = 10_000
+
+
+def joined_values(values):
+    check_string_length(sum(map(len, values)) + 2 * len(values) - 2)
+    return ", ".join(values)
 
 
 class JSHeaders(JSObject):
@@ -32544,7 +32959,7 @@ class JSHeaders(JSObject):
     def get_field(self, name):
         """The values of a field in one text, or None."""
         values = [value for key, value in self.pairs if key == name]
-        return ", ".join(values) if values else None
+        return joined_values(values) if values else None
 
     def combined(self):
         """The pairs as scripts see them: sorted, one for each name, but for Set-Cookie."""
@@ -32553,8 +32968,9 @@ class JSHeaders(JSObject):
             if name == "set-cookie":
                 cookies.append((name, value))
             else:
-                values[name] = f"{values[name]}, {value}" if name in values else value
-        return sorted([*values.items(), *cookies], key=lambda pair: pair[0])
+                values.setdefault(name, []).append(value)
+        return sorted([*[(name, joined_values(each)) for name, each in values.items()], *cookies],
+                      key=lambda pair: pair[0])
 
 
 HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
@@ -32563,24 +32979,27 @@ HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
 def byte_text(value):
     """A value as Web IDL's ByteString."""
     text = to_string(value)
-    for index, character in enumerate(text):
-        if character > "\xff":
-            raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
-                              f"{index} has a value of {ord(character)} which is greater than 255.")
+    if found := first_match(_NO_BYTE, text):
+        raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
+                          f"{found.start()} has a value of {ord(found[0])} which is greater than 255.")
     return text
+
+
+def is_token(text):
+    return bool(text) and first_match(_NO_TOKEN, text) is None
 
 
 def field_name(value, method):
     """The name of a header field in small letters, or a TypeError."""
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
+    if not is_token(name):
         raise JSTypeError(f"Headers.{method}: {display(name)} is an invalid header name.")
     return name.lower()
 
 
 def field_value(value, method):
     text = byte_text(value).strip("\t\n\r ")
-    if re.search("[\0\r\n]", text):
+    if first_match(_NO_FIELD_VALUE, text):
         raise JSTypeError(f"Headers.{method}: {display(text)} is an invalid header value.")
     return text
 
@@ -33444,8 +33863,8 @@ def request_url(value):
 
 def request_method(value):
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
-        raise JSTypeError(f"'{name}' is not a valid HTTP method.")
+    if not is_token(name):
+        raise JSTypeError(f"'{name[:100]}' is not a valid HTTP method.")
     upper = name.upper()
     if upper in ("CONNECT", "TRACE", "TRACK"):
         raise JSTypeError(f"'{name}' HTTP method is unsupported.")
@@ -33891,6 +34310,10 @@ def callable_or_refusal(value, text, realm=None):
 #: Names compared for "Did you mean …?", and how alike two must be.
 MAX_MEANT_NAMES = 500
 MEANT_LIKENESS = 0.66
+#: Names that are right where a script does not run: nobody has misspelled them.
+NAMES_ELSEWHERE = frozenset((
+    "Buffer EventSource WebSocket XMLHttpRequest document exports global history localStorage location "
+    "module navigator print process request require response sessionStorage window").split())
 _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
@@ -33923,12 +34346,15 @@ def method_names(obj):
 LEFT_OUT_GLOBALS = {
     "SharedArrayBuffer": "this engine shares no memory between threads; ArrayBuffer is there",
     "ShadowRealm": "this engine leaves it out; every script has a realm of its own",
+    "require": 'files and packages come with import … from "…"',
     "Temporal": "this engine leaves it out; Date and Intl.DateTimeFormat are there",
     "WebAssembly": "this engine runs JavaScript only"}
 
 
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    if name in NAMES_ELSEWHERE:
+        return ""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
     if len(name) == 3:                  # with two letters of three alike, anything could be meant
@@ -37183,16 +37609,16 @@ class RealmBase:
                 if self.interruption is not None:
                     raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
-            except Interrupted as error:
-                if self.interruption is None:   # another realm's, below on the stack
-                    raise
-                self.jobs.clear()
+            except (Interrupted, Exception) as error:
+                if self.interruption is None:
+                    if isinstance(error, Interrupted):      # another realm's, below on the stack
+                        raise
+                    raise self.js_error(error) from None
+                self.jobs.clear()           # also if it failed meanwhile: what looks at its error is stopped
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
                 remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
-            except Exception as error:
-                raise self.js_error(error) from None
             finally:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
@@ -51872,9 +52298,12 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|"
-                                     r"better-sqlite3|redis)\b",
-          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
+    Habit(r"require is not defined|cannot import '",
+          r"(?:require\(|from|import)\s*[\"'`](?:node:)?(?:(?:better-)?sqlite3?|pg|mysql2?|mongo\w+)\b",
+          "Scripts have a SQLite database without any driver.",
+          'const notes = database.prepare("SELECT * FROM notes").all();'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|redis)\b",
+          "Scripts have no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|"
                                      r"socket\.io|cors)\b",
@@ -51883,9 +52312,8 @@ HABITS = (
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"fs is not defined|"
-          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
-          r"redis)'", "",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|redis)'", "",
+          "A script has no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.",
@@ -51898,7 +52326,7 @@ HABITS = (
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps strings.",
+          "This runs on the server, where sharedStorage keeps texts for everybody.",
           'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
@@ -55033,6 +55461,8 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: The same while no head has come: the C library takes larger buffers from the system, one by one.
 RECEIVE_FIRST = 64 * 1024
+#: And of a body in tiny chunks, each of which takes some microseconds: the others have their turns between.
+RECEIVE_TINY = 4 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -55324,6 +55754,12 @@ class ChunkedBody:
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
         self._trailer_lines = 0
+        self._steps = 0                 # runs of small chunks of one size, and chunks that were in none
+
+    @property
+    def is_tiny(self):
+        """Are there many chunks for what they hold, as far as one knows?"""
+        return not self.size or self._steps > 100 and self.size < self._steps * 256
 
     def feed(self, data):
         data, at = self._rest + data, 0
@@ -55365,6 +55801,7 @@ class ChunkedBody:
             size = int(data[at:at + 1], 16)
             count, run = (run.end() - at) // (size + 5), run[0]
             self._count(size * count)
+            self._steps += 1
             part = bytearray(size * count)
             for offset in range(size):
                 part[offset::size] = run[offset + 3::size + 5]
@@ -55390,6 +55827,7 @@ class ChunkedBody:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
         self._count(size)
+        self._steps += 1
         if size:
             self._need = size
         else:
@@ -57189,7 +57627,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
+            data = self.connection.recv(self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -57199,6 +57637,11 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def receive_size(self):
+        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+            return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
+        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
@@ -62139,6 +62582,7 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
+.lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -62396,11 +62840,12 @@ DASHBOARD_BODY = r"""
   </section>
   <section class="panel">
     <form id="database-form">
-      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="head"><h2>database<small id="database-place"></small></h2></div>
       <div class="body">
         <p id="tables"></p>
         <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
           placeholder="SELECT * FROM notes"></textarea></label>
+        <button class="main">Run</button>
         <p class="answer" id="sql-answer" role="status"></p>
       </div>
     </form>
@@ -62941,7 +63386,7 @@ function newLine(columns, pick) {
   if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
   return line;
 }
-function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+function fill(table, columns, rows, { none = "Nothing to show.", pick, chosen } = {}) {
   setColumns(table, columns);
   const body = table.tBodies[0], known = table.known, seen = new Set();
   let place = body.firstChild;
@@ -63199,14 +63644,14 @@ function renderOverview() {
     key: entry.number,
     cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry),
       ms(entry.ms)],
-  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  })), { none: "No requests yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
   fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
     const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name)
       : mono(name);
     return { key: name,
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
-  }));
+  }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
 }
 function renderTiles(server, streams) {
@@ -65859,7 +66304,7 @@ test("after the last question comes the result, and then a new round", async () 
   const teacher = location.search === "?teacher";
   const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
   let quiz;
-  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key] ?? ""}`)).json());
   async function post(path, fields) {
     const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
     if (!response.ok) return $("answer").textContent = await response.text();
