@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            456
+     1  This page: contents, imports, version                                            457
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         502
           Attributes of classes                                                           26
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,351
+    20  Scripts: loading and hot reload                                                3,540
           Log                                                                            194
           Causes of errors                                                               286
           Errors of scripts                                                               79
@@ -274,10 +274,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Packages                                                                       220
           Imported files                                                                 126
           Between scripts, and in time                                                   106
-          One script                                                                     422
-          All scripts                                                                    771
-          Live pages                                                                     195
-    21  HTTP server                                                                    4,396
+          Files of assets/                                                               173
+          One script                                                                     430
+          All scripts                                                                    772
+          Live pages                                                                     201
+    21  HTTP server                                                                    4,426
           Request heads                                                                  201
           Request bodies                                                                 254
           Responses of handlers                                                          184
@@ -297,7 +298,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,918
+    22  Pages                                                                          5,873
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -307,7 +308,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: facts                                                               351
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             389
-          Editor: files                                                                  294
+          Editor: files                                                                  242
           Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
