@@ -13,12 +13,12 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            454
+     1  This page: contents, imports, version                                            457
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         477
+     3  ERRORS, TEXT AND NUMBERS                                                         502
           Attributes of classes                                                           26
-          Long texts                                                                     146
-          Lengths and numbers                                                             40
+          Long texts                                                                     151
+          Lengths and numbers                                                             60
           Escaping, and names that were meant                                             47
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,347
+    10  Code generator                                                                 4,348
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -73,9 +73,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        506
+          Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,403
+    11  Built-ins of the language                                                      9,384
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -96,7 +96,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
-          String: changed copies                                                         201
+          String: changed copies                                                         181
           String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
@@ -133,8 +133,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
-          Global functions and values                                                     92
-    12  Regular expressions                                                            3,426
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,446
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -145,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: patterns for Python's `re`                                             140
           RegExp: how many steps a pattern can take                                      466
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      309
+          RegExp: compiled patterns                                                      329
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
@@ -153,11 +153,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,037
+    13  Intl                                                                           3,404
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       319
+          Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -167,13 +167,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           4,099
+          Intl.DisplayNames                                                              173
+          Intl.DurationFormat                                                            186
+    14  Functions of the web                                                           4,123
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
-          URL                                                                            597
-          URLSearchParams                                                                222
+          URL                                                                            609
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
@@ -182,15 +184,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
-          Headers                                                                        192
+          Headers                                                                        203
           Blob, File and FormData                                                        246
           crypto.subtle                                                                  123
           Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,199
-          Helpers of generated code: any realm                                           361
+    15  Realm, jobs and timers                                                         5,206
+          Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
@@ -212,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,719
+    16  js2py, and the choice of an engine                                             1,733
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   658
+          js2py: realm                                                                   672
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -248,12 +250,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,837
+    19  Host API                                                                       3,886
           Arguments                                                                      170
-          routeRegistry                                                                  230
-          graphQLRegistry                                                                124
+          routeRegistry                                                                  246
+          graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                  238
+          sharedStorage                                                                  294
           validate                                                                        99
           dispatcher and schedulerService                                                186
           Storage in a file                                                              332
@@ -262,51 +264,52 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,262
+    20  Scripts: loading and hot reload                                                3,540
           Log                                                                            194
-          Causes of errors                                                               284
+          Causes of errors                                                               286
           Errors of scripts                                                               79
-          Calls                                                                          220
-          Routes                                                                         172
+          Calls                                                                          211
+          Routes                                                                         173
           Modules of node                                                                494
           Packages                                                                       220
-          Imported files                                                                 114
+          Imported files                                                                 126
           Between scripts, and in time                                                   106
-          One script                                                                     419
-          All scripts                                                                    694
-          Live pages                                                                     195
-    21  HTTP server                                                                    4,381
+          Files of assets/                                                               173
+          One script                                                                     430
+          All scripts                                                                    772
+          Live pages                                                                     201
+    21  HTTP server                                                                    4,426
           Request heads                                                                  201
-          Request bodies                                                                 246
+          Request bodies                                                                 254
           Responses of handlers                                                          184
           Who may ask                                                                    211
           Who is logged in                                                               270
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   314
+          Static files                                                                   339
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        215
+          One connection: reading                                                        220
           One connection: answering                                                      333
-          One connection: GraphQL and routes of scripts                                  282
+          One connection: GraphQL and routes of scripts                                  287
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,916
+    22  Pages                                                                          5,873
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               344
+          Dashboard: facts                                                               351
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             389
-          Editor: files                                                                  294
-          Dashboard: the look                                                            389
+          Editor: files                                                                  242
+          Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
@@ -319,19 +322,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,428
+    23  Command line                                                                   4,451
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
           Options                                                                        275
-          Documentation                                                                  387
+          Documentation                                                                  406
           The program                                                                    189
           The map of this file                                                            58
           Serving                                                                        181
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         444
-          Reports of tests                                                               246
+          Script tests: one file                                                         446
+          Reports of tests                                                               248
           Several processes                                                              271
           A starter                                                                       62
           JavaScript without a server                                                    121
@@ -792,6 +795,11 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
+def first_match(pattern, text):
+    """pattern.search(text) that lets other threads run, for patterns with short matches; a match or None."""
+    return next(matches_in_slices(pattern, text), None)
+
+
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
@@ -895,6 +903,26 @@ def check_array_length(length, limit=MAX_ARRAY_ITEMS):
 WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
     "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
+
+
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
 
 
 def parse_integer(digits):
@@ -8488,7 +8516,7 @@ def place_point(digits, point):
 
 def string_to_number(text):
     """StringToNumber (7.1.4.1.1)."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return 0
     if text.isdigit() and text.isascii() and len(text) < 16:
@@ -8504,7 +8532,7 @@ def string_to_number(text):
 
 def string_to_bigint(text):
     """StringToBigInt (7.1.14); None when the text is not one."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return JSBigInt(0)
     if text[0] == "0" and len(text) > 2 and text[1] in "xXoObB":
@@ -13486,6 +13514,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
         if variable.kind == "var" and not variable.is_global:
+            emitter.declare_cell(variable)
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
     if site is not None:
@@ -15266,7 +15295,7 @@ def parse_float(realm, this, text=undefined, *_):
     """parseFloat (19.2.4)."""
     if type(text) is int:
         return text
-    match = _DECIMAL_PREFIX.match(to_string(text).lstrip(WHITE_SPACE))
+    match = _DECIMAL_PREFIX.match(trimmed(to_string(text), True, False))
     return number(float(match[0])) if match else NAN
 
 
@@ -15278,7 +15307,7 @@ def parse_int(realm, this, text=undefined, radix=undefined, *_):
             return text
         if type(text) is str and len(text) < 16 and text.isdigit() and text.isascii():
             return int(text)
-    text = to_string(text).lstrip(WHITE_SPACE)
+    text = trimmed(to_string(text), True, False)
     radix = to_int32(radix)
     sign = -1 if text[:1] == "-" else 1
     if text[:1] in ("-", "+"):
@@ -16584,26 +16613,6 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
-def trimmed(text, at_start, at_end):
-    """A long text without white space at one end or both."""
-    first, last = 0, len(text)
-    while at_start and first < last:
-        piece = text[first:first + SLICE_LENGTH]
-        rest = piece.lstrip(WHITE_SPACE)
-        first += len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    while at_end and first < last:
-        piece = text[max(first, last - SLICE_LENGTH):last]
-        rest = piece.rstrip(WHITE_SPACE)
-        last -= len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    return text[first:last]
-
-
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
     text = this if type(this) is str else this_text(this, "trim")
@@ -17352,7 +17361,7 @@ def sort_values(values, comparator):
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+            rest = sort_in_slices(rest, functools.cmp_to_key(make_comparison(comparator.fn)))
     elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
         rest = sort_texts(rest)
     else:
@@ -19318,8 +19327,10 @@ class JSTypedArray(JSObject):
 
     def elements(self, first=0, last=None):
         """Elements as a new list."""
-        values = self.view[first:last].tolist()
-        return list(map(JSBigInt, values)) if self.kind.is_bigint else values
+        values = []
+        for piece in sliced(self.view[first:last]):
+            values += map(JSBigInt, piece.tolist()) if self.kind.is_bigint else piece.tolist()
+        return values
 
     def store(self, values, start=0):
         """Converts and writes a list of values; script code may run."""
@@ -19721,9 +19732,7 @@ def slice_over_itself(realm, result, source, first, count):
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
-    values = this.elements()
-    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    return values
+    return sort_in_slices(this.elements(), functools.cmp_to_key(make_comparison(comparator.fn)))
 
 
 def sort_numbers(view, is_float):
@@ -23119,6 +23128,7 @@ ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
 #: A run of escapes, not too long; no character is divided.
 _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
+_NO_ESCAPE = re.compile("%(?![0-9a-fA-F]{2})")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23156,7 +23166,7 @@ def decode_uri(text, preserved):
         return utf16(decoded)
     if "%" not in text:
         return text
-    if re.search("%(?![0-9a-fA-F]{2})", text):
+    if first_match(_NO_ESCAPE, text):
         raise JSURIError("URI malformed")
     return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
@@ -25619,40 +25629,61 @@ _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
 
 class CodePointView:
-    """A string with surrogate pairs as code points, and the way back to code units."""
+    """A string with surrogate pairs as code points, and the way back to code units.
 
-    __slots__ = ("points", "unit_count", "astral", "astral_units")
+    pairs            how many astral characters there are before each block, once a position is asked for
+    units            the code unit at which each block begins
+    block            the block that was looked at last
+    astral, highs    where its astral characters are, as code points and as code units
+    """
 
-    def __init__(self, text):
+    __slots__, __init__ = attributes("points unit_count; pairs=None units=None block=-1 astral=() highs=()")
+    #: Code points of a block: to note the astral characters of a whole long text takes too much memory.
+    SIZE = 1024
+
+    @classmethod
+    def of(cls, text):
+        """The view of a text, or None if it has no surrogate pairs."""
+        if not SURROGATE_PAIR.search(text, 0, SLICE_LENGTH) and not first_match(SURROGATE_PAIR, text):
+            return None
         # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
-        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
-        self.unit_count = len(text)
-        self.astral = None
+        return cls(in_slices(text, lambda piece: array.array("H", map(ord, piece)).tobytes().decode(
+            _UTF_16, "surrogatepass")), len(text))
 
     def locate(self):
-        """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
-        self.astral_units = [index + i for i, index in enumerate(self.astral)]
+        starts = range(0, len(self.points) + 1, self.SIZE)
+        self.pairs = list(itertools.accumulate([len(_ASTRAL.findall(self.points, start, start + self.SIZE))
+                                                for start in interruptible(starts)], initial=0))
+        self.units = [start + before for start, before in zip(starts, self.pairs)]
+
+    def look_at(self, block):
+        self.astral = [match.start() for match in _ASTRAL.finditer(self.points, block * self.SIZE,
+                                                                   (block + 1) * self.SIZE)]
+        self.highs = [at + count for count, at in enumerate(self.astral, self.pairs[block])]
+        self.block = block
 
     def to_point(self, unit):
         """The code point that contains this code unit."""
         if unit == 0:
             return 0
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return unit - bisect.bisect_left(self.astral_units, unit)
+        block = bisect.bisect_right(self.units, unit) - 1
+        if block != self.block:
+            self.look_at(block)
+        return unit - self.pairs[block] - bisect.bisect_left(self.highs, unit)
 
     def to_unit(self, point):
         if point <= 0:
             return point
         if point == len(self.points):
             return self.unit_count
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return point + bisect.bisect_left(self.astral, point)
-
-
-_ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
+        block = point // self.SIZE
+        if block != self.block:
+            self.look_at(block)
+        return point + self.pairs[block] + bisect.bisect_left(self.astral, point)
 
 
 class JSMatch:
@@ -25761,8 +25792,7 @@ class CompiledPattern:
             return None
         known = regexp.viewed
         if known is None or known[0] is not text:
-            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
-            known = regexp.viewed = (text, view)
+            known = regexp.viewed = (text, CodePointView.of(text))
         return known[1]
 
     def find(self, realm, regexp, text, index, sticky=False):
@@ -27862,6 +27892,14 @@ class IntlSettings:
     CHOICES = {}
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
+    #: The language that its data are in, if it is one only: it falls back to that, and says so.
+    language = None
+
+    @classmethod
+    def available(cls, tags):
+        """Those of some tags for which there are data."""
+        return [tag for tag in tags if cls.language in (None, tag.split("-")[0])
+                and available_locale(split_extension(tag)[0])]
 
     def choose(self, option, *names):
         """Reads options in this order."""
@@ -27875,7 +27913,7 @@ class IntlSettings:
                 for name, value in values.items() if value is not None}
 
 
-def intl_class(name, settings, **constructor):
+def intl_class(name, settings, length=0, **constructor):
     """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options),
     the options object being what settings.coerce(realm, value) makes of the argument."""
     receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
@@ -27883,7 +27921,7 @@ def intl_class(name, settings, **constructor):
     table.target = f"Intl.{name}.prototype"
     INTL.value(name, lambda realm: getattr(realm, name))
 
-    @table.constructor(0, **constructor)
+    @table.constructor(length, **constructor)
     def construct_formatter(realm, new_target, locales=undefined, options=undefined, *_):
         result = receiver(proto_from(realm, new_target, name + "Prototype"), None)
         result.settings = settings(locale_list(realm, locales), settings.coerce(realm, options))
@@ -27893,7 +27931,7 @@ def intl_class(name, settings, **constructor):
     def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
         tags = locale_list(realm, locales)
         locale_matcher(option_reader(intl_options(realm, options)))
-        return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
+        return realm.new_array(settings.available(tags))
 
     table.methods(resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved(realm)))
     return table
@@ -29661,6 +29699,365 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
         for kind, text, of_number in relative_parts(value, unit, this.settings)])
 
 
+# -- Intl.DisplayNames -------------------------------------------------------------------
+#
+# ECMA-402, 12. The names (CLDR's) are there in English.
+
+DISPLAY_NAMES = """
+region: AC=Ascension Island|AD=Andorra|AE=United Arab Emirates|AF=Afghanistan|AG=Antigua & Barbuda|
+ AI=Anguilla|AL=Albania|AM=Armenia|AO=Angola|AQ=Antarctica|AR=Argentina|AS=American Samoa|AT=Austria|
+ AU=Australia|AW=Aruba|AX=Åland Islands|AZ=Azerbaijan|BA=Bosnia & Herzegovina|BB=Barbados|BD=Bangladesh|
+ BE=Belgium|BF=Burkina Faso|BG=Bulgaria|BH=Bahrain|BI=Burundi|BJ=Benin|BL=St. Barthélemy|BM=Bermuda|BN=Brunei|
+ BO=Bolivia|BQ=Caribbean Netherlands|BR=Brazil|BS=Bahamas|BT=Bhutan|BV=Bouvet Island|BW=Botswana|BY=Belarus|
+ BZ=Belize|CA=Canada|CC=Cocos (Keeling) Islands|CD=Congo - Kinshasa|CF=Central African Republic|
+ CG=Congo - Brazzaville|CH=Switzerland|CI=Côte d’Ivoire|CK=Cook Islands|CL=Chile|CM=Cameroon|CN=China|
+ CO=Colombia|CP=Clipperton Island|CQ=Sark|CR=Costa Rica|CU=Cuba|CV=Cape Verde|CW=Curaçao|CX=Christmas Island|
+ CY=Cyprus|CZ=Czechia|DE=Germany|DG=Diego Garcia|DJ=Djibouti|DK=Denmark|DM=Dominica|DO=Dominican Republic|
+ DZ=Algeria|EA=Ceuta & Melilla|EC=Ecuador|EE=Estonia|EG=Egypt|EH=Western Sahara|ER=Eritrea|ES=Spain|
+ ET=Ethiopia|EU=European Union|EZ=Eurozone|FI=Finland|FJ=Fiji|FK=Falkland Islands|FM=Micronesia|
+ FO=Faroe Islands|FR=France|GA=Gabon|GB=United Kingdom|GD=Grenada|GE=Georgia|GF=French Guiana|GG=Guernsey|
+ GH=Ghana|GI=Gibraltar|GL=Greenland|GM=Gambia|GN=Guinea|GP=Guadeloupe|GQ=Equatorial Guinea|GR=Greece|
+ GS=South Georgia & South Sandwich Islands|GT=Guatemala|GU=Guam|GW=Guinea-Bissau|GY=Guyana|
+ HK=Hong Kong SAR China|HM=Heard & McDonald Islands|HN=Honduras|HR=Croatia|HT=Haiti|HU=Hungary|
+ IC=Canary Islands|ID=Indonesia|IE=Ireland|IL=Israel|IM=Isle of Man|IN=India|
+ IO=British Indian Ocean Territory|IQ=Iraq|IR=Iran|IS=Iceland|IT=Italy|JE=Jersey|JM=Jamaica|JO=Jordan|
+ JP=Japan|KE=Kenya|KG=Kyrgyzstan|KH=Cambodia|KI=Kiribati|KM=Comoros|KN=St. Kitts & Nevis|KP=North Korea|
+ KR=South Korea|KW=Kuwait|KY=Cayman Islands|KZ=Kazakhstan|LA=Laos|LB=Lebanon|LC=St. Lucia|LI=Liechtenstein|
+ LK=Sri Lanka|LR=Liberia|LS=Lesotho|LT=Lithuania|LU=Luxembourg|LV=Latvia|LY=Libya|MA=Morocco|MC=Monaco|
+ MD=Moldova|ME=Montenegro|MF=St. Martin|MG=Madagascar|MH=Marshall Islands|MK=North Macedonia|ML=Mali|
+ MM=Myanmar (Burma)|MN=Mongolia|MO=Macao SAR China|MP=Northern Mariana Islands|MQ=Martinique|MR=Mauritania|
+ MS=Montserrat|MT=Malta|MU=Mauritius|MV=Maldives|MW=Malawi|MX=Mexico|MY=Malaysia|MZ=Mozambique|NA=Namibia|
+ NC=New Caledonia|NE=Niger|NF=Norfolk Island|NG=Nigeria|NI=Nicaragua|NL=Netherlands|NO=Norway|NP=Nepal|
+ NR=Nauru|NU=Niue|NZ=New Zealand|OM=Oman|PA=Panama|PE=Peru|PF=French Polynesia|PG=Papua New Guinea|
+ PH=Philippines|PK=Pakistan|PL=Poland|PM=St. Pierre & Miquelon|PN=Pitcairn Islands|PR=Puerto Rico|
+ PS=Palestinian Territories|PT=Portugal|PW=Palau|PY=Paraguay|QA=Qatar|QO=Outlying Oceania|RE=Réunion|
+ RO=Romania|RS=Serbia|RU=Russia|RW=Rwanda|SA=Saudi Arabia|SB=Solomon Islands|SC=Seychelles|SD=Sudan|SE=Sweden|
+ SG=Singapore|SH=St. Helena|SI=Slovenia|SJ=Svalbard & Jan Mayen|SK=Slovakia|SL=Sierra Leone|SM=San Marino|
+ SN=Senegal|SO=Somalia|SR=Suriname|SS=South Sudan|ST=São Tomé & Príncipe|SV=El Salvador|SX=Sint Maarten|
+ SY=Syria|SZ=Eswatini|TA=Tristan da Cunha|TC=Turks & Caicos Islands|TD=Chad|TF=French Southern Territories|
+ TG=Togo|TH=Thailand|TJ=Tajikistan|TK=Tokelau|TL=Timor-Leste|TM=Turkmenistan|TN=Tunisia|TO=Tonga|TR=Türkiye|
+ TT=Trinidad & Tobago|TV=Tuvalu|TW=Taiwan|TZ=Tanzania|UA=Ukraine|UG=Uganda|UM=U.S. Outlying Islands|
+ UN=United Nations|US=United States|UY=Uruguay|UZ=Uzbekistan|VA=Vatican City|VC=St. Vincent & Grenadines|
+ VE=Venezuela|VG=British Virgin Islands|VI=U.S. Virgin Islands|VN=Vietnam|VU=Vanuatu|WF=Wallis & Futuna|
+ WS=Samoa|XA=Pseudo-Accents|XB=Pseudo-Bidi|XK=Kosovo|YE=Yemen|YT=Mayotte|ZA=South Africa|ZM=Zambia|
+ ZW=Zimbabwe|ZZ=Unknown Region|001=world|150=Europe|419=Latin America|002=Africa|019=Americas|142=Asia|
+ 009=Oceania
+language: aa=Afar|af=Afrikaans|ak=Akan|am=Amharic|ar=Arabic|as=Assamese|az=Azerbaijani|be=Belarusian|
+ bg=Bulgarian|bm=Bambara|bn=Bangla|bo=Tibetan|br=Breton|bs=Bosnian|ca=Catalan|cs=Czech|cy=Welsh|da=Danish|
+ de=German|dv=Divehi|dz=Dzongkha|ee=Ewe|el=Greek|en=English|eo=Esperanto|es=Spanish|et=Estonian|eu=Basque|
+ fa=Persian|ff=Fula|fi=Finnish|fil=Filipino|fo=Faroese|fr=French|fy=Western Frisian|ga=Irish|
+ gd=Scottish Gaelic|gl=Galician|gn=Guarani|gsw=Swiss German|gu=Gujarati|gv=Manx|ha=Hausa|haw=Hawaiian|
+ he=Hebrew|hi=Hindi|hr=Croatian|ht=Haitian Creole|hu=Hungarian|hy=Armenian|ia=Interlingua|id=Indonesian|
+ ig=Igbo|is=Icelandic|it=Italian|iu=Inuktitut|ja=Japanese|jv=Javanese|ka=Georgian|kk=Kazakh|kl=Kalaallisut|
+ km=Khmer|kn=Kannada|ko=Korean|ku=Kurdish|kw=Cornish|ky=Kyrgyz|la=Latin|lb=Luxembourgish|lg=Ganda|ln=Lingala|
+ lo=Lao|lt=Lithuanian|lv=Latvian|mg=Malagasy|mi=Māori|mk=Macedonian|ml=Malayalam|mn=Mongolian|mr=Marathi|
+ ms=Malay|mt=Maltese|my=Burmese|nb=Norwegian Bokmål|ne=Nepali|nl=Dutch|nn=Norwegian Nynorsk|no=Norwegian|
+ ny=Nyanja|oc=Occitan|om=Oromo|or=Odia|pa=Punjabi|pl=Polish|ps=Pashto|pt=Portuguese|qu=Quechua|rm=Romansh|
+ rn=Rundi|ro=Romanian|ru=Russian|rw=Kinyarwanda|sa=Sanskrit|sd=Sindhi|se=Northern Sami|si=Sinhala|sk=Slovak|
+ sl=Slovenian|sm=Samoan|sn=Shona|so=Somali|sq=Albanian|sr=Serbian|st=Southern Sotho|su=Sundanese|sv=Swedish|
+ sw=Swahili|ta=Tamil|te=Telugu|tg=Tajik|th=Thai|ti=Tigrinya|tk=Turkmen|tl=Filipino|tn=Tswana|to=Tongan|
+ tr=Turkish|ts=Tsonga|tt=Tatar|ug=Uyghur|uk=Ukrainian|ur=Urdu|uz=Uzbek|vi=Vietnamese|vo=Volapük|wo=Wolof|
+ xh=Xhosa|yi=Yiddish|yo=Yoruba|yue=Cantonese|zh=Chinese|zu=Zulu|und=undefined|mul=Multiple languages|
+ zxx=No linguistic content|en-AU=Australian English|en-CA=Canadian English|en-GB=British English|
+ en-US=American English|es-419=Latin American Spanish|es-ES=European Spanish|es-MX=Mexican Spanish|
+ fr-CA=Canadian French|fr-CH=Swiss French|de-AT=Austrian German|de-CH=Swiss High German|
+ pt-BR=Brazilian Portuguese|pt-PT=European Portuguese|zh-Hans=Simplified Chinese|zh-Hant=Traditional Chinese|
+ nl-BE=Flemish|ro-MD=Moldavian|fa-AF=Dari|sw-CD=Congo Swahili|ar-001=Modern Standard Arabic|nds-NL=Low Saxon
+script: Arab=Arabic|Armn=Armenian|Beng=Bangla|Bopo=Bopomofo|Brai=Braille|Cher=Cherokee|Cyrl=Cyrillic|
+ Deva=Devanagari|Ethi=Ethiopic|Geor=Georgian|Grek=Greek|Gujr=Gujarati|Guru=Gurmukhi|Hang=Hangul|Hani=Han|
+ Hans=Simplified|Hant=Traditional|Hebr=Hebrew|Hira=Hiragana|Jpan=Japanese|Kana=Katakana|Khmr=Khmer|
+ Knda=Kannada|Kore=Korean|Laoo=Lao|Latn=Latin|Mlym=Malayalam|Mong=Mongolian|Mymr=Myanmar|Orya=Odia|
+ Sinh=Sinhala|Syrc=Syriac|Taml=Tamil|Telu=Telugu|Thaa=Thaana|Thai=Thai|Tibt=Tibetan|Tfng=Tifinagh|
+ Zinh=Inherited|Zyyy=Common|Zzzz=Unknown Script|Zsye=Emoji|Zmth=Mathematical Notation|Zsym=Symbols
+currency: AED=United Arab Emirates Dirham|ARS=Argentine Peso|AUD=Australian Dollar|BDT=Bangladeshi Taka|
+ BGN=Bulgarian Lev|BRL=Brazilian Real|CAD=Canadian Dollar|CHF=Swiss Franc|CLP=Chilean Peso|CNY=Chinese Yuan|
+ COP=Colombian Peso|CZK=Czech Koruna|DKK=Danish Krone|EGP=Egyptian Pound|EUR=Euro|GBP=British Pound|
+ GEL=Georgian Lari|HKD=Hong Kong Dollar|HUF=Hungarian Forint|IDR=Indonesian Rupiah|ILS=Israeli New Shekel|
+ INR=Indian Rupee|ISK=Icelandic Króna|JPY=Japanese Yen|KES=Kenyan Shilling|KRW=South Korean Won|
+ KZT=Kazakhstani Tenge|MAD=Moroccan Dirham|MXN=Mexican Peso|MYR=Malaysian Ringgit|NGN=Nigerian Naira|
+ NOK=Norwegian Krone|NZD=New Zealand Dollar|PEN=Peruvian Sol|PHP=Philippine Peso|PKR=Pakistani Rupee|
+ PLN=Polish Zloty|RON=Romanian Leu|RSD=Serbian Dinar|RUB=Russian Ruble|SAR=Saudi Riyal|SEK=Swedish Krona|
+ SGD=Singapore Dollar|THB=Thai Baht|TRY=Turkish Lira|TWD=New Taiwan Dollar|UAH=Ukrainian Hryvnia|
+ USD=US Dollar|VND=Vietnamese Dong|XAF=Central African CFA Franc|XOF=West African CFA Franc|
+ ZAR=South African Rand
+calendar: buddhist=Buddhist Calendar|chinese=Chinese Calendar|coptic=Coptic Calendar|dangi=Dangi Calendar|
+ ethioaa=Ethiopic Amete Alem Calendar|ethiopic=Ethiopic Calendar|gregory=Gregorian Calendar|
+ hebrew=Hebrew Calendar|indian=Indian National Calendar|islamic=Hijri Calendar|
+ islamic-civil=Hijri Calendar (tabular, civil epoch)|islamic-rgsa=Hijri Calendar (Saudi Arabia, sighting)|
+ islamic-tbla=Hijri Calendar (tabular, astronomical epoch)|islamic-umalqura=Hijri Calendar (Umm al-Qura)|
+ iso8601=Gregorian Calendar (ISO 8601 Weeks)|japanese=Japanese Calendar|persian=Persian Calendar|
+ roc=Minguo Calendar
+dateTimeField: era=era;era;era|year=year;yr.;yr|quarter=quarter;qtr.;qtr|month=month;mo.;mo|
+ weekOfYear=week;wk.;wk|weekday=day of the week;day of wk.;day of wk.|day=day;day;day|
+ dayPeriod=AM/PM;AM/PM;AM/PM|hour=hour;hr.;hr|minute=minute;min.;min|second=second;sec.;sec|
+ timeZoneName=time zone;zone;zone
+region-short: BA=Bosnia|CC=Cocos Islands|GB=UK|HK=Hong Kong|MM=Myanmar|MO=Macao|PN=Pitcairn|PS=Palestine|
+ UN=UN|US=US
+language-short: az=Azeri|en-GB=UK English|en-US=US English
+"""
+
+
+@functools.cache
+def display_names(kind):
+    """{code: name}; of dates' fields "long;short;narrow" names."""
+    [row] = [row for row in DISPLAY_NAMES.replace("\n ", "").split("\n") if row.startswith(kind + ": ")]
+    return dict(entry.split("=") for entry in row.partition(": ")[2].split("|"))
+
+
+class DisplaySettings(IntlSettings):
+    """The options of Intl.DisplayNames."""
+
+    CHOICES = {"style": (("narrow", "short", "long"), "long"), "fallback": (("code", "none"), "code"),
+               "type": (("language", "region", "script", "currency", "calendar", "dateTimeField"), None),
+               "languageDisplay": (("dialect", "standard"), "dialect")}
+    SHOWN = ("locale", "style", "type", "fallback", "languageDisplay")
+    language = "en"
+
+    @staticmethod
+    def coerce(realm, options):
+        return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(self.available(locales))
+        self.choose(option, "style", "type")
+        if self.type is None:
+            raise JSTypeError("Required option \"type\" must not be undefined")
+        self.choose(option, "fallback", "languageDisplay")
+        if self.type != "language":
+            self.languageDisplay = None
+
+    def names(self, kind):
+        short = kind in ("region", "language") and self.style != "long"
+        return {**display_names(kind), **(display_names(kind + "-short") if short else {})}
+
+
+DISPLAY = intl_class("DisplayNames", DisplaySettings, 2)
+
+_DISPLAY_CODES = {"region": "[A-Za-z]{2}|[0-9]{3}", "script": "[A-Za-z]{4}", "currency": "[A-Za-z]{3}",
+                  "calendar": "[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8})*"}
+
+
+@DISPLAY.method("of", 1)
+def display_names_of(realm, this, code=undefined, *_):
+    settings, code = this.settings, to_string(code)
+    kind, names = settings.type, settings.names(settings.type)
+    if kind == "language":
+        code, name = language_display(settings, names, code)
+    else:
+        if not re.fullmatch(_DISPLAY_CODES.get(kind, "|".join(names)), code):
+            raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+        if kind in _DISPLAY_CODES:
+            code = {"script": str.title, "calendar": str.lower}.get(kind, str.upper)(code)
+        name = names.get(code)
+        if kind == "dateTimeField":
+            name = name.split(";")[("long", "short", "narrow").index(settings.style)]
+    return name if name is not None else code if settings.fallback == "code" else undefined
+
+
+def language_display(settings, names, code):
+    """(canonical code, name or None) of a language, with its script and region unless they make a dialect."""
+    tag = LanguageTag(code)
+    if tag.extensions or tag.attributes or tag.keywords or tag.private or len(code) != len(code.strip("-")):
+        raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+    whole = "-".join(filter(None, (tag.language, tag.script, tag.region)))
+    more = [display_names("script").get(tag.script, tag.script),
+            settings.names("region").get(tag.region, tag.region)]
+    if settings.languageDisplay == "dialect" and whole in names:
+        name, more = names[whole], []
+    else:
+        name = names.get(tag.language)
+    more = ", ".join(filter(None, [*more, *map(str.upper, tag.variants)]))
+    return str(tag), name and (f"{name} ({more})" if more else name)
+
+
+# -- Intl.DurationFormat -----------------------------------------------------------------
+#
+# ECMA-402 of 2025, 13. The names of units are there in English, as Intl.NumberFormat has them.
+
+DURATION_UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "seconds", "milliseconds",
+                  "microseconds", "nanoseconds")
+_CLOCK_UNITS = DURATION_UNITS[4:7]
+_NUMERIC = ("numeric", "2-digit", "fractional")
+_ISO_DURATION = re.compile(
+    r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
+    r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?",
+    re.IGNORECASE | re.ASCII)
+
+
+class DurationSettings(IntlSettings):
+    """The options of Intl.DurationFormat; `styles` and `displays` have what holds for each unit."""
+
+    CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
+    coerce = staticmethod(object_options)
+    language = "en"
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, values = resolve_locale(
+            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
+        self.choose(option, "style")
+        self.styles, self.displays = {}, {}
+        before = ""
+        for position, unit in enumerate(DURATION_UNITS):
+            self.read_unit(option, unit, position, before)
+            before = self.styles[unit] if position > 3 else ""
+        self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
+        list_style = "short" if self.style == "digital" else self.style
+        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+
+    def read_unit(self, option, unit, position, before):
+        """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
+        allowed = ("long", "short", "narrow", *_NUMERIC[:(0, 1, 2)[(position > 3) + (unit in _CLOCK_UNITS)]])
+        style, shown = option(unit, allowed, None), "always"
+        if style is None:
+            style = self.style
+            if style == "digital":
+                style = "numeric" if position > 3 else "short"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            elif before in _NUMERIC:
+                style = "numeric"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            else:
+                shown = "auto"
+        if style == "numeric" and position > 6:
+            style, shown = "fractional", "auto"
+        shown = option(unit + "Display", ("auto", "always"), shown)
+        if style == "fractional" and shown == "always" or before == "fractional" != style \
+                or before in _NUMERIC and style not in _NUMERIC:
+            raise JSRangeError(f"Invalid style {style} for {unit} in Intl.DurationFormat")
+        if unit in _CLOCK_UNITS[1:] and before in _NUMERIC:
+            style = "2-digit"
+        self.styles[unit], self.displays[unit] = style, shown
+
+    def resolved(self, realm):
+        shown = {"locale": self.locale, "numberingSystem": self.numberingSystem, "style": self.style}
+        for unit, style in self.styles.items():
+            shown[unit] = "numeric" if style == "fractional" else style
+            shown[unit + "Display"] = self.displays[unit]
+        digits = {} if self.fractionalDigits is None else {"fractionalDigits": self.fractionalDigits}
+        return {**shown, **digits}
+
+
+DURATION_FORMAT = intl_class("DurationFormat", DurationSettings)
+
+
+def to_duration(value):
+    """ToDurationRecord (13.5.2) -> {unit: int}, with all units."""
+    if type(value) is str:
+        found = _ISO_DURATION.fullmatch(value)
+        if not found:
+            raise JSRangeError(f"Invalid duration: {value}")
+        sign = -1 if found[1] == "-" else 1
+        counts = [int(digits or 0) for digits in found.groups()[1:8]]
+        rest = (found[9] or "").ljust(9, "0")
+        duration = dict(zip(DURATION_UNITS, [sign * count for count in (
+            *counts, int(rest[:3]), int(rest[3:6]), int(rest[6:]))]))
+    else:
+        require_object(value, "{} is not a duration")
+        counts = {unit: integral_count(unit, value.get(unit)) for unit in sorted(DURATION_UNITS)}
+        if set(counts.values()) == {None}:
+            raise JSTypeError("A duration needs at least one unit, such as { hours: 1 }")
+        duration = {unit: counts[unit] or 0 for unit in DURATION_UNITS}
+    signs = {count > 0 for count in duration.values() if count}
+    largest = max(abs(duration[unit]) for unit in DURATION_UNITS[:3])
+    minutes = (duration["days"] * 24 + duration["hours"]) * 60 + duration["minutes"]
+    length = exact_duration(duration, 6)[1] + minutes * 60 * 10 ** 9
+    if len(signs) > 1 or largest >= 2 ** 32 or abs(length) >= 2 ** 53 * 10 ** 9:
+        raise JSRangeError("A duration has one sign, and is not too long")
+    return duration
+
+
+def integral_count(unit, value):
+    """ToIntegerIfIntegral (13.5.1): an int; None for undefined."""
+    if value is undefined:
+        return None
+    number = to_number(value)
+    if not is_finite(number) or number % 1:
+        raise JSRangeError(f"{unit} of a duration must be an integer, not {display(value)}")
+    return int(number)
+
+
+def exact_duration(duration, position):
+    """(text, number in units of nanoseconds) of the unit at a position and all smaller ones."""
+    total = sum(duration[unit] * 1000 ** (9 - index) for index, unit in enumerate(DURATION_UNITS)
+                if index >= position)
+    places = 3 * (9 - position)
+    whole, rest = divmod(abs(total), 10 ** places)
+    return f"{'-' * (total < 0)}{whole}.{rest:0{places}d}", total
+
+
+class DurationWriter:
+    """PartitionDurationFormatPattern (13.5.10): `groups` of (type, text, singular unit or None)."""
+
+    def __init__(self, settings, duration):
+        self.settings, self.duration, self.groups = settings, duration, []
+        self.negative, self.signed = any(count < 0 for count in duration.values()), False
+        for position, unit in enumerate(DURATION_UNITS):
+            if settings.styles[unit] in _NUMERIC:
+                self.write_clock(unit)
+                break
+            splits = 6 <= position < 9 and settings.styles[DURATION_UNITS[position + 1]] == "fractional"
+            text = exact_duration(duration, position)[0] if splits else str(duration[unit])
+            if settings.displays[unit] == "always" or text.strip("-0."):
+                self.groups.append(self.number(unit, text, splits, {
+                    "style": "unit", "unit": unit[:-1], "unitDisplay": settings.styles[unit]}))
+            if splits:
+                break
+
+    def number(self, unit, text, splits, options):
+        """The parts of one number. The first has the sign of all, also if it is zero."""
+        if self.signed:
+            options["signDisplay"] = "never"
+        elif self.negative and not text.strip("-0."):
+            text = "-0"
+        self.signed = True
+        if splits:
+            most = self.settings.fractionalDigits
+            options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
+                           minimumFractionDigits=most or 0)
+        options["numberingSystem"] = self.settings.numberingSystem
+        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
+
+    def write_clock(self, first):
+        """FormatNumericUnits (13.5.9): hours:minutes:seconds, from the unit `first` on."""
+        texts = {unit: str(self.duration[unit]) for unit in _CLOCK_UNITS}
+        texts["seconds"] = exact_duration(self.duration, 6)[0]
+        shown = {unit: self.settings.displays[unit] == "always" or bool(texts[unit].strip("-0."))
+                 for unit in _CLOCK_UNITS[_CLOCK_UNITS.index(first):]}
+        if first == "hours" and shown["hours"] and shown["seconds"]:
+            shown["minutes"] = True
+        parts = []
+        for unit in [unit for unit in shown if shown[unit]]:
+            parts += [("literal", ":", None)] * bool(parts)
+            digits = 2 if self.settings.styles[unit] == "2-digit" else 1
+            parts += self.number(unit, texts[unit], unit == "seconds", {
+                "useGrouping": False, "minimumIntegerDigits": digits})
+        self.groups += [parts] if parts else []
+
+
+def duration_parts(settings, duration):
+    """The parts of a duration, as (type, text, singular unit or None)."""
+    groups = DurationWriter(settings, to_duration(duration)).groups
+    texts, parts = iter(groups), []
+    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+        parts += next(texts) if kind == "element" else [(kind, text, None)]
+    return parts
+
+
+DURATION_FORMAT.methods(
+    format=lambda realm, this, duration=undefined, *_:
+        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
+    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
+        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
+        for kind, text, unit in duration_parts(this.settings, duration)]))
+
+
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
@@ -30617,6 +31014,8 @@ SPECIAL_SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "f
 
 #: Longer texts are no URLs, and no URL has more parameters.
 MAX_URL_LENGTH = 2 ** 21
+#: Punycode takes time by the square of a label's length; names of hosts have 63 characters.
+MAX_LABEL_LENGTH = 500
 MAX_URL_PARAMETERS = 500_000
 
 _ASCII_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -30649,7 +31048,7 @@ class InvalidURL(Exception):
 
 
 def percent_encode(text, safe):
-    return urllib.parse.quote(text, safe=safe)
+    return in_slices(text, lambda piece: urllib.parse.quote(piece, safe=safe))
 
 
 class URLRecord:
@@ -30704,7 +31103,7 @@ class URLRecord:
             text = text.replace("\\", "/")
         segments = text.split("/")
         last = len(segments) - 1
-        for position, segment in enumerate(segments):
+        for position, segment in enumerate(interruptible(segments)):
             dots = _DOT_SEGMENTS.get(segment.lower())
             if dots == 2:
                 self.shorten_path()
@@ -30924,8 +31323,10 @@ def domain_to_ascii(domain):
         return domain.lower()
     domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
     labels = domain.replace("\u3002", ".").split(".")
+    if any(len(label) > MAX_LABEL_LENGTH and not label.isascii() for label in labels):
+        raise InvalidURL
     return ".".join([label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
-                     for label in labels])
+                     for label in with_polls(labels)])
 
 
 def parse_ipv4(parts):
@@ -31012,8 +31413,11 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
+        text = web_text(value)
+        if len(text) > MAX_URL_LENGTH:
+            raise JSRangeError(f"URL.{name}: the text is too long for a URL")
         with contextlib.suppress(InvalidURL):
-            write(this.record, web_text(value))
+            write(this.record, text)
         if name == "search":
             this.query_changed()
         return undefined
@@ -31170,7 +31574,12 @@ def url_construct(realm, new_target, *args):
     try:
         record = parse_url_arguments(args, "URL constructor")
     except InvalidURL:
-        raise JSTypeError("Invalid URL") from None
+        frames = frames_of_stack(sys._getframe(1), stack_limit(realm))
+        error = make_error(realm, "TypeError", "Invalid URL", frames)
+        texts = [utf16(web_text(arg)) for arg in args[:2] if arg is not undefined]
+        for key, text in zip(("code", "input", "base"), ["ERR_INVALID_URL", *texts]):     # as node's has them
+            error.put(key, text)
+        raise JSError(error) from None
     return JSURL(proto_from(realm, new_target, "URLPrototype"), record)
 
 
@@ -31236,7 +31645,7 @@ def unescaped_bytes(text):
 
 
 def encode_urlencoded(text):
-    quoted = urllib.parse.quote(well_formed_text(text), safe="*-._ ")
+    quoted = percent_encode(well_formed_text(text), "*-._ ")
     return quoted.replace("~", "%7E").replace(" ", "+")
 
 
@@ -31247,8 +31656,9 @@ class JSURLSearchParams(JSObject):
     class_name = "URLSearchParams"
 
     def text(self):
-        return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
-                         for name, value in self.pairs])
+        check_string_length(sum([len(name) + len(value) for name, value in self.pairs]))
+        return checked_text("&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
+                                      for name, value in interruptible(self.pairs)]))
 
     def changed(self):
         """Writes the pairs back into the URL."""
@@ -32529,9 +32939,16 @@ def iterable_pairs(table, read):
         return undefined
 
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+#: What no name of a field, no value of one, and no byte may be.
+_NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
+_NO_BYTE = re.compile("[^\0-\xff]")
 #: Fields of one Headers object.
 MAX_FIELDS = 10_000
+
+
+def joined_values(values):
+    check_string_length(sum(map(len, values)) + 2 * len(values) - 2)
+    return ", ".join(values)
 
 
 class JSHeaders(JSObject):
@@ -32543,7 +32960,7 @@ class JSHeaders(JSObject):
     def get_field(self, name):
         """The values of a field in one text, or None."""
         values = [value for key, value in self.pairs if key == name]
-        return ", ".join(values) if values else None
+        return joined_values(values) if values else None
 
     def combined(self):
         """The pairs as scripts see them: sorted, one for each name, but for Set-Cookie."""
@@ -32552,8 +32969,9 @@ class JSHeaders(JSObject):
             if name == "set-cookie":
                 cookies.append((name, value))
             else:
-                values[name] = f"{values[name]}, {value}" if name in values else value
-        return sorted([*values.items(), *cookies], key=lambda pair: pair[0])
+                values.setdefault(name, []).append(value)
+        return sorted([*[(name, joined_values(each)) for name, each in values.items()], *cookies],
+                      key=lambda pair: pair[0])
 
 
 HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
@@ -32562,24 +32980,27 @@ HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
 def byte_text(value):
     """A value as Web IDL's ByteString."""
     text = to_string(value)
-    for index, character in enumerate(text):
-        if character > "\xff":
-            raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
-                              f"{index} has a value of {ord(character)} which is greater than 255.")
+    if found := first_match(_NO_BYTE, text):
+        raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
+                          f"{found.start()} has a value of {ord(found[0])} which is greater than 255.")
     return text
+
+
+def is_token(text):
+    return bool(text) and first_match(_NO_TOKEN, text) is None
 
 
 def field_name(value, method):
     """The name of a header field in small letters, or a TypeError."""
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
+    if not is_token(name):
         raise JSTypeError(f"Headers.{method}: {display(name)} is an invalid header name.")
     return name.lower()
 
 
 def field_value(value, method):
     text = byte_text(value).strip("\t\n\r ")
-    if re.search("[\0\r\n]", text):
+    if first_match(_NO_FIELD_VALUE, text):
         raise JSTypeError(f"Headers.{method}: {display(text)} is an invalid header value.")
     return text
 
@@ -33443,8 +33864,8 @@ def request_url(value):
 
 def request_method(value):
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
-        raise JSTypeError(f"'{name}' is not a valid HTTP method.")
+    if not is_token(name):
+        raise JSTypeError(f"'{name[:100]}' is not a valid HTTP method.")
     upper = name.upper()
     if upper in ("CONNECT", "TRACE", "TRACK"):
         raise JSTypeError(f"'{name}' HTTP method is unsupported.")
@@ -33890,6 +34311,10 @@ def callable_or_refusal(value, text, realm=None):
 #: Names compared for "Did you mean …?", and how alike two must be.
 MAX_MEANT_NAMES = 500
 MEANT_LIKENESS = 0.66
+#: Names that are right where a script does not run: nobody has misspelled them.
+NAMES_ELSEWHERE = frozenset((
+    "Buffer EventSource WebSocket XMLHttpRequest document exports global history localStorage location "
+    "module navigator print process request require response sessionStorage window").split())
 _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
@@ -33922,12 +34347,15 @@ def method_names(obj):
 LEFT_OUT_GLOBALS = {
     "SharedArrayBuffer": "this engine shares no memory between threads; ArrayBuffer is there",
     "ShadowRealm": "this engine leaves it out; every script has a realm of its own",
+    "require": 'files and packages come with import … from "…"',
     "Temporal": "this engine leaves it out; Date and Intl.DateTimeFormat are there",
     "WebAssembly": "this engine runs JavaScript only"}
 
 
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    if name in NAMES_ELSEWHERE:
+        return ""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
     if len(name) == 3:                  # with two letters of three alike, anything could be meant
@@ -37182,16 +37610,16 @@ class RealmBase:
                 if self.interruption is not None:
                     raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
-            except Interrupted as error:
-                if self.interruption is None:   # another realm's, below on the stack
-                    raise
-                self.jobs.clear()
+            except (Interrupted, Exception) as error:
+                if self.interruption is None:
+                    if isinstance(error, Interrupted):      # another realm's, below on the stack
+                        raise
+                    raise self.js_error(error) from None
+                self.jobs.clear()           # also if it failed meanwhile: what looks at its error is stopped
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
                 remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
-            except Exception as error:
-                raise self.js_error(error) from None
             finally:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
@@ -40501,7 +40929,21 @@ class Js2PyRealm:
         return self.from_python({key: makers[key](self, subject) if value is LATER else value
                                  for key, value in props.items()})
 
-    request_object = answering_object = lazy_object
+    request_object = lazy_object
+
+    @functools.cached_property
+    def refused_answers(self):
+        """name -> property of ANSWERING_CONTEXT."""
+        return {name: {"get": self.host_value(lambda: undefined, name, True), "enumerable": False,
+                       "set": self.host_value(functools.partial(refuse_answer(name), self, None), name, True),
+                       "configurable": True} for name in ANSWERS_ELSEWHERE}
+
+    def answering_object(self, props, makers, subject=None):
+        context = self.lazy_object(props, makers, subject)
+        for name, item in self.refused_answers.items():
+            context.object.own.setdefault(name, item)
+        return context
+
     network = None                      # it has no promises, which fetch needs
 
     def response_of(self, *_arguments):
@@ -47607,6 +48049,7 @@ HOST_OBJECTS = {
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
     "validate": "Checks of what a request says: what is wrong is an error with status 400.",
+    "assetStorage": "The files of the folder assets/ beside the scripts.",
     "dispatcher": "Messages from scripts to scripts.",
     "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
     "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
@@ -47828,21 +48271,37 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
 
-def required_role(host, options):
+def required_role(host, options, function="registerRoute", others=()):
     """What `requireAuth` among the options of a route says: False, True or a role."""
     if options is undefined or options is null:
         return False
     if not is_options(host.realm, options):
-        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+        raise HostError(f"{function}: the options must be an object such as {{ requireAuth: true }}, not "
                         + describe_value(host.realm, options))
-    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    check_option_names(host.realm, function, options, ("requireAuth", *others))
     role = host.realm.get(options, "requireAuth")
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError("registerRoute: requireAuth must be true or a role, not "
+        raise HostError(f"{function}: requireAuth must be true or a role, not "
                         + describe_value(host.realm, role))
     return host.realm.to_python(role)
+
+
+@host_function("routeRegistry.registerAssetRoute",
+               "path: string, assetName: string, options?: RouteOptions", "string",
+               "Serves a file of assets/, which need not be there yet, as those of public/ are served.")
+def register_asset_route(host, path=undefined, name=undefined, options=undefined):
+    function = "registerAssetRoute"
+    path = check_path(host, function, path)
+    if ":" in path or "*" in path:
+        raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
+                        "path of its own")
+    role = required_role(host, options, function, ("tags", "summary", "description"))
+    if not isinstance(name, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, name))
+    return host.add_asset_route(path, host.realm.to_python(name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48509,6 +48968,62 @@ def storage_clear(host):
                "The keys, in the order they were first set; in Redis, in any order.")
 def storage_keys(host):
     return host.storage.keys()
+
+
+def asset_name(host, function, value):
+    """The name of a file in assets/ as a Python string, or HostError."""
+    if not isinstance(value, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, value))
+    return host.realm.to_python(value)
+
+
+@host_function("assetStorage.listAssets", "", "string",
+               "The files as JSON: an array of { uri, name, mimetype, size, created_at, updated_at, "
+               "createdAt, updatedAt }; the last two are in milliseconds.")
+def list_assets(host):
+    assets, items = host.app.assets, []
+    for name, (size, created, updated) in assets.all().items():
+        created, updated = int(created * 1000), int(updated * 1000)
+        items.append({"uri": name, "name": name, "mimetype": assets.type_of(name), "size": size,
+                      "created_at": iso_time(created), "updated_at": iso_time(updated),
+                      "createdAt": created, "updatedAt": updated})
+    return json.dumps(items, ensure_ascii=False)
+
+
+@host_function("assetStorage.fetchAsset", "name: string", "string",
+               "What a file holds, in base64; a sentence that says so if there is none.")
+def fetch_asset(host, name=undefined):
+    name = asset_name(host, "fetchAsset", name)
+    data = host.app.assets.read("fetchAsset", name)
+    return f"Asset '{name}' not found" if data is None else base64.b64encode(data).decode()
+
+
+@host_function("assetStorage.upsertAsset", "name: string, mimetype: string, contentBase64: string", "string",
+               "Writes a file of up to 10 MiB; only with --storage, and in tests, which keep it in memory.")
+def upsert_asset(host, name=undefined, mimetype=undefined, content=undefined, _title=undefined):
+    name = asset_name(host, "upsertAsset", name)
+    kind = host.realm.to_python(mimetype) if isinstance(mimetype, str) else ""
+    if not re.fullmatch(r"[!-~]{1,60}/[ -~]{1,60}", kind) or any(mark in kind for mark in "<>,"):
+        raise HostError("upsertAsset: the second argument must be a media type such as \"image/png\"")
+    try:
+        data = base64.b64decode(host.realm.to_python(content), validate=True) \
+            if isinstance(content, str) and len(content) <= 16 << 20 else None
+    except ValueError:
+        data = None
+    if data is None:
+        raise HostError("upsertAsset: the third argument must be base64, of up to 10 MiB; "
+                        "btoa(text) makes it of a text in ASCII")
+    host.app.assets.write("upsertAsset", name, data, kind)
+    return f"Asset '{name}' upserted successfully"
+
+
+@host_function("assetStorage.deleteAsset", "name: string", "string",
+               "Deletes a file; only where upsertAsset may write.")
+def delete_asset(host, name=undefined):
+    name = asset_name(host, "deleteAsset", name)
+    gone = host.app.assets.delete("deleteAsset", name)
+    return f"Asset '{name}' {'deleted successfully' if gone else 'not found'}"
 
 
 class PersonalHost:
@@ -51472,6 +51987,10 @@ WATCH_SHARE = 20
 #: How the names of scripts end; files that look like scripts and are none, and what to do about them.
 SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
 NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+#: Folders with no scripts: of modules, of files for browsers and for scripts, of packages.
+NO_SCRIPT_FOLDERS = frozenset(("lib", "public", "assets", "node_modules"))
+#: How deep below the folder scripts may be, and how many entries of the folders below are looked at for them.
+MAX_SCRIPT_DEPTH, MAX_SCRIPT_ENTRIES = 5, 10_000
 NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
@@ -51819,9 +52338,12 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|"
-                                     r"better-sqlite3|redis)\b",
-          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
+    Habit(r"require is not defined|cannot import '",
+          r"(?:require\(|from|import)\s*[\"'`](?:node:)?(?:(?:better-)?sqlite3?|pg|mysql2?|mongo\w+)\b",
+          "Scripts have a SQLite database without any driver.",
+          'const notes = database.prepare("SELECT * FROM notes").all();'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|redis)\b",
+          "Scripts have no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|"
                                      r"socket\.io|cors)\b",
@@ -51830,9 +52352,8 @@ HABITS = (
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"fs is not defined|"
-          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
-          r"redis)'", "",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|redis)'", "",
+          "A script has no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.",
@@ -51845,7 +52366,7 @@ HABITS = (
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps strings.",
+          "This runs on the server, where sharedStorage keeps texts for everybody.",
           'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
@@ -52286,10 +52807,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
 
-    def __init__(self, path, method, handler, host, role=False):
+    def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
@@ -53208,6 +53730,18 @@ def open_ordinary(path):
     raise ValueError("it is not an ordinary file")
 
 
+_IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
+
+
+def seeming_imports(folder, name, source):
+    """The paths of the files that a text seems to import."""
+    paths = set()
+    for _, specifier in _IMPORTED.findall(source):
+        with contextlib.suppress(HostError):
+            paths.add(str(find_import(folder, specifier, name)[0]))
+    return paths
+
+
 def refuse_twin(path):
     """Raises HostError for a script when an earlier one has the same name with another ending."""
     for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
@@ -53360,6 +53894,179 @@ class JobTimer:
         return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
 
 
+# -- Files of assets/ --------------------------------------------------------------------
+
+#: The name of a folder or file that every system takes, and that is not hidden.
+FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
+#: Bytes of a file that a script may read or write, of all that it may write; how many files are listed.
+MAX_ASSET_BYTES, MAX_ASSETS_TOTAL, MAX_ASSETS = 10 << 20, 256 << 20, 10_000
+MAX_ASSET_NAME = 200
+
+
+def move_to_free_name(old, new):
+    """Renames a file unless there is one of the new name: FileExistsError."""
+    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
+    try:
+        if not same:                    # else it is a change of capitals
+            os.link(old, new)           # unlike a rename it never replaces a file
+            os.unlink(old)
+            return
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):           # no links here
+        if os.path.lexists(new):
+            raise FileExistsError(new) from None
+    if not same:
+        os.rename(old, new)
+        return
+    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
+    os.rename(old, draft)
+    try:
+        os.rename(draft, new)
+    except OSError:
+        os.rename(draft, old)
+        raise
+
+
+def write_file(path, data, new):
+    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            move_to_free_name(draft, path)
+            return
+        shutil.copymode(path, draft)
+        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
+            with contextlib.suppress(PermissionError):
+                return os.replace(draft, path)
+            time.sleep(0.02)
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+class Assets:
+    """The files of assets/ beside the scripts, for all of them. With `memory` (in tests) what is written is
+    kept there, name -> (bytes, time), or None where it was deleted."""
+
+    #: content_type_of(), set by the HTTP section.
+    content_type_of = None
+
+    def __init__(self, app):
+        self.app, self.folder, self.memory = app, app.folder / "assets", None
+
+    @property
+    def is_open(self):
+        """May scripts write?"""
+        return self.memory is not None or isinstance(self.app.storage, StorageFile)
+
+    def place_of(self, function, name):
+        """The path of a file that may be there; HostError for a name that none can have, or that leads out of
+        the folder."""
+        parts = name.split("/")
+        if len(name) > MAX_ASSET_NAME or len(parts) > MAX_SCRIPT_DEPTH \
+                or not all(map(FILE_PART.fullmatch, parts)):
+            raise HostError(f"{function}: {json.dumps(name[:60], ensure_ascii=False)} cannot be the name of "
+                            "a file in assets/; write one such as \"logo.svg\" or \"icons/home.svg\"")
+        top = os.path.realpath(self.folder)
+        real = os.path.realpath(os.path.join(top, *parts))
+        if not real.startswith(top + os.sep):
+            raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
+
+    def read(self, function, name):
+        """The bytes of a file, or None."""
+        path = self.place_of(function, name)
+        if self.memory is not None and name in self.memory:
+            return self.memory[name] and self.memory[name][0]
+        try:
+            with open_ordinary(path or "") as file:
+                data = file.read(MAX_ASSET_BYTES + 1)
+        except (OSError, ValueError):
+            return None
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: {name} is larger than {MAX_ASSET_BYTES >> 20} MiB")
+        return data
+
+    def check_open(self, function):
+        if not self.is_open:
+            raise HostError(f"{function}: scripts may write to assets/ only if the server was started with "
+                            "--storage FILE, and not with --redis")
+
+    def write(self, function, name, data, kind):
+        self.check_open(function)
+        path, known = self.place_of(function, name), self.all()
+        if path is None or any(one.startswith(name + "/") or name.startswith(one + "/") for one in known):
+            raise HostError(f"{function}: {name} cannot be written: assets/ has a file or folder of this "
+                            "name already, perhaps in other capitals")
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: a file may have {MAX_ASSET_BYTES >> 20} MiB, but {name} has "
+                            f"{len(data):,} bytes")
+        size = sum(size for one, (size, _, _) in known.items() if one != name) + len(data)
+        if size > MAX_ASSETS_TOTAL or name not in known and len(known) >= MAX_ASSETS:
+            raise HostError(f"{function}: assets/ is full: {MAX_ASSETS_TOTAL >> 20} MiB or {MAX_ASSETS:,} "
+                            "files")
+        if self.memory is not None:
+            self.memory[name] = data, self.app.now() / 1000
+        else:
+            self.change(function, lambda: write_file(path, data, not os.path.exists(path)))
+        types = self.app.storage_of(" assets")          # no script has this name
+        usual = self.content_type_of(name)[0].partition(";")[0]
+        if kind.partition(";")[0].strip().lower() != usual:
+            types.set(name, kind)
+        elif types.get(name) is not None:
+            types.remove(name)
+
+    def delete(self, function, name):
+        """Returns whether there was such a file."""
+        self.check_open(function)
+        path = self.place_of(function, name)
+        if name not in self.all() or path is None:
+            return False
+        if self.memory is not None:
+            self.memory[name] = None
+        else:
+            self.change(function, lambda: os.unlink(path))
+        return True
+
+    @staticmethod
+    def change(function, work):
+        try:
+            work()
+        except OSError as error:
+            raise HostError(f"{function}: that does not work: {error.strerror or error}") from None
+
+    def type_of(self, name):
+        """The content type of a file: what a script said, or what its name says."""
+        said = self.app.storage_of(" assets").get(name) if self.is_open else None
+        return said or self.content_type_of(name)[0]
+
+    def all(self):
+        """name -> (size, time of creation, of the last change), in seconds since 1970."""
+        facts, found = {}, {}
+        if self.folder.is_dir():
+            found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
+                                   hidden=".")
+        for name, path in sorted(found.items())[:MAX_ASSETS]:
+            with contextlib.suppress(OSError, HostError):
+                one = os.stat(path)
+                if not os.path.islink(path) or self.place_of("", name):
+                    facts[name] = one.st_size, min(one.st_ctime, one.st_mtime), one.st_mtime
+        for name, kept in (self.memory or {}).items():
+            facts.pop(name, None)
+            if kept is not None:
+                facts[name] = len(kept[0]), kept[1], kept[1]
+        return facts
+
+
 # -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
@@ -53399,6 +54106,8 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.uses = frozenset()         # those that were imported while it was loaded
+        self.absorbed = set()           # names of scripts that it makes its modules
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -53414,6 +54123,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
         if path is not None:
+            if not self.live:
+                self.app.take_as_module(self, name)
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -53453,6 +54164,13 @@ class ScriptHost:
     def add_route(self, path, method, handler, role=False):
         self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
+
+    def add_asset_route(self, path, asset, role):
+        assets = self.app.assets
+        if assets.place_of("registerAssetRoute", asset) is None or asset not in assets.all():
+            self.warn_once(f"registerAssetRoute: there is no file assets/{asset} yet")
+        self.app.add_route(self, Route(path, "GET", f"assets/{asset}", self, role, asset))
+        return f"Asset path '{path}' registered to asset '{asset}'"
 
     def add_hook(self, kind, path, handler):
         self.app.add_hook(self, Hook(kind, path_key(path).replace("\0", "/"), handler, self))
@@ -53708,6 +54426,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
+        self.uses = frozenset(map(str, self.imports))
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
@@ -53721,7 +54440,8 @@ class ScriptHost:
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
         problems = []
         for route in self.routes.values():
-            problems += self._missing(route.handler, f"route {route.method} {route.path}")
+            if route.asset is None:
+                problems += self._missing(route.handler, f"route {route.method} {route.path}")
         for hook in self.hooks:
             problems += self._missing(hook.handler, hook.what)
         for item in self.app.graphql.registrations:
@@ -53761,15 +54481,16 @@ def parse_failure(error, name):
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
-    which were refused to it: it is tried again when one of them changes."""
+    which were refused to it: it is tried again when one of them changes. `uses` are the files that it
+    imports, as far as that is known."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
-        self.blockers = set()
+        self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -53797,8 +54518,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout = handler_timeout
-        self.load_timeout = load_timeout
+        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -53827,9 +54547,10 @@ class Application:
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
-        self.dispatcher = Dispatcher(self)
+        self.dispatcher, self.assets = Dispatcher(self), Assets(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
+        self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
@@ -53849,11 +54570,49 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
+        """Server scripts by name, those of the folder itself first, or the one given; OSError for an
+        unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
-        return {name: self.path / name for name in names}
+        found, complete = files_below(self.path, is_script)
+        if not complete and not self._told_of_size:
+            self._told_of_size = True
+            self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
+                                   "files: not all of them are looked at for scripts. Put what is none into "
+                                   "lib/, public/ or assets/, or into a folder whose name begins with _")
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
+
+    def is_module(self, name, path):
+        """Whether the file of a script below the folder is imported by another one: then it is a module of
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name:
+            return False
+        users = [*self.hosts.values(), *self._staged.values()]
+        if name not in self.hosts:
+            users += self.failures.values()
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
+        return any(real in user.uses for user in users if user.name != name)
+
+    def take_as_module(self, host, name):
+        """A version that is being loaded imports a file: if that is a script, it will be one no more."""
+        if "/" not in name or name == host.name:
+            return
+        if name in self._staged:
+            self._give_up(self._staged.pop(name))
+        if name in self.hosts and name not in self._going:
+            self._going.add(name)
+            host.absorbed.add(name)
+
+    def _load_order(self, files):
+        """Scripts in the order in which they are loaded: what others seem to import comes last."""
+        if not any("/" in name for name in files):
+            return files
+        seeming = set()
+        for name, path in files.items():
+            with contextlib.suppress(OSError, ValueError):
+                seeming |= seeming_imports(self.folder, name, read_script(path)) - {os.path.realpath(path)}
+        return dict(sorted(files.items(), key=lambda item: "/" in item[0]
+                           and os.path.realpath(item[1]) in seeming))
 
     @property
     def public(self):
@@ -53888,13 +54647,16 @@ class Application:
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
         with self.graphql.all_loading():
-            for name, path in self.script_files().items():
-                self._stamps[name] = file_stamp(path)
-                self.change({name: path}, again=False)
+            for name, path in self._load_order(self.script_files()).items():
+                if not self.is_module(name, path):
+                    self._stamps[name] = file_stamp(path)
+                    self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
                 if NOT_SCRIPTS.search(name):
                     self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
+                elif name[0] == "_" and name.endswith(SCRIPT_SUFFIXES):
+                    self.log.write("info", "not run: names that begin with _ are for modules", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -53905,19 +54667,20 @@ class Application:
         move from one of them to another, and two may swap theirs. Scripts that failed because one of these
         had a name are tried again with them. Returns the names of those that run now."""
         with self._loading:
-            touched = {*files, *gone}
+            touched, gone = {*files, *gone}, set(gone)
             while again:
                 more = {name for name, failure in self.failures.items()
                         if failure.blockers & touched} - touched
                 if not more:
                     break
                 touched |= more
-            files = {name: files.get(name) or self._files[name] for name in sorted(touched)
-                     if name not in gone}
+            files = self._load_order({
+                name: files.get(name) or self._files[name]
+                for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
-            loaded = self._load_together(files, set(gone))
+            loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -53926,13 +54689,14 @@ class Application:
 
     def _load_together(self, files, gone):
         """The names of the scripts that could be loaded. A version that keeps running, because the new one
-        fails, keeps its names: those that counted on them are tried without, and so on."""
+        fails, keeps its names: those that counted on them are tried without, and so on. Those that others
+        import now are added to `gone`."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
             while True:
                 for name, path in wanted.items():
                     failures.pop(name, None)
-                    failure = self._stage(name, path)
+                    failure = self._stage(name, path) if not self.is_module(name, path) else None
                     if failure is not None:
                         failures[name] = failure
                 with self._lock:
@@ -53941,6 +54705,9 @@ class Application:
                     clashing = {name for name, host in self._staged.items()
                                 if any(self._overlap(host, other) for other in staying)}
                     if not clashing:
+                        gone |= {name for name in {*self.hosts, *files}
+                                 if name not in self._staged and name not in failures
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -53984,11 +54751,14 @@ class Application:
             self._imports[name] = host.imports if host is not None else {}
         if host is not None:
             failure.blockers = host.blockers
+            failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
+                - {os.path.realpath(path)}
             self._give_up(host)
         return failure
 
     def _give_up(self, host):
         """Ends a version that never served."""
+        self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
             if not any(other.streams.get(route.stream.path) is not None
@@ -54391,14 +55161,43 @@ def is_loopback(address):
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
-    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] not in "._" \
         and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
 
 
-def is_test(path):
-    """Is a file one of tests, such as chat.test.js?"""
-    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
-        and path.is_file()
+def is_test(entry):
+    """Is a folder entry a file of tests, such as chat.test.js?"""
+    stem, end = os.path.splitext(entry.name)
+    return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
+
+
+def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
+    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
+    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
+    with a character of `hidden`, are not looked into."""
+    found, waiting, seen = {}, collections.deque([""]), 0
+    while waiting:
+        prefix, names = waiting.popleft(), []
+        try:
+            entries = os.scandir(os.path.join(top, prefix))
+        except OSError:
+            if not prefix:
+                raise
+            continue                    # it may not be read, or is gone meanwhile
+        folders = []
+        with entries:
+            for entry in entries:
+                seen += bool(prefix)
+                if seen > MAX_SCRIPT_ENTRIES:
+                    return found, False
+                if fits(entry):
+                    names.append(entry.name)
+                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
+                        and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{prefix}{entry.name}/")
+        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
+        waiting.extend(sorted(folders))
+    return found, True
 
 
 def file_stamp(path):
@@ -54493,7 +55292,7 @@ class LiveChannel:
         self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
-        self.files = public_stamps(app.public)
+        self.files = watched_files(app)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
         #: Address -> {path: connections} of browsers that may have no connection left.
@@ -54626,7 +55425,7 @@ class LiveChannel:
         started = time.monotonic()
         if started < self._rest_until and not complete:
             return False
-        known, now = self.files, public_stamps(self.app.public)
+        known, now = self.files, watched_files(self.app)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
         if not changed:
@@ -54634,7 +55433,7 @@ class LiveChannel:
         if not complete and any(is_fresh(now.get(path)) for path in changed):
             return True
         self.files = now
-        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now and path[0] == "/"
                                         for path in changed) else ()
         with self._lock:
             for path in changed:
@@ -54647,6 +55446,12 @@ class LiveChannel:
 def is_fresh(stamp):
     """Was a file written just now?"""
     return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def watched_files(app):
+    """The stamps of the files that pages may be made of."""
+    return {**public_stamps(app.public),
+            **{f"assets{path}": stamp for path, stamp in public_stamps(app.assets.folder).items()}}
 
 
 def public_stamps(folder):
@@ -54708,6 +55513,8 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: The same while no head has come: the C library takes larger buffers from the system, one by one.
 RECEIVE_FIRST = 64 * 1024
+#: And of a body in tiny chunks, each of which takes some microseconds: the others have their turns between.
+RECEIVE_TINY = 4 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -54999,6 +55806,12 @@ class ChunkedBody:
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
         self._trailer_lines = 0
+        self._steps = 0                 # runs of small chunks of one size, and chunks that were in none
+
+    @property
+    def is_tiny(self):
+        """Are there many chunks for what they hold, as far as one knows?"""
+        return not self.size or self._steps > 100 and self.size < self._steps * 256
 
     def feed(self, data):
         data, at = self._rest + data, 0
@@ -55040,6 +55853,7 @@ class ChunkedBody:
             size = int(data[at:at + 1], 16)
             count, run = (run.end() - at) // (size + 5), run[0]
             self._count(size * count)
+            self._steps += 1
             part = bytearray(size * count)
             for offset in range(size):
                 part[offset::size] = run[offset + 3::size + 5]
@@ -55065,6 +55879,7 @@ class ChunkedBody:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
         self._count(size)
+        self._steps += 1
         if size:
             self._need = size
         else:
@@ -56491,6 +57306,31 @@ def file_response(head, path, live=None):
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
 
 
+def asset_response(head, assets, name, live):
+    """The Response for a file of assets/; raises Refusal."""
+    missing = Refusal(404, f"There is no file assets/{name}")
+    try:
+        path, kept = assets.place_of("", name), (assets.memory or {}).get(name, ())
+        if kept is None or path is None:
+            raise missing
+        if kept:
+            tag = f'"{sha256(kept[0]).hexdigest()[:20]}"'
+            response = ranged_response(head, io.BytesIO(kept[0]), None, len(kept[0]), tag, 0.0,
+                                       [("ETag", tag), ("Cache-Control", "no-cache")])
+        else:
+            response = file_response(head, path, live)
+        if response.status in (200, 206) and not any(language_of(path)):
+            response.content_type = assets.type_of(name)
+    except PermissionError:
+        raise Refusal(403, "The server is not allowed to read the file") from None
+    except (OSError, ValueError, HostError):
+        raise missing from None
+    return response
+
+
+Assets.content_type_of = staticmethod(content_type_of)
+
+
 def typed_file_response(head, path, file, facts, live):
     """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
     source. Open pages hear of a mistake in it."""
@@ -56839,7 +57679,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
+            data = self.connection.recv(self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -56849,6 +57689,11 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def receive_size(self):
+        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+            return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
+        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
@@ -57467,6 +58312,11 @@ class ScriptCaller(RequestAnswerer):
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
+        if route.asset is not None:
+            route.stats.calls += 1
+            self.reply(asset_response(head, self.app.assets, route.asset, self.app.live))
+            route.stats.record(time.perf_counter() - self.started)
+            return
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
@@ -60312,7 +61162,7 @@ def known_paths(app):
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
-        if path.endswith((".html", ".htm")):
+        if path.endswith((".html", ".htm")) and path[0] == "/":
             known.append(("page", path.removesuffix("index.html"), "public/", True))
     if app.graphql.registrations:
         known.append(("GraphQL", "/graphql", "explorer", True))
@@ -60672,7 +61522,14 @@ def server_facts(server):
             "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "failed": failed_calls(app), "reloads": app.reloads,
-            "logs": sorted(app.log.kept)}
+            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
+
+
+def asset_summary(assets):
+    """A line about the files of assets/, "" without any."""
+    sizes = [size for size, _, _ in assets.all().values()]
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+           f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
 def error_facts(failure):
@@ -61434,9 +62291,6 @@ MAX_EDITED_BYTES = 4 * 1024 * 1024
 #: Files in the editor's list, and characters of a name.
 MAX_LISTED_FILES = 1000
 MAX_FILE_NAME = 200
-#: The name of a folder or file that every system takes, and that is not hidden.
-_FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
-                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
 #: The tag of a file that is not there, and the one that means "whatever is there".
 NO_FILE, ANY_FILE = "", "*"
 _editing = threading.Lock()
@@ -61482,12 +62336,12 @@ def place_of_file(app, name, followed=True, renamed=None):
     name unless `followed`; raises Refusal when they lead elsewhere. `renamed` is a file that shall be there
     later: it may be there already, with another case of letters."""
     parts, top = name.split("/"), pathlib.Path(os.path.realpath(app.folder))
-    if len(name) > MAX_FILE_NAME or not all(map(_FILE_PART.fullmatch, parts)):
+    if len(name) > MAX_FILE_NAME or not all(map(FILE_PART.fullmatch, parts)):
         raise Refusal(400, f"{clip(name, 60)!r} cannot be the name of a file here")
     place = top.joinpath(*parts)
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
-    if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
+    if not (is_editable(name) and is_editable(inside) and all(map(FILE_PART.fullmatch, inside.split("/")))):
         raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if any(above.is_file() for above in place.parents if top in above.parents):
@@ -61548,55 +62402,6 @@ def text_to_write(text, old):
     chosen = first + [usual] * (len(new) - 1 - len(first) - len(last)) + last + [""]
     return codecs.BOM_UTF8 * (old or b"").startswith(codecs.BOM_UTF8) + "".join(
         map("".join, zip(new, chosen))).encode()
-
-
-def move_to_free_name(old, new):
-    """Renames a file unless there is one of the new name: FileExistsError."""
-    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
-    try:
-        if not same:                    # else it is a change of capitals
-            os.link(old, new)           # unlike a rename it never replaces a file
-            os.unlink(old)
-            return
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError):           # no links here
-        if os.path.lexists(new):
-            raise FileExistsError(new) from None
-    if not same:
-        os.rename(old, new)
-        return
-    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
-    os.rename(old, draft)
-    try:
-        os.rename(draft, new)
-    except OSError:
-        os.rename(draft, old)
-        raise
-
-
-def write_file(path, data, new):
-    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            move_to_free_name(draft, path)
-            return
-        shutil.copymode(path, draft)
-        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
-            with contextlib.suppress(PermissionError):
-                return os.replace(draft, path)
-            time.sleep(0.02)
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
 
 
 def editable_files(app):
@@ -61829,6 +62634,7 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
+.lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -62086,11 +62892,12 @@ DASHBOARD_BODY = r"""
   </section>
   <section class="panel">
     <form id="database-form">
-      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="head"><h2>database<small id="database-place"></small></h2></div>
       <div class="body">
         <p id="tables"></p>
         <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
           placeholder="SELECT * FROM notes"></textarea></label>
+        <button class="main">Run</button>
         <p class="answer" id="sql-answer" role="status"></p>
       </div>
     </form>
@@ -62631,7 +63438,7 @@ function newLine(columns, pick) {
   if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
   return line;
 }
-function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+function fill(table, columns, rows, { none = "Nothing to show.", pick, chosen } = {}) {
   setColumns(table, columns);
   const body = table.tBodies[0], known = table.known, seen = new Set();
   let place = body.firstChild;
@@ -62861,7 +63668,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), server.folder);
+  setText($("facts"), [server.folder, server.assets].filter(Boolean).join(" · "));
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -62889,14 +63696,14 @@ function renderOverview() {
     key: entry.number,
     cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry),
       ms(entry.ms)],
-  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  })), { none: "No requests yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
   fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
     const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name)
       : mono(name);
     return { key: name,
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
-  }));
+  }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
 }
 function renderTiles(server, streams) {
@@ -65549,7 +66356,7 @@ test("after the last question comes the result, and then a new round", async () 
   const teacher = location.search === "?teacher";
   const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
   let quiz;
-  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key] ?? ""}`)).json());
   async function post(path, fields) {
     const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
     if (!response.ok) return $("answer").textContent = await response.text();
@@ -66585,6 +67392,25 @@ new EventSource("/graphql/sse?query=" + query).onmessage = (event) => console.lo
   subscription is refused.
 - `sendSubscriptionMessageFiltered(name, data, filter)` reaches subscribers by the scalar arguments of their subscription and
   by the other parameters of their URL.
+
+## More
+
+```javascript desk.js
+database.exec("CREATE TABLE IF NOT EXISTS notes (who TEXT, text TEXT)");
+routeRegistry.registerStreamRoute("/desk", {
+  onMessage: ({ json }) => { routeRegistry.sendStreamMessage("/desk", json); },     // what a page sends goes to all
+});
+routeRegistry.registerRoute("/desk/notes", ({ request }) =>
+  database.sql`SELECT text FROM notes WHERE who = ${request.auth.userId}`, "GET", { requireAuth: true });
+routeRegistry.registerRoute("/desk/news", async () => (await fetch("https://api.example.org/news")).json());
+schedulerService.registerRecurring({ name: "tidy", cron: "0 8 * * mon-fri", handler: () => database.exec("DELETE FROM notes") });
+```
+
+- **WebSocket**: `new WebSocket("/desk")` in a page gets the messages of a stream, and sends to its `onMessage`.
+- **A database**: SQLite, in memory or with `--storage data.db` in a file. `sharedStorage` keeps single values.
+- **A login**: the people in `users.json`, or anybody with `--login`, at `/auth/login`. `personalStorage` is each one's own.
+- **Other servers**: `fetch` asks those that `--allow-net api.example.org` opens.
+- **Jobs**: `schedulerService` does things once or again and again.
 
 ## Tests
 
@@ -68048,15 +68874,17 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 
 
 class ScriptTests:
-    """One test file, with the scripts of its folder loaded for it."""
+    """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT):
+    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
+                 folder=None):
         self.path = pathlib.Path(path)
+        self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock)
-        self.server = LocalServer(self.app)
+        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.server, self.app.assets.memory = LocalServer(self.app), {}
         self.driver = threading.get_ident()
         self.host = None
         self.tests = []                 # (name, function, mode, seconds, where it stands)
@@ -68082,7 +68910,7 @@ class ScriptTests:
         try:
             self.app.load_all()
             for name, failure in sorted(self.app.failures.items()):
-                report(self.failed(TestResult(self.path.name, f"{name} is loaded"), failure.text))
+                report(self.failed(TestResult(self.name, f"{name} is loaded"), failure.text))
             self.log.records.clear()
             if self.load(report):
                 self.run_all(report)
@@ -68091,9 +68919,9 @@ class ScriptTests:
 
     def load(self, report):
         """Runs the test file itself, which declares the tests."""
-        result = TestResult(self.path.name, "the file is loaded")
+        result = TestResult(self.name, "the file is loaded")
         try:
-            self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
+            self.host = ScriptHost(self.app, self.name, read_script(self.path))
             realm = self.host.realm
             install_host_api(self.host)
             for name in REGISTERING_FUNCTIONS:
@@ -68105,7 +68933,7 @@ class ScriptTests:
                  "next", "close",
                  "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
-            realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
+            realm.evaluate(self.host.source, self.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
             self.explain(result, error)
         self.note(result)
@@ -68116,7 +68944,7 @@ class ScriptTests:
     def run_all(self, report):
         chosen = any(mode == "only" for _, _, mode, *_ in self.tests)
         for name, function, mode, seconds, places in self.tests:
-            result = TestResult(self.path.name, name)
+            result = TestResult(self.name, name)
             result.declared = places[:1]
             if mode in ("skip", "todo"):
                 result.outcome = "skipped" if mode == "skip" else "todo"
@@ -68168,12 +68996,12 @@ class ScriptTests:
         for level, text, source in self.log.records:
             if level == "error" and text.startswith("Uncaught") and result.outcome == "passed":
                 self.tell(result, text.split("\n    at ")[0], stack_places(text), "Uncaught")
-            elif source == self.path.name or level in ("warn", "error") or result.outcome == "failed":
+            elif source == self.name or level in ("warn", "error") or result.outcome == "failed":
                 result.notes.append((level, f"{source}: {text}"))
         if result.outcome == "passed":
             result.notes = [(level, text) for level, text in result.notes
                             if level == "error" and (self.unseen or not _HANDLER_FAILED.search(text))
-                            or text.startswith(self.path.name)]
+                            or text.startswith(self.name)]
 
     def close(self):
         for waiter in self._parked:
@@ -68644,9 +69472,9 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
 def test_files(scripts):
-    """The test files of a folder in name order, or the one file given."""
+    """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir() if is_test(path))
+        return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
     return [scripts] if is_test(scripts) else []
 
 
@@ -68690,9 +69518,11 @@ def run_tests_once(scripts, options):
         idle = []
         for path in test_files(scripts):
             reported = len(results)
-            ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+            tests = ScriptTests(path, handler_timeout=options.handler_timeout,
+                                folder=scripts if scripts.is_dir() else None)
+            tests.run(report)
             if len(results) == reported:
-                idle.append(path.name)
+                idle.append(tests.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
@@ -68916,8 +69746,8 @@ class Workers:
     def _look_at_files(self):
         """Tells the children when a file changed, and again a moment later: it may still be written."""
         try:
-            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
-                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+            files = [*map(str, files_below(self.scripts, is_script)[0].values() if self.scripts.is_dir()
+                          else ())] or [str(self.scripts)]
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]
@@ -69042,7 +69872,7 @@ def write_starter(folder, kind, has_types=False):
                      "What next:", f"  {command} {place} --open",
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
-                     "      shows what scripts can call",
+                     "      shows what scripts can call: a database, a login, WebSocket, jobs, other servers",
                      *(["  npx tsc", "      checks the types"] if has_types else []),
                      f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
