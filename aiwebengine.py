@@ -250,10 +250,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,886
+    19  Host API                                                                       3,910
           Arguments                                                                      170
           routeRegistry                                                                  246
-          graphQLRegistry                                                                101
+          graphQLRegistry                                                                124
           ResponseBuilder                                                                147
           sharedStorage                                                                  294
           validate                                                                        99
@@ -264,18 +264,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,540
+    20  Scripts: loading and hot reload                                                3,552
           Log                                                                            194
           Causes of errors                                                               286
           Errors of scripts                                                               79
-          Calls                                                                          211
+          Calls                                                                          220
           Routes                                                                         173
           Modules of node                                                                494
           Packages                                                                       220
           Imported files                                                                 126
           Between scripts, and in time                                                   106
           Files of assets/                                                               173
-          One script                                                                     430
+          One script                                                                     433
           All scripts                                                                    772
           Live pages                                                                     201
     21  HTTP server                                                                    4,426
