@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            456
+     1  This page: contents, imports, version                                            457
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         502
           Attributes of classes                                                           26
@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,719
+    16  js2py, and the choice of an engine                                             1,733
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   658
+          js2py: realm                                                                   672
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,117
+    18  GraphQL                                                                        5,118
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -244,40 +244,41 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
-          GraphQL documents                                                              163
+          GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,813
+    19  Host API                                                                       3,910
           Arguments                                                                      170
-          routeRegistry                                                                  230
-          graphQLRegistry                                                                101
+          routeRegistry                                                                  246
+          graphQLRegistry                                                                124
           ResponseBuilder                                                                147
-          sharedStorage                                                                  238
+          sharedStorage                                                                  294
           validate                                                                        99
-          dispatcher and schedulerService                                                185
+          dispatcher and schedulerService                                                186
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,351
+    20  Scripts: loading and hot reload                                                3,552
           Log                                                                            194
           Causes of errors                                                               286
           Errors of scripts                                                               79
-          Calls                                                                          211
-          Routes                                                                         172
+          Calls                                                                          220
+          Routes                                                                         173
           Modules of node                                                                494
           Packages                                                                       220
           Imported files                                                                 126
           Between scripts, and in time                                                   106
-          One script                                                                     422
-          All scripts                                                                    771
-          Live pages                                                                     195
-    21  HTTP server                                                                    4,396
+          Files of assets/                                                               173
+          One script                                                                     433
+          All scripts                                                                    772
+          Live pages                                                                     201
+    21  HTTP server                                                                    4,426
           Request heads                                                                  201
           Request bodies                                                                 254
           Responses of handlers                                                          184
@@ -286,28 +287,28 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   314
+          Static files                                                                   339
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        220
           One connection: answering                                                      333
-          One connection: GraphQL and routes of scripts                                  282
+          One connection: GraphQL and routes of scripts                                  287
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,918
+    22  Pages                                                                          5,873
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               344
+          Dashboard: facts                                                               351
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             389
-          Editor: files                                                                  294
+          Editor: files                                                                  242
           Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
@@ -321,12 +322,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,432
+    23  Command line                                                                   4,451
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
           Options                                                                        275
-          Documentation                                                                  387
+          Documentation                                                                  406
           The program                                                                    189
           The map of this file                                                            58
           Serving                                                                        181
@@ -40961,7 +40962,21 @@ class Js2PyRealm:
         return self.from_python({key: makers[key](self, subject) if value is LATER else value
                                  for key, value in props.items()})
 
-    request_object = answering_object = lazy_object
+    request_object = lazy_object
+
+    @functools.cached_property
+    def refused_answers(self):
+        """name -> property of ANSWERING_CONTEXT."""
+        return {name: {"get": self.host_value(lambda: undefined, name, True), "enumerable": False,
+                       "set": self.host_value(functools.partial(refuse_answer(name), self, None), name, True),
+                       "configurable": True} for name in ANSWERS_ELSEWHERE}
+
+    def answering_object(self, props, makers, subject=None):
+        context = self.lazy_object(props, makers, subject)
+        for name, item in self.refused_answers.items():
+            context.object.own.setdefault(name, item)
+        return context
+
     network = None                      # it has no promises, which fetch needs
 
     def response_of(self, *_arguments):
@@ -46631,21 +46646,22 @@ def too_large_result():
 class TextsOfAnswer:
     """Writes an answer's strings, letting other threads run; raises _ResultTooLarge."""
 
-    __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
+    __slots__, __init__ = attributes("left")
 
     def __call__(self, text):
+        text = json.encoder.encode_basestring(text) if len(text) <= self.left else text
         self.left -= len(text)
         if self.left < 0:
             raise _ResultTooLarge
-        return json.encoder.encode_basestring(text)
+        return text
 
 
-def graphql_json(result, comma=",", colon=":"):
-    """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
+def graphql_json(result, comma=",", colon=":", most=None):
+    """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced.
+    Its texts may have `most` characters together."""
     try:
-        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon,
-                                            comma, False,
-                                            False, False)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(
+            most or MAX_GRAPHQL_CHARACTERS), None, colon, comma, False, False, False)
         text = "".join(write(result, 0))
         text.encode()
         return text
@@ -48066,6 +48082,7 @@ HOST_OBJECTS = {
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
     "validate": "Checks of what a request says: what is wrong is an error with status 400.",
+    "assetStorage": "The files of the folder assets/ beside the scripts.",
     "dispatcher": "Messages from scripts to scripts.",
     "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
     "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
@@ -48287,21 +48304,37 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
 
-def required_role(host, options):
+def required_role(host, options, function="registerRoute", others=()):
     """What `requireAuth` among the options of a route says: False, True or a role."""
     if options is undefined or options is null:
         return False
     if not is_options(host.realm, options):
-        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+        raise HostError(f"{function}: the options must be an object such as {{ requireAuth: true }}, not "
                         + describe_value(host.realm, options))
-    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    check_option_names(host.realm, function, options, ("requireAuth", *others))
     role = host.realm.get(options, "requireAuth")
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError("registerRoute: requireAuth must be true or a role, not "
+        raise HostError(f"{function}: requireAuth must be true or a role, not "
                         + describe_value(host.realm, role))
     return host.realm.to_python(role)
+
+
+@host_function("routeRegistry.registerAssetRoute",
+               "path: string, assetName: string, options?: RouteOptions", "string",
+               "Serves a file of assets/, which need not be there yet, as those of public/ are served.")
+def register_asset_route(host, path=undefined, name=undefined, options=undefined):
+    function = "registerAssetRoute"
+    path = check_path(host, function, path)
+    if ":" in path or "*" in path:
+        raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
+                        "path of its own")
+    role = required_role(host, options, function, ("tags", "summary", "description"))
+    if not isinstance(name, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, name))
+    return host.add_asset_route(path, host.realm.to_python(name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48572,6 +48605,21 @@ def broadcast_subscription(host, function, name, data, filter):
             f"(no subscription of this name is registered{hint})")
 
 
+#: Calls of executeGraphQL inside one another: each writes the answer of the one inside it as a text, with
+#: every backslash doubled.
+MAX_EXECUTED_DEPTH = 8
+
+
+class Executing(threading.local):
+    """The realms that have called executeGraphQL in this thread, those inside others last."""
+
+    def __init__(self):
+        self.realms = []
+
+
+_EXECUTING = Executing()
+
+
 @host_function("graphQLRegistry.executeGraphQL",
                "query: string, variables?: string | object", "string",
                "Runs a query or mutation against the schema, hidden fields included; the result is JSON.")
@@ -48592,8 +48640,16 @@ def execute_graphql(host, query=undefined, variables=undefined):
         raise HostError("executeGraphQL: the variables must be an object, or JSON of one")
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
-    result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return graphql_json(result, ", ", ": ")
+    if len(_EXECUTING.realms) == MAX_EXECUTED_DEPTH:
+        raise HostError("executeGraphQL: a resolver calls it that was called by it, "
+                        f"{MAX_EXECUTED_DEPTH} times over")
+    _EXECUTING.realms.append(realm)
+    try:
+        result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
+    finally:
+        _EXECUTING.realms.pop()
+    realm.poll()
+    return graphql_json(result, ", ", ": ", MAX_STRING_LENGTH)
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
@@ -48947,6 +49003,62 @@ def storage_keys(host):
     return host.storage.keys()
 
 
+def asset_name(host, function, value):
+    """The name of a file in assets/ as a Python string, or HostError."""
+    if not isinstance(value, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, value))
+    return host.realm.to_python(value)
+
+
+@host_function("assetStorage.listAssets", "", "string",
+               "The files as JSON: an array of { uri, name, mimetype, size, created_at, updated_at, "
+               "createdAt, updatedAt }; the last two are in milliseconds.")
+def list_assets(host):
+    assets, items = host.app.assets, []
+    for name, (size, created, updated) in assets.all().items():
+        created, updated = int(created * 1000), int(updated * 1000)
+        items.append({"uri": name, "name": name, "mimetype": assets.type_of(name), "size": size,
+                      "created_at": iso_time(created), "updated_at": iso_time(updated),
+                      "createdAt": created, "updatedAt": updated})
+    return json.dumps(items, ensure_ascii=False)
+
+
+@host_function("assetStorage.fetchAsset", "name: string", "string",
+               "What a file holds, in base64; a sentence that says so if there is none.")
+def fetch_asset(host, name=undefined):
+    name = asset_name(host, "fetchAsset", name)
+    data = host.app.assets.read("fetchAsset", name)
+    return f"Asset '{name}' not found" if data is None else base64.b64encode(data).decode()
+
+
+@host_function("assetStorage.upsertAsset", "name: string, mimetype: string, contentBase64: string", "string",
+               "Writes a file of up to 10 MiB; only with --storage, and in tests, which keep it in memory.")
+def upsert_asset(host, name=undefined, mimetype=undefined, content=undefined, _title=undefined):
+    name = asset_name(host, "upsertAsset", name)
+    kind = host.realm.to_python(mimetype) if isinstance(mimetype, str) else ""
+    if not re.fullmatch(r"[!-~]{1,60}/[ -~]{1,60}", kind) or any(mark in kind for mark in "<>,"):
+        raise HostError("upsertAsset: the second argument must be a media type such as \"image/png\"")
+    try:
+        data = base64.b64decode(host.realm.to_python(content), validate=True) \
+            if isinstance(content, str) and len(content) <= 16 << 20 else None
+    except ValueError:
+        data = None
+    if data is None:
+        raise HostError("upsertAsset: the third argument must be base64, of up to 10 MiB; "
+                        "btoa(text) makes it of a text in ASCII")
+    host.app.assets.write("upsertAsset", name, data, kind)
+    return f"Asset '{name}' upserted successfully"
+
+
+@host_function("assetStorage.deleteAsset", "name: string", "string",
+               "Deletes a file; only where upsertAsset may write.")
+def delete_asset(host, name=undefined):
+    name = asset_name(host, "deleteAsset", name)
+    gone = host.app.assets.delete("deleteAsset", name)
+    return f"Asset '{name}' {'deleted successfully' if gone else 'not found'}"
+
+
 class PersonalHost:
     """A host with the storage of one user, for the functions above."""
 
@@ -49215,6 +49327,7 @@ _CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month",
                 ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
                 ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
 _CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+MAX_CRON_CHARACTERS = 1000
 #: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
 CRON_DAYS = 366 * 41
 
@@ -49222,7 +49335,7 @@ CRON_DAYS = 366 * 41
 def cron_times(function, text):
     """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in
     milliseconds since 1970, or None. Raises HostError."""
-    fields = text.split() if isinstance(text, str) else []
+    fields = text.split() if isinstance(text, str) and len(text) <= MAX_CRON_CHARACTERS else []
     if len(fields) != 5:
         raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": "
                         "minute, hour, day of the month, month, day of the week")
@@ -52628,8 +52741,17 @@ class ResolverCall:
         return self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
                                  {key: realm.from_python(value) for key, value in self.args.items()})
 
+    def check_time(self, since):
+        """The resolvers of one request have the time of one handler, before the last of them begins."""
+        limit = self.host.app.handler_timeout
+        if limit is not None and self.started - since > limit:
+            self.error = ScriptTimeout(
+                f"the resolvers of this request have taken more than {limit:g} s together")
+
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
+        if self.error is not None:
+            return
         host, what, pace = self.host, self.what, self.host.app.resolver_pace
         try:
             if self.request is None or self.request.calls is None:
@@ -52718,10 +52840,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
 
-    def __init__(self, path, method, handler, host, role=False):
+    def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
@@ -53804,6 +53927,179 @@ class JobTimer:
         return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
 
 
+# -- Files of assets/ --------------------------------------------------------------------
+
+#: The name of a folder or file that every system takes, and that is not hidden.
+FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
+#: Bytes of a file that a script may read or write, of all that it may write; how many files are listed.
+MAX_ASSET_BYTES, MAX_ASSETS_TOTAL, MAX_ASSETS = 10 << 20, 256 << 20, 10_000
+MAX_ASSET_NAME = 200
+
+
+def move_to_free_name(old, new):
+    """Renames a file unless there is one of the new name: FileExistsError."""
+    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
+    try:
+        if not same:                    # else it is a change of capitals
+            os.link(old, new)           # unlike a rename it never replaces a file
+            os.unlink(old)
+            return
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):           # no links here
+        if os.path.lexists(new):
+            raise FileExistsError(new) from None
+    if not same:
+        os.rename(old, new)
+        return
+    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
+    os.rename(old, draft)
+    try:
+        os.rename(draft, new)
+    except OSError:
+        os.rename(draft, old)
+        raise
+
+
+def write_file(path, data, new):
+    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            move_to_free_name(draft, path)
+            return
+        shutil.copymode(path, draft)
+        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
+            with contextlib.suppress(PermissionError):
+                return os.replace(draft, path)
+            time.sleep(0.02)
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+class Assets:
+    """The files of assets/ beside the scripts, for all of them. With `memory` (in tests) what is written is
+    kept there, name -> (bytes, time), or None where it was deleted."""
+
+    #: content_type_of(), set by the HTTP section.
+    content_type_of = None
+
+    def __init__(self, app):
+        self.app, self.folder, self.memory = app, app.folder / "assets", None
+
+    @property
+    def is_open(self):
+        """May scripts write?"""
+        return self.memory is not None or isinstance(self.app.storage, StorageFile)
+
+    def place_of(self, function, name):
+        """The path of a file that may be there; HostError for a name that none can have, or that leads out of
+        the folder."""
+        parts = name.split("/")
+        if len(name) > MAX_ASSET_NAME or len(parts) > MAX_SCRIPT_DEPTH \
+                or not all(map(FILE_PART.fullmatch, parts)):
+            raise HostError(f"{function}: {json.dumps(name[:60], ensure_ascii=False)} cannot be the name of "
+                            "a file in assets/; write one such as \"logo.svg\" or \"icons/home.svg\"")
+        top = os.path.realpath(self.folder)
+        real = os.path.realpath(os.path.join(top, *parts))
+        if not real.startswith(top + os.sep):
+            raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
+
+    def read(self, function, name):
+        """The bytes of a file, or None."""
+        path = self.place_of(function, name)
+        if self.memory is not None and name in self.memory:
+            return self.memory[name] and self.memory[name][0]
+        try:
+            with open_ordinary(path or "") as file:
+                data = file.read(MAX_ASSET_BYTES + 1)
+        except (OSError, ValueError):
+            return None
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: {name} is larger than {MAX_ASSET_BYTES >> 20} MiB")
+        return data
+
+    def check_open(self, function):
+        if not self.is_open:
+            raise HostError(f"{function}: scripts may write to assets/ only if the server was started with "
+                            "--storage FILE, and not with --redis")
+
+    def write(self, function, name, data, kind):
+        self.check_open(function)
+        path, known = self.place_of(function, name), self.all()
+        if path is None or any(one.startswith(name + "/") or name.startswith(one + "/") for one in known):
+            raise HostError(f"{function}: {name} cannot be written: assets/ has a file or folder of this "
+                            "name already, perhaps in other capitals")
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: a file may have {MAX_ASSET_BYTES >> 20} MiB, but {name} has "
+                            f"{len(data):,} bytes")
+        size = sum(size for one, (size, _, _) in known.items() if one != name) + len(data)
+        if size > MAX_ASSETS_TOTAL or name not in known and len(known) >= MAX_ASSETS:
+            raise HostError(f"{function}: assets/ is full: {MAX_ASSETS_TOTAL >> 20} MiB or {MAX_ASSETS:,} "
+                            "files")
+        if self.memory is not None:
+            self.memory[name] = data, self.app.now() / 1000
+        else:
+            self.change(function, lambda: write_file(path, data, not os.path.exists(path)))
+        types = self.app.storage_of(" assets")          # no script has this name
+        usual = self.content_type_of(name)[0].partition(";")[0]
+        if kind.partition(";")[0].strip().lower() != usual:
+            types.set(name, kind)
+        elif types.get(name) is not None:
+            types.remove(name)
+
+    def delete(self, function, name):
+        """Returns whether there was such a file."""
+        self.check_open(function)
+        path = self.place_of(function, name)
+        if name not in self.all() or path is None:
+            return False
+        if self.memory is not None:
+            self.memory[name] = None
+        else:
+            self.change(function, lambda: os.unlink(path))
+        return True
+
+    @staticmethod
+    def change(function, work):
+        try:
+            work()
+        except OSError as error:
+            raise HostError(f"{function}: that does not work: {error.strerror or error}") from None
+
+    def type_of(self, name):
+        """The content type of a file: what a script said, or what its name says."""
+        said = self.app.storage_of(" assets").get(name) if self.is_open else None
+        return said or self.content_type_of(name)[0]
+
+    def all(self):
+        """name -> (size, time of creation, of the last change), in seconds since 1970."""
+        facts, found = {}, {}
+        if self.folder.is_dir():
+            found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
+                                   hidden=".")
+        for name, path in sorted(found.items())[:MAX_ASSETS]:
+            with contextlib.suppress(OSError, HostError):
+                one = os.stat(path)
+                if not os.path.islink(path) or self.place_of("", name):
+                    facts[name] = one.st_size, min(one.st_ctime, one.st_mtime), one.st_mtime
+        for name, kept in (self.memory or {}).items():
+            facts.pop(name, None)
+            if kept is not None:
+                facts[name] = len(kept[0]), kept[1], kept[1]
+        return facts
+
+
 # -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
@@ -53901,6 +54197,13 @@ class ScriptHost:
     def add_route(self, path, method, handler, role=False):
         self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
+
+    def add_asset_route(self, path, asset, role):
+        assets = self.app.assets
+        if assets.place_of("registerAssetRoute", asset) is None or asset not in assets.all():
+            self.warn_once(f"registerAssetRoute: there is no file assets/{asset} yet")
+        self.app.add_route(self, Route(path, "GET", f"assets/{asset}", self, role, asset))
+        return f"Asset path '{path}' registered to asset '{asset}'"
 
     def add_hook(self, kind, path, handler):
         self.app.add_hook(self, Hook(kind, path_key(path).replace("\0", "/"), handler, self))
@@ -54090,6 +54393,9 @@ class ScriptHost:
         call = ResolverCall(self, kind, name, resolver, args, request, convert, place)
         if calls is not None:
             calls.append(call)
+            call.check_time(calls[0].started)
+        elif _EXECUTING.realms:
+            _EXECUTING.realms[-1].poll()
         call.begin()
         return call.result if call.call is None and call.error is None else call.value()
 
@@ -54167,7 +54473,8 @@ class ScriptHost:
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
         problems = []
         for route in self.routes.values():
-            problems += self._missing(route.handler, f"route {route.method} {route.path}")
+            if route.asset is None:
+                problems += self._missing(route.handler, f"route {route.method} {route.path}")
         for hook in self.hooks:
             problems += self._missing(hook.handler, hook.what)
         for item in self.app.graphql.registrations:
@@ -54273,7 +54580,7 @@ class Application:
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
-        self.dispatcher = Dispatcher(self)
+        self.dispatcher, self.assets = Dispatcher(self), Assets(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
         self._top, self._told_of_size = os.path.realpath(self.folder), False
@@ -54897,9 +55204,10 @@ def is_test(entry):
     return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
 
 
-def files_below(top, fits, closed=NO_SCRIPT_FOLDERS):
+def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
     """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
-    this is all of them). Links to folders are not followed, and closed ones not looked into."""
+    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
+    with a character of `hidden`, are not looked into."""
     found, waiting, seen = {}, collections.deque([""]), 0
     while waiting:
         prefix, names = waiting.popleft(), []
@@ -54917,7 +55225,7 @@ def files_below(top, fits, closed=NO_SCRIPT_FOLDERS):
                     return found, False
                 if fits(entry):
                     names.append(entry.name)
-                elif entry.name[0] not in "._" and entry.name.lower() not in closed \
+                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
                         and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
                     folders.append(f"{prefix}{entry.name}/")
         found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
@@ -55017,7 +55325,7 @@ class LiveChannel:
         self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
-        self.files = public_stamps(app.public)
+        self.files = watched_files(app)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
         #: Address -> {path: connections} of browsers that may have no connection left.
@@ -55150,7 +55458,7 @@ class LiveChannel:
         started = time.monotonic()
         if started < self._rest_until and not complete:
             return False
-        known, now = self.files, public_stamps(self.app.public)
+        known, now = self.files, watched_files(self.app)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
         if not changed:
@@ -55158,7 +55466,7 @@ class LiveChannel:
         if not complete and any(is_fresh(now.get(path)) for path in changed):
             return True
         self.files = now
-        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now and path[0] == "/"
                                         for path in changed) else ()
         with self._lock:
             for path in changed:
@@ -55171,6 +55479,12 @@ class LiveChannel:
 def is_fresh(stamp):
     """Was a file written just now?"""
     return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def watched_files(app):
+    """The stamps of the files that pages may be made of."""
+    return {**public_stamps(app.public),
+            **{f"assets{path}": stamp for path, stamp in public_stamps(app.assets.folder).items()}}
 
 
 def public_stamps(folder):
@@ -57025,6 +57339,31 @@ def file_response(head, path, live=None):
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
 
 
+def asset_response(head, assets, name, live):
+    """The Response for a file of assets/; raises Refusal."""
+    missing = Refusal(404, f"There is no file assets/{name}")
+    try:
+        path, kept = assets.place_of("", name), (assets.memory or {}).get(name, ())
+        if kept is None or path is None:
+            raise missing
+        if kept:
+            tag = f'"{sha256(kept[0]).hexdigest()[:20]}"'
+            response = ranged_response(head, io.BytesIO(kept[0]), None, len(kept[0]), tag, 0.0,
+                                       [("ETag", tag), ("Cache-Control", "no-cache")])
+        else:
+            response = file_response(head, path, live)
+        if response.status in (200, 206) and not any(language_of(path)):
+            response.content_type = assets.type_of(name)
+    except PermissionError:
+        raise Refusal(403, "The server is not allowed to read the file") from None
+    except (OSError, ValueError, HostError):
+        raise missing from None
+    return response
+
+
+Assets.content_type_of = staticmethod(content_type_of)
+
+
 def typed_file_response(head, path, file, facts, live):
     """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
     source. Open pages hear of a mistake in it."""
@@ -58006,6 +58345,11 @@ class ScriptCaller(RequestAnswerer):
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
+        if route.asset is not None:
+            route.stats.calls += 1
+            self.reply(asset_response(head, self.app.assets, route.asset, self.app.live))
+            route.stats.record(time.perf_counter() - self.started)
+            return
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
@@ -60851,7 +61195,7 @@ def known_paths(app):
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
-        if path.endswith((".html", ".htm")):
+        if path.endswith((".html", ".htm")) and path[0] == "/":
             known.append(("page", path.removesuffix("index.html"), "public/", True))
     if app.graphql.registrations:
         known.append(("GraphQL", "/graphql", "explorer", True))
@@ -61211,7 +61555,14 @@ def server_facts(server):
             "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "failed": failed_calls(app), "reloads": app.reloads,
-            "logs": sorted(app.log.kept)}
+            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
+
+
+def asset_summary(assets):
+    """A line about the files of assets/, "" without any."""
+    sizes = [size for size, _, _ in assets.all().values()]
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+           f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
 def error_facts(failure):
@@ -61973,9 +62324,6 @@ MAX_EDITED_BYTES = 4 * 1024 * 1024
 #: Files in the editor's list, and characters of a name.
 MAX_LISTED_FILES = 1000
 MAX_FILE_NAME = 200
-#: The name of a folder or file that every system takes, and that is not hidden.
-_FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
-                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
 #: The tag of a file that is not there, and the one that means "whatever is there".
 NO_FILE, ANY_FILE = "", "*"
 _editing = threading.Lock()
@@ -62021,12 +62369,12 @@ def place_of_file(app, name, followed=True, renamed=None):
     name unless `followed`; raises Refusal when they lead elsewhere. `renamed` is a file that shall be there
     later: it may be there already, with another case of letters."""
     parts, top = name.split("/"), pathlib.Path(os.path.realpath(app.folder))
-    if len(name) > MAX_FILE_NAME or not all(map(_FILE_PART.fullmatch, parts)):
+    if len(name) > MAX_FILE_NAME or not all(map(FILE_PART.fullmatch, parts)):
         raise Refusal(400, f"{clip(name, 60)!r} cannot be the name of a file here")
     place = top.joinpath(*parts)
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
-    if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
+    if not (is_editable(name) and is_editable(inside) and all(map(FILE_PART.fullmatch, inside.split("/")))):
         raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if any(above.is_file() for above in place.parents if top in above.parents):
@@ -62087,55 +62435,6 @@ def text_to_write(text, old):
     chosen = first + [usual] * (len(new) - 1 - len(first) - len(last)) + last + [""]
     return codecs.BOM_UTF8 * (old or b"").startswith(codecs.BOM_UTF8) + "".join(
         map("".join, zip(new, chosen))).encode()
-
-
-def move_to_free_name(old, new):
-    """Renames a file unless there is one of the new name: FileExistsError."""
-    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
-    try:
-        if not same:                    # else it is a change of capitals
-            os.link(old, new)           # unlike a rename it never replaces a file
-            os.unlink(old)
-            return
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError):           # no links here
-        if os.path.lexists(new):
-            raise FileExistsError(new) from None
-    if not same:
-        os.rename(old, new)
-        return
-    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
-    os.rename(old, draft)
-    try:
-        os.rename(draft, new)
-    except OSError:
-        os.rename(draft, old)
-        raise
-
-
-def write_file(path, data, new):
-    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            move_to_free_name(draft, path)
-            return
-        shutil.copymode(path, draft)
-        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
-            with contextlib.suppress(PermissionError):
-                return os.replace(draft, path)
-            time.sleep(0.02)
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
 
 
 def editable_files(app):
@@ -63402,7 +63701,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), server.folder);
+  setText($("facts"), [server.folder, server.assets].filter(Boolean).join(" · "));
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -67127,6 +67426,25 @@ new EventSource("/graphql/sse?query=" + query).onmessage = (event) => console.lo
 - `sendSubscriptionMessageFiltered(name, data, filter)` reaches subscribers by the scalar arguments of their subscription and
   by the other parameters of their URL.
 
+## More
+
+```javascript desk.js
+database.exec("CREATE TABLE IF NOT EXISTS notes (who TEXT, text TEXT)");
+routeRegistry.registerStreamRoute("/desk", {
+  onMessage: ({ json }) => { routeRegistry.sendStreamMessage("/desk", json); },     // what a page sends goes to all
+});
+routeRegistry.registerRoute("/desk/notes", ({ request }) =>
+  database.sql`SELECT text FROM notes WHERE who = ${request.auth.userId}`, "GET", { requireAuth: true });
+routeRegistry.registerRoute("/desk/news", async () => (await fetch("https://api.example.org/news")).json());
+schedulerService.registerRecurring({ name: "tidy", cron: "0 8 * * mon-fri", handler: () => database.exec("DELETE FROM notes") });
+```
+
+- **WebSocket**: `new WebSocket("/desk")` in a page gets the messages of a stream, and sends to its `onMessage`.
+- **A database**: SQLite, in memory or with `--storage data.db` in a file. `sharedStorage` keeps single values.
+- **A login**: the people in `users.json`, or anybody with `--login`, at `/auth/login`. `personalStorage` is each one's own.
+- **Other servers**: `fetch` asks those that `--allow-net api.example.org` opens.
+- **Jobs**: `schedulerService` does things once or again and again.
+
 ## Tests
 
 A file `chat.test.js` beside `chat.js` holds its tests. `--test` runs them, without a browser and without a port.
@@ -68599,7 +68917,7 @@ class ScriptTests:
         self.clock = TestClock(self.wait)
         self.log = TestLog()
         self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock)
-        self.server = LocalServer(self.app)
+        self.server, self.app.assets.memory = LocalServer(self.app), {}
         self.driver = threading.get_ident()
         self.host = None
         self.tests = []                 # (name, function, mode, seconds, where it stands)
@@ -69587,7 +69905,7 @@ def write_starter(folder, kind, has_types=False):
                      "What next:", f"  {command} {place} --open",
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
-                     "      shows what scripts can call",
+                     "      shows what scripts can call: a database, a login, WebSocket, jobs, other servers",
                      *(["  npx tsc", "      checks the types"] if has_types else []),
                      f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))

@@ -12668,6 +12668,7 @@ class GraphQLLimitsTest(unittest.TestCase):
                 ("values", tree, "{ n { n { n { n { n { v } } } } } }", "too large"),
                 ("errors", {"n": [{"v": "x"}] * 200_000}, "{ n { n { v } } }", "too large"),
                 ("text in many places", {"n": [long] * 10_000}, "{ n { n { t } } }", "too large"),
+                ("text that JSON writes longer", {"n": [{"t": '"' * 1_000_000}] * 50}, "{ n { n { t } } }", "too large"),
                 ("many values", {"n": [tree] * 300_000}, "{ n { n { v } } }", None)):
             with self.subTest(name):
                 service = aiwebengine.GraphQLService()
@@ -14890,7 +14891,8 @@ class BetweenScriptsTest(ServerCase):
                 "schedulerService.registerOnce({ name: 'x', handler: () => 1, runAt: 'soon' })": '"soon"',
                 "schedulerService.registerRecurring({ name: 'x', handler: () => 1 })": "either intervalMinutes or cron",
                 "schedulerService.registerRecurring({ name: 'x', handler: () => 1, intervalMinutes: 0 })": "a number above 0",
-                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '61 * * * *' })": "from 0 to 59"}.items():
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '61 * * * *' })": "from 0 to 59",
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '1,'.repeat(1000) + '1 * * * *' })": "five fields"}.items():
             with self.subTest(call):
                 host = self.server.app.hosts["app.js"]
                 with self.assertRaises(aiwebengine.JSError) as caught:
@@ -17678,6 +17680,105 @@ class LoginTest(ServerCase):
         self.assertFalse(aiwebengine.is_password(user, "Secret"))
 
 
+class AssetTest(ServerCase):
+    """assetStorage and registerAssetRoute: files of assets/."""
+
+    RUN = """
+        routeRegistry.registerRoute("/run", ({ request }) => {
+          try { return { got: Function("return " + request.query.code)() } } catch (error) { return { error: error.message } } });"""
+
+    def run_code(self, code):
+        answer = self.get_json("/run?" + urllib.parse.urlencode({"code": code}))
+        return answer.get("got", answer.get("error"))
+
+    def base64(self, data):
+        return base64.b64encode(data).decode()
+
+    def test_scripts_read_and_list_the_files(self):
+        self.serve({"app.js": self.RUN, "assets/logo.svg": "<svg/>", "assets/icons/_a.bin": b"\0\xff", "assets/.hidden": "x"})
+        listed = json.loads(self.run_code("assetStorage.listAssets()"))
+        self.assertEqual([(one["name"], one["uri"], one["mimetype"], one["size"]) for one in listed],
+                         [("icons/_a.bin", "icons/_a.bin", "application/octet-stream", 2),
+                          ("logo.svg", "logo.svg", "image/svg+xml; charset=utf-8", 6)])
+        self.assertAlmostEqual(listed[0]["updatedAt"] / 1000, time.time(), delta=3600)
+        self.assertRegex(listed[0]["updated_at"], r"^\d{4}-\d\d-\d\dT")
+        self.assertEqual(self.run_code("assetStorage.fetchAsset('icons/_a.bin')"), self.base64(b"\0\xff"))
+        self.assertEqual(self.run_code("assetStorage.fetchAsset('nix')"), "Asset 'nix' not found")
+        self.assertIn("assets/: 2 files, 0.0 MiB, read only", aiwebengine.server_facts(self.server.http)["assets"])
+
+    def test_no_name_leads_out_of_the_folder(self):
+        self.serve({"app.js": self.RUN, "secret.txt": "s", "assets/a.txt": "a"}, storage=os.path.join(self.enterTemporary(), "x.db"))
+        names = ["../secret.txt", "a/../../secret.txt", "/secret.txt", "./a.txt", "", "a//b", "a.txt/", "\\\\secret.txt", "..", ".hidden",
+                 "con.txt", "a\0b", "x" * 300, "C:secret.txt", "1/2/3/4/5/6/7"]
+        if link(self.folder / "secret.txt", self.folder / "assets/link.txt"):
+            names.append("link.txt")
+            with contextlib.suppress(OSError):
+                os.symlink(self.folder, self.folder / "assets/up", target_is_directory=True)
+                names += ["up/secret.txt", "up/app.js"]
+        for name in names:
+            for code in (f"assetStorage.fetchAsset({json.dumps(name)})", f"assetStorage.deleteAsset({json.dumps(name)})",
+                         f"assetStorage.upsertAsset({json.dumps(name)}, 'text/plain', 'eA==')"):
+                self.assertRegex(self.run_code(code), "cannot be the name of a file in assets/|leads out of the folder", code)
+        self.assertEqual([one["name"] for one in json.loads(self.run_code("assetStorage.listAssets()"))], ["a.txt"])
+        self.assertEqual((self.folder / "secret.txt").read_text("utf-8"), "s")
+
+    def test_writing_needs_storage_and_is_kept_with_its_type(self):
+        code = f"assetStorage.upsertAsset('new/x.png', 'image/webp', '{self.base64(b'png')}')"
+        self.serve({"app.js": self.RUN + "routeRegistry.registerAssetRoute('/x', 'new/x.png');"})
+        self.assertIn("--storage FILE", self.run_code(code))
+        self.assertIn("--storage FILE", self.run_code("assetStorage.deleteAsset('x')"))
+        self.assertIn("there is no file assets/new/x.png yet", self.output.getvalue())
+        self.assertEqual(self.get("/x")[0], 404)
+        self.serve({"app.js": self.RUN + "routeRegistry.registerAssetRoute('/x', 'new/x.png');"},
+                   storage=os.path.join(self.enterTemporary(), "data.db"))
+        self.assertEqual(self.run_code(code), "Asset 'new/x.png' upserted successfully")
+        self.assertEqual((self.folder / "assets/new/x.png").read_bytes(), b"png")
+        self.assertEqual(os.listdir(self.folder / "assets/new"), ["x.png"])
+        status, headers, text = self.get("/x")
+        self.assertEqual((status, headers["content-type"], text), (200, "image/webp", "png"))
+        self.run_code(code.replace("webp", "png"))
+        self.assertEqual(self.get("/x")[1]["content-type"], "image/png")
+        for wrong, told in (("'x', 'image', 'eA=='", "media type"), ("'x', 'image/png', 'e'", "base64"), ("'x', 'a/b\\r\\nX: y', 'eA=='", "media type"),
+                            ("'new/x.png/y', 'text/plain', 'eA=='", "cannot be written"), ("'new', 'text/plain', 'eA=='", "cannot be written"),
+                            ("7, 'text/plain', ''", "must be a string")):
+            self.assertIn(told, self.run_code(f"assetStorage.upsertAsset({wrong})"), wrong)
+        with mock.patch.object(aiwebengine, "MAX_ASSET_BYTES", 2):
+            self.assertIn("a file may have", self.run_code("assetStorage.upsertAsset('y', 'text/plain', 'eHh4')"))
+            self.assertIn("is larger than", self.run_code("assetStorage.fetchAsset('new/x.png')"))
+        with mock.patch.object(aiwebengine, "MAX_ASSETS_TOTAL", 5):
+            self.assertIn("assets/ is full", self.run_code("assetStorage.upsertAsset('y', 'text/plain', 'eHh4')"))
+        self.assertEqual(self.run_code("assetStorage.deleteAsset('new/x.png')"), "Asset 'new/x.png' deleted successfully")
+        self.assertEqual(self.run_code("assetStorage.deleteAsset('new/x.png')"), "Asset 'new/x.png' not found")
+        self.assertEqual(self.get("/x")[0], 404)
+
+    def test_asset_routes_serve_as_public_does(self):
+        self.serve({"app.js": self.RUN + """
+            routeRegistry.registerAssetRoute("/film", "film.mp4", { tags: ["Films"] }); routeRegistry.registerAssetRoute("/t.js", "t.ts");
+            routeRegistry.registerAssetRoute("/own", "film.mp4", { requireAuth: true });
+            routeRegistry.use("/guarded", () => "guarded"); routeRegistry.registerAssetRoute("/guarded", "film.mp4");""",
+            "assets/film.mp4": b"0123456789", "assets/t.ts": "let a: number = 1;"})
+        status, headers, text = self.get("/film", Range="bytes=2-4")
+        self.assertEqual((status, text, headers["content-range"], headers["content-type"]), (206, "234", "bytes 2-4/10", "video/mp4"))
+        self.assertEqual(self.get("/film", **{"If-None-Match": headers["etag"]})[0], 304)
+        self.assertEqual([self.get(path)[0] for path in ("/own", "/film.mp4", "/assets/film.mp4")], [401, 404, 404])
+        self.assertEqual((self.get("/t.js")[2].strip(), self.get("/guarded")[2]), ("let a         = 1;", "guarded"))
+        routes = {one["path"]: one["handler"] for one in json.loads(self.run_code("routeRegistry.listRoutes()"))}
+        self.assertEqual(routes["/film"], "assets/film.mp4")
+        for wrong, told in (("'/a/*', 'x'", "not fixed"), ("'/film', 'x'", None), ("'/y', '../x'", "cannot be the name"), ("'/y'", "must be a string"),
+                            ("'/y', 'x', { tag: 1 }", "there is no option")):
+            self.assertIn(told or "registered", self.run_code(f"routeRegistry.registerAssetRoute({wrong})"))
+
+    def test_an_imported_text_and_bytes_are_read_again_when_they_change(self):
+        self.serve({"app.js": """
+            import page from "./page.html" with { type: "text" }; import data from "./assets/d.bin" with { type: "bytes" };
+            routeRegistry.registerRoute("/page", () => page + data.join());""", "page.html": "<p>1", "assets/d.bin": b"\1\xff"})
+        self.assertEqual(self.get("/page")[2], "<p>11,255")
+        ScriptTest.change(self, "page.html", "<p>2")
+        self.assertEqual(self.get("/page")[2], "<p>21,255")
+        ScriptTest.change(self, "assets/d.bin", b"\2")
+        self.assertEqual(self.get("/page")[2], "<p>22")
+
+
 class HookTest(ServerCase):
     """routeRegistry.use and routeRegistry.after: handlers around requests."""
 
@@ -18135,6 +18236,28 @@ class WaitingTest(ServerCase):
             self.assertIn("stopped after 0.5 s", self.bodies(sock, 1)[0])
         self.assertEqual([self.get(f"/quick{n}")[2] for n in (0, 1)], ["quick"] * 2)
         self.assertEqual(aiwebengine.STOPPED_THREADS, set())
+
+    def test_the_resolvers_of_a_request_have_the_time_of_one_handler_together(self):
+        self.serve("""
+            let called = 0;
+            graphQLRegistry.registerQuery("spin", "type Query { spin: Int }", () => { called++; for (;;) {} });
+            graphQLRegistry.registerQuery("wait", "type Query { wait: Int }", () => { called++; return new Promise(() => {}); });
+            routeRegistry.registerRoute("/own", () => graphQLRegistry.executeGraphQL("{ a: spin b: spin c: spin }"));
+            routeRegistry.registerRoute("/called", () => [called]);""", handler_timeout=0.3)
+        for name in ("spin", "wait"):
+            answer = json.loads(self.post("/graphql", json.dumps({"query": f"{{ a: {name} b: {name} c: {name} d: {name} }}"}),
+                                          {"Content-Type": "application/json"})[2])
+            self.assertRegex(str(answer["errors"][0]), "stopped after 0.3 s|did not settle")
+            self.assertIn("taken more than 0.3 s together", answer["errors"][-1]["message"])
+        self.assertEqual(self.get("/own")[0], 504)
+        self.assertLess(self.get_json("/called")[0], 8)
+
+    def test_calls_of_execute_inside_one_another_come_to_an_end(self):
+        self.serve("""graphQLRegistry.registerQuery("again", "type Query { again: String }", () => graphQLRegistry.executeGraphQL("{ again }"));
+            routeRegistry.registerRoute("/own", () => graphQLRegistry.executeGraphQL("{ again }"));""")
+        text = self.get("/own")[2]
+        self.assertIn(f"called by it, {aiwebengine.MAX_EXECUTED_DEPTH} times over", text)
+        self.assertLess(len(text), 100_000)
 
     def test_a_script_that_waits_for_itself_is_told_so_at_once(self):
         self.serve("""
@@ -20398,6 +20521,14 @@ class HabitTest(ServerCase):
         self.assertEqual(self.get("/x")[::2], (201, '["Ada",null,["kind","request","args","meta","user","state"],true]'))
         self.assertEqual(self.get("/s")[0], 500)
         self.assertEqual(json.loads(self.post("/graphql", '{"query": "{ a(status: 2) }"}', {"Content-Type": "application/json"})[2]), {"data": {"a": 3}})
+
+    @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+    def test_js2py_refuses_an_answer_that_is_set_too(self):
+        self.serve("""routeRegistry.registerRoute("/a", function (ctx) { ctx.body = "x"; });
+          routeRegistry.registerRoute("/b", function (ctx) { ctx.user = 1; return Object.keys(ctx).join() + ctx.body; });""", engine="js2py")
+        self.assertEqual(self.get("/a")[0], 500)
+        self.assertIn("Write: return { status: 200", self.output.getvalue())
+        self.assertEqual(self.get("/b")[::2], (200, "kind,request,args,meta,userundefined"))
 
     def test_what_would_do_nothing_is_told_when_the_script_is_loaded(self):
         for source, write in (
@@ -23419,6 +23550,18 @@ class ScriptTestsTest(ServerCase):
                 _, text = self.run_tests(app=script, app_test="test('it', async () => { %s });" % code)
                 self.assertIn("1 passed, 0 failed", text)
                 self.assertEqual(bool(re.search(r": the (?:handler|resolver) failed", text)), told, text)
+
+    def test_what_scripts_write_to_assets_is_kept_in_memory_and_for_one_file(self):
+        test = """test('it', async () => {
+            assert.equal((await request('/there')).status, 404);
+            assetStorage.upsertAsset('t.txt', 'text/plain', btoa('written'));
+            const answer = await request('/there', { headers: { Range: 'bytes=0-3' } });
+            assert.deepEqual([answer.status, answer.body], [206, 'writ']);
+            assert.equal(assetStorage.deleteAsset('t.txt'), "Asset 't.txt' deleted successfully");
+            assert.throws(() => routeRegistry.registerAssetRoute('/a', 't.txt'), /a test registers nothing/) });"""
+        code, text = self.run_tests(chat="routeRegistry.registerAssetRoute('/there', 't.txt')", a_test=test, b_test=test)
+        self.assertEqual(code, 0, text)
+        self.assertFalse((self.folder / "assets").exists())
 
     def test_tests_in_folders_below_are_run_with_all_scripts(self):
         code, text = self.run_tests(**{
