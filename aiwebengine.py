@@ -13,12 +13,12 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            454
+     1  This page: contents, imports, version                                            457
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         477
+     3  ERRORS, TEXT AND NUMBERS                                                         502
           Attributes of classes                                                           26
-          Long texts                                                                     146
-          Lengths and numbers                                                             40
+          Long texts                                                                     151
+          Lengths and numbers                                                             60
           Escaping, and names that were meant                                             47
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
@@ -53,14 +53,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,050
+     9  Conversions and operators                                                      1,083
           Numbers and text                                                               124
           Type conversion                                                                259
           Objects                                                                        151
           Equality and order                                                              85
-          Arithmetic                                                                     248
+          Arithmetic                                                                     281
           Iteration                                                                      154
-    10  Code generator                                                                 4,347
+    10  Code generator                                                                 4,348
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -73,16 +73,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        506
+          Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,387
+    11  Built-ins of the language                                                      9,384
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          248
+          Error                                                                          264
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -96,7 +96,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
-          String: changed copies                                                         201
+          String: changed copies                                                         181
           String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
@@ -133,8 +133,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
-          Global functions and values                                                     92
-    12  Regular expressions                                                            3,426
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,446
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -145,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: patterns for Python's `re`                                             140
           RegExp: how many steps a pattern can take                                      466
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      309
+          RegExp: compiled patterns                                                      329
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
@@ -153,11 +153,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,037
+    13  Intl                                                                           3,404
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       319
+          Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -167,35 +167,37 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,809
+          Intl.DisplayNames                                                              173
+          Intl.DurationFormat                                                            186
+    14  Functions of the web                                                           4,123
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
-          URL                                                                            597
-          URLSearchParams                                                                222
+          URL                                                                            609
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
-          HTML of elements                                                               198
+          HTML of elements                                                               488
           structuredClone                                                                140
           crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
-          Headers                                                                        192
+          Headers                                                                        203
           Blob, File and FormData                                                        246
           crypto.subtle                                                                  123
           Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,177
-          Helpers of generated code: any realm                                           361
+    15  Realm, jobs and timers                                                         5,206
+          Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        587
+          Modules                                                                        595
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -203,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   503
-          Realm: running code, values in and out                                         483
+          Realm: running code, values in and out                                         497
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
@@ -212,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,719
+    16  js2py, and the choice of an engine                                             1,733
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   658
+          js2py: realm                                                                   672
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -228,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,117
+    18  GraphQL                                                                        5,118
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -242,71 +244,72 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
-          GraphQL documents                                                              163
+          GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,788
+    19  Host API                                                                       3,910
           Arguments                                                                      170
-          routeRegistry                                                                  230
-          graphQLRegistry                                                                101
+          routeRegistry                                                                  246
+          graphQLRegistry                                                                124
           ResponseBuilder                                                                147
-          sharedStorage                                                                  238
+          sharedStorage                                                                  294
           validate                                                                        99
-          dispatcher and schedulerService                                                185
+          dispatcher and schedulerService                                                186
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
-          Database: statements                                                           350
-          database                                                                       276
+          Database: statements                                                           376
+          database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,249
+    20  Scripts: loading and hot reload                                                3,552
           Log                                                                            194
-          Causes of errors                                                               284
+          Causes of errors                                                               286
           Errors of scripts                                                               79
-          Calls                                                                          211
-          Routes                                                                         172
-          Modules of node                                                                493
+          Calls                                                                          220
+          Routes                                                                         173
+          Modules of node                                                                494
           Packages                                                                       220
-          Imported files                                                                 114
+          Imported files                                                                 126
           Between scripts, and in time                                                   106
-          One script                                                                     416
-          All scripts                                                                    694
-          Live pages                                                                     195
-    21  HTTP server                                                                    4,381
+          Files of assets/                                                               173
+          One script                                                                     433
+          All scripts                                                                    772
+          Live pages                                                                     201
+    21  HTTP server                                                                    4,426
           Request heads                                                                  201
-          Request bodies                                                                 246
+          Request bodies                                                                 254
           Responses of handlers                                                          184
           Who may ask                                                                    211
           Who is logged in                                                               270
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   314
+          Static files                                                                   339
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        215
+          One connection: reading                                                        220
           One connection: answering                                                      333
-          One connection: GraphQL and routes of scripts                                  282
+          One connection: GraphQL and routes of scripts                                  287
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,914
+    22  Pages                                                                          5,873
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               344
+          Dashboard: facts                                                               351
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             387
-          Editor: files                                                                  294
-          Dashboard: the look                                                            389
+          Dashboard: actions                                                             389
+          Editor: files                                                                  242
+          Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
@@ -319,19 +322,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,428
+    23  Command line                                                                   4,451
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
           Options                                                                        275
-          Documentation                                                                  387
+          Documentation                                                                  406
           The program                                                                    189
           The map of this file                                                            58
           Serving                                                                        181
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         444
-          Reports of tests                                                               246
+          Script tests: one file                                                         446
+          Reports of tests                                                               248
           Several processes                                                              271
           A starter                                                                       62
           JavaScript without a server                                                    121
@@ -792,6 +795,11 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
+def first_match(pattern, text):
+    """pattern.search(text) that lets other threads run, for patterns with short matches; a match or None."""
+    return next(matches_in_slices(pattern, text), None)
+
+
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
@@ -895,6 +903,26 @@ def check_array_length(length, limit=MAX_ARRAY_ITEMS):
 WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
     "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
+
+
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
 
 
 def parse_integer(digits):
@@ -8635,7 +8663,7 @@ def place_point(digits, point):
 
 def string_to_number(text):
     """StringToNumber (7.1.4.1.1)."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return 0
     if text.isdigit() and text.isascii() and len(text) < 16:
@@ -8651,7 +8679,7 @@ def string_to_number(text):
 
 def string_to_bigint(text):
     """StringToBigInt (7.1.14); None when the text is not one."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return JSBigInt(0)
     if text[0] == "0" and len(text) > 2 and text[1] in "xXoObB":
@@ -9269,8 +9297,7 @@ def binary_numeric(name, on_numbers, on_bigints):
     return operator
 
 
-#: A BigInt has at most this many bits; beyond, a RangeError. Python divides, and writes in decimal, in
-#: quadratic time, and nothing can interrupt it: this keeps one operation below a second.
+#: A BigInt has at most this many bits; beyond, a RangeError: nothing can interrupt a multiplication.
 MAX_BIGINT_BITS = 2 ** 20
 
 
@@ -9333,17 +9360,51 @@ def number_power(x, y):
         return NAN
 
 
+def divided(x, y):
+    """divmod() of integers above zero. Before 3.12 Python's takes time by the product of the lengths of
+    divisor and quotient; this one is recursive (Burnikel and Ziegler 1998) and can be stopped."""
+    size = y.bit_length()
+    if size < LARGE_INTEGER_BITS or x.bit_length() - size < LARGE_INTEGER_BITS:
+        return divmod(x, y)
+    quotient, rest, mask = 0, 0, (1 << size) - 1
+    for at in range(x.bit_length() // size * size, -1, -size):
+        digit, rest = _divided_by_half(rest << size | x >> at & mask, y, size)
+        quotient = quotient << size | digit
+    return quotient, rest
+
+
+def _divided_by_half(x, y, size):
+    """divmod(x, y) where y has `size` bits and the quotient has not more."""
+    if x.bit_length() - size <= LARGE_INTEGER_BITS:
+        return divmod(x, y)
+    poll_interrupt()
+    odd = size & 1
+    half = size + odd >> 1
+    quotient, rest, divisor, mask = 0, x << odd >> 2 * half, y << odd, (1 << half) - 1
+    high, low = divisor >> half, divisor & mask
+    for part in ((x << odd) >> half & mask, (x << odd) & mask):
+        if rest >> half == high:
+            digit, top = mask, rest - (high << half) + high
+        else:
+            digit, top = _divided_by_half(rest, high, half)
+        rest = (top << half | part) - digit * low
+        while rest < 0:
+            digit, rest = digit - 1, rest + divisor
+        quotient = quotient << half | digit
+    return quotient, rest >> odd
+
+
 def bigint_divide(x, y):
     if y == 0:
         raise JSRangeError("Division by zero")
-    quotient = abs(x) // abs(y)
+    quotient = divided(abs(x), abs(y))[0]
     return JSBigInt(quotient if (x < 0) is (y < 0) else -quotient)
 
 
 def bigint_remainder(x, y):
     if y == 0:
         raise JSRangeError("Division by zero")
-    rest = abs(x) % abs(y)
+    rest = divided(abs(x), abs(y))[1]
     return JSBigInt(-rest if x < 0 else rest)
 
 
@@ -13633,6 +13694,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
         if variable.kind == "var" and not variable.is_global:
+            emitter.declare_cell(variable)
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
     if site is not None:
@@ -15089,9 +15151,25 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     if isinstance(obj, JSErrorObject) and obj.get_own("stack") is None:
         obj.remember(frames)
         return undefined
-    text = "\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames])
-    define_or_throw(obj, "stack", data_descriptor(utf16(text), HIDDEN_ATTRS))
+    prepare = realm.Error.get("prepareStackTrace")      # V8's, which packages look for their callers with
+    stack = call(prepare, realm.Error, obj, realm.new_array([call_site(realm, *frame) for frame in frames])) \
+        if is_callable(prepare) else \
+        utf16("\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames]))
+    define_or_throw(obj, "stack", data_descriptor(stack, HIDDEN_ATTRS))
     return undefined
+
+
+def call_site(realm, code, lasti):
+    """A CallSite of V8's for one frame."""
+    site, (line, column) = JSObject(realm.ObjectPrototype), frame_position(code, lasti)
+    text = utf16(frame_text(code, lasti).removeprefix("    at "))
+    for name, value in {
+            "getFileName": utf16(code.co_filename), "getLineNumber": line, "getColumnNumber": column or 1,
+            "getFunctionName": text.split(" (")[0] if " (" in text else null, "toString": text,
+            **dict.fromkeys(("isEval", "isNative", "isConstructor", "isToplevel", "isAsync"), False),
+            **dict.fromkeys(("getThis", "getTypeName", "getMethodName", "getEvalOrigin"), undefined)}.items():
+        site.put(name, realm.function(lambda this, *_, value=value: value, name))
+    return site
 
 
 def native_error_class(name):
@@ -15397,7 +15475,7 @@ def parse_float(realm, this, text=undefined, *_):
     """parseFloat (19.2.4)."""
     if type(text) is int:
         return text
-    match = _DECIMAL_PREFIX.match(to_string(text).lstrip(WHITE_SPACE))
+    match = _DECIMAL_PREFIX.match(trimmed(to_string(text), True, False))
     return number(float(match[0])) if match else NAN
 
 
@@ -15409,7 +15487,7 @@ def parse_int(realm, this, text=undefined, radix=undefined, *_):
             return text
         if type(text) is str and len(text) < 16 and text.isdigit() and text.isascii():
             return int(text)
-    text = to_string(text).lstrip(WHITE_SPACE)
+    text = trimmed(to_string(text), True, False)
     radix = to_int32(radix)
     sign = -1 if text[:1] == "-" else 1
     if text[:1] in ("-", "+"):
@@ -16715,26 +16793,6 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
-def trimmed(text, at_start, at_end):
-    """A long text without white space at one end or both."""
-    first, last = 0, len(text)
-    while at_start and first < last:
-        piece = text[first:first + SLICE_LENGTH]
-        rest = piece.lstrip(WHITE_SPACE)
-        first += len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    while at_end and first < last:
-        piece = text[max(first, last - SLICE_LENGTH):last]
-        rest = piece.rstrip(WHITE_SPACE)
-        last -= len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    return text[first:last]
-
-
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
     text = this if type(this) is str else this_text(this, "trim")
@@ -17483,7 +17541,7 @@ def sort_values(values, comparator):
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+            rest = sort_in_slices(rest, functools.cmp_to_key(make_comparison(comparator.fn)))
     elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
         rest = sort_texts(rest)
     else:
@@ -19449,8 +19507,10 @@ class JSTypedArray(JSObject):
 
     def elements(self, first=0, last=None):
         """Elements as a new list."""
-        values = self.view[first:last].tolist()
-        return list(map(JSBigInt, values)) if self.kind.is_bigint else values
+        values = []
+        for piece in sliced(self.view[first:last]):
+            values += map(JSBigInt, piece.tolist()) if self.kind.is_bigint else piece.tolist()
+        return values
 
     def store(self, values, start=0):
         """Converts and writes a list of values; script code may run."""
@@ -19852,9 +19912,7 @@ def slice_over_itself(realm, result, source, first, count):
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
-    values = this.elements()
-    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    return values
+    return sort_in_slices(this.elements(), functools.cmp_to_key(make_comparison(comparator.fn)))
 
 
 def sort_numbers(view, is_float):
@@ -22659,7 +22717,7 @@ def plain_opener(realm):
         kinds = set(map(type, items)) if len(items) <= SLICE_LENGTH \
             else set().union(*[map(type, piece) for piece in sliced(items)])
         if str in kinds:
-            room -= sum([len(each) for each in items if type(each) is str])
+            room -= sum([len(each) for each in interruptible(items) if type(each) is str])
         if room < 0:
             raise JSRangeError("Invalid string length")
         if not simple.issuperset(kinds):
@@ -22724,7 +22782,7 @@ def simplified_list(items):
     if not PLAIN_JSON_TYPES.issuperset(map(type, items)):
         raise NotPlain
     return [plain_float(each) if type(each) is float else None if each is undefined else each
-            for each in items]
+            for each in interruptible(items)]
 
 
 def plain_float(value):
@@ -23250,6 +23308,7 @@ ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
 #: A run of escapes, not too long; no character is divided.
 _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
+_NO_ESCAPE = re.compile("%(?![0-9a-fA-F]{2})")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23287,7 +23346,7 @@ def decode_uri(text, preserved):
         return utf16(decoded)
     if "%" not in text:
         return text
-    if re.search("%(?![0-9a-fA-F]{2})", text):
+    if first_match(_NO_ESCAPE, text):
         raise JSURIError("URI malformed")
     return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
@@ -25750,40 +25809,61 @@ _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
 
 class CodePointView:
-    """A string with surrogate pairs as code points, and the way back to code units."""
+    """A string with surrogate pairs as code points, and the way back to code units.
 
-    __slots__ = ("points", "unit_count", "astral", "astral_units")
+    pairs            how many astral characters there are before each block, once a position is asked for
+    units            the code unit at which each block begins
+    block            the block that was looked at last
+    astral, highs    where its astral characters are, as code points and as code units
+    """
 
-    def __init__(self, text):
+    __slots__, __init__ = attributes("points unit_count; pairs=None units=None block=-1 astral=() highs=()")
+    #: Code points of a block: to note the astral characters of a whole long text takes too much memory.
+    SIZE = 1024
+
+    @classmethod
+    def of(cls, text):
+        """The view of a text, or None if it has no surrogate pairs."""
+        if not SURROGATE_PAIR.search(text, 0, SLICE_LENGTH) and not first_match(SURROGATE_PAIR, text):
+            return None
         # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
-        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
-        self.unit_count = len(text)
-        self.astral = None
+        return cls(in_slices(text, lambda piece: array.array("H", map(ord, piece)).tobytes().decode(
+            _UTF_16, "surrogatepass")), len(text))
 
     def locate(self):
-        """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
-        self.astral_units = [index + i for i, index in enumerate(self.astral)]
+        starts = range(0, len(self.points) + 1, self.SIZE)
+        self.pairs = list(itertools.accumulate([len(_ASTRAL.findall(self.points, start, start + self.SIZE))
+                                                for start in interruptible(starts)], initial=0))
+        self.units = [start + before for start, before in zip(starts, self.pairs)]
+
+    def look_at(self, block):
+        self.astral = [match.start() for match in _ASTRAL.finditer(self.points, block * self.SIZE,
+                                                                   (block + 1) * self.SIZE)]
+        self.highs = [at + count for count, at in enumerate(self.astral, self.pairs[block])]
+        self.block = block
 
     def to_point(self, unit):
         """The code point that contains this code unit."""
         if unit == 0:
             return 0
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return unit - bisect.bisect_left(self.astral_units, unit)
+        block = bisect.bisect_right(self.units, unit) - 1
+        if block != self.block:
+            self.look_at(block)
+        return unit - self.pairs[block] - bisect.bisect_left(self.highs, unit)
 
     def to_unit(self, point):
         if point <= 0:
             return point
         if point == len(self.points):
             return self.unit_count
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return point + bisect.bisect_left(self.astral, point)
-
-
-_ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
+        block = point // self.SIZE
+        if block != self.block:
+            self.look_at(block)
+        return point + self.pairs[block] + bisect.bisect_left(self.astral, point)
 
 
 class JSMatch:
@@ -25892,8 +25972,7 @@ class CompiledPattern:
             return None
         known = regexp.viewed
         if known is None or known[0] is not text:
-            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
-            known = regexp.viewed = (text, view)
+            known = regexp.viewed = (text, CodePointView.of(text))
         return known[1]
 
     def find(self, realm, regexp, text, index, sticky=False):
@@ -27993,6 +28072,14 @@ class IntlSettings:
     CHOICES = {}
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
+    #: The language that its data are in, if it is one only: it falls back to that, and says so.
+    language = None
+
+    @classmethod
+    def available(cls, tags):
+        """Those of some tags for which there are data."""
+        return [tag for tag in tags if cls.language in (None, tag.split("-")[0])
+                and available_locale(split_extension(tag)[0])]
 
     def choose(self, option, *names):
         """Reads options in this order."""
@@ -28006,7 +28093,7 @@ class IntlSettings:
                 for name, value in values.items() if value is not None}
 
 
-def intl_class(name, settings, **constructor):
+def intl_class(name, settings, length=0, **constructor):
     """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options),
     the options object being what settings.coerce(realm, value) makes of the argument."""
     receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
@@ -28014,7 +28101,7 @@ def intl_class(name, settings, **constructor):
     table.target = f"Intl.{name}.prototype"
     INTL.value(name, lambda realm: getattr(realm, name))
 
-    @table.constructor(0, **constructor)
+    @table.constructor(length, **constructor)
     def construct_formatter(realm, new_target, locales=undefined, options=undefined, *_):
         result = receiver(proto_from(realm, new_target, name + "Prototype"), None)
         result.settings = settings(locale_list(realm, locales), settings.coerce(realm, options))
@@ -28024,7 +28111,7 @@ def intl_class(name, settings, **constructor):
     def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
         tags = locale_list(realm, locales)
         locale_matcher(option_reader(intl_options(realm, options)))
-        return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
+        return realm.new_array(settings.available(tags))
 
     table.methods(resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved(realm)))
     return table
@@ -29792,6 +29879,365 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
         for kind, text, of_number in relative_parts(value, unit, this.settings)])
 
 
+# -- Intl.DisplayNames -------------------------------------------------------------------
+#
+# ECMA-402, 12. The names (CLDR's) are there in English.
+
+DISPLAY_NAMES = """
+region: AC=Ascension Island|AD=Andorra|AE=United Arab Emirates|AF=Afghanistan|AG=Antigua & Barbuda|
+ AI=Anguilla|AL=Albania|AM=Armenia|AO=Angola|AQ=Antarctica|AR=Argentina|AS=American Samoa|AT=Austria|
+ AU=Australia|AW=Aruba|AX=Åland Islands|AZ=Azerbaijan|BA=Bosnia & Herzegovina|BB=Barbados|BD=Bangladesh|
+ BE=Belgium|BF=Burkina Faso|BG=Bulgaria|BH=Bahrain|BI=Burundi|BJ=Benin|BL=St. Barthélemy|BM=Bermuda|BN=Brunei|
+ BO=Bolivia|BQ=Caribbean Netherlands|BR=Brazil|BS=Bahamas|BT=Bhutan|BV=Bouvet Island|BW=Botswana|BY=Belarus|
+ BZ=Belize|CA=Canada|CC=Cocos (Keeling) Islands|CD=Congo - Kinshasa|CF=Central African Republic|
+ CG=Congo - Brazzaville|CH=Switzerland|CI=Côte d’Ivoire|CK=Cook Islands|CL=Chile|CM=Cameroon|CN=China|
+ CO=Colombia|CP=Clipperton Island|CQ=Sark|CR=Costa Rica|CU=Cuba|CV=Cape Verde|CW=Curaçao|CX=Christmas Island|
+ CY=Cyprus|CZ=Czechia|DE=Germany|DG=Diego Garcia|DJ=Djibouti|DK=Denmark|DM=Dominica|DO=Dominican Republic|
+ DZ=Algeria|EA=Ceuta & Melilla|EC=Ecuador|EE=Estonia|EG=Egypt|EH=Western Sahara|ER=Eritrea|ES=Spain|
+ ET=Ethiopia|EU=European Union|EZ=Eurozone|FI=Finland|FJ=Fiji|FK=Falkland Islands|FM=Micronesia|
+ FO=Faroe Islands|FR=France|GA=Gabon|GB=United Kingdom|GD=Grenada|GE=Georgia|GF=French Guiana|GG=Guernsey|
+ GH=Ghana|GI=Gibraltar|GL=Greenland|GM=Gambia|GN=Guinea|GP=Guadeloupe|GQ=Equatorial Guinea|GR=Greece|
+ GS=South Georgia & South Sandwich Islands|GT=Guatemala|GU=Guam|GW=Guinea-Bissau|GY=Guyana|
+ HK=Hong Kong SAR China|HM=Heard & McDonald Islands|HN=Honduras|HR=Croatia|HT=Haiti|HU=Hungary|
+ IC=Canary Islands|ID=Indonesia|IE=Ireland|IL=Israel|IM=Isle of Man|IN=India|
+ IO=British Indian Ocean Territory|IQ=Iraq|IR=Iran|IS=Iceland|IT=Italy|JE=Jersey|JM=Jamaica|JO=Jordan|
+ JP=Japan|KE=Kenya|KG=Kyrgyzstan|KH=Cambodia|KI=Kiribati|KM=Comoros|KN=St. Kitts & Nevis|KP=North Korea|
+ KR=South Korea|KW=Kuwait|KY=Cayman Islands|KZ=Kazakhstan|LA=Laos|LB=Lebanon|LC=St. Lucia|LI=Liechtenstein|
+ LK=Sri Lanka|LR=Liberia|LS=Lesotho|LT=Lithuania|LU=Luxembourg|LV=Latvia|LY=Libya|MA=Morocco|MC=Monaco|
+ MD=Moldova|ME=Montenegro|MF=St. Martin|MG=Madagascar|MH=Marshall Islands|MK=North Macedonia|ML=Mali|
+ MM=Myanmar (Burma)|MN=Mongolia|MO=Macao SAR China|MP=Northern Mariana Islands|MQ=Martinique|MR=Mauritania|
+ MS=Montserrat|MT=Malta|MU=Mauritius|MV=Maldives|MW=Malawi|MX=Mexico|MY=Malaysia|MZ=Mozambique|NA=Namibia|
+ NC=New Caledonia|NE=Niger|NF=Norfolk Island|NG=Nigeria|NI=Nicaragua|NL=Netherlands|NO=Norway|NP=Nepal|
+ NR=Nauru|NU=Niue|NZ=New Zealand|OM=Oman|PA=Panama|PE=Peru|PF=French Polynesia|PG=Papua New Guinea|
+ PH=Philippines|PK=Pakistan|PL=Poland|PM=St. Pierre & Miquelon|PN=Pitcairn Islands|PR=Puerto Rico|
+ PS=Palestinian Territories|PT=Portugal|PW=Palau|PY=Paraguay|QA=Qatar|QO=Outlying Oceania|RE=Réunion|
+ RO=Romania|RS=Serbia|RU=Russia|RW=Rwanda|SA=Saudi Arabia|SB=Solomon Islands|SC=Seychelles|SD=Sudan|SE=Sweden|
+ SG=Singapore|SH=St. Helena|SI=Slovenia|SJ=Svalbard & Jan Mayen|SK=Slovakia|SL=Sierra Leone|SM=San Marino|
+ SN=Senegal|SO=Somalia|SR=Suriname|SS=South Sudan|ST=São Tomé & Príncipe|SV=El Salvador|SX=Sint Maarten|
+ SY=Syria|SZ=Eswatini|TA=Tristan da Cunha|TC=Turks & Caicos Islands|TD=Chad|TF=French Southern Territories|
+ TG=Togo|TH=Thailand|TJ=Tajikistan|TK=Tokelau|TL=Timor-Leste|TM=Turkmenistan|TN=Tunisia|TO=Tonga|TR=Türkiye|
+ TT=Trinidad & Tobago|TV=Tuvalu|TW=Taiwan|TZ=Tanzania|UA=Ukraine|UG=Uganda|UM=U.S. Outlying Islands|
+ UN=United Nations|US=United States|UY=Uruguay|UZ=Uzbekistan|VA=Vatican City|VC=St. Vincent & Grenadines|
+ VE=Venezuela|VG=British Virgin Islands|VI=U.S. Virgin Islands|VN=Vietnam|VU=Vanuatu|WF=Wallis & Futuna|
+ WS=Samoa|XA=Pseudo-Accents|XB=Pseudo-Bidi|XK=Kosovo|YE=Yemen|YT=Mayotte|ZA=South Africa|ZM=Zambia|
+ ZW=Zimbabwe|ZZ=Unknown Region|001=world|150=Europe|419=Latin America|002=Africa|019=Americas|142=Asia|
+ 009=Oceania
+language: aa=Afar|af=Afrikaans|ak=Akan|am=Amharic|ar=Arabic|as=Assamese|az=Azerbaijani|be=Belarusian|
+ bg=Bulgarian|bm=Bambara|bn=Bangla|bo=Tibetan|br=Breton|bs=Bosnian|ca=Catalan|cs=Czech|cy=Welsh|da=Danish|
+ de=German|dv=Divehi|dz=Dzongkha|ee=Ewe|el=Greek|en=English|eo=Esperanto|es=Spanish|et=Estonian|eu=Basque|
+ fa=Persian|ff=Fula|fi=Finnish|fil=Filipino|fo=Faroese|fr=French|fy=Western Frisian|ga=Irish|
+ gd=Scottish Gaelic|gl=Galician|gn=Guarani|gsw=Swiss German|gu=Gujarati|gv=Manx|ha=Hausa|haw=Hawaiian|
+ he=Hebrew|hi=Hindi|hr=Croatian|ht=Haitian Creole|hu=Hungarian|hy=Armenian|ia=Interlingua|id=Indonesian|
+ ig=Igbo|is=Icelandic|it=Italian|iu=Inuktitut|ja=Japanese|jv=Javanese|ka=Georgian|kk=Kazakh|kl=Kalaallisut|
+ km=Khmer|kn=Kannada|ko=Korean|ku=Kurdish|kw=Cornish|ky=Kyrgyz|la=Latin|lb=Luxembourgish|lg=Ganda|ln=Lingala|
+ lo=Lao|lt=Lithuanian|lv=Latvian|mg=Malagasy|mi=Māori|mk=Macedonian|ml=Malayalam|mn=Mongolian|mr=Marathi|
+ ms=Malay|mt=Maltese|my=Burmese|nb=Norwegian Bokmål|ne=Nepali|nl=Dutch|nn=Norwegian Nynorsk|no=Norwegian|
+ ny=Nyanja|oc=Occitan|om=Oromo|or=Odia|pa=Punjabi|pl=Polish|ps=Pashto|pt=Portuguese|qu=Quechua|rm=Romansh|
+ rn=Rundi|ro=Romanian|ru=Russian|rw=Kinyarwanda|sa=Sanskrit|sd=Sindhi|se=Northern Sami|si=Sinhala|sk=Slovak|
+ sl=Slovenian|sm=Samoan|sn=Shona|so=Somali|sq=Albanian|sr=Serbian|st=Southern Sotho|su=Sundanese|sv=Swedish|
+ sw=Swahili|ta=Tamil|te=Telugu|tg=Tajik|th=Thai|ti=Tigrinya|tk=Turkmen|tl=Filipino|tn=Tswana|to=Tongan|
+ tr=Turkish|ts=Tsonga|tt=Tatar|ug=Uyghur|uk=Ukrainian|ur=Urdu|uz=Uzbek|vi=Vietnamese|vo=Volapük|wo=Wolof|
+ xh=Xhosa|yi=Yiddish|yo=Yoruba|yue=Cantonese|zh=Chinese|zu=Zulu|und=undefined|mul=Multiple languages|
+ zxx=No linguistic content|en-AU=Australian English|en-CA=Canadian English|en-GB=British English|
+ en-US=American English|es-419=Latin American Spanish|es-ES=European Spanish|es-MX=Mexican Spanish|
+ fr-CA=Canadian French|fr-CH=Swiss French|de-AT=Austrian German|de-CH=Swiss High German|
+ pt-BR=Brazilian Portuguese|pt-PT=European Portuguese|zh-Hans=Simplified Chinese|zh-Hant=Traditional Chinese|
+ nl-BE=Flemish|ro-MD=Moldavian|fa-AF=Dari|sw-CD=Congo Swahili|ar-001=Modern Standard Arabic|nds-NL=Low Saxon
+script: Arab=Arabic|Armn=Armenian|Beng=Bangla|Bopo=Bopomofo|Brai=Braille|Cher=Cherokee|Cyrl=Cyrillic|
+ Deva=Devanagari|Ethi=Ethiopic|Geor=Georgian|Grek=Greek|Gujr=Gujarati|Guru=Gurmukhi|Hang=Hangul|Hani=Han|
+ Hans=Simplified|Hant=Traditional|Hebr=Hebrew|Hira=Hiragana|Jpan=Japanese|Kana=Katakana|Khmr=Khmer|
+ Knda=Kannada|Kore=Korean|Laoo=Lao|Latn=Latin|Mlym=Malayalam|Mong=Mongolian|Mymr=Myanmar|Orya=Odia|
+ Sinh=Sinhala|Syrc=Syriac|Taml=Tamil|Telu=Telugu|Thaa=Thaana|Thai=Thai|Tibt=Tibetan|Tfng=Tifinagh|
+ Zinh=Inherited|Zyyy=Common|Zzzz=Unknown Script|Zsye=Emoji|Zmth=Mathematical Notation|Zsym=Symbols
+currency: AED=United Arab Emirates Dirham|ARS=Argentine Peso|AUD=Australian Dollar|BDT=Bangladeshi Taka|
+ BGN=Bulgarian Lev|BRL=Brazilian Real|CAD=Canadian Dollar|CHF=Swiss Franc|CLP=Chilean Peso|CNY=Chinese Yuan|
+ COP=Colombian Peso|CZK=Czech Koruna|DKK=Danish Krone|EGP=Egyptian Pound|EUR=Euro|GBP=British Pound|
+ GEL=Georgian Lari|HKD=Hong Kong Dollar|HUF=Hungarian Forint|IDR=Indonesian Rupiah|ILS=Israeli New Shekel|
+ INR=Indian Rupee|ISK=Icelandic Króna|JPY=Japanese Yen|KES=Kenyan Shilling|KRW=South Korean Won|
+ KZT=Kazakhstani Tenge|MAD=Moroccan Dirham|MXN=Mexican Peso|MYR=Malaysian Ringgit|NGN=Nigerian Naira|
+ NOK=Norwegian Krone|NZD=New Zealand Dollar|PEN=Peruvian Sol|PHP=Philippine Peso|PKR=Pakistani Rupee|
+ PLN=Polish Zloty|RON=Romanian Leu|RSD=Serbian Dinar|RUB=Russian Ruble|SAR=Saudi Riyal|SEK=Swedish Krona|
+ SGD=Singapore Dollar|THB=Thai Baht|TRY=Turkish Lira|TWD=New Taiwan Dollar|UAH=Ukrainian Hryvnia|
+ USD=US Dollar|VND=Vietnamese Dong|XAF=Central African CFA Franc|XOF=West African CFA Franc|
+ ZAR=South African Rand
+calendar: buddhist=Buddhist Calendar|chinese=Chinese Calendar|coptic=Coptic Calendar|dangi=Dangi Calendar|
+ ethioaa=Ethiopic Amete Alem Calendar|ethiopic=Ethiopic Calendar|gregory=Gregorian Calendar|
+ hebrew=Hebrew Calendar|indian=Indian National Calendar|islamic=Hijri Calendar|
+ islamic-civil=Hijri Calendar (tabular, civil epoch)|islamic-rgsa=Hijri Calendar (Saudi Arabia, sighting)|
+ islamic-tbla=Hijri Calendar (tabular, astronomical epoch)|islamic-umalqura=Hijri Calendar (Umm al-Qura)|
+ iso8601=Gregorian Calendar (ISO 8601 Weeks)|japanese=Japanese Calendar|persian=Persian Calendar|
+ roc=Minguo Calendar
+dateTimeField: era=era;era;era|year=year;yr.;yr|quarter=quarter;qtr.;qtr|month=month;mo.;mo|
+ weekOfYear=week;wk.;wk|weekday=day of the week;day of wk.;day of wk.|day=day;day;day|
+ dayPeriod=AM/PM;AM/PM;AM/PM|hour=hour;hr.;hr|minute=minute;min.;min|second=second;sec.;sec|
+ timeZoneName=time zone;zone;zone
+region-short: BA=Bosnia|CC=Cocos Islands|GB=UK|HK=Hong Kong|MM=Myanmar|MO=Macao|PN=Pitcairn|PS=Palestine|
+ UN=UN|US=US
+language-short: az=Azeri|en-GB=UK English|en-US=US English
+"""
+
+
+@functools.cache
+def display_names(kind):
+    """{code: name}; of dates' fields "long;short;narrow" names."""
+    [row] = [row for row in DISPLAY_NAMES.replace("\n ", "").split("\n") if row.startswith(kind + ": ")]
+    return dict(entry.split("=") for entry in row.partition(": ")[2].split("|"))
+
+
+class DisplaySettings(IntlSettings):
+    """The options of Intl.DisplayNames."""
+
+    CHOICES = {"style": (("narrow", "short", "long"), "long"), "fallback": (("code", "none"), "code"),
+               "type": (("language", "region", "script", "currency", "calendar", "dateTimeField"), None),
+               "languageDisplay": (("dialect", "standard"), "dialect")}
+    SHOWN = ("locale", "style", "type", "fallback", "languageDisplay")
+    language = "en"
+
+    @staticmethod
+    def coerce(realm, options):
+        return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(self.available(locales))
+        self.choose(option, "style", "type")
+        if self.type is None:
+            raise JSTypeError("Required option \"type\" must not be undefined")
+        self.choose(option, "fallback", "languageDisplay")
+        if self.type != "language":
+            self.languageDisplay = None
+
+    def names(self, kind):
+        short = kind in ("region", "language") and self.style != "long"
+        return {**display_names(kind), **(display_names(kind + "-short") if short else {})}
+
+
+DISPLAY = intl_class("DisplayNames", DisplaySettings, 2)
+
+_DISPLAY_CODES = {"region": "[A-Za-z]{2}|[0-9]{3}", "script": "[A-Za-z]{4}", "currency": "[A-Za-z]{3}",
+                  "calendar": "[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8})*"}
+
+
+@DISPLAY.method("of", 1)
+def display_names_of(realm, this, code=undefined, *_):
+    settings, code = this.settings, to_string(code)
+    kind, names = settings.type, settings.names(settings.type)
+    if kind == "language":
+        code, name = language_display(settings, names, code)
+    else:
+        if not re.fullmatch(_DISPLAY_CODES.get(kind, "|".join(names)), code):
+            raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+        if kind in _DISPLAY_CODES:
+            code = {"script": str.title, "calendar": str.lower}.get(kind, str.upper)(code)
+        name = names.get(code)
+        if kind == "dateTimeField":
+            name = name.split(";")[("long", "short", "narrow").index(settings.style)]
+    return name if name is not None else code if settings.fallback == "code" else undefined
+
+
+def language_display(settings, names, code):
+    """(canonical code, name or None) of a language, with its script and region unless they make a dialect."""
+    tag = LanguageTag(code)
+    if tag.extensions or tag.attributes or tag.keywords or tag.private or len(code) != len(code.strip("-")):
+        raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+    whole = "-".join(filter(None, (tag.language, tag.script, tag.region)))
+    more = [display_names("script").get(tag.script, tag.script),
+            settings.names("region").get(tag.region, tag.region)]
+    if settings.languageDisplay == "dialect" and whole in names:
+        name, more = names[whole], []
+    else:
+        name = names.get(tag.language)
+    more = ", ".join(filter(None, [*more, *map(str.upper, tag.variants)]))
+    return str(tag), name and (f"{name} ({more})" if more else name)
+
+
+# -- Intl.DurationFormat -----------------------------------------------------------------
+#
+# ECMA-402 of 2025, 13. The names of units are there in English, as Intl.NumberFormat has them.
+
+DURATION_UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "seconds", "milliseconds",
+                  "microseconds", "nanoseconds")
+_CLOCK_UNITS = DURATION_UNITS[4:7]
+_NUMERIC = ("numeric", "2-digit", "fractional")
+_ISO_DURATION = re.compile(
+    r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
+    r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?",
+    re.IGNORECASE | re.ASCII)
+
+
+class DurationSettings(IntlSettings):
+    """The options of Intl.DurationFormat; `styles` and `displays` have what holds for each unit."""
+
+    CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
+    coerce = staticmethod(object_options)
+    language = "en"
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, values = resolve_locale(
+            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
+        self.choose(option, "style")
+        self.styles, self.displays = {}, {}
+        before = ""
+        for position, unit in enumerate(DURATION_UNITS):
+            self.read_unit(option, unit, position, before)
+            before = self.styles[unit] if position > 3 else ""
+        self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
+        list_style = "short" if self.style == "digital" else self.style
+        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+
+    def read_unit(self, option, unit, position, before):
+        """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
+        allowed = ("long", "short", "narrow", *_NUMERIC[:(0, 1, 2)[(position > 3) + (unit in _CLOCK_UNITS)]])
+        style, shown = option(unit, allowed, None), "always"
+        if style is None:
+            style = self.style
+            if style == "digital":
+                style = "numeric" if position > 3 else "short"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            elif before in _NUMERIC:
+                style = "numeric"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            else:
+                shown = "auto"
+        if style == "numeric" and position > 6:
+            style, shown = "fractional", "auto"
+        shown = option(unit + "Display", ("auto", "always"), shown)
+        if style == "fractional" and shown == "always" or before == "fractional" != style \
+                or before in _NUMERIC and style not in _NUMERIC:
+            raise JSRangeError(f"Invalid style {style} for {unit} in Intl.DurationFormat")
+        if unit in _CLOCK_UNITS[1:] and before in _NUMERIC:
+            style = "2-digit"
+        self.styles[unit], self.displays[unit] = style, shown
+
+    def resolved(self, realm):
+        shown = {"locale": self.locale, "numberingSystem": self.numberingSystem, "style": self.style}
+        for unit, style in self.styles.items():
+            shown[unit] = "numeric" if style == "fractional" else style
+            shown[unit + "Display"] = self.displays[unit]
+        digits = {} if self.fractionalDigits is None else {"fractionalDigits": self.fractionalDigits}
+        return {**shown, **digits}
+
+
+DURATION_FORMAT = intl_class("DurationFormat", DurationSettings)
+
+
+def to_duration(value):
+    """ToDurationRecord (13.5.2) -> {unit: int}, with all units."""
+    if type(value) is str:
+        found = _ISO_DURATION.fullmatch(value)
+        if not found:
+            raise JSRangeError(f"Invalid duration: {value}")
+        sign = -1 if found[1] == "-" else 1
+        counts = [int(digits or 0) for digits in found.groups()[1:8]]
+        rest = (found[9] or "").ljust(9, "0")
+        duration = dict(zip(DURATION_UNITS, [sign * count for count in (
+            *counts, int(rest[:3]), int(rest[3:6]), int(rest[6:]))]))
+    else:
+        require_object(value, "{} is not a duration")
+        counts = {unit: integral_count(unit, value.get(unit)) for unit in sorted(DURATION_UNITS)}
+        if set(counts.values()) == {None}:
+            raise JSTypeError("A duration needs at least one unit, such as { hours: 1 }")
+        duration = {unit: counts[unit] or 0 for unit in DURATION_UNITS}
+    signs = {count > 0 for count in duration.values() if count}
+    largest = max(abs(duration[unit]) for unit in DURATION_UNITS[:3])
+    minutes = (duration["days"] * 24 + duration["hours"]) * 60 + duration["minutes"]
+    length = exact_duration(duration, 6)[1] + minutes * 60 * 10 ** 9
+    if len(signs) > 1 or largest >= 2 ** 32 or abs(length) >= 2 ** 53 * 10 ** 9:
+        raise JSRangeError("A duration has one sign, and is not too long")
+    return duration
+
+
+def integral_count(unit, value):
+    """ToIntegerIfIntegral (13.5.1): an int; None for undefined."""
+    if value is undefined:
+        return None
+    number = to_number(value)
+    if not is_finite(number) or number % 1:
+        raise JSRangeError(f"{unit} of a duration must be an integer, not {display(value)}")
+    return int(number)
+
+
+def exact_duration(duration, position):
+    """(text, number in units of nanoseconds) of the unit at a position and all smaller ones."""
+    total = sum(duration[unit] * 1000 ** (9 - index) for index, unit in enumerate(DURATION_UNITS)
+                if index >= position)
+    places = 3 * (9 - position)
+    whole, rest = divmod(abs(total), 10 ** places)
+    return f"{'-' * (total < 0)}{whole}.{rest:0{places}d}", total
+
+
+class DurationWriter:
+    """PartitionDurationFormatPattern (13.5.10): `groups` of (type, text, singular unit or None)."""
+
+    def __init__(self, settings, duration):
+        self.settings, self.duration, self.groups = settings, duration, []
+        self.negative, self.signed = any(count < 0 for count in duration.values()), False
+        for position, unit in enumerate(DURATION_UNITS):
+            if settings.styles[unit] in _NUMERIC:
+                self.write_clock(unit)
+                break
+            splits = 6 <= position < 9 and settings.styles[DURATION_UNITS[position + 1]] == "fractional"
+            text = exact_duration(duration, position)[0] if splits else str(duration[unit])
+            if settings.displays[unit] == "always" or text.strip("-0."):
+                self.groups.append(self.number(unit, text, splits, {
+                    "style": "unit", "unit": unit[:-1], "unitDisplay": settings.styles[unit]}))
+            if splits:
+                break
+
+    def number(self, unit, text, splits, options):
+        """The parts of one number. The first has the sign of all, also if it is zero."""
+        if self.signed:
+            options["signDisplay"] = "never"
+        elif self.negative and not text.strip("-0."):
+            text = "-0"
+        self.signed = True
+        if splits:
+            most = self.settings.fractionalDigits
+            options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
+                           minimumFractionDigits=most or 0)
+        options["numberingSystem"] = self.settings.numberingSystem
+        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
+
+    def write_clock(self, first):
+        """FormatNumericUnits (13.5.9): hours:minutes:seconds, from the unit `first` on."""
+        texts = {unit: str(self.duration[unit]) for unit in _CLOCK_UNITS}
+        texts["seconds"] = exact_duration(self.duration, 6)[0]
+        shown = {unit: self.settings.displays[unit] == "always" or bool(texts[unit].strip("-0."))
+                 for unit in _CLOCK_UNITS[_CLOCK_UNITS.index(first):]}
+        if first == "hours" and shown["hours"] and shown["seconds"]:
+            shown["minutes"] = True
+        parts = []
+        for unit in [unit for unit in shown if shown[unit]]:
+            parts += [("literal", ":", None)] * bool(parts)
+            digits = 2 if self.settings.styles[unit] == "2-digit" else 1
+            parts += self.number(unit, texts[unit], unit == "seconds", {
+                "useGrouping": False, "minimumIntegerDigits": digits})
+        self.groups += [parts] if parts else []
+
+
+def duration_parts(settings, duration):
+    """The parts of a duration, as (type, text, singular unit or None)."""
+    groups = DurationWriter(settings, to_duration(duration)).groups
+    texts, parts = iter(groups), []
+    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+        parts += next(texts) if kind == "element" else [(kind, text, None)]
+    return parts
+
+
+DURATION_FORMAT.methods(
+    format=lambda realm, this, duration=undefined, *_:
+        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
+    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
+        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
+        for kind, text, unit in duration_parts(this.settings, duration)]))
+
+
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
@@ -30748,6 +31194,8 @@ SPECIAL_SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "f
 
 #: Longer texts are no URLs, and no URL has more parameters.
 MAX_URL_LENGTH = 2 ** 21
+#: Punycode takes time by the square of a label's length; names of hosts have 63 characters.
+MAX_LABEL_LENGTH = 500
 MAX_URL_PARAMETERS = 500_000
 
 _ASCII_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -30780,7 +31228,7 @@ class InvalidURL(Exception):
 
 
 def percent_encode(text, safe):
-    return urllib.parse.quote(text, safe=safe)
+    return in_slices(text, lambda piece: urllib.parse.quote(piece, safe=safe))
 
 
 class URLRecord:
@@ -30835,7 +31283,7 @@ class URLRecord:
             text = text.replace("\\", "/")
         segments = text.split("/")
         last = len(segments) - 1
-        for position, segment in enumerate(segments):
+        for position, segment in enumerate(interruptible(segments)):
             dots = _DOT_SEGMENTS.get(segment.lower())
             if dots == 2:
                 self.shorten_path()
@@ -31055,8 +31503,10 @@ def domain_to_ascii(domain):
         return domain.lower()
     domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
     labels = domain.replace("\u3002", ".").split(".")
+    if any(len(label) > MAX_LABEL_LENGTH and not label.isascii() for label in labels):
+        raise InvalidURL
     return ".".join([label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
-                     for label in labels])
+                     for label in with_polls(labels)])
 
 
 def parse_ipv4(parts):
@@ -31143,8 +31593,11 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
+        text = web_text(value)
+        if len(text) > MAX_URL_LENGTH:
+            raise JSRangeError(f"URL.{name}: the text is too long for a URL")
         with contextlib.suppress(InvalidURL):
-            write(this.record, web_text(value))
+            write(this.record, text)
         if name == "search":
             this.query_changed()
         return undefined
@@ -31301,7 +31754,12 @@ def url_construct(realm, new_target, *args):
     try:
         record = parse_url_arguments(args, "URL constructor")
     except InvalidURL:
-        raise JSTypeError("Invalid URL") from None
+        frames = frames_of_stack(sys._getframe(1), stack_limit(realm))
+        error = make_error(realm, "TypeError", "Invalid URL", frames)
+        texts = [utf16(web_text(arg)) for arg in args[:2] if arg is not undefined]
+        for key, text in zip(("code", "input", "base"), ["ERR_INVALID_URL", *texts]):     # as node's has them
+            error.put(key, text)
+        raise JSError(error) from None
     return JSURL(proto_from(realm, new_target, "URLPrototype"), record)
 
 
@@ -31367,7 +31825,7 @@ def unescaped_bytes(text):
 
 
 def encode_urlencoded(text):
-    quoted = urllib.parse.quote(well_formed_text(text), safe="*-._ ")
+    quoted = percent_encode(well_formed_text(text), "*-._ ")
     return quoted.replace("~", "%7E").replace(" ", "+")
 
 
@@ -31378,8 +31836,9 @@ class JSURLSearchParams(JSObject):
     class_name = "URLSearchParams"
 
     def text(self):
-        return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
-                         for name, value in self.pairs])
+        check_string_length(sum([len(name) + len(value) for name, value in self.pairs]))
+        return checked_text("&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
+                                      for name, value in interruptible(self.pairs)]))
 
     def changed(self):
         """Writes the pairs back into the URL."""
@@ -31762,28 +32221,50 @@ def global_btoa(realm, this, *args):
 # -- HTML of elements --------------------------------------------------------------------
 #
 # What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
-# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+# that is not itself made by h or html is escaped, as the place needs it that it is put in. An element that
+# waits for a component is a promise.
 
 _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
+                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
+                    "xlinkHref": "xlink:href"}
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
+_ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
+                       "xlink:href".split())
+_CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
+#: Elements in which browsers read text as code, and those in which they find no other elements.
+_CODE_ELEMENTS = frozenset(("script", "style"))
+_TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
+#: In texts of HTML, as its tokenizer reads them.
+_HTML_SPACE, _BETWEEN_ATTRIBUTES = re.compile(r"[ \t\n\r\f]*").match, re.compile(r"[ \t\n\r\f/]*").match
+_TAG_NAME, _NAME_OF_ATTRIBUTE = re.compile(r"[^\s/>]*").match, re.compile(r"[^\s/>=]*").match
+_UNQUOTED, _COMMENT_END, _TAG_END = (re.compile(r"[^\s>]*").match, re.compile("--!?>").search,
+                                     re.compile(">").search)
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = frozenset(
     "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
     "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
     "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
+_STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
+#: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
+_STYLE_VALUE = re.compile(
+    rf"""(?:[^;{{}}()"'\\/]|/(?!\*)|{_STYLE_STRING}|\((?:[^()"'\\]|{_STYLE_STRING}|\((?:[^()"'\\]|"""
+    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""").fullmatch
 _TO_ESCAPE = re.compile("""[&<>"']""")
+_TO_ESCAPE_AGAIN = re.compile("""[<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 
 
 class JSHtml(JSObject):
-    """A piece of HTML: `text` in code units."""
+    """A piece of HTML: `text` in code units. `is_code` if no other value than that of html.raw is in it."""
 
-    __slots__, __init__ = object_attributes("text")
+    __slots__, __init__ = object_attributes("text is_code=False")
     class_name = "Html"
 
 
@@ -31792,66 +32273,304 @@ HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, 
 SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
 
 
-def escaped_html(text):
+def escaped_html(text, pattern=_TO_ESCAPE):
     """The text with its special characters as HTML writes them, in elements and in attributes."""
     if len(text) > MAX_STRING_LENGTH // 6:
         raise JSRangeError("Invalid string length")
-    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+    return replace_in_slices(pattern, lambda found: _HTML_ESCAPES[found[0]], text)
 
 
-def make_html(realm, parts):
-    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+class HtmlText:
+    """Where elements and texts stand: what is written there for a text, and for a piece of HTML."""
+
+    def text(self, text):
+        return escaped_html(text)
+
+    def html(self, value):
+        return value.text
+
+    def check(self, written):
+        """Looks at what was written."""
+
+
+class HtmlCode(HtmlText):
+    """The inside of <script> or <style>."""
+
+    def __init__(self, tag):
+        self.tag = tag
+
+    def text(self, text):
+        raise JSTypeError(
+            f"A text cannot be put into <{self.tag}>, which has code: a value for it can be in an attribute, "
+            "such as data-name, and html.raw(text) is for a text that is code and your own")
+
+    def html(self, value):
+        if not value.is_code:
+            self.text(value.text)
+        found = re.search(f"</{self.tag}|<!--", value.text, re.IGNORECASE)
+        if found:
+            raise JSTypeError(f"{found[0]} in the code of <{self.tag}> would end it: "
+                              'write \\x3c for <, and JSON.stringify(value).replaceAll("<", "\\\\u003c")')
+        return value.text
+
+
+class HtmlAttribute(HtmlText):
+    """The value of an attribute, of a template or (`is_whole`) of h(); `before` is written in front of it,
+    `is_first` if nothing but that."""
+
+    def __init__(self, name, before="", is_first=True, is_whole=False):
+        self.name, self.before, self.is_first, self.is_whole = name.lower(), before, is_first, is_whole
+
+    def is_code(self, text):
+        return self.name in _ADDRESSES and _CODE_ADDRESS(re.sub(r"[\t\n\r]", "", text[:200])) is not None
+
+    def check(self, written):
+        whole = self.before + written if self.is_first else written
+        if self.is_code(whole):
+            raise JSTypeError(f"{display(whole[:40])} cannot be the address in {self.name}: it would run as "
+                              "code")
+
+    def text(self, text):
+        if self.is_first and not self.before and self.is_code(text):
+            text = "unsafe:" + text         # no error: who sends such an address shall not break the page
+        if self.name.startswith("on") and not self.is_whole:
+            raise JSTypeError(f"A text cannot be put into {self.name}, which has code: put it into an "
+                              "attribute such as data-name, which the code reads as this.dataset.name")
+        if self.name == "style" and not self.is_whole and not _STYLE_VALUE(text):
+            raise JSTypeError(f"{display(text[:40])} cannot be a value in style: it would begin another one")
+        text = escaped_html(text)
+        return escaped_html(text) if self.name == "srcdoc" else text
+
+    def html(self, value):
+        if not value.is_code:
+            self.text("" if self.name == "style" else value.text)
+        return escaped_html(value.text, _TO_ESCAPE if self.name == "srcdoc" else _TO_ESCAPE_AGAIN)
+
+
+HTML_TEXT = HtmlText()
+
+
+class HtmlReader:
+    """Follows the tags of a template, to tell where its values stand (HTML, 13.2.5: tokenization).
+
+    state      the name of the method that reads on
+    tag        the name of the tag that was read last, with / before that of a closing one
+    attribute, value    of the attribute that was read last; quote is " or ', or "" where there is none
+    """
+
+    __slots__ = ("state", "tag", "attribute", "value", "quote")
+
+    def __init__(self):
+        self.state, self.tag, self.attribute, self.value, self.quote = "outside", "", "", "", ""
+
+    def read(self, text):
+        at = 0
+        while at < len(text):
+            at = getattr(self, self.state)(text, at)
+
+    def take(self, pattern, text, at, rest, last):
+        """(the part of the text that the pattern matches, where it ends); state becomes `rest` behind it,
+        `last` where it is all."""
+        end = pattern(text, at).end()
+        self.state = rest if end < len(text) else last
+        return text[at:end], end
+
+    def search(self, pattern, text, at, state):
+        """Where the text goes on behind the pattern, in that state; its end if there is none."""
+        found = pattern(text, at)
+        if found is None:
+            return len(text)
+        self.state = state
+        return found.end()
+
+    def outside(self, text, at):
+        at = text.find("<", at) + 1
+        if not at:
+            return len(text)
+        if text.startswith("!--", at):
+            self.state = "comment"
+            return at + 1
+        self.tag = "/" if text.startswith("/", at) else ""
+        self.state = "bogus" if text.startswith(("!", "?"), at) else "name"
+        return at + len(self.tag)
+
+    def comment(self, text, at):
+        return self.search(_COMMENT_END, text, at, "outside")
+
+    def bogus(self, text, at):
+        return self.search(_TAG_END, text, at, "outside")
+
+    def inside(self, text, at):
+        """The inside of an element in which there are no others."""
+        end = re.compile(rf"</{self.tag}(?![^\s/>])", re.IGNORECASE).search(text, at)
+        if end is None:
+            return len(text)
+        self.tag, self.state = "/" + self.tag, "before_attribute"
+        return end.end()
+
+    def name(self, text, at):
+        found, end = self.take(_TAG_NAME, text, at, "before_attribute", "name")
+        if self.tag in ("", "/") and not (found and found[0].isascii() and found[0].isalpha()):
+            self.state = "bogus" if self.tag and end < len(text) else "outside"
+            return at
+        self.tag += found.lower()
+        return end
+
+    def before_attribute(self, text, at):
+        _, at = self.take(_BETWEEN_ATTRIBUTES, text, at, "attribute_name", self.state)
+        if text.startswith(">", at):
+            self.state = "inside" if self.tag in _TEXT_ELEMENTS else "outside"
+            return at + 1
+        self.attribute = ""
+        return at
+
+    def attribute_name(self, text, at):
+        found, end = self.take(_NAME_OF_ATTRIBUTE, text, at, "after_name", self.state)
+        self.attribute += found.lower()
+        return end
+
+    def after_name(self, text, at):
+        _, at = self.take(_HTML_SPACE, text, at, "before_attribute", self.state)
+        if text.startswith("=", at):
+            self.state, self.value = "before_value", ""
+            return at + 1
+        return at
+
+    def before_value(self, text, at):
+        _, at = self.take(_HTML_SPACE, text, at, "unquoted", self.state)
+        self.quote = ""
+        if text.startswith(('"', "'"), at):
+            self.quote, self.state = text[at], "quoted"
+            return at + 1
+        if text.startswith(">", at):
+            self.state = "before_attribute"
+        return at
+
+    def quoted(self, text, at):
+        end = text.find(self.quote, at)
+        if self.value is not None:
+            self.value += text[at:end if end >= 0 else None]
+        if end < 0:
+            return len(text)
+        self.state = "before_attribute"
+        return end + 1
+
+    def unquoted(self, text, at):
+        return self.take(_UNQUOTED, text, at, "before_attribute", self.state)[1]
+
+    def place(self):
+        """What writes a value that stands here; None in a tag's own words."""
+        if self.state in ("unquoted", "before_value"):
+            raise JSTypeError(f'Write quotes around the value of {self.attribute}: '
+                              f'{self.attribute}="${{…}}"')
+        if self.state == "quoted":
+            before, self.value = self.value, None
+            return HtmlAttribute(self.attribute, before or "", before is not None)
+        if self.state == "inside" and self.tag in _CODE_ELEMENTS:
+            return HtmlCode(self.tag)
+        return HTML_TEXT if self.state in ("outside", "inside", "comment", "bogus") else None
+
+    def word(self, value):
+        """The text of a value that stands in a tag's own words: a name, or HTML of the script's own."""
+        if value is undefined or value is null or type(value) is bool:
+            return ""
+        if type(value) is JSHtml and value.is_code:
+            self.read(value.text)
+            return value.text
+        text = to_string(value) if type(value) in (str, int, float) else None
+        if self.state == "name":
+            fits = text is not None and _ELEMENT_NAME(self.tag.lstrip("/") + text)
+        else:
+            fits = text is not None and _ATTRIBUTE_NAME(text)
+        if fits:
+            self.read(text)
+        if not fits or self.state == "attribute_name" and self.attribute.startswith("on"):
+            raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
+                              'name="${…}", or html.raw(text) for attributes that are your own')
+        return text
+
+    def end(self):
+        if self.state != "outside" and (self.state != "name" or self.tag not in ("", "/")):
+            raise JSTypeError("The template ends inside " + ("a comment" if self.state == "comment" else
+                                                             f"<{self.tag}>"))
+
+
+@functools.lru_cache(1024)
+def template_places(texts):
+    """The places of the values between the texts of a template; None if they depend on the values."""
+    reader, places = HtmlReader(), []
+    for index, text in enumerate(texts):
+        reader.read(text)
+        if index + 1 < len(texts):
+            places.append(reader.place())
+            if places[-1] is None:
+                return None
+    reader.end()
+    return places
+
+
+def make_html(realm, parts, is_code=False):
+    """The JSHtml of a list of texts and (promise of a value, place); with promises a promise of it."""
     waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
     if not waiting:
         if sum(map(len, parts)) > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        return JSHtml(realm.HtmlPrototype, "".join(parts))
+        return JSHtml(realm.HtmlPrototype, "".join(parts), is_code)
     promise = new_promise(realm)
 
     def arrived(index, value):
         waiting.remove(index)
-        inner = []
+        inner, place = [], parts[index][1]
         try:
-            add_child(realm, inner, value, 0)
-            parts[index] = make_html(realm, inner)
-            if parts[index].__class__ is JSHtml:
-                parts[index] = parts[index].text
+            add_child(realm, inner, value, place)
+            parts[index] = make_html(realm, inner), HTML_TEXT
+            if parts[index][0].__class__ is JSHtml:
+                parts[index] = parts[index][0].text
+                place.check(parts[index])
             if not waiting:
                 resolve_promise(realm, promise, make_html(realm, parts))
         except Exception as error:
             reject_promise(realm, promise, realm.thrown_value(error))
 
     for index in list(waiting):
-        await_value(realm, parts[index], functools.partial(arrived, index),
+        await_value(realm, parts[index][0], functools.partial(arrived, index),
                     lambda reason: reject_promise(realm, promise, reason))
     return promise
 
 
-def add_child(realm, parts, child, depth):
-    """Appends the HTML of a child to `parts`; a promise as it is."""
+def add_child(realm, parts, child, place, depth=0):
+    """Appends the HTML of a child to `parts`, as its place wants it; for a promise (promise, place)."""
     kind = child.__class__
     if kind is JSHtml:
-        parts.append(child.text)
+        parts.append(place.html(child))
     elif kind is str:
-        parts.append(escaped_html(child))
+        parts.append(place.text(child))
     elif child is undefined or child is null or kind is bool:
         return
     elif kind is int or kind is float or kind is JSBigInt:
         parts.append(to_string(child))
     elif isinstance(child, JSPromise):
-        parts.append(child)
-    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        parts.append((child, place))
+    elif not isinstance(child, JSObject) or is_callable(child):
+        refuse_child(child)
+    elif (page := realm.html_of(child)) is not None:
+        parts.append(place.html(JSHtml(None, utf16(page))))
+    elif child.get(SYM_ITERATOR) is not undefined:
         if depth > 100:
             raise JSRangeError("The children of an element are nested too deeply")
         for one in iterable_to_list(realm, child):
             realm.poll()
-            add_child(realm, parts, one, depth + 1)
-    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
-        parts.append(promise_resolve(realm, realm.Promise, child))
+            add_child(realm, parts, one, place, depth + 1)
+    elif is_callable(child.get("then")):
+        parts.append((promise_resolve(realm, realm.Promise, child), place))
     else:
-        shown = "A function" if is_callable(child) else display(child)
-        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
-                          "and arrays of them")
+        refuse_child(child)
+
+
+def refuse_child(child):
+    shown = "A function" if is_callable(child) else display(child)
+    raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                      "and arrays of them")
 
 
 def style_text(value):
@@ -31864,8 +32583,12 @@ def style_text(value):
         if item is undefined or item is null or item is False or item == "":
             continue
         is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        text = to_string(item)
+        if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
+            raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
+                              "another property")
         name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
-        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+        texts.append(f"{name}:{text}" + ("px" if is_length and key[:2] != "--" else ""))
     return ";".join(texts)
 
 
@@ -31876,8 +32599,11 @@ def add_attributes(realm, parts, name, props):
         if type(key) is not str or not props.get_own(key).enumerable:
             continue
         value = props.get(key)
-        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
-            raw = to_string(value.get("__html"))
+        if key == "dangerouslySetInnerHTML" and value is not undefined and value is not null:
+            raw = value.get("__html") if isinstance(value, JSObject) else value
+            if not isinstance(value, JSObject) or isinstance(raw, JSObject) and type(raw) is not JSHtml:
+                raise JSTypeError("dangerouslySetInnerHTML is an object with a text: { __html: text }")
+            raw = "" if raw is undefined or raw is null else to_string(raw)
         if key in _NOT_ATTRIBUTES or value is undefined or value is null:
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
@@ -31891,8 +32617,14 @@ def add_attributes(realm, parts, name, props):
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
                               "browser: write its code as a text, or in a script of the page")
-        text = style_text(value) if key == "style" else to_string(value)
-        parts.append(f' {shown}="{escaped_html(text)}"')
+        place, text = HtmlAttribute(shown, is_whole=True), value
+        if type(value) is not JSHtml:
+            text = style_text(value) if key == "style" else to_string(value)
+            if isinstance(value, JSObject) and text.startswith("[object "):
+                raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
+        text = place.html(value) if type(value) is JSHtml else place.text(text)
+        place.check(text)
+        parts.append(f' {shown}="{text}"')
     return raw
 
 
@@ -31907,7 +32639,7 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
         if children:
             given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
         parts = []
-        add_child(realm, parts, call(kind, undefined, given), 0)
+        add_child(realm, parts, call(kind, undefined, given), HTML_TEXT)
         return make_html(realm, parts)
     if kind.__class__ is not str or not _ELEMENT_NAME(kind):
         raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
@@ -31916,15 +32648,17 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
     raw = add_attributes(realm, parts, kind, props)
     parts.append(">")
     children = children or (props.get("children"),)
-    if kind in _VOID_ELEMENTS:
+    tag = kind.lower()
+    if tag in _VOID_ELEMENTS:
         if raw is not None or any(child is not undefined and child is not null for child in children):
             raise JSTypeError(f"<{kind}> cannot have children")
         return make_html(realm, parts)
+    place = HtmlCode(tag) if tag in _CODE_ELEMENTS else HTML_TEXT
     if raw is not None:
-        parts.append(raw)
+        parts.append(place.html(JSHtml(None, raw, True)))
     else:
         for child in children:
-            add_child(realm, parts, child, 0)
+            add_child(realm, parts, child, place)
     parts.append(f"</{kind}>")
     return make_html(realm, parts)
 
@@ -31938,19 +32672,34 @@ def html_template(realm, this, strings=undefined, *values):
     raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
     if not isinstance(raw, JSObject):
         raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
-    texts, parts = iterable_to_list(realm, strings), []
-    for index, text in enumerate(interruptible(texts)):
-        parts.append(to_string(text))
-        if index + 1 < len(texts) and index < len(values):
-            add_child(realm, parts, values[index], 0)
-    return make_html(realm, parts)
+    texts, parts = tuple(map(to_string, iterable_to_list(realm, strings))), []
+    places, start = template_places(texts), 0
+    reader = HtmlReader() if places is None else None
+    for index, (text, value) in enumerate(zip(interruptible(texts), (*values, ABSENT))):
+        parts.append(text)
+        if reader is not None:
+            reader.read(text)
+        if value is ABSENT:
+            break
+        place = places[index] if reader is None else reader.place()
+        if place is None:
+            parts.append(reader.word(value))
+            continue
+        if place.__class__ is HtmlAttribute and place.is_first:
+            start = len(parts)
+        add_child(realm, parts, value, place)
+        if place.__class__ is HtmlAttribute:
+            place.check("".join(part for part in parts[start:] if part.__class__ is str))
+    if reader is not None:
+        reader.end()
+    return make_html(realm, parts, not values)
 
 
 def make_html_tag(realm):
     """The global `html`, with html.raw(text) for what is HTML already."""
     tag = realm.bind(html_template, FunctionInfo("html", 1))
     tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
-        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+        realm.HtmlPrototype, to_string(text), True), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
     return tag
 
 
@@ -32370,9 +33119,16 @@ def iterable_pairs(table, read):
         return undefined
 
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+#: What no name of a field, no value of one, and no byte may be.
+_NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
+_NO_BYTE = re.compile("[^\0-\xff]")
 #: Fields of one Headers object.
 MAX_FIELDS = 10_000
+
+
+def joined_values(values):
+    check_string_length(sum(map(len, values)) + 2 * len(values) - 2)
+    return ", ".join(values)
 
 
 class JSHeaders(JSObject):
@@ -32384,7 +33140,7 @@ class JSHeaders(JSObject):
     def get_field(self, name):
         """The values of a field in one text, or None."""
         values = [value for key, value in self.pairs if key == name]
-        return ", ".join(values) if values else None
+        return joined_values(values) if values else None
 
     def combined(self):
         """The pairs as scripts see them: sorted, one for each name, but for Set-Cookie."""
@@ -32393,8 +33149,9 @@ class JSHeaders(JSObject):
             if name == "set-cookie":
                 cookies.append((name, value))
             else:
-                values[name] = f"{values[name]}, {value}" if name in values else value
-        return sorted([*values.items(), *cookies], key=lambda pair: pair[0])
+                values.setdefault(name, []).append(value)
+        return sorted([*[(name, joined_values(each)) for name, each in values.items()], *cookies],
+                      key=lambda pair: pair[0])
 
 
 HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
@@ -32403,24 +33160,27 @@ HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
 def byte_text(value):
     """A value as Web IDL's ByteString."""
     text = to_string(value)
-    for index, character in enumerate(text):
-        if character > "\xff":
-            raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
-                              f"{index} has a value of {ord(character)} which is greater than 255.")
+    if found := first_match(_NO_BYTE, text):
+        raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
+                          f"{found.start()} has a value of {ord(found[0])} which is greater than 255.")
     return text
+
+
+def is_token(text):
+    return bool(text) and first_match(_NO_TOKEN, text) is None
 
 
 def field_name(value, method):
     """The name of a header field in small letters, or a TypeError."""
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
+    if not is_token(name):
         raise JSTypeError(f"Headers.{method}: {display(name)} is an invalid header name.")
     return name.lower()
 
 
 def field_value(value, method):
     text = byte_text(value).strip("\t\n\r ")
-    if re.search("[\0\r\n]", text):
+    if first_match(_NO_FIELD_VALUE, text):
         raise JSTypeError(f"Headers.{method}: {display(text)} is an invalid header value.")
     return text
 
@@ -33284,8 +34044,8 @@ def request_url(value):
 
 def request_method(value):
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
-        raise JSTypeError(f"'{name}' is not a valid HTTP method.")
+    if not is_token(name):
+        raise JSTypeError(f"'{name[:100]}' is not a valid HTTP method.")
     upper = name.upper()
     if upper in ("CONNECT", "TRACE", "TRACK"):
         raise JSTypeError(f"'{name}' HTTP method is unsupported.")
@@ -33731,6 +34491,10 @@ def callable_or_refusal(value, text, realm=None):
 #: Names compared for "Did you mean …?", and how alike two must be.
 MAX_MEANT_NAMES = 500
 MEANT_LIKENESS = 0.66
+#: Names that are right where a script does not run: nobody has misspelled them.
+NAMES_ELSEWHERE = frozenset((
+    "Buffer EventSource WebSocket XMLHttpRequest document exports global history localStorage location "
+    "module navigator print process request require response sessionStorage window").split())
 _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
@@ -33763,12 +34527,15 @@ def method_names(obj):
 LEFT_OUT_GLOBALS = {
     "SharedArrayBuffer": "this engine shares no memory between threads; ArrayBuffer is there",
     "ShadowRealm": "this engine leaves it out; every script has a realm of its own",
+    "require": 'files and packages come with import … from "…"',
     "Temporal": "this engine leaves it out; Date and Intl.DateTimeFormat are there",
     "WebAssembly": "this engine runs JavaScript only"}
 
 
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    if name in NAMES_ELSEWHERE:
+        return ""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
     if len(name) == 3:                  # with two letters of three alike, anything could be meant
@@ -35312,8 +36079,11 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                 "Buffer": ('require("node:buffer").Buffer', 'import { Buffer } from "node:buffer"'),
                 "global": ("globalThis", "const global = globalThis"),
                 "setImmediate": ('require("node:timers").setImmediate',
-                                 'import { setImmediate } from "node:timers"')}
-_GIVEN = re.compile(r"(?<![.\w$])(?:" + "|".join(_GIVEN_NAMES) + r")\b(?!\s*:)")
+                                 'import { setImmediate } from "node:timers"'),
+                "require": (None, 'import { createRequire as _r } from "node:module"; '
+                                  "const require = _r(import.meta.url)")}
+_GIVEN = re.compile(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
+                    + r")\b(?!\s*:))")
 
 
 def compile_common_js(source, filename):
@@ -35446,19 +36216,21 @@ class ModuleMap:
                            ("loaded", False)):
             module.put(key, value)
         require = self.require_function(name)
-        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if name in _GIVEN.findall(source)}
+        used = _GIVEN.findall(source)
+        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if code and name in used}
         if name.startswith("node:"):
             given = {"native": "null"}
         values = "".join(f"var {key} = {code}; " for key, code in given.items() if code != "null")
         if source.startswith("#!"):
             source = "//" + source
-        head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
+        head = f"(function (require, native) {{ {values}return function (exports, require, module, " \
+               "__filename, __dirname) {"      # a module may declare the names that are given outside of it
         try:
             with realm.uncounted():
-                compiled = realm.compile(f"{head}\n{source}\n}})", name, compile_common_js)
-            function = realm.run_script(compiled)
-            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
-                 self.native() if "native" in given else undefined)
+                compiled = realm.compile(f"{head}\n{source}\n}} }})", name, compile_common_js)
+            function = call(realm.run_script(compiled), undefined, require,
+                            self.native() if "native" in given else undefined)
+            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)))
         except BaseException:
             self.required.pop(name, None)
             raise
@@ -35470,6 +36242,9 @@ class ModuleMap:
         require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
                                       "require", 1)
         require.put("cache", JSObject(None))
+        require.put("resolve", self.realm.function(
+            lambda this, specifier=undefined, *_:
+            utf16(self.loader(python_text(to_string(specifier)), name, "require")[0]), "resolve", 1))
         return require
 
     def require(self, specifier, referrer):
@@ -37015,16 +37790,16 @@ class RealmBase:
                 if self.interruption is not None:
                     raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
-            except Interrupted as error:
-                if self.interruption is None:   # another realm's, below on the stack
-                    raise
-                self.jobs.clear()
+            except (Interrupted, Exception) as error:
+                if self.interruption is None:
+                    if isinstance(error, Interrupted):      # another realm's, below on the stack
+                        raise
+                    raise self.js_error(error) from None
+                self.jobs.clear()           # also if it failed meanwhile: what looks at its error is stopped
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
                 remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
-            except Exception as error:
-                raise self.js_error(error) from None
             finally:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
@@ -37670,14 +38445,28 @@ class Realm(RealmBase):
 
     def html_of(self, value):
         """The text of a piece of HTML that h() or html made, or another factory that marks it as hono's does,
-        by `isEscaped`; None for anything else."""
+        by `isEscaped`; None for anything else. JSTypeError for what is an element without a text."""
         if isinstance(value, JSHtml):
             return python_text(value.text)
-        if isinstance(value, JSObject) and value.get("isEscaped") is True:
+        if not isinstance(value, JSObject):
+            return None
+        if value.get("isEscaped") is True:
             write = value.get("toString")
             if is_callable(write) and write is not self.ObjectPrototype.get("toString"):
                 text = call(write, value)
+                if isinstance(text, JSPromise):
+                    raise JSTypeError("An element with async parts is not ready: write await "
+                                      "element.toString()")
                 return python_text(text) if isinstance(text, str) else None
+        if value.get("type") is not undefined:
+            package, renderer = \
+                ("react", "react-dom/server") if isinstance(value.get("$$typeof"), JSSymbol) else \
+                ("vue", "@vue/server-renderer") if value.get("__v_isVNode") is True else \
+                ("preact", "preact-render-to-string") if value.get("constructor") is undefined \
+                and value.has("__v") else (None, None)
+            if package:
+                raise JSTypeError(f"An element of {package} is no HTML yet: write renderToString(element), "
+                                  f"which {renderer} has")
         return None
 
     def put(self, obj, key, value):
@@ -40320,7 +41109,21 @@ class Js2PyRealm:
         return self.from_python({key: makers[key](self, subject) if value is LATER else value
                                  for key, value in props.items()})
 
-    request_object = answering_object = lazy_object
+    request_object = lazy_object
+
+    @functools.cached_property
+    def refused_answers(self):
+        """name -> property of ANSWERING_CONTEXT."""
+        return {name: {"get": self.host_value(lambda: undefined, name, True), "enumerable": False,
+                       "set": self.host_value(functools.partial(refuse_answer(name), self, None), name, True),
+                       "configurable": True} for name in ANSWERS_ELSEWHERE}
+
+    def answering_object(self, props, makers, subject=None):
+        context = self.lazy_object(props, makers, subject)
+        for name, item in self.refused_answers.items():
+            context.object.own.setdefault(name, item)
+        return context
+
     network = None                      # it has no promises, which fetch needs
 
     def response_of(self, *_arguments):
@@ -45990,21 +46793,22 @@ def too_large_result():
 class TextsOfAnswer:
     """Writes an answer's strings, letting other threads run; raises _ResultTooLarge."""
 
-    __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
+    __slots__, __init__ = attributes("left")
 
     def __call__(self, text):
+        text = json.encoder.encode_basestring(text) if len(text) <= self.left else text
         self.left -= len(text)
         if self.left < 0:
             raise _ResultTooLarge
-        return json.encoder.encode_basestring(text)
+        return text
 
 
-def graphql_json(result, comma=",", colon=":"):
-    """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
+def graphql_json(result, comma=",", colon=":", most=None):
+    """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced.
+    Its texts may have `most` characters together."""
     try:
-        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon,
-                                            comma, False,
-                                            False, False)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(
+            most or MAX_GRAPHQL_CHARACTERS), None, colon, comma, False, False, False)
         text = "".join(write(result, 0))
         text.encode()
         return text
@@ -47425,6 +48229,7 @@ HOST_OBJECTS = {
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
     "validate": "Checks of what a request says: what is wrong is an error with status 400.",
+    "assetStorage": "The files of the folder assets/ beside the scripts.",
     "dispatcher": "Messages from scripts to scripts.",
     "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
     "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
@@ -47646,21 +48451,37 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
 
-def required_role(host, options):
+def required_role(host, options, function="registerRoute", others=()):
     """What `requireAuth` among the options of a route says: False, True or a role."""
     if options is undefined or options is null:
         return False
     if not is_options(host.realm, options):
-        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+        raise HostError(f"{function}: the options must be an object such as {{ requireAuth: true }}, not "
                         + describe_value(host.realm, options))
-    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    check_option_names(host.realm, function, options, ("requireAuth", *others))
     role = host.realm.get(options, "requireAuth")
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError("registerRoute: requireAuth must be true or a role, not "
+        raise HostError(f"{function}: requireAuth must be true or a role, not "
                         + describe_value(host.realm, role))
     return host.realm.to_python(role)
+
+
+@host_function("routeRegistry.registerAssetRoute",
+               "path: string, assetName: string, options?: RouteOptions", "string",
+               "Serves a file of assets/, which need not be there yet, as those of public/ are served.")
+def register_asset_route(host, path=undefined, name=undefined, options=undefined):
+    function = "registerAssetRoute"
+    path = check_path(host, function, path)
+    if ":" in path or "*" in path:
+        raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
+                        "path of its own")
+    role = required_role(host, options, function, ("tags", "summary", "description"))
+    if not isinstance(name, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, name))
+    return host.add_asset_route(path, host.realm.to_python(name), role)
 
 
 @host_function("routeRegistry.use",
@@ -47931,6 +48752,21 @@ def broadcast_subscription(host, function, name, data, filter):
             f"(no subscription of this name is registered{hint})")
 
 
+#: Calls of executeGraphQL inside one another: each writes the answer of the one inside it as a text, with
+#: every backslash doubled.
+MAX_EXECUTED_DEPTH = 8
+
+
+class Executing(threading.local):
+    """The realms that have called executeGraphQL in this thread, those inside others last."""
+
+    def __init__(self):
+        self.realms = []
+
+
+_EXECUTING = Executing()
+
+
 @host_function("graphQLRegistry.executeGraphQL",
                "query: string, variables?: string | object", "string",
                "Runs a query or mutation against the schema, hidden fields included; the result is JSON.")
@@ -47951,8 +48787,16 @@ def execute_graphql(host, query=undefined, variables=undefined):
         raise HostError("executeGraphQL: the variables must be an object, or JSON of one")
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
-    result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return graphql_json(result, ", ", ": ")
+    if len(_EXECUTING.realms) == MAX_EXECUTED_DEPTH:
+        raise HostError("executeGraphQL: a resolver calls it that was called by it, "
+                        f"{MAX_EXECUTED_DEPTH} times over")
+    _EXECUTING.realms.append(realm)
+    try:
+        result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
+    finally:
+        _EXECUTING.realms.pop()
+    realm.poll()
+    return graphql_json(result, ", ", ": ", MAX_STRING_LENGTH)
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
@@ -48306,6 +49150,62 @@ def storage_keys(host):
     return host.storage.keys()
 
 
+def asset_name(host, function, value):
+    """The name of a file in assets/ as a Python string, or HostError."""
+    if not isinstance(value, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, value))
+    return host.realm.to_python(value)
+
+
+@host_function("assetStorage.listAssets", "", "string",
+               "The files as JSON: an array of { uri, name, mimetype, size, created_at, updated_at, "
+               "createdAt, updatedAt }; the last two are in milliseconds.")
+def list_assets(host):
+    assets, items = host.app.assets, []
+    for name, (size, created, updated) in assets.all().items():
+        created, updated = int(created * 1000), int(updated * 1000)
+        items.append({"uri": name, "name": name, "mimetype": assets.type_of(name), "size": size,
+                      "created_at": iso_time(created), "updated_at": iso_time(updated),
+                      "createdAt": created, "updatedAt": updated})
+    return json.dumps(items, ensure_ascii=False)
+
+
+@host_function("assetStorage.fetchAsset", "name: string", "string",
+               "What a file holds, in base64; a sentence that says so if there is none.")
+def fetch_asset(host, name=undefined):
+    name = asset_name(host, "fetchAsset", name)
+    data = host.app.assets.read("fetchAsset", name)
+    return f"Asset '{name}' not found" if data is None else base64.b64encode(data).decode()
+
+
+@host_function("assetStorage.upsertAsset", "name: string, mimetype: string, contentBase64: string", "string",
+               "Writes a file of up to 10 MiB; only with --storage, and in tests, which keep it in memory.")
+def upsert_asset(host, name=undefined, mimetype=undefined, content=undefined, _title=undefined):
+    name = asset_name(host, "upsertAsset", name)
+    kind = host.realm.to_python(mimetype) if isinstance(mimetype, str) else ""
+    if not re.fullmatch(r"[!-~]{1,60}/[ -~]{1,60}", kind) or any(mark in kind for mark in "<>,"):
+        raise HostError("upsertAsset: the second argument must be a media type such as \"image/png\"")
+    try:
+        data = base64.b64decode(host.realm.to_python(content), validate=True) \
+            if isinstance(content, str) and len(content) <= 16 << 20 else None
+    except ValueError:
+        data = None
+    if data is None:
+        raise HostError("upsertAsset: the third argument must be base64, of up to 10 MiB; "
+                        "btoa(text) makes it of a text in ASCII")
+    host.app.assets.write("upsertAsset", name, data, kind)
+    return f"Asset '{name}' upserted successfully"
+
+
+@host_function("assetStorage.deleteAsset", "name: string", "string",
+               "Deletes a file; only where upsertAsset may write.")
+def delete_asset(host, name=undefined):
+    name = asset_name(host, "deleteAsset", name)
+    gone = host.app.assets.delete("deleteAsset", name)
+    return f"Asset '{name}' {'deleted successfully' if gone else 'not found'}"
+
+
 class PersonalHost:
     """A host with the storage of one user, for the functions above."""
 
@@ -48574,6 +49474,7 @@ _CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month",
                 ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
                 ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
 _CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+MAX_CRON_CHARACTERS = 1000
 #: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
 CRON_DAYS = 366 * 41
 
@@ -48581,7 +49482,7 @@ CRON_DAYS = 366 * 41
 def cron_times(function, text):
     """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in
     milliseconds since 1970, or None. Raises HostError."""
-    fields = text.split() if isinstance(text, str) else []
+    fields = text.split() if isinstance(text, str) and len(text) <= MAX_CRON_CHARACTERS else []
     if len(fields) != 5:
         raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": "
                         "minute, hour, day of the month, month, day of the week")
@@ -49869,8 +50770,12 @@ MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
 MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
 #: What a value counts for besides its characters.
 VALUE_OVERHEAD = 16
-#: Rows that an iteration reads at once.
-ROWS_AT_ONCE = 100
+#: Rows that are read at once, as long as they have no more characters and bytes than this.
+ROWS_AT_ONCE, ROWS_AT_ONCE_SIZE = 100, 1024 * 1024
+#: Bytes of a pattern for LIKE and GLOB, which takes its length times that of the text.
+MAX_SQL_PATTERN = 200
+#: Seconds that the end of the server waits for a statement that it has interrupted.
+DATABASE_CLOSE_SECONDS = 1.0
 #: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
 DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
 #: Seconds between two looks whether all processes that share Redis share the file.
@@ -49883,7 +50788,10 @@ _PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info in
                      "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
                      "recursive_triggers case_sensitive_like optimize encoding page_count".split())
 _SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
-_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+_SQL_FUNCTIONS_REFUSED = {
+    **dict.fromkeys("load_extension fts3_tokenizer readfile writefile edit fsdir".split(), ""),
+    **dict.fromkeys(("json_patch", "jsonb_patch"),
+                    ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
 _SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
@@ -49974,7 +50882,7 @@ class Database:
         run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
         if hasattr(connection, "setlimit"):     # CPython 3.11
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_SQL_PATTERN)
         for name, count, function in _SQL_FUNCTIONS:
             connection.create_function(name, count, function, deterministic=True)
         connection.set_authorizer(self._authorize)
@@ -49989,7 +50897,7 @@ class Database:
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
         elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
-            self.denied = f"the function {second} is not allowed"
+            self.denied = f"the function {second} is not allowed{_SQL_FUNCTIONS_REFUSED[second.lower()]}"
         else:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
@@ -50005,7 +50913,7 @@ class Database:
         self.acquire(realm)
         outer, self.realm = self.realm, realm
         try:
-            if self.connection is None:
+            if self.connection is None or self.closed:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
@@ -50041,12 +50949,25 @@ class Database:
         if _SQL_WORD.match(sql)[0].lower() != "explain":
             self.execute(realm, "EXPLAIN " + sql, no_values(parameters)).close()
 
-    def fetch(self, realm, cursor, sql, count=-1):
-        """The next rows of a cursor, for used_by()."""
+    def fetch(self, realm, cursor, sql, count=ROWS_AT_ONCE):
+        """(the next rows of a cursor, their size), for used_by(): at most `count`, and fewer that are
+        large."""
+        rows, size = [], 0
         try:
-            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+            for row in cursor:
+                rows.append(row)
+                size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                             for value in row])
+                if len(rows) == count or size > ROWS_AT_ONCE_SIZE:
+                    break
         except sqlite3.Error as error:
             raise self.error(realm, error, sql) from None
+        return rows, size
+
+    def drain(self, realm, cursor, sql):
+        """Runs a statement to its end, for used_by(); its rows are not wanted."""
+        while self.fetch(realm, cursor, sql)[0]:
+            realm.poll()
 
     @contextlib.contextmanager
     def transaction(self, realm):
@@ -50071,10 +50992,16 @@ class Database:
                 self.nesting -= 1
 
     def close(self):
-        with self.lock:
+        """Ends it. A statement that does not let itself be interrupted goes on, and the process ends."""
+        self.closed = True
+        connection = self.connection
+        if connection is not None:
+            connection.interrupt()
+        if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
                 self.connection.close()
-            self.connection, self.closed = None, True
+            self.connection = None
+            self.lock.release()
 
     def check_machines(self):
         """Raises HostError when processes that share Redis do not share this file. Each leaves word there
@@ -50102,8 +51029,8 @@ class Database:
     def error(self, realm, error, sql):
         """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
         realm.poll()
-        denied, self.denied = self.denied, ""
         text = str(error)
+        denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
         if text.startswith("Could not decode"):
@@ -50230,16 +51157,17 @@ class Statement:
     def taken(self, cursor):
         """All rows of a cursor, an array of the script; raises HostError when they are too many."""
         found, size = [], 0
-        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+        while True:
+            rows, more = self.database.fetch(self.realm, cursor, self.sql)
+            if not rows:
+                return self.realm.new_array(found)
             self.realm.poll()
-            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
-                         for row in rows for value in row])
+            size += more
             if len(found) + len(rows) > MAX_ROWS or size > MAX_ROWS_SIZE:
                 what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{MAX_ROWS:,} rows"
                 raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
                                     "iterate()")
             found += self.converted(cursor, rows)
-        return self.realm.new_array(found)
 
     def converted(self, cursor, rows):
         """Rows of SQLite as values of the script."""
@@ -50262,7 +51190,7 @@ class Statement:
     def get(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
-            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1)[0])
             cursor.close()
         return rows[0] if rows else undefined
 
@@ -50270,8 +51198,7 @@ class Statement:
         bound = self.bound(values)
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, bound)
-            while self.database.fetch(self.realm, cursor, self.sql, 1000):
-                self.realm.poll()
+            self.database.drain(self.realm, cursor, self.sql)
             return self.counts()
 
     def counts(self):
@@ -50288,7 +51215,7 @@ class Statement:
         try:
             while True:
                 with self.database.used_by(self.realm):
-                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows, _size = self.database.fetch(self.realm, cursor, self.sql)
                     rows = self.converted(cursor, rows)
                 if not rows:
                     return
@@ -50431,8 +51358,7 @@ def database_exec(host, sql=undefined):
             if parameters:
                 raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
             cursor = database.execute(realm, statement)
-            while database.fetch(realm, cursor, statement, 1000):
-                realm.poll()
+            database.drain(realm, cursor, statement)
 
 
 @host_function("database.prepare", "sql: string", "Statement",
@@ -51241,6 +52167,10 @@ WATCH_SHARE = 20
 #: How the names of scripts end; files that look like scripts and are none, and what to do about them.
 SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
 NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+#: Folders with no scripts: of modules, of files for browsers and for scripts, of packages.
+NO_SCRIPT_FOLDERS = frozenset(("lib", "public", "assets", "node_modules"))
+#: How deep below the folder scripts may be, and how many entries of the folders below are looked at for them.
+MAX_SCRIPT_DEPTH, MAX_SCRIPT_ENTRIES = 5, 10_000
 NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
@@ -51588,9 +52518,12 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|"
-                                     r"better-sqlite3|redis)\b",
-          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
+    Habit(r"require is not defined|cannot import '",
+          r"(?:require\(|from|import)\s*[\"'`](?:node:)?(?:(?:better-)?sqlite3?|pg|mysql2?|mongo\w+)\b",
+          "Scripts have a SQLite database without any driver.",
+          'const notes = database.prepare("SELECT * FROM notes").all();'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|redis)\b",
+          "Scripts have no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|"
                                      r"socket\.io|cors)\b",
@@ -51599,9 +52532,8 @@ HABITS = (
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"fs is not defined|"
-          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
-          r"redis)'", "",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|redis)'", "",
+          "A script has no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.",
@@ -51614,7 +52546,7 @@ HABITS = (
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps strings.",
+          "This runs on the server, where sharedStorage keeps texts for everybody.",
           'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
@@ -51956,8 +52888,17 @@ class ResolverCall:
         return self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
                                  {key: realm.from_python(value) for key, value in self.args.items()})
 
+    def check_time(self, since):
+        """The resolvers of one request have the time of one handler, before the last of them begins."""
+        limit = self.host.app.handler_timeout
+        if limit is not None and self.started - since > limit:
+            self.error = ScriptTimeout(
+                f"the resolvers of this request have taken more than {limit:g} s together")
+
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
+        if self.error is not None:
+            return
         host, what, pace = self.host, self.what, self.host.app.resolver_pace
         try:
             if self.request is None or self.request.calls is None:
@@ -52046,10 +52987,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
 
-    def __init__(self, path, method, handler, host, role=False):
+    def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
@@ -52643,6 +53585,7 @@ module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch
   homedir: () => "/", tmpdir: () => "/tmp", cpus: () => [],
   totalmem: () => 0, freemem: () => 0, endianness: () => "LE" };
 """,
+    "tty": "module.exports = { isatty: () => false };\n",
     "perf_hooks": "module.exports = { performance };\n",
     "constants": "module.exports = {};\n",
     "module": """
@@ -52660,7 +53603,7 @@ NODE_MODULES = {
 REFUSED_NODE_MODULES = frozenset(
     "async_hooks child_process cluster dgram diagnostics_channel dns dns/promises fs fs/promises http http2 "
     "https inspector net readline readline/promises repl sqlite stream stream/promises stream/web test "
-    "timers/promises tls trace_events tty v8 vm worker_threads zlib".split())
+    "timers/promises tls trace_events v8 vm worker_threads zlib".split())
 _REFUSED_NODE_MODULE = r"""
 const refuse = (key) => { throw new Error(`node:NAME is not there: scripts have no access to files, the network or processes (${String(key)})`) };
 module.exports = new Proxy(function () { refuse("NAME") }, { get: (target, key) => typeof key === "symbol" || key === "__esModule"
@@ -52967,6 +53910,18 @@ def open_ordinary(path):
     raise ValueError("it is not an ordinary file")
 
 
+_IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
+
+
+def seeming_imports(folder, name, source):
+    """The paths of the files that a text seems to import."""
+    paths = set()
+    for _, specifier in _IMPORTED.findall(source):
+        with contextlib.suppress(HostError):
+            paths.add(str(find_import(folder, specifier, name)[0]))
+    return paths
+
+
 def refuse_twin(path):
     """Raises HostError for a script when an earlier one has the same name with another ending."""
     for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
@@ -53119,6 +54074,179 @@ class JobTimer:
         return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
 
 
+# -- Files of assets/ --------------------------------------------------------------------
+
+#: The name of a folder or file that every system takes, and that is not hidden.
+FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
+#: Bytes of a file that a script may read or write, of all that it may write; how many files are listed.
+MAX_ASSET_BYTES, MAX_ASSETS_TOTAL, MAX_ASSETS = 10 << 20, 256 << 20, 10_000
+MAX_ASSET_NAME = 200
+
+
+def move_to_free_name(old, new):
+    """Renames a file unless there is one of the new name: FileExistsError."""
+    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
+    try:
+        if not same:                    # else it is a change of capitals
+            os.link(old, new)           # unlike a rename it never replaces a file
+            os.unlink(old)
+            return
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):           # no links here
+        if os.path.lexists(new):
+            raise FileExistsError(new) from None
+    if not same:
+        os.rename(old, new)
+        return
+    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
+    os.rename(old, draft)
+    try:
+        os.rename(draft, new)
+    except OSError:
+        os.rename(draft, old)
+        raise
+
+
+def write_file(path, data, new):
+    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            move_to_free_name(draft, path)
+            return
+        shutil.copymode(path, draft)
+        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
+            with contextlib.suppress(PermissionError):
+                return os.replace(draft, path)
+            time.sleep(0.02)
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+class Assets:
+    """The files of assets/ beside the scripts, for all of them. With `memory` (in tests) what is written is
+    kept there, name -> (bytes, time), or None where it was deleted."""
+
+    #: content_type_of(), set by the HTTP section.
+    content_type_of = None
+
+    def __init__(self, app):
+        self.app, self.folder, self.memory = app, app.folder / "assets", None
+
+    @property
+    def is_open(self):
+        """May scripts write?"""
+        return self.memory is not None or isinstance(self.app.storage, StorageFile)
+
+    def place_of(self, function, name):
+        """The path of a file that may be there; HostError for a name that none can have, or that leads out of
+        the folder."""
+        parts = name.split("/")
+        if len(name) > MAX_ASSET_NAME or len(parts) > MAX_SCRIPT_DEPTH \
+                or not all(map(FILE_PART.fullmatch, parts)):
+            raise HostError(f"{function}: {json.dumps(name[:60], ensure_ascii=False)} cannot be the name of "
+                            "a file in assets/; write one such as \"logo.svg\" or \"icons/home.svg\"")
+        top = os.path.realpath(self.folder)
+        real = os.path.realpath(os.path.join(top, *parts))
+        if not real.startswith(top + os.sep):
+            raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
+
+    def read(self, function, name):
+        """The bytes of a file, or None."""
+        path = self.place_of(function, name)
+        if self.memory is not None and name in self.memory:
+            return self.memory[name] and self.memory[name][0]
+        try:
+            with open_ordinary(path or "") as file:
+                data = file.read(MAX_ASSET_BYTES + 1)
+        except (OSError, ValueError):
+            return None
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: {name} is larger than {MAX_ASSET_BYTES >> 20} MiB")
+        return data
+
+    def check_open(self, function):
+        if not self.is_open:
+            raise HostError(f"{function}: scripts may write to assets/ only if the server was started with "
+                            "--storage FILE, and not with --redis")
+
+    def write(self, function, name, data, kind):
+        self.check_open(function)
+        path, known = self.place_of(function, name), self.all()
+        if path is None or any(one.startswith(name + "/") or name.startswith(one + "/") for one in known):
+            raise HostError(f"{function}: {name} cannot be written: assets/ has a file or folder of this "
+                            "name already, perhaps in other capitals")
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: a file may have {MAX_ASSET_BYTES >> 20} MiB, but {name} has "
+                            f"{len(data):,} bytes")
+        size = sum(size for one, (size, _, _) in known.items() if one != name) + len(data)
+        if size > MAX_ASSETS_TOTAL or name not in known and len(known) >= MAX_ASSETS:
+            raise HostError(f"{function}: assets/ is full: {MAX_ASSETS_TOTAL >> 20} MiB or {MAX_ASSETS:,} "
+                            "files")
+        if self.memory is not None:
+            self.memory[name] = data, self.app.now() / 1000
+        else:
+            self.change(function, lambda: write_file(path, data, not os.path.exists(path)))
+        types = self.app.storage_of(" assets")          # no script has this name
+        usual = self.content_type_of(name)[0].partition(";")[0]
+        if kind.partition(";")[0].strip().lower() != usual:
+            types.set(name, kind)
+        elif types.get(name) is not None:
+            types.remove(name)
+
+    def delete(self, function, name):
+        """Returns whether there was such a file."""
+        self.check_open(function)
+        path = self.place_of(function, name)
+        if name not in self.all() or path is None:
+            return False
+        if self.memory is not None:
+            self.memory[name] = None
+        else:
+            self.change(function, lambda: os.unlink(path))
+        return True
+
+    @staticmethod
+    def change(function, work):
+        try:
+            work()
+        except OSError as error:
+            raise HostError(f"{function}: that does not work: {error.strerror or error}") from None
+
+    def type_of(self, name):
+        """The content type of a file: what a script said, or what its name says."""
+        said = self.app.storage_of(" assets").get(name) if self.is_open else None
+        return said or self.content_type_of(name)[0]
+
+    def all(self):
+        """name -> (size, time of creation, of the last change), in seconds since 1970."""
+        facts, found = {}, {}
+        if self.folder.is_dir():
+            found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
+                                   hidden=".")
+        for name, path in sorted(found.items())[:MAX_ASSETS]:
+            with contextlib.suppress(OSError, HostError):
+                one = os.stat(path)
+                if not os.path.islink(path) or self.place_of("", name):
+                    facts[name] = one.st_size, min(one.st_ctime, one.st_mtime), one.st_mtime
+        for name, kept in (self.memory or {}).items():
+            facts.pop(name, None)
+            if kept is not None:
+                facts[name] = len(kept[0]), kept[1], kept[1]
+        return facts
+
+
 # -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
@@ -53158,6 +54286,8 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.uses = frozenset()         # those that were imported while it was loaded
+        self.absorbed = set()           # names of scripts that it makes its modules
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -53173,6 +54303,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
         if path is not None:
+            if not self.live:
+                self.app.take_as_module(self, name)
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -53212,6 +54344,13 @@ class ScriptHost:
     def add_route(self, path, method, handler, role=False):
         self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
+
+    def add_asset_route(self, path, asset, role):
+        assets = self.app.assets
+        if assets.place_of("registerAssetRoute", asset) is None or asset not in assets.all():
+            self.warn_once(f"registerAssetRoute: there is no file assets/{asset} yet")
+        self.app.add_route(self, Route(path, "GET", f"assets/{asset}", self, role, asset))
+        return f"Asset path '{path}' registered to asset '{asset}'"
 
     def add_hook(self, kind, path, handler):
         self.app.add_hook(self, Hook(kind, path_key(path).replace("\0", "/"), handler, self))
@@ -53401,6 +54540,9 @@ class ScriptHost:
         call = ResolverCall(self, kind, name, resolver, args, request, convert, place)
         if calls is not None:
             calls.append(call)
+            call.check_time(calls[0].started)
+        elif _EXECUTING.realms:
+            _EXECUTING.realms[-1].poll()
         call.begin()
         return call.result if call.call is None and call.error is None else call.value()
 
@@ -53464,6 +54606,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
+        self.uses = frozenset(map(str, self.imports))
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
@@ -53477,7 +54620,8 @@ class ScriptHost:
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
         problems = []
         for route in self.routes.values():
-            problems += self._missing(route.handler, f"route {route.method} {route.path}")
+            if route.asset is None:
+                problems += self._missing(route.handler, f"route {route.method} {route.path}")
         for hook in self.hooks:
             problems += self._missing(hook.handler, hook.what)
         for item in self.app.graphql.registrations:
@@ -53517,15 +54661,16 @@ def parse_failure(error, name):
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
-    which were refused to it: it is tried again when one of them changes."""
+    which were refused to it: it is tried again when one of them changes. `uses` are the files that it
+    imports, as far as that is known."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
-        self.blockers = set()
+        self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -53553,8 +54698,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout = handler_timeout
-        self.load_timeout = load_timeout
+        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -53583,9 +54727,10 @@ class Application:
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
-        self.dispatcher = Dispatcher(self)
+        self.dispatcher, self.assets = Dispatcher(self), Assets(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
+        self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
@@ -53605,11 +54750,49 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
+        """Server scripts by name, those of the folder itself first, or the one given; OSError for an
+        unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
-        return {name: self.path / name for name in names}
+        found, complete = files_below(self.path, is_script)
+        if not complete and not self._told_of_size:
+            self._told_of_size = True
+            self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
+                                   "files: not all of them are looked at for scripts. Put what is none into "
+                                   "lib/, public/ or assets/, or into a folder whose name begins with _")
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
+
+    def is_module(self, name, path):
+        """Whether the file of a script below the folder is imported by another one: then it is a module of
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name:
+            return False
+        users = [*self.hosts.values(), *self._staged.values()]
+        if name not in self.hosts:
+            users += self.failures.values()
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
+        return any(real in user.uses for user in users if user.name != name)
+
+    def take_as_module(self, host, name):
+        """A version that is being loaded imports a file: if that is a script, it will be one no more."""
+        if "/" not in name or name == host.name:
+            return
+        if name in self._staged:
+            self._give_up(self._staged.pop(name))
+        if name in self.hosts and name not in self._going:
+            self._going.add(name)
+            host.absorbed.add(name)
+
+    def _load_order(self, files):
+        """Scripts in the order in which they are loaded: what others seem to import comes last."""
+        if not any("/" in name for name in files):
+            return files
+        seeming = set()
+        for name, path in files.items():
+            with contextlib.suppress(OSError, ValueError):
+                seeming |= seeming_imports(self.folder, name, read_script(path)) - {os.path.realpath(path)}
+        return dict(sorted(files.items(), key=lambda item: "/" in item[0]
+                           and os.path.realpath(item[1]) in seeming))
 
     @property
     def public(self):
@@ -53644,13 +54827,16 @@ class Application:
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
         with self.graphql.all_loading():
-            for name, path in self.script_files().items():
-                self._stamps[name] = file_stamp(path)
-                self.change({name: path}, again=False)
+            for name, path in self._load_order(self.script_files()).items():
+                if not self.is_module(name, path):
+                    self._stamps[name] = file_stamp(path)
+                    self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
                 if NOT_SCRIPTS.search(name):
                     self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
+                elif name[0] == "_" and name.endswith(SCRIPT_SUFFIXES):
+                    self.log.write("info", "not run: names that begin with _ are for modules", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -53661,19 +54847,20 @@ class Application:
         move from one of them to another, and two may swap theirs. Scripts that failed because one of these
         had a name are tried again with them. Returns the names of those that run now."""
         with self._loading:
-            touched = {*files, *gone}
+            touched, gone = {*files, *gone}, set(gone)
             while again:
                 more = {name for name, failure in self.failures.items()
                         if failure.blockers & touched} - touched
                 if not more:
                     break
                 touched |= more
-            files = {name: files.get(name) or self._files[name] for name in sorted(touched)
-                     if name not in gone}
+            files = self._load_order({
+                name: files.get(name) or self._files[name]
+                for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
-            loaded = self._load_together(files, set(gone))
+            loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -53682,13 +54869,14 @@ class Application:
 
     def _load_together(self, files, gone):
         """The names of the scripts that could be loaded. A version that keeps running, because the new one
-        fails, keeps its names: those that counted on them are tried without, and so on."""
+        fails, keeps its names: those that counted on them are tried without, and so on. Those that others
+        import now are added to `gone`."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
             while True:
                 for name, path in wanted.items():
                     failures.pop(name, None)
-                    failure = self._stage(name, path)
+                    failure = self._stage(name, path) if not self.is_module(name, path) else None
                     if failure is not None:
                         failures[name] = failure
                 with self._lock:
@@ -53697,6 +54885,9 @@ class Application:
                     clashing = {name for name, host in self._staged.items()
                                 if any(self._overlap(host, other) for other in staying)}
                     if not clashing:
+                        gone |= {name for name in {*self.hosts, *files}
+                                 if name not in self._staged and name not in failures
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -53740,11 +54931,14 @@ class Application:
             self._imports[name] = host.imports if host is not None else {}
         if host is not None:
             failure.blockers = host.blockers
+            failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
+                - {os.path.realpath(path)}
             self._give_up(host)
         return failure
 
     def _give_up(self, host):
         """Ends a version that never served."""
+        self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
             if not any(other.streams.get(route.stream.path) is not None
@@ -54147,14 +55341,43 @@ def is_loopback(address):
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
-    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] not in "._" \
         and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
 
 
-def is_test(path):
-    """Is a file one of tests, such as chat.test.js?"""
-    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
-        and path.is_file()
+def is_test(entry):
+    """Is a folder entry a file of tests, such as chat.test.js?"""
+    stem, end = os.path.splitext(entry.name)
+    return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
+
+
+def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
+    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
+    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
+    with a character of `hidden`, are not looked into."""
+    found, waiting, seen = {}, collections.deque([""]), 0
+    while waiting:
+        prefix, names = waiting.popleft(), []
+        try:
+            entries = os.scandir(os.path.join(top, prefix))
+        except OSError:
+            if not prefix:
+                raise
+            continue                    # it may not be read, or is gone meanwhile
+        folders = []
+        with entries:
+            for entry in entries:
+                seen += bool(prefix)
+                if seen > MAX_SCRIPT_ENTRIES:
+                    return found, False
+                if fits(entry):
+                    names.append(entry.name)
+                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
+                        and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{prefix}{entry.name}/")
+        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
+        waiting.extend(sorted(folders))
+    return found, True
 
 
 def file_stamp(path):
@@ -54249,7 +55472,7 @@ class LiveChannel:
         self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
-        self.files = public_stamps(app.public)
+        self.files = watched_files(app)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
         #: Address -> {path: connections} of browsers that may have no connection left.
@@ -54382,7 +55605,7 @@ class LiveChannel:
         started = time.monotonic()
         if started < self._rest_until and not complete:
             return False
-        known, now = self.files, public_stamps(self.app.public)
+        known, now = self.files, watched_files(self.app)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
         if not changed:
@@ -54390,7 +55613,7 @@ class LiveChannel:
         if not complete and any(is_fresh(now.get(path)) for path in changed):
             return True
         self.files = now
-        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now and path[0] == "/"
                                         for path in changed) else ()
         with self._lock:
             for path in changed:
@@ -54403,6 +55626,12 @@ class LiveChannel:
 def is_fresh(stamp):
     """Was a file written just now?"""
     return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def watched_files(app):
+    """The stamps of the files that pages may be made of."""
+    return {**public_stamps(app.public),
+            **{f"assets{path}": stamp for path, stamp in public_stamps(app.assets.folder).items()}}
 
 
 def public_stamps(folder):
@@ -54464,6 +55693,8 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: The same while no head has come: the C library takes larger buffers from the system, one by one.
 RECEIVE_FIRST = 64 * 1024
+#: And of a body in tiny chunks, each of which takes some microseconds: the others have their turns between.
+RECEIVE_TINY = 4 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -54755,6 +55986,12 @@ class ChunkedBody:
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
         self._trailer_lines = 0
+        self._steps = 0                 # runs of small chunks of one size, and chunks that were in none
+
+    @property
+    def is_tiny(self):
+        """Are there many chunks for what they hold, as far as one knows?"""
+        return not self.size or self._steps > 100 and self.size < self._steps * 256
 
     def feed(self, data):
         data, at = self._rest + data, 0
@@ -54796,6 +56033,7 @@ class ChunkedBody:
             size = int(data[at:at + 1], 16)
             count, run = (run.end() - at) // (size + 5), run[0]
             self._count(size * count)
+            self._steps += 1
             part = bytearray(size * count)
             for offset in range(size):
                 part[offset::size] = run[offset + 3::size + 5]
@@ -54821,6 +56059,7 @@ class ChunkedBody:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
         self._count(size)
+        self._steps += 1
         if size:
             self._need = size
         else:
@@ -56247,6 +57486,31 @@ def file_response(head, path, live=None):
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
 
 
+def asset_response(head, assets, name, live):
+    """The Response for a file of assets/; raises Refusal."""
+    missing = Refusal(404, f"There is no file assets/{name}")
+    try:
+        path, kept = assets.place_of("", name), (assets.memory or {}).get(name, ())
+        if kept is None or path is None:
+            raise missing
+        if kept:
+            tag = f'"{sha256(kept[0]).hexdigest()[:20]}"'
+            response = ranged_response(head, io.BytesIO(kept[0]), None, len(kept[0]), tag, 0.0,
+                                       [("ETag", tag), ("Cache-Control", "no-cache")])
+        else:
+            response = file_response(head, path, live)
+        if response.status in (200, 206) and not any(language_of(path)):
+            response.content_type = assets.type_of(name)
+    except PermissionError:
+        raise Refusal(403, "The server is not allowed to read the file") from None
+    except (OSError, ValueError, HostError):
+        raise missing from None
+    return response
+
+
+Assets.content_type_of = staticmethod(content_type_of)
+
+
 def typed_file_response(head, path, file, facts, live):
     """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
     source. Open pages hear of a mistake in it."""
@@ -56595,7 +57859,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
+            data = self.connection.recv(self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -56605,6 +57869,11 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def receive_size(self):
+        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+            return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
+        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
@@ -57223,6 +58492,11 @@ class ScriptCaller(RequestAnswerer):
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
+        if route.asset is not None:
+            route.stats.calls += 1
+            self.reply(asset_response(head, self.app.assets, route.asset, self.app.live))
+            route.stats.record(time.perf_counter() - self.started)
+            return
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
@@ -60068,7 +61342,7 @@ def known_paths(app):
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
-        if path.endswith((".html", ".htm")):
+        if path.endswith((".html", ".htm")) and path[0] == "/":
             known.append(("page", path.removesuffix("index.html"), "public/", True))
     if app.graphql.registrations:
         known.append(("GraphQL", "/graphql", "explorer", True))
@@ -60428,7 +61702,14 @@ def server_facts(server):
             "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "failed": failed_calls(app), "reloads": app.reloads,
-            "logs": sorted(app.log.kept)}
+            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
+
+
+def asset_summary(assets):
+    """A line about the files of assets/, "" without any."""
+    sizes = [size for size, _, _ in assets.all().values()]
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+           f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
 def error_facts(failure):
@@ -61086,7 +62367,9 @@ def ask_database(handler, head, body):
             if statements:
                 before = database.connection.total_changes
                 with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
-                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                    rows = []
+                    while len(rows) <= MAX_SHOWN_ROWS and (more := database.fetch(visitor, cursor, sql)[0]):
+                        rows += more
                 answer.update(columns=[column[0] for column in cursor.description or ()],
                               more=len(rows) > MAX_SHOWN_ROWS,
                               rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],
@@ -61188,9 +62471,6 @@ MAX_EDITED_BYTES = 4 * 1024 * 1024
 #: Files in the editor's list, and characters of a name.
 MAX_LISTED_FILES = 1000
 MAX_FILE_NAME = 200
-#: The name of a folder or file that every system takes, and that is not hidden.
-_FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
-                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
 #: The tag of a file that is not there, and the one that means "whatever is there".
 NO_FILE, ANY_FILE = "", "*"
 _editing = threading.Lock()
@@ -61236,12 +62516,12 @@ def place_of_file(app, name, followed=True, renamed=None):
     name unless `followed`; raises Refusal when they lead elsewhere. `renamed` is a file that shall be there
     later: it may be there already, with another case of letters."""
     parts, top = name.split("/"), pathlib.Path(os.path.realpath(app.folder))
-    if len(name) > MAX_FILE_NAME or not all(map(_FILE_PART.fullmatch, parts)):
+    if len(name) > MAX_FILE_NAME or not all(map(FILE_PART.fullmatch, parts)):
         raise Refusal(400, f"{clip(name, 60)!r} cannot be the name of a file here")
     place = top.joinpath(*parts)
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
-    if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
+    if not (is_editable(name) and is_editable(inside) and all(map(FILE_PART.fullmatch, inside.split("/")))):
         raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if any(above.is_file() for above in place.parents if top in above.parents):
@@ -61302,55 +62582,6 @@ def text_to_write(text, old):
     chosen = first + [usual] * (len(new) - 1 - len(first) - len(last)) + last + [""]
     return codecs.BOM_UTF8 * (old or b"").startswith(codecs.BOM_UTF8) + "".join(
         map("".join, zip(new, chosen))).encode()
-
-
-def move_to_free_name(old, new):
-    """Renames a file unless there is one of the new name: FileExistsError."""
-    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
-    try:
-        if not same:                    # else it is a change of capitals
-            os.link(old, new)           # unlike a rename it never replaces a file
-            os.unlink(old)
-            return
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError):           # no links here
-        if os.path.lexists(new):
-            raise FileExistsError(new) from None
-    if not same:
-        os.rename(old, new)
-        return
-    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
-    os.rename(old, draft)
-    try:
-        os.rename(draft, new)
-    except OSError:
-        os.rename(draft, old)
-        raise
-
-
-def write_file(path, data, new):
-    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            move_to_free_name(draft, path)
-            return
-        shutil.copymode(path, draft)
-        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
-            with contextlib.suppress(PermissionError):
-                return os.replace(draft, path)
-            time.sleep(0.02)
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
 
 
 def editable_files(app):
@@ -61583,6 +62814,7 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
+.lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -61840,11 +63072,12 @@ DASHBOARD_BODY = r"""
   </section>
   <section class="panel">
     <form id="database-form">
-      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="head"><h2>database<small id="database-place"></small></h2></div>
       <div class="body">
         <p id="tables"></p>
         <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
           placeholder="SELECT * FROM notes"></textarea></label>
+        <button class="main">Run</button>
         <p class="answer" id="sql-answer" role="status"></p>
       </div>
     </form>
@@ -62385,7 +63618,7 @@ function newLine(columns, pick) {
   if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
   return line;
 }
-function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+function fill(table, columns, rows, { none = "Nothing to show.", pick, chosen } = {}) {
   setColumns(table, columns);
   const body = table.tBodies[0], known = table.known, seen = new Set();
   let place = body.firstChild;
@@ -62615,7 +63848,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), server.folder);
+  setText($("facts"), [server.folder, server.assets].filter(Boolean).join(" · "));
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -62643,14 +63876,14 @@ function renderOverview() {
     key: entry.number,
     cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry),
       ms(entry.ms)],
-  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  })), { none: "No requests yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
   fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
     const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name)
       : mono(name);
     return { key: name,
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
-  }));
+  }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
 }
 function renderTiles(server, streams) {
@@ -65303,7 +66536,7 @@ test("after the last question comes the result, and then a new round", async () 
   const teacher = location.search === "?teacher";
   const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
   let quiz;
-  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key] ?? ""}`)).json());
   async function post(path, fields) {
     const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
     if (!response.ok) return $("answer").textContent = await response.text();
@@ -66339,6 +67572,25 @@ new EventSource("/graphql/sse?query=" + query).onmessage = (event) => console.lo
   subscription is refused.
 - `sendSubscriptionMessageFiltered(name, data, filter)` reaches subscribers by the scalar arguments of their subscription and
   by the other parameters of their URL.
+
+## More
+
+```javascript desk.js
+database.exec("CREATE TABLE IF NOT EXISTS notes (who TEXT, text TEXT)");
+routeRegistry.registerStreamRoute("/desk", {
+  onMessage: ({ json }) => { routeRegistry.sendStreamMessage("/desk", json); },     // what a page sends goes to all
+});
+routeRegistry.registerRoute("/desk/notes", ({ request }) =>
+  database.sql`SELECT text FROM notes WHERE who = ${request.auth.userId}`, "GET", { requireAuth: true });
+routeRegistry.registerRoute("/desk/news", async () => (await fetch("https://api.example.org/news")).json());
+schedulerService.registerRecurring({ name: "tidy", cron: "0 8 * * mon-fri", handler: () => database.exec("DELETE FROM notes") });
+```
+
+- **WebSocket**: `new WebSocket("/desk")` in a page gets the messages of a stream, and sends to its `onMessage`.
+- **A database**: SQLite, in memory or with `--storage data.db` in a file. `sharedStorage` keeps single values.
+- **A login**: the people in `users.json`, or anybody with `--login`, at `/auth/login`. `personalStorage` is each one's own.
+- **Other servers**: `fetch` asks those that `--allow-net api.example.org` opens.
+- **Jobs**: `schedulerService` does things once or again and again.
 
 ## Tests
 
@@ -67802,15 +69054,17 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 
 
 class ScriptTests:
-    """One test file, with the scripts of its folder loaded for it."""
+    """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT):
+    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
+                 folder=None):
         self.path = pathlib.Path(path)
+        self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock)
-        self.server = LocalServer(self.app)
+        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.server, self.app.assets.memory = LocalServer(self.app), {}
         self.driver = threading.get_ident()
         self.host = None
         self.tests = []                 # (name, function, mode, seconds, where it stands)
@@ -67836,7 +69090,7 @@ class ScriptTests:
         try:
             self.app.load_all()
             for name, failure in sorted(self.app.failures.items()):
-                report(self.failed(TestResult(self.path.name, f"{name} is loaded"), failure.text))
+                report(self.failed(TestResult(self.name, f"{name} is loaded"), failure.text))
             self.log.records.clear()
             if self.load(report):
                 self.run_all(report)
@@ -67845,9 +69099,9 @@ class ScriptTests:
 
     def load(self, report):
         """Runs the test file itself, which declares the tests."""
-        result = TestResult(self.path.name, "the file is loaded")
+        result = TestResult(self.name, "the file is loaded")
         try:
-            self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
+            self.host = ScriptHost(self.app, self.name, read_script(self.path))
             realm = self.host.realm
             install_host_api(self.host)
             for name in REGISTERING_FUNCTIONS:
@@ -67859,7 +69113,7 @@ class ScriptTests:
                  "next", "close",
                  "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
-            realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
+            realm.evaluate(self.host.source, self.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
             self.explain(result, error)
         self.note(result)
@@ -67870,7 +69124,7 @@ class ScriptTests:
     def run_all(self, report):
         chosen = any(mode == "only" for _, _, mode, *_ in self.tests)
         for name, function, mode, seconds, places in self.tests:
-            result = TestResult(self.path.name, name)
+            result = TestResult(self.name, name)
             result.declared = places[:1]
             if mode in ("skip", "todo"):
                 result.outcome = "skipped" if mode == "skip" else "todo"
@@ -67922,12 +69176,12 @@ class ScriptTests:
         for level, text, source in self.log.records:
             if level == "error" and text.startswith("Uncaught") and result.outcome == "passed":
                 self.tell(result, text.split("\n    at ")[0], stack_places(text), "Uncaught")
-            elif source == self.path.name or level in ("warn", "error") or result.outcome == "failed":
+            elif source == self.name or level in ("warn", "error") or result.outcome == "failed":
                 result.notes.append((level, f"{source}: {text}"))
         if result.outcome == "passed":
             result.notes = [(level, text) for level, text in result.notes
                             if level == "error" and (self.unseen or not _HANDLER_FAILED.search(text))
-                            or text.startswith(self.path.name)]
+                            or text.startswith(self.name)]
 
     def close(self):
         for waiter in self._parked:
@@ -68398,9 +69652,9 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
 def test_files(scripts):
-    """The test files of a folder in name order, or the one file given."""
+    """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir() if is_test(path))
+        return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
     return [scripts] if is_test(scripts) else []
 
 
@@ -68444,9 +69698,11 @@ def run_tests_once(scripts, options):
         idle = []
         for path in test_files(scripts):
             reported = len(results)
-            ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+            tests = ScriptTests(path, handler_timeout=options.handler_timeout,
+                                folder=scripts if scripts.is_dir() else None)
+            tests.run(report)
             if len(results) == reported:
-                idle.append(path.name)
+                idle.append(tests.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
@@ -68670,8 +69926,8 @@ class Workers:
     def _look_at_files(self):
         """Tells the children when a file changed, and again a moment later: it may still be written."""
         try:
-            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
-                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+            files = [*map(str, files_below(self.scripts, is_script)[0].values() if self.scripts.is_dir()
+                          else ())] or [str(self.scripts)]
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]
@@ -68796,7 +70052,7 @@ def write_starter(folder, kind, has_types=False):
                      "What next:", f"  {command} {place} --open",
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
-                     "      shows what scripts can call",
+                     "      shows what scripts can call: a database, a login, WebSocket, jobs, other servers",
                      *(["  npx tsc", "      checks the types"] if has_types else []),
                      f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
