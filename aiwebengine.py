@@ -13,12 +13,12 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            454
+     1  This page: contents, imports, version                                            457
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         477
+     3  ERRORS, TEXT AND NUMBERS                                                         502
           Attributes of classes                                                           26
-          Long texts                                                                     146
-          Lengths and numbers                                                             40
+          Long texts                                                                     151
+          Lengths and numbers                                                             60
           Escaping, and names that were meant                                             47
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         3,995
+     6  Parser                                                                         4,141
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,29 +38,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    639
-          Parser: declarations of TypeScript                                             458
-          Parser: enums and namespaces                                                   208
-          Parser: elements of JSX                                                        293
-          From TypeScript and JSX to JavaScript                                           90
-     7  Scope analysis                                                                 1,384
+          Parser: types of TypeScript                                                    732
+          Parser: declarations of TypeScript                                             470
+          Parser: enums and namespaces                                                   221
+          Parser: elements of JSX                                                        288
+          From TypeScript and JSX to JavaScript                                          123
+     7  Scope analysis                                                                 1,385
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             364
+          Types of variables                                                             365
      8  Values and objects                                                             1,250
           Property descriptors                                                           201
           Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,050
+     9  Conversions and operators                                                      1,083
           Numbers and text                                                               124
           Type conversion                                                                259
           Objects                                                                        151
           Equality and order                                                              85
-          Arithmetic                                                                     248
+          Arithmetic                                                                     281
           Iteration                                                                      154
-    10  Code generator                                                                 4,347
+    10  Code generator                                                                 4,348
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -73,9 +73,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        506
+          Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,403
+    11  Built-ins of the language                                                      9,384
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -96,7 +96,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
-          String: changed copies                                                         201
+          String: changed copies                                                         181
           String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
@@ -133,8 +133,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
-          Global functions and values                                                     92
-    12  Regular expressions                                                            3,426
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,446
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -145,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: patterns for Python's `re`                                             140
           RegExp: how many steps a pattern can take                                      466
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      309
+          RegExp: compiled patterns                                                      329
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
@@ -153,11 +153,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,037
+    13  Intl                                                                           3,404
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       319
+          Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -167,13 +167,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           4,099
+          Intl.DisplayNames                                                              173
+          Intl.DurationFormat                                                            186
+    14  Functions of the web                                                           4,123
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
-          URL                                                                            597
-          URLSearchParams                                                                222
+          URL                                                                            609
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
@@ -182,15 +184,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
-          Headers                                                                        192
+          Headers                                                                        203
           Blob, File and FormData                                                        246
           crypto.subtle                                                                  123
           Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,210
-          Helpers of generated code: any realm                                           361
+    15  Realm, jobs and timers                                                         5,206
+          Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
@@ -212,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,719
+    16  js2py, and the choice of an engine                                             1,733
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   658
+          js2py: realm                                                                   672
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -228,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,117
+    18  GraphQL                                                                        5,118
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -242,71 +244,72 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
           GraphQL plans                                                                  512
-          GraphQL documents                                                              163
+          GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,788
+    19  Host API                                                                       3,910
           Arguments                                                                      170
-          routeRegistry                                                                  230
-          graphQLRegistry                                                                101
+          routeRegistry                                                                  246
+          graphQLRegistry                                                                124
           ResponseBuilder                                                                147
-          sharedStorage                                                                  238
+          sharedStorage                                                                  294
           validate                                                                        99
-          dispatcher and schedulerService                                                185
+          dispatcher and schedulerService                                                186
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
-          Database: statements                                                           350
-          database                                                                       276
+          Database: statements                                                           376
+          database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,615
+    20  Scripts: loading and hot reload                                                3,552
           Log                                                                            194
-          Causes of errors                                                               284
+          Causes of errors                                                               286
           Errors of scripts                                                               79
-          Calls                                                                          211
-          Routes                                                                         172
-          Modules of node                                                                837
-          Packages                                                                       235
-          Imported files                                                                 121
+          Calls                                                                          220
+          Routes                                                                         173
+          Modules of node                                                                494
+          Packages                                                                       220
+          Imported files                                                                 126
           Between scripts, and in time                                                   106
-          One script                                                                     416
-          All scripts                                                                    694
-          Live pages                                                                     195
-    21  HTTP server                                                                    4,383
+          Files of assets/                                                               173
+          One script                                                                     433
+          All scripts                                                                    772
+          Live pages                                                                     201
+    21  HTTP server                                                                    4,426
           Request heads                                                                  201
-          Request bodies                                                                 246
+          Request bodies                                                                 254
           Responses of handlers                                                          184
           Who may ask                                                                    211
           Who is logged in                                                               270
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   316
+          Static files                                                                   339
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        215
+          One connection: reading                                                        220
           One connection: answering                                                      333
-          One connection: GraphQL and routes of scripts                                  282
+          One connection: GraphQL and routes of scripts                                  287
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,914
+    22  Pages                                                                          5,873
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               344
+          Dashboard: facts                                                               351
           Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             387
-          Editor: files                                                                  294
-          Dashboard: the look                                                            389
+          Dashboard: actions                                                             389
+          Editor: files                                                                  242
+          Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
@@ -319,19 +322,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,428
+    23  Command line                                                                   4,451
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
           Options                                                                        275
-          Documentation                                                                  387
+          Documentation                                                                  406
           The program                                                                    189
           The map of this file                                                            58
           Serving                                                                        181
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         444
-          Reports of tests                                                               246
+          Script tests: one file                                                         446
+          Reports of tests                                                               248
           Several processes                                                              271
           A starter                                                                       62
           JavaScript without a server                                                    121
@@ -792,6 +795,11 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
+def first_match(pattern, text):
+    """pattern.search(text) that lets other threads run, for patterns with short matches; a match or None."""
+    return next(matches_in_slices(pattern, text), None)
+
+
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
@@ -895,6 +903,26 @@ def check_array_length(length, limit=MAX_ARRAY_ITEMS):
 WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
     "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
+
+
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
 
 
 def parse_integer(digits):
@@ -2330,7 +2358,7 @@ class StatementParser(NameParser):
                 for identifier in names:
                     self.declare(kind, identifier)
             init = None
-            if self.type == ":" or self.type == "!":
+            if self.type == ":" or self.type == "!" and not self.newline:
                 self.parse_annotation()
             if self.accept("="):
                 init = self.parse_assignment(in_for)
@@ -4090,6 +4118,7 @@ Edit = collections.namedtuple("Edit", "start end text", defaults=(None,))
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
 _MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
 _TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
+_TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
 #: How a generic arrow function begins in a file with elements.
@@ -4098,6 +4127,35 @@ _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
 _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
 
 
+
+def _simple_types():
+    """Matchers of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
+    annotations with them, members of object types and parameters, up to the next one."""
+    name = r"[A-Za-z_$][\w$]*(?![\w$])"
+    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split()) | _TYPE_OPERATORS))
+    word = rf"(?!(?:{others})\b){name}"
+    part = rf"(?:{word}(?:\.{name})*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
+    kind = part + r"(?:\[\])*"
+    for _ in range(2):
+        union = rf"{kind}(?:\s*[|&]\s*{kind})*"
+        kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
+    union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
+    ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
+    member = rf"(?:readonly\s+)?{name}\??:\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
+    parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
+    return [re.compile(pattern, re.ASCII).match for pattern in (
+        union + ends, rf"[?!]?:\s*{union}{ends}", member, parameter)]
+
+
+_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER = _simple_types()
+_SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
+_SIMPLE_TYPE_PARAMETERS = re.compile(r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>", re.ASCII).match
+#: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
+#: expressions (1) no arrow function, or (2) one without types.
+_PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
+                            r"|([\w$]+(?![\w$])\s*(?:[|&.<\[\w$]|\)\s*[^\s=/])|[\"'(]))", re.ASCII).match
+_PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
+                    r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
 _PARSE_UNARY = JSParser.parse_unary
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
@@ -4120,11 +4178,13 @@ class TypeParser(JSParser):
     namespaces     names of the namespaces around, innermost last
     enums          {name: {member: constant or None}} of those declared so far
     type_names     names that were declared as types only
+    aliases        (name, what erases it) of each `import name = a.b`, which goes if it is used for types only
     """
 
     __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
                  "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
-                 "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source")
+                 "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
+                 "aliases")
 
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
@@ -4132,6 +4192,7 @@ class TypeParser(JSParser):
         self.not_arrows, self.trying = set(), 0
         self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
+        self.aliases = []
         self.read_pragmas(source)
         super().__init__(source, is_module)
 
@@ -4224,6 +4285,8 @@ class TypeParser(JSParser):
 
     def skip_type(self):
         """Read a Type."""
+        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
+            return True
         self.deeper()
         if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
                 or self.is_name("abstract") and self.peek()[0] == "new":
@@ -4246,8 +4309,23 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
+    def take_simple(self, match_simple):
+        """Read what one of the matchers above finds; return whether it does."""
+        match = match_simple(self.source, self.start)
+        if match is None:
+            return False
+        end = match.end()
+        if _LINE_BREAKS.search(self.source, self.pos, end):
+            self._count_lines(self.pos, end)
+        self.pos = end
+        self.advance()
+        return True
+
     def begins_function_type(self):
         """Whether the parenthesis here begins the parameters of a function type."""
+        match = _PAREN_IN_TYPE(self.source, self.start)
+        if match is not None:
+            return match.lastindex == 1
         verdict = []
 
         def look():
@@ -4271,9 +4349,32 @@ class TypeParser(JSParser):
             self.advance()
         if self.type == "new":
             self.advance()
-        self.parse_parameters([])
+        self.skip_parameters()
         self.expect("=>")
         self.skip_return_type()
+
+    def skip_parameters(self):
+        """Read `<T>(a: A, b?: B, ...c: C[])` of a type."""
+        if self.type == "<":
+            self.skip_type_parameters()
+        self.expect("(")
+        while self.type != ")":
+            if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
+                continue
+            if self.type == "...":
+                self.advance()
+            if self.type == "this":
+                self.advance()
+            else:
+                self.parse_binding_target([])
+            if self.type == "?":
+                self.advance()
+            if self.type == ":":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type != ")":
+                self.expect(",")
+        self.advance()
 
     def skip_union(self):
         """Read a type without `extends … ? …`, from unions on."""
@@ -4313,7 +4414,10 @@ class TypeParser(JSParser):
     def skip_primary_type(self):
         type = self.type
         if type == "name":
-            self.skip_type_reference()
+            if self.value in _TYPE_KEYWORDS and self.peek()[0] != ".":
+                self.advance()          # a `<` behind it is an operator
+            else:
+                self.skip_type_reference()
         elif type in ("string", "number", "bigint", "null", "true", "false", "void", "this"):
             self.advance()
         elif type == "-":
@@ -4369,7 +4473,7 @@ class TypeParser(JSParser):
         self.advance()
         while True:
             self.skip_with(self.skip_type)
-            if not self.accept(","):
+            if not self.accept(",") or self.type[:1] == ">":
                 break
         self.close_angle(before_text)
 
@@ -4416,6 +4520,8 @@ class TypeParser(JSParser):
         """Read `{ members }`: an object type, a mapped type or the body of an interface."""
         self.expect("{")
         while self.type != "}":
+            if self.take_simple(_SIMPLE_MEMBER):
+                continue
             self.skip_with(self.skip_type_member)
             if self.type in (";", ","):
                 self.advance()
@@ -4438,10 +4544,10 @@ class TypeParser(JSParser):
         if self.type == "?":
             self.advance()
         if self.type in ("(", "<"):
-            self.parse_parameters([])
-        elif self.type == ":":
+            self.skip_parameters()
+        if self.type == ":":
             self.advance()
-            self.skip_type()
+            self.skip_return_type()
 
     def skip_type_key(self):
         """Read the key of a member: a name, `[expression]`, `[name: type]` or `[name in type as type]`."""
@@ -4463,6 +4569,8 @@ class TypeParser(JSParser):
 
     def skip_type_parameters(self):
         """Read `<in out const T extends U = V, …>`."""
+        if self.take_simple(_SIMPLE_TYPE_PARAMETERS):
+            return
         self.expect("<")
         while self.type != ">":
             while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
@@ -4481,6 +4589,8 @@ class TypeParser(JSParser):
 
     def skip_return_type(self):
         """Read the type behind a parameter list: also `x is T`, `asserts x`, `asserts x is T`."""
+        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
+            return
         self.deeper()
         if self.is_name("asserts") and self.follows_on_line("name", "this") and self.peek()[1] != "is":
             self.advance()
@@ -4503,6 +4613,9 @@ class TypeParser(JSParser):
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
+        if self.take_simple(_SIMPLE_ANNOTATION):
+            self.erase(start)
+            return
         if self.type in ("!", "?"):
             self.advance()
         if self.type == ":":
@@ -4529,8 +4642,9 @@ class TypeParser(JSParser):
         returns_type = self.type == ":"
         if returns_type:
             start = self.start
-            self.advance()
-            self.skip_return_type()
+            if not self.take_simple(_SIMPLE_ANNOTATION):
+                self.advance()
+                self.skip_return_type()
             self.erase(start)
         self.returns_type = returns_type
         return found
@@ -4604,14 +4718,17 @@ class TypeParser(JSParser):
         expression = _PARSE_UNARY(self)
         if self.type in _EXPRESSION_ENDS and self.type != "name":
             return expression
-        while self.type in _TYPE_MARKS and expression.__class__ not in _WHOLE_ASSIGNMENTS \
-                and self.skip_types():
+        while self.type in _TYPE_MARKS and self.skip_types_behind(expression):
             if self.type in _SUBSCRIPTS:
                 expression = self.parse_subscripts(expression)
             if (self.type == "++" or self.type == "--") and not self.newline:
                 expression = self.parse_postfix(expression)
         self.note_as()
         return expression
+
+    def skip_types_behind(self, expression):
+        whole = expression.__class__ in _WHOLE_ASSIGNMENTS and not expression.parenthesized
+        return not whole and self.skip_types()
 
     def parse_operand(self):
         operand = super().parse_operand()
@@ -4665,6 +4782,9 @@ class TypeParser(JSParser):
         return super().parse_arrow(params, start, line, column, is_async, no_in)
 
     def parse_paren(self):
+        match = _PAREN(self.source, self.start)
+        if match is not None and (match.lastindex == 1 or self.start != self.consequent_at):
+            return super().parse_paren()
         if self.arrow_at == self.start and self.start not in self.not_arrows:
             type, _, _ = self.peek()
             surely = type == "..." or type in ("name", "this") and self.peek_second() == ":"
@@ -4700,11 +4820,12 @@ class TypeParser(JSParser):
         """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
         if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
             return self.parse_element()
-        if self.arrow_at == self.start:
+        start = self.start
+        if self.arrow_at == start and start not in self.not_arrows:
             node = self.parse_typed_arrow(self.has_jsx)
             if node is not None:
                 return node
-        start = self.start
+            self.not_arrows.add(start)
         self.advance()
         if self.type == "const":
             self.advance()
@@ -4719,15 +4840,22 @@ class TypeParser(JSParser):
 
 _TYPE_WORDS = frozenset("type interface namespace module declare abstract global".split())
 _AMBIENT_STARTS = frozenset("var const function class enum import".split())
-_FUNCTION_NAME = re.compile(r"(?:async\s+)?function\s*\*?\s*([\w$]+)").match
-_INDEX_SIGNATURE = re.compile(r"\[\s*[\w$]+\s*:").match
-_IMPORT_TYPE = re.compile(r"import\s+type\s*(?:[{*]|(?:from\s+from|(?!from\s*[\"'])[\w$]+)\b(?!\s*=))").match
-_TYPE_AS_AS = re.compile(r"type\s+as\s+as\b(?!\s*[,}])").match
-_IMPORT_BRACE = re.compile(r"import\s*\{").match
+
+
+def _words(pattern):
+    """A matcher of a pattern; each `~` in it stands for white space and comments."""
+    return re.compile(pattern.replace("~", r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*")).match
+
+
+_FUNCTION_NAME = _words(r"(?:async~)?function~\*?~([\w$]+)")
+_INDEX_SIGNATURE = _words(r"\[~[\w$]+~:")
+_IMPORT_TYPE = _words(r"import~type\b~(?:[{*]|(?:from~from|(?!from~[\"'])[\w$]+)\b(?!~=))")
+_TYPE_AS_AS = _words(r"type~as~as\b(?!~[,}])")
+_IMPORT_BRACE = _words(r"import~\{~[^}]")
 #: Stands for a part of a list that is erased.
 _ERASED = object()
-_COMMA = re.compile(r"\s*,?").match
-_IMPORT_EQUALS = re.compile(r"import\s+(?:type\s+)?([\w$]+)\s*=").match
+_COMMA = _words("~,?")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
 
 
 class TypeScriptParser(TypeParser):
@@ -4817,7 +4945,7 @@ class TypeScriptParser(TypeParser):
             self.advance()
             while True:
                 self.parse_binding_target([])
-                if self.type in (":", "!"):
+                if self.type == ":" or self.type == "!" and not self.newline:
                     self.parse_annotation()
                 if self.type == "=":
                     self.advance()
@@ -4998,15 +5126,15 @@ class TypeScriptParser(TypeParser):
     def put_parameter_properties(self, names, body):
         """Declare fields for `constructor(public a)` and assign them first, or behind the call of `super`."""
         self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
-        at = body.start + 1
+        at, end = body.start + 1, ""
         for statement in body.body:
             expression = getattr(statement, "expression", None)
             if getattr(statement, "directive", None) is not None:
-                at = statement.end
+                at, end = statement.end, ";"
             if expression.__class__ is CallExpression and expression.callee.__class__ is Super:
-                at = statement.end
+                at, end = statement.end, ";"
                 break
-        self.put(at, at, "".join(f" this.{name} = {name};" for name in names))
+        self.put(at, at, end + "".join(f" this.{name} = {name};" for name in names))
 
     def put_accessor(self, node, start):
         """Make of `accessor name = value` a private field with a getter and a setter."""
@@ -5046,7 +5174,8 @@ class TypeScriptParser(TypeParser):
 
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
-        start, is_type = self.start, self.peek()[1] == "type"
+        start, is_type = self.start, self.peek()[1] == "type" and self.peek_second() != "="
+        is_exported = self.source.endswith("export", 0, self.last_end)
         while self.type != "=":
             self.advance()
         equals = self.start
@@ -5058,6 +5187,8 @@ class TypeScriptParser(TypeParser):
         self.consume_semicolon()
         if is_type or self.ambient:
             return self.finish_erased(start)
+        if not is_exported:
+            self.aliases.append((name, Edit(start, self.last_end, ";")))
         self.put(start, equals, f"var {name} ")
         return self.declared(start, name)
 
@@ -5120,6 +5251,9 @@ class TypeScriptParser(TypeParser):
             self.without_code(self.skip_export_type)
             return self.finish_erased(start)
         node = super().parse_export()
+        if node.__class__ is ExportNamedDeclaration and node.source is not None and not node.specifiers \
+                and self.has_types:
+            return self.finish_erased(start)    # all of it was types
         if node.__class__ is EmptyStatement:
             if self.edits[-1].text == ";":
                 return self.finish_erased(start)
@@ -5145,8 +5279,7 @@ class TypeScriptParser(TypeParser):
             self.advance()
             return self.parse_interface()
         if word == "abstract" and self.peek_second() == "class":
-            self.export_name(self.finish_token(Identifier("default")))
-            self.advance()
+            self.export_name(self.take(Identifier("default")))
             self.erase_token()
             return ExportDefaultDeclaration(self.parse_class_declaration(True))
         node = super().parse_export_default()
@@ -5202,16 +5335,28 @@ class EnumParser(TypeScriptParser):
 
     __slots__ = ()
 
-    def open_object(self, start, name):
-        """(what stands before the code that fills the object `name`, what stands behind it)."""
+    def open_object(self, name, inside):
+        """(what stands before the code that fills the object `name`, called `inside` in there; what stands
+        behind it)."""
         space = self.namespaces[-1] if self.exporting else None
         declared = name in self.declarations.names
-        is_top = self.declarations.outer is None and not (self.function.returns or self.namespaces)
-        keyword = "" if declared else f"{'var' if is_top else 'let'} {name}; "
+        keyword = "" if declared else f"{self.space_keyword()} {name}; "
         whole = f"{name} || ({name} = {{}})" if space is None else \
             f"{name} = {space}.{name} || ({space}.{name} = {{}})"
         self.exporting = False
-        return f"{keyword}(function ({name}) {{", f"}})({whole});"
+        return f"{keyword}(function ({inside}) {{", f"}})({whole});"
+
+    def space_keyword(self):
+        """What declares an enum or namespace here."""
+        is_top = self.declarations.outer is None and not (self.function.returns or self.namespaces)
+        return "var" if is_top else "let"
+
+    def space_name(self, name):
+        """The name that the object of a namespace has inside: another one if something there may have it."""
+        while re.compile(rf"\b(?:class|function|const|let|var|enum)\s+{re.escape(name)}\b").search(
+                self.source, self.pos):
+            name += "_1"
+        return name
 
     def parse_enum(self):
         start = self.start
@@ -5223,7 +5368,7 @@ class EnumParser(TypeScriptParser):
         name = self.value
         self.skip_word()
         repeated = name in self.declarations.names
-        opening, closing = self.open_object(start, name)
+        opening, closing = self.open_object(name, name)
         self.expect("{")
         self.put(start, self.last_end, opening)
         members, following = self.enums.setdefault(name, {}), 0
@@ -5335,16 +5480,17 @@ class EnumParser(TypeScriptParser):
             names.append(self.value)
             self.skip_word()
         repeated = names[0] in self.declarations.names
-        opening, closing = self.open_object(start, names[0])
-        for outer, inner in zip(names, names[1:]):
-            opening += f" var {inner}; (function ({inner}) {{"
+        spaces = [self.space_name(name) for name in names]
+        opening, closing = self.open_object(names[0], spaces[0])
+        for outer, inner, space in zip(spaces, names[1:], spaces[1:]):
+            opening += f" {self.space_keyword()} {inner}; (function ({space}) {{"
             closing = f"}})({inner} = {outer}.{inner} || ({outer}.{inner} = {{}})); " + closing
         self.expect("{")
         self.put(start, self.last_end, opening)
         saved = self.enter_function(_FunctionContext(returns=False, new_target=False))
         self.function.in_namespace = True
         exported, self.exported = self.exported, set()
-        self.namespaces.append(names[-1])
+        self.namespaces.append(spaces[-1])
         body = []
         self.parse_statement_list("}", body)
         self.namespaces.pop()
@@ -5371,7 +5517,7 @@ class EnumParser(TypeScriptParser):
         end = self.last_end
         if node.__class__ is VariableDeclaration and not makes_object:
             names = [name.name for one in node.declarations for name in _declared_identifiers(one.id)]
-            self.put(end, end, "".join(
+            self.put(end, end, ";" + "".join(
                 f" {space}.{name} = {name};" if node.kind == "const" else
                 f' Object.defineProperty({space}, "{name}", {{ get: () => {name}, '
                 f"set: (value) => {{ {name} = value; }}, enumerable: true, configurable: true }});"
@@ -5630,16 +5776,11 @@ class JSXParser(EnumParser):
                 index = len(self.edits)
                 self.pos = end + 1
                 self.read_element(end)
-                children.append((index, self.edits[index]))
-                self.mark_child(children, index)
+                # a first edit of its own, which a comma can go into
+                children.append((index, Edit(end, end, "")))
+                self.edits.insert(index, children[-1][1])
             else:
                 self.read_container(children)
-
-    def mark_child(self, children, index):
-        """Give a child that is an element a first edit of its own, which a comma can go into."""
-        start = self.edits[index].start
-        self.put(start, start, "")
-        children[-1] = len(self.edits) - 1, self.edits[-1]
 
     def read_container(self, children):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
@@ -5687,33 +5828,41 @@ def language_of(name):
 
 
 def _apply(source, edits):
-    """(the text that the edits make, [(its offset, offset in the source)] of the parts that are kept)."""
+    """(the text that the edits make, [(its offset, offset in the source)] where edits begin and end)."""
     pieces, kept, at, length = [], [(0, 0)], 0, 0
     for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(" ", removed)
-        if text is None:
-            text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
-        else:
-            text += blank[len(text):] if text else ""
-        pieces += source[at:start], text
-        length += start - at + len(text)
-        kept.append((length, end))
+        blank = _NOT_LINE_BREAKS.sub(" ", removed) if _LINE_BREAKS.search(removed) else " " * len(removed)
+        pieces.append(source[at:start])
+        length += start - at
+        if text is not None:
+            if _LINE_BREAKS.search(removed, 0, len(text)):
+                text += "".join(_LINE_BREAKS.findall(removed))
+            else:
+                text += blank[len(text):] if text else ""
+            kept += (length, start), (length + len(text), end)
+        pieces.append(blank if text is None else text)
+        length += len(pieces[-1])
         at = end
     pieces.append(source[at:])
     return "".join(pieces), kept
 
 
 def _restore_positions(program, source, kept):
-    """Give the nodes of a Program the lines and columns of the source that its text was made from."""
+    """Give the nodes of a Program the lines and columns of the source that its text was made from. Both have
+    the same lines; a column is another one in a line where an edit is of another length."""
     place = _places(source, kept)
+    moved = set()
+    for (made, old), (next_made, next_old) in zip(kept, kept[1:]):
+        if next_made - made != next_old - old:
+            moved.update(range(place(made)[0], place(next_made)[0] + 1))
     for node in program.walk():
-        node.line, node.column = place(node.start)
-        node.end_line, node.end_column = place(node.end)
+        if node.line in moved:
+            node.line, node.column = place(node.start)
+        if node.end_line in moved:
+            node.end_line, node.end_column = place(node.end)
 
 
 def _places(source, kept):
@@ -5721,6 +5870,7 @@ def _places(source, kept):
     starts = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(source))]
     made = [offset for offset, _ in kept]
 
+    @functools.cache
     def place(offset):
         index = bisect.bisect_right(made, offset) - 1
         old = kept[index][1] + offset - made[index]
@@ -5748,20 +5898,44 @@ def parse_typed(source, name, is_module):
     program = _guarded(parser, parser.parse_program)
     if parser.__class__ is JSParser or not parser.edits:
         return program, source
-    source = parser.source
-    text, kept = _apply(source, parser.edits)
-    if parser.makes_code:
-        second = JSParser(text, is_module)
-        try:
-            program = _guarded(second, second.parse_program)
-        except JSSyntaxError as error:
-            breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
-            if error.line is not None and error.line <= len(breaks):
-                line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
-                error.line, error.column = line, column + 1
-            raise
-        _restore_positions(program, source, kept)
-    return program, text
+    source, edits, aliases = parser.source, parser.edits, parser.aliases
+    while True:
+        text, kept = _apply(source, edits)
+        if not parser.makes_code:
+            return program, text
+        program = _parse_made(text, source, kept, is_module)
+        used = _names_used(program) if aliases else ()
+        unused = [edit for name, edit in aliases if name not in used]
+        if not unused:
+            _restore_positions(program, source, kept)
+            return program, text
+        aliases = [alias for alias in aliases if alias[1] not in unused]
+        edits = [one for one in edits if not any(edit.start <= one.start < edit.end for edit in unused)]
+        edits += unused
+
+
+def _parse_made(text, source, kept, is_module):
+    """Parse the text that edits made; an error has its place in the source."""
+    parser = JSParser(text, is_module)
+    try:
+        return _guarded(parser, parser.parse_program)
+    except JSSyntaxError as error:
+        breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
+        if error.line is not None and error.line <= len(breaks):
+            line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
+            error.line, error.column = line, column + 1
+        raise
+
+
+def _names_used(program):
+    """The names that a Program uses, without those that it only declares by `var` and those of properties."""
+    others = set()
+    for node in program.walk():
+        if node.__class__ is VariableDeclarator:
+            others.add(id(node.id))
+        elif node.__class__ is MemberExpression and not node.computed:
+            others.add(id(node.property))
+    return {node.name for node in program.walk() if node.__class__ is Identifier and id(node) not in others}
 
 
 # ======================================================================================
@@ -7135,8 +7309,9 @@ def drop_type_imports(program):
     for statement in program.body:
         specifiers = statement.specifiers if statement.__class__ is ImportDeclaration else []
         names = program.scope.names
-        statement_dropped = [one for one in specifiers if one.local.name not in used
-                             and not names[one.local.name].references]
+        # A direct eval could use every name; TypeScript does not mind.
+        statement_dropped = [one for one in specifiers if one.local.name not in used and all(
+            reference.__class__ is CallExpression for reference in names[one.local.name].references)]
         if specifiers and len(statement_dropped) == len(specifiers):
             dropped.append(statement)
             continue
@@ -8488,7 +8663,7 @@ def place_point(digits, point):
 
 def string_to_number(text):
     """StringToNumber (7.1.4.1.1)."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return 0
     if text.isdigit() and text.isascii() and len(text) < 16:
@@ -8504,7 +8679,7 @@ def string_to_number(text):
 
 def string_to_bigint(text):
     """StringToBigInt (7.1.14); None when the text is not one."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return JSBigInt(0)
     if text[0] == "0" and len(text) > 2 and text[1] in "xXoObB":
@@ -9122,8 +9297,7 @@ def binary_numeric(name, on_numbers, on_bigints):
     return operator
 
 
-#: A BigInt has at most this many bits; beyond, a RangeError. Python divides, and writes in decimal, in
-#: quadratic time, and nothing can interrupt it: this keeps one operation below a second.
+#: A BigInt has at most this many bits; beyond, a RangeError: nothing can interrupt a multiplication.
 MAX_BIGINT_BITS = 2 ** 20
 
 
@@ -9186,17 +9360,51 @@ def number_power(x, y):
         return NAN
 
 
+def divided(x, y):
+    """divmod() of integers above zero. Before 3.12 Python's takes time by the product of the lengths of
+    divisor and quotient; this one is recursive (Burnikel and Ziegler 1998) and can be stopped."""
+    size = y.bit_length()
+    if size < LARGE_INTEGER_BITS or x.bit_length() - size < LARGE_INTEGER_BITS:
+        return divmod(x, y)
+    quotient, rest, mask = 0, 0, (1 << size) - 1
+    for at in range(x.bit_length() // size * size, -1, -size):
+        digit, rest = _divided_by_half(rest << size | x >> at & mask, y, size)
+        quotient = quotient << size | digit
+    return quotient, rest
+
+
+def _divided_by_half(x, y, size):
+    """divmod(x, y) where y has `size` bits and the quotient has not more."""
+    if x.bit_length() - size <= LARGE_INTEGER_BITS:
+        return divmod(x, y)
+    poll_interrupt()
+    odd = size & 1
+    half = size + odd >> 1
+    quotient, rest, divisor, mask = 0, x << odd >> 2 * half, y << odd, (1 << half) - 1
+    high, low = divisor >> half, divisor & mask
+    for part in ((x << odd) >> half & mask, (x << odd) & mask):
+        if rest >> half == high:
+            digit, top = mask, rest - (high << half) + high
+        else:
+            digit, top = _divided_by_half(rest, high, half)
+        rest = (top << half | part) - digit * low
+        while rest < 0:
+            digit, rest = digit - 1, rest + divisor
+        quotient = quotient << half | digit
+    return quotient, rest >> odd
+
+
 def bigint_divide(x, y):
     if y == 0:
         raise JSRangeError("Division by zero")
-    quotient = abs(x) // abs(y)
+    quotient = divided(abs(x), abs(y))[0]
     return JSBigInt(quotient if (x < 0) is (y < 0) else -quotient)
 
 
 def bigint_remainder(x, y):
     if y == 0:
         raise JSRangeError("Division by zero")
-    rest = abs(x) % abs(y)
+    rest = divided(abs(x), abs(y))[1]
     return JSBigInt(-rest if x < 0 else rest)
 
 
@@ -13486,6 +13694,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
         if variable.kind == "var" and not variable.is_global:
+            emitter.declare_cell(variable)
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
     if site is not None:
@@ -15266,7 +15475,7 @@ def parse_float(realm, this, text=undefined, *_):
     """parseFloat (19.2.4)."""
     if type(text) is int:
         return text
-    match = _DECIMAL_PREFIX.match(to_string(text).lstrip(WHITE_SPACE))
+    match = _DECIMAL_PREFIX.match(trimmed(to_string(text), True, False))
     return number(float(match[0])) if match else NAN
 
 
@@ -15278,7 +15487,7 @@ def parse_int(realm, this, text=undefined, radix=undefined, *_):
             return text
         if type(text) is str and len(text) < 16 and text.isdigit() and text.isascii():
             return int(text)
-    text = to_string(text).lstrip(WHITE_SPACE)
+    text = trimmed(to_string(text), True, False)
     radix = to_int32(radix)
     sign = -1 if text[:1] == "-" else 1
     if text[:1] in ("-", "+"):
@@ -16584,26 +16793,6 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
-def trimmed(text, at_start, at_end):
-    """A long text without white space at one end or both."""
-    first, last = 0, len(text)
-    while at_start and first < last:
-        piece = text[first:first + SLICE_LENGTH]
-        rest = piece.lstrip(WHITE_SPACE)
-        first += len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    while at_end and first < last:
-        piece = text[max(first, last - SLICE_LENGTH):last]
-        rest = piece.rstrip(WHITE_SPACE)
-        last -= len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    return text[first:last]
-
-
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
     text = this if type(this) is str else this_text(this, "trim")
@@ -17352,7 +17541,7 @@ def sort_values(values, comparator):
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+            rest = sort_in_slices(rest, functools.cmp_to_key(make_comparison(comparator.fn)))
     elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
         rest = sort_texts(rest)
     else:
@@ -19318,8 +19507,10 @@ class JSTypedArray(JSObject):
 
     def elements(self, first=0, last=None):
         """Elements as a new list."""
-        values = self.view[first:last].tolist()
-        return list(map(JSBigInt, values)) if self.kind.is_bigint else values
+        values = []
+        for piece in sliced(self.view[first:last]):
+            values += map(JSBigInt, piece.tolist()) if self.kind.is_bigint else piece.tolist()
+        return values
 
     def store(self, values, start=0):
         """Converts and writes a list of values; script code may run."""
@@ -19721,9 +19912,7 @@ def slice_over_itself(realm, result, source, first, count):
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
-    values = this.elements()
-    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    return values
+    return sort_in_slices(this.elements(), functools.cmp_to_key(make_comparison(comparator.fn)))
 
 
 def sort_numbers(view, is_float):
@@ -22528,7 +22717,7 @@ def plain_opener(realm):
         kinds = set(map(type, items)) if len(items) <= SLICE_LENGTH \
             else set().union(*[map(type, piece) for piece in sliced(items)])
         if str in kinds:
-            room -= sum([len(each) for each in items if type(each) is str])
+            room -= sum([len(each) for each in interruptible(items) if type(each) is str])
         if room < 0:
             raise JSRangeError("Invalid string length")
         if not simple.issuperset(kinds):
@@ -22593,7 +22782,7 @@ def simplified_list(items):
     if not PLAIN_JSON_TYPES.issuperset(map(type, items)):
         raise NotPlain
     return [plain_float(each) if type(each) is float else None if each is undefined else each
-            for each in items]
+            for each in interruptible(items)]
 
 
 def plain_float(value):
@@ -23119,6 +23308,7 @@ ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
 #: A run of escapes, not too long; no character is divided.
 _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
+_NO_ESCAPE = re.compile("%(?![0-9a-fA-F]{2})")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23156,7 +23346,7 @@ def decode_uri(text, preserved):
         return utf16(decoded)
     if "%" not in text:
         return text
-    if re.search("%(?![0-9a-fA-F]{2})", text):
+    if first_match(_NO_ESCAPE, text):
         raise JSURIError("URI malformed")
     return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
@@ -25619,40 +25809,61 @@ _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
 
 class CodePointView:
-    """A string with surrogate pairs as code points, and the way back to code units."""
+    """A string with surrogate pairs as code points, and the way back to code units.
 
-    __slots__ = ("points", "unit_count", "astral", "astral_units")
+    pairs            how many astral characters there are before each block, once a position is asked for
+    units            the code unit at which each block begins
+    block            the block that was looked at last
+    astral, highs    where its astral characters are, as code points and as code units
+    """
 
-    def __init__(self, text):
+    __slots__, __init__ = attributes("points unit_count; pairs=None units=None block=-1 astral=() highs=()")
+    #: Code points of a block: to note the astral characters of a whole long text takes too much memory.
+    SIZE = 1024
+
+    @classmethod
+    def of(cls, text):
+        """The view of a text, or None if it has no surrogate pairs."""
+        if not SURROGATE_PAIR.search(text, 0, SLICE_LENGTH) and not first_match(SURROGATE_PAIR, text):
+            return None
         # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
-        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
-        self.unit_count = len(text)
-        self.astral = None
+        return cls(in_slices(text, lambda piece: array.array("H", map(ord, piece)).tobytes().decode(
+            _UTF_16, "surrogatepass")), len(text))
 
     def locate(self):
-        """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
-        self.astral_units = [index + i for i, index in enumerate(self.astral)]
+        starts = range(0, len(self.points) + 1, self.SIZE)
+        self.pairs = list(itertools.accumulate([len(_ASTRAL.findall(self.points, start, start + self.SIZE))
+                                                for start in interruptible(starts)], initial=0))
+        self.units = [start + before for start, before in zip(starts, self.pairs)]
+
+    def look_at(self, block):
+        self.astral = [match.start() for match in _ASTRAL.finditer(self.points, block * self.SIZE,
+                                                                   (block + 1) * self.SIZE)]
+        self.highs = [at + count for count, at in enumerate(self.astral, self.pairs[block])]
+        self.block = block
 
     def to_point(self, unit):
         """The code point that contains this code unit."""
         if unit == 0:
             return 0
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return unit - bisect.bisect_left(self.astral_units, unit)
+        block = bisect.bisect_right(self.units, unit) - 1
+        if block != self.block:
+            self.look_at(block)
+        return unit - self.pairs[block] - bisect.bisect_left(self.highs, unit)
 
     def to_unit(self, point):
         if point <= 0:
             return point
         if point == len(self.points):
             return self.unit_count
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return point + bisect.bisect_left(self.astral, point)
-
-
-_ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
+        block = point // self.SIZE
+        if block != self.block:
+            self.look_at(block)
+        return point + self.pairs[block] + bisect.bisect_left(self.astral, point)
 
 
 class JSMatch:
@@ -25761,8 +25972,7 @@ class CompiledPattern:
             return None
         known = regexp.viewed
         if known is None or known[0] is not text:
-            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
-            known = regexp.viewed = (text, view)
+            known = regexp.viewed = (text, CodePointView.of(text))
         return known[1]
 
     def find(self, realm, regexp, text, index, sticky=False):
@@ -27862,6 +28072,14 @@ class IntlSettings:
     CHOICES = {}
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
+    #: The language that its data are in, if it is one only: it falls back to that, and says so.
+    language = None
+
+    @classmethod
+    def available(cls, tags):
+        """Those of some tags for which there are data."""
+        return [tag for tag in tags if cls.language in (None, tag.split("-")[0])
+                and available_locale(split_extension(tag)[0])]
 
     def choose(self, option, *names):
         """Reads options in this order."""
@@ -27875,7 +28093,7 @@ class IntlSettings:
                 for name, value in values.items() if value is not None}
 
 
-def intl_class(name, settings, **constructor):
+def intl_class(name, settings, length=0, **constructor):
     """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options),
     the options object being what settings.coerce(realm, value) makes of the argument."""
     receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
@@ -27883,7 +28101,7 @@ def intl_class(name, settings, **constructor):
     table.target = f"Intl.{name}.prototype"
     INTL.value(name, lambda realm: getattr(realm, name))
 
-    @table.constructor(0, **constructor)
+    @table.constructor(length, **constructor)
     def construct_formatter(realm, new_target, locales=undefined, options=undefined, *_):
         result = receiver(proto_from(realm, new_target, name + "Prototype"), None)
         result.settings = settings(locale_list(realm, locales), settings.coerce(realm, options))
@@ -27893,7 +28111,7 @@ def intl_class(name, settings, **constructor):
     def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
         tags = locale_list(realm, locales)
         locale_matcher(option_reader(intl_options(realm, options)))
-        return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
+        return realm.new_array(settings.available(tags))
 
     table.methods(resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved(realm)))
     return table
@@ -29661,6 +29879,365 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
         for kind, text, of_number in relative_parts(value, unit, this.settings)])
 
 
+# -- Intl.DisplayNames -------------------------------------------------------------------
+#
+# ECMA-402, 12. The names (CLDR's) are there in English.
+
+DISPLAY_NAMES = """
+region: AC=Ascension Island|AD=Andorra|AE=United Arab Emirates|AF=Afghanistan|AG=Antigua & Barbuda|
+ AI=Anguilla|AL=Albania|AM=Armenia|AO=Angola|AQ=Antarctica|AR=Argentina|AS=American Samoa|AT=Austria|
+ AU=Australia|AW=Aruba|AX=Åland Islands|AZ=Azerbaijan|BA=Bosnia & Herzegovina|BB=Barbados|BD=Bangladesh|
+ BE=Belgium|BF=Burkina Faso|BG=Bulgaria|BH=Bahrain|BI=Burundi|BJ=Benin|BL=St. Barthélemy|BM=Bermuda|BN=Brunei|
+ BO=Bolivia|BQ=Caribbean Netherlands|BR=Brazil|BS=Bahamas|BT=Bhutan|BV=Bouvet Island|BW=Botswana|BY=Belarus|
+ BZ=Belize|CA=Canada|CC=Cocos (Keeling) Islands|CD=Congo - Kinshasa|CF=Central African Republic|
+ CG=Congo - Brazzaville|CH=Switzerland|CI=Côte d’Ivoire|CK=Cook Islands|CL=Chile|CM=Cameroon|CN=China|
+ CO=Colombia|CP=Clipperton Island|CQ=Sark|CR=Costa Rica|CU=Cuba|CV=Cape Verde|CW=Curaçao|CX=Christmas Island|
+ CY=Cyprus|CZ=Czechia|DE=Germany|DG=Diego Garcia|DJ=Djibouti|DK=Denmark|DM=Dominica|DO=Dominican Republic|
+ DZ=Algeria|EA=Ceuta & Melilla|EC=Ecuador|EE=Estonia|EG=Egypt|EH=Western Sahara|ER=Eritrea|ES=Spain|
+ ET=Ethiopia|EU=European Union|EZ=Eurozone|FI=Finland|FJ=Fiji|FK=Falkland Islands|FM=Micronesia|
+ FO=Faroe Islands|FR=France|GA=Gabon|GB=United Kingdom|GD=Grenada|GE=Georgia|GF=French Guiana|GG=Guernsey|
+ GH=Ghana|GI=Gibraltar|GL=Greenland|GM=Gambia|GN=Guinea|GP=Guadeloupe|GQ=Equatorial Guinea|GR=Greece|
+ GS=South Georgia & South Sandwich Islands|GT=Guatemala|GU=Guam|GW=Guinea-Bissau|GY=Guyana|
+ HK=Hong Kong SAR China|HM=Heard & McDonald Islands|HN=Honduras|HR=Croatia|HT=Haiti|HU=Hungary|
+ IC=Canary Islands|ID=Indonesia|IE=Ireland|IL=Israel|IM=Isle of Man|IN=India|
+ IO=British Indian Ocean Territory|IQ=Iraq|IR=Iran|IS=Iceland|IT=Italy|JE=Jersey|JM=Jamaica|JO=Jordan|
+ JP=Japan|KE=Kenya|KG=Kyrgyzstan|KH=Cambodia|KI=Kiribati|KM=Comoros|KN=St. Kitts & Nevis|KP=North Korea|
+ KR=South Korea|KW=Kuwait|KY=Cayman Islands|KZ=Kazakhstan|LA=Laos|LB=Lebanon|LC=St. Lucia|LI=Liechtenstein|
+ LK=Sri Lanka|LR=Liberia|LS=Lesotho|LT=Lithuania|LU=Luxembourg|LV=Latvia|LY=Libya|MA=Morocco|MC=Monaco|
+ MD=Moldova|ME=Montenegro|MF=St. Martin|MG=Madagascar|MH=Marshall Islands|MK=North Macedonia|ML=Mali|
+ MM=Myanmar (Burma)|MN=Mongolia|MO=Macao SAR China|MP=Northern Mariana Islands|MQ=Martinique|MR=Mauritania|
+ MS=Montserrat|MT=Malta|MU=Mauritius|MV=Maldives|MW=Malawi|MX=Mexico|MY=Malaysia|MZ=Mozambique|NA=Namibia|
+ NC=New Caledonia|NE=Niger|NF=Norfolk Island|NG=Nigeria|NI=Nicaragua|NL=Netherlands|NO=Norway|NP=Nepal|
+ NR=Nauru|NU=Niue|NZ=New Zealand|OM=Oman|PA=Panama|PE=Peru|PF=French Polynesia|PG=Papua New Guinea|
+ PH=Philippines|PK=Pakistan|PL=Poland|PM=St. Pierre & Miquelon|PN=Pitcairn Islands|PR=Puerto Rico|
+ PS=Palestinian Territories|PT=Portugal|PW=Palau|PY=Paraguay|QA=Qatar|QO=Outlying Oceania|RE=Réunion|
+ RO=Romania|RS=Serbia|RU=Russia|RW=Rwanda|SA=Saudi Arabia|SB=Solomon Islands|SC=Seychelles|SD=Sudan|SE=Sweden|
+ SG=Singapore|SH=St. Helena|SI=Slovenia|SJ=Svalbard & Jan Mayen|SK=Slovakia|SL=Sierra Leone|SM=San Marino|
+ SN=Senegal|SO=Somalia|SR=Suriname|SS=South Sudan|ST=São Tomé & Príncipe|SV=El Salvador|SX=Sint Maarten|
+ SY=Syria|SZ=Eswatini|TA=Tristan da Cunha|TC=Turks & Caicos Islands|TD=Chad|TF=French Southern Territories|
+ TG=Togo|TH=Thailand|TJ=Tajikistan|TK=Tokelau|TL=Timor-Leste|TM=Turkmenistan|TN=Tunisia|TO=Tonga|TR=Türkiye|
+ TT=Trinidad & Tobago|TV=Tuvalu|TW=Taiwan|TZ=Tanzania|UA=Ukraine|UG=Uganda|UM=U.S. Outlying Islands|
+ UN=United Nations|US=United States|UY=Uruguay|UZ=Uzbekistan|VA=Vatican City|VC=St. Vincent & Grenadines|
+ VE=Venezuela|VG=British Virgin Islands|VI=U.S. Virgin Islands|VN=Vietnam|VU=Vanuatu|WF=Wallis & Futuna|
+ WS=Samoa|XA=Pseudo-Accents|XB=Pseudo-Bidi|XK=Kosovo|YE=Yemen|YT=Mayotte|ZA=South Africa|ZM=Zambia|
+ ZW=Zimbabwe|ZZ=Unknown Region|001=world|150=Europe|419=Latin America|002=Africa|019=Americas|142=Asia|
+ 009=Oceania
+language: aa=Afar|af=Afrikaans|ak=Akan|am=Amharic|ar=Arabic|as=Assamese|az=Azerbaijani|be=Belarusian|
+ bg=Bulgarian|bm=Bambara|bn=Bangla|bo=Tibetan|br=Breton|bs=Bosnian|ca=Catalan|cs=Czech|cy=Welsh|da=Danish|
+ de=German|dv=Divehi|dz=Dzongkha|ee=Ewe|el=Greek|en=English|eo=Esperanto|es=Spanish|et=Estonian|eu=Basque|
+ fa=Persian|ff=Fula|fi=Finnish|fil=Filipino|fo=Faroese|fr=French|fy=Western Frisian|ga=Irish|
+ gd=Scottish Gaelic|gl=Galician|gn=Guarani|gsw=Swiss German|gu=Gujarati|gv=Manx|ha=Hausa|haw=Hawaiian|
+ he=Hebrew|hi=Hindi|hr=Croatian|ht=Haitian Creole|hu=Hungarian|hy=Armenian|ia=Interlingua|id=Indonesian|
+ ig=Igbo|is=Icelandic|it=Italian|iu=Inuktitut|ja=Japanese|jv=Javanese|ka=Georgian|kk=Kazakh|kl=Kalaallisut|
+ km=Khmer|kn=Kannada|ko=Korean|ku=Kurdish|kw=Cornish|ky=Kyrgyz|la=Latin|lb=Luxembourgish|lg=Ganda|ln=Lingala|
+ lo=Lao|lt=Lithuanian|lv=Latvian|mg=Malagasy|mi=Māori|mk=Macedonian|ml=Malayalam|mn=Mongolian|mr=Marathi|
+ ms=Malay|mt=Maltese|my=Burmese|nb=Norwegian Bokmål|ne=Nepali|nl=Dutch|nn=Norwegian Nynorsk|no=Norwegian|
+ ny=Nyanja|oc=Occitan|om=Oromo|or=Odia|pa=Punjabi|pl=Polish|ps=Pashto|pt=Portuguese|qu=Quechua|rm=Romansh|
+ rn=Rundi|ro=Romanian|ru=Russian|rw=Kinyarwanda|sa=Sanskrit|sd=Sindhi|se=Northern Sami|si=Sinhala|sk=Slovak|
+ sl=Slovenian|sm=Samoan|sn=Shona|so=Somali|sq=Albanian|sr=Serbian|st=Southern Sotho|su=Sundanese|sv=Swedish|
+ sw=Swahili|ta=Tamil|te=Telugu|tg=Tajik|th=Thai|ti=Tigrinya|tk=Turkmen|tl=Filipino|tn=Tswana|to=Tongan|
+ tr=Turkish|ts=Tsonga|tt=Tatar|ug=Uyghur|uk=Ukrainian|ur=Urdu|uz=Uzbek|vi=Vietnamese|vo=Volapük|wo=Wolof|
+ xh=Xhosa|yi=Yiddish|yo=Yoruba|yue=Cantonese|zh=Chinese|zu=Zulu|und=undefined|mul=Multiple languages|
+ zxx=No linguistic content|en-AU=Australian English|en-CA=Canadian English|en-GB=British English|
+ en-US=American English|es-419=Latin American Spanish|es-ES=European Spanish|es-MX=Mexican Spanish|
+ fr-CA=Canadian French|fr-CH=Swiss French|de-AT=Austrian German|de-CH=Swiss High German|
+ pt-BR=Brazilian Portuguese|pt-PT=European Portuguese|zh-Hans=Simplified Chinese|zh-Hant=Traditional Chinese|
+ nl-BE=Flemish|ro-MD=Moldavian|fa-AF=Dari|sw-CD=Congo Swahili|ar-001=Modern Standard Arabic|nds-NL=Low Saxon
+script: Arab=Arabic|Armn=Armenian|Beng=Bangla|Bopo=Bopomofo|Brai=Braille|Cher=Cherokee|Cyrl=Cyrillic|
+ Deva=Devanagari|Ethi=Ethiopic|Geor=Georgian|Grek=Greek|Gujr=Gujarati|Guru=Gurmukhi|Hang=Hangul|Hani=Han|
+ Hans=Simplified|Hant=Traditional|Hebr=Hebrew|Hira=Hiragana|Jpan=Japanese|Kana=Katakana|Khmr=Khmer|
+ Knda=Kannada|Kore=Korean|Laoo=Lao|Latn=Latin|Mlym=Malayalam|Mong=Mongolian|Mymr=Myanmar|Orya=Odia|
+ Sinh=Sinhala|Syrc=Syriac|Taml=Tamil|Telu=Telugu|Thaa=Thaana|Thai=Thai|Tibt=Tibetan|Tfng=Tifinagh|
+ Zinh=Inherited|Zyyy=Common|Zzzz=Unknown Script|Zsye=Emoji|Zmth=Mathematical Notation|Zsym=Symbols
+currency: AED=United Arab Emirates Dirham|ARS=Argentine Peso|AUD=Australian Dollar|BDT=Bangladeshi Taka|
+ BGN=Bulgarian Lev|BRL=Brazilian Real|CAD=Canadian Dollar|CHF=Swiss Franc|CLP=Chilean Peso|CNY=Chinese Yuan|
+ COP=Colombian Peso|CZK=Czech Koruna|DKK=Danish Krone|EGP=Egyptian Pound|EUR=Euro|GBP=British Pound|
+ GEL=Georgian Lari|HKD=Hong Kong Dollar|HUF=Hungarian Forint|IDR=Indonesian Rupiah|ILS=Israeli New Shekel|
+ INR=Indian Rupee|ISK=Icelandic Króna|JPY=Japanese Yen|KES=Kenyan Shilling|KRW=South Korean Won|
+ KZT=Kazakhstani Tenge|MAD=Moroccan Dirham|MXN=Mexican Peso|MYR=Malaysian Ringgit|NGN=Nigerian Naira|
+ NOK=Norwegian Krone|NZD=New Zealand Dollar|PEN=Peruvian Sol|PHP=Philippine Peso|PKR=Pakistani Rupee|
+ PLN=Polish Zloty|RON=Romanian Leu|RSD=Serbian Dinar|RUB=Russian Ruble|SAR=Saudi Riyal|SEK=Swedish Krona|
+ SGD=Singapore Dollar|THB=Thai Baht|TRY=Turkish Lira|TWD=New Taiwan Dollar|UAH=Ukrainian Hryvnia|
+ USD=US Dollar|VND=Vietnamese Dong|XAF=Central African CFA Franc|XOF=West African CFA Franc|
+ ZAR=South African Rand
+calendar: buddhist=Buddhist Calendar|chinese=Chinese Calendar|coptic=Coptic Calendar|dangi=Dangi Calendar|
+ ethioaa=Ethiopic Amete Alem Calendar|ethiopic=Ethiopic Calendar|gregory=Gregorian Calendar|
+ hebrew=Hebrew Calendar|indian=Indian National Calendar|islamic=Hijri Calendar|
+ islamic-civil=Hijri Calendar (tabular, civil epoch)|islamic-rgsa=Hijri Calendar (Saudi Arabia, sighting)|
+ islamic-tbla=Hijri Calendar (tabular, astronomical epoch)|islamic-umalqura=Hijri Calendar (Umm al-Qura)|
+ iso8601=Gregorian Calendar (ISO 8601 Weeks)|japanese=Japanese Calendar|persian=Persian Calendar|
+ roc=Minguo Calendar
+dateTimeField: era=era;era;era|year=year;yr.;yr|quarter=quarter;qtr.;qtr|month=month;mo.;mo|
+ weekOfYear=week;wk.;wk|weekday=day of the week;day of wk.;day of wk.|day=day;day;day|
+ dayPeriod=AM/PM;AM/PM;AM/PM|hour=hour;hr.;hr|minute=minute;min.;min|second=second;sec.;sec|
+ timeZoneName=time zone;zone;zone
+region-short: BA=Bosnia|CC=Cocos Islands|GB=UK|HK=Hong Kong|MM=Myanmar|MO=Macao|PN=Pitcairn|PS=Palestine|
+ UN=UN|US=US
+language-short: az=Azeri|en-GB=UK English|en-US=US English
+"""
+
+
+@functools.cache
+def display_names(kind):
+    """{code: name}; of dates' fields "long;short;narrow" names."""
+    [row] = [row for row in DISPLAY_NAMES.replace("\n ", "").split("\n") if row.startswith(kind + ": ")]
+    return dict(entry.split("=") for entry in row.partition(": ")[2].split("|"))
+
+
+class DisplaySettings(IntlSettings):
+    """The options of Intl.DisplayNames."""
+
+    CHOICES = {"style": (("narrow", "short", "long"), "long"), "fallback": (("code", "none"), "code"),
+               "type": (("language", "region", "script", "currency", "calendar", "dateTimeField"), None),
+               "languageDisplay": (("dialect", "standard"), "dialect")}
+    SHOWN = ("locale", "style", "type", "fallback", "languageDisplay")
+    language = "en"
+
+    @staticmethod
+    def coerce(realm, options):
+        return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(self.available(locales))
+        self.choose(option, "style", "type")
+        if self.type is None:
+            raise JSTypeError("Required option \"type\" must not be undefined")
+        self.choose(option, "fallback", "languageDisplay")
+        if self.type != "language":
+            self.languageDisplay = None
+
+    def names(self, kind):
+        short = kind in ("region", "language") and self.style != "long"
+        return {**display_names(kind), **(display_names(kind + "-short") if short else {})}
+
+
+DISPLAY = intl_class("DisplayNames", DisplaySettings, 2)
+
+_DISPLAY_CODES = {"region": "[A-Za-z]{2}|[0-9]{3}", "script": "[A-Za-z]{4}", "currency": "[A-Za-z]{3}",
+                  "calendar": "[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8})*"}
+
+
+@DISPLAY.method("of", 1)
+def display_names_of(realm, this, code=undefined, *_):
+    settings, code = this.settings, to_string(code)
+    kind, names = settings.type, settings.names(settings.type)
+    if kind == "language":
+        code, name = language_display(settings, names, code)
+    else:
+        if not re.fullmatch(_DISPLAY_CODES.get(kind, "|".join(names)), code):
+            raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+        if kind in _DISPLAY_CODES:
+            code = {"script": str.title, "calendar": str.lower}.get(kind, str.upper)(code)
+        name = names.get(code)
+        if kind == "dateTimeField":
+            name = name.split(";")[("long", "short", "narrow").index(settings.style)]
+    return name if name is not None else code if settings.fallback == "code" else undefined
+
+
+def language_display(settings, names, code):
+    """(canonical code, name or None) of a language, with its script and region unless they make a dialect."""
+    tag = LanguageTag(code)
+    if tag.extensions or tag.attributes or tag.keywords or tag.private or len(code) != len(code.strip("-")):
+        raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+    whole = "-".join(filter(None, (tag.language, tag.script, tag.region)))
+    more = [display_names("script").get(tag.script, tag.script),
+            settings.names("region").get(tag.region, tag.region)]
+    if settings.languageDisplay == "dialect" and whole in names:
+        name, more = names[whole], []
+    else:
+        name = names.get(tag.language)
+    more = ", ".join(filter(None, [*more, *map(str.upper, tag.variants)]))
+    return str(tag), name and (f"{name} ({more})" if more else name)
+
+
+# -- Intl.DurationFormat -----------------------------------------------------------------
+#
+# ECMA-402 of 2025, 13. The names of units are there in English, as Intl.NumberFormat has them.
+
+DURATION_UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "seconds", "milliseconds",
+                  "microseconds", "nanoseconds")
+_CLOCK_UNITS = DURATION_UNITS[4:7]
+_NUMERIC = ("numeric", "2-digit", "fractional")
+_ISO_DURATION = re.compile(
+    r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
+    r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?",
+    re.IGNORECASE | re.ASCII)
+
+
+class DurationSettings(IntlSettings):
+    """The options of Intl.DurationFormat; `styles` and `displays` have what holds for each unit."""
+
+    CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
+    coerce = staticmethod(object_options)
+    language = "en"
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, values = resolve_locale(
+            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
+        self.choose(option, "style")
+        self.styles, self.displays = {}, {}
+        before = ""
+        for position, unit in enumerate(DURATION_UNITS):
+            self.read_unit(option, unit, position, before)
+            before = self.styles[unit] if position > 3 else ""
+        self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
+        list_style = "short" if self.style == "digital" else self.style
+        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+
+    def read_unit(self, option, unit, position, before):
+        """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
+        allowed = ("long", "short", "narrow", *_NUMERIC[:(0, 1, 2)[(position > 3) + (unit in _CLOCK_UNITS)]])
+        style, shown = option(unit, allowed, None), "always"
+        if style is None:
+            style = self.style
+            if style == "digital":
+                style = "numeric" if position > 3 else "short"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            elif before in _NUMERIC:
+                style = "numeric"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            else:
+                shown = "auto"
+        if style == "numeric" and position > 6:
+            style, shown = "fractional", "auto"
+        shown = option(unit + "Display", ("auto", "always"), shown)
+        if style == "fractional" and shown == "always" or before == "fractional" != style \
+                or before in _NUMERIC and style not in _NUMERIC:
+            raise JSRangeError(f"Invalid style {style} for {unit} in Intl.DurationFormat")
+        if unit in _CLOCK_UNITS[1:] and before in _NUMERIC:
+            style = "2-digit"
+        self.styles[unit], self.displays[unit] = style, shown
+
+    def resolved(self, realm):
+        shown = {"locale": self.locale, "numberingSystem": self.numberingSystem, "style": self.style}
+        for unit, style in self.styles.items():
+            shown[unit] = "numeric" if style == "fractional" else style
+            shown[unit + "Display"] = self.displays[unit]
+        digits = {} if self.fractionalDigits is None else {"fractionalDigits": self.fractionalDigits}
+        return {**shown, **digits}
+
+
+DURATION_FORMAT = intl_class("DurationFormat", DurationSettings)
+
+
+def to_duration(value):
+    """ToDurationRecord (13.5.2) -> {unit: int}, with all units."""
+    if type(value) is str:
+        found = _ISO_DURATION.fullmatch(value)
+        if not found:
+            raise JSRangeError(f"Invalid duration: {value}")
+        sign = -1 if found[1] == "-" else 1
+        counts = [int(digits or 0) for digits in found.groups()[1:8]]
+        rest = (found[9] or "").ljust(9, "0")
+        duration = dict(zip(DURATION_UNITS, [sign * count for count in (
+            *counts, int(rest[:3]), int(rest[3:6]), int(rest[6:]))]))
+    else:
+        require_object(value, "{} is not a duration")
+        counts = {unit: integral_count(unit, value.get(unit)) for unit in sorted(DURATION_UNITS)}
+        if set(counts.values()) == {None}:
+            raise JSTypeError("A duration needs at least one unit, such as { hours: 1 }")
+        duration = {unit: counts[unit] or 0 for unit in DURATION_UNITS}
+    signs = {count > 0 for count in duration.values() if count}
+    largest = max(abs(duration[unit]) for unit in DURATION_UNITS[:3])
+    minutes = (duration["days"] * 24 + duration["hours"]) * 60 + duration["minutes"]
+    length = exact_duration(duration, 6)[1] + minutes * 60 * 10 ** 9
+    if len(signs) > 1 or largest >= 2 ** 32 or abs(length) >= 2 ** 53 * 10 ** 9:
+        raise JSRangeError("A duration has one sign, and is not too long")
+    return duration
+
+
+def integral_count(unit, value):
+    """ToIntegerIfIntegral (13.5.1): an int; None for undefined."""
+    if value is undefined:
+        return None
+    number = to_number(value)
+    if not is_finite(number) or number % 1:
+        raise JSRangeError(f"{unit} of a duration must be an integer, not {display(value)}")
+    return int(number)
+
+
+def exact_duration(duration, position):
+    """(text, number in units of nanoseconds) of the unit at a position and all smaller ones."""
+    total = sum(duration[unit] * 1000 ** (9 - index) for index, unit in enumerate(DURATION_UNITS)
+                if index >= position)
+    places = 3 * (9 - position)
+    whole, rest = divmod(abs(total), 10 ** places)
+    return f"{'-' * (total < 0)}{whole}.{rest:0{places}d}", total
+
+
+class DurationWriter:
+    """PartitionDurationFormatPattern (13.5.10): `groups` of (type, text, singular unit or None)."""
+
+    def __init__(self, settings, duration):
+        self.settings, self.duration, self.groups = settings, duration, []
+        self.negative, self.signed = any(count < 0 for count in duration.values()), False
+        for position, unit in enumerate(DURATION_UNITS):
+            if settings.styles[unit] in _NUMERIC:
+                self.write_clock(unit)
+                break
+            splits = 6 <= position < 9 and settings.styles[DURATION_UNITS[position + 1]] == "fractional"
+            text = exact_duration(duration, position)[0] if splits else str(duration[unit])
+            if settings.displays[unit] == "always" or text.strip("-0."):
+                self.groups.append(self.number(unit, text, splits, {
+                    "style": "unit", "unit": unit[:-1], "unitDisplay": settings.styles[unit]}))
+            if splits:
+                break
+
+    def number(self, unit, text, splits, options):
+        """The parts of one number. The first has the sign of all, also if it is zero."""
+        if self.signed:
+            options["signDisplay"] = "never"
+        elif self.negative and not text.strip("-0."):
+            text = "-0"
+        self.signed = True
+        if splits:
+            most = self.settings.fractionalDigits
+            options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
+                           minimumFractionDigits=most or 0)
+        options["numberingSystem"] = self.settings.numberingSystem
+        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
+
+    def write_clock(self, first):
+        """FormatNumericUnits (13.5.9): hours:minutes:seconds, from the unit `first` on."""
+        texts = {unit: str(self.duration[unit]) for unit in _CLOCK_UNITS}
+        texts["seconds"] = exact_duration(self.duration, 6)[0]
+        shown = {unit: self.settings.displays[unit] == "always" or bool(texts[unit].strip("-0."))
+                 for unit in _CLOCK_UNITS[_CLOCK_UNITS.index(first):]}
+        if first == "hours" and shown["hours"] and shown["seconds"]:
+            shown["minutes"] = True
+        parts = []
+        for unit in [unit for unit in shown if shown[unit]]:
+            parts += [("literal", ":", None)] * bool(parts)
+            digits = 2 if self.settings.styles[unit] == "2-digit" else 1
+            parts += self.number(unit, texts[unit], unit == "seconds", {
+                "useGrouping": False, "minimumIntegerDigits": digits})
+        self.groups += [parts] if parts else []
+
+
+def duration_parts(settings, duration):
+    """The parts of a duration, as (type, text, singular unit or None)."""
+    groups = DurationWriter(settings, to_duration(duration)).groups
+    texts, parts = iter(groups), []
+    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+        parts += next(texts) if kind == "element" else [(kind, text, None)]
+    return parts
+
+
+DURATION_FORMAT.methods(
+    format=lambda realm, this, duration=undefined, *_:
+        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
+    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
+        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
+        for kind, text, unit in duration_parts(this.settings, duration)]))
+
+
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
@@ -30617,6 +31194,8 @@ SPECIAL_SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "f
 
 #: Longer texts are no URLs, and no URL has more parameters.
 MAX_URL_LENGTH = 2 ** 21
+#: Punycode takes time by the square of a label's length; names of hosts have 63 characters.
+MAX_LABEL_LENGTH = 500
 MAX_URL_PARAMETERS = 500_000
 
 _ASCII_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -30649,7 +31228,7 @@ class InvalidURL(Exception):
 
 
 def percent_encode(text, safe):
-    return urllib.parse.quote(text, safe=safe)
+    return in_slices(text, lambda piece: urllib.parse.quote(piece, safe=safe))
 
 
 class URLRecord:
@@ -30704,7 +31283,7 @@ class URLRecord:
             text = text.replace("\\", "/")
         segments = text.split("/")
         last = len(segments) - 1
-        for position, segment in enumerate(segments):
+        for position, segment in enumerate(interruptible(segments)):
             dots = _DOT_SEGMENTS.get(segment.lower())
             if dots == 2:
                 self.shorten_path()
@@ -30924,8 +31503,10 @@ def domain_to_ascii(domain):
         return domain.lower()
     domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
     labels = domain.replace("\u3002", ".").split(".")
+    if any(len(label) > MAX_LABEL_LENGTH and not label.isascii() for label in labels):
+        raise InvalidURL
     return ".".join([label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
-                     for label in labels])
+                     for label in with_polls(labels)])
 
 
 def parse_ipv4(parts):
@@ -31012,8 +31593,11 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
+        text = web_text(value)
+        if len(text) > MAX_URL_LENGTH:
+            raise JSRangeError(f"URL.{name}: the text is too long for a URL")
         with contextlib.suppress(InvalidURL):
-            write(this.record, web_text(value))
+            write(this.record, text)
         if name == "search":
             this.query_changed()
         return undefined
@@ -31170,7 +31754,12 @@ def url_construct(realm, new_target, *args):
     try:
         record = parse_url_arguments(args, "URL constructor")
     except InvalidURL:
-        raise JSTypeError("Invalid URL") from None
+        frames = frames_of_stack(sys._getframe(1), stack_limit(realm))
+        error = make_error(realm, "TypeError", "Invalid URL", frames)
+        texts = [utf16(web_text(arg)) for arg in args[:2] if arg is not undefined]
+        for key, text in zip(("code", "input", "base"), ["ERR_INVALID_URL", *texts]):     # as node's has them
+            error.put(key, text)
+        raise JSError(error) from None
     return JSURL(proto_from(realm, new_target, "URLPrototype"), record)
 
 
@@ -31236,7 +31825,7 @@ def unescaped_bytes(text):
 
 
 def encode_urlencoded(text):
-    quoted = urllib.parse.quote(well_formed_text(text), safe="*-._ ")
+    quoted = percent_encode(well_formed_text(text), "*-._ ")
     return quoted.replace("~", "%7E").replace(" ", "+")
 
 
@@ -31247,8 +31836,9 @@ class JSURLSearchParams(JSObject):
     class_name = "URLSearchParams"
 
     def text(self):
-        return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
-                         for name, value in self.pairs])
+        check_string_length(sum([len(name) + len(value) for name, value in self.pairs]))
+        return checked_text("&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
+                                      for name, value in interruptible(self.pairs)]))
 
     def changed(self):
         """Writes the pairs back into the URL."""
@@ -32529,9 +33119,16 @@ def iterable_pairs(table, read):
         return undefined
 
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+#: What no name of a field, no value of one, and no byte may be.
+_NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
+_NO_BYTE = re.compile("[^\0-\xff]")
 #: Fields of one Headers object.
 MAX_FIELDS = 10_000
+
+
+def joined_values(values):
+    check_string_length(sum(map(len, values)) + 2 * len(values) - 2)
+    return ", ".join(values)
 
 
 class JSHeaders(JSObject):
@@ -32543,7 +33140,7 @@ class JSHeaders(JSObject):
     def get_field(self, name):
         """The values of a field in one text, or None."""
         values = [value for key, value in self.pairs if key == name]
-        return ", ".join(values) if values else None
+        return joined_values(values) if values else None
 
     def combined(self):
         """The pairs as scripts see them: sorted, one for each name, but for Set-Cookie."""
@@ -32552,8 +33149,9 @@ class JSHeaders(JSObject):
             if name == "set-cookie":
                 cookies.append((name, value))
             else:
-                values[name] = f"{values[name]}, {value}" if name in values else value
-        return sorted([*values.items(), *cookies], key=lambda pair: pair[0])
+                values.setdefault(name, []).append(value)
+        return sorted([*[(name, joined_values(each)) for name, each in values.items()], *cookies],
+                      key=lambda pair: pair[0])
 
 
 HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
@@ -32562,24 +33160,27 @@ HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
 def byte_text(value):
     """A value as Web IDL's ByteString."""
     text = to_string(value)
-    for index, character in enumerate(text):
-        if character > "\xff":
-            raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
-                              f"{index} has a value of {ord(character)} which is greater than 255.")
+    if found := first_match(_NO_BYTE, text):
+        raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
+                          f"{found.start()} has a value of {ord(found[0])} which is greater than 255.")
     return text
+
+
+def is_token(text):
+    return bool(text) and first_match(_NO_TOKEN, text) is None
 
 
 def field_name(value, method):
     """The name of a header field in small letters, or a TypeError."""
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
+    if not is_token(name):
         raise JSTypeError(f"Headers.{method}: {display(name)} is an invalid header name.")
     return name.lower()
 
 
 def field_value(value, method):
     text = byte_text(value).strip("\t\n\r ")
-    if re.search("[\0\r\n]", text):
+    if first_match(_NO_FIELD_VALUE, text):
         raise JSTypeError(f"Headers.{method}: {display(text)} is an invalid header value.")
     return text
 
@@ -33443,8 +34044,8 @@ def request_url(value):
 
 def request_method(value):
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
-        raise JSTypeError(f"'{name}' is not a valid HTTP method.")
+    if not is_token(name):
+        raise JSTypeError(f"'{name[:100]}' is not a valid HTTP method.")
     upper = name.upper()
     if upper in ("CONNECT", "TRACE", "TRACK"):
         raise JSTypeError(f"'{name}' HTTP method is unsupported.")
@@ -33890,6 +34491,10 @@ def callable_or_refusal(value, text, realm=None):
 #: Names compared for "Did you mean …?", and how alike two must be.
 MAX_MEANT_NAMES = 500
 MEANT_LIKENESS = 0.66
+#: Names that are right where a script does not run: nobody has misspelled them.
+NAMES_ELSEWHERE = frozenset((
+    "Buffer EventSource WebSocket XMLHttpRequest document exports global history localStorage location "
+    "module navigator print process request require response sessionStorage window").split())
 _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
@@ -33922,12 +34527,15 @@ def method_names(obj):
 LEFT_OUT_GLOBALS = {
     "SharedArrayBuffer": "this engine shares no memory between threads; ArrayBuffer is there",
     "ShadowRealm": "this engine leaves it out; every script has a realm of its own",
+    "require": 'files and packages come with import … from "…"',
     "Temporal": "this engine leaves it out; Date and Intl.DateTimeFormat are there",
     "WebAssembly": "this engine runs JavaScript only"}
 
 
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    if name in NAMES_ELSEWHERE:
+        return ""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
     if len(name) == 3:                  # with two letters of three alike, anything could be meant
@@ -37193,16 +37801,16 @@ class RealmBase:
                 if self.interruption is not None:
                     raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
-            except Interrupted as error:
-                if self.interruption is None:   # another realm's, below on the stack
-                    raise
-                self.jobs.clear()
+            except (Interrupted, Exception) as error:
+                if self.interruption is None:
+                    if isinstance(error, Interrupted):      # another realm's, below on the stack
+                        raise
+                    raise self.js_error(error) from None
+                self.jobs.clear()           # also if it failed meanwhile: what looks at its error is stopped
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
                 remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
-            except Exception as error:
-                raise self.js_error(error) from None
             finally:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
@@ -40512,7 +41120,21 @@ class Js2PyRealm:
         return self.from_python({key: makers[key](self, subject) if value is LATER else value
                                  for key, value in props.items()})
 
-    request_object = answering_object = lazy_object
+    request_object = lazy_object
+
+    @functools.cached_property
+    def refused_answers(self):
+        """name -> property of ANSWERING_CONTEXT."""
+        return {name: {"get": self.host_value(lambda: undefined, name, True), "enumerable": False,
+                       "set": self.host_value(functools.partial(refuse_answer(name), self, None), name, True),
+                       "configurable": True} for name in ANSWERS_ELSEWHERE}
+
+    def answering_object(self, props, makers, subject=None):
+        context = self.lazy_object(props, makers, subject)
+        for name, item in self.refused_answers.items():
+            context.object.own.setdefault(name, item)
+        return context
+
     network = None                      # it has no promises, which fetch needs
 
     def response_of(self, *_arguments):
@@ -46182,21 +46804,22 @@ def too_large_result():
 class TextsOfAnswer:
     """Writes an answer's strings, letting other threads run; raises _ResultTooLarge."""
 
-    __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
+    __slots__, __init__ = attributes("left")
 
     def __call__(self, text):
+        text = json.encoder.encode_basestring(text) if len(text) <= self.left else text
         self.left -= len(text)
         if self.left < 0:
             raise _ResultTooLarge
-        return json.encoder.encode_basestring(text)
+        return text
 
 
-def graphql_json(result, comma=",", colon=":"):
-    """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
+def graphql_json(result, comma=",", colon=":", most=None):
+    """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced.
+    Its texts may have `most` characters together."""
     try:
-        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon,
-                                            comma, False,
-                                            False, False)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(
+            most or MAX_GRAPHQL_CHARACTERS), None, colon, comma, False, False, False)
         text = "".join(write(result, 0))
         text.encode()
         return text
@@ -47617,6 +48240,7 @@ HOST_OBJECTS = {
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
     "validate": "Checks of what a request says: what is wrong is an error with status 400.",
+    "assetStorage": "The files of the folder assets/ beside the scripts.",
     "dispatcher": "Messages from scripts to scripts.",
     "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
     "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
@@ -47838,21 +48462,37 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
 
-def required_role(host, options):
+def required_role(host, options, function="registerRoute", others=()):
     """What `requireAuth` among the options of a route says: False, True or a role."""
     if options is undefined or options is null:
         return False
     if not is_options(host.realm, options):
-        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+        raise HostError(f"{function}: the options must be an object such as {{ requireAuth: true }}, not "
                         + describe_value(host.realm, options))
-    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    check_option_names(host.realm, function, options, ("requireAuth", *others))
     role = host.realm.get(options, "requireAuth")
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError("registerRoute: requireAuth must be true or a role, not "
+        raise HostError(f"{function}: requireAuth must be true or a role, not "
                         + describe_value(host.realm, role))
     return host.realm.to_python(role)
+
+
+@host_function("routeRegistry.registerAssetRoute",
+               "path: string, assetName: string, options?: RouteOptions", "string",
+               "Serves a file of assets/, which need not be there yet, as those of public/ are served.")
+def register_asset_route(host, path=undefined, name=undefined, options=undefined):
+    function = "registerAssetRoute"
+    path = check_path(host, function, path)
+    if ":" in path or "*" in path:
+        raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
+                        "path of its own")
+    role = required_role(host, options, function, ("tags", "summary", "description"))
+    if not isinstance(name, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, name))
+    return host.add_asset_route(path, host.realm.to_python(name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48123,6 +48763,21 @@ def broadcast_subscription(host, function, name, data, filter):
             f"(no subscription of this name is registered{hint})")
 
 
+#: Calls of executeGraphQL inside one another: each writes the answer of the one inside it as a text, with
+#: every backslash doubled.
+MAX_EXECUTED_DEPTH = 8
+
+
+class Executing(threading.local):
+    """The realms that have called executeGraphQL in this thread, those inside others last."""
+
+    def __init__(self):
+        self.realms = []
+
+
+_EXECUTING = Executing()
+
+
 @host_function("graphQLRegistry.executeGraphQL",
                "query: string, variables?: string | object", "string",
                "Runs a query or mutation against the schema, hidden fields included; the result is JSON.")
@@ -48143,8 +48798,16 @@ def execute_graphql(host, query=undefined, variables=undefined):
         raise HostError("executeGraphQL: the variables must be an object, or JSON of one")
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
-    result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return graphql_json(result, ", ", ": ")
+    if len(_EXECUTING.realms) == MAX_EXECUTED_DEPTH:
+        raise HostError("executeGraphQL: a resolver calls it that was called by it, "
+                        f"{MAX_EXECUTED_DEPTH} times over")
+    _EXECUTING.realms.append(realm)
+    try:
+        result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
+    finally:
+        _EXECUTING.realms.pop()
+    realm.poll()
+    return graphql_json(result, ", ", ": ", MAX_STRING_LENGTH)
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
@@ -48498,6 +49161,62 @@ def storage_keys(host):
     return host.storage.keys()
 
 
+def asset_name(host, function, value):
+    """The name of a file in assets/ as a Python string, or HostError."""
+    if not isinstance(value, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, value))
+    return host.realm.to_python(value)
+
+
+@host_function("assetStorage.listAssets", "", "string",
+               "The files as JSON: an array of { uri, name, mimetype, size, created_at, updated_at, "
+               "createdAt, updatedAt }; the last two are in milliseconds.")
+def list_assets(host):
+    assets, items = host.app.assets, []
+    for name, (size, created, updated) in assets.all().items():
+        created, updated = int(created * 1000), int(updated * 1000)
+        items.append({"uri": name, "name": name, "mimetype": assets.type_of(name), "size": size,
+                      "created_at": iso_time(created), "updated_at": iso_time(updated),
+                      "createdAt": created, "updatedAt": updated})
+    return json.dumps(items, ensure_ascii=False)
+
+
+@host_function("assetStorage.fetchAsset", "name: string", "string",
+               "What a file holds, in base64; a sentence that says so if there is none.")
+def fetch_asset(host, name=undefined):
+    name = asset_name(host, "fetchAsset", name)
+    data = host.app.assets.read("fetchAsset", name)
+    return f"Asset '{name}' not found" if data is None else base64.b64encode(data).decode()
+
+
+@host_function("assetStorage.upsertAsset", "name: string, mimetype: string, contentBase64: string", "string",
+               "Writes a file of up to 10 MiB; only with --storage, and in tests, which keep it in memory.")
+def upsert_asset(host, name=undefined, mimetype=undefined, content=undefined, _title=undefined):
+    name = asset_name(host, "upsertAsset", name)
+    kind = host.realm.to_python(mimetype) if isinstance(mimetype, str) else ""
+    if not re.fullmatch(r"[!-~]{1,60}/[ -~]{1,60}", kind) or any(mark in kind for mark in "<>,"):
+        raise HostError("upsertAsset: the second argument must be a media type such as \"image/png\"")
+    try:
+        data = base64.b64decode(host.realm.to_python(content), validate=True) \
+            if isinstance(content, str) and len(content) <= 16 << 20 else None
+    except ValueError:
+        data = None
+    if data is None:
+        raise HostError("upsertAsset: the third argument must be base64, of up to 10 MiB; "
+                        "btoa(text) makes it of a text in ASCII")
+    host.app.assets.write("upsertAsset", name, data, kind)
+    return f"Asset '{name}' upserted successfully"
+
+
+@host_function("assetStorage.deleteAsset", "name: string", "string",
+               "Deletes a file; only where upsertAsset may write.")
+def delete_asset(host, name=undefined):
+    name = asset_name(host, "deleteAsset", name)
+    gone = host.app.assets.delete("deleteAsset", name)
+    return f"Asset '{name}' {'deleted successfully' if gone else 'not found'}"
+
+
 class PersonalHost:
     """A host with the storage of one user, for the functions above."""
 
@@ -48766,6 +49485,7 @@ _CRON_FIELDS = (("minute", 0, 59, ""), ("hour", 0, 23, ""), ("day of the month",
                 ("month", 1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
                 ("day of the week", 0, 7, "sun mon tue wed thu fri sat"))
 _CRON_PART = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/(\d{1,4}))?")
+MAX_CRON_CHARACTERS = 1000
 #: Days that are looked through for the next time: 29 February of a weekday comes after up to 40 years.
 CRON_DAYS = 366 * 41
 
@@ -48773,7 +49493,7 @@ CRON_DAYS = 366 * 41
 def cron_times(function, text):
     """following(moment): the first full minute after it that a cron expression (POSIX, crontab) means, in
     milliseconds since 1970, or None. Raises HostError."""
-    fields = text.split() if isinstance(text, str) else []
+    fields = text.split() if isinstance(text, str) and len(text) <= MAX_CRON_CHARACTERS else []
     if len(fields) != 5:
         raise HostError(f"{function}: cron must be a text of five fields, such as \"*/5 8-17 * * mon-fri\": "
                         "minute, hour, day of the month, month, day of the week")
@@ -50061,8 +50781,12 @@ MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
 MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
 #: What a value counts for besides its characters.
 VALUE_OVERHEAD = 16
-#: Rows that an iteration reads at once.
-ROWS_AT_ONCE = 100
+#: Rows that are read at once, as long as they have no more characters and bytes than this.
+ROWS_AT_ONCE, ROWS_AT_ONCE_SIZE = 100, 1024 * 1024
+#: Bytes of a pattern for LIKE and GLOB, which takes its length times that of the text.
+MAX_SQL_PATTERN = 200
+#: Seconds that the end of the server waits for a statement that it has interrupted.
+DATABASE_CLOSE_SECONDS = 1.0
 #: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
 DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
 #: Seconds between two looks whether all processes that share Redis share the file.
@@ -50075,7 +50799,10 @@ _PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info in
                      "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
                      "recursive_triggers case_sensitive_like optimize encoding page_count".split())
 _SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
-_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+_SQL_FUNCTIONS_REFUSED = {
+    **dict.fromkeys("load_extension fts3_tokenizer readfile writefile edit fsdir".split(), ""),
+    **dict.fromkeys(("json_patch", "jsonb_patch"),
+                    ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
 _SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
@@ -50166,7 +50893,7 @@ class Database:
         run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
         if hasattr(connection, "setlimit"):     # CPython 3.11
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_SQL_PATTERN)
         for name, count, function in _SQL_FUNCTIONS:
             connection.create_function(name, count, function, deterministic=True)
         connection.set_authorizer(self._authorize)
@@ -50181,7 +50908,7 @@ class Database:
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
         elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
-            self.denied = f"the function {second} is not allowed"
+            self.denied = f"the function {second} is not allowed{_SQL_FUNCTIONS_REFUSED[second.lower()]}"
         else:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
@@ -50197,7 +50924,7 @@ class Database:
         self.acquire(realm)
         outer, self.realm = self.realm, realm
         try:
-            if self.connection is None:
+            if self.connection is None or self.closed:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
@@ -50233,12 +50960,25 @@ class Database:
         if _SQL_WORD.match(sql)[0].lower() != "explain":
             self.execute(realm, "EXPLAIN " + sql, no_values(parameters)).close()
 
-    def fetch(self, realm, cursor, sql, count=-1):
-        """The next rows of a cursor, for used_by()."""
+    def fetch(self, realm, cursor, sql, count=ROWS_AT_ONCE):
+        """(the next rows of a cursor, their size), for used_by(): at most `count`, and fewer that are
+        large."""
+        rows, size = [], 0
         try:
-            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+            for row in cursor:
+                rows.append(row)
+                size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                             for value in row])
+                if len(rows) == count or size > ROWS_AT_ONCE_SIZE:
+                    break
         except sqlite3.Error as error:
             raise self.error(realm, error, sql) from None
+        return rows, size
+
+    def drain(self, realm, cursor, sql):
+        """Runs a statement to its end, for used_by(); its rows are not wanted."""
+        while self.fetch(realm, cursor, sql)[0]:
+            realm.poll()
 
     @contextlib.contextmanager
     def transaction(self, realm):
@@ -50263,10 +51003,16 @@ class Database:
                 self.nesting -= 1
 
     def close(self):
-        with self.lock:
+        """Ends it. A statement that does not let itself be interrupted goes on, and the process ends."""
+        self.closed = True
+        connection = self.connection
+        if connection is not None:
+            connection.interrupt()
+        if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
                 self.connection.close()
-            self.connection, self.closed = None, True
+            self.connection = None
+            self.lock.release()
 
     def check_machines(self):
         """Raises HostError when processes that share Redis do not share this file. Each leaves word there
@@ -50294,8 +51040,8 @@ class Database:
     def error(self, realm, error, sql):
         """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
         realm.poll()
-        denied, self.denied = self.denied, ""
         text = str(error)
+        denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
         if text.startswith("Could not decode"):
@@ -50422,16 +51168,17 @@ class Statement:
     def taken(self, cursor):
         """All rows of a cursor, an array of the script; raises HostError when they are too many."""
         found, size = [], 0
-        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+        while True:
+            rows, more = self.database.fetch(self.realm, cursor, self.sql)
+            if not rows:
+                return self.realm.new_array(found)
             self.realm.poll()
-            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
-                         for row in rows for value in row])
+            size += more
             if len(found) + len(rows) > MAX_ROWS or size > MAX_ROWS_SIZE:
                 what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{MAX_ROWS:,} rows"
                 raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
                                     "iterate()")
             found += self.converted(cursor, rows)
-        return self.realm.new_array(found)
 
     def converted(self, cursor, rows):
         """Rows of SQLite as values of the script."""
@@ -50454,7 +51201,7 @@ class Statement:
     def get(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
-            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1)[0])
             cursor.close()
         return rows[0] if rows else undefined
 
@@ -50462,8 +51209,7 @@ class Statement:
         bound = self.bound(values)
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, bound)
-            while self.database.fetch(self.realm, cursor, self.sql, 1000):
-                self.realm.poll()
+            self.database.drain(self.realm, cursor, self.sql)
             return self.counts()
 
     def counts(self):
@@ -50480,7 +51226,7 @@ class Statement:
         try:
             while True:
                 with self.database.used_by(self.realm):
-                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows, _size = self.database.fetch(self.realm, cursor, self.sql)
                     rows = self.converted(cursor, rows)
                 if not rows:
                     return
@@ -50623,8 +51369,7 @@ def database_exec(host, sql=undefined):
             if parameters:
                 raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
             cursor = database.execute(realm, statement)
-            while database.fetch(realm, cursor, statement, 1000):
-                realm.poll()
+            database.drain(realm, cursor, statement)
 
 
 @host_function("database.prepare", "sql: string", "Statement",
@@ -51433,6 +52178,10 @@ WATCH_SHARE = 20
 #: How the names of scripts end; files that look like scripts and are none, and what to do about them.
 SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
 NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+#: Folders with no scripts: of modules, of files for browsers and for scripts, of packages.
+NO_SCRIPT_FOLDERS = frozenset(("lib", "public", "assets", "node_modules"))
+#: How deep below the folder scripts may be, and how many entries of the folders below are looked at for them.
+MAX_SCRIPT_DEPTH, MAX_SCRIPT_ENTRIES = 5, 10_000
 NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
@@ -51780,9 +52529,12 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|"
-                                     r"better-sqlite3|redis)\b",
-          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
+    Habit(r"require is not defined|cannot import '",
+          r"(?:require\(|from|import)\s*[\"'`](?:node:)?(?:(?:better-)?sqlite3?|pg|mysql2?|mongo\w+)\b",
+          "Scripts have a SQLite database without any driver.",
+          'const notes = database.prepare("SELECT * FROM notes").all();'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|redis)\b",
+          "Scripts have no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|"
                                      r"socket\.io|cors)\b",
@@ -51791,9 +52543,8 @@ HABITS = (
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"fs is not defined|"
-          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
-          r"redis)'", "",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|redis)'", "",
+          "A script has no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.",
@@ -51806,7 +52557,7 @@ HABITS = (
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps strings.",
+          "This runs on the server, where sharedStorage keeps texts for everybody.",
           'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
@@ -52148,8 +52899,17 @@ class ResolverCall:
         return self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
                                  {key: realm.from_python(value) for key, value in self.args.items()})
 
+    def check_time(self, since):
+        """The resolvers of one request have the time of one handler, before the last of them begins."""
+        limit = self.host.app.handler_timeout
+        if limit is not None and self.started - since > limit:
+            self.error = ScriptTimeout(
+                f"the resolvers of this request have taken more than {limit:g} s together")
+
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
+        if self.error is not None:
+            return
         host, what, pace = self.host, self.what, self.host.app.resolver_pace
         try:
             if self.request is None or self.request.calls is None:
@@ -52238,10 +52998,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
 
-    def __init__(self, path, method, handler, host, role=False):
+    def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
@@ -53518,6 +54279,18 @@ def open_ordinary(path):
     raise ValueError("it is not an ordinary file")
 
 
+_IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
+
+
+def seeming_imports(folder, name, source):
+    """The paths of the files that a text seems to import."""
+    paths = set()
+    for _, specifier in _IMPORTED.findall(source):
+        with contextlib.suppress(HostError):
+            paths.add(str(find_import(folder, specifier, name)[0]))
+    return paths
+
+
 def refuse_twin(path):
     """Raises HostError for a script when an earlier one has the same name with another ending."""
     for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
@@ -53677,6 +54450,179 @@ class JobTimer:
         return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
 
 
+# -- Files of assets/ --------------------------------------------------------------------
+
+#: The name of a folder or file that every system takes, and that is not hidden.
+FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
+#: Bytes of a file that a script may read or write, of all that it may write; how many files are listed.
+MAX_ASSET_BYTES, MAX_ASSETS_TOTAL, MAX_ASSETS = 10 << 20, 256 << 20, 10_000
+MAX_ASSET_NAME = 200
+
+
+def move_to_free_name(old, new):
+    """Renames a file unless there is one of the new name: FileExistsError."""
+    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
+    try:
+        if not same:                    # else it is a change of capitals
+            os.link(old, new)           # unlike a rename it never replaces a file
+            os.unlink(old)
+            return
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):           # no links here
+        if os.path.lexists(new):
+            raise FileExistsError(new) from None
+    if not same:
+        os.rename(old, new)
+        return
+    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
+    os.rename(old, draft)
+    try:
+        os.rename(draft, new)
+    except OSError:
+        os.rename(draft, old)
+        raise
+
+
+def write_file(path, data, new):
+    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            move_to_free_name(draft, path)
+            return
+        shutil.copymode(path, draft)
+        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
+            with contextlib.suppress(PermissionError):
+                return os.replace(draft, path)
+            time.sleep(0.02)
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+class Assets:
+    """The files of assets/ beside the scripts, for all of them. With `memory` (in tests) what is written is
+    kept there, name -> (bytes, time), or None where it was deleted."""
+
+    #: content_type_of(), set by the HTTP section.
+    content_type_of = None
+
+    def __init__(self, app):
+        self.app, self.folder, self.memory = app, app.folder / "assets", None
+
+    @property
+    def is_open(self):
+        """May scripts write?"""
+        return self.memory is not None or isinstance(self.app.storage, StorageFile)
+
+    def place_of(self, function, name):
+        """The path of a file that may be there; HostError for a name that none can have, or that leads out of
+        the folder."""
+        parts = name.split("/")
+        if len(name) > MAX_ASSET_NAME or len(parts) > MAX_SCRIPT_DEPTH \
+                or not all(map(FILE_PART.fullmatch, parts)):
+            raise HostError(f"{function}: {json.dumps(name[:60], ensure_ascii=False)} cannot be the name of "
+                            "a file in assets/; write one such as \"logo.svg\" or \"icons/home.svg\"")
+        top = os.path.realpath(self.folder)
+        real = os.path.realpath(os.path.join(top, *parts))
+        if not real.startswith(top + os.sep):
+            raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
+
+    def read(self, function, name):
+        """The bytes of a file, or None."""
+        path = self.place_of(function, name)
+        if self.memory is not None and name in self.memory:
+            return self.memory[name] and self.memory[name][0]
+        try:
+            with open_ordinary(path or "") as file:
+                data = file.read(MAX_ASSET_BYTES + 1)
+        except (OSError, ValueError):
+            return None
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: {name} is larger than {MAX_ASSET_BYTES >> 20} MiB")
+        return data
+
+    def check_open(self, function):
+        if not self.is_open:
+            raise HostError(f"{function}: scripts may write to assets/ only if the server was started with "
+                            "--storage FILE, and not with --redis")
+
+    def write(self, function, name, data, kind):
+        self.check_open(function)
+        path, known = self.place_of(function, name), self.all()
+        if path is None or any(one.startswith(name + "/") or name.startswith(one + "/") for one in known):
+            raise HostError(f"{function}: {name} cannot be written: assets/ has a file or folder of this "
+                            "name already, perhaps in other capitals")
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: a file may have {MAX_ASSET_BYTES >> 20} MiB, but {name} has "
+                            f"{len(data):,} bytes")
+        size = sum(size for one, (size, _, _) in known.items() if one != name) + len(data)
+        if size > MAX_ASSETS_TOTAL or name not in known and len(known) >= MAX_ASSETS:
+            raise HostError(f"{function}: assets/ is full: {MAX_ASSETS_TOTAL >> 20} MiB or {MAX_ASSETS:,} "
+                            "files")
+        if self.memory is not None:
+            self.memory[name] = data, self.app.now() / 1000
+        else:
+            self.change(function, lambda: write_file(path, data, not os.path.exists(path)))
+        types = self.app.storage_of(" assets")          # no script has this name
+        usual = self.content_type_of(name)[0].partition(";")[0]
+        if kind.partition(";")[0].strip().lower() != usual:
+            types.set(name, kind)
+        elif types.get(name) is not None:
+            types.remove(name)
+
+    def delete(self, function, name):
+        """Returns whether there was such a file."""
+        self.check_open(function)
+        path = self.place_of(function, name)
+        if name not in self.all() or path is None:
+            return False
+        if self.memory is not None:
+            self.memory[name] = None
+        else:
+            self.change(function, lambda: os.unlink(path))
+        return True
+
+    @staticmethod
+    def change(function, work):
+        try:
+            work()
+        except OSError as error:
+            raise HostError(f"{function}: that does not work: {error.strerror or error}") from None
+
+    def type_of(self, name):
+        """The content type of a file: what a script said, or what its name says."""
+        said = self.app.storage_of(" assets").get(name) if self.is_open else None
+        return said or self.content_type_of(name)[0]
+
+    def all(self):
+        """name -> (size, time of creation, of the last change), in seconds since 1970."""
+        facts, found = {}, {}
+        if self.folder.is_dir():
+            found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
+                                   hidden=".")
+        for name, path in sorted(found.items())[:MAX_ASSETS]:
+            with contextlib.suppress(OSError, HostError):
+                one = os.stat(path)
+                if not os.path.islink(path) or self.place_of("", name):
+                    facts[name] = one.st_size, min(one.st_ctime, one.st_mtime), one.st_mtime
+        for name, kept in (self.memory or {}).items():
+            facts.pop(name, None)
+            if kept is not None:
+                facts[name] = len(kept[0]), kept[1], kept[1]
+        return facts
+
+
 # -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
@@ -53716,6 +54662,8 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.uses = frozenset()         # those that were imported while it was loaded
+        self.absorbed = set()           # names of scripts that it makes its modules
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -53731,6 +54679,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
         if path is not None:
+            if not self.live:
+                self.app.take_as_module(self, name)
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -53770,6 +54720,13 @@ class ScriptHost:
     def add_route(self, path, method, handler, role=False):
         self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
+
+    def add_asset_route(self, path, asset, role):
+        assets = self.app.assets
+        if assets.place_of("registerAssetRoute", asset) is None or asset not in assets.all():
+            self.warn_once(f"registerAssetRoute: there is no file assets/{asset} yet")
+        self.app.add_route(self, Route(path, "GET", f"assets/{asset}", self, role, asset))
+        return f"Asset path '{path}' registered to asset '{asset}'"
 
     def add_hook(self, kind, path, handler):
         self.app.add_hook(self, Hook(kind, path_key(path).replace("\0", "/"), handler, self))
@@ -53959,6 +54916,9 @@ class ScriptHost:
         call = ResolverCall(self, kind, name, resolver, args, request, convert, place)
         if calls is not None:
             calls.append(call)
+            call.check_time(calls[0].started)
+        elif _EXECUTING.realms:
+            _EXECUTING.realms[-1].poll()
         call.begin()
         return call.result if call.call is None and call.error is None else call.value()
 
@@ -54022,6 +54982,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
+        self.uses = frozenset(map(str, self.imports))
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
@@ -54035,7 +54996,8 @@ class ScriptHost:
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
         problems = []
         for route in self.routes.values():
-            problems += self._missing(route.handler, f"route {route.method} {route.path}")
+            if route.asset is None:
+                problems += self._missing(route.handler, f"route {route.method} {route.path}")
         for hook in self.hooks:
             problems += self._missing(hook.handler, hook.what)
         for item in self.app.graphql.registrations:
@@ -54075,15 +55037,16 @@ def parse_failure(error, name):
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
-    which were refused to it: it is tried again when one of them changes."""
+    which were refused to it: it is tried again when one of them changes. `uses` are the files that it
+    imports, as far as that is known."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
-        self.blockers = set()
+        self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -54111,8 +55074,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout = handler_timeout
-        self.load_timeout = load_timeout
+        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -54141,9 +55103,10 @@ class Application:
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
-        self.dispatcher = Dispatcher(self)
+        self.dispatcher, self.assets = Dispatcher(self), Assets(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
+        self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
@@ -54163,11 +55126,49 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
+        """Server scripts by name, those of the folder itself first, or the one given; OSError for an
+        unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
-        return {name: self.path / name for name in names}
+        found, complete = files_below(self.path, is_script)
+        if not complete and not self._told_of_size:
+            self._told_of_size = True
+            self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
+                                   "files: not all of them are looked at for scripts. Put what is none into "
+                                   "lib/, public/ or assets/, or into a folder whose name begins with _")
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
+
+    def is_module(self, name, path):
+        """Whether the file of a script below the folder is imported by another one: then it is a module of
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name:
+            return False
+        users = [*self.hosts.values(), *self._staged.values()]
+        if name not in self.hosts:
+            users += self.failures.values()
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
+        return any(real in user.uses for user in users if user.name != name)
+
+    def take_as_module(self, host, name):
+        """A version that is being loaded imports a file: if that is a script, it will be one no more."""
+        if "/" not in name or name == host.name:
+            return
+        if name in self._staged:
+            self._give_up(self._staged.pop(name))
+        if name in self.hosts and name not in self._going:
+            self._going.add(name)
+            host.absorbed.add(name)
+
+    def _load_order(self, files):
+        """Scripts in the order in which they are loaded: what others seem to import comes last."""
+        if not any("/" in name for name in files):
+            return files
+        seeming = set()
+        for name, path in files.items():
+            with contextlib.suppress(OSError, ValueError):
+                seeming |= seeming_imports(self.folder, name, read_script(path)) - {os.path.realpath(path)}
+        return dict(sorted(files.items(), key=lambda item: "/" in item[0]
+                           and os.path.realpath(item[1]) in seeming))
 
     @property
     def public(self):
@@ -54202,13 +55203,16 @@ class Application:
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
         with self.graphql.all_loading():
-            for name, path in self.script_files().items():
-                self._stamps[name] = file_stamp(path)
-                self.change({name: path}, again=False)
+            for name, path in self._load_order(self.script_files()).items():
+                if not self.is_module(name, path):
+                    self._stamps[name] = file_stamp(path)
+                    self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
                 if NOT_SCRIPTS.search(name):
                     self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
+                elif name[0] == "_" and name.endswith(SCRIPT_SUFFIXES):
+                    self.log.write("info", "not run: names that begin with _ are for modules", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -54219,19 +55223,20 @@ class Application:
         move from one of them to another, and two may swap theirs. Scripts that failed because one of these
         had a name are tried again with them. Returns the names of those that run now."""
         with self._loading:
-            touched = {*files, *gone}
+            touched, gone = {*files, *gone}, set(gone)
             while again:
                 more = {name for name, failure in self.failures.items()
                         if failure.blockers & touched} - touched
                 if not more:
                     break
                 touched |= more
-            files = {name: files.get(name) or self._files[name] for name in sorted(touched)
-                     if name not in gone}
+            files = self._load_order({
+                name: files.get(name) or self._files[name]
+                for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
-            loaded = self._load_together(files, set(gone))
+            loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -54240,13 +55245,14 @@ class Application:
 
     def _load_together(self, files, gone):
         """The names of the scripts that could be loaded. A version that keeps running, because the new one
-        fails, keeps its names: those that counted on them are tried without, and so on."""
+        fails, keeps its names: those that counted on them are tried without, and so on. Those that others
+        import now are added to `gone`."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
             while True:
                 for name, path in wanted.items():
                     failures.pop(name, None)
-                    failure = self._stage(name, path)
+                    failure = self._stage(name, path) if not self.is_module(name, path) else None
                     if failure is not None:
                         failures[name] = failure
                 with self._lock:
@@ -54255,6 +55261,9 @@ class Application:
                     clashing = {name for name, host in self._staged.items()
                                 if any(self._overlap(host, other) for other in staying)}
                     if not clashing:
+                        gone |= {name for name in {*self.hosts, *files}
+                                 if name not in self._staged and name not in failures
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -54298,11 +55307,14 @@ class Application:
             self._imports[name] = host.imports if host is not None else {}
         if host is not None:
             failure.blockers = host.blockers
+            failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
+                - {os.path.realpath(path)}
             self._give_up(host)
         return failure
 
     def _give_up(self, host):
         """Ends a version that never served."""
+        self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
             if not any(other.streams.get(route.stream.path) is not None
@@ -54705,14 +55717,43 @@ def is_loopback(address):
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
-    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] not in "._" \
         and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
 
 
-def is_test(path):
-    """Is a file one of tests, such as chat.test.js?"""
-    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
-        and path.is_file()
+def is_test(entry):
+    """Is a folder entry a file of tests, such as chat.test.js?"""
+    stem, end = os.path.splitext(entry.name)
+    return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
+
+
+def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
+    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
+    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
+    with a character of `hidden`, are not looked into."""
+    found, waiting, seen = {}, collections.deque([""]), 0
+    while waiting:
+        prefix, names = waiting.popleft(), []
+        try:
+            entries = os.scandir(os.path.join(top, prefix))
+        except OSError:
+            if not prefix:
+                raise
+            continue                    # it may not be read, or is gone meanwhile
+        folders = []
+        with entries:
+            for entry in entries:
+                seen += bool(prefix)
+                if seen > MAX_SCRIPT_ENTRIES:
+                    return found, False
+                if fits(entry):
+                    names.append(entry.name)
+                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
+                        and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{prefix}{entry.name}/")
+        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
+        waiting.extend(sorted(folders))
+    return found, True
 
 
 def file_stamp(path):
@@ -54807,7 +55848,7 @@ class LiveChannel:
         self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
-        self.files = public_stamps(app.public)
+        self.files = watched_files(app)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
         #: Address -> {path: connections} of browsers that may have no connection left.
@@ -54940,7 +55981,7 @@ class LiveChannel:
         started = time.monotonic()
         if started < self._rest_until and not complete:
             return False
-        known, now = self.files, public_stamps(self.app.public)
+        known, now = self.files, watched_files(self.app)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
         if not changed:
@@ -54948,7 +55989,7 @@ class LiveChannel:
         if not complete and any(is_fresh(now.get(path)) for path in changed):
             return True
         self.files = now
-        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now and path[0] == "/"
                                         for path in changed) else ()
         with self._lock:
             for path in changed:
@@ -54961,6 +56002,12 @@ class LiveChannel:
 def is_fresh(stamp):
     """Was a file written just now?"""
     return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def watched_files(app):
+    """The stamps of the files that pages may be made of."""
+    return {**public_stamps(app.public),
+            **{f"assets{path}": stamp for path, stamp in public_stamps(app.assets.folder).items()}}
 
 
 def public_stamps(folder):
@@ -55022,6 +56069,8 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: The same while no head has come: the C library takes larger buffers from the system, one by one.
 RECEIVE_FIRST = 64 * 1024
+#: And of a body in tiny chunks, each of which takes some microseconds: the others have their turns between.
+RECEIVE_TINY = 4 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -55313,6 +56362,12 @@ class ChunkedBody:
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
         self._trailer_lines = 0
+        self._steps = 0                 # runs of small chunks of one size, and chunks that were in none
+
+    @property
+    def is_tiny(self):
+        """Are there many chunks for what they hold, as far as one knows?"""
+        return not self.size or self._steps > 100 and self.size < self._steps * 256
 
     def feed(self, data):
         data, at = self._rest + data, 0
@@ -55354,6 +56409,7 @@ class ChunkedBody:
             size = int(data[at:at + 1], 16)
             count, run = (run.end() - at) // (size + 5), run[0]
             self._count(size * count)
+            self._steps += 1
             part = bytearray(size * count)
             for offset in range(size):
                 part[offset::size] = run[offset + 3::size + 5]
@@ -55379,6 +56435,7 @@ class ChunkedBody:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
         self._count(size)
+        self._steps += 1
         if size:
             self._need = size
         else:
@@ -56807,6 +57864,31 @@ def file_response(head, path, live=None):
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
 
 
+def asset_response(head, assets, name, live):
+    """The Response for a file of assets/; raises Refusal."""
+    missing = Refusal(404, f"There is no file assets/{name}")
+    try:
+        path, kept = assets.place_of("", name), (assets.memory or {}).get(name, ())
+        if kept is None or path is None:
+            raise missing
+        if kept:
+            tag = f'"{sha256(kept[0]).hexdigest()[:20]}"'
+            response = ranged_response(head, io.BytesIO(kept[0]), None, len(kept[0]), tag, 0.0,
+                                       [("ETag", tag), ("Cache-Control", "no-cache")])
+        else:
+            response = file_response(head, path, live)
+        if response.status in (200, 206) and not any(language_of(path)):
+            response.content_type = assets.type_of(name)
+    except PermissionError:
+        raise Refusal(403, "The server is not allowed to read the file") from None
+    except (OSError, ValueError, HostError):
+        raise missing from None
+    return response
+
+
+Assets.content_type_of = staticmethod(content_type_of)
+
+
 def typed_file_response(head, path, file, facts, live):
     """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
     source. Open pages hear of a mistake in it."""
@@ -57155,7 +58237,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
+            data = self.connection.recv(self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -57165,6 +58247,11 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def receive_size(self):
+        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+            return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
+        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
@@ -57783,6 +58870,11 @@ class ScriptCaller(RequestAnswerer):
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
+        if route.asset is not None:
+            route.stats.calls += 1
+            self.reply(asset_response(head, self.app.assets, route.asset, self.app.live))
+            route.stats.record(time.perf_counter() - self.started)
+            return
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
@@ -60628,7 +61720,7 @@ def known_paths(app):
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
-        if path.endswith((".html", ".htm")):
+        if path.endswith((".html", ".htm")) and path[0] == "/":
             known.append(("page", path.removesuffix("index.html"), "public/", True))
     if app.graphql.registrations:
         known.append(("GraphQL", "/graphql", "explorer", True))
@@ -60988,7 +62080,14 @@ def server_facts(server):
             "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "requests": server.requests.total, "failed": failed_calls(app), "reloads": app.reloads,
-            "logs": sorted(app.log.kept)}
+            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
+
+
+def asset_summary(assets):
+    """A line about the files of assets/, "" without any."""
+    sizes = [size for size, _, _ in assets.all().values()]
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+           f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
 def error_facts(failure):
@@ -61646,7 +62745,9 @@ def ask_database(handler, head, body):
             if statements:
                 before = database.connection.total_changes
                 with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
-                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                    rows = []
+                    while len(rows) <= MAX_SHOWN_ROWS and (more := database.fetch(visitor, cursor, sql)[0]):
+                        rows += more
                 answer.update(columns=[column[0] for column in cursor.description or ()],
                               more=len(rows) > MAX_SHOWN_ROWS,
                               rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],
@@ -61748,9 +62849,6 @@ MAX_EDITED_BYTES = 4 * 1024 * 1024
 #: Files in the editor's list, and characters of a name.
 MAX_LISTED_FILES = 1000
 MAX_FILE_NAME = 200
-#: The name of a folder or file that every system takes, and that is not hidden.
-_FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
-                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
 #: The tag of a file that is not there, and the one that means "whatever is there".
 NO_FILE, ANY_FILE = "", "*"
 _editing = threading.Lock()
@@ -61796,12 +62894,12 @@ def place_of_file(app, name, followed=True, renamed=None):
     name unless `followed`; raises Refusal when they lead elsewhere. `renamed` is a file that shall be there
     later: it may be there already, with another case of letters."""
     parts, top = name.split("/"), pathlib.Path(os.path.realpath(app.folder))
-    if len(name) > MAX_FILE_NAME or not all(map(_FILE_PART.fullmatch, parts)):
+    if len(name) > MAX_FILE_NAME or not all(map(FILE_PART.fullmatch, parts)):
         raise Refusal(400, f"{clip(name, 60)!r} cannot be the name of a file here")
     place = top.joinpath(*parts)
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
-    if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
+    if not (is_editable(name) and is_editable(inside) and all(map(FILE_PART.fullmatch, inside.split("/")))):
         raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if any(above.is_file() for above in place.parents if top in above.parents):
@@ -61862,55 +62960,6 @@ def text_to_write(text, old):
     chosen = first + [usual] * (len(new) - 1 - len(first) - len(last)) + last + [""]
     return codecs.BOM_UTF8 * (old or b"").startswith(codecs.BOM_UTF8) + "".join(
         map("".join, zip(new, chosen))).encode()
-
-
-def move_to_free_name(old, new):
-    """Renames a file unless there is one of the new name: FileExistsError."""
-    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
-    try:
-        if not same:                    # else it is a change of capitals
-            os.link(old, new)           # unlike a rename it never replaces a file
-            os.unlink(old)
-            return
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError):           # no links here
-        if os.path.lexists(new):
-            raise FileExistsError(new) from None
-    if not same:
-        os.rename(old, new)
-        return
-    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
-    os.rename(old, draft)
-    try:
-        os.rename(draft, new)
-    except OSError:
-        os.rename(draft, old)
-        raise
-
-
-def write_file(path, data, new):
-    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            move_to_free_name(draft, path)
-            return
-        shutil.copymode(path, draft)
-        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
-            with contextlib.suppress(PermissionError):
-                return os.replace(draft, path)
-            time.sleep(0.02)
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
 
 
 def editable_files(app):
@@ -62143,6 +63192,7 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
+.lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -62400,11 +63450,12 @@ DASHBOARD_BODY = r"""
   </section>
   <section class="panel">
     <form id="database-form">
-      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="head"><h2>database<small id="database-place"></small></h2></div>
       <div class="body">
         <p id="tables"></p>
         <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
           placeholder="SELECT * FROM notes"></textarea></label>
+        <button class="main">Run</button>
         <p class="answer" id="sql-answer" role="status"></p>
       </div>
     </form>
@@ -62945,7 +63996,7 @@ function newLine(columns, pick) {
   if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
   return line;
 }
-function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+function fill(table, columns, rows, { none = "Nothing to show.", pick, chosen } = {}) {
   setColumns(table, columns);
   const body = table.tBodies[0], known = table.known, seen = new Set();
   let place = body.firstChild;
@@ -63175,7 +64226,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), server.folder);
+  setText($("facts"), [server.folder, server.assets].filter(Boolean).join(" · "));
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -63203,14 +64254,14 @@ function renderOverview() {
     key: entry.number,
     cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry),
       ms(entry.ms)],
-  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  })), { none: "No requests yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
   fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
     const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name)
       : mono(name);
     return { key: name,
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
-  }));
+  }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
 }
 function renderTiles(server, streams) {
@@ -65863,7 +66914,7 @@ test("after the last question comes the result, and then a new round", async () 
   const teacher = location.search === "?teacher";
   const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
   let quiz;
-  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key] ?? ""}`)).json());
   async function post(path, fields) {
     const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
     if (!response.ok) return $("answer").textContent = await response.text();
@@ -66899,6 +67950,25 @@ new EventSource("/graphql/sse?query=" + query).onmessage = (event) => console.lo
   subscription is refused.
 - `sendSubscriptionMessageFiltered(name, data, filter)` reaches subscribers by the scalar arguments of their subscription and
   by the other parameters of their URL.
+
+## More
+
+```javascript desk.js
+database.exec("CREATE TABLE IF NOT EXISTS notes (who TEXT, text TEXT)");
+routeRegistry.registerStreamRoute("/desk", {
+  onMessage: ({ json }) => { routeRegistry.sendStreamMessage("/desk", json); },     // what a page sends goes to all
+});
+routeRegistry.registerRoute("/desk/notes", ({ request }) =>
+  database.sql`SELECT text FROM notes WHERE who = ${request.auth.userId}`, "GET", { requireAuth: true });
+routeRegistry.registerRoute("/desk/news", async () => (await fetch("https://api.example.org/news")).json());
+schedulerService.registerRecurring({ name: "tidy", cron: "0 8 * * mon-fri", handler: () => database.exec("DELETE FROM notes") });
+```
+
+- **WebSocket**: `new WebSocket("/desk")` in a page gets the messages of a stream, and sends to its `onMessage`.
+- **A database**: SQLite, in memory or with `--storage data.db` in a file. `sharedStorage` keeps single values.
+- **A login**: the people in `users.json`, or anybody with `--login`, at `/auth/login`. `personalStorage` is each one's own.
+- **Other servers**: `fetch` asks those that `--allow-net api.example.org` opens.
+- **Jobs**: `schedulerService` does things once or again and again.
 
 ## Tests
 
@@ -68362,15 +69432,17 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 
 
 class ScriptTests:
-    """One test file, with the scripts of its folder loaded for it."""
+    """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT):
+    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
+                 folder=None):
         self.path = pathlib.Path(path)
+        self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock)
-        self.server = LocalServer(self.app)
+        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.server, self.app.assets.memory = LocalServer(self.app), {}
         self.driver = threading.get_ident()
         self.host = None
         self.tests = []                 # (name, function, mode, seconds, where it stands)
@@ -68396,7 +69468,7 @@ class ScriptTests:
         try:
             self.app.load_all()
             for name, failure in sorted(self.app.failures.items()):
-                report(self.failed(TestResult(self.path.name, f"{name} is loaded"), failure.text))
+                report(self.failed(TestResult(self.name, f"{name} is loaded"), failure.text))
             self.log.records.clear()
             if self.load(report):
                 self.run_all(report)
@@ -68405,9 +69477,9 @@ class ScriptTests:
 
     def load(self, report):
         """Runs the test file itself, which declares the tests."""
-        result = TestResult(self.path.name, "the file is loaded")
+        result = TestResult(self.name, "the file is loaded")
         try:
-            self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
+            self.host = ScriptHost(self.app, self.name, read_script(self.path))
             realm = self.host.realm
             install_host_api(self.host)
             for name in REGISTERING_FUNCTIONS:
@@ -68419,7 +69491,7 @@ class ScriptTests:
                  "next", "close",
                  "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
-            realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
+            realm.evaluate(self.host.source, self.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
             self.explain(result, error)
         self.note(result)
@@ -68430,7 +69502,7 @@ class ScriptTests:
     def run_all(self, report):
         chosen = any(mode == "only" for _, _, mode, *_ in self.tests)
         for name, function, mode, seconds, places in self.tests:
-            result = TestResult(self.path.name, name)
+            result = TestResult(self.name, name)
             result.declared = places[:1]
             if mode in ("skip", "todo"):
                 result.outcome = "skipped" if mode == "skip" else "todo"
@@ -68482,12 +69554,12 @@ class ScriptTests:
         for level, text, source in self.log.records:
             if level == "error" and text.startswith("Uncaught") and result.outcome == "passed":
                 self.tell(result, text.split("\n    at ")[0], stack_places(text), "Uncaught")
-            elif source == self.path.name or level in ("warn", "error") or result.outcome == "failed":
+            elif source == self.name or level in ("warn", "error") or result.outcome == "failed":
                 result.notes.append((level, f"{source}: {text}"))
         if result.outcome == "passed":
             result.notes = [(level, text) for level, text in result.notes
                             if level == "error" and (self.unseen or not _HANDLER_FAILED.search(text))
-                            or text.startswith(self.path.name)]
+                            or text.startswith(self.name)]
 
     def close(self):
         for waiter in self._parked:
@@ -68958,9 +70030,9 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
 def test_files(scripts):
-    """The test files of a folder in name order, or the one file given."""
+    """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir() if is_test(path))
+        return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
     return [scripts] if is_test(scripts) else []
 
 
@@ -69004,9 +70076,11 @@ def run_tests_once(scripts, options):
         idle = []
         for path in test_files(scripts):
             reported = len(results)
-            ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+            tests = ScriptTests(path, handler_timeout=options.handler_timeout,
+                                folder=scripts if scripts.is_dir() else None)
+            tests.run(report)
             if len(results) == reported:
-                idle.append(path.name)
+                idle.append(tests.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
@@ -69230,8 +70304,8 @@ class Workers:
     def _look_at_files(self):
         """Tells the children when a file changed, and again a moment later: it may still be written."""
         try:
-            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
-                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+            files = [*map(str, files_below(self.scripts, is_script)[0].values() if self.scripts.is_dir()
+                          else ())] or [str(self.scripts)]
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]
@@ -69356,7 +70430,7 @@ def write_starter(folder, kind, has_types=False):
                      "What next:", f"  {command} {place} --open",
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
-                     "      shows what scripts can call",
+                     "      shows what scripts can call: a database, a login, WebSocket, jobs, other servers",
                      *(["  npx tsc", "      checks the types"] if has_types else []),
                      f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))

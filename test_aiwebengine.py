@@ -1303,7 +1303,7 @@ ERASED = [
      "class A extends B { x = 'a'; static #y; z; constructor(a) { super() } async *g(a) {} get [k]() { return 1 } static { } static n() {} "
      "readonly; static; declare = 1 }"),
     ("class A { constructor(public x: number, protected readonly y = 2, z?) { f() } } class B extends A { constructor(private q) { "
-     "super(1); g() } w = 1 }",
+     "super(1)\ng() } w = 1 }",
      "class A { x; y; constructor(x, y = 2, z) { this.x = x; this.y = y; f() } } class B extends A { q; constructor(q) { super(1); "
      "this.q = q; g() } w = 1 }"),
     ("enum A { B, C = 5, D, E = 'x', F = B | C, G = 'abc'.length, H = `${E}y`, 'I-J' = C << 1, K = A.D, L = -1, M } const enum N { O }",
@@ -1316,10 +1316,24 @@ ERASED = [
     ("namespace A.B { export function f() {} class G {} } namespace A { export enum E { F } }",
      "var A; (function (A) { var B; (function (B) { function f() {} B.f = f; class G {} })(B = A.B || (A.B = {})); })(A || (A = {})); "
      "(function (A) { let E; (function (E) { E[E['F'] = 0] = 'F'; })(E = A.E || (A.E = {})); })(A || (A = {}));"),
+    ("type K = keyof { [L in M]: N }['a']; let o: readonly\n[P], q: keyof\n{ a: 1 }; function f(): keyof {} {}", "let o, q; function f() {}"),
     ("import A = B.C; A; try {} catch (e: unknown) {} let o = { m<T>(x: T): T { return x }, async *g(): any {}, get a(): number { return 1 } }",
      "var A = B.C; A; try {} catch (e) {} let o = { m(x) { return x }, async *g() {}, get a() { return 1 } }"),
     ("const f = async <T>(x: T): Promise<T> => x; const g = async (x: A, y?) => x; async<T>(x); const h = (\n a: B\n): C<\n D> => a; let i = (a?: b, c = 1) => 2",
      "const f = async (x) => x; const g = async (x, y) => x; async(x); const h = (a) => a; let i = (a, c = 1) => 2"),
+    ("import T = A.B; import /* for X only */ U = A.C; import V = U.D; let x: T, y: V; import W = A.D; W(); export {}",
+     "let x, y; var W = A.D; W()"),
+    ("export default abstract class A { abstract b(): void }", "export default class A {}"),
+    ("import typescript from 'a'; import /* {} */ type /* {} */ { B } from 'b'; import // {} from\n'c'; import /* {} */ 'd'; typescript",
+     "import typescript from 'a'; import 'c'; import 'd'; typescript"),
+    ("export { type A, type B } from 'a'; export {} from 'b'; export { type C /* , */ , D } from 'c'", "export { D } from 'c'"),
+    ("let x: Map<\nA,\nB,\n> = 1; new M<A,>(); let y\n!function () {}", "let x = 1; new M(); let y; !function () {}"),
+    ("1 << 1 as number << 2; a as string < b", "(1 << 1) << 2; a < b"),
+    ("const f = ((a) => {})!; ((...x) => {})<T>`t`; function* g() { return (yield* f())! as T }",
+     "const f = ((a) => {}); ((...x) => {})`t`; function* g() { return (yield* f()) }"),
+    ("namespace A { export class A {}\nexport namespace B.C { export function B() {} } }", "var A; (function (A_1) { class A {} A_1.A = A; let B; "
+     "(function (B_1) { let C; (function (C) { function B() {} C.B = B; })(C = B_1.C || (B_1.C = {})); })(B = A_1.B || (A_1.B = {})); })(A || (A = {}));"),
+    ("import { A, b } from 'a'; eval('1'); let x: A = b", "import { b } from 'a'; eval('1'); let x = b"),
     ("abstract\nclass A {} type\nB = 1; namespace\nC\n{ } declare\nlet x; as; let y = as as as; type = 2",
      "abstract; class A {} type; B = 1; namespace; C; {} declare; let x; as; let y = as; type = 2"),
 ]
@@ -1329,6 +1343,7 @@ ERASED_JSX = [
     ("<><A.B c=\"it's\"/>{/* nothing */}{...d}<e-f/></>", "h(Fragment, null, h(A.B, { c: \"it's\" }), ...d, h('e-f', null))"),
     ("<A<string> b=<i>x</i>>{(c: D) => <b>{c!}</b>}</A>", "h(A, { b: h('i', null, 'x') }, (c) => h('b', null, c))"),
     ("[<a/>, b < c, <T,>(x: T) => x, <T extends U>(x: T) => <p>{x}</p>]", "[h('a', null), b < c, (x) => x, (x) => h('p', null, x)]"),
+    ("<><A<B> /* c */></A><C<D>\n // e\n f/></>", "h(Fragment, null, h(A, null), h(C, { f: true }))"),
     ("<p>\n  one\n  two &nbsp;&#65;&#x42;\n\n  {3}\n</p>", "h('p', null, 'one two \\xa0AB', 3)"),
 ]
 
@@ -1397,6 +1412,17 @@ class TypeScriptTest(unittest.TestCase):
             node, offset = found[name], source.index(name + ("}" if name == "i" else "("))
             line = source.count("\n", 0, offset)
             self.assertEqual((node.line, node.column), (line + 1, offset - (source.rfind("\n", 0, offset) + 1)), name)
+
+    def test_nested_attempts_do_not_multiply(self):
+        for opening, middle, closing in (("a ? (b): c => ", "1", " : 2"), ("a ? (b) : (c) => ", "1", ""), ("(a = ", "1", ")"), ("<A>(b = ", "1", ")"),
+                                         ("async (a = ", "1", ")"), ("(a = (b) => ", "1", ") => 1"), ("({ a: b = ", "1", "} = c)")):
+            tokens = []
+            for depth in (5, 10, 20):
+                parser = aiwebengine.typed_parser("x = " + opening * depth + middle + closing * depth, "a.ts", True)
+                with unittest.mock.patch.object(aiwebengine, "_JS_TOKEN", unittest.mock.Mock(wraps=aiwebengine._JS_TOKEN)) as read:
+                    parser.parse_program()
+                tokens.append(read.call_count)
+            self.assertLess(tokens[2], 5 * tokens[1], opening)
 
     def test_wrong_types_are_errors_with_a_place(self):
         for source, message in (
@@ -3219,6 +3245,9 @@ eval("var e1 = 1; function e2() {}"); var made = typeof e1 + typeof e2; delete e
 """)
 
     test_super_in_direct_eval = conformance(r"""
+# 19.2.1.3 a var of strict text that an eval in the text sees
+function f() { "use strict"; return eval("var v = 1; eval('v += 1'); v") + typeof eval("eval('w'); var w") } result = f()
+=> 2undefined
 # 19.2.1.3 super() in the text of an eval makes the `this` of the constructor around it, and the fields
 class A { constructor(x = 1) { this.a = x } m() { return 5 } }
 class B extends A { f = this.a + 1; constructor() { eval("super(7); this.q = super.m() + this.a"); this.t = eval("new.target") === B } }
@@ -3234,7 +3263,8 @@ result = [made, (function () { return eval("(() => eval('this.x'))()") }).call({
 class A {} var names = [];
 for (const body of ["super(); eval('super()')", "eval('this'); eval('super()')", "eval('1')", "super(); (function () { eval('super()') })()"])
 try { new (eval(`(class extends A { constructor() { ${body} } })`))(); names.push("none") } catch (e) { names.push(e.name) }
-for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(), () => new (class extends A { m() { eval("super()") } })().m()])
+for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(),
+() => new (class extends A { m() { eval("super()") } })().m()])
 try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names
 => ReferenceError,ReferenceError,ReferenceError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
 """)
@@ -3995,7 +4025,8 @@ own.set.call(plain, "text"); result = [Object.hasOwn(e, "stack"), own.get.call({
 Object.keys(plain), own.get.name, own.set.name, own.enumerable, own.get.call(e).split("\n")[0], own.get.call(e) === e.stack].join()
 => false,,,text,stack,get stack,set stack,false,TypeError: x,true
 # Error.prototype.stack makes a property of what it is assigned to, and takes strings only
-var e = new Error("x"), names = [], set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
+var e = new Error("x"), names = [],
+set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
 delete e.stack; names.push(e.stack.split("\n")[0]);
 for (const f of [() => { e.stack = undefined }, () => set.call(Error.prototype, "a"), () => set.call(Object.freeze({}), "a"), () => set.call(1, "a")])
 try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
@@ -5087,7 +5118,8 @@ i.slice(1, 3).immutable, new ArrayBuffer(8, { maxByteLength: 9 }).transferToImmu
 # immutable buffers cannot be written
 var i = new Uint8Array([3, 1, 2]).buffer.transferToImmutable(), t = new Uint8Array(i), d = new DataView(i), names = [];
 for (const f of [() => { "use strict"; t[0] = 9 }, () => t.fill(0), () => t.sort(), () => t.reverse(), () => t.set([1]), () => t.copyWithin(0, 1),
-() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"), () => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
+() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"),
+() => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
 () => new TextEncoder().encodeInto("a", t), () => Atomics.store(t, 0, 1), () => structuredClone(i, { transfer: [i] }),
 () => Uint8Array.from.call(function () { return t }, [1])])
 try { f(); names.push(String(f)) } catch (e) { names.push(e.name[0]) } result = names.join("") + t + (t[0] = 7) + t + Reflect.set(t, 0, 1)
@@ -5102,21 +5134,34 @@ structuredClone(t).buffer.immutable, Atomics.load(t, 1)].join('|')
 
     test_atomics = conformance(r"""
 # 25.4 operations give the old element, and convert as the array does
-var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3), Atomics.sub(a, 4, 7),
-Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7), Atomics.load(a, 3)];
+var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3),
+Atomics.sub(a, 4, 7),
+Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7),
+Atomics.load(a, 3)];
 var big = new BigInt64Array(1); result = [a, old, Atomics.add(big, 0, 2n ** 63n), big].join('|')
 => 4,77,15,44,255,255|250,6,6,6,6,6,2,15,300,44|0|-9223372036854775808
 # 25.4 what they refuse, and waiting without shared memory
 var names = []; for (const f of [() => Atomics.add(new Float64Array(1), 0, 1), () => Atomics.load([1], 0), () => Atomics.load(new Int8Array(1), 1),
-() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0), () => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
+() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0),
+() => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
 try { f(); names.push("none") } catch (e) { names.push(e.name) }
 result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), Atomics.isLockFree(3), Atomics.pause()].join()
 => TypeError,TypeError,RangeError,TypeError,TypeError,TypeError,TypeError,0,true,false,
 """)
 
+    def test_an_invalid_url_tells_what_it_was_as_node_does(self):
+        self.assertEqual(run("try { new URL('/x', 'also bad') } catch (e) { [e.name, e.message, JSON.stringify(e)].join() }"),
+                         'TypeError,Invalid URL,{"code":"ERR_INVALID_URL","input":"/x","base":"also bad"}')
+        self.assertEqual(run("try { new URL('nope') } catch (e) { Object.keys(e) + e.stack.split('\\n')[1] }"),
+                         "code,input    at test.js:1:7")
+
+    def test_json_nests_as_deep_on_every_version(self):
+        self.assertEqual(run("JSON.stringify(JSON.parse('['.repeat(4000) + 1 + ']'.repeat(4000)).flat(Infinity))"), "[1]")
+
     def test_what_is_left_out_says_so(self):
         for source, told in (("new SharedArrayBuffer(8)", "SharedArrayBuffer is not defined: this engine shares no memory"),
                              ("Temporal.Now", "Temporal is not defined: this engine leaves it out; Date"),
+                             ("const fs = require('fs')", 'require is not defined: files and packages come with import … from "…"'),
                              ("new ShadowRealm()", "ShadowRealm is not defined: this engine leaves it out"),
                              ("@logged class A {}", "Decorators are not supported; call a function with the class"),
                              ("class A { @logged() m() {} }", "Decorators are not supported; call a function")):
@@ -6045,7 +6090,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip",
                   "14.3.2 ": "globalThis.AsyncDisposableStack",
                   "Promise.allKeyed": "Promise.allKeyed",
-                  "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
+                  "Intl.DurationFormat ": "Intl.DurationFormat", "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
                   "immutable buffers ": "ArrayBuffer.prototype.transferToImmutable",
                   "Error.prototype.stack ": "Object.hasOwn(Error.prototype, 'stack')",
                   "options go over the tag": "'variants' in Intl.Locale.prototype",
@@ -6465,6 +6510,51 @@ class IntlTest(unittest.TestCase):
 
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
+
+    test_display_names = conformance(r"""
+# names of regions, scripts, currencies, calendars and fields of dates
+const name = (type, code, more) => new Intl.DisplayNames("en", { type, ...more }).of(code);
+result = [name("region", "DE"), name("region", "GB", { style: "short" }), name("region", "419"), name("region", "QQ"),
+name("region", "QQ", { fallback: "none" }), name("script", "Cyrl"), name("currency", "EUR"), name("calendar", "gregory"),
+name("dateTimeField", "weekOfYear"), name("dateTimeField", "month", { style: "short" })].join("|")
+=> Germany|UK|Latin America|QQ||Cyrillic|Euro|Gregorian Calendar|week|mo.
+# names of languages, as dialects or part by part
+const name = (code, more) => new Intl.DisplayNames("en", { type: "language", ...more }).of(code);
+result = [name("de"), name("en-GB"), name("en-GB", { languageDisplay: "standard" }), name("zh-Hant-TW"), name("zh-Hans"), name("xx"),
+name("xx", { fallback: "none" }), name("sr-Latn-RS")].join("|")
+=> German|British English|English (United Kingdom)|Chinese (Traditional, Taiwan)|Simplified Chinese|xx||Serbian (Latin, Serbia)
+# names need a type and a code that can be one
+const names = []; for (const f of [() => new Intl.DisplayNames("en"), () => new Intl.DisplayNames("en", {}), () => Intl.DisplayNames("en", { type: "region" }),
+() => new Intl.DisplayNames("en", { type: "planet" }), () => new Intl.DisplayNames("en", { type: "region" }).of("X"),
+() => new Intl.DisplayNames("en", { type: "language" }).of("-en"), () => new Intl.DisplayNames("en", { type: "dateTimeField" }).of("mont")])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
+=> TypeError,TypeError,TypeError,RangeError,RangeError,RangeError,RangeError
+""")
+
+    test_durations = conformance(r"""
+# Intl.DurationFormat writes units or a clock
+const text = (duration, options) => new Intl.DurationFormat("en", options).format(duration);
+result = [text({ hours: 1, minutes: 2, seconds: 30 }), text({ years: 1, days: 2, milliseconds: 4 }, { style: "long" }), text({ days: 3, hours: -0 }, { style: "narrow" }),
+text({ days: 3, hours: 5, minutes: 7, seconds: 9, milliseconds: 250 }, { style: "digital" }), text({ minutes: 7 }, { style: "digital" }),
+text({ hours: 1, seconds: 9, nanoseconds: 999 }, { style: "digital", fractionalDigits: 2 }), text({ seconds: 5, milliseconds: 7 }, { milliseconds: "numeric" }),
+text({ minutes: 1, seconds: 5 }, { seconds: "numeric" }), text("P1DT2H3.5S")].join("|")
+=> 1 hr, 2 min, 30 sec|1 year, 2 days, 4 milliseconds|3d|3 days, 5:07:09.25|0:07:00|1:00:09.00|5.007 sec|1 min, 5|1 day, 2 hr, 3 sec, 500 ms
+# Intl.DurationFormat writes one sign, and parts
+const f = new Intl.DurationFormat("en", { style: "digital" }); result = [f.format({ hours: 0, minutes: -2, seconds: -3 }),
+new Intl.DurationFormat("en").format({ hours: -1, minutes: -2 }), f.formatToParts({ hours: 1, minutes: 2 }).map(({ type, value, unit }) => [type, value, unit].join("-"))].join()
+=> -0:02:03,-1 hr, 2 min,integer-1-hour,literal-:-,integer-02-minute,literal-:-,integer-00-second
+# Intl.DurationFormat refuses what is no duration, and styles that do not fit
+const f = new Intl.DurationFormat("en"), names = []; for (const value of [{ hours: 1, minutes: -1 }, {}, 5, "1 hour", { hours: 1.5 }, { years: 2 ** 32 }, { seconds: 2 ** 53 },
+"P" + "9".repeat(9999) + "Y"])
+try { f.format(value); names.push("none") } catch (e) { names.push(e.name[0]) }
+for (const options of [{ hours: "numeric", minutes: "long" }, { days: "2-digit" }, { milliseconds: "numeric", millisecondsDisplay: "always" }, { fractionalDigits: 10 }])
+try { new Intl.DurationFormat("en", options); names.push("none") } catch (e) { names.push(e.name[0]) } result = names.join("")
+=> RTTRRRRRRRRR
+""")
+
+    def test_what_is_there_in_english_only_says_so(self):
+        self.assertEqual(run("""[new Intl.DisplayNames("de", { type: "region" }).resolvedOptions().locale, new Intl.DurationFormat("fr").resolvedOptions().locale,
+            Intl.DisplayNames.supportedLocalesOf(["de", "en-GB"]), Intl.DurationFormat.supportedLocalesOf(["fr", "en-AU"])].join()"""), "en-US,en-US,en-GB,en-AU")
 
     test_locales_and_segments = conformance(r"""
 # tags under their names of today
@@ -7654,6 +7744,13 @@ class LimitTest(unittest.TestCase):
         "Reflect.apply(() => { for (;;) {} }, null, [])", "structuredClone({ get x() { for (;;) {} } })", "a: { for (;;) { if (0) break a } }",
         "new (class extends Array { constructor() { super(); for (;;) {} } })", "Array.prototype.fill.call({ length: 2 ** 53 - 1, set 5(v) {} }, 1)",
         "/(a+)+b/.test({ toString() { for (;;) {} } })", "Object.defineProperty(globalThis, 'spin', { get() { for (;;) {} } }); globalThis.spin")
+
+    def test_an_error_that_is_looked_at_when_the_time_is_up_is_a_timeout(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.define("late", lambda: realm.interrupt_run("time"))
+        with self.assertRaises(aiwebengine.ScriptTimeout):
+            realm.evaluate("var text = '\u00e9'.repeat(1e5); new TextDecoder({ toString() { late(); return text } })", timeout=STUCK)
+        self.assertEqual(realm.evaluate("1 + 1"), 2)
 
     def test_endless_scripts_are_stopped_and_the_realm_stays_usable(self):
         for source in self.ENDLESS:
@@ -9586,6 +9683,7 @@ LARGEST_CALLS = {
     "decoding UTF-16": ("const b = new Uint8Array(6e7).fill(0xd8), d = new TextDecoder('utf-16le')", "d.decode(b)"),
     "encoding lone surrogates": ("const t = '\\ud800'.repeat(N), e = new TextEncoder()", "e.encode(t)"),
     "sort of a typed array": ("const a = new Float64Array(3e7); a[5] = -1", "a.sort()"),
+    "sort of a typed array by a function": ("const a = new BigInt64Array(1e7)", "a.toSorted(() => 1)"),
     "sort of BigInts": ("const a = new BigInt64Array(3e7); a[5] = -1n", "a.sort()"),
     "reverse of a typed array": ("const a = new Uint8Array(2e8)", "a.reverse()"),
     "fill of a typed array": ("const a = new Float64Array(2.5e7)", "a.fill(2.5)"),
@@ -9768,9 +9866,9 @@ class PauseTest(unittest.TestCase):
 
     takes = 60
 
-    #: Seconds: some tens of milliseconds are the rule; the division of the largest BigInts takes 0.65 on Python 3.10,
-    #: whose division is quadratic, and slow machines need room.
-    LONGEST = 1.0
+    #: Seconds that the process computes meanwhile: some tens of milliseconds are the rule, a text of 33 million lines in
+    #: the console takes 0.3. Machines at half the speed need room.
+    LONGEST = 0.7
 
     def test_long_arrays_are_read_and_written_alike_in_slices(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
@@ -9792,6 +9890,59 @@ class PauseTest(unittest.TestCase):
             self.assertTrue(realm.evaluate(f"""var plain = 'a'.repeat({(1 << 16) - shift}) + '中 %é'.repeat(3e4)
                 decodeURIComponent(encodeURIComponent(plain)) === plain && unescape(escape(plain)) === plain
                     && new URLSearchParams('x=' + encodeURIComponent(plain)).get('x') === plain""", timeout=STUCK))
+
+    def test_positions_among_surrogate_pairs_are_the_same_in_blocks(self):
+        rng = random.Random(7)
+        for _ in range(60):
+            text = "".join(rng.choice(("a", "\u00e9", "\ud83d\ude00", "\ud83d\ude01", "\ud83d", "\ude00")) for _ in range(rng.randrange(60)))
+            points = [piece[0] for piece in re.finditer("[\ud800-\udbff][\udc00-\udfff]|[^z]", text)]
+            starts = [0, *itertools.accumulate(map(len, points))]
+            with mock.patch.multiple(aiwebengine.CodePointView, SIZE=4), mock.patch.multiple(aiwebengine, SLICE_LENGTH=5, CUT_LENGTH=1):
+                view = aiwebengine.CodePointView.of(text)
+                if max(map(len, points), default=0) < 2:
+                    self.assertIsNone(view, ascii(text))
+                    continue
+                self.assertEqual([view.to_unit(point) for point in range(len(points) + 1)], starts, ascii(text))
+                self.assertEqual([view.to_point(unit) for unit in starts], list(range(len(starts))), ascii(text))
+
+    def test_texts_that_are_too_long_for_a_url_or_a_list_of_fields_are_refused(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        self.assertEqual(realm.evaluate("""var url = new URL('http://a/'), before = url.href, long = 'a'.repeat(3e6), kinds = {}
+            for (const name of ['href', 'protocol', 'username', 'password', 'host', 'hostname', 'port', 'pathname', 'search', 'hash'])
+                try { url[name] = long } catch (e) { kinds[e.name] = (kinds[e.name] ?? 0) + 1 }
+            var fields = new Headers(), params = new URLSearchParams()
+            for (let i = 0; i < 20; i++) { fields.append('a', long); params.append('a', long) }
+            var refused = [() => fields.get('a'), () => [...fields], () => String(params), () => new URL('http://' + '\u00fc'.repeat(501))]
+                .map(work => { try { work() } catch (e) { return e.name } })
+            url.hash = '\u4e2d'.repeat(1e5)
+            JSON.stringify([url.href.length, before, kinds, refused, decodeURIComponent(url.hash) === '#' + '\u4e2d'.repeat(1e5)])""",
+                                        timeout=STUCK), json.dumps([900_010, "http://a/", {"TypeError": 1, "RangeError": 9}, [
+                                            "RangeError"] * 3 + ["TypeError"], True], separators=(",", ":")))
+
+    def test_long_lists_are_sorted_by_a_function_in_slices_and_stably(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        with mock.patch.object(aiwebengine, "SLICE_LENGTH", 64):
+            self.assertTrue(realm.evaluate("""var order = (a, b) => { calls++; return a.key - b.key + 0 * a.key }, calls = 0
+                var many = Array.from({ length: 3000 }, (_, place) => ({ key: place * 7919 % 101, place }))
+                many.sort(order); var calls1 = calls
+                var numbers = new Float64Array(3000).map((_, i) => i * 7919 % 1009), seen = numbers.toSorted((a, b) => b - a)
+                var bigs = new BigInt64Array(3000).map((_, i) => BigInt(i * 7919 % 1009)).sort((a, b) => a < b ? -1 : 1)
+                ;[many.every((one, i) => !i || many[i - 1].key < one.key || many[i - 1].key === one.key && many[i - 1].place < one.place),
+                    seen.every((one, i) => !i || seen[i - 1] >= one), bigs.every((one, i) => !i || bigs[i - 1] <= one),
+                    new Set(many).size === 3000, calls < 3000 * 40].every(Boolean)""", timeout=STUCK))
+            self.assertEqual(realm.evaluate("Array.from({ length: 3000 }, (_, i) => i).sort(() => 1).sort(() => -1).sort((a, b) => a ^ b)"
+                                            ".reduce((a, b) => a + b)", timeout=STUCK), 3000 * 2999 // 2)
+
+    def test_large_integers_are_divided_as_python_does(self):
+        rng = random.Random(12)
+        with mock.patch.object(aiwebengine, "LARGE_INTEGER_BITS", 8):
+            for _ in range(2000):
+                x, y = (rng.choice((rng.getrandbits(size), (1 << size) - rng.getrandbits(4) - 1, 1 << size))
+                        for size in (rng.randrange(4, 400), rng.randrange(4, 150)))
+                if y > 0:
+                    self.assertEqual(aiwebengine.divided(x, y), divmod(x, y), (x, y))
+        x, y = rng.getrandbits(1 << 20), rng.getrandbits(1 << 19)
+        self.assertEqual(aiwebengine.divided(x, y), divmod(x, y))
 
     def test_base64_with_blanks_is_decoded_in_slices(self):
         options = ("base64", "loose")
@@ -9830,13 +9981,16 @@ class PauseTest(unittest.TestCase):
             aiwebengine.install_host_api(host)
             realm = host.realm
             names, calls, made = realm.evaluate(ALL_FUNCTIONS, timeout=STUCK), [], {}
+            self.refused = set()        # (name of a built-in, value of `this` that it does not take)
             wanted = os.environ.get("ALL_CALLS", "")
+            seconds = 0.3 if wanted else 0.05       # a busy machine gives a process a part of it
             for name in names:
                 found = [entry for entry in LARGEST_ARGUMENTS if re.fullmatch(entry[0], name)]
                 with self.subTest(name):
                     self.assertTrue(found or re.fullmatch(BOUNDED_BUILT_INS, name), "it is in neither list")
                 all_calls = [(name, this, arguments) for _, values, lists in found
-                             for this in values.split() for arguments in lists.split("|")]
+                             for this in values.split()
+                             for arguments in lists.split("|")[:1 if name.startswith("get ") else None]]
                 all_calls.sort(key=lambda call: hashlib.md5(repr(call).encode()).digest())
                 calls += all_calls[:None if wanted else 1]
             if "/" in wanted:
@@ -9847,27 +10001,32 @@ class PauseTest(unittest.TestCase):
             pauses.start()
             try:
                 for call in calls:
+                    if call[:2] in self.refused:
+                        continue
                     with self.subTest(call):
                         for _ in range(2):          # what comes once may be the machine's; what comes again is ours
-                            pause, took = self.worst_of(realm, call, made, pauses)
-                            if pause < self.LONGEST and took < 0.05 + self.LONGEST:
+                            pause, took = self.worst_of(realm, call, made, pauses, seconds)
+                            if pause < self.LONGEST and took < seconds + self.LONGEST:
                                 break
                         if wanted:
                             print(f"{pause:.2f} {took:.2f} {call}", file=sys.__stderr__, flush=True)
                         self.assertLess(pause, self.LONGEST)
-                        self.assertLess(took, 0.05 + self.LONGEST)
+                        self.assertLess(took, seconds + self.LONGEST)
             finally:
                 pauses.done = True
                 pauses.join()
                 gc.unfreeze()
 
-    #: Values that calls may change, and an expression that shows whether one did.
-    CHANGED = {**dict.fromkeys("A H M ST AA S".split(), "Object({0}).length ?? {0}.size"), **dict.fromkeys(
-        ("O", "IX"), "[Object.keys({0}).length, Object.isExtensible({0}), Object.isFrozen({0}), {0}.__proto__ === "
-                     "Object.prototype, {0}.k1].join()")}
+    @staticmethod
+    def state(realm, value):
+        """What shows that a call has changed a value, so that it, or what is made of it, may no longer be what it should be."""
+        thing = realm.globals[aiwebengine.global_name(value)]
+        parts = [getattr(thing, name, None) for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())] \
+            if isinstance(thing, aiwebengine.JSObject) else []
+        return [len(part) if isinstance(part, (list, dict, bytearray)) else id(part) for part in parts]
 
-    def worst_of(self, realm, call, made, pauses):
-        """(longest pause, seconds) of a call with a time limit of 50 ms."""
+    def worst_of(self, realm, call, made, pauses, seconds):
+        """(longest pause, seconds) of a call with a time limit."""
         name, this, arguments = call
 
         def needed(text):
@@ -9879,22 +10038,23 @@ class PauseTest(unittest.TestCase):
         for value in values:
             if value not in made:
                 realm.evaluate(f"var {value} = {LARGEST_VALUES[value]}; 0", timeout=10 * STUCK)
-                made[value] = realm.evaluate(self.CHANGED.get(value, "0").format(value), timeout=STUCK)
+                made[value] = self.state(realm, value)
         gc.collect()
         gc.freeze()                     # or each collection would look at all the values again
         code = f"Reflect.construct(fns[{json.dumps(name)}], [{arguments}])" if this == "new" else \
             f"Reflect.apply(fns[{json.dumps(name)}], {this}, [{arguments}])"
         pauses.longest, before = 0.0, time.thread_time()
         try:
-            realm.evaluate(f"{{ {code}; }} 0", timeout=0.05)
+            realm.evaluate(f"{{ {code}; }} 0", timeout=seconds)
         except aiwebengine.JSError as error:
             self.assertNotIn("Internal error", error.message)
+            if re.search("incompatible receiver|is not a constructor|Illegal invocation", error.message):
+                self.refused.add((name, this))
         took = time.thread_time() - before
         time.sleep(0.003)
         for value in values:
-            if value in self.CHANGED:
-                if realm.evaluate(self.CHANGED[value].format(value), timeout=STUCK) != made[value]:
-                    del made[value]
+            if self.state(realm, value) != made[value]:
+                del made[value]
         return pauses.longest, took
 
     def test_garbage_whose_class_was_emptied_before_it_is_freed(self):
@@ -13047,6 +13207,7 @@ class GraphQLLimitsTest(unittest.TestCase):
                 ("values", tree, "{ n { n { n { n { n { v } } } } } }", "too large"),
                 ("errors", {"n": [{"v": "x"}] * 200_000}, "{ n { n { v } } }", "too large"),
                 ("text in many places", {"n": [long] * 10_000}, "{ n { n { t } } }", "too large"),
+                ("text that JSON writes longer", {"n": [{"t": '"' * 1_000_000}] * 50}, "{ n { n { t } } }", "too large"),
                 ("many values", {"n": [tree] * 300_000}, "{ n { n { v } } }", None)):
             with self.subTest(name):
                 service = aiwebengine.GraphQLService()
@@ -15019,15 +15180,67 @@ class DatabaseTest(ServerCase):
 
     def test_results_and_the_database_have_limits(self):
         many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 200000)"
-        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()'))
-        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]'),
-                         [200_000])
+        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()', handler_timeout=30))
+        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]',
+                                  handler_timeout=30), [200_000])
         self.assertIn("more than 64 MiB", self.problem(
             f'database.prepare("{many} SELECT hex(zeroblob(50000)) FROM c LIMIT 1000").all()'))
         with mock.patch.object(aiwebengine, "MAX_DATABASE_MEMORY", 1 << 20):
             self.assertIn("full", self.problem(
                 'database.exec("CREATE TABLE t (x)"); for (;;) database.prepare("INSERT INTO t VALUES (zeroblob(10000))").run()'))
         self.assertIn("1,000,000", self.problem('database.exec("-".repeat(1000001))'))
+
+    def test_large_rows_are_read_one_at_a_time(self):
+        sizes, fetch = [], aiwebengine.Database.fetch
+
+        def noted(*arguments):
+            found = fetch(*arguments)
+            sizes.append(found[1])
+            return found
+
+        rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100) SELECT zeroblob(900000) z FROM c"
+        with mock.patch.object(aiwebengine.Database, "fetch", noted):
+            self.assertIn("64 MiB", self.problem(f'database.prepare("{rows}").all()'))
+            self.assertEqual(self.value(f'[...database.prepare("{rows.replace("100", "50")}").iterate()].length'), 50)
+            self.value(f'database.prepare("{rows}").run().changes, database.exec("{rows}")')
+        self.assertGreater(len(sizes), 100)
+        self.assertLess(max(sizes), 2_000_000)
+
+    def test_what_a_virtual_table_may_not_ask_is_not_said_of_later_mistakes(self):
+        text = self.problem('database.exec("CREATE VIRTUAL TABLE f USING fts4(a); INSERT INTO f VALUES (1), (2)"); '
+                            'database.prepare("INSERT INTO f SELECT zeroblob(?) FROM f").run(-1, 2)')
+        if "no such module" in text:
+            self.skipTest("this SQLite has no fts4")
+        self.assertNotIn("PRAGMA", text)
+
+    def test_the_server_ends_though_a_statement_cannot_be_interrupted(self):
+        database = aiwebengine.Database()
+        started, go_on = threading.Event(), threading.Event()
+
+        def hold():
+            with database.used_by(mock.Mock(interruption=None)) as connection:
+                connection.create_function("hold", 0, lambda: (started.set(), go_on.wait(10)) and None)
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("SELECT hold()").fetchall()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        started.wait(10)
+        with mock.patch.object(aiwebengine, "DATABASE_CLOSE_SECONDS", 0.05):
+            closing = threading.Thread(target=database.close)
+            closing.start()
+            closing.join(5)
+        self.assertFalse(closing.is_alive())
+        go_on.set()
+        thread.join()
+        with self.assertRaisesRegex(aiwebengine.HostError, "has ended"), database.used_by(mock.Mock(interruption=None)):
+            pass
+
+    def test_functions_that_nothing_interrupts_get_little_to_do(self):
+        self.assertIn("merge the objects in JavaScript", self.problem('database.prepare("SELECT json_patch(1, 2)")'))
+        if sys.version_info >= (3, 11):
+            for word in ("LIKE", "GLOB"):
+                self.assertIn("too complex", self.problem(f'database.prepare("SELECT 1 {word} ?").get("x".repeat(201))'))
 
     def test_functions_of_texts_take_no_quadratic_time(self):
         for call, expected in {"instr(:a, :b)": 0, "length(replace(:a, :b, 'x'))": 4_000_000, "length(trim(:a, :b))": 0,
@@ -15217,7 +15430,8 @@ class BetweenScriptsTest(ServerCase):
                 "schedulerService.registerOnce({ name: 'x', handler: () => 1, runAt: 'soon' })": '"soon"',
                 "schedulerService.registerRecurring({ name: 'x', handler: () => 1 })": "either intervalMinutes or cron",
                 "schedulerService.registerRecurring({ name: 'x', handler: () => 1, intervalMinutes: 0 })": "a number above 0",
-                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '61 * * * *' })": "from 0 to 59"}.items():
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '61 * * * *' })": "from 0 to 59",
+                "schedulerService.registerRecurring({ name: 'x', handler: () => 1, cron: '1,'.repeat(1000) + '1 * * * *' })": "five fields"}.items():
             with self.subTest(call):
                 host = self.server.app.hosts["app.js"]
                 with self.assertRaises(aiwebengine.JSError) as caught:
@@ -16828,6 +17042,100 @@ class ScriptModuleTest(ServerCase):
         self.assertIn("let x = ;", text)
 
 
+class SubfolderTest(ServerCase):
+    """Scripts in folders below the folder of the scripts."""
+
+    change = ScriptTest.change
+
+    def routes(self, *paths):
+        return [self.get(path)[2] if self.get(path)[0] == 200 else None for path in paths]
+
+    def test_scripts_below_are_served_except_in_certain_folders(self):
+        route = "routeRegistry.registerRoute(new URL('/' + import.meta.url, 'http://x').pathname, () => import.meta.url);"
+        kept, passed = ["a.js", "b/c.ts", "b/d/e/f/g/h.js"], [
+            "lib/a.js", "b/lib/a.js", "public/x.js", "assets/x.js", "node_modules/x/x.js", "_a.js", "b/_a.js", "_b/a.js", ".b/a.js",
+            "b/x.test.js", "b/x.d.ts", "1/2/3/4/5/6/a.js", "Public/x.js"]
+        self.serve({name: route for name in kept + passed})
+        self.assertEqual(sorted(self.server.app.hosts), kept)
+        self.assertEqual([self.get("/" + name)[2] for name in kept], kept)
+        self.assertEqual(self.server.app.failures, {})
+        self.assertIn("_a.js           not run: names that begin with _ are for modules", self.output.getvalue())
+
+    def test_what_a_script_imports_from_below_is_a_module_of_it(self):
+        self.serve({"z.js": "import './m/routes.js'; export { a } from './m/a.js';", "m/routes.js": "routeRegistry.registerRoute('/r', () => 'r');",
+                    "m/a.js": "import './z.js'; export const a = 1;", "m/z.js": "console.log('z runs'); export const z = 1;",
+                    "n/user.js": "import { help } from './help.js'; import './user.js'; routeRegistry.registerRoute('/u', () => help);",
+                    "n/help.js": "console.log('help runs'); export const help = 'help';",
+                    "n/alone.js": "export const alone = 1; // import './user.js'",
+                    "o/1.js": "import './2.js'", "o/2.js": "import './1.js'"})
+        self.assertEqual(sorted(self.server.app.hosts), ["n/alone.js", "n/user.js", "o/1.js", "z.js"])
+        self.assertEqual(self.routes("/r", "/u"), ["r", "help"])
+        self.assertEqual(self.output.getvalue().count("z runs"), 1)
+
+    def test_a_script_becomes_a_module_and_a_script_again(self):
+        own = "routeRegistry.registerRoute('/own', () => 'own');"
+        self.serve({"a.js": "", "b/c.js": own})
+
+        def owner():
+            return self.server.app.table.find("/own", "GET")[0].host.name
+        self.assertEqual(owner(), "b/c.js")
+        self.change("a.js", "import './b/c.js'; nix()")         # fails: nothing changes
+        self.assertEqual((owner(), self.get("/own")[2]), ("b/c.js", "own"))
+        self.change("a.js", "import './b/c.js'")
+        self.assertEqual((owner(), self.get("/own")[2], self.server.app.failures), ("a.js", "own", {}))
+        self.change("a.js", "import './b/c.js'; nix()")         # the previous version keeps running, and its module
+        self.assertEqual((owner(), sorted(self.server.app.hosts)), ("a.js", ["a.js"]))
+        self.change("b/c.js", own.replace("'own')", "'new')"))
+        self.change("a.js", "import './b/c.js'")
+        self.assertEqual((owner(), self.get("/own")[2]), ("a.js", "new"))
+        self.change("a.js", ";")
+        self.server.app.refresh()
+        self.assertEqual((owner(), self.get("/own")[2]), ("b/c.js", "new"))
+
+    def test_a_module_of_a_script_that_does_not_load_is_not_run_alone(self):
+        self.serve({"a.js": "import './b/c.js'; let let", "b/c.js": "routeRegistry.registerRoute('/c', () => 'c');"})
+        self.assertEqual((list(self.server.app.hosts), list(self.server.app.failures)), ([], ["a.js"]))
+        self.change("a.js", "import './b/c.js';")
+        self.assertEqual(self.routes("/c"), ["c"])
+
+    def test_folders_come_go_and_get_other_names_while_the_server_runs(self):
+        script = "import { text } from '../lib/t.js'; routeRegistry.registerRoute('/n', () => text + sharedStorage.keys().length);"
+        self.serve({"lib/t.js": "export const text = 't';"})
+        self.assertEqual(self.routes("/n"), [None])
+        self.change("new/n.js", script)
+        self.assertEqual(self.routes("/n"), ["t0"])
+        self.change("lib/t.js", "export const text = 'T';")
+        self.assertEqual(self.routes("/n"), ["T0"])
+        os.rename(self.folder / "new", self.folder / "other")
+        self.server.app.refresh()
+        self.assertEqual((self.routes("/n"), list(self.server.app.hosts)), (["T0"], ["other/n.js"]))
+        os.rename(self.folder / "other", self.folder / "_other")
+        self.server.app.refresh()
+        self.assertEqual((self.routes("/n"), list(self.server.app.hosts)), ([None], []))
+
+    def test_errors_name_the_folder_and_twins_are_refused(self):
+        self.serve({"a/b.js": "\n  nix()", "c/d.js": "", "c/d.ts": "", "d.ts": ""})
+        self.assertIn("a/b.js:2:3  ReferenceError: nix is not defined", self.output.getvalue())
+        self.assertEqual(sorted(self.server.app.failures), ["a/b.js", "c/d.ts"])
+
+    def test_linked_folders_are_not_followed(self):
+        outside = pathlib.Path(self.enterTemporary())
+        self.write(outside / "x.js", "routeRegistry.registerRoute('/x', () => 'x');")
+        self.serve({"a.js": ""})
+        for place, name in ((outside, "linked"), (self.folder, "loop")):
+            with contextlib.suppress(OSError):          # Windows does not let everyone do that
+                os.symlink(place, self.folder / name, target_is_directory=True)
+        self.server.app.refresh()
+        self.assertEqual(list(self.server.app.hosts), ["a.js"])
+
+    def test_a_great_many_files_are_not_looked_at(self):
+        with mock.patch.object(aiwebengine, "MAX_SCRIPT_ENTRIES", 20):
+            self.serve({"a.js": "", **{f"data/{number}.txt": "" for number in range(30)}})
+            self.server.app.refresh()
+        self.assertEqual(list(self.server.app.hosts), ["a.js"])
+        self.assertEqual(self.output.getvalue().count("not all of them are looked at for scripts"), 1)
+
+
 # ======================================================================================
 # 21  HTTP SERVER
 # ======================================================================================
@@ -17911,6 +18219,105 @@ class LoginTest(ServerCase):
         self.assertFalse(aiwebengine.is_password(user, "Secret"))
 
 
+class AssetTest(ServerCase):
+    """assetStorage and registerAssetRoute: files of assets/."""
+
+    RUN = """
+        routeRegistry.registerRoute("/run", ({ request }) => {
+          try { return { got: Function("return " + request.query.code)() } } catch (error) { return { error: error.message } } });"""
+
+    def run_code(self, code):
+        answer = self.get_json("/run?" + urllib.parse.urlencode({"code": code}))
+        return answer.get("got", answer.get("error"))
+
+    def base64(self, data):
+        return base64.b64encode(data).decode()
+
+    def test_scripts_read_and_list_the_files(self):
+        self.serve({"app.js": self.RUN, "assets/logo.svg": "<svg/>", "assets/icons/_a.bin": b"\0\xff", "assets/.hidden": "x"})
+        listed = json.loads(self.run_code("assetStorage.listAssets()"))
+        self.assertEqual([(one["name"], one["uri"], one["mimetype"], one["size"]) for one in listed],
+                         [("icons/_a.bin", "icons/_a.bin", "application/octet-stream", 2),
+                          ("logo.svg", "logo.svg", "image/svg+xml; charset=utf-8", 6)])
+        self.assertAlmostEqual(listed[0]["updatedAt"] / 1000, time.time(), delta=3600)
+        self.assertRegex(listed[0]["updated_at"], r"^\d{4}-\d\d-\d\dT")
+        self.assertEqual(self.run_code("assetStorage.fetchAsset('icons/_a.bin')"), self.base64(b"\0\xff"))
+        self.assertEqual(self.run_code("assetStorage.fetchAsset('nix')"), "Asset 'nix' not found")
+        self.assertIn("assets/: 2 files, 0.0 MiB, read only", aiwebengine.server_facts(self.server.http)["assets"])
+
+    def test_no_name_leads_out_of_the_folder(self):
+        self.serve({"app.js": self.RUN, "secret.txt": "s", "assets/a.txt": "a"}, storage=os.path.join(self.enterTemporary(), "x.db"))
+        names = ["../secret.txt", "a/../../secret.txt", "/secret.txt", "./a.txt", "", "a//b", "a.txt/", "\\\\secret.txt", "..", ".hidden",
+                 "con.txt", "a\0b", "x" * 300, "C:secret.txt", "1/2/3/4/5/6/7"]
+        if link(self.folder / "secret.txt", self.folder / "assets/link.txt"):
+            names.append("link.txt")
+            with contextlib.suppress(OSError):
+                os.symlink(self.folder, self.folder / "assets/up", target_is_directory=True)
+                names += ["up/secret.txt", "up/app.js"]
+        for name in names:
+            for code in (f"assetStorage.fetchAsset({json.dumps(name)})", f"assetStorage.deleteAsset({json.dumps(name)})",
+                         f"assetStorage.upsertAsset({json.dumps(name)}, 'text/plain', 'eA==')"):
+                self.assertRegex(self.run_code(code), "cannot be the name of a file in assets/|leads out of the folder", code)
+        self.assertEqual([one["name"] for one in json.loads(self.run_code("assetStorage.listAssets()"))], ["a.txt"])
+        self.assertEqual((self.folder / "secret.txt").read_text("utf-8"), "s")
+
+    def test_writing_needs_storage_and_is_kept_with_its_type(self):
+        code = f"assetStorage.upsertAsset('new/x.png', 'image/webp', '{self.base64(b'png')}')"
+        self.serve({"app.js": self.RUN + "routeRegistry.registerAssetRoute('/x', 'new/x.png');"})
+        self.assertIn("--storage FILE", self.run_code(code))
+        self.assertIn("--storage FILE", self.run_code("assetStorage.deleteAsset('x')"))
+        self.assertIn("there is no file assets/new/x.png yet", self.output.getvalue())
+        self.assertEqual(self.get("/x")[0], 404)
+        self.serve({"app.js": self.RUN + "routeRegistry.registerAssetRoute('/x', 'new/x.png');"},
+                   storage=os.path.join(self.enterTemporary(), "data.db"))
+        self.assertEqual(self.run_code(code), "Asset 'new/x.png' upserted successfully")
+        self.assertEqual((self.folder / "assets/new/x.png").read_bytes(), b"png")
+        self.assertEqual(os.listdir(self.folder / "assets/new"), ["x.png"])
+        status, headers, text = self.get("/x")
+        self.assertEqual((status, headers["content-type"], text), (200, "image/webp", "png"))
+        self.run_code(code.replace("webp", "png"))
+        self.assertEqual(self.get("/x")[1]["content-type"], "image/png")
+        for wrong, told in (("'x', 'image', 'eA=='", "media type"), ("'x', 'image/png', 'e'", "base64"), ("'x', 'a/b\\r\\nX: y', 'eA=='", "media type"),
+                            ("'new/x.png/y', 'text/plain', 'eA=='", "cannot be written"), ("'new', 'text/plain', 'eA=='", "cannot be written"),
+                            ("7, 'text/plain', ''", "must be a string")):
+            self.assertIn(told, self.run_code(f"assetStorage.upsertAsset({wrong})"), wrong)
+        with mock.patch.object(aiwebengine, "MAX_ASSET_BYTES", 2):
+            self.assertIn("a file may have", self.run_code("assetStorage.upsertAsset('y', 'text/plain', 'eHh4')"))
+            self.assertIn("is larger than", self.run_code("assetStorage.fetchAsset('new/x.png')"))
+        with mock.patch.object(aiwebengine, "MAX_ASSETS_TOTAL", 5):
+            self.assertIn("assets/ is full", self.run_code("assetStorage.upsertAsset('y', 'text/plain', 'eHh4')"))
+        self.assertEqual(self.run_code("assetStorage.deleteAsset('new/x.png')"), "Asset 'new/x.png' deleted successfully")
+        self.assertEqual(self.run_code("assetStorage.deleteAsset('new/x.png')"), "Asset 'new/x.png' not found")
+        self.assertEqual(self.get("/x")[0], 404)
+
+    def test_asset_routes_serve_as_public_does(self):
+        self.serve({"app.js": self.RUN + """
+            routeRegistry.registerAssetRoute("/film", "film.mp4", { tags: ["Films"] }); routeRegistry.registerAssetRoute("/t.js", "t.ts");
+            routeRegistry.registerAssetRoute("/own", "film.mp4", { requireAuth: true });
+            routeRegistry.use("/guarded", () => "guarded"); routeRegistry.registerAssetRoute("/guarded", "film.mp4");""",
+            "assets/film.mp4": b"0123456789", "assets/t.ts": "let a: number = 1;"})
+        status, headers, text = self.get("/film", Range="bytes=2-4")
+        self.assertEqual((status, text, headers["content-range"], headers["content-type"]), (206, "234", "bytes 2-4/10", "video/mp4"))
+        self.assertEqual(self.get("/film", **{"If-None-Match": headers["etag"]})[0], 304)
+        self.assertEqual([self.get(path)[0] for path in ("/own", "/film.mp4", "/assets/film.mp4")], [401, 404, 404])
+        self.assertEqual((self.get("/t.js")[2].strip(), self.get("/guarded")[2]), ("let a         = 1;", "guarded"))
+        routes = {one["path"]: one["handler"] for one in json.loads(self.run_code("routeRegistry.listRoutes()"))}
+        self.assertEqual(routes["/film"], "assets/film.mp4")
+        for wrong, told in (("'/a/*', 'x'", "not fixed"), ("'/film', 'x'", None), ("'/y', '../x'", "cannot be the name"), ("'/y'", "must be a string"),
+                            ("'/y', 'x', { tag: 1 }", "there is no option")):
+            self.assertIn(told or "registered", self.run_code(f"routeRegistry.registerAssetRoute({wrong})"))
+
+    def test_an_imported_text_and_bytes_are_read_again_when_they_change(self):
+        self.serve({"app.js": """
+            import page from "./page.html" with { type: "text" }; import data from "./assets/d.bin" with { type: "bytes" };
+            routeRegistry.registerRoute("/page", () => page + data.join());""", "page.html": "<p>1", "assets/d.bin": b"\1\xff"})
+        self.assertEqual(self.get("/page")[2], "<p>11,255")
+        ScriptTest.change(self, "page.html", "<p>2")
+        self.assertEqual(self.get("/page")[2], "<p>21,255")
+        ScriptTest.change(self, "assets/d.bin", b"\2")
+        self.assertEqual(self.get("/page")[2], "<p>22")
+
+
 class HookTest(ServerCase):
     """routeRegistry.use and routeRegistry.after: handlers around requests."""
 
@@ -18368,6 +18775,28 @@ class WaitingTest(ServerCase):
             self.assertIn("stopped after 0.5 s", self.bodies(sock, 1)[0])
         self.assertEqual([self.get(f"/quick{n}")[2] for n in (0, 1)], ["quick"] * 2)
         self.assertEqual(aiwebengine.STOPPED_THREADS, set())
+
+    def test_the_resolvers_of_a_request_have_the_time_of_one_handler_together(self):
+        self.serve("""
+            let called = 0;
+            graphQLRegistry.registerQuery("spin", "type Query { spin: Int }", () => { called++; for (;;) {} });
+            graphQLRegistry.registerQuery("wait", "type Query { wait: Int }", () => { called++; return new Promise(() => {}); });
+            routeRegistry.registerRoute("/own", () => graphQLRegistry.executeGraphQL("{ a: spin b: spin c: spin }"));
+            routeRegistry.registerRoute("/called", () => [called]);""", handler_timeout=0.3)
+        for name in ("spin", "wait"):
+            answer = json.loads(self.post("/graphql", json.dumps({"query": f"{{ a: {name} b: {name} c: {name} d: {name} }}"}),
+                                          {"Content-Type": "application/json"})[2])
+            self.assertRegex(str(answer["errors"][0]), "stopped after 0.3 s|did not settle")
+            self.assertIn("taken more than 0.3 s together", answer["errors"][-1]["message"])
+        self.assertEqual(self.get("/own")[0], 504)
+        self.assertLess(self.get_json("/called")[0], 8)
+
+    def test_calls_of_execute_inside_one_another_come_to_an_end(self):
+        self.serve("""graphQLRegistry.registerQuery("again", "type Query { again: String }", () => graphQLRegistry.executeGraphQL("{ again }"));
+            routeRegistry.registerRoute("/own", () => graphQLRegistry.executeGraphQL("{ again }"));""")
+        text = self.get("/own")[2]
+        self.assertIn(f"called by it, {aiwebengine.MAX_EXECUTED_DEPTH} times over", text)
+        self.assertLess(len(text), 100_000)
 
     def test_a_script_that_waits_for_itself_is_told_so_at_once(self):
         self.serve("""
@@ -18882,6 +19311,18 @@ class HostileClientTest(ServerCase):
             self.assertEqual((found[-1], bytes(body.body)), (b"", b"abcdefghijklmno"[:size] * count))
         with self.assertRaises(aiwebengine.Refusal):
             aiwebengine.ChunkedBody().feed(b"1\r\na\r\n" * (11 << 20))
+
+    def test_of_a_body_in_tiny_chunks_little_is_read_at_once(self):
+        def sizes(*pieces):
+            body = aiwebengine.ChunkedBody()
+            reader = types.SimpleNamespace(head=True, pieces=body)
+            for piece in pieces:
+                body.feed(piece)
+                yield aiwebengine.RequestReader.receive_size(reader)
+        tiny, whole, large = aiwebengine.RECEIVE_TINY, aiwebengine.RECEIVE_FIRST, b"10000\r\n" + b"a" * 65536 + b"\r\n"
+        for chunk in (b"1;a\r\na\r\n", b"1\r\na\r\n2\r\nab\r\n", b"11\r\n" + b"a" * 17 + b"\r\n1\r\na\r\n"):
+            self.assertEqual(list(sizes(b"", chunk * 500, large * 9, chunk * 4000)), [tiny, tiny, whole, tiny], chunk)
+        self.assertEqual(list(sizes(b"1\r\na\r\n" * 9999, large * 9)), [whole, whole])
 
     @needs_size
     def test_bodies_take_no_many_times_their_size_of_memory(self):
@@ -20548,6 +20989,8 @@ class HabitTest(ServerCase):
                 ("Buffer.from('a')", "TextEncoder"), ("res.json({})", "({ request }) =>"),
                 ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
+                ("const d = require('better-sqlite3')('a.db');", "database.prepare"), ("import pg from 'pg';", "database.prepare"),
+                ("import { DatabaseSync } from 'node:sqlite';", "database.prepare"),
                 ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute"),
                 ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
@@ -20561,6 +21004,7 @@ class HabitTest(ServerCase):
                     realm.evaluate(source, "app.js")
                 realm.close()
                 habit = aiwebengine.habit_of(caught.exception, source)
+                self.assertNotIn("Did you mean", caught.exception.message)
                 self.assertIn(write, habit.write)
                 self.assertNotIn("\n", habit.says + habit.write)
 
@@ -20616,6 +21060,14 @@ class HabitTest(ServerCase):
         self.assertEqual(self.get("/x")[::2], (201, '["Ada",null,["kind","request","args","meta","user","state"],true]'))
         self.assertEqual(self.get("/s")[0], 500)
         self.assertEqual(json.loads(self.post("/graphql", '{"query": "{ a(status: 2) }"}', {"Content-Type": "application/json"})[2]), {"data": {"a": 3}})
+
+    @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+    def test_js2py_refuses_an_answer_that_is_set_too(self):
+        self.serve("""routeRegistry.registerRoute("/a", function (ctx) { ctx.body = "x"; });
+          routeRegistry.registerRoute("/b", function (ctx) { ctx.user = 1; return Object.keys(ctx).join() + ctx.body; });""", engine="js2py")
+        self.assertEqual(self.get("/a")[0], 500)
+        self.assertIn("Write: return { status: 200", self.output.getvalue())
+        self.assertEqual(self.get("/b")[::2], (200, "kind,request,args,meta,userundefined"))
 
     def test_what_would_do_nothing_is_told_when_the_script_is_loaded(self):
         for source, write in (
@@ -21791,7 +22243,11 @@ class EditorTest(ServerCase):
         self.act("/engine/send", path="/s", data="still here", filter="")
         self.assertEqual(client.next()["data"], "still here")
         self.assertEqual(sorted(self.server.app.hosts), ["lib.js"])
-        self.assertEqual(self.act("/engine/rename", file="lib.js", to="parts/lib.js")[0], 200)
+        self.assertEqual(self.act("/engine/rename", file="lib.js", to="parts/lib.js"), (200, {"loaded": True, "error": ""}))
+        self.assertEqual((self.get("/version")[2], sorted(self.server.app.hosts)), ("one", ["parts/lib.js"]))
+        self.act("/engine/send", path="/s", data="here", filter="")
+        self.assertEqual(client.next()["data"], "here")
+        self.assertEqual(self.act("/engine/rename", file="parts/lib.js", to="parts/_lib.js")[0], 200)
         self.assertEqual(self.get("/version")[0], 404)
 
     def test_renaming_replaces_no_file(self):
@@ -23255,7 +23711,7 @@ class ScriptTestsTest(ServerCase):
 
     def run_again(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
-        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT        # 10 s are not enough for each machine
+        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT, None  # 10 s are not enough for each machine
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), \
                 mock.patch.object(aiwebengine.ScriptTests.__init__, "__defaults__", patient):
             code = aiwebengine.main(["--test", str(self.folder), *arguments])
@@ -23633,6 +24089,28 @@ class ScriptTestsTest(ServerCase):
                 _, text = self.run_tests(app=script, app_test="test('it', async () => { %s });" % code)
                 self.assertIn("1 passed, 0 failed", text)
                 self.assertEqual(bool(re.search(r": the (?:handler|resolver) failed", text)), told, text)
+
+    def test_what_scripts_write_to_assets_is_kept_in_memory_and_for_one_file(self):
+        test = """test('it', async () => {
+            assert.equal((await request('/there')).status, 404);
+            assetStorage.upsertAsset('t.txt', 'text/plain', btoa('written'));
+            const answer = await request('/there', { headers: { Range: 'bytes=0-3' } });
+            assert.deepEqual([answer.status, answer.body], [206, 'writ']);
+            assert.equal(assetStorage.deleteAsset('t.txt'), "Asset 't.txt' deleted successfully");
+            assert.throws(() => routeRegistry.registerAssetRoute('/a', 't.txt'), /a test registers nothing/) });"""
+        code, text = self.run_tests(chat="routeRegistry.registerAssetRoute('/there', 't.txt')", a_test=test, b_test=test)
+        self.assertEqual(code, 0, text)
+        self.assertFalse((self.folder / "assets").exists())
+
+    def test_tests_in_folders_below_are_run_with_all_scripts(self):
+        code, text = self.run_tests(**{
+            "chat": "import { word } from './lib/word.js'; routeRegistry.registerRoute('/a', () => word);", "lib/word": "export const word = 'word';",
+            "lib/word.test": "import { word } from './word.js'; test('module', () => assert.equal(word, 'word'));",
+            "admin/users": "routeRegistry.registerRoute('/users', () => 'users');", "public/x.test": "nix()", "_x/x.test": "nix()",
+            "admin/users.test": "test('all', async () => { for (const path of ['/a', '/users']) assert((await request(path)).ok); nix() });"})
+        self.assertEqual(code, 1, text)
+        for part in ("admin/users.test.js\n", "admin/users.test.js:1:98\n", "lib/word.test.js\n", "1 passed, 1 failed"):
+            self.assertIn(part, text)
 
     def test_what_scripts_log_is_shown_when_a_test_fails(self):
         script = "routeRegistry.registerRoute('/a', () => { console.log('from the script'); return 'ok' });"
