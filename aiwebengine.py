@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,206
+    15  Realm, jobs and timers                                                         5,217
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -264,21 +264,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,552
+    20  Scripts: loading and hot reload                                                3,917
           Log                                                                            194
           Causes of errors                                                               286
           Errors of scripts                                                               79
           Calls                                                                          220
           Routes                                                                         173
-          Modules of node                                                                494
-          Packages                                                                       220
-          Imported files                                                                 126
+          Modules of node                                                                837
+          Packages                                                                       235
+          Imported files                                                                 133
           Between scripts, and in time                                                   106
           Files of assets/                                                               173
           One script                                                                     433
           All scripts                                                                    772
           Live pages                                                                     201
-    21  HTTP server                                                                    4,426
+    21  HTTP server                                                                    4,428
           Request heads                                                                  201
           Request bodies                                                                 254
           Responses of handlers                                                          184
@@ -287,7 +287,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   339
+          Static files                                                                   341
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        220
           One connection: answering                                                      333
