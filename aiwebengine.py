@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         73
           Intl.DisplayNames                                                              173
           Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,123
+    14  Functions of the web                                                           4,127
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
-          HTML of elements                                                               488
+          HTML of elements                                                               492
           structuredClone                                                                140
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -32236,6 +32236,7 @@ _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"
 #: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
 _ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
                        "xlink:href".split())
+_SPECIAL_ATTRIBUTES = _ADDRESSES | {"srcdoc"}
 _CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
@@ -32617,13 +32618,16 @@ def add_attributes(realm, parts, name, props):
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
                               "browser: write its code as a text, or in a script of the page")
-        place, text = HtmlAttribute(shown, is_whole=True), value
-        if type(value) is not JSHtml:
+        if type(value) is JSHtml:
+            place = HtmlAttribute(shown, is_whole=True)
+            text = place.html(value)
+            place.check(text)
+        else:
             text = style_text(value) if key == "style" else to_string(value)
             if isinstance(value, JSObject) and text.startswith("[object "):
                 raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
-        text = place.html(value) if type(value) is JSHtml else place.text(text)
-        place.check(text)
+            text = HtmlAttribute(shown, is_whole=True).text(text) if shown.lower() in _SPECIAL_ATTRIBUTES \
+                else escaped_html(text)
         parts.append(f' {shown}="{text}"')
     return raw
 

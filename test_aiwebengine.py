@@ -6694,6 +6694,7 @@ class ElementTest(unittest.TestCase):
             ('html`<a href="${"javascript:alert(1)"}">`', '<a href="unsafe:javascript:alert(1)">'),
             ('html`<a HREF=\'${" \\u0001Java\\nScript:1"}\'>`', "<a HREF='unsafe: \x01Java\nScript:1'>"),
             ('h("form", { action: "vbscript:x" })', '<form action="unsafe:vbscript:x"></form>'),
+            ('h("a", { href: html`javascript:1` })', 'TypeError: "javascript:1" cannot be the address in href'),
             ('h("use", { xlinkHref: "javascript:1" })', '<use xlink:href="unsafe:javascript:1"></use>'),
             ('html`<a href="/x?${"javascript:1"}" title="${"javascript:1"}">`', '<a href="/x?javascript:1" title="javascript:1">'),
             ('html`<a href="${"java"}${"script:1"}">`', 'TypeError: "javascript:1" cannot be the address in href'),
