@@ -4265,7 +4265,7 @@ class TypeParser(JSParser):
 
     def close_angle(self, before_text=False):
         if self.type[:1] != ">":
-            self.unexpected()
+            raise self.error("A list of types that began with < is not closed: write > before this")
         self.split_token(">")
         if not before_text:
             self.advance()

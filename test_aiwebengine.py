@@ -1426,6 +1426,9 @@ class TypeScriptTest(unittest.TestCase):
 
     def test_wrong_types_are_errors_with_a_place(self):
         for source, message in (
+                ("let x: Map<string, number = 1", "1:27 A list of types that began with < is not closed: write > before this"),
+                ("let m: Map<string, A<B>\nlet z", "2:1 A list of types that began with < is not closed: write > before this"),
+                ("function f<T, U(x: T) {}", "1:16 A list of types that began with < is not closed: write > before this"),
                 ("let x: = 1", "1:8 Unexpected token '='"), ("let x:\n  number string", "2:10 Unexpected identifier 'string'"),
                 ("interface A { b: }", "1:18 Unexpected token '}'"), ("type A = [", "1:11 Unexpected end of input"),
                 ("enum A { B = 'x', C }", "1:19 Enum member must have initializer"), ("enum A { B = ; }", "1:14 Unexpected token ';'"),
