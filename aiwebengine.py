@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,141
+     6  Parser                                                                         4,142
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,7 +38,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    732
+          Parser: types of TypeScript                                                    733
           Parser: declarations of TypeScript                                             470
           Parser: enums and namespaces                                                   221
           Parser: elements of JSX                                                        288
@@ -4128,28 +4128,29 @@ _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
 
 
 
+@functools.cache
 def _simple_types():
     """Matchers of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
     annotations with them, members of object types and parameters, up to the next one."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
-    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split()) | _TYPE_OPERATORS))
-    word = rf"(?!(?:{others})\b){name}"
+    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
+    word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
     part = rf"(?:{word}(?:\.{name})*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
     kind = part + r"(?:\[\])*"
-    for _ in range(2):
-        union = rf"{kind}(?:\s*[|&]\s*{kind})*"
-        kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
+    union = rf"{kind}(?:\s*[|&]\s*{kind})*"
+    kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
     union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
     ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
     member = rf"(?:readonly\s+)?{name}\??:\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
     parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
     return [re.compile(pattern, re.ASCII).match for pattern in (
-        union + ends, rf"[?!]?:\s*{union}{ends}", member, parameter)]
+        union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
+        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")]     # type parameters
 
 
-_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER = _simple_types()
+#: Which of them; they are made when the first types are read, for that takes a while.
+_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER, _SIMPLE_TYPE_PARAMETERS = range(5)
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
-_SIMPLE_TYPE_PARAMETERS = re.compile(r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>", re.ASCII).match
 #: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
 #: expressions (1) no arrow function, or (2) one without types.
 _PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
@@ -4309,9 +4310,9 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
-    def take_simple(self, match_simple):
+    def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
-        match = match_simple(self.source, self.start)
+        match = _simple_types()[which](self.source, self.start)
         if match is None:
             return False
         end = match.end()
