@@ -153,13 +153,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,404
+    13  Intl                                                                           3,406
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
           Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
-          Plural rules                                                                    28
+          Plural rules                                                                    30
           Intl.NumberFormat                                                              471
           Intl.DateTimeFormat                                                            445
           Intl.Collator                                                                  106
@@ -28346,6 +28346,8 @@ def plural_category(rules, whole, fraction, power=0):
     `whole` and `fraction` are its digits as they are shown, `power` the exponent of its compact form.
     """
     digits = fraction.rstrip("0")
+    if len(whole) > 30:                 # only its last digits can matter, and that it is large
+        whole = "1" + whole[-20:]
     operands = {"n": decimal.Decimal(f"{whole}.{fraction or 0}"), "i": int(whole), "v": len(fraction),
                 "w": len(digits), "f": int(fraction or 0), "t": int(digits or 0), "e": power, "c": power}
     for rule in rules:

@@ -9394,6 +9394,13 @@ class PauseTest(unittest.TestCase):
             self.assertEqual(realm.evaluate("Array.from({ length: 3000 }, (_, i) => i).sort(() => 1).sort(() => -1).sort((a, b) => a ^ b)"
                                             ".reduce((a, b) => a + b)", timeout=STUCK), 3000 * 2999 // 2)
 
+    def test_the_largest_bigints_are_formatted(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        self.assertEqual(realm.evaluate("""var large = 10n ** 5000n
+            ;[large.toLocaleString('de').length, new Intl.NumberFormat('en', { style: 'unit', unit: 'meter', unitDisplay: 'long' }).format(large).slice(-9),
+                new Intl.NumberFormat('en', { style: 'currency', currency: 'EUR' }).format(large).length].join()""", timeout=STUCK),
+            "6667,00 meters,6671")
+
     def test_large_integers_are_divided_as_python_does(self):
         rng = random.Random(12)
         with mock.patch.object(aiwebengine, "LARGE_INTEGER_BITS", 8):
