@@ -274,9 +274,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     405
           All scripts                                                                    682
           Live pages                                                                     195
-    21  HTTP server                                                                    4,137
-          Request heads                                                                  201
-          Request bodies                                                                 246
+    21  HTTP server                                                                    4,151
+          Request heads                                                                  199
+          Request bodies                                                                 258
           Responses of handlers                                                          184
           Who may ask                                                                    211
           Who is logged in                                                               270
@@ -285,7 +285,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        214
+          One connection: reading                                                        217
           One connection: answering                                                      321
           One connection: GraphQL and routes of scripts                                  278
           One connection: streams                                                        162
@@ -316,14 +316,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,229
+    23  Command line                                                                   4,244
           Starters: what they share                                                       90
           Starters: their files                                                          829
-          Options                                                                        269
+          Options                                                                        282
           Documentation                                                                  387
           The program                                                                    184
           The map of this file                                                            58
-          Serving                                                                        180
+          Serving                                                                        181
           Script tests                                                                   427
           Script tests: requests and streams                                             299
           Script tests: one file                                                         444
@@ -53901,7 +53901,8 @@ DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
-MAX_BODY_BYTES = 10 * 1024 * 1024
+#: Of the body of a request, where --max-body says nothing, and the most that it can say.
+MAX_BODY_BYTES, MAX_BODY_OPTION = 10 * 1024 * 1024, 1024 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 #: Bytes of responses that may wait at the same time for clients to read them.
@@ -54088,8 +54089,6 @@ def read_framing(head, fields, modern):
         if not (length.isascii() and length.isdigit()) or len(length) > 15:
             raise Refusal(400, "Content-Length is not a number", close=True)
         head.length = int(length)
-        if head.length > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
     head.websocket = "upgrade" in options and modern and head.method == "GET" and "websocket" in [
@@ -54200,6 +54199,17 @@ def parse_cookies(text):
 # -- Request bodies ----------------------------------------------------------------------
 
 
+def size_text(size):
+    """A number of bytes: `10 MiB`, `1.5 KiB`."""
+    unit = min(max(size.bit_length() - 1, 0) // 10, 3)
+    return f"{size / 1024 ** unit:.4g} {('bytes', 'KiB', 'MiB', 'GiB')[unit]}"
+
+
+def body_too_large(most, when="", close=True):
+    return Refusal(413, f"The body is larger than {size_text(most)}{when}; --max-body allows more",
+                   close=close)
+
+
 class ChunkedBody:
     """Reads a chunked body; `feed` takes bytes, returns what follows the end or None, raises Refusal."""
 
@@ -54208,7 +54218,8 @@ class ChunkedBody:
     #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
     _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
 
-    def __init__(self):
+    def __init__(self, most=MAX_BODY_BYTES):
+        self.most = most
         self.body = bytearray()
         self.size = 0
         self._rest = b""
@@ -54272,8 +54283,8 @@ class ChunkedBody:
 
     def _count(self, size):
         self.size += size
-        if self.size > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
+        if self.size > self.most:
+            raise body_too_large(self.most)
 
     def _begin_chunk(self, line):
         found = self._SIZE.match(line)
@@ -54304,7 +54315,7 @@ _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.+-]*json|[\w.+-]*xml|javascr
                          r"|x-www-form-urlencoded)\Z")
 
 
-def decoded_body(encoding, body):
+def decoded_body(encoding, body, most=MAX_BODY_BYTES):
     """A body that a client compressed. Raises Refusal for what is broken, too large, or of another kind."""
     name = encoding.strip().lower()
     if name in ("identity", ""):
@@ -54316,11 +54327,11 @@ def decoded_body(encoding, body):
     for _ in range(MAX_GZIP_MEMBERS):
         decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
         try:
-            data += decoder.decompress(rest, MAX_BODY_BYTES + 1 - len(data))
+            data += decoder.decompress(rest, most + 1 - len(data))
         except zlib.error:
             raise Refusal(400, f"The body is not valid {name}") from None
-        if len(data) > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+        if len(data) > most:
+            raise body_too_large(most, " when decoded", close=False)
         rest = decoder.unused_data
         if decoder.eof and not rest.strip(b"\0"):
             return bytes(data)
@@ -56126,8 +56137,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
 
     def begin_body(self):
         head = self.head
+        if head.length > self.server.max_body:
+            raise body_too_large(self.server.max_body)
         if head.chunked:
-            self.pieces = ChunkedBody()
+            self.pieces = ChunkedBody(self.server.max_body)
         else:
             self.pieces, self.missing = None, head.length
         if head.expect and (head.chunked or len(self.received) < head.length):
@@ -56163,7 +56176,8 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         """Counts bytes of a body that arrives in parts; raises Refusal when all together are too many."""
         server = self.server
         with server.buffer_lock:
-            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
+            more = max(0, 2 * (server.max_body - MAX_BODY_BYTES))
+            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES + more:
                 raise Refusal(503, "The server is receiving too much at once", close=True,
                               headers=(("Retry-After", "1"),))
             server.buffered += size
@@ -56238,7 +56252,7 @@ class RequestAnswerer(RequestReader):
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             if body and "content-encoding" in head.fields:
-                body = decoded_body(head.fields["content-encoding"], body)
+                body = decoded_body(head.fields["content-encoding"], body, self.server.max_body)
             method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
@@ -57535,8 +57549,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
-                 dealt=None, login=False):
-        self.app = app
+                 dealt=None, login=False, max_body=MAX_BODY_BYTES):
+        self.app, self.max_body = app, max_body
         app.accounts = Accounts(app, login)
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
@@ -64032,7 +64046,8 @@ class Server:
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
     it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name),
-    `allow_net` (the hosts that fetch may ask, as open_hosts() gives them). `start` raises OSError when the
+    `allow_net` (the hosts that fetch may ask, as open_hosts() gives them), `max_body` (bytes of the body of
+    a request). `start` raises OSError when the
     port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
@@ -64040,7 +64055,7 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True, login=False, allow_net=()):
+                 dealt=None, edit=True, login=False, allow_net=(), max_body=MAX_BODY_BYTES):
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
@@ -64061,7 +64076,7 @@ class Server:
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
                                          shared_port=worker is not None, proxies=proxies, dealt=dealt,
-                                         login=login)
+                                         login=login, max_body=max_body)
         self._http = None
         self._watcher = None
 
@@ -65113,6 +65128,16 @@ def positive(text):
     return number
 
 
+def size(text):
+    """Bytes, as in 500kB or 1.5MB: a thousand is 1024 here."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([kmg]?)i?b?", text.lower())
+    number = int(float(found[1]) * 1024 ** " kmg".index(found[2] or " ")) if found else 0
+    if not 1 <= number <= MAX_BODY_OPTION:
+        raise argparse.ArgumentTypeError("wants a size such as 50MB, up to "
+                                         f"{size_text(MAX_BODY_OPTION)}, not {text!r}")
+    return number
+
+
 def rate(text):
     found = re.match(r"(\d+(?:\.\d+)?)(?:/s)?\Z", text)
     if not found or not float(found[1]):
@@ -65253,6 +65278,9 @@ OPTIONS = {
                                      "api.example.org,localhost:8080; * for all; may be repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
+        (("--max-body",), dict(type=size, default=MAX_BODY_BYTES, metavar="SIZE",
+                               help="how large the body of a request may be, such as 50MB "
+                                    f"({size_text(MAX_BODY_BYTES)})")),
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
                                       help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")),
         (("--base-path",), dict(type=base_path, default="", metavar="/PATH",
@@ -65991,7 +66019,8 @@ def start_server(scripts, options, worker=None, dealt=None):
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
-                        edit=not options.no_edit, login=options.login, allow_net=options.allow_net)
+                        edit=not options.no_edit, login=options.login, allow_net=options.allow_net,
+                        max_body=options.max_body)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)

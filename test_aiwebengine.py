@@ -16143,6 +16143,27 @@ class HttpTest(ServerCase):
         self.assertEqual(self.get_json("/files/a/b/c")["params"], {"*": "a/b/c"})
         self.assertEqual(self.get("/users/me")[2], "me")
 
+    def test_bodies_may_be_as_large_as_max_body_says(self):
+        self.serve("routeRegistry.registerRoute('/size', ({ request }) => [request.body.length], 'POST');", max_body=2000)
+        chunked = b"POST /size" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000
+        self.assertEqual(self.post("/size", "x" * 2000)[::2], (200, "[2000]"))
+        self.assertIn("[2000]", self.raw(chunked + b"\r\n0\r\n\r\n"))
+        self.assertEqual(self.post("/size", gzip.compress(b"x" * 2000), {"Content-Encoding": "gzip"})[0], 200)
+        for status, _, text in (self.post("/size", "x" * 2001), self.post("/size", gzip.compress(b"x" * 2001), {"Content-Encoding": "gzip"})):
+            self.assertEqual(status, 413)
+            self.assertIn("larger than 1.953 KiB", text)
+            self.assertIn("--max-body allows more", text)
+        self.assertIn(" 413 ", self.raw(chunked + b"\r\n1\r\nx\r\n"))
+        self.serve("routeRegistry.registerRoute('/size', ({ request }) => [request.body.length], 'POST');", max_body=100 << 20)
+        self.assertEqual(self.post("/size", "x" * (11 << 20))[::2], (200, f"[{11 << 20}]"))
+
+    def test_max_body_is_read_as_people_write_sizes(self):
+        for text, expected in {"50MB": 50 << 20, "1.5 kb": 1536, "10MiB": 10 << 20, "2000": 2000, "1G": 1 << 30}.items():
+            self.assertEqual(aiwebengine.size(text), expected)
+        for text in ("", "0", "-1", "10 TB", "2GB", "ten", "1e3"):
+            with self.subTest(text), self.assertRaisesRegex(Exception, "wants a size such as 50MB, up to 1 GiB"):
+                aiwebengine.size(text)
+
     def test_forms(self):
         found = json.loads(self.post("/echo", {"user": "ann", "text": "100% é & more", "empty": ""})[2])
         self.assertEqual(found["form"], {"user": "ann", "text": "100% é & more", "empty": ""})
