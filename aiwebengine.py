@@ -13,13 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            449
+     1  This page: contents, imports, version                                            450
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         477
+     3  ERRORS, TEXT AND NUMBERS                                                         511
           Attributes of classes                                                           26
           Long texts                                                                     146
           Lengths and numbers                                                             40
-          Escaping, and names that were meant                                             47
+          Escaping, and names that were meant                                             81
      4  JavaScript lexer                                                                 462
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -188,7 +188,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,123
+    15  Realm, jobs and timers                                                         5,133
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -202,7 +202,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   497
-          Realm: running code, values in and out                                         475
+          Realm: running code, values in and out                                         485
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
@@ -211,11 +211,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,712
+    16  js2py, and the choice of an engine                                             1,721
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   652
+          js2py: realm                                                                   661
           Engines                                                                         35
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -227,7 +227,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,117
+    18  GraphQL                                                                        5,118
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -240,14 +240,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  512
+          GraphQL plans                                                                  513
           GraphQL documents                                                              163
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,742
+    19  Host API                                                                       3,745
           Arguments                                                                      170
           routeRegistry                                                                  198
           graphQLRegistry                                                                101
@@ -260,21 +260,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          853
           Database: statements                                                           350
           database                                                                       276
-          Type declarations                                                              678
-    20  Scripts: loading and hot reload                                                3,201
-          Log                                                                            194
-          Causes of errors                                                               275
+          Type declarations                                                              681
+    20  Scripts: loading and hot reload                                                3,314
+          Log                                                                            195
+          Causes of errors                                                               278
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         158
           Modules of node                                                                493
           Packages                                                                       220
-          Imported files                                                                 114
+          Imported files                                                                 116
           Between scripts, and in time                                                   106
-          One script                                                                     405
-          All scripts                                                                    682
+          Settings                                                                        81
+          One script                                                                     410
+          All scripts                                                                    703
           Live pages                                                                     195
-    21  HTTP server                                                                    4,151
+    21  HTTP server                                                                    4,167
           Request heads                                                                  199
           Request bodies                                                                 258
           Responses of handlers                                                          184
@@ -286,21 +287,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        217
-          One connection: answering                                                      321
-          One connection: GraphQL and routes of scripts                                  278
+          One connection: answering                                                      326
+          One connection: GraphQL and routes of scripts                                  289
           One connection: streams                                                        162
           One connection: WebSocket                                                      146
           One connection: writing                                                        156
           Requests as scripts see them                                                   185
           The server                                                                     589
-    22  Pages                                                                          5,980
+    22  Pages                                                                          5,983
           Page kit                                                                       211
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               341
-          Dashboard: the live channel                                                    179
+          Dashboard: facts                                                               342
+          Dashboard: the live channel                                                    181
           Dashboard: actions                                                             401
           Editor: files                                                                  294
           Dashboard: the look                                                            389
@@ -316,19 +317,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,244
+    23  Command line                                                                   4,285
           Starters: what they share                                                       90
           Starters: their files                                                          829
-          Options                                                                        282
+          Options                                                                        299
           Documentation                                                                  387
-          The program                                                                    184
+          The program                                                                    200
           The map of this file                                                            58
-          Serving                                                                        181
+          Serving                                                                        185
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         444
+          Script tests: one file                                                         446
           Reports of tests                                                               246
-          Several processes                                                              271
+          Several processes                                                              272
           A starter                                                                       58
           JavaScript without a server                                                    121
           The prompt's terminal                                                          173
@@ -906,11 +907,45 @@ def parse_integer(digits):
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+#: Characters of a secret that is hidden: shorter ones would be found in other words.
+MIN_SECRET = 6
+
+
+class Secrets:
+    """What no log, page or report shows: the values of settings, as they are or escaped for HTML, JSON (also
+    twice) or a URL, and each line of a long one. A part of one, or another encoding, is not known again."""
+
+    def __init__(self):
+        self.names, self.pattern = {}, None
+        #: The real paths of files that nobody may import.
+        self.files = frozenset()
+
+    def add(self, values):
+        """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
+        for name, value in values.items():
+            for text in {value, *value.splitlines()}:
+                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, "")
+                for once in shown if len(text) >= MIN_SECRET else ():
+                    once = once, json.dumps(once, ensure_ascii=False)[1:-1]
+                    for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
+                        self.names.setdefault(form, name)
+        if self.names:
+            self.pattern = re.compile("|".join(map(re.escape, sorted(self.names, key=len, reverse=True))))
+
+    def hide(self, text):
+        return text if self.pattern is None else self.pattern.sub(
+            lambda found: f"[env.{self.names[found[0]]}]", text)
+
+
+SECRETS = Secrets()
+
+
 def printable(text):
-    """A text with control characters made visible, except line breaks and tabs, for log and terminal."""
+    """A text with control characters made visible, except line breaks and tabs, for log and terminal, and
+    without secrets."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
                         else f"\\u{ord(found[0]):04x}",
-                        text)
+                        SECRETS.hide(text))
 
 
 def esc(value):
@@ -37279,6 +37314,16 @@ class Realm(RealmBase):
                 return python_text(text) if isinstance(text, str) else None
         return None
 
+    def read_only(self, values):
+        """An object without prototype that has these texts, which nobody who looks at it is shown: each
+        property is a getter."""
+        obj = JSObject(None)
+        for key, value in values.items():
+            getter = self.function(lambda this, *_, value=utf16(value): value, utf16(key))
+            obj.put_accessor(utf16(key), getter, undefined, ENUMERABLE)
+        obj.prevent_extensions()
+        return obj
+
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
         key = utf16(key)
@@ -39974,6 +40019,15 @@ class Js2PyRealm:
     def html_of(self, value):
         return None                     # it has no h()
 
+    def read_only(self, values):
+        result = self.values.Js({})
+        result.prototype, result.extensible = None, False
+        for key, value in values.items():
+            getter = self.host_object(lambda this, arguments, value=value: self.inward(value), key, 0)
+            result.own[utf16(key)] = {"get": getter, "set": self.values.undefined, "enumerable": True,
+                                      "configurable": False}
+        return self.outward(result)
+
     def put_getter(self, obj, key, function):
         getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
         store = self.host_object(lambda this, arguments: self.put_own(
@@ -40033,7 +40087,7 @@ ENGINE_INTERFACE = (
     "response_of", "answer_fetch",                              # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "request_object", "new_array", "new_function", "new_iterator",
+    "new_object", "lazy_object", "request_object", "read_only", "new_array", "new_function", "new_iterator",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -44963,6 +45017,7 @@ class _OperationRun:
             message = getattr(error, "message", None)
             if not isinstance(message, str):
                 message = str(error) or type(error).__name__
+            message = SECRETS.hide(message)
             original, extensions = error, None
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
@@ -50476,6 +50531,9 @@ declare namespace fetch {
   function mock(url: string, handler: ((request: Request) => any) | object | string): void;
 }
 
+/** The settings that the server was started with (--env, --env-file). It cannot be changed, and no log shows a value. */
+declare const env: { readonly [name: string]: string | undefined };
+
 interface CryptoKey {
   readonly extractable: boolean;
 }
@@ -50856,6 +50914,7 @@ class Log:
             self.emit(text, level)
 
     def write(self, level, text, source="server"):
+        text = SECRETS.hide(text)
         lines = printable(text).split("\n")
         kept = self.kept.get(source)
         if kept is None:
@@ -51115,8 +51174,11 @@ HABITS = (
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
     Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|"
           r"dotenv)'", "",
-          "A script has no process and no environment; keep settings in a file in the folder.",
-          'import settings from "./settings.json" with { type: "json" };'),
+          "A script has no process and no environment; env has what the server was started with.",
+          'const key = env.API_KEY;   // with --env-file .env, or --env API_KEY'),
+    Habit(r"Cannot read propert|is not iterable|\(reading '", r"(?<![.\w])env\.[A-Za-z_]\w*\s*[.\[]",
+          "This setting may be missing: env has only what the server was started with.",
+          'const key = env.API_KEY ?? "";   // with --env-file .env, or --env API_KEY=value'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
           "This runs on the server, where sharedStorage keeps strings.",
           'sharedStorage.setItem("name", "Ada");'),
@@ -52488,6 +52550,8 @@ def load_import(folder, specifier, referrer, kind):
 
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
+    if os.path.realpath(path) in SECRETS.files:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: what stands in this file is in env")
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -52600,6 +52664,87 @@ class JobTimer:
     def facts(self):
         """For the dashboard."""
         return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
+
+
+# -- Settings ----------------------------------------------------------------------------
+
+MAX_ENV_FILE = 1_000_000
+#: A setting as dotenv writes it: name, the value in one of three quotes or in none, what follows it.
+_ENV_SETTING = re.compile(
+    r"""[^\S\n]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*(?:'([^']*)'|"((?:\\.|[^"\\])*)"|`([^`]*)`|"""
+    r"""((?:[^\s'"`#][^\n#]*)?))[^\S\n]*(\#[^\n]*)?(?:\n|\Z)""", re.ASCII | re.S)
+_ENV_BLANK = re.compile(r"[^\S\n]*(?:#[^\n]*)?(?:\n|\Z)")
+_ENV_ESCAPE = re.compile(r"""\\([nrt"\\$`'])""")
+
+
+class SettingsMistake(Exception):
+    """What --env or --env-file says cannot be used; the text says why, and shows no value."""
+
+
+def parse_env(text, file):
+    """({name: value}, warnings) of a file in dotenv's syntax; raises SettingsMistake. Nothing is expanded."""
+    values, warnings, at = {}, [], 0
+    text = text.replace("\r\n", "\n")
+    while at < len(text):
+        found = _ENV_BLANK.match(text, at)
+        if found is None:
+            found = _ENV_SETTING.match(text, at)
+            line = text.count("\n", 0, at) + 1
+            if found is None:
+                opened = re.match(r"[^=\n]*=[ \t]*(['\"`])", text[at:at + 1000])
+                raise SettingsMistake(f"{file}, line {line}: " + (
+                    f"the value that begins with {opened[1]} has no {opened[1]} at its end, or more after it"
+                    if opened else "this is no setting: write NAME=value, or # before a comment"))
+            name, single, double, back, plain, comment = found.groups()
+            if plain and comment and text[found.start(6) - 1] > " ":
+                warnings.append(f"{file}, line {line}: the value of {name} ends before #, which begins a "
+                                "comment; if it belongs to the value, put quotes around that")
+            values[name] = _ENV_ESCAPE.sub(lambda escape: {"n": "\n", "r": "\r", "t": "\t"}.get(
+                escape[1], escape[1]), double) if double is not None else next(
+                part for part in (single, back, plain) if part is not None).strip(
+                    None if plain is not None else "")
+        at = found.end() or len(text)
+    return values, warnings
+
+
+class Settings:
+    """What scripts find in `env`: `values` by name, from files, of which later ones count more, and from what
+    was `given` ({name: value}), which counts most. Raises SettingsMistake."""
+
+    def __init__(self, files=(), given=None):
+        self.files = [pathlib.Path(file) for file in files]
+        self.given = dict(given or {})
+        self.values, self.stamps, self.warnings = {}, None, []
+        self.read()
+
+    def read(self):
+        """Takes in the files as they are now, all or none."""
+        self.stamps, values, warnings = [file_stamp(file) for file in self.files], {}, []
+        for file in self.files:
+            try:
+                with open_ordinary(file) as opened:
+                    data = opened.read(MAX_ENV_FILE + 1)
+                text = data.decode("utf-8-sig")
+            except OSError as error:
+                raise SettingsMistake(f"{file} cannot be read: {error.strerror or error}") from None
+            except ValueError:
+                raise SettingsMistake(f"{file} is not UTF-8 text") from None
+            if len(data) > MAX_ENV_FILE:
+                raise SettingsMistake(f"{file} is larger than {MAX_ENV_FILE:,} bytes")
+            found, more = parse_env(text, file)
+            values.update(found)
+            warnings += more
+        self.values, self.warnings = {**values, **self.given}, warnings
+        SECRETS.add(self.values)
+        SECRETS.files |= {os.path.realpath(file) for file in self.files}
+
+    def change(self):
+        """Whether a file has changed since it was read; None while one may still be written."""
+        stamps = [file_stamp(file) for file in self.files]
+        if stamps == self.stamps:
+            return False
+        return None if any(stamp and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS for stamp in stamps) \
+            else True
 
 
 # -- One script --------------------------------------------------------------------------
@@ -52931,9 +53076,14 @@ class ScriptHost:
         if self.app.live is not None:
             self.app.live.script_tried(False)
 
+    def define_host_api(self):
+        """Gives the realm what scripts have besides JavaScript's own."""
+        install_host_api(self)
+        self.realm.define("env", self.realm.read_only(self.app.settings.values))
+
     def load(self):
         """Runs the script and its init; raises JSError or ScriptTimeout."""
-        install_host_api(self)
+        self.define_host_api()
         self.realm.evaluate(self.source, self.name, timeout=self.app.load_timeout)
         init = self.realm.lookup("init")
         if init is not None:
@@ -53015,8 +53165,9 @@ class Application:
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None, database=None):
+                 clock=None, database=None, settings=None):
         self.engine = check_engine(engine)
+        self.settings = settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
         self.edit = True                # may the dashboard's editor change files? --no-edit
@@ -53114,6 +53265,8 @@ class Application:
 
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
+        for warning in self.settings.warnings:
+            self.log.write("warn", warning)
         with self.graphql.all_loading():
             for name, path in self.script_files().items():
                 self._stamps[name] = file_stamp(path)
@@ -53329,7 +53482,7 @@ class Application:
             return {"message": "The resolver failed", "id": trouble_mark(error)}
         if not isinstance(error, JSError):
             return None
-        return {"stack": error.stack} if here else {"id": trouble_mark(error)}
+        return {"stack": SECRETS.hide(error.stack)} if here else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
@@ -53517,7 +53670,8 @@ class Application:
         """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
         gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
-        gone, changed, unsure = [], {}, False
+        renewed = self._read_settings()
+        gone, changed, unsure = [], {}, renewed is None
         for name in [name for name in list(self._stamps) if name not in files]:
             if self._is_meant(name, True, patience):
                 gone.append(name)
@@ -53530,6 +53684,8 @@ class Application:
             if not self._is_meant(name, empty, patience):
                 unsure = True
                 continue
+            if renewed:
+                changed[name] = path
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
@@ -53542,6 +53698,21 @@ class Application:
             return []                   # what belongs together is taken together
         self._take(changed, gone)
         return [*gone, *changed]
+
+    def _read_settings(self):
+        """Whether settings are others now, so that all scripts are to be loaded; None where that is not sure
+        yet."""
+        renewed = self.settings.change()
+        if renewed:
+            try:
+                self.settings.read()
+                self.log.write("info", "the settings have changed: all scripts are loaded again")
+                for warning in self.settings.warnings:
+                    self.log.write("warn", warning)
+            except SettingsMistake as mistake:
+                self.log.write("error", f"{mistake}; the settings from before stay")
+                return False
+        return renewed
 
     def _take(self, changed, gone):
         """Loads what changed, all in one step, and says so. Returns the names of those that run now."""
@@ -53737,9 +53908,9 @@ class LiveChannel:
         trouble += [{**self.facts(failure, here), "number": number}
                     for name, (number, failure) in sorted(self.errors.copy().items())
                     if self.app.troubles.get(name) is failure]
-        return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
-                           "styles": list(styles), "trouble": trouble, "notice": self.notice},
-                          ensure_ascii=False)
+        return SECRETS.hide(json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
+                                        "styles": list(styles), "trouble": trouble, "notice": self.notice},
+                                       ensure_ascii=False))
 
     def facts(self, failure, here):
         """What pages get to know about an error; `place` is where the editor opens for it."""
@@ -56354,8 +56525,10 @@ class RequestAnswerer(RequestReader):
         if ("GET", head.path) in LOCAL_PAGES:
             self.local(head, body)
             return
-        response = self.internal(head) or self.static(head)
+        response = self.internal(head)
         if response is not None:
+            self.reply_hidden(response)
+        elif (response := self.static(head)) is not None:
             self.reply(response)
         elif self.allowed(head):
             self.refuse_method(head)
@@ -56454,12 +56627,14 @@ class RequestAnswerer(RequestReader):
             return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
+        # what is edited must be what is there
+        answer = self.reply if head.path in ("/engine/file", "/engine/storage") else self.reply_hidden
         if method == "POST":            # it may run code of a script
-            self.compute(Pace(), body, lambda: page(self, head, body), self.reply)
+            self.compute(Pace(), body, lambda: page(self, head, body), answer)
             return
         response = page(self, head, body)
         if response is not None:
-            self.reply(response)
+            answer(response)
 
     def log_in(self, head, body):
         """Answers a request for /auth/login or /auth/logout; False where these do not exist."""
@@ -56498,7 +56673,8 @@ class RequestAnswerer(RequestReader):
     def not_found(self, head):
         """404; on this machine with what is meant, which takes a look at everything that is registered."""
         if made_here(head, self.address):
-            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head), self.reply)
+            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head),
+                         self.reply_hidden)
         else:
             self.refuse(Refusal(404, self.missing_text(head)))
 
@@ -56734,6 +56910,16 @@ class ScriptCaller(RequestAnswerer):
             raise Refusal(503, "The server is stopping", close=True)
         self.answer(head, self.body)    # the body as it came, for it may be compressed
 
+    def reply_hidden(self, response):
+        """Sends what the server itself says, without secrets."""
+        if SECRETS.pattern is not None:
+            body = response.body.decode("utf-8", "surrogateescape")
+            hidden = SECRETS.hide(body)
+            if hidden != body:
+                response = Response(response.status, response.content_type,
+                                    hidden.encode("utf-8", "surrogateescape"), response.headers)
+        self.reply(response)
+
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
@@ -56760,10 +56946,11 @@ class ScriptCaller(RequestAnswerer):
             del facts["stack"]
             facts["id"] = mark
         if head.browser:
-            self.reply(PAGES["error" if here else "failed"](self.server, head, status, facts, error, body))
+            self.reply_hidden(PAGES["error" if here else "failed"](self.server, head, status, facts, error,
+                                                                   body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
-            self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
+            self.reply_hidden(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
 
     def thrown_answer(self, host, what, error):
         """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
@@ -57122,11 +57309,11 @@ class RequestHandler(StreamOpener):
                                                  ("Cache-Control", "no-store")]))
             return
         if head is not None and head.browser:
-            self.reply(PAGES["notice"](self.server, head, refusal))
+            self.reply_hidden(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
-        self.reply(Response(refusal.status, JSON_TYPE, utf8(text), refusal.headers))
+        self.reply_hidden(Response(refusal.status, JSON_TYPE, utf8(text), refusal.headers))
 
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
@@ -59474,7 +59661,8 @@ def server_facts(server):
     return {"worker": app.worker, "others": len(presence.others) if presence is not None else 0,
             "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
-            "requests": server.requests.total, "failed": failed_calls(app), "reloads": app.reloads,
+            "env": sorted(app.settings.values), "requests": server.requests.total,
+            "failed": failed_calls(app), "reloads": app.reloads,
             "logs": sorted(app.log.kept)}
 
 
@@ -59738,6 +59926,8 @@ class Dashboard:
         for connection, viewer in self.viewers.items():
             if connection.queued < MAX_DASHBOARD_BACKLOG:
                 text = self.news(viewer, shared)
+                if viewer.view != "storage":            # where values are edited
+                    text = SECRETS.hide(text)
                 if text:
                     self.app.broadcaster.post(connection, encode_data(text, "state"))
 
@@ -61797,7 +61987,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), server.folder);
+  setText($("facts"), server.folder + (server.env.length ? " · env: " + server.env.join(", ") : ""));
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -64047,7 +64237,7 @@ class Server:
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
     it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name),
     `allow_net` (the hosts that fetch may ask, as open_hosts() gives them), `max_body` (bytes of the body of
-    a request). `start` raises OSError when the
+    a request), `settings` (Settings: what scripts find in `env`). `start` raises OSError when the
     port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
@@ -64055,14 +64245,15 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True, login=False, allow_net=(), max_body=MAX_BODY_BYTES):
+                 dealt=None, edit=True, login=False, allow_net=(), max_body=MAX_BODY_BYTES,
+                 settings=None):
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
         storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
-                               redis=self._redis, database=database)
+                               redis=self._redis, database=database, settings=settings)
         self.app.base_path = base_path.rstrip("/")
         self.app.edit = edit
         self.app.network = Network(allow_net)
@@ -65184,6 +65375,17 @@ def origin(text):
     return text
 
 
+def env_setting(text):
+    """(name, value) of NAME=value, or of NAME, whose value is in the environment."""
+    name, equals, value = text.partition("=")
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise argparse.ArgumentTypeError(f"wants a name such as API_KEY, or NAME=value, not {name!r}")
+    if not equals and name not in os.environ:
+        raise argparse.ArgumentTypeError(f"wants a name that the environment has, and it has no {name}; give "
+                                         f"the value: --env {name}=value")
+    return name, value if equals else os.environ[name]
+
+
 def allowed_host(text):
     if text != "*" and not _HOST_NAME.fullmatch(text):
         raise argparse.ArgumentTypeError("wants the name of a host alone, such as dev.example, without "
@@ -65240,6 +65442,12 @@ OPTIONS = {
         (("--storage",), dict(metavar="FILE.db",
                               help="keep sharedStorage and the histories of streams in this file "
                                    "(SQLite), and the database of scripts in one beside it")),
+        (("--env",), dict(type=env_setting, action="append", default=[], metavar="NAME[=VALUE]",
+                          help="let scripts have env.NAME; without a value, that of the environment; may be "
+                               "repeated")),
+        (("--env-file",), dict(action="append", default=[], metavar="FILE",
+                               help="let scripts have what stands in this file, such as .env, as NAME=value; "
+                                    "may be repeated")),
         (("--chaos",), dict(type=chaos_rules, default="", metavar="RULES",
                             help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see '
                                  'below')),
@@ -65790,7 +65998,7 @@ def main(argv=None):
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
-    problem = trouble_with_modes(options)
+    problem = trouble_with_modes(options) or trouble_with_settings(options)
     if problem:
         parser.error(problem)
     if options.init:
@@ -65857,8 +66065,19 @@ def trouble_with_modes(options):
         return "--watch, --reporter and --report need --test"
     if options.report and options.reporter == "spec":
         return "--report FILE needs --reporter tap or --reporter junit"
+    if (options.env or options.env_file) and chosen and chosen[0] not in ("--check", "--test"):
+        return f"--env and --env-file are for the server, --check and --test, not for {chosen[0]}"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
+    return None
+
+
+def trouble_with_settings(options):
+    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings."""
+    try:
+        options.settings = Settings(options.env_file, dict(options.env))
+    except SettingsMistake as mistake:
+        return f"--env-file: {mistake}"
     return None
 
 
@@ -65883,6 +66102,11 @@ def trouble_with(scripts, options):
         return "--workers needs a system with fork, such as Linux or macOS"
     if not scripts.exists():
         return no_scripts(scripts, options)
+    public = (scripts if scripts.is_dir() else scripts.parent) / "public"
+    for file in options.settings.files:
+        if file.name[0] != "." and pathlib.Path(os.path.realpath(public)) in pathlib.Path(
+                os.path.realpath(file)).parents:
+            return f"--env-file {file}: everybody can read what is in {public}; move the file elsewhere"
     if scripts.is_dir():
         if options.run or options.dump_python is not None:
             return f"{'--run' if options.run else '--dump-python'} needs one file, not a folder"
@@ -66020,7 +66244,7 @@ def start_server(scripts, options, worker=None, dealt=None):
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
                         edit=not options.no_edit, login=options.login, allow_net=options.allow_net,
-                        max_body=options.max_body)
+                        max_body=options.max_body, settings=options.settings)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -66108,6 +66332,9 @@ def print_banner(server, options):
     if not app.hosts and not app.failures:
         lines.append(f"  no scripts in {printable(str(app.path))} yet: put a .js file there"
                      + ("" if options.no_reload else ", it is served at once"))
+    if (app.folder / ".env").is_file() and not options.env_file:
+        lines.append(f"  {'.env':<18} is not read; --env-file "
+                     f"{shell_word(str(app.folder / '.env'))} gives it to the scripts as env")
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
     if not (is_own_name(options.host) or options.workers):
@@ -66171,7 +66398,8 @@ def lines_of(items, width):
 
 def check_scripts(scripts, options):
     """--check: loads everything, tells what was registered, and whether anything is wrong."""
-    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
+    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine,
+                      settings=options.settings)
     app.broadcaster.start()
     on_script_thread(app.load_all)
     wrong_files = list(page_failures(app))
@@ -66924,12 +67152,14 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription
 class ScriptTests:
     """One test file, with the scripts of its folder loaded for it."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT):
+    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
+                 settings=None):
         self.path = pathlib.Path(path)
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock,
+                               settings=settings)
         self.server = LocalServer(self.app)
         self.driver = threading.get_ident()
         self.host = None
@@ -66969,7 +67199,7 @@ class ScriptTests:
         try:
             self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
             realm = self.host.realm
-            install_host_api(self.host)
+            self.host.define_host_api()
             for name in REGISTERING_FUNCTIONS:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("fetch.mock", self.network.mock, raw=True)
@@ -67563,7 +67793,7 @@ def run_tests_once(scripts, options):
         idle = []
         for path in test_files(scripts):
             reported = len(results)
-            ScriptTests(path, handler_timeout=options.handler_timeout).run(report)
+            ScriptTests(path, handler_timeout=options.handler_timeout, settings=options.settings).run(report)
             if len(results) == reported:
                 idle.append(path.name)
         for reporter in reporters:
@@ -67794,6 +68024,7 @@ class Workers:
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]
+        files += map(str, self.options.settings.files)
         stamps = {path: file_stamp(path) for path in files}
         if stamps != self.stamps:
             self.settling = 2 if self.stamps is not None else 0

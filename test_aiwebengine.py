@@ -15994,6 +15994,185 @@ class ScriptTest(ServerCase):
         self.assertNotRegex(log, r"(?m)^ERROR forged")
 
 
+class SettingsTest(ServerCase):
+    """env, --env-file and --env, and that nothing shows a secret."""
+
+    SECRET = "sword<fish> & \"söns\""
+    SCRIPT = """
+        routeRegistry.registerRoute("/key", () => [env.KEY ?? null, env.OTHER ?? null, env.toString ?? null, Object.keys(env), "KEY" in env]);
+        routeRegistry.registerRoute("/fail", () => { console.log("using", env.KEY); throw new Error("refused: " + env.KEY) });
+        routeRegistry.registerRoute("/hook/" + encodeURIComponent(env.TOKEN ?? "none"), () => "hooked");
+        graphQLRegistry.registerQuery("fail", "fail: String", () => { throw new Error("refused: " + env.KEY) });"""
+
+    def serve_settings(self, files=SCRIPT, given=None, text=None, **options):
+        self.file = pathlib.Path(self.enterTemporary(), "my.env")
+        if text is not None:
+            self.write(self.file, text)
+        return self.serve(files, settings=aiwebengine.Settings([self.file] if text is not None else [], given), **options)
+
+    def test_files_are_read_as_dotenv_writes_them(self):
+        values, warnings = aiwebengine.parse_env(r"""
+# a comment
+export A=1
+B = two words   # a comment
+ C.d-e='single $A \n "x" # no comment' # a comment
+D="double\tone\nline \"q\" \\ $A ${B}"
+E="first
+ second # still"
+F=`back 'and' "both"`
+G=
+H=''
+I=http://x.test/?a=b=c#d
+A=last
+J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
+        self.assertEqual(values, {"A": "last", "B": "two words", "C.d-e": 'single $A \\n "x" # no comment',
+                                  "D": 'double\tone\nline "q" \\ $A ${B}', "E": "first\n second # still", "F": "back 'and' \"both\"",
+                                  "G": "", "H": "", "I": "http://x.test/?a=b=c", "J": '{"json": [1]}'})
+        self.assertEqual(warnings, ["x.env, line 12: the value of I ends before #, which begins a comment; if it belongs to the value, "
+                                    "put quotes around that"])
+
+    def test_a_mistake_in_a_file_names_its_line_and_no_value(self):
+        for text, expected in {"A=1\nhunter2\n": "line 2: this is no setting", "A=1\n\nB='hunter2\nC=1": "line 3: the value that begins with '",
+                               'A="hunter2" 3': 'line 1: the value that begins with "', "A: hunter2": "line 1: this is no setting: write NAME=value",
+                               "=hunter2": "line 1", "a b=hunter2": "line 1"}.items():
+            with self.subTest(text), self.assertRaisesRegex(aiwebengine.SettingsMistake, "x.env, " + expected) as caught:
+                aiwebengine.parse_env(text, "x.env")
+            self.assertNotIn("hunter2", str(caught.exception))
+        for data, expected in {b"A=\xff": "is not UTF-8", b"#" * 1_000_001: "is larger than 1,000,000"}.items():
+            with self.assertRaisesRegex(aiwebengine.SettingsMistake, expected):
+                self.serve_settings(text=data)
+
+    def test_scripts_read_settings_and_cannot_change_them(self):
+        self.serve_settings("""
+            "use strict";
+            const attempt = (change) => { try { change(); return "no error" } catch (error) { return error.name } };
+            routeRegistry.registerRoute("/all", () => [attempt(() => { env.KEY = 1 }), attempt(() => { env.NEW = 1 }), attempt(() => { delete env.KEY }),
+              attempt(() => Object.defineProperty(env, "KEY", { value: 1 })), { ...env }, env.constructor ?? null]);""", {"KEY": "given", "__proto__": "x"},
+            text="KEY=file\nOTHER=file")
+        self.assertEqual(self.get_json("/all"), ["TypeError"] * 4 + [{"KEY": "given", "OTHER": "file", "__proto__": "x"}, None])
+
+    def test_without_settings_env_is_empty(self):
+        self.serve(self.SCRIPT)
+        self.assertEqual(self.get_json("/key"), [None, None, None, [], False])
+
+    @needs(not JS2PY_MISSING, "js2py")
+    def test_js2py_has_them_too(self):
+        self.serve_settings("env.KEY = 5; routeRegistry.registerRoute('/key', function () { return [env.KEY, typeof env.NO, Object.keys(env)]; });",
+                            {"KEY": "value"}, engine="js2py")
+        self.assertEqual(self.get_json("/key"), ["value", "undefined", ["KEY"]])
+
+    def test_no_log_page_or_answer_of_the_server_shows_a_value(self):
+        token = "tok-en:0123"
+        self.serve_settings(self.SCRIPT + "console.log(env, [env.KEY], JSON.stringify(env), 'at ' + env.TOKEN);",
+                            {"KEY": self.SECRET, "TOKEN": token, "SHORT": "abc"}, reload=True)
+        self.assertEqual(self.get_json("/key")[0], self.SECRET)         # what a script answers is its own affair
+        self.assertEqual(self.get("/hook/" + urllib.parse.quote(token, ""))[2], "hooked")
+        self.get("/x?k=" + urllib.parse.quote(self.SECRET, ""))
+        shown = {"page": self.get("/fail", Accept="text/html")[2], "json": self.get("/fail")[2], "dashboard": self.get("/engine")[2],
+                 "graphql": self.post("/graphql", json.dumps({"query": "{ fail }"}), {"Content-Type": "application/json"})[2],
+                 "evaluate": self.post_json("/engine/evaluate", {"script": "app.js", "code": "env.KEY + env.TOKEN"}),
+                 "thrown": self.post_json("/engine/evaluate", {"script": "app.js", "code": "throw env.KEY"})}
+        for view in ("overview", "requests", "script&name=app.js"):
+            shown["events " + view] = self.connect("/engine/events?view=" + view).next()["data"]
+        shown["live"] = self.connect("/engine/live").next()["data"]
+        for entry in list(self.server.http.requests.entries):
+            shown[f"request {entry.number}"] = self.get(f"/engine/request?number={entry.number}")[2]
+        shown["log"] = self.output.getvalue()
+        for where, text in shown.items():
+            with self.subTest(where):
+                for part in ("sword", "fish", "söns", "s\\u00f6ns", "0123", "%3A0123"):
+                    self.assertNotIn(part, text)
+        for where in ("page", "json", "graphql", "evaluate", "thrown", "log", "live", "events requests", "events script&name=app.js"):
+            self.assertIn("[env.KEY]", shown[where], where)
+        self.assertIn("env.TOKEN", shown["events overview"])
+        self.assertIn("KEY: [Getter]", shown["log"])
+
+    def test_a_file_with_a_secret_is_edited_as_it_is(self):
+        text = f"// {self.SECRET}\nsharedStorage.setItem('k', env.KEY);"
+        self.serve_settings(text, {"KEY": self.SECRET})
+        self.assertEqual(self.get_json("/engine/file?name=app.js")["text"], text)
+        self.assertEqual(json.loads(self.post_json("/engine/storage", {"script": "app.js", "key": "k"}))["value"], self.SECRET)
+
+    def test_every_line_of_a_long_value_is_hidden(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"PEM": "-----BEGIN-----\nMIIEvQIBADANBg\nshort\n", "EMPTY": "", "SHORT": "12345", "LONG": "MIIEvQIBADANBg and more"})
+        self.assertEqual(secrets.hide("a MIIEvQIBADANBg b -----BEGIN----- short 12345"), "a [env.PEM] b [env.PEM] short 12345")
+        self.assertEqual(secrets.hide("MIIEvQIBADANBg and more"), "[env.LONG]")
+
+    def test_files_of_settings_are_neither_served_nor_imported(self):
+        for specifier in ("./.env", "./.env.local", "./settings.txt"):
+            files = {"app.js": f"import text from '{specifier}' with {{ type: 'text' }};", ".env": "A=1", ".env.local": "A=1", "settings.txt": "A=1",
+                     "public/.env": "A=1"}
+            self.serve(files)
+            if specifier == "./settings.txt":
+                aiwebengine.Settings([self.folder / "settings.txt"])
+                self.server.app.reload("app.js")
+            self.assertRegex(self.server.app.failures["app.js"].text, "what stands in this file is in env|begin with a dot, such as .env")
+            for path in ("/.env", "/../.env", "/%2e%2e/.env", "/.env.local"):
+                self.assertIn(self.get(path)[0], (400, 404), path)
+        self.assertEqual(self.get("/engine/file?name=.env")[0], 400)
+
+    def test_a_file_that_changes_loads_all_scripts_again(self):
+        self.serve_settings({"a.js": self.SCRIPT, "b.js": "routeRegistry.registerRoute('/b', () => [env.KEY])"}, text="KEY=first\n")
+        refresh = lambda: aiwebengine.on_script_thread(self.server.app.refresh)
+        self.assertEqual(refresh(), [])
+        for number, (text, expected) in enumerate((("KEY=second\n", "second"), ("KEY='third", "second"), ("KEY=fourth", "fourth"))):
+            self.write(self.file, text)
+            os.utime(self.file, (1e9, 1e9 + number))
+            refresh()
+            self.assertEqual([self.get_json("/key")[0], *self.get_json("/b")], [expected, expected])
+        self.assertIn("line 1: the value that begins with ' has no ' at its end, or more after it; the settings from before stay",
+                      self.output.getvalue())
+        self.file.unlink()
+        refresh()
+        self.assertEqual(self.get_json("/b"), ["fourth"])
+        self.assertIn("cannot be read", self.output.getvalue())
+
+    def test_tests_of_scripts_have_them_and_their_reports_show_none(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", self.SCRIPT)
+        self.write(folder / "app.test.js", """test("key", async () => { assert.equal((await request("/key")).json[0], env.KEY) });
+            test("wrong", async () => { console.log(env.KEY); assert.equal(env.KEY, "other") });""")
+        for reporter in ("spec", "tap", "junit"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                code = aiwebengine.main([str(folder), "--test", "--reporter", reporter, "--env", "KEY=reported-secret"])
+            self.assertEqual(code, 1)
+            self.assertIn("[env.KEY]", out.getvalue())
+            self.assertNotIn("reported", out.getvalue())
+            self.assertRegex(out.getvalue(), "1 passed, 1 failed|not ok 2|failures=.1.")
+
+    def test_the_command_line_says_what_cannot_be(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", "")
+        self.write(folder / "public" / "my.txt", "A=1")
+        for arguments, expected in ((["--env", "AIWE_NONE"], "--env wants a name that the environment has"), (["--env", "a b=1"], "not 'a b'"),
+                                    (["--env-file", str(folder / "none")], "none cannot be read: No such file"),
+                                    (["--env-file", str(folder / "public" / "my.txt")], "everybody can read what is in"),
+                                    (["--env-file", str(folder)], "cannot be read")):
+            err = io.StringIO()
+            with self.subTest(arguments), contextlib.redirect_stderr(err):
+                try:
+                    code = aiwebengine.main([str(folder), "--check", *arguments])
+                except SystemExit as ended:
+                    code = ended.code
+                self.assertEqual(code, 2)
+                self.assertIn(expected, err.getvalue())
+        with mock.patch.dict(os.environ, {"AIWE_SET": "from outside"}):
+            self.assertEqual(aiwebengine.env_setting("AIWE_SET"), ("AIWE_SET", "from outside"))
+        self.assertEqual(aiwebengine.env_setting("A=b=c"), ("A", "b=c"))
+
+    def test_a_file_that_nobody_asked_for_is_offered(self):
+        self.serve({".env": "A=1", "app.js": ""})
+        for given, offered in (([], True), ([".env"], False)):
+            options = aiwebengine.option_parser().parse_args([])
+            options.env_file = given
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                aiwebengine.print_banner(self.server, options)
+            self.assertEqual(".env               is not read; --env-file " in out.getvalue(), offered)
+
+
 class ScriptModuleTest(ServerCase):
 
     @needs(hasattr(os, "mkfifo"), "named pipes and devices")
@@ -19717,7 +19896,7 @@ class HabitTest(ServerCase):
         for source, write in (
                 ("const fs = require('fs');", "sharedStorage.setItem"), ("require('node:http')", "registerRoute"),
                 ("const _ = require('lodash')", "import { greet }"), ("module.exports = {};", "export { greet };"),
-                ("exports.a = 1;", "export { greet };"), ("process.env.X", "./settings.json"), ("Deno.serve()", "./settings.json"),
+                ("exports.a = 1;", "export { greet };"), ("process.env.X", "env.API_KEY"), ("Deno.serve()", "env.API_KEY"),
                 ("document.title", "public/"), ("window.x", "public/"), ("$('#a')", "public/"), ("alert(1)", "public/"),
                 ("localStorage.a", "sharedStorage"), ("app.get('/', f)", "registerRoute"), ("express()", "registerRoute"),
                 ("new WebSocket('ws://x')", "registerStreamRoute"), ("axios.get('x')", "await fetch"),
@@ -19725,7 +19904,7 @@ class HabitTest(ServerCase):
                 ("Buffer.from('a')", "TextEncoder"), ("res.json({})", "({ request }) =>"),
                 ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
-                ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "await fetch"),
+                ("import 'dotenv';", "env.API_KEY"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute"),
                 ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
                 ("function f() { await g(); }", "async function init()"), ("print('a')", "console.log"),
