@@ -13,14 +13,14 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            450
+     1  This page: contents, imports, version                                            455
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         511
           Attributes of classes                                                           26
           Long texts                                                                     146
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             81
-     4  JavaScript lexer                                                                 462
+     4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,000
+     6  Parser                                                                         3,995
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,14 +38,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    644
+          Parser: types of TypeScript                                                    639
           Parser: declarations of TypeScript                                             458
           Parser: enums and namespaces                                                   208
           Parser: elements of JSX                                                        293
           From TypeScript and JSX to JavaScript                                           90
-     7  Scope analysis                                                                 1,379
-          Variables and scopes                                                           173
-          Resolving names                                                                831
+     7  Scope analysis                                                                 1,384
+          Variables and scopes                                                           176
+          Resolving names                                                                833
           Types of variables                                                             364
      8  Values and objects                                                             1,250
           Property descriptors                                                           201
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,316
+    10  Code generator                                                                 4,347
           Nodes of Python                                                                200
-          Functions and their variables                                                  512
+          Functions and their variables                                                  520
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  174
@@ -70,19 +70,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        185
           Operators                                                                      474
           Assignments                                                                    343
-          Members and calls                                                              508
+          Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        498
+          Compiling a source text                                                        506
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,204
+    11  Built-ins of the language                                                      9,403
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          260
+          Error                                                                          264
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -114,12 +114,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
-          ArrayBuffer                                                                    156
-          Element types                                                                  103
-          Typed arrays                                                                   602
+          ArrayBuffer                                                                    177
+          Element types                                                                  138
+          Typed arrays                                                                   643
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     192
-          DataView                                                                       110
+          Uint8Array: base64 and hex                                                     194
+          DataView                                                                       112
+          Atomics                                                                         87
           Promise                                                                        454
           Generators and async functions                                                 195
           Iterator helpers                                                               458
@@ -128,12 +129,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async iteration                                                                153
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
-          JSON: parsing                                                                  434
+          JSON: parsing                                                                  441
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,428
+    12  Regular expressions                                                            3,426
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -148,7 +149,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
-          RegExp.prototype: split                                                         94
+          RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
@@ -166,7 +167,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           3,790
+    14  Functions of the web                                                           4,099
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -174,11 +175,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           URL                                                                            597
           URLSearchParams                                                                222
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    126
+          TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
-          HTML of elements                                                               198
-          structuredClone                                                                138
-          crypto and performance                                                          36
+          HTML of elements                                                               488
+          structuredClone                                                                140
+          crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
           Headers                                                                        192
@@ -187,36 +188,36 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Bodies, and streams of them                                                    347
           Request and Response                                                           240
           fetch                                                                           57
-          Requests that handlers get                                                      51
-    15  Realm, jobs and timers                                                         5,133
-          Helpers of generated code: any realm                                           353
+          Requests that handlers get                                                      66
+    15  Realm, jobs and timers                                                         5,209
+          Helpers of generated code: any realm                                           361
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        585
+          Modules                                                                        595
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   497
-          Realm: running code, values in and out                                         485
+          Realm: objects, errors, jobs                                                   503
+          Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
           Network: connections                                                           209
           Network: one request                                                           213
-          Functions for a console                                                         18
-          Realms of a terminal                                                            92
-          The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,721
+          Functions for a console                                                         32
+          Realms of a terminal                                                            99
+          The prompt                                                                     145
+    16  js2py, and the choice of an engine                                             1,728
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   661
-          Engines                                                                         35
+          js2py: realm                                                                   667
+          Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
@@ -247,9 +248,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,745
+    19  Host API                                                                       3,816
           Arguments                                                                      170
-          routeRegistry                                                                  198
+          routeRegistry                                                                  230
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
           sharedStorage                                                                  238
@@ -258,24 +259,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              332
           Relays                                                                          48
           Redis                                                                          853
-          Database: statements                                                           350
-          database                                                                       276
-          Type declarations                                                              681
-    20  Scripts: loading and hot reload                                                3,314
+          Database: statements                                                           376
+          database                                                                       275
+          Type declarations                                                              695
+    20  Scripts: loading and hot reload                                                3,363
           Log                                                                            195
-          Causes of errors                                                               278
+          Causes of errors                                                               287
           Errors of scripts                                                               79
           Calls                                                                          211
-          Routes                                                                         158
-          Modules of node                                                                493
+          Routes                                                                         172
+          Modules of node                                                                494
           Packages                                                                       220
           Imported files                                                                 116
           Between scripts, and in time                                                   106
           Settings                                                                        81
-          One script                                                                     410
-          All scripts                                                                    703
+          One script                                                                     421
+          All scripts                                                                    715
           Live pages                                                                     195
-    21  HTTP server                                                                    4,167
+    21  HTTP server                                                                    4,411
           Request heads                                                                  199
           Request bodies                                                                 258
           Responses of handlers                                                          184
@@ -286,53 +287,56 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        217
-          One connection: answering                                                      326
-          One connection: GraphQL and routes of scripts                                  289
+          One connection: reading                                                        218
+          One connection: answering                                                      338
+          One connection: GraphQL and routes of scripts                                  293
+          One connection: around requests                                                199
           One connection: streams                                                        162
-          One connection: WebSocket                                                      146
-          One connection: writing                                                        156
-          Requests as scripts see them                                                   185
+          One connection: WebSocket                                                      148
+          One connection: writing                                                        160
+          Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,983
-          Page kit                                                                       211
+    22  Pages                                                                          5,919
+          Page kit                                                                       141
+          Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               342
+          Dashboard: facts                                                               345
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             401
+          Dashboard: actions                                                             389
           Editor: files                                                                  294
           Dashboard: the look                                                            389
           Colours of source texts                                                         80
-          Editor: the look                                                                80
-          Editor: the script                                                             394
+          Editor: the look                                                                61
+          Editor: the script                                                             292
           Dashboard: the script                                                          702
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               57
           Fault injection                                                                 25
-          GraphQL explorer: the look                                                     207
-          GraphQL explorer: the editor                                                   361
-          GraphQL explorer: running, formatting                                          250
+          GraphQL explorer: the look                                                     183
+          GraphQL explorer: the editor                                                   273
+          GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,285
+    23  Command line                                                                   4,484
           Starters: what they share                                                       90
           Starters: their files                                                          829
-          Options                                                                        299
+          Starters: in TypeScript                                                        180
+          Options                                                                        305
           Documentation                                                                  387
-          The program                                                                    200
+          The program                                                                    205
           The map of this file                                                            58
-          Serving                                                                        185
+          Serving                                                                        186
           Script tests                                                                   427
           Script tests: requests and streams                                             299
           Script tests: one file                                                         446
           Reports of tests                                                               246
           Several processes                                                              272
-          A starter                                                                       58
+          A starter                                                                       62
           JavaScript without a server                                                    121
-          The prompt's terminal                                                          173
+          The prompt's terminal                                                          176
           The file as a program                                                           33
 """
 
@@ -353,6 +357,7 @@ import builtins
 import codecs
 import collections
 import contextlib
+import copy
 import datetime
 import email.utils
 import errno
@@ -1262,6 +1267,8 @@ class JSLexer:
     def _read_name(self, start):
         """Read an identifier that has escapes or characters beyond ASCII, or stands behind a number sign."""
         match = _ODD_NAME(self.source, start)
+        if not match and self.source[start:start + 1] == "@":
+            raise self.error("Decorators are not supported; call a function with the class instead", start)
         if not match:
             raise self.error("Invalid or unexpected token", start)
         text, end = match[0], match.end()
@@ -4226,11 +4233,6 @@ class TypeParser(JSParser):
 
     # -- tokens in types ----
 
-    def _read_odd(self, start):
-        if self.source[start] == "@":
-            raise self.error("Decorators are not supported; call a function with the class instead", start)
-        return super()._read_odd(start)
-
     def split_token(self, first):
         """Make a token of the first character of one like `>>` or `<<`."""
         self.type, self.pos = first, self.start + 1
@@ -5909,6 +5911,8 @@ class FunctionScope(Scope):
         self.role = None
         #: Whether it contains a direct eval; the EvalSite whose text this is the top level of.
         self.has_eval, self.site = False, None
+        #: Whether a direct eval sees its `this`.
+        self.shows_this = False
 
     @property
     def parent_function(self):
@@ -5973,6 +5977,7 @@ class EvalSite:
         is_function = function.kind == "function"
         return parse_eval(source, self.scope.function.strict, private, new_target=is_function,
                           super_property=is_function and function.parent.kind == "home",
+                          super_call=function.role == "derived constructor",
                           forbids_arguments=function.role == "field")
 
 
@@ -6265,6 +6270,7 @@ class ScopeAnalyzer:
         function = self.nearest_this()
         if function.kind == "function":
             function.uses_this = function.uses_new_target = function.writes_arguments = True
+            function.shows_this = True
             function.uses_super = function.parent.kind == "home"
         outer = node.scope.var_scope
         self.scope.function.has_eval = True
@@ -6568,13 +6574,13 @@ class ScopeAnalyzer:
         if node.superclass is not None:
             self.visit(node.superclass)
         for element in node.body:
-            self.class_element(element)
+            self.class_element(element, node.superclass is not None)
         self.scope = outer
         self.variables.extend(scope.names.values())
 
     visit_ClassExpression = visit_class
 
-    def class_element(self, element):
+    def class_element(self, element, is_derived):
         home = Scope(self.scope, "home", self.loop)
         home.declare("hidden", "%home", self.scope.names["%class"].start, element.end).sources.append("any")
         element.scope = home
@@ -6589,7 +6595,8 @@ class ScopeAnalyzer:
         outer, self.scope = self.scope, home
         if isinstance(element, MethodDefinition):
             self.visit(element.value)
-            element.value.scope.role = element.kind
+            derived = is_derived and element.kind == "constructor"
+            element.value.scope.role = "derived constructor" if derived else element.kind
         elif element.value is not None:
             self.field_function(element, home, lambda: self.visit(element.value))
         self.scope = outer
@@ -9874,7 +9881,8 @@ class FunctionEmitter(NodeMaker):
         elif node.is_generator:
             maker = "make_generator"
         else:
-            maker = "make_target_function" if scope.uses_new_target and scope.role != "constructor" \
+            in_constructor = scope.role in ("constructor", "derived constructor")
+            maker = "make_target_function" if scope.uses_new_target and not in_constructor \
                 and not scope.is_arrow else "make_function"
         return self.call(maker, code, constant)
 
@@ -10004,6 +10012,13 @@ class FunctionEmitter(NodeMaker):
             self.emit_python("""
                 this_bound = False
                 if False: this = None""")
+            if scope.shows_this:
+                self.emit_python("""
+                    def this_place(made=False):
+                        nonlocal this, this_bound
+                        if made is None: return this_bound
+                        if made: this, this_bound = made, True
+                        return this""")
         elif scope.uses_this and not scope.strict and not scope.is_arrow:
             self.emit_python("if type(this) is not JSObject: this = sloppy_this(this)")
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
@@ -12648,10 +12663,14 @@ class CallEmitter(AssignmentEmitter):
                      [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
-        """eval(…): its text gets all Cells around it. In a constructor `this` may be missing still."""
+        """eval(…): its text gets all Cells around it, and a function that gives `this`. In the constructor of
+        a derived class that may be missing still: there the function also takes what super() has made, and
+        says whether that has happened when it is given None."""
         site = node.scope
         function = site.this_function()
-        if function.kind != "script":
+        if function.role == "derived constructor" or function.kind != "script" and self.in_eval():
+            this = self.name("this_place")
+        elif function.kind != "script":
             this = self.node(ast.Lambda, ast.arguments([], [], None, [], [], None, []), self.name("this"))
         else:
             this = self.const(None)
@@ -12664,6 +12683,13 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(values, tuple):
             function, this, values = values
         return self.apply(function, [self.name("undefined"), *values])
+
+    def in_eval(self):
+        """Whether `this` is that of the code around the text of a direct eval."""
+        scope = self.scope
+        while scope.is_arrow and scope.site is None:
+            scope = scope.parent_function
+        return scope.site is not None
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
@@ -12879,9 +12905,13 @@ class CallEmitter(AssignmentEmitter):
 
     def super_call(self, node):
         """super(…): makes `this` (13.3.7.1)."""
-        values = self.operands(node.arguments)
-        if self.scope.is_arrow:
-            self.scope.nonlocals |= {"this", "this_bound"}
+        values, in_eval = self.operands(node.arguments), self.in_eval()
+        if self.scope.is_arrow and self.scope.site is None:
+            self.scope.nonlocals |= {"this"} if in_eval else {"this", "this_bound"}
+        if in_eval:
+            made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
+                             self.python("this_place(None)"), *values)
+            return self.python("(this := this_place({made}))", made=made)
         made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                          self.name("this_bound"), *values)
         return self.python("((this := {made}), (this_bound := True))[0]", made=made)
@@ -13207,9 +13237,17 @@ class Emitter(CallEmitter):
 
     def begin_eval(self, program, scope):
         """What the text of a direct eval does first: `this`, and what it adds to the function around."""
-        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super))
-                                                               for node in program.walk()):
-            self.emit_assign("this", self.apply(self.name("this"), []))
+        function = scope.site.this_function()
+        if function.kind != "script" and any(
+                isinstance(node, (ThisExpression, Super)) or type(getattr(node, "scope", None)) is EvalSite
+                for node in program.walk()):
+            self.emit_python("this_place = this")
+            if function.role == "derived constructor":
+                self.emit_python("""
+                    del this
+                    if this_place(None): this = this_place()""")
+            else:
+                self.emit_assign("this", self.python("this_place()"))
         if not program.strict:
             for name in scope.eval_names:
                 self.emit_value(self.store_for_eval(scope, name))
@@ -14748,89 +14786,55 @@ def error_header(name, message):
 
 
 class JSErrorObject(JSObject):
-    """An Error. Its own `stack` is put together when somebody asks for it:
+    """An Error. What Error.prototype.stack gives of it is put together when somebody asks for it:
 
-    header   its message when the error was made; the first line of `stack` begins with `name` as it is then
-    frames   (code, lasti) pairs; None once `stack` is an ordinary property
+    header   its message when the error was made; the first line begins with `name` as it is then
+    frames   (code, lasti) pairs
     place    (filename, line, column) of an error in a source text, or None
+    stack    the text, or None as long as nobody asked
     """
 
-    __slots__ = ("header", "frames", "place")
+    __slots__ = ("header", "frames", "place", "stack")
     class_name = "Error"
 
     def __init__(self, proto, message=None, frames=(), place=None):
         self.proto = proto
         self.props = {}
-        self.attrs = {"stack": _LAZY_STACK}
+        self.attrs = None
         if message is not None:
             self.props["message"] = message
-            self.attrs["message"] = HIDDEN_ATTRS
+            self.attrs = {"message": HIDDEN_ATTRS}
         self.place = place
         self.remember(frames)
 
     def remember(self, frames):
         """Notes where and as what the error stands now."""
         self.frames = frames
+        self.stack = None
         message = peek(self, "message")
         self.header = "" if message is undefined else peek_text(message)
 
-    def write_stack(self):
-        """Makes `stack` an ordinary property; returns its value."""
-        text = self.stack_text()
-        self.props["stack"] = text
-        self.attrs["stack"] = HIDDEN_ATTRS
-        return text
-
-    def first_line(self):
-        name = peek(self, "name")
+    def first_line(self, name=undefined):
+        name = peek(self, "name") if name is undefined else name
         return error_header("Error" if name is undefined else peek_text(name), self.header)
 
-    def stack_text(self):
-        lines = [self.first_line()]
-        if self.place is not None:
-            filename, *position = self.place
-            lines.append(":".join([f"    at {filename or '<anonymous>'}"]
-                                  + [str(number) for number in position if number is not None]))
-        lines += [frame_text(code, lasti) for code, lasti in self.frames]
-        return utf16("\n".join(lines))
-
-    def get_own(self, key):
-        if key == "stack" and self.attrs.get(key) is _LAZY_STACK:
-            self.write_stack()
-        return JSObject.get_own(self, key)
-
-    def get(self, key, receiver=None):
-        if key == "stack" and self.attrs.get(key) is _LAZY_STACK:
-            return self.write_stack()
-        return JSObject.get(self, key, receiver)
+    def stack_text(self, name=undefined):
+        if self.stack is None:
+            lines = [self.first_line(name)]
+            if self.place is not None:
+                filename, *position = self.place
+                lines.append(":".join([f"    at {filename or '<anonymous>'}"]
+                                      + [str(number) for number in position if number is not None]))
+            lines += [frame_text(code, lasti) for code, lasti in self.frames]
+            self.stack = utf16("\n".join(lines))
+        return self.stack
 
 
-class LazyStackAccess:
-    """Stands as getter or setter of `stack`, for walks along prototypes, until that is a plain property."""
-
-    def __init__(self, fn):
-        self.fn = fn
-
-
-def lazy_stack_get(receiver):
-    """The stack of the first error object along the prototypes of `receiver`."""
-    while receiver is not None and not isinstance(receiver, JSErrorObject):
-        receiver = receiver.get_proto() if isinstance(receiver, JSObject) else None
-    return undefined if receiver is None else receiver.get_own("stack").value
-
-
-def lazy_stack_set(receiver, value):
-    """Assignment to `stack`, as if a writable data property were there."""
-    if isinstance(receiver, JSObject):
-        if receiver.get_own("stack") is not None:
-            receiver.define_own("stack", PropertyDescriptor(value))
-        else:
-            receiver.create_data_property("stack", value)
-
-
-_LAZY_STACK = Accessor(LazyStackAccess(lazy_stack_get), LazyStackAccess(lazy_stack_set),
-                       HIDDEN_ATTRS)
-guard_key("stack")
+def peek_stack(obj):
+    """The stack of an object without running any script: of its own, or of the error that it is."""
+    if isinstance(obj, JSErrorObject) and obj.get_own("stack") is None:
+        return obj.stack_text()
+    return peek(obj, "stack")
 
 
 def error_line(obj):
@@ -14865,7 +14869,7 @@ def describe_error(value):
     if not isinstance(value, JSObject):
         text = told_text(repr(value) if type(value) is JSSymbol else to_string(value))
         return "", text, text, None, None, None
-    name, message, stack = (peek(value, key) for key in ("name", "message", "stack"))
+    name, message, stack = peek(value, "name"), peek(value, "message"), peek_stack(value)
     if type(message) is not str:
         text = told_text(display(value))
         if not isinstance(value, JSErrorObject):
@@ -14928,6 +14932,28 @@ def error_to_string(realm, this, *_):
     return error_header(name, "" if message is undefined else to_string(message))
 
 
+def error_set_stack(realm, this, value=undefined, *_):
+    """SetterThatIgnoresPrototypeProperties (7.3.35), for text (Error.prototype.stack, stage 3)."""
+    require_object(this, "Error.prototype.stack cannot be set on {}")
+    if type(value) is not str:
+        raise JSTypeError(f"Error.prototype.stack can only be set to a string, not to {display(value)}")
+    if this is realm.ErrorPrototype:
+        raise JSTypeError("Cannot assign to Error.prototype.stack itself")
+    if this.get_own("stack") is not None:
+        this.set_or_throw("stack", value)
+    else:
+        this.create_data_property_or_throw("stack", value)
+    return undefined
+
+
+@ERROR.getter("stack", setter=error_set_stack)
+def error_get_stack(realm, this, *_):
+    require_object(this, "Error.prototype.stack cannot be read of {}")
+    if not isinstance(this, JSErrorObject):
+        return undefined
+    return this.stack_text(undefined if this.stack is not None else this.get("name"))
+
+
 @ERROR.constructor(1, call=True)
 def error_construct(realm, new_target, message=undefined, options=undefined, *_):
     return new_error_object(realm, new_target, "Error", message, options)
@@ -14948,12 +14974,28 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
             del frames[:index + 1]
             break
     del frames[stack_limit(realm):]
-    if isinstance(obj, JSErrorObject) and obj.attrs.get("stack") is _LAZY_STACK:
+    if isinstance(obj, JSErrorObject) and obj.get_own("stack") is None:
         obj.remember(frames)
         return undefined
-    text = "\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames])
-    define_or_throw(obj, "stack", data_descriptor(utf16(text), HIDDEN_ATTRS))
+    prepare = realm.Error.get("prepareStackTrace")      # V8's, which packages look for their callers with
+    stack = call(prepare, realm.Error, obj, realm.new_array([call_site(realm, *frame) for frame in frames])) \
+        if is_callable(prepare) else \
+        utf16("\n".join([error_line(obj)] + [frame_text(*frame) for frame in frames]))
+    define_or_throw(obj, "stack", data_descriptor(stack, HIDDEN_ATTRS))
     return undefined
+
+
+def call_site(realm, code, lasti):
+    """A CallSite of V8's for one frame."""
+    site, (line, column) = JSObject(realm.ObjectPrototype), frame_position(code, lasti)
+    text = utf16(frame_text(code, lasti).removeprefix("    at "))
+    for name, value in {
+            "getFileName": utf16(code.co_filename), "getLineNumber": line, "getColumnNumber": column or 1,
+            "getFunctionName": text.split(" (")[0] if " (" in text else null, "toString": text,
+            **dict.fromkeys(("isEval", "isNative", "isConstructor", "isToplevel", "isAsync"), False),
+            **dict.fromkeys(("getThis", "getTypeName", "getMethodName", "getEvalOrigin"), undefined)}.items():
+        site.put(name, realm.function(lambda this, *_, value=value: value, name))
+    return site
 
 
 def native_error_class(name):
@@ -18941,8 +18983,9 @@ MAX_BUFFER_BYTES = 256 * 1024 * 1024
 
 
 class JSArrayBuffer(JSObject):
-    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
-    look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
+    """An ArrayBuffer (25.1). `data` is a bytearray, bytes if it is immutable, or None once it is detached;
+    `views` the views of it that look at it anew when it changes; `most` the bytes that it may be resized to,
+    or None."""
 
     __slots__, __init__ = object_attributes("data most=None; views=weakref.WeakSet()")
     class_name = "ArrayBuffer"
@@ -18967,7 +19010,7 @@ def allocate_bytes(size):
 
 
 def new_array_buffer(realm, data):
-    """An ArrayBuffer around a bytearray, which it takes over."""
+    """An ArrayBuffer around a bytearray, which it takes over, or an immutable one around bytes."""
     return JSArrayBuffer(realm.ArrayBufferPrototype, data)
 
 
@@ -18994,6 +19037,11 @@ def require_attached(buffer, method):
         raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
 
 
+def require_mutable(buffer, method):
+    if type(buffer.data) is bytes:
+        raise JSTypeError(f"Cannot perform {method} on an immutable ArrayBuffer")
+
+
 def require_view(view, method):
     """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
     if view.view is OUT_OF_BOUNDS:
@@ -19014,7 +19062,8 @@ ARRAY_BUFFER.getters(
     maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None
     else this.most,
     resizable=lambda realm, this, *_: this.most is not None,
-    detached=lambda realm, this, *_: this.data is None)
+    detached=lambda realm, this, *_: this.data is None,
+    immutable=lambda realm, this, *_: type(this.data) is bytes)
 
 
 @ARRAY_BUFFER.method("slice", 2)
@@ -19028,6 +19077,7 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
         raise JSTypeError("Method ArrayBuffer.prototype.slice called on incompatible receiver "
                           + display(result))
     require_attached(result, "ArrayBuffer.prototype.slice")
+    require_mutable(result, "ArrayBuffer.prototype.slice")
     if result is this:
         raise JSTypeError("ArrayBuffer subclass returned this from species constructor")
     if len(result.data) < size:
@@ -19036,6 +19086,16 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
     part = this.data[first:first + size]
     result.data[:len(part)] = part
     return result
+
+
+@ARRAY_BUFFER.method("sliceToImmutable", 2)
+def array_buffer_slice_to_immutable(realm, this, start=undefined, end=undefined, *_):
+    require_attached(this, "ArrayBuffer.prototype.sliceToImmutable")
+    first, last = clamp_range(len(this.data), start, end)
+    require_attached(this, "ArrayBuffer.prototype.sliceToImmutable")
+    if len(this.data) < last:
+        raise JSRangeError("ArrayBuffer.prototype.sliceToImmutable: the buffer was made smaller meanwhile")
+    return new_array_buffer(realm, bytes(memoryview(this.data)[first:max(first, last)]))
 
 
 @ARRAY_BUFFER.method("resize", 1)
@@ -19053,10 +19113,11 @@ def array_buffer_resize(realm, this, length=undefined, *_):
     return undefined
 
 
-def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
+def transfer_buffer(realm, this, length=undefined, *_, fixed=False, immutable=False):
     """ArrayBufferCopyAndDetach (25.1.3.6)."""
     size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
     require_attached(this, "ArrayBuffer.prototype.transfer")
+    require_mutable(this, "ArrayBuffer.prototype.transfer")
     data, most = this.data, None if fixed else this.most
     if most is not None and size > most:
         raise JSRangeError(f"ArrayBuffer.prototype.transfer: {size} is more than maxByteLength, {most}")
@@ -19065,11 +19126,13 @@ def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
         kept = min(size, len(this.data))
         data[:kept] = this.data[:kept]
     detach_buffer(this)
-    return JSArrayBuffer(realm.ArrayBufferPrototype, data, most)
+    return JSArrayBuffer(realm.ArrayBufferPrototype, bytes(data) if immutable else data, most)
 
 
 ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
 ARRAY_BUFFER.method("transferToFixedLength", 0)(functools.partial(transfer_buffer, fixed=True))
+ARRAY_BUFFER.method("transferToImmutable", 0)(
+    functools.partial(transfer_buffer, fixed=True, immutable=True))
 
 
 @ARRAY_BUFFER.constructor(1)
@@ -19158,13 +19221,48 @@ ELEMENT_KINDS = [
     ElementKind("Uint32Array", "I", integer_converter(32, False)),
     ElementKind("BigInt64Array", "q", bigint_converter(True)),
     ElementKind("BigUint64Array", "Q", bigint_converter(False)),
+    ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e")),
     ElementKind("Float32Array", "f", to_number),
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
-FLOAT16_KIND = ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e"))
-if sys.version_info >= (3, 12):         # memoryview knows half precision
-    ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
+
+
+class HalfView:
+    """What a memoryview is to other elements, for those of half precision, which that knows from 3.12 on."""
+
+    __slots__, __init__ = attributes("bits")
+    format = "e"
+    layout, layout_of_bits = struct.Struct("=e"), struct.Struct("=H")
+
+    def __len__(self):
+        return len(self.bits)
+
+    def __getitem__(self, index):
+        if type(index) is slice:
+            return HalfView(self.bits[index])
+        return self.layout.unpack(self.layout_of_bits.pack(self.bits[index]))[0]
+
+    def __setitem__(self, index, value):
+        self.bits[index] = value.bits if type(index) is slice \
+            else self.layout_of_bits.unpack(self.layout.pack(value))[0]
+
+    def tolist(self):
+        return list(struct.unpack(f"={len(self.bits)}e", self.bits.tobytes()))
+
+    def tobytes(self):
+        return self.bits.tobytes()
+
+    def cast(self, code):
+        return self.bits.cast(code)
+
+
+def view_of(data, code):
+    """A view of bytes as elements of the type that `struct` calls `code`."""
+    if code == "e" and sys.version_info < (3, 12):
+        return HalfView(memoryview(data).cast("H"))
+    return memoryview(data).cast(code)
+
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
@@ -19222,7 +19320,7 @@ class JSTypedArray(JSObject):
         count = room // size if count is None else count
         self.view = EMPTY_VIEW
         if count:
-            self.view = memoryview(data)[self.offset:self.offset + count * size].cast(self.kind.code)
+            self.view = view_of(memoryview(data)[self.offset:self.offset + count * size], self.kind.code)
 
     @property
     def class_name(self):
@@ -19237,7 +19335,7 @@ class JSTypedArray(JSObject):
     def over(self, realm, buffer):
         """The same view of another buffer."""
         proto = getattr(realm, self.kind.name + "Prototype")
-        return JSTypedArray(proto, self.kind, buffer, self.offset, self.fixed)
+        return new_view(proto, self.kind, buffer, self.offset, self.fixed)
 
     def get_index(self, index):
         """The element at an index >= 0, or undefined."""
@@ -19323,6 +19421,43 @@ class JSTypedArray(JSObject):
         return keys + JSObject.own_keys(self) if self.props or self.attrs else keys
 
 
+class ImmutableTypedArray(JSTypedArray):
+    """A typed array over an immutable buffer (stage 3): its elements cannot be written or configured."""
+
+    __slots__ = ()
+
+    def set_index(self, index, value):
+        require_mutable(self.buffer, "a write")
+
+    def store(self, values, start=0):
+        require_mutable(self.buffer, "a write")
+
+    def get_own(self, key):
+        own = JSTypedArray.get_own(self, key)
+        return own if own is None or element_index(key) < 0 else data_descriptor(own.value, ENUMERABLE)
+
+    def define_own(self, key, desc):
+        index = element_index(key)
+        if index < 0:
+            return JSObject.define_own(self, key, desc)
+        return index < len(self.view) and not desc.is_accessor() \
+            and desc.enumerable is not False and True not in (desc.configurable, desc.writable) \
+            and (desc.value is ABSENT or same_value(desc.value, self.get_index(index)))
+
+    def set(self, key, value, receiver=None):
+        return element_index(key) < 0 and JSObject.set(self, key, value, receiver)
+
+    def delete(self, key):
+        index = element_index(key)
+        return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
+
+
+def new_view(proto, kind, buffer, offset, length):
+    """A typed array over a buffer."""
+    view_class = ImmutableTypedArray if type(buffer.data) is bytes else JSTypedArray
+    return view_class(proto, kind, buffer, offset, length)
+
+
 def new_typed_array(realm, kind, length, proto=None):
     """A typed array of zeros with a buffer of its own."""
     buffer = new_array_buffer(realm, allocate_bytes(length * kind.size))
@@ -19337,27 +19472,29 @@ def new_uint8_array(realm, data):
     return JSTypedArray(realm.Uint8ArrayPrototype, UINT8_KIND, buffer, 0, len(data))
 
 
-def validate_typed_array(value, method):
+def validate_typed_array(value, method, writes=False):
     """ValidateTypedArray (23.2.4.4)."""
     if not isinstance(value, JSTypedArray):
         raise JSTypeError("this is not a typed array.")
+    if writes:
+        require_mutable(value.buffer, method)
     if value.view is OUT_OF_BOUNDS:
         require_view(value, method)
     return value
 
 
-def typed_array_create(ctor, args, method):
+def typed_array_create(ctor, args, method, writes=True):
     """TypedArrayCreateFromCtor (23.2.4.2)."""
-    result = validate_typed_array(construct(ctor, args), method)
+    result = validate_typed_array(construct(ctor, args), method, writes)
     if len(args) == 1 and type(args[0]) is int and len(result.view) < args[0]:
         raise JSTypeError("Derived TypedArray constructor created an array which was too small")
     return result
 
 
-def typed_array_species_create(realm, original, args, method):
+def typed_array_species_create(realm, original, args, method, writes=True):
     """TypedArraySpeciesCreate (23.2.4.1)."""
     ctor = species_constructor(original, getattr(realm, original.kind.name))
-    result = typed_array_create(ctor, args, method)
+    result = typed_array_create(ctor, args, method, writes)
     if result.kind.is_bigint is not original.kind.is_bigint:
         raise JSTypeError("Content type of source and derived typed arrays differ")
     return result
@@ -19366,14 +19503,15 @@ def typed_array_species_create(realm, original, args, method):
 TYPED_ARRAY = BuiltinClass("TypedArray", JSTypedArray, is_global=False)
 
 
-def typed_array_method(key, length):
-    """Declares a method of %TypedArray%.prototype whose receiver must not be detached."""
+def typed_array_method(key, length, writes=False):
+    """Declares a method of %TypedArray%.prototype whose receiver must not be detached, nor immutable if it
+    `writes`."""
     def declare(impl):
         title = f"%TypedArray%.prototype.{key}"
 
         def checked(realm, this, *args):
-            if not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
-                validate_typed_array(this, title)
+            if writes or not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
+                validate_typed_array(this, title, writes)
             return impl(realm, this, *args)
         TYPED_ARRAY.method(key, length, receiver=False)(checked)
         return impl
@@ -19402,7 +19540,7 @@ def typed_array_at(realm, this, index=undefined, *_):
     return this.get_index(index) if 0 <= index < length else undefined
 
 
-@typed_array_method("copyWithin", 2)
+@typed_array_method("copyWithin", 2, writes=True)
 def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
     to, _ = clamp_range(length, target, undefined)
@@ -19416,7 +19554,7 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     return this
 
 
-@typed_array_method("fill", 1)
+@typed_array_method("fill", 1, writes=True)
 def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
     value = this.kind.convert(value)
@@ -19424,7 +19562,7 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     require_view(this, "%TypedArray%.prototype.fill")
     last = min(last, len(this.view))
     if last > first:
-        block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
+        block = view_of(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE), this.kind.code)
         for start in range(first, last, ELEMENTS_AT_ONCE):
             realm.poll()
             this.view[start:min(start + ELEMENTS_AT_ONCE, last)] = block[:last - start]
@@ -19519,7 +19657,7 @@ def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
     return result
 
 
-@typed_array_method("reverse", 0)
+@typed_array_method("reverse", 0, writes=True)
 def typed_array_reverse(realm, this, *_):
     view = this.view
     low, high = 0, len(view)
@@ -19527,14 +19665,15 @@ def typed_array_reverse(realm, this, *_):
         realm.poll()
         step = min(ELEMENTS_AT_ONCE, (high - low) // 2)
         first, last = view[low:low + step][::-1].tobytes(), view[high - step:high][::-1].tobytes()
-        view[low:low + step] = memoryview(last).cast(this.kind.code)
-        view[high - step:high] = memoryview(first).cast(this.kind.code)
+        view[low:low + step] = view_of(last, this.kind.code)
+        view[high - step:high] = view_of(first, this.kind.code)
         low, high = low + step, high - step
     return this
 
 
 @TYPED_ARRAY.method("set", 1)
 def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
+    require_mutable(this.buffer, "%TypedArray%.prototype.set")
     start = to_integer_or_infinity(offset)
     if start < 0:
         raise JSRangeError("offset is out of bounds")
@@ -19583,7 +19722,7 @@ def copy_elements(realm, target, source, to, first, count):
             target.view[to + start:to + end] = part[start:end]
         return
     if target.buffer is source.buffer:
-        part = memoryview(part.tobytes()).cast(source.kind.code)
+        part = view_of(part.tobytes(), source.kind.code)
     for start in range(0, count, ELEMENTS_AT_ONCE):
         realm.poll()
         values = part[start:start + ELEMENTS_AT_ONCE].tolist()
@@ -19640,7 +19779,7 @@ def sort_numbers(view, is_float):
         copy, start = bytearray(), 0
         for piece in sliced(view[:count].cast("B")):
             copy += piece
-        copied = memoryview(copy).cast(view.format)
+        copied = view_of(copy, view.format)
         for piece in merged_runs([copied[low:high] for low, high in runs]):
             write_numbers(view, start, piece)
             start += len(piece)
@@ -19659,7 +19798,7 @@ def fill_view(view, start, end, value):
 def write_numbers(view, start, values):
     """Writes a list of numbers, which all have the type of the view, into it."""
     if view.format == "e":              # which array.array does not know
-        packed = memoryview(struct.pack(f"={len(values)}e", *values)).cast("e")
+        packed = view_of(struct.pack(f"={len(values)}e", *values), "e")
     else:
         packed = memoryview(array.array(view.format, values))
     view[start:start + len(values)] = packed
@@ -19668,7 +19807,7 @@ def write_numbers(view, start, values):
 @TYPED_ARRAY.method("sort", 1, receiver=False)
 def typed_array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
-    validate_typed_array(this, "%TypedArray%.prototype.sort")
+    validate_typed_array(this, "%TypedArray%.prototype.sort", writes=True)
     if comparator is undefined:
         sort_numbers(this.view, this.kind.is_float)
     else:
@@ -19682,7 +19821,7 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
     offset = this.offset + first * this.kind.size
     count = () if this.fixed is None and end is undefined else (max(last - first, 0),)
     return typed_array_species_create(realm, this, (this.buffer, offset, *count),
-                                      "%TypedArray%.prototype.subarray")
+                                      "%TypedArray%.prototype.subarray", writes=False)
 
 
 @typed_array_method("toReversed", 0)
@@ -19842,7 +19981,7 @@ def view_buffer(kind, proto, buffer, offset, length):
         count = (size - offset) // kind.size
     elif offset + count * kind.size > size:
         raise JSRangeError(f"Invalid typed array length: {count}")
-    return JSTypedArray(proto, kind, buffer, offset, count)
+    return new_view(proto, kind, buffer, offset, count)
 
 
 def typed_array_class(kind):
@@ -20049,7 +20188,9 @@ def declare_decoder(name, decode, options_of):
 
     @UINT8_ARRAY.method("setFrom" + name, 1, receiver=False)
     def set_from_text(realm, this, text=undefined, options=undefined, *_):
-        array, text, options = uint8_array(this), text_argument(text), options_of(options)
+        array = uint8_array(this)
+        require_mutable(array.buffer, "setFrom" + name)
+        text, options = text_argument(text), options_of(options)
         require_view(array, "setFrom" + name)
         read, data, failed = decode(text, options, len(array.view))
         if data:
@@ -20155,6 +20296,8 @@ def data_view_accessors(kind):
 
     @DATA_VIEW.method(setter, 2)
     def set_value(realm, this, index=undefined, value=undefined, little_endian=undefined, *_):
+        if type(this.buffer.data) is bytes:
+            require_mutable(this.buffer, "DataView.prototype." + setter)
         if type(index) is not int or index < 0:
             index = to_index(index, "DataView offset")
         value = kind.convert(value)
@@ -20164,7 +20307,7 @@ def data_view_accessors(kind):
         return undefined
 
 
-for _kind in {*ELEMENT_KINDS, FLOAT16_KIND}:
+for _kind in ELEMENT_KINDS:
     if _kind.name != "Uint8ClampedArray":
         data_view_accessors(_kind)
 
@@ -20189,6 +20332,93 @@ def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, l
     if view.view is OUT_OF_BOUNDS:
         raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
     return view
+
+
+# -- Atomics (25.4) ----------------------------------------------------------------------
+#
+# One thread at a time runs scripts, and no memory is shared: every access is atomic, and nobody can wait.
+
+ATOMICS = Namespace("Atomics", tag="Atomics")
+
+
+def atomic_array(array, method, writes=True, waitable=False):
+    """ValidateIntegerTypedArray (25.4.3.1)."""
+    validate_typed_array(array, "Atomics." + method, writes)
+    allowed = ("Int32Array", "BigInt64Array") if waitable else ATOMIC_KINDS
+    if array.kind.name not in allowed:
+        raise JSTypeError(f"Atomics.{method} takes {' or '.join(allowed)}, not {array.kind.name}")
+    return array
+
+
+ATOMIC_KINDS = [kind.name for kind in ELEMENT_KINDS if not kind.is_float and "Clamped" not in kind.name]
+
+
+def atomic_index(array, index):
+    """ValidateAtomicAccess (25.4.3.2): the length is that from before the conversion."""
+    length = len(array.view)
+    index = to_index(index, "atomic access index")
+    if index >= length:
+        raise JSRangeError("Invalid atomic access index")
+    return index
+
+
+def atomic_access(name, change, operands=1):
+    """Declares Atomics.<name>(array, index, ...operands), which gives the old element:
+    `change(old, ...operands)` makes the new one, or None to leave it (25.4.3.14 AtomicReadModifyWrite)."""
+    @ATOMICS.method(name, 2 + operands)
+    def access(realm, this, array=undefined, index=undefined, *values):
+        index = atomic_index(atomic_array(array, name, operands > 0), index)
+        kind = array.kind
+        convert = to_bigint if kind.is_bigint else to_integer_or_infinity
+        values = [convert(value) for value in (*values, undefined, undefined)[:operands]]
+        require_view(array, "Atomics." + name)
+        if index >= len(array.view):
+            raise JSRangeError("Invalid atomic access index")
+        old = array.get_index(index)
+        new = change(old, *map(kind.convert, values))
+        if new is not None:
+            array.set_index(index, JSBigInt(new) if kind.is_bigint else new)
+        return values[0] if name == "store" else old
+
+
+for _name, _change, _operands in (
+        ("add", lambda old, value: int(old) + value, 1), ("and", lambda old, value: int(old) & value, 1),
+        ("compareExchange", lambda old, expected, value: value if old == expected else None, 2),
+        ("exchange", lambda old, value: value, 1), ("load", lambda old: None, 0),
+        ("or", lambda old, value: int(old) | value, 1), ("store", lambda old, value: value, 1),
+        ("sub", lambda old, value: int(old) - value, 1), ("xor", lambda old, value: int(old) ^ value, 1)):
+    atomic_access(_name, _change, _operands)
+
+
+@ATOMICS.method("isLockFree", 1)
+def atomics_is_lock_free(realm, this, size=undefined, *_):
+    return to_integer_or_infinity(size) in (1, 2, 4, 8)
+
+
+@ATOMICS.method("notify", 3)
+def atomics_notify(realm, this, array=undefined, index=undefined, count=undefined, *_):
+    atomic_index(atomic_array(array, "notify", False, waitable=True), index)
+    if count is not undefined:
+        to_integer_or_infinity(count)
+    return 0
+
+
+@ATOMICS.method("pause")
+def atomics_pause(realm, this, iterations=undefined, *_):
+    if iterations is not undefined and (type(iterations) not in NUMBER_TYPES or iterations % 1 != 0):
+        raise JSTypeError("Atomics.pause takes an integral number")
+    return undefined
+
+
+def refuse_wait(name):
+    @ATOMICS.method(name, 4)
+    def wait(realm, this, array=undefined, *_):
+        atomic_array(array, name, False, waitable=True)
+        raise JSTypeError(f"Atomics.{name} needs a SharedArrayBuffer, and this engine has none")
+
+
+refuse_wait("wait")
+refuse_wait("waitAsync")
 
 
 # -- Promise -----------------------------------------------------------------------------
@@ -21846,7 +22076,9 @@ def mender(realm, has_null, has_escapes):
 
     def mend(value):
         if type(value) is list:
-            return new_array(list(map(mend, value)))
+            # Each map() on the way down takes of CPython's C stack, a comprehension before 3.12 a frame.
+            return new_array([mend(each) for each in value] if sys.version_info >= (3, 12)
+                             else list(map(mend, value)))
         if value is None:
             return null
         return utf16(value) if type(value) is str else value
@@ -21855,7 +22087,7 @@ def mender(realm, has_null, has_escapes):
         if type(value) is list:
             for each in value:
                 if type(each) is list:
-                    return new_array(list(map(mend, value)))
+                    return mend(value)
             return new_array(value)
         return value
     return mend if has_null or has_escapes else mend_quickly
@@ -21894,7 +22126,12 @@ def json_parse(realm, text):
     large = len(text) > MIN_JSON_VALUES_IN_PARTS \
         and text.count(",") + text.count("[") + text.count("{") > MIN_JSON_VALUES_IN_PARTS
     try:
-        value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
+        try:
+            value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
+        except RecursionError:          # the decoder of CPython 3.12 nests 800 deep, that of 3.13 5,000
+            if large:
+                raise
+            value, end = decode_in_parts(parser, text, start)
     except ValueError:
         raise json_error(text) from None
     if _JSON_SPACE.match(text, end).end() != len(text):
@@ -26202,11 +26439,9 @@ def replacement_template(replacement, pattern):
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
     require_regexp(this, "@@split")
     text = to_string(string)
-    if is_untouched(realm, this) and realm.regexp_species_untouched:
-        # The flags are read before the limit is converted, which may run a script.
-        program = this.program
+    if is_untouched(realm, this) and realm.regexp_species_untouched and not isinstance(limit, JSObject):
         count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
-        return realm.new_array(split_at_once(realm, this, program.pattern, text, count))
+        return realm.new_array(split_at_once(realm, this, this.program.pattern, text, count))
     ctor = species_constructor(this, realm.RegExp)
     flags = to_string(this.get("flags"))
     unicode = "u" in flags or "v" in flags
@@ -29803,7 +30038,7 @@ class Inspector:
 
     def error_shape(self, obj, name):
         """An error: its stack, then the properties that are not in it."""
-        stack = peek(obj, "stack")
+        stack = peek_stack(obj)
         if type(stack) is not str or not stack:
             stack = error_line(obj)
         elif isinstance(obj, JSErrorObject) and not stack.startswith(error_line(obj)) \
@@ -29813,7 +30048,7 @@ class Inspector:
         stack = retitle_stack(stack, title if type(title) is str else "Error", name)
         keys = [key for key in self.shown_keys(obj)
                 if key not in ("name", "message", "stack")
-                or peek_text(peek(obj, key)) not in stack]
+                or key != "stack" and peek_text(peek(obj, key)) not in stack]
         keys += [key for key in ("cause", "errors") if key not in keys and obj.get_own(key) is not None]
         if "\n    at" not in stack:
             stack = f"[{stack}]"
@@ -31308,6 +31543,7 @@ def text_encoder_encode_into(realm, this, source=undefined, destination=undefine
     text = web_text(source)
     if not isinstance(destination, JSTypedArray) or destination.kind.name != "Uint8Array":
         raise JSTypeError("The destination must be a Uint8Array")
+    require_mutable(destination.buffer, "TextEncoder.encodeInto")
     target = bytes_of(destination)
     data = text.encode("utf-8")[:len(target) + 1]
     room = min(len(target), len(data))
@@ -31430,28 +31666,50 @@ def global_btoa(realm, this, *args):
 # -- HTML of elements --------------------------------------------------------------------
 #
 # What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
-# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+# that is not itself made by h or html is escaped, as the place needs it that it is put in. An element that
+# waits for a component is a promise.
 
 _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
+                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
+                    "xlinkHref": "xlink:href"}
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
+_ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
+                       "xlink:href".split())
+_CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
+#: Elements in which browsers read text as code, and those in which they find no other elements.
+_CODE_ELEMENTS = frozenset(("script", "style"))
+_TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
+#: In texts of HTML, as its tokenizer reads them.
+_HTML_SPACE, _BETWEEN_ATTRIBUTES = re.compile(r"[ \t\n\r\f]*").match, re.compile(r"[ \t\n\r\f/]*").match
+_TAG_NAME, _NAME_OF_ATTRIBUTE = re.compile(r"[^\s/>]*").match, re.compile(r"[^\s/>=]*").match
+_UNQUOTED, _COMMENT_END, _TAG_END = (re.compile(r"[^\s>]*").match, re.compile("--!?>").search,
+                                     re.compile(">").search)
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = frozenset(
     "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
     "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
     "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
+_STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
+#: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
+_STYLE_VALUE = re.compile(
+    rf"""(?:[^;{{}}()"'\\/]|/(?!\*)|{_STYLE_STRING}|\((?:[^()"'\\]|{_STYLE_STRING}|\((?:[^()"'\\]|"""
+    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""").fullmatch
 _TO_ESCAPE = re.compile("""[&<>"']""")
+_TO_ESCAPE_AGAIN = re.compile("""[<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 
 
 class JSHtml(JSObject):
-    """A piece of HTML: `text` in code units."""
+    """A piece of HTML: `text` in code units. `is_code` if no other value than that of html.raw is in it."""
 
-    __slots__, __init__ = object_attributes("text")
+    __slots__, __init__ = object_attributes("text is_code=False")
     class_name = "Html"
 
 
@@ -31460,66 +31718,304 @@ HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, 
 SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
 
 
-def escaped_html(text):
+def escaped_html(text, pattern=_TO_ESCAPE):
     """The text with its special characters as HTML writes them, in elements and in attributes."""
     if len(text) > MAX_STRING_LENGTH // 6:
         raise JSRangeError("Invalid string length")
-    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+    return replace_in_slices(pattern, lambda found: _HTML_ESCAPES[found[0]], text)
 
 
-def make_html(realm, parts):
-    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+class HtmlText:
+    """Where elements and texts stand: what is written there for a text, and for a piece of HTML."""
+
+    def text(self, text):
+        return escaped_html(text)
+
+    def html(self, value):
+        return value.text
+
+    def check(self, written):
+        """Looks at what was written."""
+
+
+class HtmlCode(HtmlText):
+    """The inside of <script> or <style>."""
+
+    def __init__(self, tag):
+        self.tag = tag
+
+    def text(self, text):
+        raise JSTypeError(
+            f"A text cannot be put into <{self.tag}>, which has code: a value for it can be in an attribute, "
+            "such as data-name, and html.raw(text) is for a text that is code and your own")
+
+    def html(self, value):
+        if not value.is_code:
+            self.text(value.text)
+        found = re.search(f"</{self.tag}|<!--", value.text, re.IGNORECASE)
+        if found:
+            raise JSTypeError(f"{found[0]} in the code of <{self.tag}> would end it: "
+                              'write \\x3c for <, and JSON.stringify(value).replaceAll("<", "\\\\u003c")')
+        return value.text
+
+
+class HtmlAttribute(HtmlText):
+    """The value of an attribute, of a template or (`is_whole`) of h(); `before` is written in front of it,
+    `is_first` if nothing but that."""
+
+    def __init__(self, name, before="", is_first=True, is_whole=False):
+        self.name, self.before, self.is_first, self.is_whole = name.lower(), before, is_first, is_whole
+
+    def is_code(self, text):
+        return self.name in _ADDRESSES and _CODE_ADDRESS(re.sub(r"[\t\n\r]", "", text[:200])) is not None
+
+    def check(self, written):
+        whole = self.before + written if self.is_first else written
+        if self.is_code(whole):
+            raise JSTypeError(f"{display(whole[:40])} cannot be the address in {self.name}: it would run as "
+                              "code")
+
+    def text(self, text):
+        if self.is_first and not self.before and self.is_code(text):
+            text = "unsafe:" + text         # no error: who sends such an address shall not break the page
+        if self.name.startswith("on") and not self.is_whole:
+            raise JSTypeError(f"A text cannot be put into {self.name}, which has code: put it into an "
+                              "attribute such as data-name, which the code reads as this.dataset.name")
+        if self.name == "style" and not self.is_whole and not _STYLE_VALUE(text):
+            raise JSTypeError(f"{display(text[:40])} cannot be a value in style: it would begin another one")
+        text = escaped_html(text)
+        return escaped_html(text) if self.name == "srcdoc" else text
+
+    def html(self, value):
+        if not value.is_code:
+            self.text("" if self.name == "style" else value.text)
+        return escaped_html(value.text, _TO_ESCAPE if self.name == "srcdoc" else _TO_ESCAPE_AGAIN)
+
+
+HTML_TEXT = HtmlText()
+
+
+class HtmlReader:
+    """Follows the tags of a template, to tell where its values stand (HTML, 13.2.5: tokenization).
+
+    state      the name of the method that reads on
+    tag        the name of the tag that was read last, with / before that of a closing one
+    attribute, value    of the attribute that was read last; quote is " or ', or "" where there is none
+    """
+
+    __slots__ = ("state", "tag", "attribute", "value", "quote")
+
+    def __init__(self):
+        self.state, self.tag, self.attribute, self.value, self.quote = "outside", "", "", "", ""
+
+    def read(self, text):
+        at = 0
+        while at < len(text):
+            at = getattr(self, self.state)(text, at)
+
+    def take(self, pattern, text, at, rest, last):
+        """(the part of the text that the pattern matches, where it ends); state becomes `rest` behind it,
+        `last` where it is all."""
+        end = pattern(text, at).end()
+        self.state = rest if end < len(text) else last
+        return text[at:end], end
+
+    def search(self, pattern, text, at, state):
+        """Where the text goes on behind the pattern, in that state; its end if there is none."""
+        found = pattern(text, at)
+        if found is None:
+            return len(text)
+        self.state = state
+        return found.end()
+
+    def outside(self, text, at):
+        at = text.find("<", at) + 1
+        if not at:
+            return len(text)
+        if text.startswith("!--", at):
+            self.state = "comment"
+            return at + 1
+        self.tag = "/" if text.startswith("/", at) else ""
+        self.state = "bogus" if text.startswith(("!", "?"), at) else "name"
+        return at + len(self.tag)
+
+    def comment(self, text, at):
+        return self.search(_COMMENT_END, text, at, "outside")
+
+    def bogus(self, text, at):
+        return self.search(_TAG_END, text, at, "outside")
+
+    def inside(self, text, at):
+        """The inside of an element in which there are no others."""
+        end = re.compile(rf"</{self.tag}(?![^\s/>])", re.IGNORECASE).search(text, at)
+        if end is None:
+            return len(text)
+        self.tag, self.state = "/" + self.tag, "before_attribute"
+        return end.end()
+
+    def name(self, text, at):
+        found, end = self.take(_TAG_NAME, text, at, "before_attribute", "name")
+        if self.tag in ("", "/") and not (found and found[0].isascii() and found[0].isalpha()):
+            self.state = "bogus" if self.tag and end < len(text) else "outside"
+            return at
+        self.tag += found.lower()
+        return end
+
+    def before_attribute(self, text, at):
+        _, at = self.take(_BETWEEN_ATTRIBUTES, text, at, "attribute_name", self.state)
+        if text.startswith(">", at):
+            self.state = "inside" if self.tag in _TEXT_ELEMENTS else "outside"
+            return at + 1
+        self.attribute = ""
+        return at
+
+    def attribute_name(self, text, at):
+        found, end = self.take(_NAME_OF_ATTRIBUTE, text, at, "after_name", self.state)
+        self.attribute += found.lower()
+        return end
+
+    def after_name(self, text, at):
+        _, at = self.take(_HTML_SPACE, text, at, "before_attribute", self.state)
+        if text.startswith("=", at):
+            self.state, self.value = "before_value", ""
+            return at + 1
+        return at
+
+    def before_value(self, text, at):
+        _, at = self.take(_HTML_SPACE, text, at, "unquoted", self.state)
+        self.quote = ""
+        if text.startswith(('"', "'"), at):
+            self.quote, self.state = text[at], "quoted"
+            return at + 1
+        if text.startswith(">", at):
+            self.state = "before_attribute"
+        return at
+
+    def quoted(self, text, at):
+        end = text.find(self.quote, at)
+        if self.value is not None:
+            self.value += text[at:end if end >= 0 else None]
+        if end < 0:
+            return len(text)
+        self.state = "before_attribute"
+        return end + 1
+
+    def unquoted(self, text, at):
+        return self.take(_UNQUOTED, text, at, "before_attribute", self.state)[1]
+
+    def place(self):
+        """What writes a value that stands here; None in a tag's own words."""
+        if self.state in ("unquoted", "before_value"):
+            raise JSTypeError(f'Write quotes around the value of {self.attribute}: '
+                              f'{self.attribute}="${{…}}"')
+        if self.state == "quoted":
+            before, self.value = self.value, None
+            return HtmlAttribute(self.attribute, before or "", before is not None)
+        if self.state == "inside" and self.tag in _CODE_ELEMENTS:
+            return HtmlCode(self.tag)
+        return HTML_TEXT if self.state in ("outside", "inside", "comment", "bogus") else None
+
+    def word(self, value):
+        """The text of a value that stands in a tag's own words: a name, or HTML of the script's own."""
+        if value is undefined or value is null or type(value) is bool:
+            return ""
+        if type(value) is JSHtml and value.is_code:
+            self.read(value.text)
+            return value.text
+        text = to_string(value) if type(value) in (str, int, float) else None
+        if self.state == "name":
+            fits = text is not None and _ELEMENT_NAME(self.tag.lstrip("/") + text)
+        else:
+            fits = text is not None and _ATTRIBUTE_NAME(text)
+        if fits:
+            self.read(text)
+        if not fits or self.state == "attribute_name" and self.attribute.startswith("on"):
+            raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
+                              'name="${…}", or html.raw(text) for attributes that are your own')
+        return text
+
+    def end(self):
+        if self.state != "outside" and (self.state != "name" or self.tag not in ("", "/")):
+            raise JSTypeError("The template ends inside " + ("a comment" if self.state == "comment" else
+                                                             f"<{self.tag}>"))
+
+
+@functools.lru_cache(1024)
+def template_places(texts):
+    """The places of the values between the texts of a template; None if they depend on the values."""
+    reader, places = HtmlReader(), []
+    for index, text in enumerate(texts):
+        reader.read(text)
+        if index + 1 < len(texts):
+            places.append(reader.place())
+            if places[-1] is None:
+                return None
+    reader.end()
+    return places
+
+
+def make_html(realm, parts, is_code=False):
+    """The JSHtml of a list of texts and (promise of a value, place); with promises a promise of it."""
     waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
     if not waiting:
         if sum(map(len, parts)) > MAX_STRING_LENGTH:
             raise JSRangeError("Invalid string length")
-        return JSHtml(realm.HtmlPrototype, "".join(parts))
+        return JSHtml(realm.HtmlPrototype, "".join(parts), is_code)
     promise = new_promise(realm)
 
     def arrived(index, value):
         waiting.remove(index)
-        inner = []
+        inner, place = [], parts[index][1]
         try:
-            add_child(realm, inner, value, 0)
-            parts[index] = make_html(realm, inner)
-            if parts[index].__class__ is JSHtml:
-                parts[index] = parts[index].text
+            add_child(realm, inner, value, place)
+            parts[index] = make_html(realm, inner), HTML_TEXT
+            if parts[index][0].__class__ is JSHtml:
+                parts[index] = parts[index][0].text
+                place.check(parts[index])
             if not waiting:
                 resolve_promise(realm, promise, make_html(realm, parts))
         except Exception as error:
             reject_promise(realm, promise, realm.thrown_value(error))
 
     for index in list(waiting):
-        await_value(realm, parts[index], functools.partial(arrived, index),
+        await_value(realm, parts[index][0], functools.partial(arrived, index),
                     lambda reason: reject_promise(realm, promise, reason))
     return promise
 
 
-def add_child(realm, parts, child, depth):
-    """Appends the HTML of a child to `parts`; a promise as it is."""
+def add_child(realm, parts, child, place, depth=0):
+    """Appends the HTML of a child to `parts`, as its place wants it; for a promise (promise, place)."""
     kind = child.__class__
     if kind is JSHtml:
-        parts.append(child.text)
+        parts.append(place.html(child))
     elif kind is str:
-        parts.append(escaped_html(child))
+        parts.append(place.text(child))
     elif child is undefined or child is null or kind is bool:
         return
     elif kind is int or kind is float or kind is JSBigInt:
         parts.append(to_string(child))
     elif isinstance(child, JSPromise):
-        parts.append(child)
-    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        parts.append((child, place))
+    elif not isinstance(child, JSObject) or is_callable(child):
+        refuse_child(child)
+    elif (page := realm.html_of(child)) is not None:
+        parts.append(place.html(JSHtml(None, utf16(page))))
+    elif child.get(SYM_ITERATOR) is not undefined:
         if depth > 100:
             raise JSRangeError("The children of an element are nested too deeply")
         for one in iterable_to_list(realm, child):
             realm.poll()
-            add_child(realm, parts, one, depth + 1)
-    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
-        parts.append(promise_resolve(realm, realm.Promise, child))
+            add_child(realm, parts, one, place, depth + 1)
+    elif is_callable(child.get("then")):
+        parts.append((promise_resolve(realm, realm.Promise, child), place))
     else:
-        shown = "A function" if is_callable(child) else display(child)
-        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
-                          "and arrays of them")
+        refuse_child(child)
+
+
+def refuse_child(child):
+    shown = "A function" if is_callable(child) else display(child)
+    raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                      "and arrays of them")
 
 
 def style_text(value):
@@ -31532,8 +32028,12 @@ def style_text(value):
         if item is undefined or item is null or item is False or item == "":
             continue
         is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        text = to_string(item)
+        if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
+            raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
+                              "another property")
         name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
-        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+        texts.append(f"{name}:{text}" + ("px" if is_length and key[:2] != "--" else ""))
     return ";".join(texts)
 
 
@@ -31544,8 +32044,11 @@ def add_attributes(realm, parts, name, props):
         if type(key) is not str or not props.get_own(key).enumerable:
             continue
         value = props.get(key)
-        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
-            raw = to_string(value.get("__html"))
+        if key == "dangerouslySetInnerHTML" and value is not undefined and value is not null:
+            raw = value.get("__html") if isinstance(value, JSObject) else value
+            if not isinstance(value, JSObject) or isinstance(raw, JSObject) and type(raw) is not JSHtml:
+                raise JSTypeError("dangerouslySetInnerHTML is an object with a text: { __html: text }")
+            raw = "" if raw is undefined or raw is null else to_string(raw)
         if key in _NOT_ATTRIBUTES or value is undefined or value is null:
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
@@ -31559,8 +32062,14 @@ def add_attributes(realm, parts, name, props):
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
                               "browser: write its code as a text, or in a script of the page")
-        text = style_text(value) if key == "style" else to_string(value)
-        parts.append(f' {shown}="{escaped_html(text)}"')
+        place, text = HtmlAttribute(shown, is_whole=True), value
+        if type(value) is not JSHtml:
+            text = style_text(value) if key == "style" else to_string(value)
+            if isinstance(value, JSObject) and text.startswith("[object "):
+                raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
+        text = place.html(value) if type(value) is JSHtml else place.text(text)
+        place.check(text)
+        parts.append(f' {shown}="{text}"')
     return raw
 
 
@@ -31575,7 +32084,7 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
         if children:
             given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
         parts = []
-        add_child(realm, parts, call(kind, undefined, given), 0)
+        add_child(realm, parts, call(kind, undefined, given), HTML_TEXT)
         return make_html(realm, parts)
     if kind.__class__ is not str or not _ELEMENT_NAME(kind):
         raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
@@ -31584,15 +32093,17 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
     raw = add_attributes(realm, parts, kind, props)
     parts.append(">")
     children = children or (props.get("children"),)
-    if kind in _VOID_ELEMENTS:
+    tag = kind.lower()
+    if tag in _VOID_ELEMENTS:
         if raw is not None or any(child is not undefined and child is not null for child in children):
             raise JSTypeError(f"<{kind}> cannot have children")
         return make_html(realm, parts)
+    place = HtmlCode(tag) if tag in _CODE_ELEMENTS else HTML_TEXT
     if raw is not None:
-        parts.append(raw)
+        parts.append(place.html(JSHtml(None, raw, True)))
     else:
         for child in children:
-            add_child(realm, parts, child, 0)
+            add_child(realm, parts, child, place)
     parts.append(f"</{kind}>")
     return make_html(realm, parts)
 
@@ -31606,19 +32117,34 @@ def html_template(realm, this, strings=undefined, *values):
     raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
     if not isinstance(raw, JSObject):
         raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
-    texts, parts = iterable_to_list(realm, strings), []
-    for index, text in enumerate(interruptible(texts)):
-        parts.append(to_string(text))
-        if index + 1 < len(texts) and index < len(values):
-            add_child(realm, parts, values[index], 0)
-    return make_html(realm, parts)
+    texts, parts = tuple(map(to_string, iterable_to_list(realm, strings))), []
+    places, start = template_places(texts), 0
+    reader = HtmlReader() if places is None else None
+    for index, (text, value) in enumerate(zip(interruptible(texts), (*values, ABSENT))):
+        parts.append(text)
+        if reader is not None:
+            reader.read(text)
+        if value is ABSENT:
+            break
+        place = places[index] if reader is None else reader.place()
+        if place is None:
+            parts.append(reader.word(value))
+            continue
+        if place.__class__ is HtmlAttribute and place.is_first:
+            start = len(parts)
+        add_child(realm, parts, value, place)
+        if place.__class__ is HtmlAttribute:
+            place.check("".join(part for part in parts[start:] if part.__class__ is str))
+    if reader is not None:
+        reader.end()
+    return make_html(realm, parts, not values)
 
 
 def make_html_tag(realm):
     """The global `html`, with html.raw(text) for what is HTML already."""
     tag = realm.bind(html_template, FunctionInfo("html", 1))
     tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
-        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+        realm.HtmlPrototype, to_string(text), True), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
     return tag
 
 
@@ -31697,6 +32223,8 @@ class Cloner:
             name = name if type(name) is str and name in NATIVE_ERRORS else "Error"
             copy = JSErrorObject(getattr(self.realm, name + "Prototype"))
         self.remember(value, copy)
+        if value.get_own("stack") is None:
+            copy.stack = value.stack_text()
         for key in ("message", "name", "stack", "cause"):
             own = value.get_own(key)
             if own is not None and own.is_data() and (key != "name" or isinstance(value, JSDOMException)):
@@ -31719,8 +32247,8 @@ class Cloner:
     def clone_buffer(self, value):
         if value.data is None:
             self.refuse(value)
-        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data),
-                                                  value.most))
+        data = value.data if type(value.data) is bytes else bytearray(value.data)
+        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, data, value.most))
 
     def clone_view(self, value):
         if value.buffer.data is None:
@@ -31756,7 +32284,7 @@ def transfer_list(realm, options):
     transfer = options.get("transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
-        if not isinstance(buffer, JSArrayBuffer) or buffer.data is None \
+        if not isinstance(buffer, JSArrayBuffer) or type(buffer.data) is not bytearray \
                 or any(buffer is other for other in buffers[:position]):
             raise JSError(new_dom_exception(
                 realm, f"{display(buffer)} could not be transferred.", "DataCloneError"))
@@ -31776,6 +32304,7 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     if not isinstance(array, JSTypedArray) or array.kind.is_float:
         raise JSError(new_dom_exception(
             realm, "The data argument must be an integer-type TypedArray", "TypeMismatchError"))
+    require_mutable(array.buffer, "crypto.getRandomValues")
     target = bytes_of(array)
     if len(target) > MAX_RANDOM_BYTES:
         raise JSError(new_dom_exception(
@@ -33205,6 +33734,21 @@ def fetched_response(realm, request, answer):
 #: What `context.request` inherits: the methods that read the body of a Request, but for json(), for
 #: request.json is the value itself. They may be called again and again.
 INCOMING_REQUEST = BuiltinClass("IncomingRequest", is_global=False)
+#: What the context of handlers that answer inherits: an assignment to what other servers send is an error,
+#: for nobody would look at it. Scripts may set every other property.
+ANSWERING_CONTEXT = BuiltinClass("AnsweringContext", is_global=False)
+ANSWERS_ELSEWHERE = ("body", "status", "statusCode", "type", "contentType", "headers", "response", "res")
+
+
+def refuse_answer(name):
+    """The setter of such a property."""
+    def refuse(realm, this, value=undefined, *_):
+        raise JSTypeError(f"Cannot set {name} of the context, which is not the answer")
+    return refuse
+
+
+for _name in ANSWERS_ELSEWHERE:
+    ANSWERING_CONTEXT.getter(_name, setter=refuse_answer(_name))(lambda realm, this, *_: undefined)
 
 
 def incoming_bytes(realm, this):
@@ -33407,6 +33951,14 @@ def method_names(obj):
                          if type(key) is str and is_callable(value))
         obj = obj.get_proto()
     return names
+
+
+#: Globals that are left out on purpose -> what an error says of them. Scripts may ask for their `typeof`.
+LEFT_OUT_GLOBALS = {
+    "SharedArrayBuffer": "this engine shares no memory between threads; ArrayBuffer is there",
+    "ShadowRealm": "this engine leaves it out; every script has a realm of its own",
+    "Temporal": "this engine leaves it out; Date and Intl.DateTimeFormat are there",
+    "WebAssembly": "this engine runs JavaScript only"}
 
 
 def meant_name(name, known):
@@ -34954,8 +35506,11 @@ _GIVEN_NAMES = {"process": ('require("node:process")', 'import process from "nod
                 "Buffer": ('require("node:buffer").Buffer', 'import { Buffer } from "node:buffer"'),
                 "global": ("globalThis", "const global = globalThis"),
                 "setImmediate": ('require("node:timers").setImmediate',
-                                 'import { setImmediate } from "node:timers"')}
-_GIVEN = re.compile(r"(?<![.\w$])(?:" + "|".join(_GIVEN_NAMES) + r")\b(?!\s*:)")
+                                 'import { setImmediate } from "node:timers"'),
+                "require": (None, 'import { createRequire as _r } from "node:module"; '
+                                  "const require = _r(import.meta.url)")}
+_GIVEN = re.compile(r"(?<![.\w$])(?:require(?=\([\"'])|(?:" + "|".join(list(_GIVEN_NAMES)[:-1])
+                    + r")\b(?!\s*:))")
 
 
 def compile_common_js(source, filename):
@@ -35058,7 +35613,9 @@ class ModuleMap:
             return self.realm.parse_json(source)
         if kind == "text":
             return utf16(source)
-        return new_uint8_array(self.realm, source if isinstance(source, bytes) else source.encode())
+        data = source if isinstance(source, bytes) else source.encode()
+        buffer = new_array_buffer(self.realm, data)
+        return new_view(self.realm.Uint8ArrayPrototype, UINT8_KIND, buffer, 0, len(data))
 
     # -- packages ----
 
@@ -35086,19 +35643,21 @@ class ModuleMap:
                            ("loaded", False)):
             module.put(key, value)
         require = self.require_function(name)
-        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if name in _GIVEN.findall(source)}
+        used = _GIVEN.findall(source)
+        given = {name: code for name, (code, _) in _GIVEN_NAMES.items() if code and name in used}
         if name.startswith("node:"):
             given = {"native": "null"}
         values = "".join(f"var {key} = {code}; " for key, code in given.items() if code != "null")
         if source.startswith("#!"):
             source = "//" + source
-        head = f"(function (exports, require, module, __filename, __dirname, native) {{ {values}"
+        head = f"(function (require, native) {{ {values}return function (exports, require, module, " \
+               "__filename, __dirname) {"      # a module may declare the names that are given outside of it
         try:
             with realm.uncounted():
-                compiled = realm.compile(f"{head}\n{source}\n}})", name, compile_common_js)
-            function = realm.run_script(compiled)
-            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)),
-                 self.native() if "native" in given else undefined)
+                compiled = realm.compile(f"{head}\n{source}\n}} }})", name, compile_common_js)
+            function = call(realm.run_script(compiled), undefined, require,
+                            self.native() if "native" in given else undefined)
+            call(function, exports, exports, require, module, utf16(name), utf16(posixpath.dirname(name)))
         except BaseException:
             self.required.pop(name, None)
             raise
@@ -35110,6 +35669,9 @@ class ModuleMap:
         require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
                                       "require", 1)
         require.put("cache", JSObject(None))
+        require.put("resolve", self.realm.function(
+            lambda this, specifier=undefined, *_:
+            utf16(self.loader(python_text(to_string(specifier)), name, "require")[0]), "resolve", 1))
         return require
 
     def require(self, specifier, referrer):
@@ -36512,6 +37074,10 @@ class RealmBase:
         """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
 
+    def answering_object(self, props, makers, subject):
+        """The same for the context of a handler that returns an answer: see ANSWERING_CONTEXT."""
+        return JSLazyObject(self.AnsweringContextPrototype, props, (makers, self, subject))
+
     def request_object(self, props, makers, subject):
         """The same for `context.request`, which has methods, too."""
         return JSLazyObject(self.IncomingRequestPrototype, props, (makers, self, subject))
@@ -36583,7 +37149,9 @@ class RealmBase:
                 "returning from derived constructor"
         name = script_name(python)
         if python == global_name(name) and name not in self.lexical:
-            return f"{name} is not defined{meant_name(name, [*self.global_object.flags, *self.lexical])}"
+            return f"{name} is not defined" + (
+                f": {LEFT_OUT_GLOBALS[name]}" if name in LEFT_OUT_GLOBALS
+                else meant_name(name, [*self.global_object.flags, *self.lexical]))
         return f"Cannot access '{name}' before initialization"
 
     def js_error(self, error, phase="runtime"):
@@ -37304,14 +37872,28 @@ class Realm(RealmBase):
 
     def html_of(self, value):
         """The text of a piece of HTML that h() or html made, or another factory that marks it as hono's does,
-        by `isEscaped`; None for anything else."""
+        by `isEscaped`; None for anything else. JSTypeError for what is an element without a text."""
         if isinstance(value, JSHtml):
             return python_text(value.text)
-        if isinstance(value, JSObject) and value.get("isEscaped") is True:
+        if not isinstance(value, JSObject):
+            return None
+        if value.get("isEscaped") is True:
             write = value.get("toString")
             if is_callable(write) and write is not self.ObjectPrototype.get("toString"):
                 text = call(write, value)
+                if isinstance(text, JSPromise):
+                    raise JSTypeError("An element with async parts is not ready: write await "
+                                      "element.toString()")
                 return python_text(text) if isinstance(text, str) else None
+        if value.get("type") is not undefined:
+            package, renderer = \
+                ("react", "react-dom/server") if isinstance(value.get("$$typeof"), JSSymbol) else \
+                ("vue", "@vue/server-renderer") if value.get("__v_isVNode") is True else \
+                ("preact", "preact-render-to-string") if value.get("constructor") is undefined \
+                and value.has("__v") else (None, None)
+            if package:
+                raise JSTypeError(f"An element of {package} is no HTML yet: write renderToString(element), "
+                                  f"which {renderer} has")
         return None
 
     def read_only(self, values):
@@ -37323,6 +37905,14 @@ class Realm(RealmBase):
             obj.put_accessor(utf16(key), getter, undefined, ENUMERABLE)
         obj.prevent_extensions()
         return obj
+
+    def put(self, obj, key, value):
+        """Defines a property."""
+        obj.put(utf16(key), value)
+
+    def added(self, obj, known):
+        """The names of an object's own enumerable properties but the `known` ones, all of which it has."""
+        return [] if subject_of(obj) is not None else [key for key in self.keys(obj) if key not in known]
 
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
@@ -38140,6 +38730,20 @@ class BodySource:
 
 # -- Functions for a console -------------------------------------------------------------
 
+_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
+
+
+def code_without_types(code, name):
+    """What was typed for a script, in the language that the name of its file tells, as JavaScript; raises
+    JSSyntaxError."""
+    if not any(language_of(name)):
+        return code
+    if not _DECLARATION.match(code):
+        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
+            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+    return javascript_of(code, name)
+
+
 def function_around(realm, head, code, tail, filename):
     """The function that is the value of three texts; an async one where the code awaits. Head and tail stand
     on lines of their own, and lines count from the code on, so that errors are where they are in what was
@@ -38159,11 +38763,13 @@ def function_of_script(realm, code, filename):
 # -- Realms of a terminal ----------------------------------------------------------------
 
 class ForegroundRealm(Realm):
-    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values."""
+    """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values,
+    `language` the end of the name of a file in the language that it is given code in."""
 
-    def __init__(self, name, *, console=None, colors=False):
+    def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
         self.stopped = False
+        self.language = language
         self.colors = self.host_hooks["console colors"] = colors
 
     def stop(self):
@@ -38208,6 +38814,10 @@ class ForegroundRealm(Realm):
         with self.lock:
             raise JSError(self.thrown_value(refusal), "parse")
 
+    def javascript(self, source, _filename):
+        """The JavaScript of a text that was given; raises JSSyntaxError."""
+        return code_without_types(source, self.language)
+
     def inspected(self, value):
         """A value as the console shows it."""
         return self.enter(lambda: inspect_value(self, value, colors=self.colors))
@@ -38224,8 +38834,8 @@ def parse_awaiting(source):
 class CommandRealm(ForegroundRealm):
     """The realm of -e and --run: an error that nobody catches ends it."""
 
-    def __init__(self, name, *, console=None, colors=False):
-        super().__init__(name, console=console, colors=colors)
+    def __init__(self, name, **options):
+        super().__init__(name, **options)
         self.failure = None
 
     def report(self, error, prefix):
@@ -38235,6 +38845,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
+        source = self.compile(source, filename, self.javascript)
         if any(language_of(filename)) or self.enter(lambda: is_module(source, filename)):
             self.evaluate_module(source, filename)
             return None
@@ -38250,8 +38861,8 @@ class CommandRealm(ForegroundRealm):
 
 # -- The prompt --------------------------------------------------------------------------
 
-#: The file name of what is typed at the prompt.
-PROMPT_FILENAME = "<prompt>"
+#: The file name of what is typed at the prompt, and of the code of -e.
+PROMPT_FILENAME, CODE_FILENAME = "<prompt>", "<code>"
 #: Names that one completion offers.
 MAX_COMPLETIONS = 1000
 _AWAIT_WORD = re.compile(r"\bawait\b")
@@ -38301,13 +38912,22 @@ def parse_prompt(source):
 class PromptRealm(ForegroundRealm):
     """The realm of a prompt. `_` is the value shown last, `_error` the error, until the script sets them."""
 
-    def __init__(self, name=PROMPT_FILENAME, *, console=None, colors=False):
-        super().__init__(name, console=console, colors=colors)
+    def __init__(self, name=PROMPT_FILENAME, **options):
+        super().__init__(name, **options)
         self.remembered = {}
+
+    def javascript(self, source, _filename):
+        try:
+            return super().javascript(source, _filename)
+        except JSSyntaxError as error:
+            if may_go_on(error, source):
+                raise Incomplete from None
+            raise
 
     def answer(self, source):
         """The text of a source's awaited value. Raises Incomplete, JSError, or ScriptTimeout after stop()."""
         self.stopped = False
+        source = self.compile(source, PROMPT_FILENAME, self.javascript)
         compiled = self.compile_awaiting(source, PROMPT_FILENAME, parse_prompt)
         return self.run_awaiting(compiled, self.answer_text)
 
@@ -39926,7 +40546,7 @@ class Js2PyRealm:
         return self.from_python({key: makers[key](self, subject) if value is LATER else value
                                  for key, value in props.items()})
 
-    request_object = lazy_object
+    request_object = answering_object = lazy_object
     network = None                      # it has no promises, which fetch needs
 
     def response_of(self, *_arguments):
@@ -40028,6 +40648,12 @@ class Js2PyRealm:
                                       "configurable": False}
         return self.outward(result)
 
+    def put(self, obj, key, value):
+        self.put_own(obj.object, key, self.inward(value))
+
+    def added(self, obj, known):
+        return [key for key in self.keys(obj) if key not in known]
+
     def put_getter(self, obj, key, function):
         getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
         store = self.host_object(lambda this, arguments: self.put_own(
@@ -40083,11 +40709,12 @@ ENGINE_INTERFACE = (
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "network",                                                  # how it asks others
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put_getter",
-    "response_of", "answer_fetch",                              # fetch
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put", "added",
+    "put_getter", "response_of", "answer_fetch",                              # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "request_object", "read_only", "new_array", "new_function", "new_iterator",
+    "new_object", "lazy_object", "request_object", "answering_object", "read_only", "new_array",
+    "new_function", "new_iterator",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -47272,6 +47899,38 @@ def required_role(host, options):
     return host.realm.to_python(role)
 
 
+@host_function("routeRegistry.use",
+               "pathPrefix: string | RouteHandler, handler?: string | RouteHandler", "string",
+               "Calls a handler before whatever answers a request whose path is the prefix or below it "
+               "(every request without one): a route or stream of any script, a file, GraphQL, or nothing. "
+               "It returns nothing to let the request go on, or a response in place of the answer. What it "
+               "sets on context.request is there for those that come after it.")
+def use(host, prefix=undefined, handler=undefined):
+    return add_hook(host, "use", prefix, handler)
+
+
+@host_function("routeRegistry.after",
+               "pathPrefix: string | ResponseHandler, handler?: string | ResponseHandler", "string",
+               "The same with the answer: context.response has its status, headers, contentType and body, "
+               "which the handler may change; or it returns another response. The beginning of a stream "
+               "is no such answer.")
+def after_hook(host, prefix=undefined, handler=undefined):
+    return add_hook(host, "after", prefix, handler)
+
+
+def add_hook(host, kind, prefix, handler):
+    """Registers a hook; its only argument may be the handler."""
+    if handler is undefined and not (isinstance(prefix, str) and prefix.startswith("/")):
+        prefix, handler = "/", prefix
+    prefix = check_path(host, kind, prefix, reserved=False)
+    path = prefix.removesuffix("*").rstrip("/")
+    if ":" in path or "*" in path:
+        raise HostError(f"{kind}: {json.dumps(prefix, ensure_ascii=False)} is not fixed: a handler is called "
+                        "for all paths below a prefix such as \"/admin\"; look at context.request.path for "
+                        "more")
+    return host.add_hook(kind, path, check_handler(host, kind, handler))
+
+
 @host_function("routeRegistry.registerStreamRoute",
                "path: string, options?: string | StreamHandler | StreamOptions", "string",
                "Opens a stream at a path, for clients of Server-Sent Events and of WebSocket. onConnect may "
@@ -49446,8 +50105,12 @@ MAX_SQL_CHARACTERS, MAX_SQL_VALUE = 1_000_000, 10_000_000
 MAX_ROWS, MAX_ROWS_SIZE = 100_000, 64 * 1024 * 1024
 #: What a value counts for besides its characters.
 VALUE_OVERHEAD = 16
-#: Rows that an iteration reads at once.
-ROWS_AT_ONCE = 100
+#: Rows that are read at once, as long as they have no more characters and bytes than this.
+ROWS_AT_ONCE, ROWS_AT_ONCE_SIZE = 100, 1024 * 1024
+#: Bytes of a pattern for LIKE and GLOB, which takes its length times that of the text.
+MAX_SQL_PATTERN = 200
+#: Seconds that the end of the server waits for a statement that it has interrupted.
+DATABASE_CLOSE_SECONDS = 1.0
 #: Seconds that a statement waits for others, and the steps of SQLite between two looks at the time limit.
 DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
 #: Seconds between two looks whether all processes that share Redis share the file.
@@ -49460,7 +50123,10 @@ _PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info in
                      "foreign_key_check foreign_keys user_version data_version integrity_check quick_check "
                      "recursive_triggers case_sensitive_like optimize encoding page_count".split())
 _SQL_MODULES = frozenset("fts3 fts4 fts5 fts5vocab rtree rtree_i32 geopoly json_each json_tree".split())
-_SQL_FUNCTIONS_REFUSED = frozenset("load_extension fts3_tokenizer readfile writefile edit fsdir".split())
+_SQL_FUNCTIONS_REFUSED = {
+    **dict.fromkeys("load_extension fts3_tokenizer readfile writefile edit fsdir".split(), ""),
+    **dict.fromkeys(("json_patch", "jsonb_patch"),
+                    ": nothing can interrupt it; merge the objects in JavaScript")}
 
 #: A text, a name in quotes or a comment; a parameter; the end of a statement.
 _SQL_PART = re.compile(r"""'[^']*'?|"[^"]*"?|`[^`]*`?|\[[^\]]*\]?|--[^\n]*|/\*(?:.*?\*/|.*)"""
@@ -49551,7 +50217,7 @@ class Database:
         run(f"PRAGMA temp.max_page_count = {MAX_DATABASE_MEMORY // size}")
         if hasattr(connection, "setlimit"):     # CPython 3.11
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_SQL_VALUE)
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000)
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_SQL_PATTERN)
         for name, count, function in _SQL_FUNCTIONS:
             connection.create_function(name, count, function, deterministic=True)
         connection.set_authorizer(self._authorize)
@@ -49566,7 +50232,7 @@ class Database:
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
         elif action == sqlite3.SQLITE_FUNCTION and second.lower() in _SQL_FUNCTIONS_REFUSED:
-            self.denied = f"the function {second} is not allowed"
+            self.denied = f"the function {second} is not allowed{_SQL_FUNCTIONS_REFUSED[second.lower()]}"
         else:
             return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
@@ -49582,7 +50248,7 @@ class Database:
         self.acquire(realm)
         outer, self.realm = self.realm, realm
         try:
-            if self.connection is None:
+            if self.connection is None or self.closed:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
@@ -49618,12 +50284,25 @@ class Database:
         if _SQL_WORD.match(sql)[0].lower() != "explain":
             self.execute(realm, "EXPLAIN " + sql, no_values(parameters)).close()
 
-    def fetch(self, realm, cursor, sql, count=-1):
-        """The next rows of a cursor, for used_by()."""
+    def fetch(self, realm, cursor, sql, count=ROWS_AT_ONCE):
+        """(the next rows of a cursor, their size), for used_by(): at most `count`, and fewer that are
+        large."""
+        rows, size = [], 0
         try:
-            return cursor.fetchmany(count) if count > 0 else cursor.fetchall()
+            for row in cursor:
+                rows.append(row)
+                size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
+                             for value in row])
+                if len(rows) == count or size > ROWS_AT_ONCE_SIZE:
+                    break
         except sqlite3.Error as error:
             raise self.error(realm, error, sql) from None
+        return rows, size
+
+    def drain(self, realm, cursor, sql):
+        """Runs a statement to its end, for used_by(); its rows are not wanted."""
+        while self.fetch(realm, cursor, sql)[0]:
+            realm.poll()
 
     @contextlib.contextmanager
     def transaction(self, realm):
@@ -49648,10 +50327,16 @@ class Database:
                 self.nesting -= 1
 
     def close(self):
-        with self.lock:
+        """Ends it. A statement that does not let itself be interrupted goes on, and the process ends."""
+        self.closed = True
+        connection = self.connection
+        if connection is not None:
+            connection.interrupt()
+        if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
                 self.connection.close()
-            self.connection, self.closed = None, True
+            self.connection = None
+            self.lock.release()
 
     def check_machines(self):
         """Raises HostError when processes that share Redis do not share this file. Each leaves word there
@@ -49679,8 +50364,8 @@ class Database:
     def error(self, realm, error, sql):
         """The error that a script sees in place of SQLite's. A script that was told to end sees none."""
         realm.poll()
-        denied, self.denied = self.denied, ""
         text = str(error)
+        denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
         if text.startswith("Could not decode"):
@@ -49807,16 +50492,17 @@ class Statement:
     def taken(self, cursor):
         """All rows of a cursor, an array of the script; raises HostError when they are too many."""
         found, size = [], 0
-        while rows := self.database.fetch(self.realm, cursor, self.sql, 1000):
+        while True:
+            rows, more = self.database.fetch(self.realm, cursor, self.sql)
+            if not rows:
+                return self.realm.new_array(found)
             self.realm.poll()
-            size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
-                         for row in rows for value in row])
+            size += more
             if len(found) + len(rows) > MAX_ROWS or size > MAX_ROWS_SIZE:
                 what = f"{MAX_ROWS_SIZE >> 20} MiB" if size > MAX_ROWS_SIZE else f"{MAX_ROWS:,} rows"
                 raise DatabaseError(f"the result has more than {what}: add LIMIT to the statement, or use "
                                     "iterate()")
             found += self.converted(cursor, rows)
-        return self.realm.new_array(found)
 
     def converted(self, cursor, rows):
         """Rows of SQLite as values of the script."""
@@ -49839,7 +50525,7 @@ class Statement:
     def get(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
-            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1))
+            rows = self.converted(cursor, self.database.fetch(self.realm, cursor, self.sql, 1)[0])
             cursor.close()
         return rows[0] if rows else undefined
 
@@ -49847,8 +50533,7 @@ class Statement:
         bound = self.bound(values)
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, bound)
-            while self.database.fetch(self.realm, cursor, self.sql, 1000):
-                self.realm.poll()
+            self.database.drain(self.realm, cursor, self.sql)
             return self.counts()
 
     def counts(self):
@@ -49865,7 +50550,7 @@ class Statement:
         try:
             while True:
                 with self.database.used_by(self.realm):
-                    rows = self.database.fetch(self.realm, cursor, self.sql, ROWS_AT_ONCE)
+                    rows, _size = self.database.fetch(self.realm, cursor, self.sql)
                     rows = self.converted(cursor, rows)
                 if not rows:
                     return
@@ -50008,8 +50693,7 @@ def database_exec(host, sql=undefined):
             if parameters:
                 raise HostError(f"database.exec: {shown_sql(statement)} has parameters; use database.prepare")
             cursor = database.execute(realm, statement)
-            while database.fetch(realm, cursor, statement, 1000):
-                realm.poll()
+            database.drain(realm, cursor, statement)
 
 
 @host_function("database.prepare", "sql: string", "Statement",
@@ -50071,7 +50755,7 @@ TYPE_DECLARATIONS = """\
 /** What a handler gets. */
 interface Context {
   /** Why the handler is called. */
-  kind: "init" | "message" | "job" | "httpRoute" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation"
+  kind: "init" | "message" | "job" | "httpRoute" | "use" | "after" | "streamCustomization" | "streamMessage" | "graphqlQuery" | "graphqlMutation"
     | "graphqlSubscription";
   /** The request; null in `init` and `onDisconnect`, which have none. */
   request: HttpRequest;
@@ -50263,6 +50947,15 @@ declare namespace JSX {
 type RouteResult = HttpResponse | Response | string | object | null | undefined | void;
 /** Answers a request. */
 type RouteHandler = (context: Context) => RouteResult | Promise<RouteResult>;
+
+/** What a handler of `routeRegistry.after` gets. */
+interface ResponseContext extends Context {
+  /** The answer. The body of a text is a string, that of anything else a Uint8Array; it is null for none, and for a
+   * file of more than 256 KiB. Header fields are by lower-case name; several of one name are an array. */
+  response: { status: number; headers: Record<string, any>; contentType: string | null; body: any };
+}
+/** Changes the answer to a request, or returns another. */
+type ResponseHandler = (context: ResponseContext) => RouteResult | Promise<RouteResult>;
 
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
 type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
@@ -50717,6 +51410,11 @@ JSCONFIG = """\
   "exclude": ["public"]
 }
 """
+#: The same for TypeScript, where JSX makes calls of h.
+TSCONFIG = JSCONFIG.replace('"checkJs": true', '''"jsx": "react",
+    "jsxFactory": "h",
+    "jsxFragmentFactory": "Fragment",
+    "allowImportingTsExtensions": true''').replace('"strict": false', '"strict": true')
 
 
 def type_declarations():
@@ -50785,6 +51483,8 @@ REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DURATIONS_KEPT = 128
+#: Handlers of a script that are called around requests.
+MAX_HOOKS = 100
 #: How many paths are suggested instead of one that does not exist, and how much less alike than the best.
 MAX_SUGGESTIONS = 3
 SUGGESTED_BESIDE = 0.1
@@ -51126,7 +51826,8 @@ _HTML_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|script)\b", re.IGNORECA
 
 def language_meant(error, source):
     """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
-    stem, end = os.path.splitext(error.filename or "")
+    typed_in = error.filename in (CODE_FILENAME, PROMPT_FILENAME)
+    stem, end = ("", ".js") if typed_in else os.path.splitext(error.filename or "")
     if error.phase == "parse" and _HTML_PAGE.match(source):
         return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
@@ -51140,7 +51841,8 @@ def language_meant(error, source):
                 language_of(end), language_of(other))):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
-                return f"This is {language}: rename the file to {stem}{other}", None, None
+                what = "add --ts" if typed_in else f"rename the file to {stem}{other}"
+                return f"This is {language}: {what}", None, None
     return None
 
 
@@ -51201,11 +51903,18 @@ HABITS = (
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined|next is not a ",
-          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|"
-          r"writeHead|setHeader)\b|\bnext\(",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|statusCode|sendStatus|set|type|"
+          r"redirect|writeHead|setHeader|body|headers?|cookie|render|text|html)\b|\bnext\(",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
           r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
+    Habit(r"Cannot set \w+ of the context, |(?:ctx|context|c|res|response|reply|event)\.(?:json|send|end|"
+          r"write|writeHead|status|sendStatus|set|type|redirect|setHeader|header|append|cookie|render|text|"
+          r"html|body|throw) is not a function", "", "A handler returns its answer.",
+          'return { status: 200, headers: { "Cache-Control": "no-store" }, body: "Hello" };'),
+    Habit(r"Cannot read properties of undefined \(reading 'set'\)", r"\bcookies\.set\b",
+          "A cookie is a header field of the answer.",
+          'return { headers: { "Set-Cookie": "theme=dark" }, body: "Hello" };'),
     Habit(r"(?:req|request) is not defined", "",
           "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
@@ -51617,6 +52326,20 @@ class Route:
         self.host = host
         self.stats = CallStats()
         self.pace = Pace()
+
+
+class Hook:
+    """What is called before ("use") or "after" requests whose paths begin with a prefix, "" for all."""
+
+    __slots__, __init__ = attributes("kind prefix handler host; stats=CallStats() pace=Pace()")
+
+    @property
+    def what(self):
+        return f"{self.kind} {self.prefix or '/'}"
+
+    def covers(self, path):
+        """Is a decoded path the prefix, or below it?"""
+        return path.startswith(self.prefix) and path[len(self.prefix):][:1] in ("", "/")
 
 
 class StreamRoute:
@@ -52188,6 +52911,7 @@ module.exports = { EOL: "\n", platform: () => "linux", type: () => "Linux", arch
   homedir: () => "/", tmpdir: () => "/tmp", cpus: () => [],
   totalmem: () => 0, freemem: () => 0, endianness: () => "LE" };
 """,
+    "tty": "module.exports = { isatty: () => false };\n",
     "perf_hooks": "module.exports = { performance };\n",
     "constants": "module.exports = {};\n",
     "module": """
@@ -52205,7 +52929,7 @@ NODE_MODULES = {
 REFUSED_NODE_MODULES = frozenset(
     "async_hooks child_process cluster dgram diagnostics_channel dns dns/promises fs fs/promises http http2 "
     "https inspector net readline readline/promises repl sqlite stream stream/promises stream/web test "
-    "timers/promises tls trace_events tty v8 vm worker_threads zlib".split())
+    "timers/promises tls trace_events v8 vm worker_threads zlib".split())
 _REFUSED_NODE_MODULE = r"""
 const refuse = (key) => { throw new Error(`node:NAME is not there: scripts have no access to files, the network or processes (${String(key)})`) };
 module.exports = new Proxy(function () { refuse("NAME") }, { get: (target, key) => typeof key === "symbol" || key === "__esModule"
@@ -52752,6 +53476,8 @@ class Settings:
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+#: Kinds of handlers that return what is sent.
+_ANSWERING = frozenset(("httpRoute", "streamCustomization", "use", "after"))
 #: Parts of a handler's argument made when they are read: (realm, (request, args, meta)) -> value.
 _CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
                      "args": lambda realm, parts: realm.new_object(dict(parts[1])),
@@ -52767,6 +53493,7 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.hooks = []
         self.listeners = []             # (type of messages of other scripts, handler)
         self.jobs = {}                  # name -> JobTimer
         self.stream_spellings = {}      # path_key() of a stream's path -> the path
@@ -52837,6 +53564,11 @@ class ScriptHost:
     def add_route(self, path, method, handler, role=False):
         self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
+
+    def add_hook(self, kind, path, handler):
+        self.app.add_hook(self, Hook(kind, path_key(path).replace("\0", "/"), handler, self))
+        return f"Handler {self.handler_name(handler)} will be called " \
+               f"{'before' if kind == 'use' else 'after'} requests to {path or '/'}"
 
     def add_stream(self, path, *options):
         route = self.app.add_stream(self, path, *options)
@@ -53049,7 +53781,8 @@ class ScriptHost:
             parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
             parts.setdefault(key, args[key])
-        return self.realm.lazy_object(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
+        make = self.realm.answering_object if kind in _ANSWERING else self.realm.lazy_object
+        return make(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
     # -- life ----
 
@@ -53063,7 +53796,7 @@ class ScriptHost:
         text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took "
                 f"more than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, "
                 "with less to keep or with a larger --max-memory")
-        handlers = [route.handler for route in self.routes.values()]
+        handlers = [route.handler for route in [*self.routes.values(), *self.hooks]]
         handlers += [item for route in self.streams.values()
                      for item in route.handlers.values()]
         handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
@@ -53102,6 +53835,8 @@ class ScriptHost:
         problems = []
         for route in self.routes.values():
             problems += self._missing(route.handler, f"route {route.method} {route.path}")
+        for hook in self.hooks:
+            problems += self._missing(hook.handler, hook.what)
         for item in self.app.graphql.registrations:
             if item.owner == self.name and item.resolver_name \
                     and not (needed_only and item.kind == "subscription"):
@@ -53184,6 +53919,7 @@ class Application:
         self.failures = {}
         self.troubles = {}              # script -> LoadFailure of its last error since it was loaded
         self.table = RouteTable()
+        self.hooks = []                 # of all scripts that run, in the order of their names
         self.resolver_stats = {}        # (script, kind, root field) -> CallStats
         self.resolver_pace = Pace()     # of what is done for a GraphQL request
         self.stream_routes = {}
@@ -53434,6 +54170,7 @@ class Application:
         self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
         self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
         self.table = RouteTable(routes)
+        self.hooks = [hook for host in hosts for hook in host.hooks]
 
     # -- registering ----
 
@@ -53442,6 +54179,16 @@ class Application:
             self._check_current(host)
             self._check_route(host, route)
             host.routes[route.place, route.method] = route
+            if host.live:
+                self._rebuild()
+
+    def add_hook(self, host, hook):
+        with self._lock:
+            self._check_current(host)
+            if len(host.hooks) >= MAX_HOOKS:
+                raise HostError(f"{hook.kind}: {MAX_HOOKS} handlers of this script are called around "
+                                "requests already; register them once, while the script is loaded")
+            host.hooks.append(hook)
             if host.live:
                 self._rebuild()
 
@@ -53821,7 +54568,7 @@ def summary_of(host):
     """`2 routes, 1 stream`"""
     parts = []
     fields = sum(1 for item in host.app.graphql.registrations if item.owner == host.name)
-    for count, word in ((len(host.routes), "route"), (len(host.streams), "stream"),
+    for count, word in ((len(host.routes), "route"), (len(host.streams), "stream"), (len(host.hooks), "hook"),
                         (fields, "GraphQL field"), (len(host.listeners), "listener"),
                         (len(host.jobs), "job")):
         if count:
@@ -56196,6 +56943,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         self.closing = False
         self.more = False               # whole requests are waiting in `received`
         self.started = 0.0
+        self.hooks = None               # RequestHooks, where scripts have some for the request
         self.fate = None                # what fault injection does to the request in `head`
         self.held = None                # (time to go on, body) while it is held
         self.awaited = self.then = None     # what the answer waits for, and how it goes on
@@ -56357,7 +57105,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def give_up(self):
         """The server stops before there is an answer."""
         if self.state is WAITING:
-            self.state = READING
+            self.state, self.hooks = READING, None
             self.refuse(Refusal(503, "The server is stopping", close=True))
         self.end()
 
@@ -56424,7 +57172,11 @@ class RequestAnswerer(RequestReader):
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             if body and "content-encoding" in head.fields:
                 body = decoded_body(head.fields["content-encoding"], body, self.server.max_body)
-            method(head, body)
+            self.hooks = None
+            if self.app.hooks and self.has_hooks(head, body):
+                self.go_through_hooks(head, body, method)
+            else:
+                method(head, body)
         except Refusal as refusal:
             self.refuse(refusal)
         if self.state is not WAITING:
@@ -56543,7 +57295,7 @@ class RequestAnswerer(RequestReader):
             return
         route, params = self.find_route(head)
         if route is not None:
-            self.server.gate.admit(self.address, self.server.clock)
+            self.admit()
             self.call_route(route, head, params, body)
         elif head.path.startswith("/auth/") and self.log_in(head, body):
             return
@@ -56581,9 +57333,17 @@ class RequestAnswerer(RequestReader):
                  head.fields.get("access-control-request-headers", "Content-Type")),
                 ("Access-Control-Max-Age", "600")]
 
+    def admit(self):
+        """Counts a request against --rate-limit, unless that was done before hooks were called."""
+        if self.hooks is None:
+            self.server.gate.admit(self.address, self.server.clock)
+
     def find_route(self, head):
         """(Route, params) for a request, or (None, {}). No route hides what is the server's own."""
-        return (None, {}) if head.reserved else self.app.table.find(head.key, head.method)
+        route, params = (None, {}) if head.reserved else self.app.table.find(head.key, head.method)
+        if params and "\0" in head.key:
+            params = {key: value.replace("\0", "/") for key, value in params.items()}
+        return route, params
 
     def allowed(self, head):
         """The methods that a path answers, in the usual order; empty for an unknown path."""
@@ -56732,13 +57492,13 @@ class ScriptCaller(RequestAnswerer):
 
     def graphql_limit(self, head):
         if head.method not in ("GET", "HEAD"):
-            self.server.gate.admit(self.address, self.server.clock)
+            self.admit()
 
     def graphql_context(self, head, body):
         """`context.request` of resolvers. The body was a GraphQL request, not a form: it is text only."""
         request = Request(head, b"", None, self.address)
         request.text = body.decode("utf-8", "replace")
-        request.accounts = self.app.accounts
+        request.accounts, request.given = self.app.accounts, self.given
         if self.app.later is not None:
             request.calls = []
         return request
@@ -56810,7 +57570,7 @@ class ScriptCaller(RequestAnswerer):
         protocol = wanted_protocol(head, (GRAPHQL_PROTOCOL,))
 
         def wire(head, _stream):
-            listener = GraphQLListener(self.server, head, self.address, socket)
+            listener = GraphQLListener(self.server, head, self.address, socket, self.given)
             return handshake_head(head, protocol), WebSocket(graphql_message, listener, self.received)
 
         connection = self.hand_over(head, socket.stream, {}, wire=wire)
@@ -56860,12 +57620,10 @@ class ScriptCaller(RequestAnswerer):
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
-        if params and "\0" in head.key:
-            params = {key: value.replace("\0", "/") for key, value in params.items()}
-        address, requests = self.address, []
+        address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
-            requests[:] = [Request(head, body, params, address)]
+            requests[:] = [Request(head, body, params, address) if hooks is None else hooks.request_for(host)]
             return host.context("httpRoute", requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
@@ -56875,19 +57633,11 @@ class ScriptCaller(RequestAnswerer):
         """Sends what a handler returned, or tells about the exception it ended with."""
         stats = route.stats
         if isinstance(response, BaseException):
-            if isinstance(response, ScriptReplaced):
-                self.ask_successor(route.host, head, body)
-                return
-            if isinstance(response, Refusal):
-                raise response
-            stats.calls += 1
-            stats.errors += 1
-            stats.record(time.perf_counter() - self.started)
-            problem = requests[0].problem if requests else None
-            if problem is not None and isinstance(response, JSError) and response.message == problem:
-                raise Refusal(400, problem if problem == requests[0].broken
-                              else f"The body is not valid JSON: {problem}")
-            self.handler_failed(route.host, what, head, response, body)
+            if not isinstance(response, (ScriptReplaced, Refusal)):
+                stats.calls += 1
+                stats.errors += 1
+                stats.record(time.perf_counter() - self.started)
+            self.call_ended_with(response, route.host, what, head, body, requests)
             return
         stats.calls += 1
         if self.app.live is not None:
@@ -56903,6 +57653,20 @@ class ScriptCaller(RequestAnswerer):
                            "\"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
+
+    def call_ended_with(self, error, host, what, head, body, requests):
+        """Answers a request for which a call has ended with an exception. `requests` has what its handler
+        was given, if it was called."""
+        if isinstance(error, ScriptReplaced):
+            self.ask_successor(host, head, body)
+            return
+        if isinstance(error, Refusal):
+            raise error
+        problem = requests[0].problem if requests else None
+        if problem is not None and isinstance(error, JSError) and error.message == problem:
+            raise Refusal(400, problem if problem == requests[0].broken
+                          else f"The body is not valid JSON: {problem}")
+        self.handler_failed(host, what, head, error, body)
 
     def ask_successor(self, host, head, body):
         """The script was replaced between the look at the table and the call."""
@@ -56984,9 +57748,208 @@ class ScriptCaller(RequestAnswerer):
         raise (LoginNeeded if needed else Refusal)(int(status), realm.to_python(message))
 
 
+# -- One connection: around requests -----------------------------------------------------
+
+class RequestHooks:
+    """The hooks of scripts for one request: those of `before` that are still to be called, and those `after`
+    it. `given` are the properties that hooks have set on their requests, name -> JSON, for other scripts;
+    each script has one SharedRequest for all that it does for the request."""
+
+    def __init__(self, hooks, make_request):
+        self.before = collections.deque(hook for hook in hooks if hook.kind == "use")
+        self.after = collections.deque(hook for hook in hooks if hook.kind == "after")
+        self.given, self.make_request = {}, make_request
+        self.known = {}                 # host -> (SharedRequest, what it shows of `given`)
+
+    def request_for(self, host):
+        """The SharedRequest of a script, with what others have set. Raises Refusal for a broken body."""
+        if host not in self.known:
+            first = next((request for request, _ in self.known.values()), None)
+            request = self.make_request() if first is None else copy.copy(first)
+            request.made = None
+            self.known[host] = request, {}
+        request, shown = self.known[host]
+        request.given = {name: text for name, text in self.given.items() if shown.get(name) != text}
+        shown.update(request.given)
+        return request
+
+    def take_down(self, realm, host):
+        """Notes what a hook has set. To be run inside the realm."""
+        request, shown = self.known[host]
+        made = request.object(realm)
+        for name in realm.added(made, REQUEST_NAMES):
+            try:
+                text = realm.stringify(realm.get(made, name))
+            except (JSNativeError, JSError, RecursionError):
+                continue                # such as a circular structure, which only its own script can see
+            if text is not None and name != "__proto__":
+                self.given[name] = shown[name] = text
+
+    def context(self, host, kind, response=None):
+        """The argument of a hook."""
+        request = self.request_for(host)
+        if response is None:
+            return host.context(kind, request)
+        return host.context(kind, request, {"response": response.object(host.realm)})
+
+
+class ShownResponse:
+    """A Response as an `after` hook sees it."""
+
+    def __init__(self, response):
+        self.response = response
+        self.made = self.shown = None
+
+    def object(self, realm):
+        response, headers = self.response, {}
+        for name, value in response.headers:
+            headers.setdefault(name.lower(), []).append(value)
+        fields = {name: values[0] if len(values) == 1 else values for name, values in headers.items()}
+        self.made = realm.lazy_object(
+            {"status": response.status, "headers": realm.from_python(fields),
+             "contentType": null if response.content_type is None else response.content_type,
+             "body": LATER}, {"body": lambda realm, shown: shown.body(realm)}, self)
+        return self.made
+
+    def body(self, realm):
+        """The value of `body`, which is noted."""
+        response, value = self.response, null
+        if response.file is None and response.body:
+            value = bytes(response.body)
+            kind = (response.content_type or "text/").partition(";")[0].strip().lower()
+            if (kind.startswith("text/") or kind in _TEXTS or kind.endswith(("+json", "+xml"))
+                    or kind == "text/javascript") \
+                    and not any(name.lower() == "content-encoding" for name, _ in response.headers):
+                with contextlib.suppress(UnicodeDecodeError):
+                    value = value.decode()
+        self.shown = realm.from_python(value)
+        return self.shown
+
+    def result(self, realm, value):
+        """The Response after a hook that returned a value. To be run inside the realm."""
+        old = self.response
+        if value is not undefined and value is not null:
+            return response_from(realm, value)
+        made = self.made
+        new = built_response(realm, realm.get(made, "status"), undefined, undefined,
+                             realm.get(made, "contentType"), realm.get(made, "headers"))
+        if self.shown is not None:
+            body = realm.get(made, "body")
+            data = realm.bytes_of(body)
+            changed = data != old.body if data is not None else not (
+                body is self.shown or isinstance(body, str) and isinstance(self.shown, str)
+                and body == self.shown)
+            if changed:
+                return self.with_body(realm, body)
+        if new.status not in _NO_BODY:
+            new.body, new.size, new.file, new.untyped = old.body, old.size, old.file, old.untyped
+        return new
+
+    def with_body(self, realm, body):
+        """The Response with another body: what was said about the old one does not hold any more."""
+        made, known = self.made, [(name.lower(), value) for name, value in self.response.headers]
+        status = realm.get(made, "status")
+        new = built_response(realm, 200 if status == 206 else status, body, undefined,
+                             realm.get(made, "contentType"), realm.get(made, "headers"))
+        new.headers = [(name, value) for name, value in new.headers
+                       if name.lower() not in ("etag", "last-modified", "accept-ranges", "content-range")
+                       or (name.lower(), value) not in known]
+        return new
+
+
+class HookCaller(ScriptCaller):
+    """Calls what scripts want to be called before and after requests."""
+
+    @property
+    def given(self):
+        """What hooks have set on the request, for those who see a copy."""
+        return self.hooks.given if self.hooks is not None else None
+
+    def has_hooks(self, head, body):
+        """Whether scripts have hooks for a request; the server's own pages are none of their business."""
+        path = head.path
+        if head.reserved and not path.startswith("/graphql") \
+                or path in ("/auth/login", "/auth/logout") and self.app.accounts.users() is not None:
+            return False
+        hooks = [hook for hook in self.app.hooks if hook.covers(path)]
+        if not hooks:
+            return False
+        route, params = self.find_route(head)
+        if head.method == "OPTIONS" and route is None:
+            return False                # a browser's preflight has no cookies
+        if head.method not in ("GET", "HEAD", "OPTIONS"):
+            self.admit()
+        self.hooks = RequestHooks(hooks, functools.partial(SharedRequest, head, body, params, self.address))
+        return True
+
+    def go_through_hooks(self, head, body, method):
+        """Calls the hooks before a request, one after the other, and then what answers it."""
+        hooks = self.hooks
+        if not hooks.before:
+            self.source = FROM_SERVER
+            method(head, body)
+            return
+        hook = hooks.before.popleft()
+
+        def answer(realm, value):
+            hooks.take_down(realm, hook.host)
+            return None if value is undefined or value is null else response_from(realm, value)
+
+        def go_on(outcome):
+            if isinstance(outcome, BaseException):
+                self.call_ended_with(outcome, hook.host, hook.what, head, body,
+                                     [request for request, _ in hooks.known.values()
+                                      if request.host is hook.host])
+            elif outcome is not None:
+                self.reply(outcome)
+            else:
+                self.go_through_hooks(head, body, method)
+        self.call_hook(hook, body, lambda: hooks.context(hook.host, "use"), answer, go_on)
+
+    def call_hook(self, hook, body, make_context, answer, go_on):
+        started, stats = time.perf_counter(), hook.stats
+        self.source = hook.host.name
+
+        def count(outcome):
+            if not isinstance(outcome, (ScriptReplaced, Refusal)):
+                stats.calls += 1
+                stats.errors += isinstance(outcome, BaseException)
+                stats.record(time.perf_counter() - started)
+            go_on(outcome)
+        self.call(hook.host, hook.pace, hook.handler, hook.what, make_context, answer, body, count)
+
+    def show_answer(self, hooks, response):
+        """Shows the answer to the hooks after the request, one after the other, and sends it."""
+        if not hooks.after:
+            self.reply(response)
+            return
+        head, body, hook, source = self.head, self.body, hooks.after.popleft(), self.source
+        shown = ShownResponse(response)
+
+        def go_on(outcome):
+            self.source = source
+            try:
+                host = self.app.hosts.get(hook.host.name)
+                if isinstance(outcome, ScriptReplaced) and host is not hook.host:
+                    rest = [other for other in hooks.after if other.host is not hook.host]
+                    own = [other for other in (host.hooks if host is not None else ())
+                           if other.kind == "after" and other.covers(head.path)]
+                    hooks.after, outcome = collections.deque(own + rest), response
+                if response.file is not None and (isinstance(outcome, BaseException)
+                                                  or outcome.file is not response.file):
+                    response.file.close()
+                if isinstance(outcome, BaseException):
+                    self.call_ended_with(outcome, hook.host, hook.what, head, body, ())
+                else:
+                    self.show_answer(hooks, outcome)
+            except Refusal as refusal:
+                self.refuse(refusal)
+        self.call_hook(hook, body, lambda: hooks.context(hook.host, "after", shown), shown.result, go_on)
+
+
 # -- One connection: streams -------------------------------------------------------------
 
-class StreamOpener(ScriptCaller):
+class StreamOpener(HookCaller):
     """Opens streams, and hands their connections to the broadcaster."""
 
     def open_stream(self, head, route):
@@ -57111,7 +58074,7 @@ class StreamOpener(ScriptCaller):
         check_handshake(head)
         listener = None
         if self.app.stream_routes.get(stream.path) is not None:
-            listener = MessageListener(self.server, head, self.address, stream.path)
+            listener = MessageListener(self.server, head, self.address, stream.path, self.given)
         wire = WebSocket(event_as_json, listener, self.received)
         protocol = wanted_protocol(head, (JSON_PROTOCOL, RAW_PROTOCOL))
         if protocol == RAW_PROTOCOL:
@@ -57121,12 +58084,12 @@ class StreamOpener(ScriptCaller):
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
-        expected, greeting = route.stream.expect(), Greeting(route)
+        expected, greeting, given = route.stream.expect(), Greeting(route), self.given
 
         def make_context():
             facts = {"path": route.stream.path, "metadata": metadata,
                      "send": host.realm.new_function(greeting.send, "send")}
-            return host.context("streamCustomization", Request(head, b"", None, address), None, facts)
+            return host.context("streamCustomization", Request(head, b"", None, address, given), None, facts)
 
         def go_on(answer):
             try:
@@ -57180,8 +58143,9 @@ class MessageListener:
     broadcaster's thread calls it, and goes on while the handler runs; the calls for one client begin in
     the order of its messages."""
 
-    def __init__(self, server, head, address, path):
+    def __init__(self, server, head, address, path, given=None):
         self.server, self.app, self.head, self.address, self.path = server, server.app, head, address, path
+        self.given = given
 
     def __call__(self, connection, text):
         route = self.app.stream_routes.get(self.path)
@@ -57218,9 +58182,9 @@ class MessageListener:
 class GraphQLListener:
     """Performs the operations of a GraphQLSocket; see MessageListener."""
 
-    def __init__(self, server, head, address, socket):
+    def __init__(self, server, head, address, socket, given):
         self.server, self.app, self.socket = server, server.app, socket
-        self.head, self.address = head, address
+        self.head, self.address, self.given = head, address, given
 
     def __call__(self, connection, text):
         found = self.socket.receive(text)
@@ -57229,7 +58193,7 @@ class GraphQLListener:
             return
         if not self.server.gate.admits_message(self.address, time.monotonic()):
             raise WebSocketError(POLICY_VIOLATION, "too many operations from this address")
-        context = Request(self.head, b"", None, self.address)
+        context = Request(self.head, b"", None, self.address, self.given)
         context.accounts = self.app.accounts
         work = functools.partial(self.attempt, connection, context, *found)
         if self.app.later is None:
@@ -57265,7 +58229,8 @@ class ReceivedMessage:
         facts = {"path": listener.path, "metadata": dict(self.connection.metadata),
                  "send": host.realm.new_function(self.send, "send"),
                  "close": host.realm.new_function(self.close, "close")}
-        context = host.context("streamMessage", Request(listener.head, b"", None, listener.address),
+        request = Request(listener.head, b"", None, listener.address, listener.given)
+        context = host.context("streamMessage", request,
                                {"data": script_text(host.realm, self.text)}, facts)
         host.realm.put_getter(context, "json", self.json)
         return context
@@ -57317,6 +58282,10 @@ class RequestHandler(StreamOpener):
 
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
+        if self.hooks is not None:
+            hooks, self.hooks = self.hooks, None
+            self.show_answer(hooks, response)
+            return
         head, status = self.head, response.status
         if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
                 or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
@@ -57451,15 +58420,16 @@ class RequestHandler(StreamOpener):
 # -- Requests as scripts see them --------------------------------------------------------
 
 class Request:
-    """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `calls` are
-    the ResolverCalls that have been made for it, up to `position` again in this attempt at an answer; None
-    where resolvers are waited for."""
+    """A request as scripts see it. Making one raises Refusal for a body that is not what it says. `given` are
+    properties that hooks of scripts have set, name -> JSON, or None. `calls` are the ResolverCalls that have
+    been made for it, up to `position` again in this attempt at an answer; None where resolvers are waited
+    for."""
 
     __slots__ = ("head", "params", "address", "text", "form", "files", "json", "bytes", "broken", "problem",
-                 "calls", "position", "host", "accounts")
+                 "calls", "position", "host", "accounts", "given")
 
-    def __init__(self, head, body=b"", params=None, address=""):
-        self.head = head
+    def __init__(self, head, body=b"", params=None, address="", given=None):
+        self.head, self.given = head, given
         self.host = self.accounts = None        # the ScriptHost that it is given to; who may log in
         self.params = params
         self.address = address
@@ -57510,7 +58480,13 @@ class Request:
         request = realm.request_object(parts, _REQUEST_PARTS_OF, self)
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
+        if self.given:
+            self.show_given(realm, request)
         return request
+
+    def show_given(self, realm, request):
+        for name, text in self.given.items():
+            realm.put(request, name, realm.parse_json(text))
 
     def parse_again(self, realm):
         """What `request.json` does of a broken body: JSON.parse says what is wrong with it."""
@@ -57523,6 +58499,20 @@ class Request:
                 else JSSyntaxError("the JSON is nested too deeply")
             self.problem = problem.message
             raise problem from None
+
+
+class SharedRequest(Request):
+    """A request that is one object for all the handlers of a script that it is given to."""
+
+    __slots__ = ("made",)
+
+    def object(self, realm):
+        if self.made is None:
+            self.made = super().object(realm)
+        elif self.given:
+            self.show_given(realm, self.made)
+        self.given = None               # the script may have set another value since
+        return self.made
 
 
 def pairs_of(realm, request, pairs):
@@ -57548,6 +58538,7 @@ _REQUEST_PARTS_OF = {
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
+REQUEST_NAMES = frozenset((*_REQUEST_PARTS, "bodyBase64"))
 
 
 def script_text(realm, text):
@@ -58364,76 +59355,6 @@ function bytes(value) {
 }
 """
 
-#: A text area for code, for pages that have one: what keys do in it. Undo stays the browser's own.
-AREA_SCRIPT = r"""
-class CodeArea {
-  constructor(area, comment) {
-    this.area = area;
-    this.comment = comment;             // what turns the rest of a line into a comment
-    this.step = "  ";                   // of indentation
-  }
-  // What is done when the text has changed.
-  refresh() {}
-  replace(start, end, text, caret = start + text.length) {
-    this.area.focus();
-    this.area.setSelectionRange(start, end);
-    // execCommand keeps the undo history of the text area
-    if (start !== end || text) if (!document.execCommand(text ? "insertText" : "delete", false, text))
-      this.area.setRangeText(text, start, end, "end");
-    this.area.setSelectionRange(caret, caret);
-    this.refresh();
-  }
-  key(event) {
-    const area = this.area;
-    if (event.key === "Escape") { this.leaving = true; return; }
-    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey && !event.defaultPrevented) {
-      event.preventDefault();
-      this.indent(event.shiftKey);
-    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.defaultPrevented) {
-      event.preventDefault();
-      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
-      const indent = /[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
-      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
-      const first = "\n" + indent + (opens ? this.step : "");
-      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
-        area.selectionStart + first.length);
-    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
-        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
-      event.preventDefault();
-      this.replace(area.selectionStart, area.selectionEnd, event.key
-        + { "{": "}", "(": ")", "[": "]" }[event.key],
-        area.selectionStart + 1);
-      if (this.opened) this.opened();
-    } else if ("})]".includes(event.key) && event.key.length === 1
-        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
-      event.preventDefault();
-      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
-    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
-      event.preventDefault();
-      const sign = new RegExp(`^(\\s*)${this.comment} ?`);
-      this.lines((line) => sign.test(line) ? line.replace(sign, "$1")
-        : line.replace(/^\s*/, (indent) => indent + this.comment + " "));
-    }
-    if (event.key !== "Shift") this.leaving = false;
-  }
-  lines(change) {
-    const area = this.area;
-    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
-    let end = area.value.indexOf("\n", area.selectionEnd);
-    if (end < 0) end = area.value.length;
-    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
-    this.replace(start, end, text);
-    area.setSelectionRange(start, start + text.length);
-  }
-  indent(back) {
-    const area = this.area;
-    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
-      area.selectionEnd, this.step);
-    else this.lines((line) => back ? line.replace(/^(\t| {1,2})/, "") : line && this.step + line);
-  }
-}
-"""
-
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -58469,6 +59390,256 @@ def render_program(title, icon, style, body, script):
 """
     return (render_page(f"{title} – aiwebengine", style, body, f"<script>{script}</script>\n", head),
             script_policy(script) + "; img-src data:; base-uri 'none'; form-action 'none'")
+
+
+# -- Page kit: texts of code -------------------------------------------------------------
+#
+# What the dashboard's editor and the GraphQL explorer share: lines with numbers, colours and marks, keys,
+# and a list of completions.
+
+#: <div class="code-box"><div class="code"><div class="sheet"><div></div><textarea>, and <ul class="choices">.
+CODE_STYLE = r"""
+.code-box { position: relative; flex: 1; isolation: isolate; }
+.code-box > .code { position: absolute; inset: 0; border-left: 2px solid transparent; overflow: auto; }
+.code:has(textarea:focus-visible) { border-left-color: var(--accent); }
+.sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
+  font-variant-ligatures: none; }
+.sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
+.sheet > div > div { height: 20px; padding-right: 1rem; }
+.sheet i { display: inline-block; width: 2.8rem; margin-right: .8rem; position: sticky; left: 0; z-index: 2;
+  background: var(--paper); color: var(--faint); text-align: right; font-style: normal; }
+.sheet .here { background: var(--mark); }
+.sheet .here i { color: var(--bad); font-weight: 700; }
+.sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
+.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem);
+  height: 100%; padding: 0; border: 0; resize: none; overflow: hidden; white-space: pre; background: none;
+  font: inherit; tab-size: inherit; font-variant-ligatures: none; color: var(--ink);
+  -webkit-text-fill-color: transparent; outline: none; }
+.sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
+.sheet textarea::placeholder { -webkit-text-fill-color: var(--faint); }
+@media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
+.choices { position: absolute; z-index: 9; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
+  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line);
+  border-radius: 8px; font: 13px/20px var(--mono); box-shadow: 0 8px 24px var(--shade); }
+.choices li { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem;
+  padding: .1rem .5rem; border-radius: 5px; cursor: pointer; overflow-wrap: anywhere; }
+.choices li[aria-selected=true] { background: var(--chosen); }
+.choices small { color: var(--soft); }
+"""
+
+CODE_SCRIPT = r"""
+const LINE = 20, MORE = 30;
+let letter = 0;                         // how wide one is
+// Parts [kind, text] as nodes: a kind is a class.
+const coloured = (parts) => parts.map(([kind, text]) => kind ? el("span", { class: kind, text }) : text);
+
+// A text area for code. Its text is transparent; beneath it stand the lines that are in view, in colours. Undo
+// stays the browser's own.
+class CodeArea {
+  constructor(box, area, comment) {
+    this.area = area;
+    this.comment = comment;             // what turns the rest of a line into a comment
+    this.step = "  ";                   // of indentation
+    this.rows = [];                     // the lines of the text
+    this.marks = [];                    // what is wrong: { line, column }
+    this.view = box.querySelector(".code");
+    this.list = box.querySelector(".choices");
+    area.addEventListener("input", (event) => this.typed(event));
+    area.addEventListener("keydown", (event) => this.key(event));
+    area.addEventListener("scroll", () => area.scrollTo(0, 0));
+    for (const kind of ["blur", "click"]) area.addEventListener(kind, () => this.close());
+    this.view.addEventListener("scroll", () => requestAnimationFrame(() => this.paint()));
+    addEventListener("resize", () => { this.close(); this.paint(); });
+  }
+  // For those that inherit: the parts of a line, what has been typed in brackets, and what could be written at
+  // the cursor: choices { text, label, detail, gone } for what stands between `from` and `to`.
+  partsOf(index) { return [["", this.rows[index]]]; }
+  opened() {}
+  offer(asked) { return { choices: [] }; }
+
+  get offset() { return this.area.selectionStart; }
+  // Takes in a text that has changed.
+  refresh() {
+    this.rows = this.area.value.split("\n");
+    this.layOut();
+  }
+  typed(event) {
+    this.marks = [];
+    this.refresh();
+    if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") this.complete(false);
+    else this.close();
+    this.reveal();
+  }
+
+  // -- lines --
+
+  layOut() {
+    const { area } = this, sheet = area.parentNode;
+    if (!area.checkVisibility()) return;
+    if (!letter) {
+      const ruler = document.createElement("canvas").getContext("2d");
+      ruler.font = getComputedStyle(sheet).font;
+      letter = ruler.measureText("0".repeat(100)).width / 100;
+    }
+    const widest = this.rows.reduce((most, line) =>
+      Math.max(most, line.length + (line.includes("\t") ? 3 * line.split("\t").length : 0)), 0);
+    sheet.style.height = this.rows.length * LINE + 8 + "px";
+    sheet.style.width = Math.ceil(widest * letter) + 90 + "px";
+    const over = area.scrollWidth - area.clientWidth;       // of wide characters
+    if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
+    this.paint();
+  }
+  paint() {
+    if (!this.area.checkVisibility()) return;
+    const first = Math.max(0, Math.floor(this.view.scrollTop / LINE) - MORE);
+    const end = first + Math.ceil(this.view.clientHeight / LINE) + 2 * MORE, lines = [];
+    for (let index = first; index < Math.min(end, this.rows.length); index++) lines.push(this.paintLine(index));
+    this.area.parentNode.firstElementChild.style.top = first * LINE + "px";
+    this.area.parentNode.firstElementChild.replaceChildren(...lines);
+  }
+  paintLine(index) {
+    const mark = this.marks.find(({ line }) => line === index + 1), parts = [];
+    let column = 0, wrong = mark ? Math.min(mark.column - 1, this.rows[index].length) : -1;
+    for (const [kind, text] of this.partsOf(index)) {
+      const here = wrong >= column && wrong < column + text.length;
+      parts.push([kind + (here ? " wrong" : ""), text]);
+      column += text.length;
+      if (here) wrong = -1;
+    }
+    if (wrong >= 0) parts.push(["wrong", " "]);
+    return el("div", { class: mark ? "here" : null }, el("i", { text: index + 1 }), ...coloured(parts));
+  }
+  placeOf(offset) {
+    let line = 0, start = 0;
+    while (line < this.rows.length - 1 && start + this.rows[line].length < offset)
+      start += this.rows[line++].length + 1;
+    return { line: line + 1, start };
+  }
+  go(line, column = 1) {
+    this.refresh();
+    line = Math.min(Math.max(line, 1), this.rows.length);
+    const offset = this.rows.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0)
+      + Math.min(column - 1, this.rows[line - 1].length);
+    this.area.focus({ preventScroll: true });
+    this.area.setSelectionRange(offset, offset);
+    this.reveal(this.view.clientHeight / 3);
+  }
+  reveal(room = 2 * LINE) {
+    const { view } = this, top = (this.placeOf(this.offset).line - 1) * LINE;
+    if (top < view.scrollTop) view.scrollTop = top - room;
+    if (top + LINE > view.scrollTop + view.clientHeight) view.scrollTop = top + LINE + room - view.clientHeight;
+  }
+
+  // -- completion --
+
+  complete(asked) {
+    const { list, view } = this, { line, start } = this.placeOf(this.offset), offered = this.offer(asked);
+    if (!offered.choices.length) return this.close();
+    this.offered = offered;
+    list.replaceChildren(...offered.choices.map(({ label, detail, gone }, index) =>
+      el("li", { role: "option", id: list.id + index, class: gone ? "gone" : null, onmousedown: (event) => {
+        event.preventDefault();
+        this.accept(index);
+      } }, el("span", { text: label }), el("small", {}, ...prose(detail)))));
+    list.hidden = false;
+    this.choose(0);
+    const under = this.area.parentNode.offsetTop + line * LINE - view.scrollTop;
+    const left = 58 + (offered.from - start) * letter - view.scrollLeft;
+    const above = under + list.offsetHeight > view.clientHeight && under - LINE > list.offsetHeight;
+    list.style.left = Math.max(4, Math.min(left, view.clientWidth - list.offsetWidth - 8)) + "px";
+    list.style.top = (above ? under - LINE - list.offsetHeight : under) + "px";
+  }
+  choose(index) {
+    const items = [...this.list.children];
+    this.choice = (index + items.length) % items.length;
+    items.forEach((item, place) => item.setAttribute("aria-selected", String(place === this.choice)));
+    items[this.choice].scrollIntoView({ block: "nearest" });
+    this.area.setAttribute("aria-activedescendant", items[this.choice].id);
+  }
+  close() {
+    this.list.hidden = true;
+    this.area.removeAttribute("aria-activedescendant");
+  }
+  accept(index) {
+    const { choices, from, to = this.offset } = this.offered;
+    this.close();
+    this.replace(from, to, choices[index].text);
+  }
+
+  // -- keys --
+
+  // Keys for the list: true when this was one.
+  keyInList(event) {
+    const shown = !this.list.hidden, move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const plain = !event.ctrlKey && !event.metaKey;
+    if (shown && move) this.choose(this.choice + move);
+    else if (shown && event.key === "Escape") this.close();
+    else if (shown && (event.key === "Tab" || event.key === "Enter" && plain)) this.accept(this.choice);
+    else if (event.ctrlKey && event.key === " ") this.complete(true);
+    else return false;
+    event.preventDefault();
+    return true;
+  }
+  replace(start, end, text, caret = start + text.length) {
+    this.area.focus();
+    this.area.setSelectionRange(start, end);
+    // execCommand keeps the undo history of the text area
+    if (start !== end || text) if (!document.execCommand(text ? "insertText" : "delete", false, text))
+      this.area.setRangeText(text, start, end, "end");
+    this.area.setSelectionRange(caret, caret);
+    this.refresh();
+  }
+  key(event) {
+    const area = this.area;
+    if (event.isComposing || this.keyInList(event)) return;
+    if (event.key === "Escape") { this.leaving = true; return; }
+    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey) {
+      event.preventDefault();
+      this.indent(event.shiftKey);
+    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
+      event.preventDefault();
+      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
+      const indent = /[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
+      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
+      const first = "\n" + indent + (opens ? this.step : "");
+      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
+        area.selectionStart + first.length);
+    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
+        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
+      event.preventDefault();
+      this.replace(area.selectionStart, area.selectionEnd, event.key
+        + { "{": "}", "(": ")", "[": "]" }[event.key],
+        area.selectionStart + 1);
+      this.opened();
+    } else if ("})]".includes(event.key) && event.key.length === 1
+        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
+      event.preventDefault();
+      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
+    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
+      event.preventDefault();
+      const sign = new RegExp(`^(\\s*)${this.comment} ?`);
+      this.lines((line) => sign.test(line) ? line.replace(sign, "$1")
+        : line.replace(/^\s*/, (indent) => indent + this.comment + " "));
+    }
+    if (event.key !== "Shift") this.leaving = false;
+  }
+  lines(change) {
+    const area = this.area;
+    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
+    let end = area.value.indexOf("\n", area.selectionEnd);
+    if (end < 0) end = area.value.length;
+    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
+    this.replace(start, end, text);
+    area.setSelectionRange(start, start + text.length);
+  }
+  indent(back) {
+    const area = this.area;
+    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
+      area.selectionEnd, this.step);
+    else this.lines((line) => back ? line.replace(/^(\t| {1,2})/, "") : line && this.step + line);
+  }
+}
+"""
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -59629,7 +60800,9 @@ def milliseconds(seconds):
 
 def route_facts(app):
     routes = []
-    for (path, method), route in itertools.islice(app.all_routes(), MAX_SHOWN_ROWS):
+    known = [(hook.prefix or "/", hook.kind, hook) for hook in app.hooks]
+    known += [(path, method, route) for (path, method), route in app.all_routes()]
+    for path, method, route in known[:MAX_SHOWN_ROWS]:
         stats = route.stats
         routes.append({"path": path, "method": method, "script": route.host.name,
                        "handler": route.handler if isinstance(route.handler, str) else "(function)",
@@ -59652,6 +60825,7 @@ def graphql_facts(app):
 def failed_calls(app):
     """Calls of routes and resolvers that failed."""
     return (sum(route.stats.errors for _, route in app.all_routes())
+            + sum(hook.stats.errors for hook in app.hooks)
             + sum(stats.errors for stats in app.resolver_stats.copy().values()))
 
 
@@ -60038,7 +61212,6 @@ MAX_REPLAY_BYTES = 64 * 1024
 _HOP_HEADERS = frozenset(("connection", "content-length", "transfer-encoding", "expect", "keep-alive",
                           "upgrade", "te", "trailer", "accept-encoding"))
 CONSOLE_FILE = "<console>"
-_DECLARATION = re.compile(r"\s*(?:let|const|class|(?:async\s+)?function)\b")
 _VARIABLE = re.compile(r"\A\s*(?:let|const|var)\s+(?=[\w$]+\s*=)")
 
 
@@ -60324,7 +61497,9 @@ def ask_database(handler, head, body):
             if statements:
                 before = database.connection.total_changes
                 with contextlib.closing(database.execute(visitor, statements[0][0])) as cursor:
-                    rows = database.fetch(visitor, cursor, sql, MAX_SHOWN_ROWS + 1)
+                    rows = []
+                    while len(rows) <= MAX_SHOWN_ROWS and (more := database.fetch(visitor, cursor, sql)[0]):
+                        rows += more
                 answer.update(columns=[column[0] for column in cursor.description or ()],
                               more=len(rows) > MAX_SHOWN_ROWS,
                               rows=[[*map(shown_sql_value, row)] for row in rows[:MAX_SHOWN_ROWS]],
@@ -60374,7 +61549,7 @@ def evaluate_code(host, code):
         return str(value) if value is undefined or callable(value) else json.dumps(
             value, ensure_ascii=False, indent=2, default=str)
     scope = realm.modules.scope()
-    code = code_without_types(code, host.name)
+    code = realm.compile(code, CONSOLE_FILE, lambda text, _: code_without_types(text, host.name))
     if scope is not None:
         function, argument = code_in_module(realm, scope, code)
     elif _DECLARATION.match(code) and not re.search(r"\b(?:import|export)\b", code):
@@ -60382,19 +61557,6 @@ def evaluate_code(host, code):
     else:
         function, argument = code_in_script(realm, code)
     return host.run(function, "console", argument, lambda value: inspect_value(realm, value))
-
-
-def code_without_types(code, name):
-    """Code for a script in the language that the name of its file tells, as JavaScript. Raises JSError."""
-    if not any(language_of(name)):
-        return code
-    if not _DECLARATION.match(code):
-        with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
-            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
-    try:
-        return parse_typed(code, name, True)[1]
-    except JSSyntaxError as error:
-        raise parse_failure(error, CONSOLE_FILE) from None
 
 
 def expression_function(realm, code):
@@ -61186,8 +62348,8 @@ function colouring(name) {
   let open = modeOf(name);
   return (line) => {
     const parts = [];
-    open = scan(line, open, (kind, text) => parts.push(kind ? el("span", { class: kind, text }) : text));
-    return parts;
+    open = scan(line, open, (...part) => parts.push(part));
+    return coloured(parts);
   };
 }
 """
@@ -61198,33 +62360,14 @@ function colouring(name) {
 EDITOR_STYLE = r"""
 main:has(#view-edit:not([hidden])) { max-width: none; }
 .workshop { display: grid; grid-template-columns: 11rem minmax(0, 6fr) minmax(0, 4fr); gap: 0 1rem; }
-.files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: auto; max-height: calc(100vh - 14rem); }
+.files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: hidden auto; max-height: calc(100vh - 14rem); }
 .files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink); overflow-wrap: anywhere; }
 .files a[aria-current] { background: var(--chosen); }
 .files a.changed::after { content: " ●"; color: var(--warn); }
-.code-box { position: relative; }
-.code-box > .code, #edit-page { border: 0; border-top: 1px solid var(--line); height: calc(100vh - 22rem); min-height: 16rem; }
-.code-box > .code { border-left: 2px solid transparent; overflow: auto; }
-.code:has(textarea:focus-visible) { border-left-color: var(--accent); }
-.sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
-  font-variant-ligatures: none; }
-.sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
-.sheet > div > div { height: 20px; padding-right: 1rem; }
-.sheet i { display: inline-block; width: 2.8rem; margin-right: .8rem; position: sticky; left: 0; z-index: 2;
-  background: var(--paper); color: var(--faint); text-align: right; font-style: normal; }
-.sheet .here { background: var(--mark); } .sheet .here i { color: var(--bad); font-weight: 700; }
-.sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
-.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%; padding: 0;
-  border: 0; resize: none; overflow: hidden; white-space: pre; background: none; font: inherit; tab-size: inherit;
-  font-variant-ligatures: none; color: var(--ink); -webkit-text-fill-color: transparent; outline: none; }
-.sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
-@media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
-#edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
-  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line); border-radius: 8px; }
-#edit-choices li { padding: .1rem .5rem; font: 13px/1.5 var(--mono); cursor: pointer; overflow-wrap: anywhere; }
-#edit-choices li[aria-selected=true] { background: var(--chosen); }
+.workshop > .panel { display: flex; flex-direction: column; }
+.code-box, #edit-page { flex: 1; min-height: max(16rem, 100vh - 22rem); border: 0; border-top: 1px solid var(--line); }
+#edit-choices small { flex-basis: 100%; font: .8rem/1.4 var(--sans); }
 #edit-choices li:not([aria-selected=true]) small { display: none; }
-#edit-choices small { display: block; font: .8rem/1.4 var(--sans); color: var(--soft); }
 #edit-problem { padding: .5rem 1rem; background: var(--mark); } #edit-jump { color: var(--bad); }
 #edit-actions { flex-wrap: wrap; align-items: baseline; } #edit-actions button { white-space: nowrap; }
 #edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; }
@@ -61233,7 +62376,7 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
 @media (max-width: 60rem) {
   .workshop { grid-template-columns: minmax(0, 1fr); }
   .files { display: flex; max-height: 6.5rem; flex-wrap: wrap; margin-bottom: .6rem; }
-  .code-box > .code, #edit-page { height: 60vh; }
+  .code-box, #edit-page { min-height: 60vh; }
 }
 """
 
@@ -61248,9 +62391,9 @@ EDITOR_BODY = r"""
     <section class="panel" aria-label="Source">
       <div class="head"><span class="small soft" id="edit-help"><kbd>Ctrl</kbd> <kbd>S</kbd> saves,
         <kbd>Ctrl</kbd> <kbd>Space</kbd> completes, <kbd>Esc</kbd> <kbd>Tab</kbd> leaves the text</span></div>
-      <div class="code-box">
+      <div class="code-box" id="edit-box">
         <div class="code" id="edit-code"><div class="sheet" id="edit-sheet"><div id="edit-lines" aria-hidden="true"></div></div></div>
-        <ul id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
+        <ul class="choices" id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
       </div>
       <div id="edit-problem" role="status" hidden><button class="link" id="edit-jump"></button>
         <pre class="small" id="edit-advice"></pre></div>
@@ -61276,9 +62419,8 @@ EDITOR_BODY = r"""
 # -- Editor: the script ------------------------------------------------------------------
 
 EDITOR_SCRIPT = r"""
-// Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
-// transparent; beneath it stand the lines that are in view, in colours.
-const LINE = 20, MORE = 30, CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
+// Each file has a text area of its own, which keeps its undo history while others are looked at.
+const CHECK_AFTER = 250, files = new Map();       // name -> SourceFile
 let current = null, editing = false;
 const answerHere = (text, good = false) => answer("edit-answer", text, good);
 
@@ -61295,20 +62437,15 @@ function inCommon(a, b) {
 
 class SourceFile extends CodeArea {
   constructor(name, text, tag) {
-    super(el("textarea", { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
+    super($("edit-box"), el("textarea", { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
       "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" }), "//");
     this.area.value = text;
-    [this.saved, this.tag, this.marks] = [this.area.value, tag, []];
+    [this.saved, this.tag] = [this.area.value, tag];
     this.step = /^\t/m.test(text) ? "\t" : /^    \S/m.test(text) && !/^  \S/m.test(text) ? "    " : "  ";
     this.rename(name);
-    this.area.addEventListener("input", (event) => this.typed(event));
-    this.area.addEventListener("scroll", () => this.area.scrollTo(0, 0));
-    this.area.addEventListener("keydown", (event) => keyInText(event, this));
-    for (const kind of ["blur", "click"]) this.area.addEventListener(kind, hideChoices);
     $("edit-sheet").append(this.area);
   }
   get changed() { return this.area.value !== this.saved; }
-  get offset() { return this.area.selectionStart; }
   rename(name) {
     this.name = name;
     this.area.setAttribute("aria-label", "Source of " + name);
@@ -61316,13 +62453,9 @@ class SourceFile extends CodeArea {
   }
   typed(event) {
     if (this !== current) goTo(this.name);      // undone in a file that is not in view
-    this.marks = [];
-    this.refresh();
+    super.typed(event);
     checkSoon(this);
     showState();
-    if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(this, false);
-    else hideChoices();
-    this.reveal();
   }
   // Takes in the text: what is open is found out anew from the first line that changed.
   refresh() {
@@ -61337,65 +62470,29 @@ class SourceFile extends CodeArea {
       break;
     }
     [this.text, this.rows, this.open] = [text, now, open];
-    this.widest = now.reduce((most, line) =>
-      Math.max(most, line.length + (line.includes("\t") ? 3 * line.split("\t").length : 0)), 0);
-    if (this === current) layOut();
+    this.layOut();
   }
-  placeOf(offset) {
-    let line = 0, start = 0;
-    while (line < this.rows.length - 1 && start + this.rows[line].length < offset) start += this.rows[line++].length + 1;
-    return { line: line + 1, start };
+  partsOf(index) {
+    const parts = [], line = this.rows[index];
+    scan(line.slice(0, 2000), this.open[index], (...part) => parts.push(part));
+    return [...parts, ["", line.slice(2000)]];
   }
-  go(line, column = 1) {
-    this.refresh();
-    line = Math.min(Math.max(line, 1), this.rows.length);
-    const offset = this.rows.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0)
-      + Math.min(column - 1, this.rows[line - 1].length);
-    this.area.focus({ preventScroll: true });
-    this.area.setSelectionRange(offset, offset);
-    this.reveal($("edit-code").clientHeight / 3);
-  }
-  reveal(room = 2 * LINE) {
-    const box = $("edit-code"), top = (this.placeOf(this.offset).line - 1) * LINE;
-    if (top < box.scrollTop) box.scrollTop = top - room;
-    if (top + LINE > box.scrollTop + box.clientHeight) box.scrollTop = top + LINE + room - box.clientHeight;
+  // Members of what stands before a dot, else names.
+  offer(asked) {
+    const { line, start } = this.placeOf(this.offset), before = this.area.value.slice(start, this.offset);
+    const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before), wanted = word.toLowerCase();
+    let last = "", found = [];
+    const open = scan(before, this.open[line - 1], (kind, text) => { last = /(`|\$\{)$/.test(text) ? "" : kind; });
+    if ("j{".includes(open.at(-1) ?? " ") && !/[cs]/.test(last) && (asked || !offers.known.has(word) && (chain || word.length > 1))) {
+      const own = new Set([...KEYWORDS, ...this.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? []]);
+      found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
+        ...[...own].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
+    }
+    return { from: this.offset - word.length, choices: found
+      .filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word).slice(0, 40)
+      .map(([text, label, detail]) => ({ text, label: label || text, detail })) };
   }
 }
-let fontWidth = 0;
-function layOut() {
-  const sheet = $("edit-sheet"), { area, rows, widest } = current;
-  if (!fontWidth) {
-    const ruler = document.createElement("canvas").getContext("2d");
-    ruler.font = getComputedStyle(sheet).font;
-    fontWidth = ruler.measureText("0".repeat(100)).width / 100;
-  }
-  sheet.style.height = rows.length * LINE + 8 + "px";
-  sheet.style.width = Math.ceil(widest * fontWidth) + 90 + "px";
-  const over = area.scrollWidth - area.clientWidth;       // of wide characters
-  if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
-  paint();
-}
-function paint() {
-  if (!current) return;
-  const box = $("edit-code"), first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
-  const shown = current.rows.slice(first, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
-  $("edit-lines").style.top = first * LINE + "px";
-  $("edit-lines").replaceChildren(...shown.map((line, index) => paintLine(current, line, first + index)));
-}
-function paintLine(file, line, index) {
-  const mark = file.marks.find((item) => item.line === index + 1), parts = [el("i", { text: index + 1 })];
-  let column = 0, wrong = mark ? Math.min(mark.column - 1, line.length) : -1;
-  scan(line.slice(0, 2000), file.open[index], (kind, text) => {
-    const here = wrong >= column && wrong < column + text.length;
-    parts.push(kind || here ? el("span", { class: kind + (here ? " wrong" : ""), text }) : text);
-    column += text.length;
-    if (here) wrong = -1;
-  });
-  parts.push(line.slice(2000), ...(wrong >= 0 ? [el("span", { class: "wrong", text: " " })] : []));
-  return el("div", { class: mark ? "here" : null }, ...parts);
-}
-$("edit-code").addEventListener("scroll", () => requestAnimationFrame(paint));
-addEventListener("resize", () => { hideChoices(); paint(); });
 
 // -- errors while one types: one question at a time, and slow ones seldom --
 
@@ -61427,64 +62524,9 @@ function showProblem() {
   $("edit-problem").hidden = !found;
   setText($("edit-jump"), found ? "Line " + found.line + ": " + found.text : "");
   setText($("edit-advice"), found?.advice ?? "");
-  paint();
+  current.paint();
 }
 $("edit-jump").addEventListener("click", () => current.go(current.marks[0].line, current.marks[0].column));
-
-// -- completion: the members of what stands before a dot, else names --
-
-let choices = [], choice = 0, from = 0;
-function complete(file, asked) {
-  const { line, start } = file.placeOf(file.offset), before = file.area.value.slice(start, file.offset);
-  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before), wanted = word.toLowerCase();
-  let last = "", found = [];
-  const open = scan(before, file.open[line - 1], (kind, text) => { last = /(`|\$\{)$/.test(text) ? "" : kind; });
-  if ("j{".includes(open.at(-1) ?? " ") && !/[cs]/.test(last) && (asked || chain || word.length > 1)) {
-    const own = new Set([...KEYWORDS, ...file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? []]);
-    found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
-      ...[...own].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
-  }
-  choices = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word).slice(0, 40);
-  if (!choices.length || !asked && offers.known.has(word)) return hideChoices();
-  from = file.offset - word.length;
-  const list = $("edit-choices"), box = $("edit-code");
-  list.replaceChildren(...choices.map(([name, written, doc], index) =>
-    el("li", { role: "option", id: "edit-choice-" + index, onmousedown: (event) => {
-      event.preventDefault();
-      accept(file, index);
-    } }, written || name, el("small", { text: doc }))));
-  list.hidden = false;
-  select(file, 0);
-  const under = line * LINE - box.scrollTop, left = 58 + (before.length - word.length) * fontWidth - box.scrollLeft;
-  const above = under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight;
-  list.style.left = Math.max(4, Math.min(left, box.clientWidth - list.offsetWidth - 8)) + "px";
-  list.style.top = (above ? under - LINE - list.offsetHeight : under) + "px";
-}
-function select(file, index) {
-  const items = [...$("edit-choices").children];
-  choice = (index + items.length) % items.length;
-  items.forEach((item, place) => item.setAttribute("aria-selected", String(place === choice)));
-  items[choice].scrollIntoView({ block: "nearest" });
-  file.area.setAttribute("aria-activedescendant", items[choice].id);
-}
-function hideChoices() {
-  $("edit-choices").hidden = true;
-  current?.area.removeAttribute("aria-activedescendant");
-}
-function accept(file, index) {
-  file.replace(from, file.offset, choices[index][0]);
-  hideChoices();
-}
-function keyInText(event, file) {
-  if (event.isComposing) return;
-  const shown = !$("edit-choices").hidden, move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (shown && move) select(file, choice + move);
-  else if (shown && event.key === "Escape") hideChoices();
-  else if (shown && (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey)) accept(file, choice);
-  else if (event.ctrlKey && event.key === " ") complete(file, true);
-  else return file.key(event);
-  event.preventDefault();
-}
 
 // -- files: opening, saving, conflicts --
 
@@ -61514,7 +62556,6 @@ async function enterEditor() {
 function showFile() {
   current = files.get(at.name) ?? null;
   for (const file of files.values()) file.area.hidden = file !== current;
-  hideChoices();
   warn("");
   $("edit-lines").replaceChildren();
   if (current) {
@@ -61562,7 +62603,7 @@ async function compare(file, seen, meant) {
   file.compared = seen;
   try {
     const { text, tag } = await fetchFile(file.name), plain = text.replace(/\r\n?/g, "\n");
-    if (editing || tag === file.tag && !meant) return;
+    if (editing || file !== current || tag === file.tag && !meant) return;
     if (file.changed && file.area.value !== plain && !meant)
       return file === current && warn(file.name + " was changed on disk since it was opened here.");
     takeOver(file, plain, tag);
@@ -62646,9 +63687,9 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", CODE_STYLE + DASHBOARD_STYLE + COLOURS_STYLE + EDITOR_STYLE,
     DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY),
-    AREA_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+    CODE_SCRIPT + COLOURS_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 DASHBOARD_POLICY += "; frame-src 'self'"
 
 
@@ -62933,35 +63974,14 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   min-height: 37px; color: var(--soft); font-size: 13px }
 .bar [role=tab] { border: 0; background: none; border-radius: 6px; color: var(--soft) }
 .bar [role=tab][aria-selected=true] { color: var(--ink); background: var(--hover); font-weight: 600 }
-.editor { position: relative; flex: 1; min-height: 0; display: flex; font: 13px/20px var(--mono);
-  background: var(--paper) }
-.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--faint);
-  padding: 10px 8px 10px 0; user-select: none; white-space: pre }
-.gutter .bad { color: var(--bad); font-weight: 700 }
-.code { position: relative; flex: 1; min-width: 0 }
-.code pre, .code textarea { position: absolute; inset: 0; margin: 0; padding: 10px 12px 10px 4px; border: 0;
-  font: inherit; white-space: pre; overflow: auto; tab-size: 2; letter-spacing: 0 }
-.code pre { pointer-events: none; overflow: hidden; color: var(--ink) }
-.code textarea { background: none; color: transparent; caret-color: var(--ink); resize: none; height: 100%;
-  border-radius: 0; outline: none }
-.editor:focus-within { box-shadow: inset 2px 0 0 var(--accent) }
-.code textarea::selection { background: var(--select); color: transparent }
-.code textarea::placeholder { color: var(--faint) }
+.code { padding-top: 10px }
 .keyword, .directive { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
 .type { color: var(--t-type) } .string { color: var(--t-string) } .number { color: var(--t-number) }
 .variable { color: var(--t-variable) }
 .comment { color: var(--faint); font-style: italic } .punct { color: var(--soft) }
 .bad-token { color: var(--bad); text-decoration: underline wavy }
 .unknown { text-decoration: underline wavy var(--bad); text-underline-offset: 3px }
-#popup { position: absolute; z-index: 9; min-width: 220px; max-width: 460px; max-height: 246px;
-  overflow: auto;
-  background: var(--paper); border: 1px solid var(--line); border-radius: 8px; margin: 0; padding: 4px;
-  list-style: none; font: 13px/20px var(--mono); box-shadow: 0 8px 24px #0003 }
-#popup li { display: flex; gap: 14px; justify-content: space-between; padding: 1px 8px; border-radius: 5px;
-  cursor: pointer; white-space: nowrap }
-#popup li[aria-selected=true] { background: var(--select) }
-#popup li small { color: var(--soft); font: inherit; overflow: hidden; text-overflow: ellipsis }
-#popup li.gone { text-decoration: line-through }
+.choices .gone { text-decoration: line-through }
 #below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
@@ -63038,13 +64058,11 @@ EXPLORER_BODY = r"""
       <button class="quiet" id="add-tab" title="New tab" aria-label="New tab">+</button>
       <span style="flex:1"></span>
       <button class="quiet" id="close-tab" title="Close this tab" aria-label="Close this tab">×</button></div>
-    <div class="editor" id="query-editor">
-      <div class="gutter" aria-hidden="true"></div>
-      <div class="code"><pre aria-hidden="true"></pre><textarea id="query" spellcheck="false"
-        autocapitalize="off" autocomplete="off" wrap="off" aria-label="GraphQL document"
-        aria-autocomplete="list" aria-controls="popup"
-        aria-describedby="hint"></textarea></div>
-      <ul id="popup" role="listbox" aria-label="Completions" hidden></ul>
+    <div class="code-box" id="query-editor">
+      <div class="code"><div class="sheet"><div aria-hidden="true"></div><textarea id="query"
+        spellcheck="false" autocapitalize="off" autocomplete="off" wrap="off" aria-label="GraphQL document"
+        aria-autocomplete="list" aria-controls="query-choices" aria-describedby="hint"></textarea></div></div>
+      <ul class="choices" id="query-choices" role="listbox" aria-label="Completions" hidden></ul>
     </div>
     <div class="grip flat" id="grip-below" role="separator" aria-orientation="horizontal" tabindex="0"
       aria-valuenow="30" aria-label="Height of the variables"></div>
@@ -63064,10 +64082,9 @@ EXPLORER_BODY = r"""
         <span id="hint" style="font-size:12px"><kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
       </div>
       <div class="pane" id="variables-pane" role="tabpanel" aria-labelledby="tab-variables">
-        <div class="editor" id="variables-editor"><div class="gutter" aria-hidden="true"></div>
-          <div class="code"><pre aria-hidden="true"></pre><textarea id="variables"
-            spellcheck="false" wrap="off"
-            aria-label="Variables as JSON" placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div>
+        <div class="code-box" id="variables-editor"><div class="code"><div class="sheet"><div aria-hidden="true"></div>
+          <textarea id="variables" spellcheck="false" wrap="off" aria-label="Variables as JSON"
+          placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div><ul class="choices" hidden></ul></div>
       </div>
       <div class="pane pairs" id="headers" role="tabpanel" aria-labelledby="tab-headers" hidden>
         <p>Sent with each operation of this tab. The browser forgets them when its window is closed.</p>
@@ -63104,7 +64121,6 @@ EXPLORER_BODY = r"""
 # -- GraphQL explorer: the editor --------------------------------------------------------
 
 EXPLORER_EDITOR = r'''
-const escapeHtml = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 const endpoint = location.pathname.replace(/\/+$/, "") || "/graphql";
 
 // -- tokens and where they stand --
@@ -63266,77 +64282,55 @@ function analyse(text) {
 
 // -- editors --
 
+// `parts` gives the coloured parts of a text.
 class Editor extends CodeArea {
-  constructor(box, paint) {
-    super(box.querySelector("textarea"), "#");
-    this.back = box.querySelector("pre");
-    this.gutter = box.querySelector(".gutter");
-    this.paint = paint;
-    this.badLines = new Set();
-    this.area.addEventListener("input", () => this.refresh());
-    this.area.addEventListener("scroll", () => this.follow());
-    this.area.addEventListener("keydown", (event) => this.key(event));
+  constructor(name, parts) {
+    super($(name + "-editor"), $(name), "#");
+    this.parts = parts;
   }
   get value() { return this.area.value; }
   set value(text) { this.area.value = text; this.refresh(); }
+  typed(event) {
+    super.typed(event);
+    remember();
+  }
   refresh() {
-    const text = this.area.value;
-    this.back.innerHTML = this.paint(text) + "\n";
-    this.badLines.clear();
-    this.number();
-    this.follow();
+    this.lines = [[]];
+    this.marks = [];
+    for (const [kind, text] of this.parts(this.value)) {
+      const [first, ...more] = text.split("\n").map((line) => [kind, line]);
+      this.lines.at(-1).push(first);
+      for (const part of more) this.lines.push([part]);
+    }
+    super.refresh();
   }
-  number() {
-    const count = this.area.value.split("\n").length;
-    this.gutter.innerHTML = Array.from({ length: count }, (_, i) =>
-      this.badLines.has(i + 1) ? `<span class="bad">● ${i + 1}</span>` : String(i + 1)).join("\n");
-  }
-  follow() {
-    this.back.scrollTop = this.gutter.scrollTop = this.area.scrollTop;
-    this.back.scrollLeft = this.area.scrollLeft;
-  }
-  mark(lines) { this.badLines = new Set(lines); this.number(); this.follow(); }
-  go(line, column) {
-    const offset = this.value.split("\n").slice(0, line - 1).reduce((sum, item) => sum + item.length + 1, 0)
-      + column - 1;
-    this.area.focus();
-    this.area.setSelectionRange(offset, offset);
-    this.area.scrollTop = Math.max(0, (line - 4) * 20);
+  partsOf(index) { return this.lines[index]; }
+  mark(places) {
+    this.marks = places;
+    this.paint();
   }
 }
 
-const paintGraphql = (text) => analyse(text).tokens.map((token) => token.style
-  ? `<span class="${token.style}">${escapeHtml(token.text)}</span>` : escapeHtml(token.text)).join("");
+const JSON_PART = new RegExp([/(?<field>"(?:\\.|[^"\\])*"(?=\s*:))/, /(?<string>"(?:\\.|[^"\\])*"?)/,
+  /(?<keyword>\b(?:true|false|null)\b)/, /(?<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)/,
+  /(?<punct>[{}[\],:])/, /\s+|[^]/].map((part) => part.source).join("|"), "g");
+const partsOfJson = (text) => Array.from(text.matchAll(JSON_PART), ({ 0: part, groups }) =>
+  [Object.keys(groups).find((kind) => groups[kind] !== undefined) ?? "", part]);
 
-function paintJson(text) {
-  const part = new RegExp([/("(?:\\.|[^"\\])*"?)(\s*:)?/, /\b(true|false|null)\b/,
-    /-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/, /[^]/].map((item) => item.source).join("|"), "g");
-  return text.replace(part, (all, string, colon, word) => {
-    const style = colon ? "field" : "string";
-    if (string) return `<span class="${style}">${escapeHtml(string)}</span>${colon || ""}`;
-    if (word) return `<span class="keyword">${word}</span>`;
-    if (/^-?\d/.test(all)) return `<span class="number">${all}</span>`;
-    return /[{}[\],:]/.test(all) ? `<span class="punct">${all}</span>` : escapeHtml(all);
-  });
-}
-
-const query = new Editor($("query-editor"), paintGraphql);
-const variables = new Editor($("variables-editor"), paintJson);
-query.opened = () => complete(false);
+const query = new Editor("query", (text) => analyse(text).tokens.map(({ style, text }) => [style, text]));
+const variables = new Editor("variables", partsOfJson);
 
 // -- completion --
 
-const popup = $("popup");
-let choices = [], chosen = 0, replaceFrom = 0;
-
-function complete(asked) {
-  const area = query.area, caret = area.selectionStart;
-  if (caret !== area.selectionEnd) return hidePopup();
+query.opened = () => query.complete(false);
+query.offer = (asked) => {
+  const none = { choices: [] }, { area } = query, caret = area.selectionStart;
+  if (caret !== area.selectionEnd) return none;
   const text = area.value, result = analyse(text);
   let token = result.solid.find((item) => item.start < caret && caret <= item.end
     && ["name", "variable", "directive"].includes(item.kind));
   if (result.tokens.some((item) => item.start < caret && caret <= item.end
-      && (item.kind === "comment" || item.kind === "string"))) return hidePopup();
+      && (item.kind === "comment" || item.kind === "string"))) return none;
   let at;
   if (token) at = token.at;
   else {
@@ -63344,23 +64338,19 @@ function complete(asked) {
     const probe = analyse(text.slice(0, caret) + "x" + text.slice(caret));
     at = (probe.solid.find((item) => item.start === caret) || {}).at;
     token = { start: caret, text: "", kind: "name" };
-    if (!asked && !(at && /[(@$:]\s*$/.test(text.slice(0, caret)))) return hidePopup();
+    if (!asked && !(at && /[(@$:]\s*$/.test(text.slice(0, caret)))) return none;
   }
   const prefix = text.slice(token.start, caret).toLowerCase();
-  const options = optionsFor(token.kind, at || {}, result);
-  choices = options.filter((item) => item.label.toLowerCase().startsWith(prefix)).concat(
-    prefix.length > 1 ? options.filter((item) => !item.label.toLowerCase().startsWith(prefix)
-      && item.label.toLowerCase().includes(prefix)) : []);
-  if (!choices.length || (choices.length === 1 && choices[0].label.toLowerCase() === prefix && !asked)) {
-    return hidePopup();
-  }
-  replaceFrom = token.start;
-  chosen = 0;
-  drawPopup(caret);
-}
+  const options = optionsFor(token.kind, at || {}, result).map((item) => [item, item.label.toLowerCase()]);
+  const choices = options.filter(([, label]) => label.startsWith(prefix)).concat(prefix.length > 1
+    ? options.filter(([, label]) => !label.startsWith(prefix) && label.includes(prefix)) : []);
+  if (choices.length === 1 && choices[0][1] === prefix && !asked) return none;
+  return { choices: choices.slice(0, 60).map(([item]) => item), from: token.start,
+    to: caret + /^\w*/.exec(text.slice(caret))[0].length };
+};
 
 function optionsFor(kind, at, result) {
-  const option = (label, detail, extra = {}) => ({ label, detail: detail || "", ...extra });
+  const option = (label, detail, extra = {}) => ({ label, text: label, detail: detail || "", ...extra });
   const field = (item) => option(item.name, show(item.type), { gone: item.isDeprecated });
   if (kind === "directive") return (schema ? schema.directives : []).map((item) => option("@" + item.name,
     item.description));
@@ -63383,7 +64373,7 @@ function optionsFor(kind, at, result) {
         && !type.name.startsWith("__")).map((type) => option(type.name, type.kind.toLowerCase()));
     }
     case "arguments": return (at.list || []).filter((item) => !at.used.has(item.name)).map((item) =>
-      option(item.name, show(item.type), { insert: item.name + ": " }));
+      option(item.name, show(item.type), { text: item.name + ": " }));
     case "input type": return (schema ? [...schema.types.values()] : []).filter((type) => ["SCALAR", "ENUM",
       "INPUT_OBJECT"].includes(type.kind) && !type.name.startsWith("__")).map((type) => option(type.name,
       type.kind.toLowerCase()));
@@ -63397,67 +64387,6 @@ function optionsFor(kind, at, result) {
   }
   return [];
 }
-
-function drawPopup(caret) {
-  popup.replaceChildren(...choices.slice(0, 60).map((item, index) => {
-    const take = (event) => { event.preventDefault(); chosen = index; accept(); };
-    return el("li", { role: "option", id: "choice-" + index, class: item.gone ? "gone" : null,
-      "aria-selected": String(index === chosen), onmousedown: take },
-      el("span", { text: item.label }), el("small", { text: item.detail }));
-  }));
-  const before = query.value.slice(0, replaceFrom), line = before.split("\n").length - 1;
-  const column = before.length - before.lastIndexOf("\n") - 1, width = characterWidth();
-  popup.hidden = false;
-  const box = $("query-editor"), left = 46 + column * width - query.area.scrollLeft;
-  const under = 10 + (line + 1) * 20 - query.area.scrollTop;
-  popup.style.left = Math.max(4, Math.min(left, box.clientWidth - popup.offsetWidth - 8)) + "px";
-  popup.style.top = (under + popup.offsetHeight > box.clientHeight && under - 24 > popup.offsetHeight
-    ? under - 24 - popup.offsetHeight : under) + "px";
-  query.area.setAttribute("aria-activedescendant", "choice-" + chosen);
-}
-function characterWidth() {
-  if (!characterWidth.value) {
-    const probe = el("span", { text: "0".repeat(50), style: "position:absolute;visibility:hidden" });
-    query.back.append(probe);
-    characterWidth.value = probe.getBoundingClientRect().width / 50;
-    probe.remove();
-  }
-  return characterWidth.value;
-}
-function hidePopup() { popup.hidden = true; query.area.removeAttribute("aria-activedescendant"); }
-function choose(index) {
-  popup.children[chosen].setAttribute("aria-selected", "false");
-  chosen = (index + popup.children.length) % popup.children.length;
-  popup.children[chosen].setAttribute("aria-selected", "true");
-  popup.children[chosen].scrollIntoView({ block: "nearest" });
-  query.area.setAttribute("aria-activedescendant", "choice-" + chosen);
-}
-function accept() {
-  const item = choices[chosen], area = query.area;
-  const tail = /^\w*/.exec(area.value.slice(area.selectionStart))[0].length;
-  hidePopup();
-  query.replace(replaceFrom, area.selectionStart + tail, item.insert || item.label);
-}
-query.area.addEventListener("keydown", (event) => {
-  if (popup.hidden) {
-    if (event.key === " " && event.ctrlKey) { event.preventDefault(); complete(true); }
-    return;
-  }
-  if (event.key === "ArrowDown") choose(chosen + 1);
-  else if (event.key === "ArrowUp") choose(chosen - 1);
-  else if ((event.key === "Enter" && !event.ctrlKey && !event.metaKey) || event.key === "Tab") accept();
-  else if (event.key === "Escape") hidePopup();
-  else return;
-  event.preventDefault();
-  event.stopImmediatePropagation();
-}, true);
-query.area.addEventListener("input", (event) => {
-  if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(false);
-  else hidePopup();
-  remember();
-});
-query.area.addEventListener("blur", hidePopup);
-query.area.addEventListener("click", hidePopup);
 
 '''
 
@@ -63506,20 +64435,18 @@ function card(one, title, text, right) {
     node.append(el("button", { class: "problem", onclick: () => place && query.go(place.line, place.column) },
       error.message + " ", el("small", { text: place ? `${place.line}:${place.column}` : "" })));
   }
-  const shown = el("pre");
-  shown.innerHTML = paintJson(pretty);
-  node.append(shown);
+  node.append(el("pre", {}, ...coloured(partsOfJson(pretty))));
   one.box.querySelector(".empty")?.remove();
   const follows = one.box.scrollHeight - one.box.scrollTop - one.box.clientHeight < 60;
   one.box.append(node);
   while (one.box.children.length > MAX_EVENTS) one.box.firstChild.remove();
   if (follows) one.box.scrollTop = one.box.scrollHeight;
-  const lines = errors.flatMap((error) => (error.locations || []).map((place) => place.line));
-  if (lines.length) mark(one, lines);
+  const places = errors.flatMap((error) => error.locations || []);
+  if (places.length) mark(one, places);
 }
-function mark(one, lines) {
-  one.marks = lines;
-  if (one === tab) query.mark(lines);
+function mark(one, places) {
+  one.marks = places;
+  if (one === tab) query.mark(places);
 }
 
 function operationAtCursor() {
@@ -63532,7 +64459,7 @@ function operationAtCursor() {
 // subscription takes its place.
 async function run() {
   if (tab.busy) { tab.busy.abort(); return; }
-  hidePopup();
+  query.close();
   keepTab();
   const one = tab, operation = operationAtCursor(), request = { query: one.query };
   if (operation.name) request.operationName = operation.name;
@@ -63695,7 +64622,7 @@ function tidy() {
   query.area.select();
   query.replace(0, query.value.length, out.trim() + "\n");
   query.area.setSelectionRange(0, 0);
-  query.area.scrollTop = 0;
+  query.reveal();
   function needsSpace(before, text, last, token) {
     if (["(", "[", "!"].includes(before) && !(before === "!" && /^[\w$@=]/.test(text))) return false;
     if ([")", "]", ":", "!"].includes(text)) return false;
@@ -63899,7 +64826,7 @@ function insert(operation, field) {
   const keep = old && old !== welcome().trim() ? old + "\n\n" : "";
   query.area.focus();
   query.replace(0, query.value.length, keep + text, keep.length + text.length - 1);
-  query.area.scrollTop = query.area.scrollHeight;
+  query.reveal();
   const needed = field.args.filter((item) => item.type.kind === "NON_NULL" && item.defaultValue === null);
   if (needed.length && !variables.value.trim()) {
     variables.value = JSON.stringify(Object.fromEntries(needed.map((item) => [item.name,
@@ -64177,7 +65104,6 @@ $("reload").addEventListener("click",
 $("toggle-docs").addEventListener("click", () => toggleDocs());
 $("clear").addEventListener("click", () => { tab.box.replaceChildren(); mark(tab, []); });
 $("stop").addEventListener("click", () => tab.live?.abort());
-variables.area.addEventListener("input", remember);
 document.addEventListener("keydown", (event) => {
   const control = event.ctrlKey || event.metaKey;
   if (control && event.key === "Enter") { event.preventDefault(); run(); }
@@ -64195,8 +65121,9 @@ if (!location.hash) query.area.focus();
 '''
 
 EXPLORER_PAGE, EXPLORER_POLICY = render_program(
-    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
-    EXPLORER_BODY, AREA_SCRIPT + EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
+    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z",
+    CODE_STYLE + EXPLORER_STYLE, EXPLORER_BODY,
+    CODE_SCRIPT + EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")
@@ -65286,6 +66213,186 @@ test("an empty text is refused", async () => {
 }
 
 
+# -- Starters: in TypeScript -------------------------------------------------------------
+
+#: The poll in TypeScript: its page is JSX, and the page's script TypeScript.
+TYPESCRIPT_POLL = {
+    "poll.tsx": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests: with the page, and when somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes: Record<string, number> = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);
+routeRegistry.registerRoute("/poll", () => votes);
+routeRegistry.registerRoute("/poll/vote", vote, "POST");
+
+// POST /poll/vote, with a form that has the field "choice".
+function vote({ request }: Context): RouteResult {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", votes);
+}
+
+// Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
+function Page({ title, choices }: { title: string; choices: string[] }) {
+  return (
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <title>{title}</title>
+        <link rel="icon" href="data:," />
+        <link rel="stylesheet" href="style.css" />
+        <script type="module" src="page.ts"></script>
+      </head>
+      <body>
+        <main class="stack">
+          <div class="top"><h1>{title}</h1><span id="status" role="status">Connecting…</span></div>
+          <div class="options">
+            {choices.map((choice) => <button name={choice} value="0">{choice}</button>)}
+          </div>
+          <p id="answer" class="answer bad" role="alert"></p>
+          <p class="note">Open this page in a second window, and vote in one of them.</p>
+        </main>
+      </body>
+    </html>
+  );
+}
+""",
+    "public/page.ts": """\
+// What happens in the browser: it gets this file as JavaScript, with every statement on its line.
+
+const find = (id: string) => document.getElementById(id) as HTMLElement;
+const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
+
+// Brings the poll up to date. style.css makes bars of the buttons.
+function show(votes: Record<string, number>) {
+  const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
+  for (const button of buttons) {
+    button.value = String(votes[button.name]);
+    button.style.setProperty("--part", String(total && votes[button.name] / total));
+  }
+}
+
+// A vote goes to the server as a form. The answer comes over the stream, to everybody.
+for (const button of buttons) {
+  button.onclick = async () => {
+    const form = new URLSearchParams({ choice: button.name });
+    const response = await fetch("/poll/vote", { method: "POST", body: form });
+    find("answer").textContent = response.ok ? "" : response.status < 500 ? await response.text()
+      : "The script failed. The terminal says where.";
+  };
+}
+
+function report(state: "live" | "waiting", text: string) {
+  find("status").dataset.state = state;
+  find("status").textContent = text;
+}
+
+// The stream: an EventSource that connects again when it was cut. Then something may have been missed, so the page asks
+// how things stand; what was asked earlier may arrive later, and shall not hide what is newer.
+let turn = 0;
+const source = new EventSource("/poll/events");
+source.onmessage = (event: MessageEvent<string>) => {
+  turn += 1;
+  show(JSON.parse(event.data));
+};
+source.onerror = () => report("waiting", "Connection lost, trying again…");
+source.onopen = async () => {
+  report("live", "Live");
+  const mine = ++turn;
+  const found = await (await fetch("/poll")).json();
+  if (mine === turn) show(found);
+};
+""",
+    "poll.test.ts": """\
+// Tests of poll.tsx. Each test calls the script as a browser would, without one.
+
+const vote = (choice: string) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.Soup, 1);
+  assert.equal((await ben.next()).data.Soup, 1);
+});
+
+test("the page has a button for each choice", async () => {
+  const { body } = await request("/");
+  for (const choice of Object.keys((await request("/poll")).json)) {
+    assert.ok(body.includes(`>${choice}</button>`));
+  }
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+"""}
+
+#: What the other starters need so that TypeScript has nothing to say about them, even if it is strict: the
+#: text of the JavaScript, and that with types.
+STARTER_TYPES = {
+    "quiz": (
+        ("const players = new Map(); // by id: { name, score, choice, points }",
+         "type Player = { name: string; score: number; choice: number | null; points: number };\n"
+         "const players = new Map<string, Player>(); // by id"),
+        ('counts: [], since', 'counts: [] as number[], since'),
+        ("(status, reason)", "(status: number, reason: string)"),
+        ("({ ip, headers })", "({ ip, headers }: HttpRequest)"),
+        ("(path, form)", "(path: string, form: Record<string, unknown> = {})"),
+        ("async (name)", "async (name: string)"), ("async (id)", "async (id?: string)"),
+        ("(id, choice, number", "(id: string, choice: number, number"),
+        *4 * [(".at(-1).data", ".at(-1)?.data")]),
+    "chat": (("(name)", "(name: string)"), ("(form)", "(form: Record<string, string>)"),
+             ("(client)", "(client: TestClient)")),
+    "api": (
+        ("const load = ()",
+         "type Note = { id: number; title: string; done: boolean };\n\nconst load = (): Note[]"),
+        ("save(notes)", "save(notes: Note[])"), ("find(notes, request", "find(notes: Note[], request"),
+        ("(title)", "(title: unknown)"), ("...given }", "...given } as Note"),
+        ("(method, id, json)", "(method: string, id: number, json?: object)")),
+    "graphql": (
+        ("const entries = [];", "type Entry = { id: string; author: string; text: string; at: string };\n"
+         "const entries: Entry[] = [];"),
+        ("(author, text)", "(author: string, text: string)"), ("errors[0]", "errors?.[0]")),
+}
+_TYPED_BY_COMMENT = re.compile(
+    r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{")
+
+
+def in_typescript(kind, files):
+    """The files of a starter in TypeScript, by path."""
+    if kind == "poll":
+        return TYPESCRIPT_POLL
+    found = {}
+    for name, text in files.items():
+        if name.endswith(".js"):
+            name, text = name[:-2] + "ts", text.replace(f"{kind}.js", f"{kind}.ts")
+            text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
+                                         + f"{match[3]}: {match[2]}) {{", text)
+            for plain, typed in STARTER_TYPES[kind]:
+                text = text.replace(plain, typed, 1)
+        found[name] = text
+    return found
+
+
 # -- Options -----------------------------------------------------------------------------
 
 
@@ -65458,6 +66565,9 @@ OPTIONS = {
                            help="write a starter: a script, a page, a test, types")),
         (("--kind",), dict(choices=tuple(STARTERS),
                            help=f"with --init: which starter ({next(iter(STARTERS))})")),
+        (("--ts",), dict(action="store_true",
+                         help="with --init: the starter in TypeScript; with -e and --repl: the code is "
+                              "TypeScript, with JSX")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
@@ -65539,11 +66649,14 @@ class OptionParser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
     def parse_known_args(self, args=None, namespace=None):
-        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too."""
+        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too. --ts may stand
+        between --init and its folder."""
         args = list(sys.argv[1:] if args is None else args)
         for index, (option, value) in enumerate(zip(args, args[1:])):
             if option == "--trust-proxy" and not re.fullmatch(r"-?\d+", value):
                 args[index] += "=1"
+            elif (option, value) == ("--init", "--ts"):
+                args[index:index + 2] = value, option
         return super().parse_known_args(args, namespace)
 
     def parse_args(self, args=None, namespace=None):
@@ -66002,7 +67115,7 @@ def main(argv=None):
     if problem:
         parser.error(problem)
     if options.init:
-        return write_starter(options.init, options.kind or next(iter(STARTERS)))
+        return write_starter(options.init, options.kind or next(iter(STARTERS)), options.ts)
     if options.hash_password:
         return print_password_hash()
     if options.types:
@@ -66018,15 +67131,16 @@ def main(argv=None):
         ForegroundRealm.network = Network(options.allow_net)
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
+    language = ".tsx" if options.ts else ".js"
     if options.code is not None:
-        status = run_code(options.code, "<code>", pathlib.Path(), options.engine)
+        status = run_code(options.code, CODE_FILENAME, pathlib.Path(), options.engine, language)
         file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
         if status == EXIT_SCRIPT and file:
             print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
                   file=sys.stderr)
         return status
     if options.repl:
-        return Prompt().run()
+        return Prompt(language).run()
     if options.dump_python is not None:
         options.scripts = options.dump_python
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
@@ -66069,6 +67183,8 @@ def trouble_with_modes(options):
         return f"--env and --env-file are for the server, --check and --test, not for {chosen[0]}"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
+    if options.ts and not (options.init or options.repl or options.code is not None):
+        return "--ts needs --init, -e or --repl; a file is TypeScript if its name ends in .ts or .tsx"
     return None
 
 
@@ -66091,6 +67207,8 @@ def trouble_with_engine(options):
         return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
     if options.test and options.engine != DEFAULT_ENGINE:
         return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
+    if options.ts and options.engine != DEFAULT_ENGINE:
+        return f"--ts runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
@@ -66378,6 +67496,7 @@ def registrations(app):
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
         items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
+        items += [hook.what for hook in host.hooks]
         items += [f"listener {type}" for type, _handler in host.listeners]
         items += [f"job {job}" for job in host.jobs]
         for number, line in enumerate(lines_of(items or ["nothing registered"], 100)):
@@ -67144,9 +68263,8 @@ class TestResult:
 # -- Script tests: one file --------------------------------------------------------------
 
 #: What the log says of a handler that failed: of an error that the test got as its answer.
-_HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription) .*?(?:: the (?:handler|"
-                             r"resolver) |"
-                             "names the handler )")
+_HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|subscription) .*?(?:: the "
+                             "(?:handler|resolver) |names the handler )")
 
 
 class ScriptTests:
@@ -67573,7 +68691,8 @@ class ScriptTests:
 
 
 #: What a test file cannot do, because it is no script of the server.
-REGISTERING_FUNCTIONS = [name for name in HOST_API if ".register" in name]
+REGISTERING_FUNCTIONS = [name for name in HOST_API if ".register" in name or name in (
+    "routeRegistry.use", "routeRegistry.after")]
 
 
 def refuse_in_tests(name, *arguments):
@@ -68107,20 +69226,23 @@ def tell_imports(app, channel):
 
 # -- A starter ---------------------------------------------------------------------------
 
-def starter_files(kind):
-    """path -> (text, what it is) of all that --init writes."""
+def starter_files(kind, has_types=False):
+    """path -> (text, what it is) of all that --init writes; the script is the first."""
     what, _, files = STARTERS[kind]
-    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests",
-             "public/index.html": "its page"}
-    return {**{name: (text, notes[name]) for name, text in files.items()},
+    notes = {kind: f"the script: {what}", f"{kind}.test": "its tests", "public/index": "its page",
+             "public/page": "what its page does in the browser"}
+    if has_types:
+        files = in_typescript(kind, files)
+    config = ("tsconfig.json", TSCONFIG) if has_types else ("jsconfig.json", JSCONFIG)
+    return {**{name: (text, notes[os.path.splitext(name)[0]]) for name, text in files.items()},
             "public/style.css": (STARTER_STYLE, "how the page looks"),
             "aiwebengine.d.ts": (type_declarations(), "what scripts can call, for your editor"),
-            "jsconfig.json": (JSCONFIG, "tells the editor to check the scripts")}
+            config[0]: (config[1], "tells the editor to check the scripts")}
 
 
-def write_starter(folder, kind):
+def write_starter(folder, kind, has_types=False):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
-    files = starter_files(kind)
+    files = starter_files(kind, has_types)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
@@ -68144,7 +69266,8 @@ def write_starter(folder, kind):
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
                      "      shows what scripts can call",
-                     f"  Change {kind}.js while the server runs: what you save is there at once.",
+                     *(["  npx tsc", "      checks the types"] if has_types else []),
+                     f"  Change {next(iter(files))} while the server runs: what you save is there at once.",
                      f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
     return EXIT_OK
 
@@ -68181,17 +69304,17 @@ def terminal_colors():
     return wants_colour(sys.stdout) and wants_colour(sys.stderr)
 
 
-def run_code(source, filename, folder, engine=DEFAULT_ENGINE):
+def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
     """-e and --run: runs a script or module to the end of its timers; -e prints the completion value."""
     if engine != DEFAULT_ENGINE:
         return run_on_engine(check_engine(engine), source, filename)
     sources = {filename: source}
-    realm = CommandRealm(filename, console=print_console, colors=terminal_colors())
+    realm = CommandRealm(filename, console=print_console, colors=terminal_colors(), language=language)
     realm.modules.loader = folder_loader(folder, sources)
 
     def work():
         text = realm.run_text(source, filename)
-        if text is not None and filename == "<code>":
+        if text is not None and filename == CODE_FILENAME:
             print_console("log", text)
         realm.wait_idle()
 
@@ -68217,7 +69340,7 @@ def run_on_engine(engine, source, filename):
 
     def work():
         value = realm.evaluate(source, filename)
-        if filename == "<code>":
+        if filename == CODE_FILENAME:
             show_value(value)
         realm.wait_idle()
 
@@ -68300,10 +69423,10 @@ Tab completes names, _ is the last value, _error the last error."""
 class Prompt:
     """--repl: reads JavaScript, in one line or several, from a terminal or pipe, and shows results."""
 
-    def __init__(self):
+    def __init__(self, language):
         self.terminal = sys.stdin.isatty()
         self.history = History() if self.terminal else None
-        self.realm = PromptRealm(console=print_console, colors=terminal_colors())
+        self.realm = PromptRealm(console=print_console, colors=terminal_colors(), language=language)
         self.realm.modules.loader = folder_loader(pathlib.Path(), {})
         self.lines = []
         self.warned = False             # that Ctrl+C once more leaves
@@ -68311,7 +69434,8 @@ class Prompt:
     def run(self):
         """Returns the exit code."""
         if self.terminal:
-            print(f"aiwebengine {__version__}: JavaScript, line by line. Type .help for help.")
+            language = "TypeScript" if any(language_of(self.realm.language)) else "JavaScript"
+            print(f"aiwebengine {__version__}: {language}, line by line. Type .help for help.")
             self.history.start(self.realm)
         while True:
             try:
@@ -68406,6 +69530,8 @@ class Prompt:
             if error.phase == "parse" and error.line is not None:
                 print_console("error", code_frame(source, error.line, error.column, 0))
             print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+            if realm.language == ".js" and (meant := language_meant(error, source)):
+                print_console("error", meant[0])
         except KeyboardInterrupt:       # it came too late
             pass
         return True

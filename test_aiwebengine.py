@@ -3184,6 +3184,27 @@ eval("var e1 = 1; function e2() {}"); var made = typeof e1 + typeof e2; delete e
 => numberfunctionundefinedundefined
 """)
 
+    test_super_in_direct_eval = conformance(r"""
+# 19.2.1.3 super() in the text of an eval makes the `this` of the constructor around it, and the fields
+class A { constructor(x = 1) { this.a = x } m() { return 5 } }
+class B extends A { f = this.a + 1; constructor() { eval("super(7); this.q = super.m() + this.a"); this.t = eval("new.target") === B } }
+var b = new B(); result = [b.a, b.f, b.q, b.t]
+=> 7,8,12,true
+# 19.2.1.3 in arrow functions around and inside it, in an eval of an eval
+class A { constructor(x) { this.a = x } } var made = [];
+for (const text of ["(() => eval('super(1)'))()", "eval('() => super(2)')()", "eval('eval(\"super(3)\")')"])
+made.push(new (eval(`(class extends A { constructor() { ${text} } })`))().a)
+result = [made, (function () { return eval("(() => eval('this.x'))()") }).call({ x: 5 })]
+=> 1,2,3,5
+# 19.2.1.3 once only, never before; nowhere else
+class A {} var names = [];
+for (const body of ["super(); eval('super()')", "eval('this'); eval('super()')", "eval('1')", "super(); (function () { eval('super()') })()"])
+try { new (eval(`(class extends A { constructor() { ${body} } })`))(); names.push("none") } catch (e) { names.push(e.name) }
+for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(), () => new (class extends A { m() { eval("super()") } })().m()])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names
+=> ReferenceError,ReferenceError,ReferenceError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
+""")
+
     test_with = conformance(r"""
 # names are properties first
 var a = "outer", o = { a: 1, b: 2, f() { return this === o } }; with (o) { b = a + b; a++; a += 5; var c = f(), d = typeof zz; o.late = 1; late = 2 } result = [o.a, o.b, o.late, a, c, d]
@@ -3934,6 +3955,20 @@ function f() { return new RangeError("deep") } var e = f(); result = [typeof e.s
 e.stack.split("\n")[0], /at f/.test(e.stack), Object.prototype.propertyIsEnumerable.call(e,
 "stack")].join()
 => string,RangeError: deep,true,false
+# Error.prototype.stack is an accessor
+var own = Object.getOwnPropertyDescriptor(Error.prototype, "stack"), e = new TypeError("x"), plain = {};
+own.set.call(plain, "text"); result = [Object.hasOwn(e, "stack"), own.get.call({}), own.get.call(Object.create(e)), plain.stack,
+Object.keys(plain), own.get.name, own.set.name, own.enumerable, own.get.call(e).split("\n")[0], own.get.call(e) === e.stack].join()
+=> false,,,text,stack,get stack,set stack,false,TypeError: x,true
+# Error.prototype.stack makes a property of what it is assigned to, and takes strings only
+var e = new Error("x"), names = [], set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
+delete e.stack; names.push(e.stack.split("\n")[0]);
+for (const f of [() => { e.stack = undefined }, () => set.call(Error.prototype, "a"), () => set.call(Object.freeze({}), "a"), () => set.call(1, "a")])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
+=> mine,stack,Error: x,TypeError,TypeError,TypeError,TypeError
+# 20.5 a stack begins with the name that a getter gives
+class Named extends Error { get name() { return "Named" } } result = new Named("m").stack.split("\n")[0]
+=> Named: m
 # 20.5 captureStackTrace
 var o = {}; Error.captureStackTrace(o); result = typeof o.stack + Object.keys(o).length
 => string0
@@ -4993,11 +5028,68 @@ construct: () => 1 })))
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
-    @needs(sys.version_info >= (3, 12), "a memoryview of numbers of half precision")
-    def test_float16_array(self):
-        self.assertEqual(outcome("var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), "
-                                 "Float16Array.BYTES_PER_ELEMENT, f.map(x => x / 3)[3]].join('|')"),
-                         "2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625")
+    test_float16_array = conformance(r"""
+# 23.2 elements of half precision
+var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), Float16Array.BYTES_PER_ELEMENT,
+f.map(x => x / 3)[3], f.indexOf(2), f.slice(1, 3).length, [...f.subarray(3)], f.toReversed(), f.with(0, 65504)].join('|')
+=> 2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625|3|2|2|2,0,Infinity,2.3359375|65504,Infinity,0,2
+# 23.2 filling, copying, sorting with NaN and both zeros, bytes under the elements
+var f = new Float16Array(5).fill(1.5, 1, 3); f.copyWithin(3, 1, 2); f[4] = NaN; f[0] = -0; var g = Float16Array.from([0, ...f]).sort();
+result = [f, [...g].map(x => Object.is(x, -0) ? "-0" : x), new Uint16Array(f.buffer), new Float16Array(new Float64Array([0.1, 1e6])),
+new Float32Array(f)].join('|')
+=> 0,1.5,1.5,1.5,NaN|-0,0,1.5,1.5,1.5,NaN|32768,15872,15872,15872,32256|0.0999755859375,Infinity|0,1.5,1.5,1.5,NaN
+# 23.2 a view that grows and shrinks with its buffer, overlapping copies, DataView
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), f = new Float16Array(b); f.set([1, 2]); b.resize(8); f.set(f.subarray(0, 2), 1);
+var d = new DataView(b); d.setFloat16(6, -2.5, true); result = [f.join(), f.length, d.getFloat16(6, true), (b.resize(2), f)].join('|')
+=> 1,1,2,-2.5|4|-2.5|1
+""")
+
+    test_immutable_buffers = conformance(r"""
+# immutable buffers are made from others
+var b = new Uint8Array([1, 2, 3]).buffer, i = b.transferToImmutable(5), s = i.sliceToImmutable(1, -1);
+result = [b.detached, b.immutable, i.immutable, i.resizable, i.byteLength, new Uint8Array(i), new Uint8Array(s), s.immutable,
+i.slice(1, 3).immutable, new ArrayBuffer(8, { maxByteLength: 9 }).transferToImmutable().resizable].join('|')
+=> true|false|true|false|5|1,2,3,0,0|2,3,0|true|false|false
+# immutable buffers cannot be written
+var i = new Uint8Array([3, 1, 2]).buffer.transferToImmutable(), t = new Uint8Array(i), d = new DataView(i), names = [];
+for (const f of [() => { "use strict"; t[0] = 9 }, () => t.fill(0), () => t.sort(), () => t.reverse(), () => t.set([1]), () => t.copyWithin(0, 1),
+() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"), () => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
+() => new TextEncoder().encodeInto("a", t), () => Atomics.store(t, 0, 1), () => structuredClone(i, { transfer: [i] }),
+() => Uint8Array.from.call(function () { return t }, [1])])
+try { f(); names.push(String(f)) } catch (e) { names.push(e.name[0]) } result = names.join("") + t + (t[0] = 7) + t + Reflect.set(t, 0, 1)
+=> TTTTTTTTTTTTTDT3,1,273,1,2false
+# immutable buffers have elements that are neither writable nor configurable, and can be read in every way
+var t = new Uint16Array(new Uint16Array([3, 1, 2]).buffer.transferToImmutable()); Object.freeze(t); var d = Object.getOwnPropertyDescriptor(t, 1);
+result = [d.value, d.writable, d.enumerable, d.configurable, Object.isFrozen(t), t.toSorted(), [...t], t.map(x => x * 2), t.at(-1), t.slice(1),
+Reflect.defineProperty(t, 0, { value: 3, writable: false }), Reflect.defineProperty(t, 0, { value: 4 }), Reflect.deleteProperty(t, 0),
+structuredClone(t).buffer.immutable, Atomics.load(t, 1)].join('|')
+=> 1|false|true|false|true|1,2,3|3,1,2|6,2,4|2|1,2|true|false|false|true|1
+""")
+
+    test_atomics = conformance(r"""
+# 25.4 operations give the old element, and convert as the array does
+var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3), Atomics.sub(a, 4, 7),
+Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7), Atomics.load(a, 3)];
+var big = new BigInt64Array(1); result = [a, old, Atomics.add(big, 0, 2n ** 63n), big].join('|')
+=> 4,77,15,44,255,255|250,6,6,6,6,6,2,15,300,44|0|-9223372036854775808
+# 25.4 what they refuse, and waiting without shared memory
+var names = []; for (const f of [() => Atomics.add(new Float64Array(1), 0, 1), () => Atomics.load([1], 0), () => Atomics.load(new Int8Array(1), 1),
+() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0), () => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
+try { f(); names.push("none") } catch (e) { names.push(e.name) }
+result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), Atomics.isLockFree(3), Atomics.pause()].join()
+=> TypeError,TypeError,RangeError,TypeError,TypeError,TypeError,TypeError,0,true,false,
+""")
+
+    def test_what_is_left_out_says_so(self):
+        for source, told in (("new SharedArrayBuffer(8)", "SharedArrayBuffer is not defined: this engine shares no memory"),
+                             ("Temporal.Now", "Temporal is not defined: this engine leaves it out; Date"),
+                             ("new ShadowRealm()", "ShadowRealm is not defined: this engine leaves it out"),
+                             ("@logged class A {}", "Decorators are not supported; call a function with the class"),
+                             ("class A { @logged() m() {} }", "Decorators are not supported; call a function")):
+            with self.subTest(source), self.assertRaises(aiwebengine.JSError) as caught:
+                run(source)
+            self.assertIn(told, str(caught.exception))
+        self.assertEqual(run("typeof Temporal + typeof SharedArrayBuffer + typeof ShadowRealm"), "undefined" * 3)
 
     test_seldom_used_parameters_and_edges = conformance(r"""
 # 23.2.3 searches of typed arrays begin where they are told to
@@ -5919,6 +6011,9 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip",
                   "14.3.2 ": "globalThis.AsyncDisposableStack",
                   "Promise.allKeyed": "Promise.allKeyed",
+                  "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
+                  "immutable buffers ": "ArrayBuffer.prototype.transferToImmutable",
+                  "Error.prototype.stack ": "Object.hasOwn(Error.prototype, 'stack')",
                   "options go over the tag": "'variants' in Intl.Locale.prototype",
                   "customs of a region": "Intl.Locale.prototype.getWeekInfo",
                   "plural categories of ranges and": "new Intl.PluralRules('fr', { notation: 'compact' })"
@@ -6464,6 +6559,110 @@ class ElementTest(unittest.TestCase):
             with self.subTest(expression):
                 self.assertEqual(self.shown(expression)[:len(expected)], expected)
 
+    def assert_shown(self, cases):
+        for expression, expected in cases:
+            with self.subTest(expression):
+                self.assertEqual(self.shown(expression)[:len(expected)] if expected.startswith(("TypeError", "RangeError"))
+                                 else self.shown(expression), expected)
+
+    def test_an_address_that_would_run_as_code_does_not(self):
+        self.assert_shown((
+            ('html`<a href="${"javascript:alert(1)"}">`', '<a href="unsafe:javascript:alert(1)">'),
+            ('html`<a HREF=\'${" \\u0001Java\\nScript:1"}\'>`', "<a HREF='unsafe: \x01Java\nScript:1'>"),
+            ('h("form", { action: "vbscript:x" })', '<form action="unsafe:vbscript:x"></form>'),
+            ('h("use", { xlinkHref: "javascript:1" })', '<use xlink:href="unsafe:javascript:1"></use>'),
+            ('html`<a href="/x?${"javascript:1"}" title="${"javascript:1"}">`', '<a href="/x?javascript:1" title="javascript:1">'),
+            ('html`<a href="${"java"}${"script:1"}">`', 'TypeError: "javascript:1" cannot be the address in href'),
+            ('html`<a href="j${"avascript:1"}">`', 'TypeError: "javascript:1" cannot be the address in href'),
+            ('html`<a href="${["javascript", ":1"]}">`', 'TypeError: "javascript:1" cannot be the address in href')))
+
+    def test_texts_are_no_code(self):
+        code = "TypeError: A text cannot be put into "
+        self.assert_shown((
+            ("html`<p onclick=\"f('${'x'}')\">`", code + "onclick"), ('html`<p ONCLICK="f(${5})">`', '<p ONCLICK="f(5)">'),
+            ('html`<p onclick="${html.raw("go(\'a\')")}">`', '<p onclick="go(&#39;a&#39;)">'),
+            ('h("p", { onclick: "go(\'a\')" })', '<p onclick="go(&#39;a&#39;)"></p>'),
+            ("html`<script>f(${'x'})</script>`", code + "<script>"), ("html`<style>a { color: ${'x'} }</style>`", code + "<style>"),
+            ("html`<script>${html`f(${'x'})`}</script>`", code + "<script>"), ("h('SCRIPT', null, 'f()')", code + "<script>"),
+            ("html`<script>f(${5}); ${html.raw('a < b')} ${html`g()`}</script>${'<'}`", "<script>f(5); a < b g()</script>&lt;"),
+            ("h('style', null, html`a > b {}`)", "<style>a > b {}</style>"), ("html`<script>${html.raw('</Script>')}</script>`", "TypeError: </Script in"),
+            ("h('script', { dangerouslySetInnerHTML: { __html: 'f(1 < 2)' } })", "<script>f(1 < 2)</script>"),
+            ("h('script', { dangerouslySetInnerHTML: { __html: '<!--' } })", "TypeError: <!-- in the code of <script> would end it")))
+
+    def test_texts_in_other_elements_and_comments_are_escaped(self):
+        self.assert_shown((
+            ("html`<textarea>${'</textarea>'}</textarea><title>${'</title>'}</title>${\"'\"}`",
+             "<textarea>&lt;/textarea&gt;</textarea><title>&lt;/title&gt;</title>&#39;"),
+            ("html`<!-- ${'--><b>'} --><p a=\"${'x'}\"><!--><i a=\"${'y'}\">`", '<!-- --&gt;&lt;b&gt; --><p a="x"><!--><i a="y">'),
+            ("html`<!doctype html>a < b ${'>'} <`", "<!doctype html>a < b &gt; <"), ("h('textarea', null, '</textarea>')", "<textarea>&lt;/textarea&gt;</textarea>")))
+
+    def test_attributes(self):
+        self.assert_shown((
+            ("html`<p a=${'x y'}>`", 'TypeError: Write quotes around the value of a: a="${…}"'), ("html`<p a = ${'x'}>`", "TypeError: Write quotes"),
+            ("html`<p a='${'\"\\'<&'}' b=\"${[1, '<']}${null}${true}\"c=\"${'x'}\"/>`", "<p a='&quot;&#39;&lt;&amp;' b=\"1&lt;\"c=\"x\"/>"),
+            ('html`<p title="${html`<b c="${"d e"}">&amp;`}">`', '<p title="&lt;b c=&quot;d e&quot;&gt;&amp;">'),
+            ("h('p', { title: html`&amp; \"` })", '<p title="&amp; &quot;"></p>'), ("h('meta', { httpEquiv: 'x', acceptCharset: 'y' })",
+                                                                                 '<meta http-equiv="x" accept-charset="y">'),
+            ('html`<iframe srcdoc="${"<b>"}${html`<i>${"<"}</i>`}"></iframe>`',
+             '<iframe srcdoc="&amp;lt;b&amp;gt;&lt;i&gt;&amp;lt;&lt;/i&gt;"></iframe>'),
+            ("h('iframe', { srcDoc: '<b>' })", '<iframe srcDoc="&amp;lt;b&amp;gt;"></iframe>'), ("h('p', { title: {} })", "TypeError: The attribute title of "
+             "<p> is #<Object>, which has no text"), ("h('p', { title: Promise.resolve() })", "TypeError: The attribute title of <p> is #<Promise>"),
+            ("h('p', { title: '[object Object]', lang: ['a', 'b'], id: 5n })", '<p title="[object Object]" lang="a,b" id="5"></p>'),
+            ("h('p', { id: Symbol() })", "TypeError: Cannot convert a Symbol"), ("h('p', { 'a\\0': 1 })", 'TypeError: "a\\u0000" cannot be the name'),
+            ("h('p', { dangerouslySetInnerHTML: '<b>' })", "TypeError: dangerouslySetInnerHTML is an object with a text")))
+
+    def test_values_of_style_begin_no_other_property(self):
+        other = "would begin another"
+        for expression in ("html`<p style=\"color: ${'red; top: 0'}\">`", "html`<p style=\"top: ${'url(a'}\">`", "html`<p style=\"top: ${'/* '}\">`",
+                           "h('p', { style: { color: 'red;top:0' } })", "h('p', { style: { 'color:red;top': 0 } })", "h('p', { style: { a: '\"' } })"):
+            with self.subTest(expression):
+                self.assertIn(other, self.shown(expression))
+        self.assert_shown((
+            ("html`<p style=\"color: ${'rgb(1, 2, 3)'}; width: ${5}%\">`", '<p style="color: rgb(1, 2, 3); width: 5%">'),
+            ("h('p', { style: { background: 'url(data:a;b,c)', width: 'calc(1px + (2px * (3 + 1)))', content: '\"a;\"' } })",
+             '<p style="background:url(data:a;b,c);width:calc(1px + (2px * (3 + 1)));content:&quot;a;&quot;"></p>')))
+
+    def test_values_inside_tags_are_names(self):
+        inside = "cannot stand inside a tag"
+        for value in ("'a=b'", "'a b'", "'onclick'", "{}", "'>'", "html`href=\"${'x'}\"`"):
+            with self.subTest(value):
+                self.assertIn(inside, self.shown(f"html`<p ${{{value}}}='1'>`"))
+        for template in ("<${'p x'}>", "<p on${'click'}=''>", "</${'p>'}", "<p${' a'}>"):
+            with self.subTest(template):
+                self.assertIn(inside, self.shown(f"html`{template}`"))
+        self.assert_shown((
+            ("html`<${'b'} ${'hidden'} ${null} data-${'x'}=\"${'<'}\">${'<'}</${'b'}>`", '<b hidden  data-x="&lt;">&lt;</b>'),
+            ("html`<h${2} ${false}${html`class='a'`}>${'t'}</h${2}>`", "<h2 class='a'>t</h2>"),
+            ("html`<${'script'}>${'f()'}</script>`", "TypeError: A text cannot be put into <script>"), ("html`<p ${'href'}=\"${'javascript:1'}\">`",
+                                                                                                '<p href="unsafe:javascript:1">')))
+
+    def test_a_template_that_ends_inside_a_tag_is_an_error(self):
+        for template in ("<p title=\"", "<script>", "<p", "<!-- ", "<title>a"):
+            with self.subTest(template):
+                self.assertIn("TypeError: The template ends inside " + ("a comment" if "!" in template else "<"), self.shown(f"html`{template}`"))
+
+    def test_what_has_no_text_of_its_own(self):
+        self.assert_shown((
+            ("h('p', null, { toString() { return '<b>' } })", "TypeError: #<Object> cannot be a child"), ("h('p', null, Object('<'))", "<p>&lt;</p>"),
+            ("h('p', null, { isEscaped: true, toString: () => '<b>' })", "<p><b></p>"), ("h('p', null, '\\0\\u202e')", "<p>\0\u202e</p>"),
+            ("h('p', null, JSON.parse('{\"isEscaped\": true, \"toString\": \"<b>\"}'))", "TypeError: #<Object> cannot be a child"),
+            ("h('p', null, { type: 'p', props: {}, $$typeof: Symbol.for('react.element') })", "TypeError: An element of react is no HTML yet: write "
+             "renderToString(element), which react-dom/server has"),
+            ("h('p', null, { type: 'p', props: {}, __v: 1, constructor: undefined })", "TypeError: An element of preact is no HTML yet"),
+            ("h('p', null, { isEscaped: true, toString: async () => '' })", "TypeError: An element with async parts is not ready")))
+
+    def test_promises_are_escaped_for_their_place(self):
+        log = []
+        realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
+        self.addCleanup(realm.close)
+        realm.evaluate("""const p = async (value) => value, say = (made) => made.then((e) => console.log(String(e)), (e) => console.log(e.message));
+            say(html`<p title="${p('"')}" href="${p("javascript:1")}">${p("<")}</p>`); say(html`<script>${p("x")}</script>`);
+            say(html`<a href="${p("java")}">${[p("&"), p(html`<b>`)]}`); say(html`<a href="java${p("script:1")}">`)""")
+        self.assertEqual(sorted(log), ['"javascript:1" cannot be the address in href: it would run as code', '<a href="java">&amp;<b>',
+                                       '<p title="&quot;" href="unsafe:javascript:1">&lt;</p>',
+                                       "A text cannot be put into <script>, which has code: a value for it can be in an attribute, such as data-name, "
+                                       "and html.raw(text) is for a text that is code and your own"])
+
     def test_an_element_with_an_async_component_is_a_promise(self):
         log = []
         realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
@@ -6620,7 +6819,7 @@ const c = new RangeError('inner'); c.stack='RangeError: inner\n    at b (b.js:2:
 ---
 const a1 = new Error('a'); a1.stack='Error: a\n    at a'; const e = new AggregateError([a1, 'b', 3],'many'); e.stack='AggregateError: many\n    at z'; console.log(e)
 ---
-const e = new Error('no stack'); e.stack = undefined; console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); delete g.stack; console.log([g]); g.stack = 'custom text'; console.log(g)
+const e = new Error('no stack'); Object.defineProperty(e, 'stack', { value: undefined }); console.log(e); const f = new Error(''); f.stack = 'Error'; console.log(f); const g = new Error('m'); Object.defineProperty(g, 'stack', { value: '', writable: true }); console.log([g]); g.stack = 'custom text'; console.log(g)
 ---
 const e = new Error('self'); e.stack='Error: self\n    at q'; e.me = e; console.log(e); const d = new Error('p',{cause: undefined}); d.stack='Error: p\n    at q'; console.log(d)
 ---
@@ -7621,9 +7820,9 @@ class ModuleTest(unittest.TestCase):
             self.log = []
             realm.modules.loader = aiwebengine.folder_loader(folder, {})
             realm.evaluate("import t from './a.txt' with { type: 'text' }; import b from './a.bin' with { type: 'bytes' }; import j from './d.json';"
-                           "console.log(t, t.length, b instanceof Uint8Array, b.join(), j[0]);"
+                           "console.log(t, t.length, b instanceof Uint8Array, b.buffer.immutable, b.join(), j[0]);"
                            "console.log((await import('./d.json', { with: { type: 'text' } })).default)", "main.js")
-            self.assertEqual(self.log, ["Gr\u00fc\u00dfe \U0001f600 8 true 137,80,78,71,255,0 1", "[1]"])
+            self.assertEqual(self.log, ["Gr\u00fc\u00dfe \U0001f600 8 true true 137,80,78,71,255,0 1", "[1]"])
             with self.assertRaisesRegex(aiwebengine.JSError, "not UTF-8 text"):
                 realm.evaluate("import b from './a.bin' with { type: 'text' }", "other.js")
             with self.assertRaisesRegex(aiwebengine.JSError, "two types in one module"):
@@ -8198,6 +8397,22 @@ class PackageFormTest(ServerCase):
         self.assertEqual(self.imported({"p/index.js": "const fs = require('fs'); const { join } = require('node:path'); exports.x = join('a', 'b')",
                                         "q/package.json": {"type": "module"}}, what="x"), '"a/b"')
         self.assertEqual(self.imported({"p/index.mjs": "import { readFile } from 'fs/promises'; export default typeof readFile"}), '"function"')
+
+    def test_a_package_may_declare_the_names_it_is_given(self):
+        self.assertEqual(self.imported({"p/index.js": "const process = require('process'), Buffer = 1; let global = 2; module.exports = [typeof "
+                                        "process.env, Buffer, global, require('tty').isatty(1), require.resolve('./a')]", "p/a.js": ""}),
+                         '["object",1,2,false,"node_modules/p/a.js"]')
+
+    def test_a_module_of_a_package_may_require_as_bundlers_let_it(self):
+        self.assertEqual(self.imported({"p/package.json": {"module": "m.js"}, "p/m.js": "export default require('q') + typeof module",
+                                        "q/index.js": "module.exports = 'q '"}), '"q undefined"')
+
+    def test_a_package_finds_its_caller_as_in_v8(self):
+        self.assertEqual(json.loads(self.imported({"p/index.js": """
+            function sites() { const o = {}, old = Error.prepareStackTrace; Error.prepareStackTrace = (error, all) => all; Error.captureStackTrace(o, sites);
+                               const found = o.stack; Error.prepareStackTrace = old; return found }
+            module.exports = (function caller() { const [s] = sites(); return [s.getFileName(), s.getLineNumber(), s.getFunctionName(), s.isEval()] })()
+            """})), ["node_modules/p/index.js", 4, "caller", False])
 
     def test_a_build_for_a_page_gives_way_to_one_for_servers(self):
         exports = {".": {"browser": "./b.mjs", "node": "./n.mjs"}, "./sub": {"browser": "./bs.mjs", "default": "./s.mjs"}}
@@ -8931,12 +9146,13 @@ LARGEST_ARGUMENTS = (
     (r"(get )?TypedArray(\.(from|of)|\[.*)?|(Big)?(Int|Uint|Float)\d+(Clamped)?Array", "Float64Array new", "A|1e7|U|F|ST|X|H|A, C"),
     (r"Uint8Array\..*", "U", "|T|'QUJD'.repeat(8e6)|'41'.repeat(16e6)"),
     (r"(get |set )?(ArrayBuffer|DataView).*", "X V new", "|0|1e8|1, 9e7|0, 1|X"),
+    (r"Atomics.*", "null", "U, 1|I, 0, 1, 1|I, C, C, C|G|1e7"),
     (r"(get )?(Map|Set|WeakMap|WeakSet|WeakRef|FinalizationRegistry).*", "M ST WM WS FR new", "|T|C|ST|SB|M|AA|S, C|O, 1|OP"),
     (r"Object(\..*)?|(get |set )?\.__proto__\..*", "O IX A", "|O|IX|A|T|H|O, O|OP|AA|DEEP|U|{}, O|{}, A, T|S, C|FN|'a', C"),
     (r"(get |set )?(\w*Function|TypedArray\.__proto__)([.[].*)?", "C FN new", "|null, A|null, ...S|T|'a;'.repeat(1e6)|null, Z|null, H"),
     (r"(parse\w+|is\w+|(un)?escape|(en|de)codeURI(Component)?|atob|btoa|eval|structuredClone)", "null",
      "T|W|L|D|PC|B|A|O|M|AA|DEEP|U|E|Q|'0x' + D|NL|JS"),
-    (r"(get )?(Symbol|Boolean|\w*Error|Number|BigInt|Date|Math|DOMException)(\..*|\[.*)?", "new E DT",
+    (r"(get |set )?(Symbol|Boolean|\w*Error|Number|BigInt|Date|Math|DOMException)(\..*|\[.*)?", "new E DT",
      "|T|D|W|S|G|'0x' + D|B|1e6, G|G, G|...S|T, T|AA"),
     (r"(get |set )?RegExp.*", "R RL new", "T|W|T, 'b'|T, C|'[' + T + ']'|'a|'.repeat(1e6)|R, T|'(?<' + T + '>a)'|NL"),
     (r"(get )?Promise.*", "PR Promise new", "S|AA|T|ST|C|C, C|O"),
@@ -14290,15 +14506,67 @@ class DatabaseTest(ServerCase):
 
     def test_results_and_the_database_have_limits(self):
         many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 200000)"
-        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()'))
-        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]'),
-                         [200_000])
+        self.assertIn("more than 100,000 rows", self.problem(f'database.prepare("{many} SELECT x FROM c").all()', handler_timeout=30))
+        self.assertEqual(self.ask(f'let n = 0; for (const row of database.prepare("{many} SELECT x FROM c").iterate()) n++; return [n]',
+                                  handler_timeout=30), [200_000])
         self.assertIn("more than 64 MiB", self.problem(
             f'database.prepare("{many} SELECT hex(zeroblob(50000)) FROM c LIMIT 1000").all()'))
         with mock.patch.object(aiwebengine, "MAX_DATABASE_MEMORY", 1 << 20):
             self.assertIn("full", self.problem(
                 'database.exec("CREATE TABLE t (x)"); for (;;) database.prepare("INSERT INTO t VALUES (zeroblob(10000))").run()'))
         self.assertIn("1,000,000", self.problem('database.exec("-".repeat(1000001))'))
+
+    def test_large_rows_are_read_one_at_a_time(self):
+        sizes, fetch = [], aiwebengine.Database.fetch
+
+        def noted(*arguments):
+            found = fetch(*arguments)
+            sizes.append(found[1])
+            return found
+
+        rows = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100) SELECT zeroblob(900000) z FROM c"
+        with mock.patch.object(aiwebengine.Database, "fetch", noted):
+            self.assertIn("64 MiB", self.problem(f'database.prepare("{rows}").all()'))
+            self.assertEqual(self.value(f'[...database.prepare("{rows.replace("100", "50")}").iterate()].length'), 50)
+            self.value(f'database.prepare("{rows}").run().changes, database.exec("{rows}")')
+        self.assertGreater(len(sizes), 100)
+        self.assertLess(max(sizes), 2_000_000)
+
+    def test_what_a_virtual_table_may_not_ask_is_not_said_of_later_mistakes(self):
+        text = self.problem('database.exec("CREATE VIRTUAL TABLE f USING fts4(a); INSERT INTO f VALUES (1), (2)"); '
+                            'database.prepare("INSERT INTO f SELECT zeroblob(?) FROM f").run(-1, 2)')
+        if "no such module" in text:
+            self.skipTest("this SQLite has no fts4")
+        self.assertNotIn("PRAGMA", text)
+
+    def test_the_server_ends_though_a_statement_cannot_be_interrupted(self):
+        database = aiwebengine.Database()
+        started, go_on = threading.Event(), threading.Event()
+
+        def hold():
+            with database.used_by(mock.Mock(interruption=None)) as connection:
+                connection.create_function("hold", 0, lambda: (started.set(), go_on.wait(10)) and None)
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("SELECT hold()").fetchall()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        started.wait(10)
+        with mock.patch.object(aiwebengine, "DATABASE_CLOSE_SECONDS", 0.05):
+            closing = threading.Thread(target=database.close)
+            closing.start()
+            closing.join(5)
+        self.assertFalse(closing.is_alive())
+        go_on.set()
+        thread.join()
+        with self.assertRaisesRegex(aiwebengine.HostError, "has ended"), database.used_by(mock.Mock(interruption=None)):
+            pass
+
+    def test_functions_that_nothing_interrupts_get_little_to_do(self):
+        self.assertIn("merge the objects in JavaScript", self.problem('database.prepare("SELECT json_patch(1, 2)")'))
+        if sys.version_info >= (3, 11):
+            for word in ("LIKE", "GLOB"):
+                self.assertIn("too complex", self.problem(f'database.prepare("SELECT 1 {word} ?").get("x".repeat(201))'))
 
     def test_functions_of_texts_take_no_quadratic_time(self):
         for call, expected in {"instr(:a, :b)": 0, "length(replace(:a, :b, 'x'))": 4_000_000, "length(trim(:a, :b))": 0,
@@ -17382,6 +17650,121 @@ class LoginTest(ServerCase):
         self.assertFalse(aiwebengine.is_password(user, "Secret"))
 
 
+class HookTest(ServerCase):
+    """routeRegistry.use and routeRegistry.after: handlers around requests."""
+
+    change = ScriptTest.change
+
+    def test_what_returns_nothing_lets_the_request_go_on_and_a_response_stops_it(self):
+        self.serve("""
+            routeRegistry.use(({ request }) => { if (request.query.stop) return { status: 418, body: request.query.stop } });
+            routeRegistry.use("/a", async ({ request }) => { await null; if (request.query.later) return ["later"]; return null });
+            routeRegistry.use("/fail", ({ request }) => { if (request.query.status) throw { status: 403, message: "no" }; nix() });
+            for (const path of ["/a", "/a/b", "/ab", "/fail/x"]) routeRegistry.registerRoute(path, () => path);""")
+        self.assertEqual([self.get(path)[0::2] for path in ("/a", "/ab", "/a?stop=1", "/a/b?later=1", "/ab?later=1", "/fail/x?status=1")],
+                         [(200, "/a"), (200, "/ab"), (418, "1"), (200, '["later"]'), (200, "/ab"),
+                          (403, '{"error": {"name": "Forbidden", "message": "no"}}')])
+        status, _, text = self.get("/fail/x")
+        self.assertEqual((status, json.loads(text)["error"]["message"]), (500, "nix is not defined"))
+        self.assertIn("use /fail: the handler failed", self.output.getvalue())
+
+    def test_what_a_handler_sets_is_the_same_object_for_its_script_and_a_copy_for_others(self):
+        self.serve({"a.js": """
+            class User { constructor(name) { this.name = name } hello() { return "I am " + this.name } }
+            routeRegistry.use("/", ({ request }) => {
+              request.user = new User(request.query.name); request.round = {}; request.round.itself = request.round });
+            routeRegistry.registerRoute("/own/:id", ({ request: { user, round, params } }) =>
+              [user.hello(), round.itself === round, user.role, params.id]);
+            routeRegistry.registerStreamRoute("/s", ({ request }) => ({ name: request.user.name }));
+            graphQLRegistry.registerQuery("me", "type Query { me: String }", ({ request }) => request.user.name);""", "b.js": """
+            routeRegistry.use(({ request }) => {
+              if (request.query.role) request.user = { ...request.user, role: request.query.role, hello: () => 1 } });
+            routeRegistry.registerRoute("/other", ({ request }) => [request.user, "round" in request, request.user === request.user]);"""})
+        self.assertEqual(self.get_json("/own/7?name=Ada"), ["I am Ada", True, None, "7"])
+        self.assertEqual(self.get_json("/other?name=Ben&role=boss"), [{"name": "Ben", "role": "boss"}, False, True])
+        self.assertEqual(self.get("/own/7?name=Ada&role=boss")[0], 500)             # the other script's user has no hello()
+        self.assertEqual(self.get_json("/graphql?name=Cleo&query={me}"), {"data": {"me": "Cleo"}})
+        client = self.connect("/s?name=Dan")
+        self.eventually(lambda: [one.metadata for one in self.server.app.streams.get("/s").connections] == [{"name": "Dan"}])
+        client.close()
+
+    def test_hooks_see_everything_below_their_prefix_however_it_is_written(self):
+        self.serve({"guard.js": """
+            routeRegistry.use("/secret/", ({ request }) => request.headers.key ? undefined : ResponseBuilder.text("no", 401));
+            routeRegistry.use("/graphql", ({ request }) => request.headers.key ? undefined : ResponseBuilder.text("no", 401));""", "a.js": """
+            routeRegistry.registerRoute("/secret", () => "plain"); routeRegistry.registerRoute("/*", ({ request }) => request.params["*"]);
+            routeRegistry.registerRoute("/secret/post", () => "post", "POST"); routeRegistry.registerStreamRoute("/secret/s");
+            graphQLRegistry.registerQuery("x", "type Query { x: Int }", () => 1);""", "public/secret/f.txt": "file"})
+        for path in ("/secret", "/secret/", "/secret/f.txt", "/secret%2Ff.txt", "/%73ecret/f.txt", "/secret%00/f.txt", "/secret/s",
+                     "/secret/none", "/secret?x", "/graphql?query={x}", "/graphql/sse?query={x}", "/graphql/ws"):
+            self.assertEqual(self.get(path)[0], 400 if "%00" in path else 401, path)
+            self.assertNotEqual(self.get(path, Key="1")[0] if not path.endswith("/s") else 200, 401, path)
+        self.assertEqual([self.post("/secret/post", "")[0], self.post("/secret/post", "", {"Key": "1"})[0]], [401, 200])
+        self.assertEqual([self.get(path)[0] for path in ("/secretary", "/engine/health", "//secret", "/Secret")], [200] * 4)
+        socket = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "A" * 22 + "=="}
+        self.assertEqual([self.get(path, **socket)[0] for path in ("/secret/s", "/graphql")], [401, 401])
+
+    def test_after_hooks_see_and_change_whatever_answers(self):
+        self.serve({"a.js": """
+            routeRegistry.after(({ request, response }) => { response.headers["x-by"] = request.by ?? "nobody"; delete response.headers["x-gone"] });
+            routeRegistry.after("/text", async ({ response }) => { await null; response.body = response.body.toUpperCase(); response.status = 201 });
+            routeRegistry.after("/bytes", ({ response }) => { response.body[0] = 65 });
+            routeRegistry.after("/new", () => ({ fresh: true }));
+            routeRegistry.after("/none", ({ response }) => { if (response.status === 404) response.body = "nothing here" });
+            routeRegistry.after("/big.bin", ({ response }) => { response.headers.seen = [String(response.body), String(response.status)] });
+            routeRegistry.after("/fail", () => { nix() });
+            routeRegistry.use("/text", ({ request }) => { request.by = "me" });
+            routeRegistry.registerRoute("/text", () => ({ body: "grüße", headers: { "X-Gone": 1, "Set-Cookie": ["a=1", "b=2"] } }));
+            routeRegistry.registerRoute("/bytes", () => new Uint8Array([1, 2, 255]));
+            routeRegistry.registerRoute("/new", () => "old"); routeRegistry.registerRoute("/fail", () => "fine");""",
+                    "public/big.bin": b"x" * 400_000, "public/text/p.css": "a { color: red }"})
+        status, headers, text = self.get("/text")
+        self.assertEqual((status, text, headers["x-by"], "x-gone" in headers), (201, "GRÜSSE", "me", False))
+        self.assertIn("set-cookie: a=1\r\nset-cookie: b=2\r\n", self.raw(b"GET /text HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.assertIn("\r\n\r\nA\2\xff", self.raw(b"GET /bytes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.assertEqual(self.get_json("/new"), {"fresh": True})
+        self.assertEqual(self.get("/none")[0::2], (404, "nothing here"))
+        status, headers, text = self.get("/big.bin", Range="bytes=0-299999")
+        self.assertEqual((status, len(text), headers["seen"], headers["x-by"]), (206, 300_000, "206", "nobody"))
+        status, headers, text = self.get("/text/p.css", Range="bytes=0-2")
+        self.assertEqual((status, text, headers.get("etag"), headers.get("content-range")), (201, "A {", None, None))
+        status, headers, text = self.get("/fail")
+        self.assertEqual((status, json.loads(text)["error"]["message"]), (500, "nix is not defined"))
+        self.assertEqual(self.request("HEAD", "/text")[0::2], (201, ""))
+
+    def test_a_new_version_replaces_the_hooks_and_one_that_fails_leaves_them(self):
+        self.serve({"a.js": 'routeRegistry.use("/b", () => "one");', "b.js": 'routeRegistry.registerRoute("/b", () => "b");'})
+        self.assertEqual(self.get("/b")[2], "one")
+        for text, answer in (("nix()", "one"), ('routeRegistry.use("/b", () => "two"); routeRegistry.use("/b", () => "three")', "two"), (";", "b")):
+            self.change("a.js", text)
+            self.assertEqual(self.get("/b")[2], answer)
+
+    def test_hooks_are_told_of_like_routes_and_are_limited(self):
+        self.serve("""
+            routeRegistry.use("/x/*", "named"); routeRegistry.after("gone");
+            function named() {}
+            const wrong = [() => routeRegistry.use(), () => routeRegistry.use("/x"), () => routeRegistry.use("/u/:id", named),
+                           () => routeRegistry.after("", named), () => { for (let i = 0; i < 200; i++) routeRegistry.use(named) }];
+            routeRegistry.registerRoute("/wrong", () => wrong.map((call) => { try { return call() } catch (error) { return error.message } }));
+            routeRegistry.registerRoute("/x/y", () => "y");""")
+        self.assertIn('after / names the handler "gone", but app.js has no function of this name', self.output.getvalue())
+        self.assertEqual(aiwebengine.summary_of(self.server.app.hosts["app.js"]), "2 routes, 2 hooks")
+        self.get("/x/y")
+        facts = {(one["method"], one["path"]): (one["handler"], one["calls"], one["errors"]) for one in aiwebengine.route_facts(self.server.app)}
+        self.assertEqual((facts["use", "/x"], facts["after", "/"]), (("named", 1, 0), ("gone", 1, 1)))
+        self.server.app.hosts["app.js"].hooks.pop()
+        self.server.app._rebuild()
+        for text, told in zip(self.get_json("/wrong"), ("the handler must be a function", "the handler must be a function", "is not fixed",
+                                                        "the path must start with", "100 handlers of this script")):
+            self.assertIn(told, text)
+
+    def test_a_flood_is_refused_before_hooks_are_called(self):
+        self.serve("""let calls = 0; routeRegistry.use(() => { calls++ });
+                      routeRegistry.registerRoute("/p", () => [calls], "POST"); routeRegistry.registerRoute("/calls", () => [calls]);""", rate=1)
+        self.assertEqual([self.post("/p", "")[0] for _ in range(3)], [200, 429, 429])
+        self.assertEqual(self.get_json("/calls"), [2])
+
+
 class ChaosTest(ServerCase):
     SCRIPT = """
       let calls = 0;
@@ -19944,6 +20327,12 @@ class HabitTest(ServerCase):
                 ("({ request }) => request.query.get('a')", "{ name } = request.query"),
                 ("({ request }) => request.url.searchParams.get('a')", "{ name } = request.query"),
                 ("(req, res, next) => next()", "({ request }) => ({ status"),
+                ("(ctx) => { ctx.body = 'x'; }", "return { status: 200"), ("async (ctx) => { await 1; ctx.status = 404; }", "return { status"),
+                ("(ctx) => { Object.assign(ctx, { headers: {} }); }", "return { status: 200"),
+                ("(ctx) => { ctx.response = { body: 'x' }; }", "return { status: 200"), ("(c) => c.json({})", "return { status: 200"),
+                ("(ctx) => { ctx.response.body = 'x'; }", "({ request }) => ({ status"), ("(res) => res.send('x')", "return { status: 200"),
+                ("(context, response) => { response.json = {}; }", "({ request }) => ({ status"),
+                ("(ctx) => { ctx.cookies.set('a', 'b'); }", '"Set-Cookie"'), ("(ctx) => ctx.redirect('/')", "return { status: 200"),
                 ("({ request }) => request.query.name.trim()", None), ("() => ({}).json.x", None)):
             with self.subTest(handler):
                 self.serve(register % handler)
@@ -19952,6 +20341,20 @@ class HabitTest(ServerCase):
                 report = self.output.getvalue().partition("the handler failed")[2]
                 self.assertEqual("Write: " in report, write is not None, report)
                 self.assertIn(write or "", report)
+
+    def test_the_context_takes_every_property_that_is_no_answer(self):
+        self.serve("""
+          const keep = (context) => { context.user = context.request.user = { name: "Ada" }; context.state ??= 1; };
+          routeRegistry.registerRoute("/x", (context) => {
+            keep(context);
+            const answer = { ...context, status: 201 };
+            return { status: answer.status, body: [context.user.name, context.body, Object.keys(context), "state" in context] };
+          });
+          routeRegistry.registerStreamRoute("/s", { onConnect(context) { context.status = 403; } });
+          graphQLRegistry.registerQuery("a", "a(status: Int): Int", (context) => context.status = context.status + 1);""")
+        self.assertEqual(self.get("/x")[::2], (201, '["Ada",null,["kind","request","args","meta","user","state"],true]'))
+        self.assertEqual(self.get("/s")[0], 500)
+        self.assertEqual(json.loads(self.post("/graphql", '{"query": "{ a(status: 2) }"}', {"Content-Type": "application/json"})[2]), {"data": {"a": 3}})
 
     def test_what_would_do_nothing_is_told_when_the_script_is_loaded(self):
         for source, write in (
@@ -21613,6 +22016,19 @@ class PromptTest(unittest.TestCase):
                 self.answer(source)
             self.assertEqual(caught.exception.phase, "parse")
 
+    def test_typescript(self):
+        self.realm.language = ".tsx"
+        for source in ("f(a as", "{", "interface A {", "const f = (a: number) => {", "enum E {", "let p = <p>", "let a: { b: 1,"):
+            with self.assertRaises(aiwebengine.Incomplete, msg=source):
+                self.answer(source)
+        cases = [("let a: number = 1; interface I { b: 1 }", "undefined"), ("{ a: 1 as any, b: <p/>.length }", "{ a: 1, b: undefined }"),
+                 ("enum E { A }", "undefined"), ("E", "{ '0': 'A', A: 0 }"), ("await (a! as any)", "1"), ("((x: I): I => x)(E.A)", "0")]
+        for source, text in cases:
+            self.assertEqual(self.answer(source), text, source)
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("let b = 1 as;")
+        self.assertEqual((caught.exception.phase, caught.exception.line, caught.exception.column), ("parse", 1, 13))
+
     def test_interrupt(self):
         self.realm.console = lambda level, text: threading.Timer(0.1, self.realm.stop).start()
         for source in ("for (;;) {}", "await new Promise(r => setTimeout(r, 600000))", "try { for (;;) {} } finally { 1 }"):
@@ -22411,6 +22827,17 @@ class RunCodeTest(unittest.TestCase):
         self.assertEqual(run_command("-e", ""), (0, "", ""))
         self.assertEqual(run_command("-e", "var x = 1"), (0, "", ""))
 
+    def test_code_in_typescript(self):
+        code = "const x: number = 1; enum E { A, B }; interface I {}\nString(<p>{E[x]}</p>)"
+        self.assertEqual(run_command("--ts", "-e", code), (0, "<p>B</p>\n", ""))
+        self.assertEqual(run_command("--ts", "-e", "let f = (e: Error): never => { throw e }\nf(Error('no'))")[2].splitlines()[:2],
+                         ["<code>:2:3  Error: no", "  1 | let f = (e: Error): never => { throw e }"])
+        for language, code in (("TypeScript", "let a = 1 as any"), ("JSX", "let a = <p/>"), ("TypeScript with JSX", "let a: A = <p/>")):
+            status, _, err = run_command("-e", code)
+            self.assertEqual(status, 1)
+            self.assertIn(f"This is {language}: add --ts", err)
+        self.assertIn("--ts needs --init, -e or --repl; a file is", run_command("--ts", "--run", "x.js")[2])
+
     def test_calls_nest_as_deep_as_elsewhere(self):
         code = """
             const plain = n => n ? 1 + plain(n - 1) : 0, map = n => n ? [1].map(() => map(n - 1))[0] + 1 : 0;
@@ -23182,7 +23609,7 @@ class StarterTest(ServerCase):
     def init(self, folder, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = aiwebengine.main(["--init", str(folder), *arguments])
+            code = aiwebengine.main(["--init", str(folder), *map(str, arguments)])
         return code, out.getvalue(), err.getvalue()
 
     def starter(self, kind="poll"):
@@ -23192,6 +23619,11 @@ class StarterTest(ServerCase):
 
     def starters(self):
         return [(kind, self.starter(kind)) for kind in aiwebengine.STARTERS]
+
+    def in_typescript(self, kind):
+        folder = pathlib.Path(self.enterTemporary(), "new", kind)
+        self.assertEqual(self.init(folder, "--ts", "--kind", kind)[0], 0)
+        return folder
 
     def test_there_are_five_kinds_and_the_poll_is_the_first(self):
         self.assertEqual(list(aiwebengine.STARTERS), ["poll", "quiz", "chat", "api", "graphql"])
@@ -23205,6 +23637,30 @@ class StarterTest(ServerCase):
             self.assertEqual(files, sorted(["aiwebengine.d.ts", "jsconfig.json", f"{kind}.js", f"{kind}.test.js",
                                             "public/index.html", "public/style.css"]))
             self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+
+    def test_in_typescript_each_has_the_same_files_with_types_and_the_poll_has_elements(self):
+        for kind in aiwebengine.STARTERS:
+            folder = self.in_typescript(kind)
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            own = ["poll.tsx", "public/page.ts"] if kind == "poll" else [f"{kind}.ts", "public/index.html"]
+            self.assertEqual(files, sorted(["aiwebengine.d.ts", "tsconfig.json", f"{kind}.test.ts", "public/style.css", *own]))
+            self.assertNotIn("@param", "".join((folder / name).read_text("utf-8") for name in own))
+        for kind, pairs in aiwebengine.STARTER_TYPES.items():
+            texts = "".join(aiwebengine.STARTERS[kind][2].values())
+            self.assertEqual([plain for plain, _ in pairs if plain not in texts], [])
+        code, out, _ = self.init("--ts", pathlib.Path(self.enterTemporary(), "x"))
+        self.assertEqual(code, 0)
+        self.assertIn("Change poll.tsx while", out)
+        self.assertIn("  npx tsc", out)
+
+    def test_the_poll_in_typescript_serves_its_page(self):
+        files = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for folder in [self.in_typescript("poll")]
+                 for path in folder.rglob("*") if path.is_file()}
+        self.serve(files)
+        page = self.get("/")[2]
+        self.assertIn('<button name="Soup" value="0">Soup</button>', page)
+        self.assertIn('<script type="module" src="page.ts"></script>', page)
+        self.assertIn("button.value = String(votes[button.name]);", self.get("/page.ts")[2])
 
     def test_says_what_it_wrote_and_what_to_do_next(self):
         for kind in aiwebengine.STARTERS:
@@ -23242,22 +23698,42 @@ class StarterTest(ServerCase):
 
     def test_every_starter_passes_its_tests_and_loads_without_a_problem(self):
         for _, folder in self.starters():
-            for option in ("--test", "--check"):
-                out = io.StringIO()
-                with contextlib.redirect_stdout(out):
-                    self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
-            self.assertIn("0 problems", out.getvalue())
+            self.assert_passes(folder)
 
-    def tsc(self, folder):
+    def test_every_starter_in_typescript_passes_its_tests_and_loads_without_a_problem(self):
+        for kind in aiwebengine.STARTERS:
+            self.assert_passes(self.in_typescript(kind))
+
+    def assert_passes(self, folder):
+        for option in ("--test", "--check"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+        self.assertIn("0 problems", out.getvalue())
+
+    def tsc(self, folder, *arguments):
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
             self.skipTest(MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript")
-        return subprocess.run([NODE, compiler, "--pretty", "false", "-p", folder / "jsconfig.json"], capture_output=True,
-                              encoding="utf-8").stdout
+        return subprocess.run([NODE, compiler, "--pretty", "false", *(arguments or ("-p", folder / "jsconfig.json"))],
+                              capture_output=True, encoding="utf-8", cwd=folder).stdout
 
     def test_every_starter_passes_typescript_with_its_own_configuration(self):
         for _, folder in self.starters():
             self.assertEqual(self.tsc(folder), "")
+
+    def test_every_starter_in_typescript_passes_it_as_it_is_written(self):
+        folder = self.in_typescript("poll")
+        for kind in aiwebengine.STARTERS:       # all in one folder: every start of tsc takes seconds
+            for path in self.in_typescript(kind).glob(f"{kind}.*"):
+                shutil.copy(path, folder)
+        self.assertEqual(self.tsc(folder, "--noEmit"), "")
+        self.assertEqual(len([*folder.glob("*.ts*")]), 2 * len(aiwebengine.STARTERS) + 1)
+        self.assertEqual(self.tsc(folder, "--noEmit", "--strict", "--ignoreConfig", "--lib", "ESNext,DOM,DOM.Iterable", "--module",
+                                  "ESNext", "public/page.ts"), "")
+        script = folder / "poll.tsx"
+        self.write(script, script.read_text("utf-8").replace("request.form;", "request.from;").replace("title={", "titel={"))
+        self.assertRegex(self.tsc(folder, "--noEmit"), r"(?s)'titel' does not exist.*'from' does not exist on type 'HttpRequest'")
 
     def test_typescript_finds_a_mistyped_property_of_the_context_in_the_handlers_of_every_starter(self):
         mistakes = {"poll": ("request.form", "request.from"), "quiz": ("request.form.name", "request.forms.name"),
@@ -24235,6 +24711,19 @@ class Page:
             f"(document.querySelector({json.dumps(selector)}))"
         )
 
+    KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "Backspace": 8,
+            " ": 32, "s": 83, "z": 90, "/": 191}
+
+    def press(self, key, modifiers=0, commands=()):
+        """One key; modifiers are 1 Alt, 2 Ctrl, 4 Cmd, 8 Shift. A headless browser does not know what keys of a
+        platform edit: `commands` tells."""
+        facts = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": self.KEYS[key],
+                 "code": {" ": "Space", "/": "Slash"}.get(key, key if len(key) > 1 else "Key" + key.upper())}
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "") if not modifiers & 7 else ""
+        self.command("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, commands=list(commands),
+                     **facts)
+        self.command("Input.dispatchKeyEvent", type="keyUp", **facts)
+
     def problems(self):
         """What the browser's console complained about on this page so far: exceptions, errors, failed requests."""
         self.evaluate("0")
@@ -25209,6 +25698,26 @@ class ExplorerInTheBrowser(ServerCase):
         page.click("#close-tab")
         self.assertEqual(self.labels(page), ["Live"])
         self.assertTrue(page.evaluate("document.querySelector('#close-tab').disabled"))
+
+    def test_completion_offers_what_the_schema_has_at_the_place(self):
+        page = self.open()
+        page.type("#query", "mutation { ti }")
+        page.evaluate("query.area.setSelectionRange(13, 13)")
+        page.press(" ", 2)
+        self.see(page, "tick\nInt!", "#query-choices [aria-selected=true]")
+        page.press("Tab")
+        self.assertEqual(page.evaluate("query.value"), "mutation { tick }")
+        page.command("Input.insertText", text="(")
+        page.press(" ", 2)
+        self.see(page, "by\nInt", "#query-choices [aria-selected=true]")
+        page.press("Escape")
+        self.assertTrue(page.evaluate("document.querySelector('#query-choices').hidden"))
+        page.type("#query", "{ count countt }")
+        self.assertEqual(page.evaluate("[...document.querySelectorAll('#query-editor .unknown')].map((node) => node.innerText)"),
+                         ["countt"])
+        self.assertEqual(page.problems(), [])
+        page.click("#run")
+        page.wait_for("document.querySelector('#query-editor .here .wrong')?.innerText === 'countt'")
 
     def test_a_subscription_of_a_closed_tab_ends(self):
         page = self.open()
@@ -26306,18 +26815,7 @@ class EditorInTheBrowser(ServerCase):
         page.evaluate("current.area.focus()")
         return page
 
-    KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38, "Home": 36, "End": 35, "Backspace": 8,
-            " ": 32, "s": 83, "z": 90, "/": 191}
-
-    def press(self, page, key, modifiers=0, commands=()):
-        """One key; modifiers are 1 Alt, 2 Ctrl, 4 Cmd, 8 Shift. A headless browser does not know what keys of a
-        platform edit: `commands` tells."""
-        facts = {"key": key, "modifiers": modifiers, "windowsVirtualKeyCode": self.KEYS[key],
-                 "code": {" ": "Space", "/": "Slash"}.get(key, key if len(key) > 1 else "Key" + key.upper())}
-        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "") if not modifiers & 7 else ""
-        page.command("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, commands=list(commands),
-                     **facts)
-        page.command("Input.dispatchKeyEvent", type="keyUp", **facts)
+    press = staticmethod(Page.press)
 
     TYPED = ("interface Props { type: string }\nconst same = <A,>(a: A) => a;\n"
              "const page = (props: Props) => <ul class=\"a\" {...props}>\n"
