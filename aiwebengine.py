@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            455
+     1  This page: contents, imports, version                                            457
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         511
           Attributes of classes                                                           26
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      154
-    10  Code generator                                                                 4,347
+    10  Code generator                                                                 4,348
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -73,7 +73,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              523
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        506
+          Compiling a source text                                                        507
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,403
           Helpers shared by the built-ins                                                 92
@@ -153,11 +153,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,037
+    13  Intl                                                                           3,404
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       319
+          Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              471
@@ -167,12 +167,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           4,099
+          Intl.DisplayNames                                                              173
+          Intl.DurationFormat                                                            186
+    14  Functions of the web                                                           4,104
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
-          URL                                                                            597
+          URL                                                                            602
           URLSearchParams                                                                222
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
@@ -189,8 +191,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,209
-          Helpers of generated code: any realm                                           361
+    15  Realm, jobs and timers                                                         5,216
+          Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
@@ -262,19 +264,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                3,363
+    20  Scripts: loading and hot reload                                                3,464
           Log                                                                            195
-          Causes of errors                                                               287
+          Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          211
           Routes                                                                         172
           Modules of node                                                                494
           Packages                                                                       220
-          Imported files                                                                 116
+          Imported files                                                                 128
           Between scripts, and in time                                                   106
           Settings                                                                        81
-          One script                                                                     421
-          All scripts                                                                    715
+          One script                                                                     427
+          All scripts                                                                    792
           Live pages                                                                     195
     21  HTTP server                                                                    4,411
           Request heads                                                                  199
@@ -296,7 +298,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           The server                                                                     589
-    22  Pages                                                                          5,919
+    22  Pages                                                                          5,921
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -307,7 +309,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the live channel                                                    181
           Dashboard: actions                                                             389
           Editor: files                                                                  294
-          Dashboard: the look                                                            389
+          Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
@@ -320,7 +322,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,484
+    23  Command line                                                                   4,487
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
@@ -331,8 +333,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Serving                                                                        186
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         446
-          Reports of tests                                                               246
+          Script tests: one file                                                         447
+          Reports of tests                                                               248
           Several processes                                                              272
           A starter                                                                       62
           JavaScript without a server                                                    121
@@ -13521,6 +13523,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
         if variable.kind == "var" and not variable.is_global:
+            emitter.declare_cell(variable)
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
     if site is not None:
@@ -27897,6 +27900,14 @@ class IntlSettings:
     CHOICES = {}
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
+    #: The language that its data are in, if it is one only: it falls back to that, and says so.
+    language = None
+
+    @classmethod
+    def available(cls, tags):
+        """Those of some tags for which there are data."""
+        return [tag for tag in tags if cls.language in (None, tag.split("-")[0])
+                and available_locale(split_extension(tag)[0])]
 
     def choose(self, option, *names):
         """Reads options in this order."""
@@ -27910,7 +27921,7 @@ class IntlSettings:
                 for name, value in values.items() if value is not None}
 
 
-def intl_class(name, settings, **constructor):
+def intl_class(name, settings, length=0, **constructor):
     """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options),
     the options object being what settings.coerce(realm, value) makes of the argument."""
     receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
@@ -27918,7 +27929,7 @@ def intl_class(name, settings, **constructor):
     table.target = f"Intl.{name}.prototype"
     INTL.value(name, lambda realm: getattr(realm, name))
 
-    @table.constructor(0, **constructor)
+    @table.constructor(length, **constructor)
     def construct_formatter(realm, new_target, locales=undefined, options=undefined, *_):
         result = receiver(proto_from(realm, new_target, name + "Prototype"), None)
         result.settings = settings(locale_list(realm, locales), settings.coerce(realm, options))
@@ -27928,7 +27939,7 @@ def intl_class(name, settings, **constructor):
     def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
         tags = locale_list(realm, locales)
         locale_matcher(option_reader(intl_options(realm, options)))
-        return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
+        return realm.new_array(settings.available(tags))
 
     table.methods(resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved(realm)))
     return table
@@ -29696,6 +29707,365 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
         for kind, text, of_number in relative_parts(value, unit, this.settings)])
 
 
+# -- Intl.DisplayNames -------------------------------------------------------------------
+#
+# ECMA-402, 12. The names (CLDR's) are there in English.
+
+DISPLAY_NAMES = """
+region: AC=Ascension Island|AD=Andorra|AE=United Arab Emirates|AF=Afghanistan|AG=Antigua & Barbuda|
+ AI=Anguilla|AL=Albania|AM=Armenia|AO=Angola|AQ=Antarctica|AR=Argentina|AS=American Samoa|AT=Austria|
+ AU=Australia|AW=Aruba|AX=Åland Islands|AZ=Azerbaijan|BA=Bosnia & Herzegovina|BB=Barbados|BD=Bangladesh|
+ BE=Belgium|BF=Burkina Faso|BG=Bulgaria|BH=Bahrain|BI=Burundi|BJ=Benin|BL=St. Barthélemy|BM=Bermuda|BN=Brunei|
+ BO=Bolivia|BQ=Caribbean Netherlands|BR=Brazil|BS=Bahamas|BT=Bhutan|BV=Bouvet Island|BW=Botswana|BY=Belarus|
+ BZ=Belize|CA=Canada|CC=Cocos (Keeling) Islands|CD=Congo - Kinshasa|CF=Central African Republic|
+ CG=Congo - Brazzaville|CH=Switzerland|CI=Côte d’Ivoire|CK=Cook Islands|CL=Chile|CM=Cameroon|CN=China|
+ CO=Colombia|CP=Clipperton Island|CQ=Sark|CR=Costa Rica|CU=Cuba|CV=Cape Verde|CW=Curaçao|CX=Christmas Island|
+ CY=Cyprus|CZ=Czechia|DE=Germany|DG=Diego Garcia|DJ=Djibouti|DK=Denmark|DM=Dominica|DO=Dominican Republic|
+ DZ=Algeria|EA=Ceuta & Melilla|EC=Ecuador|EE=Estonia|EG=Egypt|EH=Western Sahara|ER=Eritrea|ES=Spain|
+ ET=Ethiopia|EU=European Union|EZ=Eurozone|FI=Finland|FJ=Fiji|FK=Falkland Islands|FM=Micronesia|
+ FO=Faroe Islands|FR=France|GA=Gabon|GB=United Kingdom|GD=Grenada|GE=Georgia|GF=French Guiana|GG=Guernsey|
+ GH=Ghana|GI=Gibraltar|GL=Greenland|GM=Gambia|GN=Guinea|GP=Guadeloupe|GQ=Equatorial Guinea|GR=Greece|
+ GS=South Georgia & South Sandwich Islands|GT=Guatemala|GU=Guam|GW=Guinea-Bissau|GY=Guyana|
+ HK=Hong Kong SAR China|HM=Heard & McDonald Islands|HN=Honduras|HR=Croatia|HT=Haiti|HU=Hungary|
+ IC=Canary Islands|ID=Indonesia|IE=Ireland|IL=Israel|IM=Isle of Man|IN=India|
+ IO=British Indian Ocean Territory|IQ=Iraq|IR=Iran|IS=Iceland|IT=Italy|JE=Jersey|JM=Jamaica|JO=Jordan|
+ JP=Japan|KE=Kenya|KG=Kyrgyzstan|KH=Cambodia|KI=Kiribati|KM=Comoros|KN=St. Kitts & Nevis|KP=North Korea|
+ KR=South Korea|KW=Kuwait|KY=Cayman Islands|KZ=Kazakhstan|LA=Laos|LB=Lebanon|LC=St. Lucia|LI=Liechtenstein|
+ LK=Sri Lanka|LR=Liberia|LS=Lesotho|LT=Lithuania|LU=Luxembourg|LV=Latvia|LY=Libya|MA=Morocco|MC=Monaco|
+ MD=Moldova|ME=Montenegro|MF=St. Martin|MG=Madagascar|MH=Marshall Islands|MK=North Macedonia|ML=Mali|
+ MM=Myanmar (Burma)|MN=Mongolia|MO=Macao SAR China|MP=Northern Mariana Islands|MQ=Martinique|MR=Mauritania|
+ MS=Montserrat|MT=Malta|MU=Mauritius|MV=Maldives|MW=Malawi|MX=Mexico|MY=Malaysia|MZ=Mozambique|NA=Namibia|
+ NC=New Caledonia|NE=Niger|NF=Norfolk Island|NG=Nigeria|NI=Nicaragua|NL=Netherlands|NO=Norway|NP=Nepal|
+ NR=Nauru|NU=Niue|NZ=New Zealand|OM=Oman|PA=Panama|PE=Peru|PF=French Polynesia|PG=Papua New Guinea|
+ PH=Philippines|PK=Pakistan|PL=Poland|PM=St. Pierre & Miquelon|PN=Pitcairn Islands|PR=Puerto Rico|
+ PS=Palestinian Territories|PT=Portugal|PW=Palau|PY=Paraguay|QA=Qatar|QO=Outlying Oceania|RE=Réunion|
+ RO=Romania|RS=Serbia|RU=Russia|RW=Rwanda|SA=Saudi Arabia|SB=Solomon Islands|SC=Seychelles|SD=Sudan|SE=Sweden|
+ SG=Singapore|SH=St. Helena|SI=Slovenia|SJ=Svalbard & Jan Mayen|SK=Slovakia|SL=Sierra Leone|SM=San Marino|
+ SN=Senegal|SO=Somalia|SR=Suriname|SS=South Sudan|ST=São Tomé & Príncipe|SV=El Salvador|SX=Sint Maarten|
+ SY=Syria|SZ=Eswatini|TA=Tristan da Cunha|TC=Turks & Caicos Islands|TD=Chad|TF=French Southern Territories|
+ TG=Togo|TH=Thailand|TJ=Tajikistan|TK=Tokelau|TL=Timor-Leste|TM=Turkmenistan|TN=Tunisia|TO=Tonga|TR=Türkiye|
+ TT=Trinidad & Tobago|TV=Tuvalu|TW=Taiwan|TZ=Tanzania|UA=Ukraine|UG=Uganda|UM=U.S. Outlying Islands|
+ UN=United Nations|US=United States|UY=Uruguay|UZ=Uzbekistan|VA=Vatican City|VC=St. Vincent & Grenadines|
+ VE=Venezuela|VG=British Virgin Islands|VI=U.S. Virgin Islands|VN=Vietnam|VU=Vanuatu|WF=Wallis & Futuna|
+ WS=Samoa|XA=Pseudo-Accents|XB=Pseudo-Bidi|XK=Kosovo|YE=Yemen|YT=Mayotte|ZA=South Africa|ZM=Zambia|
+ ZW=Zimbabwe|ZZ=Unknown Region|001=world|150=Europe|419=Latin America|002=Africa|019=Americas|142=Asia|
+ 009=Oceania
+language: aa=Afar|af=Afrikaans|ak=Akan|am=Amharic|ar=Arabic|as=Assamese|az=Azerbaijani|be=Belarusian|
+ bg=Bulgarian|bm=Bambara|bn=Bangla|bo=Tibetan|br=Breton|bs=Bosnian|ca=Catalan|cs=Czech|cy=Welsh|da=Danish|
+ de=German|dv=Divehi|dz=Dzongkha|ee=Ewe|el=Greek|en=English|eo=Esperanto|es=Spanish|et=Estonian|eu=Basque|
+ fa=Persian|ff=Fula|fi=Finnish|fil=Filipino|fo=Faroese|fr=French|fy=Western Frisian|ga=Irish|
+ gd=Scottish Gaelic|gl=Galician|gn=Guarani|gsw=Swiss German|gu=Gujarati|gv=Manx|ha=Hausa|haw=Hawaiian|
+ he=Hebrew|hi=Hindi|hr=Croatian|ht=Haitian Creole|hu=Hungarian|hy=Armenian|ia=Interlingua|id=Indonesian|
+ ig=Igbo|is=Icelandic|it=Italian|iu=Inuktitut|ja=Japanese|jv=Javanese|ka=Georgian|kk=Kazakh|kl=Kalaallisut|
+ km=Khmer|kn=Kannada|ko=Korean|ku=Kurdish|kw=Cornish|ky=Kyrgyz|la=Latin|lb=Luxembourgish|lg=Ganda|ln=Lingala|
+ lo=Lao|lt=Lithuanian|lv=Latvian|mg=Malagasy|mi=Māori|mk=Macedonian|ml=Malayalam|mn=Mongolian|mr=Marathi|
+ ms=Malay|mt=Maltese|my=Burmese|nb=Norwegian Bokmål|ne=Nepali|nl=Dutch|nn=Norwegian Nynorsk|no=Norwegian|
+ ny=Nyanja|oc=Occitan|om=Oromo|or=Odia|pa=Punjabi|pl=Polish|ps=Pashto|pt=Portuguese|qu=Quechua|rm=Romansh|
+ rn=Rundi|ro=Romanian|ru=Russian|rw=Kinyarwanda|sa=Sanskrit|sd=Sindhi|se=Northern Sami|si=Sinhala|sk=Slovak|
+ sl=Slovenian|sm=Samoan|sn=Shona|so=Somali|sq=Albanian|sr=Serbian|st=Southern Sotho|su=Sundanese|sv=Swedish|
+ sw=Swahili|ta=Tamil|te=Telugu|tg=Tajik|th=Thai|ti=Tigrinya|tk=Turkmen|tl=Filipino|tn=Tswana|to=Tongan|
+ tr=Turkish|ts=Tsonga|tt=Tatar|ug=Uyghur|uk=Ukrainian|ur=Urdu|uz=Uzbek|vi=Vietnamese|vo=Volapük|wo=Wolof|
+ xh=Xhosa|yi=Yiddish|yo=Yoruba|yue=Cantonese|zh=Chinese|zu=Zulu|und=undefined|mul=Multiple languages|
+ zxx=No linguistic content|en-AU=Australian English|en-CA=Canadian English|en-GB=British English|
+ en-US=American English|es-419=Latin American Spanish|es-ES=European Spanish|es-MX=Mexican Spanish|
+ fr-CA=Canadian French|fr-CH=Swiss French|de-AT=Austrian German|de-CH=Swiss High German|
+ pt-BR=Brazilian Portuguese|pt-PT=European Portuguese|zh-Hans=Simplified Chinese|zh-Hant=Traditional Chinese|
+ nl-BE=Flemish|ro-MD=Moldavian|fa-AF=Dari|sw-CD=Congo Swahili|ar-001=Modern Standard Arabic|nds-NL=Low Saxon
+script: Arab=Arabic|Armn=Armenian|Beng=Bangla|Bopo=Bopomofo|Brai=Braille|Cher=Cherokee|Cyrl=Cyrillic|
+ Deva=Devanagari|Ethi=Ethiopic|Geor=Georgian|Grek=Greek|Gujr=Gujarati|Guru=Gurmukhi|Hang=Hangul|Hani=Han|
+ Hans=Simplified|Hant=Traditional|Hebr=Hebrew|Hira=Hiragana|Jpan=Japanese|Kana=Katakana|Khmr=Khmer|
+ Knda=Kannada|Kore=Korean|Laoo=Lao|Latn=Latin|Mlym=Malayalam|Mong=Mongolian|Mymr=Myanmar|Orya=Odia|
+ Sinh=Sinhala|Syrc=Syriac|Taml=Tamil|Telu=Telugu|Thaa=Thaana|Thai=Thai|Tibt=Tibetan|Tfng=Tifinagh|
+ Zinh=Inherited|Zyyy=Common|Zzzz=Unknown Script|Zsye=Emoji|Zmth=Mathematical Notation|Zsym=Symbols
+currency: AED=United Arab Emirates Dirham|ARS=Argentine Peso|AUD=Australian Dollar|BDT=Bangladeshi Taka|
+ BGN=Bulgarian Lev|BRL=Brazilian Real|CAD=Canadian Dollar|CHF=Swiss Franc|CLP=Chilean Peso|CNY=Chinese Yuan|
+ COP=Colombian Peso|CZK=Czech Koruna|DKK=Danish Krone|EGP=Egyptian Pound|EUR=Euro|GBP=British Pound|
+ GEL=Georgian Lari|HKD=Hong Kong Dollar|HUF=Hungarian Forint|IDR=Indonesian Rupiah|ILS=Israeli New Shekel|
+ INR=Indian Rupee|ISK=Icelandic Króna|JPY=Japanese Yen|KES=Kenyan Shilling|KRW=South Korean Won|
+ KZT=Kazakhstani Tenge|MAD=Moroccan Dirham|MXN=Mexican Peso|MYR=Malaysian Ringgit|NGN=Nigerian Naira|
+ NOK=Norwegian Krone|NZD=New Zealand Dollar|PEN=Peruvian Sol|PHP=Philippine Peso|PKR=Pakistani Rupee|
+ PLN=Polish Zloty|RON=Romanian Leu|RSD=Serbian Dinar|RUB=Russian Ruble|SAR=Saudi Riyal|SEK=Swedish Krona|
+ SGD=Singapore Dollar|THB=Thai Baht|TRY=Turkish Lira|TWD=New Taiwan Dollar|UAH=Ukrainian Hryvnia|
+ USD=US Dollar|VND=Vietnamese Dong|XAF=Central African CFA Franc|XOF=West African CFA Franc|
+ ZAR=South African Rand
+calendar: buddhist=Buddhist Calendar|chinese=Chinese Calendar|coptic=Coptic Calendar|dangi=Dangi Calendar|
+ ethioaa=Ethiopic Amete Alem Calendar|ethiopic=Ethiopic Calendar|gregory=Gregorian Calendar|
+ hebrew=Hebrew Calendar|indian=Indian National Calendar|islamic=Hijri Calendar|
+ islamic-civil=Hijri Calendar (tabular, civil epoch)|islamic-rgsa=Hijri Calendar (Saudi Arabia, sighting)|
+ islamic-tbla=Hijri Calendar (tabular, astronomical epoch)|islamic-umalqura=Hijri Calendar (Umm al-Qura)|
+ iso8601=Gregorian Calendar (ISO 8601 Weeks)|japanese=Japanese Calendar|persian=Persian Calendar|
+ roc=Minguo Calendar
+dateTimeField: era=era;era;era|year=year;yr.;yr|quarter=quarter;qtr.;qtr|month=month;mo.;mo|
+ weekOfYear=week;wk.;wk|weekday=day of the week;day of wk.;day of wk.|day=day;day;day|
+ dayPeriod=AM/PM;AM/PM;AM/PM|hour=hour;hr.;hr|minute=minute;min.;min|second=second;sec.;sec|
+ timeZoneName=time zone;zone;zone
+region-short: BA=Bosnia|CC=Cocos Islands|GB=UK|HK=Hong Kong|MM=Myanmar|MO=Macao|PN=Pitcairn|PS=Palestine|
+ UN=UN|US=US
+language-short: az=Azeri|en-GB=UK English|en-US=US English
+"""
+
+
+@functools.cache
+def display_names(kind):
+    """{code: name}; of dates' fields "long;short;narrow" names."""
+    [row] = [row for row in DISPLAY_NAMES.replace("\n ", "").split("\n") if row.startswith(kind + ": ")]
+    return dict(entry.split("=") for entry in row.partition(": ")[2].split("|"))
+
+
+class DisplaySettings(IntlSettings):
+    """The options of Intl.DisplayNames."""
+
+    CHOICES = {"style": (("narrow", "short", "long"), "long"), "fallback": (("code", "none"), "code"),
+               "type": (("language", "region", "script", "currency", "calendar", "dateTimeField"), None),
+               "languageDisplay": (("dialect", "standard"), "dialect")}
+    SHOWN = ("locale", "style", "type", "fallback", "languageDisplay")
+    language = "en"
+
+    @staticmethod
+    def coerce(realm, options):
+        return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(self.available(locales))
+        self.choose(option, "style", "type")
+        if self.type is None:
+            raise JSTypeError("Required option \"type\" must not be undefined")
+        self.choose(option, "fallback", "languageDisplay")
+        if self.type != "language":
+            self.languageDisplay = None
+
+    def names(self, kind):
+        short = kind in ("region", "language") and self.style != "long"
+        return {**display_names(kind), **(display_names(kind + "-short") if short else {})}
+
+
+DISPLAY = intl_class("DisplayNames", DisplaySettings, 2)
+
+_DISPLAY_CODES = {"region": "[A-Za-z]{2}|[0-9]{3}", "script": "[A-Za-z]{4}", "currency": "[A-Za-z]{3}",
+                  "calendar": "[A-Za-z0-9]{3,8}(?:-[A-Za-z0-9]{3,8})*"}
+
+
+@DISPLAY.method("of", 1)
+def display_names_of(realm, this, code=undefined, *_):
+    settings, code = this.settings, to_string(code)
+    kind, names = settings.type, settings.names(settings.type)
+    if kind == "language":
+        code, name = language_display(settings, names, code)
+    else:
+        if not re.fullmatch(_DISPLAY_CODES.get(kind, "|".join(names)), code):
+            raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+        if kind in _DISPLAY_CODES:
+            code = {"script": str.title, "calendar": str.lower}.get(kind, str.upper)(code)
+        name = names.get(code)
+        if kind == "dateTimeField":
+            name = name.split(";")[("long", "short", "narrow").index(settings.style)]
+    return name if name is not None else code if settings.fallback == "code" else undefined
+
+
+def language_display(settings, names, code):
+    """(canonical code, name or None) of a language, with its script and region unless they make a dialect."""
+    tag = LanguageTag(code)
+    if tag.extensions or tag.attributes or tag.keywords or tag.private or len(code) != len(code.strip("-")):
+        raise JSRangeError(f"Invalid argument to Intl.DisplayNames.prototype.of: {code}")
+    whole = "-".join(filter(None, (tag.language, tag.script, tag.region)))
+    more = [display_names("script").get(tag.script, tag.script),
+            settings.names("region").get(tag.region, tag.region)]
+    if settings.languageDisplay == "dialect" and whole in names:
+        name, more = names[whole], []
+    else:
+        name = names.get(tag.language)
+    more = ", ".join(filter(None, [*more, *map(str.upper, tag.variants)]))
+    return str(tag), name and (f"{name} ({more})" if more else name)
+
+
+# -- Intl.DurationFormat -----------------------------------------------------------------
+#
+# ECMA-402 of 2025, 13. The names of units are there in English, as Intl.NumberFormat has them.
+
+DURATION_UNITS = ("years", "months", "weeks", "days", "hours", "minutes", "seconds", "milliseconds",
+                  "microseconds", "nanoseconds")
+_CLOCK_UNITS = DURATION_UNITS[4:7]
+_NUMERIC = ("numeric", "2-digit", "fractional")
+_ISO_DURATION = re.compile(
+    r"([+-]?)P(?=[0-9T])(?:(\d{1,20})Y)?(?:(\d{1,20})M)?(?:(\d{1,20})W)?(?:(\d{1,20})D)?"
+    r"(?:T(?=\d)(?:(\d{1,20})H)?(?:(\d{1,20})M)?(?:(\d{1,20})(?:[.,](\d{1,9}))?S)?)?",
+    re.IGNORECASE | re.ASCII)
+
+
+class DurationSettings(IntlSettings):
+    """The options of Intl.DurationFormat; `styles` and `displays` have what holds for each unit."""
+
+    CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
+    coerce = staticmethod(object_options)
+    language = "en"
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, values = resolve_locale(
+            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
+        self.choose(option, "style")
+        self.styles, self.displays = {}, {}
+        before = ""
+        for position, unit in enumerate(DURATION_UNITS):
+            self.read_unit(option, unit, position, before)
+            before = self.styles[unit] if position > 3 else ""
+        self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
+        list_style = "short" if self.style == "digital" else self.style
+        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+
+    def read_unit(self, option, unit, position, before):
+        """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
+        allowed = ("long", "short", "narrow", *_NUMERIC[:(0, 1, 2)[(position > 3) + (unit in _CLOCK_UNITS)]])
+        style, shown = option(unit, allowed, None), "always"
+        if style is None:
+            style = self.style
+            if style == "digital":
+                style = "numeric" if position > 3 else "short"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            elif before in _NUMERIC:
+                style = "numeric"
+                shown = "always" if unit in _CLOCK_UNITS else "auto"
+            else:
+                shown = "auto"
+        if style == "numeric" and position > 6:
+            style, shown = "fractional", "auto"
+        shown = option(unit + "Display", ("auto", "always"), shown)
+        if style == "fractional" and shown == "always" or before == "fractional" != style \
+                or before in _NUMERIC and style not in _NUMERIC:
+            raise JSRangeError(f"Invalid style {style} for {unit} in Intl.DurationFormat")
+        if unit in _CLOCK_UNITS[1:] and before in _NUMERIC:
+            style = "2-digit"
+        self.styles[unit], self.displays[unit] = style, shown
+
+    def resolved(self, realm):
+        shown = {"locale": self.locale, "numberingSystem": self.numberingSystem, "style": self.style}
+        for unit, style in self.styles.items():
+            shown[unit] = "numeric" if style == "fractional" else style
+            shown[unit + "Display"] = self.displays[unit]
+        digits = {} if self.fractionalDigits is None else {"fractionalDigits": self.fractionalDigits}
+        return {**shown, **digits}
+
+
+DURATION_FORMAT = intl_class("DurationFormat", DurationSettings)
+
+
+def to_duration(value):
+    """ToDurationRecord (13.5.2) -> {unit: int}, with all units."""
+    if type(value) is str:
+        found = _ISO_DURATION.fullmatch(value)
+        if not found:
+            raise JSRangeError(f"Invalid duration: {value}")
+        sign = -1 if found[1] == "-" else 1
+        counts = [int(digits or 0) for digits in found.groups()[1:8]]
+        rest = (found[9] or "").ljust(9, "0")
+        duration = dict(zip(DURATION_UNITS, [sign * count for count in (
+            *counts, int(rest[:3]), int(rest[3:6]), int(rest[6:]))]))
+    else:
+        require_object(value, "{} is not a duration")
+        counts = {unit: integral_count(unit, value.get(unit)) for unit in sorted(DURATION_UNITS)}
+        if set(counts.values()) == {None}:
+            raise JSTypeError("A duration needs at least one unit, such as { hours: 1 }")
+        duration = {unit: counts[unit] or 0 for unit in DURATION_UNITS}
+    signs = {count > 0 for count in duration.values() if count}
+    largest = max(abs(duration[unit]) for unit in DURATION_UNITS[:3])
+    minutes = (duration["days"] * 24 + duration["hours"]) * 60 + duration["minutes"]
+    length = exact_duration(duration, 6)[1] + minutes * 60 * 10 ** 9
+    if len(signs) > 1 or largest >= 2 ** 32 or abs(length) >= 2 ** 53 * 10 ** 9:
+        raise JSRangeError("A duration has one sign, and is not too long")
+    return duration
+
+
+def integral_count(unit, value):
+    """ToIntegerIfIntegral (13.5.1): an int; None for undefined."""
+    if value is undefined:
+        return None
+    number = to_number(value)
+    if not is_finite(number) or number % 1:
+        raise JSRangeError(f"{unit} of a duration must be an integer, not {display(value)}")
+    return int(number)
+
+
+def exact_duration(duration, position):
+    """(text, number in units of nanoseconds) of the unit at a position and all smaller ones."""
+    total = sum(duration[unit] * 1000 ** (9 - index) for index, unit in enumerate(DURATION_UNITS)
+                if index >= position)
+    places = 3 * (9 - position)
+    whole, rest = divmod(abs(total), 10 ** places)
+    return f"{'-' * (total < 0)}{whole}.{rest:0{places}d}", total
+
+
+class DurationWriter:
+    """PartitionDurationFormatPattern (13.5.10): `groups` of (type, text, singular unit or None)."""
+
+    def __init__(self, settings, duration):
+        self.settings, self.duration, self.groups = settings, duration, []
+        self.negative, self.signed = any(count < 0 for count in duration.values()), False
+        for position, unit in enumerate(DURATION_UNITS):
+            if settings.styles[unit] in _NUMERIC:
+                self.write_clock(unit)
+                break
+            splits = 6 <= position < 9 and settings.styles[DURATION_UNITS[position + 1]] == "fractional"
+            text = exact_duration(duration, position)[0] if splits else str(duration[unit])
+            if settings.displays[unit] == "always" or text.strip("-0."):
+                self.groups.append(self.number(unit, text, splits, {
+                    "style": "unit", "unit": unit[:-1], "unitDisplay": settings.styles[unit]}))
+            if splits:
+                break
+
+    def number(self, unit, text, splits, options):
+        """The parts of one number. The first has the sign of all, also if it is zero."""
+        if self.signed:
+            options["signDisplay"] = "never"
+        elif self.negative and not text.strip("-0."):
+            text = "-0"
+        self.signed = True
+        if splits:
+            most = self.settings.fractionalDigits
+            options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
+                           minimumFractionDigits=most or 0)
+        options["numberingSystem"] = self.settings.numberingSystem
+        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
+
+    def write_clock(self, first):
+        """FormatNumericUnits (13.5.9): hours:minutes:seconds, from the unit `first` on."""
+        texts = {unit: str(self.duration[unit]) for unit in _CLOCK_UNITS}
+        texts["seconds"] = exact_duration(self.duration, 6)[0]
+        shown = {unit: self.settings.displays[unit] == "always" or bool(texts[unit].strip("-0."))
+                 for unit in _CLOCK_UNITS[_CLOCK_UNITS.index(first):]}
+        if first == "hours" and shown["hours"] and shown["seconds"]:
+            shown["minutes"] = True
+        parts = []
+        for unit in [unit for unit in shown if shown[unit]]:
+            parts += [("literal", ":", None)] * bool(parts)
+            digits = 2 if self.settings.styles[unit] == "2-digit" else 1
+            parts += self.number(unit, texts[unit], unit == "seconds", {
+                "useGrouping": False, "minimumIntegerDigits": digits})
+        self.groups += [parts] if parts else []
+
+
+def duration_parts(settings, duration):
+    """The parts of a duration, as (type, text, singular unit or None)."""
+    groups = DurationWriter(settings, to_duration(duration)).groups
+    texts, parts = iter(groups), []
+    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+        parts += next(texts) if kind == "element" else [(kind, text, None)]
+    return parts
+
+
+DURATION_FORMAT.methods(
+    format=lambda realm, this, duration=undefined, *_:
+        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
+    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
+        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
+        for kind, text, unit in duration_parts(this.settings, duration)]))
+
+
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
@@ -31205,7 +31575,12 @@ def url_construct(realm, new_target, *args):
     try:
         record = parse_url_arguments(args, "URL constructor")
     except InvalidURL:
-        raise JSTypeError("Invalid URL") from None
+        frames = frames_of_stack(sys._getframe(1), stack_limit(realm))
+        error = make_error(realm, "TypeError", "Invalid URL", frames)
+        texts = [utf16(web_text(arg)) for arg in args[:2] if arg is not undefined]
+        for key, text in zip(("code", "input", "base"), ["ERR_INVALID_URL", *texts]):     # as node's has them
+            error.put(key, text)
+        raise JSError(error) from None
     return JSURL(proto_from(realm, new_target, "URLPrototype"), record)
 
 
@@ -33925,6 +34300,10 @@ def callable_or_refusal(value, text, realm=None):
 #: Names compared for "Did you mean …?", and how alike two must be.
 MAX_MEANT_NAMES = 500
 MEANT_LIKENESS = 0.66
+#: Names that are right where a script does not run: nobody has misspelled them.
+NAMES_ELSEWHERE = frozenset((
+    "Buffer EventSource WebSocket XMLHttpRequest document exports global history localStorage location "
+    "module navigator print process request require response sessionStorage window").split())
 _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
@@ -33957,12 +34336,15 @@ def method_names(obj):
 LEFT_OUT_GLOBALS = {
     "SharedArrayBuffer": "this engine shares no memory between threads; ArrayBuffer is there",
     "ShadowRealm": "this engine leaves it out; every script has a realm of its own",
+    "require": 'files and packages come with import … from "…"',
     "Temporal": "this engine leaves it out; Date and Intl.DateTimeFormat are there",
     "WebAssembly": "this engine runs JavaScript only"}
 
 
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
+    if name in NAMES_ELSEWHERE:
+        return ""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
     if len(name) == 3:                  # with two letters of three alike, anything could be meant
@@ -51505,6 +51887,10 @@ WATCH_SHARE = 20
 #: How the names of scripts end; files that look like scripts and are none, and what to do about them.
 SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
 NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+#: Folders with no scripts: of modules, of files for browsers and for scripts, of packages.
+NO_SCRIPT_FOLDERS = frozenset(("lib", "public", "assets", "node_modules"))
+#: How deep below the folder scripts may be, and how many entries of the folders below are looked at for them.
+MAX_SCRIPT_DEPTH, MAX_SCRIPT_ENTRIES = 5, 10_000
 NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
@@ -51853,9 +52239,12 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|"
-                                     r"better-sqlite3|redis)\b",
-          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
+    Habit(r"require is not defined|cannot import '",
+          r"(?:require\(|from|import)\s*[\"'`](?:node:)?(?:(?:better-)?sqlite3?|pg|mysql2?|mongo\w+)\b",
+          "Scripts have a SQLite database without any driver.",
+          'const notes = database.prepare("SELECT * FROM notes").all();'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|redis)\b",
+          "Scripts have no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|"
                                      r"socket\.io|cors)\b",
@@ -51864,9 +52253,8 @@ HABITS = (
     Habit(r"require is not defined", "", "Scripts import files of their folder, and packages.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"fs is not defined|"
-          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
-          r"redis)'", "",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|redis)'", "",
+          "A script has no files; sharedStorage keeps texts by name, and database has rows.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.",
@@ -51882,7 +52270,7 @@ HABITS = (
           "This setting may be missing: env has only what the server was started with.",
           'const key = env.API_KEY ?? "";   // with --env-file .env, or --env API_KEY=value'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps strings.",
+          "This runs on the server, where sharedStorage keeps texts for everybody.",
           'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
@@ -53236,6 +53624,18 @@ def open_ordinary(path):
     raise ValueError("it is not an ordinary file")
 
 
+_IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
+
+
+def seeming_imports(folder, name, source):
+    """The paths of the files that a text seems to import."""
+    paths = set()
+    for _, specifier in _IMPORTED.findall(source):
+        with contextlib.suppress(HostError):
+            paths.add(str(find_import(folder, specifier, name)[0]))
+    return paths
+
+
 def refuse_twin(path):
     """Raises HostError for a script when an earlier one has the same name with another ending."""
     for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
@@ -53510,6 +53910,8 @@ class ScriptHost:
         self._warned = set()
         self._lock = threading.Lock()
         self.imports = {}               # path of an imported file -> its stamp when it was read
+        self.uses = frozenset()         # those that were imported while it was loaded
+        self.absorbed = set()           # names of scripts that it makes its modules
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -53525,6 +53927,8 @@ class ScriptHost:
         """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name, source = load_import(self.app.folder, specifier, referrer, kind)
         if path is not None:
+            if not self.live:
+                self.app.take_as_module(self, name)
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -53821,6 +54225,7 @@ class ScriptHost:
         init = self.realm.lookup("init")
         if init is not None:
             self.realm.run(init, self.context("init"), timeout=self.app.load_timeout, convert=ignore_result)
+        self.uses = frozenset(map(str, self.imports))
 
     def retire(self):
         """Stops timers, once the calls that still run have ended."""
@@ -53874,15 +54279,16 @@ def parse_failure(error, name):
 class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
-    which were refused to it: it is tried again when one of them changes."""
+    which were refused to it: it is tried again when one of them changes. `uses` are the files that it
+    imports, as far as that is known."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = error
-        self.blockers = set()
+        self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -53911,8 +54317,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout = handler_timeout
-        self.load_timeout = load_timeout
+        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -53944,6 +54349,7 @@ class Application:
         self.dispatcher = Dispatcher(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
+        self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
@@ -53963,11 +54369,49 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
+        """Server scripts by name, those of the folder itself first, or the one given; OSError for an
+        unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
-        return {name: self.path / name for name in names}
+        found, complete = files_below(self.path, is_script)
+        if not complete and not self._told_of_size:
+            self._told_of_size = True
+            self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
+                                   "files: not all of them are looked at for scripts. Put what is none into "
+                                   "lib/, public/ or assets/, or into a folder whose name begins with _")
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
+
+    def is_module(self, name, path):
+        """Whether the file of a script below the folder is imported by another one: then it is a module of
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name:
+            return False
+        users = [*self.hosts.values(), *self._staged.values()]
+        if name not in self.hosts:
+            users += self.failures.values()
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
+        return any(real in user.uses for user in users if user.name != name)
+
+    def take_as_module(self, host, name):
+        """A version that is being loaded imports a file: if that is a script, it will be one no more."""
+        if "/" not in name or name == host.name:
+            return
+        if name in self._staged:
+            self._give_up(self._staged.pop(name))
+        if name in self.hosts and name not in self._going:
+            self._going.add(name)
+            host.absorbed.add(name)
+
+    def _load_order(self, files):
+        """Scripts in the order in which they are loaded: what others seem to import comes last."""
+        if not any("/" in name for name in files):
+            return files
+        seeming = set()
+        for name, path in files.items():
+            with contextlib.suppress(OSError, ValueError):
+                seeming |= seeming_imports(self.folder, name, read_script(path)) - {os.path.realpath(path)}
+        return dict(sorted(files.items(), key=lambda item: "/" in item[0]
+                           and os.path.realpath(item[1]) in seeming))
 
     @property
     def public(self):
@@ -54004,13 +54448,16 @@ class Application:
         for warning in self.settings.warnings:
             self.log.write("warn", warning)
         with self.graphql.all_loading():
-            for name, path in self.script_files().items():
-                self._stamps[name] = file_stamp(path)
-                self.change({name: path}, again=False)
+            for name, path in self._load_order(self.script_files()).items():
+                if not self.is_module(name, path):
+                    self._stamps[name] = file_stamp(path)
+                    self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
                 if NOT_SCRIPTS.search(name):
                     self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
+                elif name[0] == "_" and name.endswith(SCRIPT_SUFFIXES):
+                    self.log.write("info", "not run: names that begin with _ are for modules", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -54021,19 +54468,20 @@ class Application:
         move from one of them to another, and two may swap theirs. Scripts that failed because one of these
         had a name are tried again with them. Returns the names of those that run now."""
         with self._loading:
-            touched = {*files, *gone}
+            touched, gone = {*files, *gone}, set(gone)
             while again:
                 more = {name for name, failure in self.failures.items()
                         if failure.blockers & touched} - touched
                 if not more:
                     break
                 touched |= more
-            files = {name: files.get(name) or self._files[name] for name in sorted(touched)
-                     if name not in gone}
+            files = self._load_order({
+                name: files.get(name) or self._files[name]
+                for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
-            loaded = self._load_together(files, set(gone))
+            loaded = self._load_together(files, gone)
             for name in gone:
-                for table in (self.failures, self.troubles, self._files, self._imports):
+                for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
                     table.pop(name, None)
             if self.live is not None:
                 for name in touched:
@@ -54042,13 +54490,14 @@ class Application:
 
     def _load_together(self, files, gone):
         """The names of the scripts that could be loaded. A version that keeps running, because the new one
-        fails, keeps its names: those that counted on them are tried without, and so on."""
+        fails, keeps its names: those that counted on them are tried without, and so on. Those that others
+        import now are added to `gone`."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
             while True:
                 for name, path in wanted.items():
                     failures.pop(name, None)
-                    failure = self._stage(name, path)
+                    failure = self._stage(name, path) if not self.is_module(name, path) else None
                     if failure is not None:
                         failures[name] = failure
                 with self._lock:
@@ -54057,6 +54506,9 @@ class Application:
                     clashing = {name for name, host in self._staged.items()
                                 if any(self._overlap(host, other) for other in staying)}
                     if not clashing:
+                        gone |= {name for name in {*self.hosts, *files}
+                                 if name not in self._staged and name not in failures
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -54100,11 +54552,14 @@ class Application:
             self._imports[name] = host.imports if host is not None else {}
         if host is not None:
             failure.blockers = host.blockers
+            failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
+                - {os.path.realpath(path)}
             self._give_up(host)
         return failure
 
     def _give_up(self, host):
         """Ends a version that never served."""
+        self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
             if not any(other.streams.get(route.stream.path) is not None
@@ -54525,14 +54980,42 @@ def is_loopback(address):
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
-    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] not in "._" \
         and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
 
 
-def is_test(path):
-    """Is a file one of tests, such as chat.test.js?"""
-    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
-        and path.is_file()
+def is_test(entry):
+    """Is a folder entry a file of tests, such as chat.test.js?"""
+    stem, end = os.path.splitext(entry.name)
+    return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
+
+
+def files_below(top, fits, closed=NO_SCRIPT_FOLDERS):
+    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
+    this is all of them). Links to folders are not followed, and closed ones not looked into."""
+    found, waiting, seen = {}, collections.deque([""]), 0
+    while waiting:
+        prefix, names = waiting.popleft(), []
+        try:
+            entries = os.scandir(os.path.join(top, prefix))
+        except OSError:
+            if not prefix:
+                raise
+            continue                    # it may not be read, or is gone meanwhile
+        folders = []
+        with entries:
+            for entry in entries:
+                seen += bool(prefix)
+                if seen > MAX_SCRIPT_ENTRIES:
+                    return found, False
+                if fits(entry):
+                    names.append(entry.name)
+                elif entry.name[0] not in "._" and entry.name.lower() not in closed \
+                        and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{prefix}{entry.name}/")
+        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
+        waiting.extend(sorted(folders))
+    return found, True
 
 
 def file_stamp(path):
@@ -61996,6 +62479,7 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
+.lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -62253,11 +62737,12 @@ DASHBOARD_BODY = r"""
   </section>
   <section class="panel">
     <form id="database-form">
-      <div class="head"><h2>database<small id="database-place"></small></h2><button class="main">Run</button></div>
+      <div class="head"><h2>database<small id="database-place"></small></h2></div>
       <div class="body">
         <p id="tables"></p>
         <label>SQL <textarea class="code" id="sql" rows="3" spellcheck="false"
           placeholder="SELECT * FROM notes"></textarea></label>
+        <button class="main">Run</button>
         <p class="answer" id="sql-answer" role="status"></p>
       </div>
     </form>
@@ -62798,7 +63283,7 @@ function newLine(columns, pick) {
   if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
   return line;
 }
-function fill(table, columns, rows, { none = "None.", pick, chosen } = {}) {
+function fill(table, columns, rows, { none = "Nothing to show.", pick, chosen } = {}) {
   setColumns(table, columns);
   const body = table.tBodies[0], known = table.known, seen = new Set();
   let place = body.firstChild;
@@ -63056,14 +63541,14 @@ function renderOverview() {
     key: entry.number,
     cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry),
       ms(entry.ms)],
-  })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
+  })), { none: "No requests yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
   fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
     const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name)
       : mono(name);
     return { key: name,
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
-  }));
+  }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
 }
 function renderTiles(server, streams) {
@@ -65718,7 +66203,7 @@ test("after the last question comes the result, and then a new round", async () 
   const teacher = location.search === "?teacher";
   const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
   let quiz;
-  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key] ?? ""}`)).json());
   async function post(path, fields) {
     const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
     if (!response.ok) return $("answer").textContent = await response.text();
@@ -68268,15 +68753,16 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 
 
 class ScriptTests:
-    """One test file, with the scripts of its folder loaded for it."""
+    """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
     def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 settings=None):
+                 folder=None, settings=None):
         self.path = pathlib.Path(path)
+        self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(self.path.parent, self.log, handler_timeout, clock=self.clock,
+        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock,
                                settings=settings)
         self.server = LocalServer(self.app)
         self.driver = threading.get_ident()
@@ -68304,7 +68790,7 @@ class ScriptTests:
         try:
             self.app.load_all()
             for name, failure in sorted(self.app.failures.items()):
-                report(self.failed(TestResult(self.path.name, f"{name} is loaded"), failure.text))
+                report(self.failed(TestResult(self.name, f"{name} is loaded"), failure.text))
             self.log.records.clear()
             if self.load(report):
                 self.run_all(report)
@@ -68313,9 +68799,9 @@ class ScriptTests:
 
     def load(self, report):
         """Runs the test file itself, which declares the tests."""
-        result = TestResult(self.path.name, "the file is loaded")
+        result = TestResult(self.name, "the file is loaded")
         try:
-            self.host = ScriptHost(self.app, self.path.name, read_script(self.path))
+            self.host = ScriptHost(self.app, self.name, read_script(self.path))
             realm = self.host.realm
             self.host.define_host_api()
             for name in REGISTERING_FUNCTIONS:
@@ -68327,7 +68813,7 @@ class ScriptTests:
                  "next", "close",
                  "advance", "login")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
-            realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
+            realm.evaluate(self.host.source, self.name, timeout=self.timeout)
         except (OSError, ValueError, JSError) as error:
             self.explain(result, error)
         self.note(result)
@@ -68338,7 +68824,7 @@ class ScriptTests:
     def run_all(self, report):
         chosen = any(mode == "only" for _, _, mode, *_ in self.tests)
         for name, function, mode, seconds, places in self.tests:
-            result = TestResult(self.path.name, name)
+            result = TestResult(self.name, name)
             result.declared = places[:1]
             if mode in ("skip", "todo"):
                 result.outcome = "skipped" if mode == "skip" else "todo"
@@ -68390,12 +68876,12 @@ class ScriptTests:
         for level, text, source in self.log.records:
             if level == "error" and text.startswith("Uncaught") and result.outcome == "passed":
                 self.tell(result, text.split("\n    at ")[0], stack_places(text), "Uncaught")
-            elif source == self.path.name or level in ("warn", "error") or result.outcome == "failed":
+            elif source == self.name or level in ("warn", "error") or result.outcome == "failed":
                 result.notes.append((level, f"{source}: {text}"))
         if result.outcome == "passed":
             result.notes = [(level, text) for level, text in result.notes
                             if level == "error" and (self.unseen or not _HANDLER_FAILED.search(text))
-                            or text.startswith(self.path.name)]
+                            or text.startswith(self.name)]
 
     def close(self):
         for waiter in self._parked:
@@ -68866,9 +69352,9 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 
 
 def test_files(scripts):
-    """The test files of a folder in name order, or the one file given."""
+    """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir() if is_test(path))
+        return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
     return [scripts] if is_test(scripts) else []
 
 
@@ -68912,9 +69398,11 @@ def run_tests_once(scripts, options):
         idle = []
         for path in test_files(scripts):
             reported = len(results)
-            ScriptTests(path, handler_timeout=options.handler_timeout, settings=options.settings).run(report)
+            tests = ScriptTests(path, handler_timeout=options.handler_timeout,
+                                folder=scripts if scripts.is_dir() else None, settings=options.settings)
+            tests.run(report)
             if len(results) == reported:
-                idle.append(path.name)
+                idle.append(tests.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
@@ -69138,8 +69626,8 @@ class Workers:
     def _look_at_files(self):
         """Tells the children when a file changed, and again a moment later: it may still be written."""
         try:
-            with os.scandir(self.scripts) if self.scripts.is_dir() else contextlib.nullcontext(()) as entries:
-                files = [entry.path for entry in entries if is_script(entry)] or [str(self.scripts)]
+            files = [*map(str, files_below(self.scripts, is_script)[0].values() if self.scripts.is_dir()
+                          else ())] or [str(self.scripts)]
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]

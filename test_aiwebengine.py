@@ -3185,6 +3185,9 @@ eval("var e1 = 1; function e2() {}"); var made = typeof e1 + typeof e2; delete e
 """)
 
     test_super_in_direct_eval = conformance(r"""
+# 19.2.1.3 a var of strict text that an eval in the text sees
+function f() { "use strict"; return eval("var v = 1; eval('v += 1'); v") + typeof eval("eval('w'); var w") } result = f()
+=> 2undefined
 # 19.2.1.3 super() in the text of an eval makes the `this` of the constructor around it, and the fields
 class A { constructor(x = 1) { this.a = x } m() { return 5 } }
 class B extends A { f = this.a + 1; constructor() { eval("super(7); this.q = super.m() + this.a"); this.t = eval("new.target") === B } }
@@ -3200,7 +3203,8 @@ result = [made, (function () { return eval("(() => eval('this.x'))()") }).call({
 class A {} var names = [];
 for (const body of ["super(); eval('super()')", "eval('this'); eval('super()')", "eval('1')", "super(); (function () { eval('super()') })()"])
 try { new (eval(`(class extends A { constructor() { ${body} } })`))(); names.push("none") } catch (e) { names.push(e.name) }
-for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(), () => new (class extends A { m() { eval("super()") } })().m()])
+for (const f of [() => eval("super()"), () => new (class { constructor() { eval("super()") } })(),
+() => new (class extends A { m() { eval("super()") } })().m()])
 try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names
 => ReferenceError,ReferenceError,ReferenceError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
 """)
@@ -3961,7 +3965,8 @@ own.set.call(plain, "text"); result = [Object.hasOwn(e, "stack"), own.get.call({
 Object.keys(plain), own.get.name, own.set.name, own.enumerable, own.get.call(e).split("\n")[0], own.get.call(e) === e.stack].join()
 => false,,,text,stack,get stack,set stack,false,TypeError: x,true
 # Error.prototype.stack makes a property of what it is assigned to, and takes strings only
-var e = new Error("x"), names = [], set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
+var e = new Error("x"), names = [],
+set = Object.getOwnPropertyDescriptor(Error.prototype, "stack").set; e.stack = "mine"; names.push(e.stack, Object.keys(e));
 delete e.stack; names.push(e.stack.split("\n")[0]);
 for (const f of [() => { e.stack = undefined }, () => set.call(Error.prototype, "a"), () => set.call(Object.freeze({}), "a"), () => set.call(1, "a")])
 try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
@@ -5053,7 +5058,8 @@ i.slice(1, 3).immutable, new ArrayBuffer(8, { maxByteLength: 9 }).transferToImmu
 # immutable buffers cannot be written
 var i = new Uint8Array([3, 1, 2]).buffer.transferToImmutable(), t = new Uint8Array(i), d = new DataView(i), names = [];
 for (const f of [() => { "use strict"; t[0] = 9 }, () => t.fill(0), () => t.sort(), () => t.reverse(), () => t.set([1]), () => t.copyWithin(0, 1),
-() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"), () => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
+() => d.setUint8({ valueOf() { names.push("too late") } }, 1), () => t.setFromHex("00"),
+() => i.transfer(), () => i.resize(1), () => crypto.getRandomValues(t),
 () => new TextEncoder().encodeInto("a", t), () => Atomics.store(t, 0, 1), () => structuredClone(i, { transfer: [i] }),
 () => Uint8Array.from.call(function () { return t }, [1])])
 try { f(); names.push(String(f)) } catch (e) { names.push(e.name[0]) } result = names.join("") + t + (t[0] = 7) + t + Reflect.set(t, 0, 1)
@@ -5068,21 +5074,34 @@ structuredClone(t).buffer.immutable, Atomics.load(t, 1)].join('|')
 
     test_atomics = conformance(r"""
 # 25.4 operations give the old element, and convert as the array does
-var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3), Atomics.sub(a, 4, 7),
-Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7), Atomics.load(a, 3)];
+var a = new Uint8Array([250, 6, 6, 6, 6, 6]), old = [Atomics.add(a, 0, 10), Atomics.and(a, 1, 3), Atomics.or(a, 2, 9), Atomics.xor(a, 3, 3),
+Atomics.sub(a, 4, 7),
+Atomics.exchange(a, 5, -1), Atomics.compareExchange(a, 1, 2, 77), Atomics.compareExchange(a, 2, 0, 88), Atomics.store(a, 3, 300.7),
+Atomics.load(a, 3)];
 var big = new BigInt64Array(1); result = [a, old, Atomics.add(big, 0, 2n ** 63n), big].join('|')
 => 4,77,15,44,255,255|250,6,6,6,6,6,2,15,300,44|0|-9223372036854775808
 # 25.4 what they refuse, and waiting without shared memory
 var names = []; for (const f of [() => Atomics.add(new Float64Array(1), 0, 1), () => Atomics.load([1], 0), () => Atomics.load(new Int8Array(1), 1),
-() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0), () => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
+() => Atomics.store(new BigInt64Array(1), 0, 1), () => Atomics.load(new Uint8ClampedArray(1), 0),
+() => Atomics.pause(1.5), () => Atomics.wait(new Int32Array(1), 0, 0)])
 try { f(); names.push("none") } catch (e) { names.push(e.name) }
 result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), Atomics.isLockFree(3), Atomics.pause()].join()
 => TypeError,TypeError,RangeError,TypeError,TypeError,TypeError,TypeError,0,true,false,
 """)
 
+    def test_an_invalid_url_tells_what_it_was_as_node_does(self):
+        self.assertEqual(run("try { new URL('/x', 'also bad') } catch (e) { [e.name, e.message, JSON.stringify(e)].join() }"),
+                         'TypeError,Invalid URL,{"code":"ERR_INVALID_URL","input":"/x","base":"also bad"}')
+        self.assertEqual(run("try { new URL('nope') } catch (e) { Object.keys(e) + e.stack.split('\\n')[1] }"),
+                         "code,input    at test.js:1:7")
+
+    def test_json_nests_as_deep_on_every_version(self):
+        self.assertEqual(run("JSON.stringify(JSON.parse('['.repeat(4000) + 1 + ']'.repeat(4000)).flat(Infinity))"), "[1]")
+
     def test_what_is_left_out_says_so(self):
         for source, told in (("new SharedArrayBuffer(8)", "SharedArrayBuffer is not defined: this engine shares no memory"),
                              ("Temporal.Now", "Temporal is not defined: this engine leaves it out; Date"),
+                             ("const fs = require('fs')", 'require is not defined: files and packages come with import … from "…"'),
                              ("new ShadowRealm()", "ShadowRealm is not defined: this engine leaves it out"),
                              ("@logged class A {}", "Decorators are not supported; call a function with the class"),
                              ("class A { @logged() m() {} }", "Decorators are not supported; call a function")):
@@ -6011,7 +6030,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip",
                   "14.3.2 ": "globalThis.AsyncDisposableStack",
                   "Promise.allKeyed": "Promise.allKeyed",
-                  "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
+                  "Intl.DurationFormat ": "Intl.DurationFormat", "23.2 ": "globalThis.Float16Array", "25.4 what": "Atomics.pause",
                   "immutable buffers ": "ArrayBuffer.prototype.transferToImmutable",
                   "Error.prototype.stack ": "Object.hasOwn(Error.prototype, 'stack')",
                   "options go over the tag": "'variants' in Intl.Locale.prototype",
@@ -6431,6 +6450,51 @@ class IntlTest(unittest.TestCase):
 
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
+
+    test_display_names = conformance(r"""
+# names of regions, scripts, currencies, calendars and fields of dates
+const name = (type, code, more) => new Intl.DisplayNames("en", { type, ...more }).of(code);
+result = [name("region", "DE"), name("region", "GB", { style: "short" }), name("region", "419"), name("region", "QQ"),
+name("region", "QQ", { fallback: "none" }), name("script", "Cyrl"), name("currency", "EUR"), name("calendar", "gregory"),
+name("dateTimeField", "weekOfYear"), name("dateTimeField", "month", { style: "short" })].join("|")
+=> Germany|UK|Latin America|QQ||Cyrillic|Euro|Gregorian Calendar|week|mo.
+# names of languages, as dialects or part by part
+const name = (code, more) => new Intl.DisplayNames("en", { type: "language", ...more }).of(code);
+result = [name("de"), name("en-GB"), name("en-GB", { languageDisplay: "standard" }), name("zh-Hant-TW"), name("zh-Hans"), name("xx"),
+name("xx", { fallback: "none" }), name("sr-Latn-RS")].join("|")
+=> German|British English|English (United Kingdom)|Chinese (Traditional, Taiwan)|Simplified Chinese|xx||Serbian (Latin, Serbia)
+# names need a type and a code that can be one
+const names = []; for (const f of [() => new Intl.DisplayNames("en"), () => new Intl.DisplayNames("en", {}), () => Intl.DisplayNames("en", { type: "region" }),
+() => new Intl.DisplayNames("en", { type: "planet" }), () => new Intl.DisplayNames("en", { type: "region" }).of("X"),
+() => new Intl.DisplayNames("en", { type: "language" }).of("-en"), () => new Intl.DisplayNames("en", { type: "dateTimeField" }).of("mont")])
+try { f(); names.push("none") } catch (e) { names.push(e.name) } result = names.join()
+=> TypeError,TypeError,TypeError,RangeError,RangeError,RangeError,RangeError
+""")
+
+    test_durations = conformance(r"""
+# Intl.DurationFormat writes units or a clock
+const text = (duration, options) => new Intl.DurationFormat("en", options).format(duration);
+result = [text({ hours: 1, minutes: 2, seconds: 30 }), text({ years: 1, days: 2, milliseconds: 4 }, { style: "long" }), text({ days: 3, hours: -0 }, { style: "narrow" }),
+text({ days: 3, hours: 5, minutes: 7, seconds: 9, milliseconds: 250 }, { style: "digital" }), text({ minutes: 7 }, { style: "digital" }),
+text({ hours: 1, seconds: 9, nanoseconds: 999 }, { style: "digital", fractionalDigits: 2 }), text({ seconds: 5, milliseconds: 7 }, { milliseconds: "numeric" }),
+text({ minutes: 1, seconds: 5 }, { seconds: "numeric" }), text("P1DT2H3.5S")].join("|")
+=> 1 hr, 2 min, 30 sec|1 year, 2 days, 4 milliseconds|3d|3 days, 5:07:09.25|0:07:00|1:00:09.00|5.007 sec|1 min, 5|1 day, 2 hr, 3 sec, 500 ms
+# Intl.DurationFormat writes one sign, and parts
+const f = new Intl.DurationFormat("en", { style: "digital" }); result = [f.format({ hours: 0, minutes: -2, seconds: -3 }),
+new Intl.DurationFormat("en").format({ hours: -1, minutes: -2 }), f.formatToParts({ hours: 1, minutes: 2 }).map(({ type, value, unit }) => [type, value, unit].join("-"))].join()
+=> -0:02:03,-1 hr, 2 min,integer-1-hour,literal-:-,integer-02-minute,literal-:-,integer-00-second
+# Intl.DurationFormat refuses what is no duration, and styles that do not fit
+const f = new Intl.DurationFormat("en"), names = []; for (const value of [{ hours: 1, minutes: -1 }, {}, 5, "1 hour", { hours: 1.5 }, { years: 2 ** 32 }, { seconds: 2 ** 53 },
+"P" + "9".repeat(9999) + "Y"])
+try { f.format(value); names.push("none") } catch (e) { names.push(e.name[0]) }
+for (const options of [{ hours: "numeric", minutes: "long" }, { days: "2-digit" }, { milliseconds: "numeric", millisecondsDisplay: "always" }, { fractionalDigits: 10 }])
+try { new Intl.DurationFormat("en", options); names.push("none") } catch (e) { names.push(e.name[0]) } result = names.join("")
+=> RTTRRRRRRRRR
+""")
+
+    def test_what_is_there_in_english_only_says_so(self):
+        self.assertEqual(run("""[new Intl.DisplayNames("de", { type: "region" }).resolvedOptions().locale, new Intl.DurationFormat("fr").resolvedOptions().locale,
+            Intl.DisplayNames.supportedLocalesOf(["de", "en-GB"]), Intl.DurationFormat.supportedLocalesOf(["fr", "en-AU"])].join()"""), "en-US,en-US,en-GB,en-AU")
 
     test_locales_and_segments = conformance(r"""
 # tags under their names of today
@@ -16546,6 +16610,100 @@ class ScriptModuleTest(ServerCase):
         self.assertIn("let x = ;", text)
 
 
+class SubfolderTest(ServerCase):
+    """Scripts in folders below the folder of the scripts."""
+
+    change = ScriptTest.change
+
+    def routes(self, *paths):
+        return [self.get(path)[2] if self.get(path)[0] == 200 else None for path in paths]
+
+    def test_scripts_below_are_served_except_in_certain_folders(self):
+        route = "routeRegistry.registerRoute(new URL('/' + import.meta.url, 'http://x').pathname, () => import.meta.url);"
+        kept, passed = ["a.js", "b/c.ts", "b/d/e/f/g/h.js"], [
+            "lib/a.js", "b/lib/a.js", "public/x.js", "assets/x.js", "node_modules/x/x.js", "_a.js", "b/_a.js", "_b/a.js", ".b/a.js",
+            "b/x.test.js", "b/x.d.ts", "1/2/3/4/5/6/a.js", "Public/x.js"]
+        self.serve({name: route for name in kept + passed})
+        self.assertEqual(sorted(self.server.app.hosts), kept)
+        self.assertEqual([self.get("/" + name)[2] for name in kept], kept)
+        self.assertEqual(self.server.app.failures, {})
+        self.assertIn("_a.js           not run: names that begin with _ are for modules", self.output.getvalue())
+
+    def test_what_a_script_imports_from_below_is_a_module_of_it(self):
+        self.serve({"z.js": "import './m/routes.js'; export { a } from './m/a.js';", "m/routes.js": "routeRegistry.registerRoute('/r', () => 'r');",
+                    "m/a.js": "import './z.js'; export const a = 1;", "m/z.js": "console.log('z runs'); export const z = 1;",
+                    "n/user.js": "import { help } from './help.js'; import './user.js'; routeRegistry.registerRoute('/u', () => help);",
+                    "n/help.js": "console.log('help runs'); export const help = 'help';",
+                    "n/alone.js": "export const alone = 1; // import './user.js'",
+                    "o/1.js": "import './2.js'", "o/2.js": "import './1.js'"})
+        self.assertEqual(sorted(self.server.app.hosts), ["n/alone.js", "n/user.js", "o/1.js", "z.js"])
+        self.assertEqual(self.routes("/r", "/u"), ["r", "help"])
+        self.assertEqual(self.output.getvalue().count("z runs"), 1)
+
+    def test_a_script_becomes_a_module_and_a_script_again(self):
+        own = "routeRegistry.registerRoute('/own', () => 'own');"
+        self.serve({"a.js": "", "b/c.js": own})
+
+        def owner():
+            return self.server.app.table.find("/own", "GET")[0].host.name
+        self.assertEqual(owner(), "b/c.js")
+        self.change("a.js", "import './b/c.js'; nix()")         # fails: nothing changes
+        self.assertEqual((owner(), self.get("/own")[2]), ("b/c.js", "own"))
+        self.change("a.js", "import './b/c.js'")
+        self.assertEqual((owner(), self.get("/own")[2], self.server.app.failures), ("a.js", "own", {}))
+        self.change("a.js", "import './b/c.js'; nix()")         # the previous version keeps running, and its module
+        self.assertEqual((owner(), sorted(self.server.app.hosts)), ("a.js", ["a.js"]))
+        self.change("b/c.js", own.replace("'own')", "'new')"))
+        self.change("a.js", "import './b/c.js'")
+        self.assertEqual((owner(), self.get("/own")[2]), ("a.js", "new"))
+        self.change("a.js", ";")
+        self.server.app.refresh()
+        self.assertEqual((owner(), self.get("/own")[2]), ("b/c.js", "new"))
+
+    def test_a_module_of_a_script_that_does_not_load_is_not_run_alone(self):
+        self.serve({"a.js": "import './b/c.js'; let let", "b/c.js": "routeRegistry.registerRoute('/c', () => 'c');"})
+        self.assertEqual((list(self.server.app.hosts), list(self.server.app.failures)), ([], ["a.js"]))
+        self.change("a.js", "import './b/c.js';")
+        self.assertEqual(self.routes("/c"), ["c"])
+
+    def test_folders_come_go_and_get_other_names_while_the_server_runs(self):
+        script = "import { text } from '../lib/t.js'; routeRegistry.registerRoute('/n', () => text + sharedStorage.keys().length);"
+        self.serve({"lib/t.js": "export const text = 't';"})
+        self.assertEqual(self.routes("/n"), [None])
+        self.change("new/n.js", script)
+        self.assertEqual(self.routes("/n"), ["t0"])
+        self.change("lib/t.js", "export const text = 'T';")
+        self.assertEqual(self.routes("/n"), ["T0"])
+        os.rename(self.folder / "new", self.folder / "other")
+        self.server.app.refresh()
+        self.assertEqual((self.routes("/n"), list(self.server.app.hosts)), (["T0"], ["other/n.js"]))
+        os.rename(self.folder / "other", self.folder / "_other")
+        self.server.app.refresh()
+        self.assertEqual((self.routes("/n"), list(self.server.app.hosts)), ([None], []))
+
+    def test_errors_name_the_folder_and_twins_are_refused(self):
+        self.serve({"a/b.js": "\n  nix()", "c/d.js": "", "c/d.ts": "", "d.ts": ""})
+        self.assertIn("a/b.js:2:3  ReferenceError: nix is not defined", self.output.getvalue())
+        self.assertEqual(sorted(self.server.app.failures), ["a/b.js", "c/d.ts"])
+
+    def test_linked_folders_are_not_followed(self):
+        outside = pathlib.Path(self.enterTemporary())
+        self.write(outside / "x.js", "routeRegistry.registerRoute('/x', () => 'x');")
+        self.serve({"a.js": ""})
+        for place, name in ((outside, "linked"), (self.folder, "loop")):
+            with contextlib.suppress(OSError):          # Windows does not let everyone do that
+                os.symlink(place, self.folder / name, target_is_directory=True)
+        self.server.app.refresh()
+        self.assertEqual(list(self.server.app.hosts), ["a.js"])
+
+    def test_a_great_many_files_are_not_looked_at(self):
+        with mock.patch.object(aiwebengine, "MAX_SCRIPT_ENTRIES", 20):
+            self.serve({"a.js": "", **{f"data/{number}.txt": "" for number in range(30)}})
+            self.server.app.refresh()
+        self.assertEqual(list(self.server.app.hosts), ["a.js"])
+        self.assertEqual(self.output.getvalue().count("not all of them are looked at for scripts"), 1)
+
+
 # ======================================================================================
 # 21  HTTP SERVER
 # ======================================================================================
@@ -20287,6 +20445,8 @@ class HabitTest(ServerCase):
                 ("Buffer.from('a')", "TextEncoder"), ("res.json({})", "({ request }) =>"),
                 ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
+                ("const d = require('better-sqlite3')('a.db');", "database.prepare"), ("import pg from 'pg';", "database.prepare"),
+                ("import { DatabaseSync } from 'node:sqlite';", "database.prepare"),
                 ("import 'dotenv';", "env.API_KEY"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute"),
                 ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
@@ -20300,6 +20460,7 @@ class HabitTest(ServerCase):
                     realm.evaluate(source, "app.js")
                 realm.close()
                 habit = aiwebengine.habit_of(caught.exception, source)
+                self.assertNotIn("Did you mean", caught.exception.message)
                 self.assertIn(write, habit.write)
                 self.assertNotIn("\n", habit.says + habit.write)
 
@@ -21530,7 +21691,11 @@ class EditorTest(ServerCase):
         self.act("/engine/send", path="/s", data="still here", filter="")
         self.assertEqual(client.next()["data"], "still here")
         self.assertEqual(sorted(self.server.app.hosts), ["lib.js"])
-        self.assertEqual(self.act("/engine/rename", file="lib.js", to="parts/lib.js")[0], 200)
+        self.assertEqual(self.act("/engine/rename", file="lib.js", to="parts/lib.js"), (200, {"loaded": True, "error": ""}))
+        self.assertEqual((self.get("/version")[2], sorted(self.server.app.hosts)), ("one", ["parts/lib.js"]))
+        self.act("/engine/send", path="/s", data="here", filter="")
+        self.assertEqual(client.next()["data"], "here")
+        self.assertEqual(self.act("/engine/rename", file="parts/lib.js", to="parts/_lib.js")[0], 200)
         self.assertEqual(self.get("/version")[0], 404)
 
     def test_renaming_replaces_no_file(self):
@@ -22994,7 +23159,7 @@ class ScriptTestsTest(ServerCase):
 
     def run_again(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
-        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT        # 10 s are not enough for each machine
+        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT, None  # 10 s are not enough for each machine
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), \
                 mock.patch.object(aiwebengine.ScriptTests.__init__, "__defaults__", patient):
             code = aiwebengine.main(["--test", str(self.folder), *arguments])
@@ -23372,6 +23537,16 @@ class ScriptTestsTest(ServerCase):
                 _, text = self.run_tests(app=script, app_test="test('it', async () => { %s });" % code)
                 self.assertIn("1 passed, 0 failed", text)
                 self.assertEqual(bool(re.search(r": the (?:handler|resolver) failed", text)), told, text)
+
+    def test_tests_in_folders_below_are_run_with_all_scripts(self):
+        code, text = self.run_tests(**{
+            "chat": "import { word } from './lib/word.js'; routeRegistry.registerRoute('/a', () => word);", "lib/word": "export const word = 'word';",
+            "lib/word.test": "import { word } from './word.js'; test('module', () => assert.equal(word, 'word'));",
+            "admin/users": "routeRegistry.registerRoute('/users', () => 'users');", "public/x.test": "nix()", "_x/x.test": "nix()",
+            "admin/users.test": "test('all', async () => { for (const path of ['/a', '/users']) assert((await request(path)).ok); nix() });"})
+        self.assertEqual(code, 1, text)
+        for part in ("admin/users.test.js\n", "admin/users.test.js:1:98\n", "lib/word.test.js\n", "1 passed, 1 failed"):
+            self.assertIn(part, text)
 
     def test_what_scripts_log_is_shown_when_a_test_fails(self):
         script = "routeRegistry.registerRoute('/a', () => { console.log('from the script'); return 'ok' });"
