@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            457
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         511
+     3  ERRORS, TEXT AND NUMBERS                                                         502
           Attributes of classes                                                           26
-          Long texts                                                                     146
-          Lengths and numbers                                                             40
-          Escaping, and names that were meant                                             81
+          Long texts                                                                     151
+          Lengths and numbers                                                             60
+          Escaping, and names that were meant                                             47
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,403
+    11  Built-ins of the language                                                      9,384
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -96,7 +96,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
-          String: changed copies                                                         201
+          String: changed copies                                                         181
           String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
@@ -133,8 +133,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           JSON: writing                                                                  346
           Reflect                                                                         71
           Proxy                                                                          268
-          Global functions and values                                                     92
-    12  Regular expressions                                                            3,426
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,446
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -145,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: patterns for Python's `re`                                             140
           RegExp: how many steps a pattern can take                                      466
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      309
+          RegExp: compiled patterns                                                      329
           RegExp objects                                                                 130
           RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
@@ -169,13 +169,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         73
           Intl.DisplayNames                                                              173
           Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,104
+    14  Functions of the web                                                           4,123
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
-          URL                                                                            602
-          URLSearchParams                                                                222
+          URL                                                                            609
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
@@ -184,7 +184,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
-          Headers                                                                        192
+          Headers                                                                        203
           Blob, File and FormData                                                        246
           crypto.subtle                                                                  123
           Bodies, and streams of them                                                    347
@@ -278,9 +278,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     427
           All scripts                                                                    792
           Live pages                                                                     195
-    21  HTTP server                                                                    4,411
-          Request heads                                                                  199
-          Request bodies                                                                 258
+    21  HTTP server                                                                    4,396
+          Request heads                                                                  201
+          Request bodies                                                                 254
           Responses of handlers                                                          184
           Who may ask                                                                    211
           Who is logged in                                                               270
@@ -289,9 +289,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        218
-          One connection: answering                                                      338
-          One connection: GraphQL and routes of scripts                                  293
+          One connection: reading                                                        220
+          One connection: answering                                                      333
+          One connection: GraphQL and routes of scripts                                  282
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
@@ -795,6 +795,11 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
+def first_match(pattern, text):
+    """pattern.search(text) that lets other threads run, for patterns with short matches; a match or None."""
+    return next(matches_in_slices(pattern, text), None)
+
+
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
@@ -898,6 +903,26 @@ def check_array_length(length, limit=MAX_ARRAY_ITEMS):
 WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
     "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
+
+
+def trimmed(text, at_start, at_end):
+    """A long text without white space at one end or both."""
+    first, last = 0, len(text)
+    while at_start and first < last:
+        piece = text[first:first + SLICE_LENGTH]
+        rest = piece.lstrip(WHITE_SPACE)
+        first += len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    while at_end and first < last:
+        piece = text[max(first, last - SLICE_LENGTH):last]
+        rest = piece.rstrip(WHITE_SPACE)
+        last -= len(piece) - len(rest)
+        if rest:
+            break
+        poll_interrupt()
+    return text[first:last]
 
 
 def parse_integer(digits):
@@ -8525,7 +8550,7 @@ def place_point(digits, point):
 
 def string_to_number(text):
     """StringToNumber (7.1.4.1.1)."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return 0
     if text.isdigit() and text.isascii() and len(text) < 16:
@@ -8541,7 +8566,7 @@ def string_to_number(text):
 
 def string_to_bigint(text):
     """StringToBigInt (7.1.14); None when the text is not one."""
-    text = text.strip(WHITE_SPACE)
+    text = text.strip(WHITE_SPACE) if len(text) <= SLICE_LENGTH else trimmed(text, True, True)
     if not text:
         return JSBigInt(0)
     if text[0] == "0" and len(text) > 2 and text[1] in "xXoObB":
@@ -15304,7 +15329,7 @@ def parse_float(realm, this, text=undefined, *_):
     """parseFloat (19.2.4)."""
     if type(text) is int:
         return text
-    match = _DECIMAL_PREFIX.match(to_string(text).lstrip(WHITE_SPACE))
+    match = _DECIMAL_PREFIX.match(trimmed(to_string(text), True, False))
     return number(float(match[0])) if match else NAN
 
 
@@ -15316,7 +15341,7 @@ def parse_int(realm, this, text=undefined, radix=undefined, *_):
             return text
         if type(text) is str and len(text) < 16 and text.isdigit() and text.isascii():
             return int(text)
-    text = to_string(text).lstrip(WHITE_SPACE)
+    text = trimmed(to_string(text), True, False)
     radix = to_int32(radix)
     sign = -1 if text[:1] == "-" else 1
     if text[:1] in ("-", "+"):
@@ -16622,26 +16647,6 @@ def string_to_well_formed(realm, this, *_):
     return text if text.isascii() else in_slices(text, lambda piece: _LONE_SURROGATE.sub("\ufffd", piece))
 
 
-def trimmed(text, at_start, at_end):
-    """A long text without white space at one end or both."""
-    first, last = 0, len(text)
-    while at_start and first < last:
-        piece = text[first:first + SLICE_LENGTH]
-        rest = piece.lstrip(WHITE_SPACE)
-        first += len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    while at_end and first < last:
-        piece = text[max(first, last - SLICE_LENGTH):last]
-        rest = piece.rstrip(WHITE_SPACE)
-        last -= len(piece) - len(rest)
-        if rest:
-            break
-        poll_interrupt()
-    return text[first:last]
-
-
 @STRING.method("trim", 0)
 def string_trim(realm, this, *_):
     text = this if type(this) is str else this_text(this, "trim")
@@ -17390,7 +17395,7 @@ def sort_values(values, comparator):
     count = len(values) - len(rest)
     if comparator is not undefined:
         if not sort_by_numbers(rest, comparator):
-            rest.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
+            rest = sort_in_slices(rest, functools.cmp_to_key(make_comparison(comparator.fn)))
     elif all(set(map(type, piece)) == {str} for piece in sliced(rest)):
         rest = sort_texts(rest)
     else:
@@ -19356,8 +19361,10 @@ class JSTypedArray(JSObject):
 
     def elements(self, first=0, last=None):
         """Elements as a new list."""
-        values = self.view[first:last].tolist()
-        return list(map(JSBigInt, values)) if self.kind.is_bigint else values
+        values = []
+        for piece in sliced(self.view[first:last]):
+            values += map(JSBigInt, piece.tolist()) if self.kind.is_bigint else piece.tolist()
+        return values
 
     def store(self, values, start=0):
         """Converts and writes a list of values; script code may run."""
@@ -19759,9 +19766,7 @@ def slice_over_itself(realm, result, source, first, count):
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
-    values = this.elements()
-    values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
-    return values
+    return sort_in_slices(this.elements(), functools.cmp_to_key(make_comparison(comparator.fn)))
 
 
 def sort_numbers(view, is_float):
@@ -23157,6 +23162,7 @@ ESCAPE_CHANGED = re.compile("[^A-Za-z0-9@*_+./-]")
 
 #: A run of escapes, not too long; no character is divided.
 _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0,3}")
+_NO_ESCAPE = re.compile("%(?![0-9a-fA-F]{2})")
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
@@ -23194,7 +23200,7 @@ def decode_uri(text, preserved):
         return utf16(decoded)
     if "%" not in text:
         return text
-    if re.search("%(?![0-9a-fA-F]{2})", text):
+    if first_match(_NO_ESCAPE, text):
         raise JSURIError("URI malformed")
     return replace_in_slices(_PERCENT_RUN, decode_run, text)
 
@@ -25657,40 +25663,61 @@ _UTF_16 = f"utf-16-{sys.byteorder[0]}e"
 
 
 class CodePointView:
-    """A string with surrogate pairs as code points, and the way back to code units."""
+    """A string with surrogate pairs as code points, and the way back to code units.
 
-    __slots__ = ("points", "unit_count", "astral", "astral_units")
+    pairs            how many astral characters there are before each block, once a position is asked for
+    units            the code unit at which each block begins
+    block            the block that was looked at last
+    astral, highs    where its astral characters are, as code points and as code units
+    """
 
-    def __init__(self, text):
+    __slots__, __init__ = attributes("points unit_count; pairs=None units=None block=-1 astral=() highs=()")
+    #: Code points of a block: to note the astral characters of a whole long text takes too much memory.
+    SIZE = 1024
+
+    @classmethod
+    def of(cls, text):
+        """The view of a text, or None if it has no surrogate pairs."""
+        if not SURROGATE_PAIR.search(text, 0, SLICE_LENGTH) and not first_match(SURROGATE_PAIR, text):
+            return None
         # Through an array, since encoding a surrogate by "surrogatepass" takes as long as ten characters.
-        self.points = array.array("H", map(ord, text)).tobytes().decode(_UTF_16, "surrogatepass")
-        self.unit_count = len(text)
-        self.astral = None
+        return cls(in_slices(text, lambda piece: array.array("H", map(ord, piece)).tobytes().decode(
+            _UTF_16, "surrogatepass")), len(text))
 
     def locate(self):
-        """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
-        self.astral_units = [index + i for i, index in enumerate(self.astral)]
+        starts = range(0, len(self.points) + 1, self.SIZE)
+        self.pairs = list(itertools.accumulate([len(_ASTRAL.findall(self.points, start, start + self.SIZE))
+                                                for start in interruptible(starts)], initial=0))
+        self.units = [start + before for start, before in zip(starts, self.pairs)]
+
+    def look_at(self, block):
+        self.astral = [match.start() for match in _ASTRAL.finditer(self.points, block * self.SIZE,
+                                                                   (block + 1) * self.SIZE)]
+        self.highs = [at + count for count, at in enumerate(self.astral, self.pairs[block])]
+        self.block = block
 
     def to_point(self, unit):
         """The code point that contains this code unit."""
         if unit == 0:
             return 0
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return unit - bisect.bisect_left(self.astral_units, unit)
+        block = bisect.bisect_right(self.units, unit) - 1
+        if block != self.block:
+            self.look_at(block)
+        return unit - self.pairs[block] - bisect.bisect_left(self.highs, unit)
 
     def to_unit(self, point):
         if point <= 0:
             return point
         if point == len(self.points):
             return self.unit_count
-        if self.astral is None:
+        if self.pairs is None:
             self.locate()
-        return point + bisect.bisect_left(self.astral, point)
-
-
-_ASTRAL_CHARACTER = re.compile("[\U00010000-\U0010ffff]")
+        block = point // self.SIZE
+        if block != self.block:
+            self.look_at(block)
+        return point + self.pairs[block] + bisect.bisect_left(self.astral, point)
 
 
 class JSMatch:
@@ -25799,8 +25826,7 @@ class CompiledPattern:
             return None
         known = regexp.viewed
         if known is None or known[0] is not text:
-            view = CodePointView(text) if SURROGATE_PAIR.search(text) else None
-            known = regexp.viewed = (text, view)
+            known = regexp.viewed = (text, CodePointView.of(text))
         return known[1]
 
     def find(self, realm, regexp, text, index, sticky=False):
@@ -31022,6 +31048,8 @@ SPECIAL_SCHEMES = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21, "f
 
 #: Longer texts are no URLs, and no URL has more parameters.
 MAX_URL_LENGTH = 2 ** 21
+#: Punycode takes time by the square of a label's length; names of hosts have 63 characters.
+MAX_LABEL_LENGTH = 500
 MAX_URL_PARAMETERS = 500_000
 
 _ASCII_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -31054,7 +31082,7 @@ class InvalidURL(Exception):
 
 
 def percent_encode(text, safe):
-    return urllib.parse.quote(text, safe=safe)
+    return in_slices(text, lambda piece: urllib.parse.quote(piece, safe=safe))
 
 
 class URLRecord:
@@ -31109,7 +31137,7 @@ class URLRecord:
             text = text.replace("\\", "/")
         segments = text.split("/")
         last = len(segments) - 1
-        for position, segment in enumerate(segments):
+        for position, segment in enumerate(interruptible(segments)):
             dots = _DOT_SEGMENTS.get(segment.lower())
             if dots == 2:
                 self.shorten_path()
@@ -31329,8 +31357,10 @@ def domain_to_ascii(domain):
         return domain.lower()
     domain = normalized("NFKC", _IGNORED_IN_DOMAIN.sub("", domain).lower())
     labels = domain.replace("\u3002", ".").split(".")
+    if any(len(label) > MAX_LABEL_LENGTH and not label.isascii() for label in labels):
+        raise InvalidURL
     return ".".join([label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
-                     for label in labels])
+                     for label in with_polls(labels)])
 
 
 def parse_ipv4(parts):
@@ -31417,8 +31447,11 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
+        text = web_text(value)
+        if len(text) > MAX_URL_LENGTH:
+            raise JSRangeError(f"URL.{name}: the text is too long for a URL")
         with contextlib.suppress(InvalidURL):
-            write(this.record, web_text(value))
+            write(this.record, text)
         if name == "search":
             this.query_changed()
         return undefined
@@ -31646,7 +31679,7 @@ def unescaped_bytes(text):
 
 
 def encode_urlencoded(text):
-    quoted = urllib.parse.quote(well_formed_text(text), safe="*-._ ")
+    quoted = percent_encode(well_formed_text(text), "*-._ ")
     return quoted.replace("~", "%7E").replace(" ", "+")
 
 
@@ -31657,8 +31690,9 @@ class JSURLSearchParams(JSObject):
     class_name = "URLSearchParams"
 
     def text(self):
-        return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
-                         for name, value in self.pairs])
+        check_string_length(sum([len(name) + len(value) for name, value in self.pairs]))
+        return checked_text("&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
+                                      for name, value in interruptible(self.pairs)]))
 
     def changed(self):
         """Writes the pairs back into the URL."""
@@ -32939,9 +32973,16 @@ def iterable_pairs(table, read):
         return undefined
 
 
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+#: What no name of a field, no value of one, and no byte may be.
+_NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
+_NO_BYTE = re.compile("[^\0-\xff]")
 #: Fields of one Headers object.
 MAX_FIELDS = 10_000
+
+
+def joined_values(values):
+    check_string_length(sum(map(len, values)) + 2 * len(values) - 2)
+    return ", ".join(values)
 
 
 class JSHeaders(JSObject):
@@ -32953,7 +32994,7 @@ class JSHeaders(JSObject):
     def get_field(self, name):
         """The values of a field in one text, or None."""
         values = [value for key, value in self.pairs if key == name]
-        return ", ".join(values) if values else None
+        return joined_values(values) if values else None
 
     def combined(self):
         """The pairs as scripts see them: sorted, one for each name, but for Set-Cookie."""
@@ -32962,8 +33003,9 @@ class JSHeaders(JSObject):
             if name == "set-cookie":
                 cookies.append((name, value))
             else:
-                values[name] = f"{values[name]}, {value}" if name in values else value
-        return sorted([*values.items(), *cookies], key=lambda pair: pair[0])
+                values.setdefault(name, []).append(value)
+        return sorted([*[(name, joined_values(each)) for name, each in values.items()], *cookies],
+                      key=lambda pair: pair[0])
 
 
 HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
@@ -32972,24 +33014,27 @@ HEADERS = BuiltinClass("Headers", JSHeaders, tag="Headers")
 def byte_text(value):
     """A value as Web IDL's ByteString."""
     text = to_string(value)
-    for index, character in enumerate(text):
-        if character > "\xff":
-            raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
-                              f"{index} has a value of {ord(character)} which is greater than 255.")
+    if found := first_match(_NO_BYTE, text):
+        raise JSTypeError("Cannot convert argument to a ByteString because the character at index "
+                          f"{found.start()} has a value of {ord(found[0])} which is greater than 255.")
     return text
+
+
+def is_token(text):
+    return bool(text) and first_match(_NO_TOKEN, text) is None
 
 
 def field_name(value, method):
     """The name of a header field in small letters, or a TypeError."""
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
+    if not is_token(name):
         raise JSTypeError(f"Headers.{method}: {display(name)} is an invalid header name.")
     return name.lower()
 
 
 def field_value(value, method):
     text = byte_text(value).strip("\t\n\r ")
-    if re.search("[\0\r\n]", text):
+    if first_match(_NO_FIELD_VALUE, text):
         raise JSTypeError(f"Headers.{method}: {display(text)} is an invalid header value.")
     return text
 
@@ -33853,8 +33898,8 @@ def request_url(value):
 
 def request_method(value):
     name = byte_text(value)
-    if not _FIELD_NAME.match(name):
-        raise JSTypeError(f"'{name}' is not a valid HTTP method.")
+    if not is_token(name):
+        raise JSTypeError(f"'{name[:100]}' is not a valid HTTP method.")
     upper = name.upper()
     if upper in ("CONNECT", "TRACE", "TRACK"):
         raise JSTypeError(f"'{name}' HTTP method is unsupported.")
@@ -37599,16 +37644,16 @@ class RealmBase:
                 if self.interruption is not None:
                     raise self.interruption     # a script that swallowed the interruption has timed out too
                 return result
-            except Interrupted as error:
-                if self.interruption is None:   # another realm's, below on the stack
-                    raise
-                self.jobs.clear()
+            except (Interrupted, Exception) as error:
+                if self.interruption is None:
+                    if isinstance(error, Interrupted):      # another realm's, below on the stack
+                        raise
+                    raise self.js_error(error) from None
+                self.jobs.clear()           # also if it failed meanwhile: what looks at its error is stopped
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
                 remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
-            except Exception as error:
-                raise self.js_error(error) from None
             finally:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
@@ -55326,6 +55371,8 @@ LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
 #: The same while no head has come: the C library takes larger buffers from the system, one by one.
 RECEIVE_FIRST = 64 * 1024
+#: And of a body in tiny chunks, each of which takes some microseconds: the others have their turns between.
+RECEIVE_TINY = 4 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -55627,6 +55674,12 @@ class ChunkedBody:
         self._need = None               # bytes of the current chunk still to come; None: at a size line
         self._trailer = False
         self._trailer_lines = 0
+        self._steps = 0                 # runs of small chunks of one size, and chunks that were in none
+
+    @property
+    def is_tiny(self):
+        """Are there many chunks for what they hold, as far as one knows?"""
+        return not self.size or self._steps > 100 and self.size < self._steps * 256
 
     def feed(self, data):
         data, at = self._rest + data, 0
@@ -55668,6 +55721,7 @@ class ChunkedBody:
             size = int(data[at:at + 1], 16)
             count, run = (run.end() - at) // (size + 5), run[0]
             self._count(size * count)
+            self._steps += 1
             part = bytearray(size * count)
             for offset in range(size):
                 part[offset::size] = run[offset + 3::size + 5]
@@ -55693,6 +55747,7 @@ class ChunkedBody:
             raise Refusal(400, "A chunk's size is malformed", close=True)
         size = int(found[1], 16)
         self._count(size)
+        self._steps += 1
         if size:
             self._need = size
         else:
@@ -57467,7 +57522,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
+            data = self.connection.recv(self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -57477,6 +57532,11 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             self.deadline = self.server.clock + REQUEST_SECONDS
         self.received = self.received + data if self.received else data
         return True
+
+    def receive_size(self):
+        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+            return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
+        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""

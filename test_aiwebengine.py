@@ -7685,6 +7685,13 @@ class LimitTest(unittest.TestCase):
         "new (class extends Array { constructor() { super(); for (;;) {} } })", "Array.prototype.fill.call({ length: 2 ** 53 - 1, set 5(v) {} }, 1)",
         "/(a+)+b/.test({ toString() { for (;;) {} } })", "Object.defineProperty(globalThis, 'spin', { get() { for (;;) {} } }); globalThis.spin")
 
+    def test_an_error_that_is_looked_at_when_the_time_is_up_is_a_timeout(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.define("late", lambda: realm.interrupt_run("time"))
+        with self.assertRaises(aiwebengine.ScriptTimeout):
+            realm.evaluate("var text = '\u00e9'.repeat(1e5); new TextDecoder({ toString() { late(); return text } })", timeout=STUCK)
+        self.assertEqual(realm.evaluate("1 + 1"), 2)
+
     def test_endless_scripts_are_stopped_and_the_realm_stays_usable(self):
         for source in self.ENDLESS:
             with self.subTest(source):
@@ -9137,6 +9144,7 @@ LARGEST_CALLS = {
     "decoding UTF-16": ("const b = new Uint8Array(6e7).fill(0xd8), d = new TextDecoder('utf-16le')", "d.decode(b)"),
     "encoding lone surrogates": ("const t = '\\ud800'.repeat(N), e = new TextEncoder()", "e.encode(t)"),
     "sort of a typed array": ("const a = new Float64Array(3e7); a[5] = -1", "a.sort()"),
+    "sort of a typed array by a function": ("const a = new BigInt64Array(1e7)", "a.toSorted(() => 1)"),
     "sort of BigInts": ("const a = new BigInt64Array(3e7); a[5] = -1n", "a.sort()"),
     "reverse of a typed array": ("const a = new Uint8Array(2e8)", "a.reverse()"),
     "fill of a typed array": ("const a = new Float64Array(2.5e7)", "a.fill(2.5)"),
@@ -9344,6 +9352,48 @@ class PauseTest(unittest.TestCase):
                 decodeURIComponent(encodeURIComponent(plain)) === plain && unescape(escape(plain)) === plain
                     && new URLSearchParams('x=' + encodeURIComponent(plain)).get('x') === plain""", timeout=STUCK))
 
+    def test_positions_among_surrogate_pairs_are_the_same_in_blocks(self):
+        rng = random.Random(7)
+        for _ in range(60):
+            text = "".join(rng.choice(("a", "\u00e9", "\ud83d\ude00", "\ud83d\ude01", "\ud83d", "\ude00")) for _ in range(rng.randrange(60)))
+            points = [piece[0] for piece in re.finditer("[\ud800-\udbff][\udc00-\udfff]|[^z]", text)]
+            starts = [0, *itertools.accumulate(map(len, points))]
+            with mock.patch.multiple(aiwebengine.CodePointView, SIZE=4), mock.patch.multiple(aiwebengine, SLICE_LENGTH=5, CUT_LENGTH=1):
+                view = aiwebengine.CodePointView.of(text)
+                if max(map(len, points), default=0) < 2:
+                    self.assertIsNone(view, ascii(text))
+                    continue
+                self.assertEqual([view.to_unit(point) for point in range(len(points) + 1)], starts, ascii(text))
+                self.assertEqual([view.to_point(unit) for unit in starts], list(range(len(starts))), ascii(text))
+
+    def test_texts_that_are_too_long_for_a_url_or_a_list_of_fields_are_refused(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        self.assertEqual(realm.evaluate("""var url = new URL('http://a/'), before = url.href, long = 'a'.repeat(3e6), kinds = {}
+            for (const name of ['href', 'protocol', 'username', 'password', 'host', 'hostname', 'port', 'pathname', 'search', 'hash'])
+                try { url[name] = long } catch (e) { kinds[e.name] = (kinds[e.name] ?? 0) + 1 }
+            var fields = new Headers(), params = new URLSearchParams()
+            for (let i = 0; i < 20; i++) { fields.append('a', long); params.append('a', long) }
+            var refused = [() => fields.get('a'), () => [...fields], () => String(params), () => new URL('http://' + '\u00fc'.repeat(501))]
+                .map(work => { try { work() } catch (e) { return e.name } })
+            url.hash = '\u4e2d'.repeat(1e5)
+            JSON.stringify([url.href.length, before, kinds, refused, decodeURIComponent(url.hash) === '#' + '\u4e2d'.repeat(1e5)])""",
+                                        timeout=STUCK), json.dumps([900_010, "http://a/", {"TypeError": 1, "RangeError": 9}, [
+                                            "RangeError"] * 3 + ["TypeError"], True], separators=(",", ":")))
+
+    def test_long_lists_are_sorted_by_a_function_in_slices_and_stably(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        with mock.patch.object(aiwebengine, "SLICE_LENGTH", 64):
+            self.assertTrue(realm.evaluate("""var order = (a, b) => { calls++; return a.key - b.key + 0 * a.key }, calls = 0
+                var many = Array.from({ length: 3000 }, (_, place) => ({ key: place * 7919 % 101, place }))
+                many.sort(order); var calls1 = calls
+                var numbers = new Float64Array(3000).map((_, i) => i * 7919 % 1009), seen = numbers.toSorted((a, b) => b - a)
+                var bigs = new BigInt64Array(3000).map((_, i) => BigInt(i * 7919 % 1009)).sort((a, b) => a < b ? -1 : 1)
+                ;[many.every((one, i) => !i || many[i - 1].key < one.key || many[i - 1].key === one.key && many[i - 1].place < one.place),
+                    seen.every((one, i) => !i || seen[i - 1] >= one), bigs.every((one, i) => !i || bigs[i - 1] <= one),
+                    new Set(many).size === 3000, calls < 3000 * 40].every(Boolean)""", timeout=STUCK))
+            self.assertEqual(realm.evaluate("Array.from({ length: 3000 }, (_, i) => i).sort(() => 1).sort(() => -1).sort((a, b) => a ^ b)"
+                                            ".reduce((a, b) => a + b)", timeout=STUCK), 3000 * 2999 // 2)
+
     def test_base64_with_blanks_is_decoded_in_slices(self):
         options = ("base64", "loose")
         for blanks in ("{} ", "{}\n\t", " {}", "{}" * 3 + " ", "{}" * 5 + "\n"):
@@ -9381,13 +9431,16 @@ class PauseTest(unittest.TestCase):
             aiwebengine.install_host_api(host)
             realm = host.realm
             names, calls, made = realm.evaluate(ALL_FUNCTIONS, timeout=STUCK), [], {}
+            self.refused = set()        # (name of a built-in, value of `this` that it does not take)
             wanted = os.environ.get("ALL_CALLS", "")
+            seconds = 0.3 if wanted else 0.05       # a busy machine gives a process a part of it
             for name in names:
                 found = [entry for entry in LARGEST_ARGUMENTS if re.fullmatch(entry[0], name)]
                 with self.subTest(name):
                     self.assertTrue(found or re.fullmatch(BOUNDED_BUILT_INS, name), "it is in neither list")
                 all_calls = [(name, this, arguments) for _, values, lists in found
-                             for this in values.split() for arguments in lists.split("|")]
+                             for this in values.split()
+                             for arguments in lists.split("|")[:1 if name.startswith("get ") else None]]
                 all_calls.sort(key=lambda call: hashlib.md5(repr(call).encode()).digest())
                 calls += all_calls[:None if wanted else 1]
             if "/" in wanted:
@@ -9398,27 +9451,32 @@ class PauseTest(unittest.TestCase):
             pauses.start()
             try:
                 for call in calls:
+                    if call[:2] in self.refused:
+                        continue
                     with self.subTest(call):
                         for _ in range(2):          # what comes once may be the machine's; what comes again is ours
-                            pause, took = self.worst_of(realm, call, made, pauses)
-                            if pause < self.LONGEST and took < 0.05 + self.LONGEST:
+                            pause, took = self.worst_of(realm, call, made, pauses, seconds)
+                            if pause < self.LONGEST and took < seconds + self.LONGEST:
                                 break
                         if wanted:
                             print(f"{pause:.2f} {took:.2f} {call}", file=sys.__stderr__, flush=True)
                         self.assertLess(pause, self.LONGEST)
-                        self.assertLess(took, 0.05 + self.LONGEST)
+                        self.assertLess(took, seconds + self.LONGEST)
             finally:
                 pauses.done = True
                 pauses.join()
                 gc.unfreeze()
 
-    #: Values that calls may change, and an expression that shows whether one did.
-    CHANGED = {**dict.fromkeys("A H M ST AA S".split(), "Object({0}).length ?? {0}.size"), **dict.fromkeys(
-        ("O", "IX"), "[Object.keys({0}).length, Object.isExtensible({0}), Object.isFrozen({0}), {0}.__proto__ === "
-                     "Object.prototype, {0}.k1].join()")}
+    @staticmethod
+    def state(realm, value):
+        """What shows that a call has changed a value, so that it, or what is made of it, may no longer be what it should be."""
+        thing = realm.globals[aiwebengine.global_name(value)]
+        parts = [getattr(thing, name, None) for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ())] \
+            if isinstance(thing, aiwebengine.JSObject) else []
+        return [len(part) if isinstance(part, (list, dict, bytearray)) else id(part) for part in parts]
 
-    def worst_of(self, realm, call, made, pauses):
-        """(longest pause, seconds) of a call with a time limit of 50 ms."""
+    def worst_of(self, realm, call, made, pauses, seconds):
+        """(longest pause, seconds) of a call with a time limit."""
         name, this, arguments = call
 
         def needed(text):
@@ -9430,22 +9488,23 @@ class PauseTest(unittest.TestCase):
         for value in values:
             if value not in made:
                 realm.evaluate(f"var {value} = {LARGEST_VALUES[value]}; 0", timeout=10 * STUCK)
-                made[value] = realm.evaluate(self.CHANGED.get(value, "0").format(value), timeout=STUCK)
+                made[value] = self.state(realm, value)
         gc.collect()
         gc.freeze()                     # or each collection would look at all the values again
         code = f"Reflect.construct(fns[{json.dumps(name)}], [{arguments}])" if this == "new" else \
             f"Reflect.apply(fns[{json.dumps(name)}], {this}, [{arguments}])"
         pauses.longest, before = 0.0, time.thread_time()
         try:
-            realm.evaluate(f"{{ {code}; }} 0", timeout=0.05)
+            realm.evaluate(f"{{ {code}; }} 0", timeout=seconds)
         except aiwebengine.JSError as error:
             self.assertNotIn("Internal error", error.message)
+            if re.search("incompatible receiver|is not a constructor|Illegal invocation", error.message):
+                self.refused.add((name, this))
         took = time.thread_time() - before
         time.sleep(0.003)
         for value in values:
-            if value in self.CHANGED:
-                if realm.evaluate(self.CHANGED[value].format(value), timeout=STUCK) != made[value]:
-                    del made[value]
+            if self.state(realm, value) != made[value]:
+                del made[value]
         return pauses.longest, took
 
     def test_garbage_whose_class_was_emptied_before_it_is_freed(self):
@@ -18779,6 +18838,18 @@ class HostileClientTest(ServerCase):
             self.assertEqual((found[-1], bytes(body.body)), (b"", b"abcdefghijklmno"[:size] * count))
         with self.assertRaises(aiwebengine.Refusal):
             aiwebengine.ChunkedBody().feed(b"1\r\na\r\n" * (11 << 20))
+
+    def test_of_a_body_in_tiny_chunks_little_is_read_at_once(self):
+        def sizes(*pieces):
+            body = aiwebengine.ChunkedBody()
+            reader = types.SimpleNamespace(head=True, pieces=body)
+            for piece in pieces:
+                body.feed(piece)
+                yield aiwebengine.RequestReader.receive_size(reader)
+        tiny, whole, large = aiwebengine.RECEIVE_TINY, aiwebengine.RECEIVE_FIRST, b"10000\r\n" + b"a" * 65536 + b"\r\n"
+        for chunk in (b"1;a\r\na\r\n", b"1\r\na\r\n2\r\nab\r\n", b"11\r\n" + b"a" * 17 + b"\r\n1\r\na\r\n"):
+            self.assertEqual(list(sizes(b"", chunk * 500, large * 9, chunk * 4000)), [tiny, tiny, whole, tiny], chunk)
+        self.assertEqual(list(sizes(b"1\r\na\r\n" * 9999, large * 9)), [whole, whole])
 
     @needs_size
     def test_bodies_take_no_many_times_their_size_of_memory(self):
