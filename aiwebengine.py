@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            457
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         502
+     3  ERRORS, TEXT AND NUMBERS                                                         536
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             47
+          Escaping, and names that were meant                                             81
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -278,9 +278,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     427
           All scripts                                                                    792
           Live pages                                                                     195
-    21  HTTP server                                                                    4,396
-          Request heads                                                                  201
-          Request bodies                                                                 254
+    21  HTTP server                                                                    4,426
+          Request heads                                                                  199
+          Request bodies                                                                 266
           Responses of handlers                                                          184
           Who may ask                                                                    211
           Who is logged in                                                               270
@@ -289,9 +289,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   314
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        220
-          One connection: answering                                                      333
-          One connection: GraphQL and routes of scripts                                  282
+          One connection: reading                                                        223
+          One connection: answering                                                      338
+          One connection: GraphQL and routes of scripts                                  293
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
