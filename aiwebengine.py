@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            457
+     1  This page: contents, imports, version                                            458
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         536
           Attributes of classes                                                           26
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                3,464
+    20  Scripts: loading and hot reload                                                3,471
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -276,13 +276,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   106
           Settings                                                                        81
           One script                                                                     427
-          All scripts                                                                    792
+          All scripts                                                                    799
           Live pages                                                                     195
-    21  HTTP server                                                                    4,426
+    21  HTTP server                                                                    4,563
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
-          Who may ask                                                                    211
+          Who may ask                                                                    212
           Who is logged in                                                               270
           The last requests                                                               47
           Fault injection                                                                329
@@ -297,6 +297,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
+          TLS                                                                            136
           The server                                                                     589
     22  Pages                                                                          5,921
           Page kit                                                                       141
@@ -322,13 +323,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,487
+    23  Command line                                                                   4,503
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
-          Options                                                                        305
+          Options                                                                        307
           Documentation                                                                  387
-          The program                                                                    205
+          The program                                                                    218
           The map of this file                                                            58
           Serving                                                                        186
           Script tests                                                                   427
@@ -54349,11 +54350,13 @@ class LoadFailure:
 class Application:
     """Scripts, routes and streams. One thread at a time loads; tables are replaced, never changed."""
 
+    #: Of the addresses of its server: https with --cert.
+    scheme = "http"
+
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
                  clock=None, database=None, settings=None):
-        self.engine = check_engine(engine)
-        self.settings = settings or Settings()
+        self.engine, self.settings = check_engine(engine), settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
         self.edit = True                # may the dashboard's editor change files? --no-edit
@@ -54461,6 +54464,11 @@ class Application:
     @property
     def public(self):
         return self.folder / "public"
+
+    @property
+    def secure(self):
+        """What the server's own cookies end with."""
+        return "; Secure" if self.scheme == "https" else ""
 
     def in_base(self, path):
         """A path of this server as a browser has to write it: below the base path."""
@@ -56292,11 +56300,12 @@ class Key:
         cookie = head.cookies.get(self.cookie_name(head), "")
         return secrets.compare_digest(utf8(cookie), utf8(self.cookie)) or self.is_shown(head)
 
-    def keep(self, head, base_path):
+    def keep(self, head, app):
         """The answer to a URL with the token: the page without it, and the cookie."""
         return Response(303, None, b"", [("Location", head.path), ("Cache-Control", "no-store"), (
             "Set-Cookie",
-            f"{self.cookie_name(head)}={self.cookie}; Path={base_path}/engine; HttpOnly; SameSite=Lax")])
+            f"{self.cookie_name(head)}={self.cookie}; Path={app.base_path}/engine; HttpOnly; SameSite=Lax"
+            + app.secure)])
 
     @staticmethod
     def hide(head):
@@ -56486,7 +56495,7 @@ class Accounts:
     def set_cookie(self, head, value):
         ends = "" if value else "; Max-Age=0"
         return ("Set-Cookie", f"{self.cookie_name(head.host)}={value}; Path={self.app.base_path or '/'}; "
-                              f"HttpOnly; SameSite=Lax{ends}")
+                              f"HttpOnly; SameSite=Lax{ends}{self.app.secure}")
 
     # -- /auth/login, /auth/logout ----
 
@@ -57926,7 +57935,7 @@ class RequestAnswerer(RequestReader):
         if not key.opens(head):
             check_local(head, self.address)
         if "token" in head.query and key.is_shown(head):
-            self.reply(key.keep(head, self.app.base_path))
+            self.reply(key.keep(head, self.app))
             return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
@@ -59167,6 +59176,142 @@ def connect_answer(realm, value):
     return metadata
 
 
+# -- TLS ---------------------------------------------------------------------------------
+
+#: Bytes that are encrypted at once, a record (RFC 8446, 5.1), and that one send() takes at most.
+TLS_RECORD_BYTES, TLS_SEND_BYTES = 16_384, 1 << 18
+
+
+class TLSMistake(Exception):
+    """--cert and --key cannot be used; the text says why."""
+
+
+def tls_context(cert, key=None):
+    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake."""
+    texts = []
+    for option, file in (("--cert", cert), ("--key", key)):
+        try:
+            texts.append(pathlib.Path(file).read_text("latin-1") if file is not None else "")
+        except OSError as error:
+            raise TLSMistake(f"{option} {file} cannot be read: {error.strerror or error}") from None
+    if "-----BEGIN CERTIFICATE" not in texts[0]:
+        raise TLSMistake(f"--cert {cert} holds no certificate in PEM, which begins with -----BEGIN "
+                         "CERTIFICATE")
+    found = re.search("-----BEGIN [A-Z ]*PRIVATE KEY", texts[1] or texts[0])
+    if not found:
+        raise TLSMistake(f"--cert {cert} holds no key: name its file with --key FILE" if key is None
+                         else f"--key {key} holds no key in PEM, which has -----BEGIN PRIVATE KEY")
+    if "ENCRYPTED" in (texts[1] or texts[0]):
+        raise TLSMistake(f"the key in {key or cert} has a password; take that away with: openssl pkey -in "
+                         f"{shlex.quote(str(key or cert))} -out key.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(cert, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise TLSMistake(f"the key in {key} is not that of the certificate in {cert}"
+                         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else
+                         f"{cert if key is None else f'{cert} or {key}'} is damaged: {error}") from None
+    return context
+
+
+class TLSSocket:
+    """A client's socket with TLS on it, with those methods of a socket that the server uses. None of them
+    waits: a handshake goes on whenever the socket is read, and BlockingIOError says that there is no more
+    yet. A client whose first byte begins no handshake is `plain`: its bytes are passed on as they are."""
+
+    def __init__(self, sock, context):
+        self.sock, self.context = sock, context
+        self.plain = self.begun = False
+
+    def fileno(self):
+        return self.sock.fileno()
+
+    @property
+    def family(self):
+        return self.sock.family
+
+    def setblocking(self, flag):
+        self.sock.setblocking(flag)
+
+    def setsockopt(self, *option):
+        self.sock.setsockopt(*option)
+
+    def getsockopt(self, *option):
+        return self.sock.getsockopt(*option)
+
+    def _begin(self):
+        """Looks at the first byte; False at the end of the stream."""
+        first = self.sock.recv(1, socket.MSG_PEEK)
+        if first:
+            self.begun = True
+            self.plain = first.isalpha() or first in b"\r\n"
+            if not self.plain:
+                self.sock = self.context.wrap_socket(self.sock, server_side=True,
+                                                     do_handshake_on_connect=False)
+        return self.begun
+
+    def recv(self, size):
+        """What has arrived, perhaps some more than `size` bytes: what OpenSSL holds shows on no socket."""
+        if not self.begun and not self._begin():
+            return b""
+        if self.plain:
+            return self.sock.recv(size)
+        try:
+            data = self.sock.recv(size)
+            while more := self.sock.pending():
+                data += self.sock.recv(more)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+        return data
+
+    def send(self, data):
+        """How many bytes were taken. After BlockingIOError the same ones have to come first again."""
+        if self.plain or not self.begun:
+            return self.sock.send(data)
+        view, done = memoryview(data)[:TLS_SEND_BYTES], 0
+        try:
+            while done < len(view):
+                done += self.sock.send(view[done:done + TLS_RECORD_BYTES])
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not done:
+                raise BlockingIOError from None
+        return done
+
+    def _say_end(self):
+        """Sends close_notify (RFC 8446, 6.1), so that the client knows that nothing was cut off."""
+        if self.begun and not self.plain:
+            with contextlib.suppress(OSError, ValueError):
+                self.sock.unwrap()
+
+    def shutdown(self, how):
+        self._say_end()
+        self.sock.shutdown(how)         # what comes then is only read to be forgotten
+
+    def close(self):
+        self._say_end()
+        self.sock.close()
+
+
+class SecureHandler(RequestHandler):
+    """A connection to a server with TLS. One without is answered, too: by where to go."""
+
+    def respond(self, body):
+        head = self.head
+        if not getattr(self.connection, "plain", False):        # a stream of all tabs has a bare socket
+            super().respond(body)
+            return
+        self.started, self.served, self.closing = time.perf_counter(), True, True
+        self.source, self.body = FROM_SERVER, body
+        if head.refusal is None and head.host and head.method in ("GET", "HEAD") and not head.websocket \
+                and head.target.startswith("/"):
+            place = f"https://{head.host}{self.app.base_path}{head.target}"
+            self.reply(Response(307, None, b"", [("Location", place), ("Cache-Control", "no-store")]))
+        else:
+            self.refuse(head.refusal or Refusal(400, "This port takes HTTPS only: begin the address with "
+                                                     "https://", close=True))
+
+
 # -- The server --------------------------------------------------------------------------
 
 
@@ -59270,8 +59415,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
-                 dealt=None, login=False, max_body=MAX_BODY_BYTES):
-        self.app, self.max_body = app, max_body
+                 dealt=None, login=False, max_body=MAX_BODY_BYTES, tls=None):
+        self.app, self.max_body, self.tls = app, max_body, tls
         app.accounts = Accounts(app, login)
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
@@ -59315,7 +59460,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
         self.listeners = []
-        super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
+        super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
         if dealt is not None:
             self.socket.close()
             self.socket = DealtConnections(dealt)
@@ -59349,7 +59494,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             name = "localhost"
         elif ":" in name:
             name = f"[{name}]"
-        return f"http://{name}:{self.server_port}{self.app.base_path}"
+        return f"{self.app.scheme}://{name}:{self.server_port}{self.app.base_path}"
 
     # -- running ----
 
@@ -59575,7 +59720,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
-            self.process_request(request, address)
+            self.process_request(TLSSocket(request, self.tls) if self.tls else request, address)
 
     def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
@@ -61904,7 +62049,7 @@ def curl_command(server, entry):
     except UnicodeDecodeError:
         return None
     plain = head.target.startswith("/")
-    url = f"http://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
+    url = f"{server.app.scheme}://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
     parts = [[shlex.quote(url)]]
     parts += [["--globoff"]] if re.search(r"[][{}]", url) else []
     parts += [["--path-as-is"]] if re.search(r"/\.\.?(?:[/?]|$)", url) else []
@@ -64415,7 +64560,7 @@ def share_addresses(server):
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
     names = [host] if host not in ("0.0.0.0", "::", "") else own_addresses(host == "::")
-    return [f"http://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/"
+    return [f"{server.app.scheme}://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/"
             for name in names]
 
 
@@ -65709,7 +65854,8 @@ class Server:
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
     it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name),
     `allow_net` (the hosts that fetch may ask, as open_hosts() gives them), `max_body` (bytes of the body of
-    a request), `settings` (Settings: what scripts find in `env`). `start` raises OSError when the
+    a request), `settings` (Settings: what scripts find in `env`), `tls` (what tls_context()
+    makes of a certificate). `start` raises OSError when the
     port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
@@ -65718,7 +65864,7 @@ class Server:
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
                  dealt=None, edit=True, login=False, allow_net=(), max_body=MAX_BODY_BYTES,
-                 settings=None):
+                 settings=None, tls=None):
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
@@ -65726,7 +65872,7 @@ class Server:
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
                                redis=self._redis, database=database, settings=settings)
-        self.app.base_path = base_path.rstrip("/")
+        self.app.base_path, self.app.scheme = base_path.rstrip("/"), "https" if tls else "http"
         self.app.edit = edit
         self.app.network = Network(allow_net)
         if worker is not None:
@@ -65739,7 +65885,7 @@ class Server:
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
                                          shared_port=worker is not None, proxies=proxies, dealt=dealt,
-                                         login=login, max_body=max_body)
+                                         login=login, max_body=max_body, tls=tls)
         self._http = None
         self._watcher = None
 
@@ -67146,6 +67292,8 @@ OPTIONS = {
                                     f"({size_text(MAX_BODY_BYTES)})")),
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
                                       help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")),
+        (("--cert",), dict(metavar="FILE", help="serve HTTPS with this certificate (a PEM file)")),
+        (("--key",), dict(metavar="FILE", help="the key of --cert (PEM)")),
         (("--base-path",), dict(type=base_path, default="", metavar="/PATH",
                                 help="the path under which a proxy publishes this server, for redirects and "
                                      "for the links of its own pages")),
@@ -67656,7 +67804,8 @@ def main(argv=None):
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
-    problem = trouble_with_modes(options) or trouble_with_settings(options)
+    problem = trouble_with_modes(options) or trouble_with_settings(options) \
+        or trouble_with_certificate(options)
     if problem:
         parser.error(problem)
     if options.init:
@@ -67739,6 +67888,18 @@ def trouble_with_settings(options):
         options.settings = Settings(options.env_file, dict(options.env))
     except SettingsMistake as mistake:
         return f"--env-file: {mistake}"
+    return None
+
+
+def trouble_with_certificate(options):
+    """Why --cert and --key cannot be used, as one line, or None: then options.tls is what they make."""
+    options.tls = None
+    if options.key and not options.cert:
+        return "--key needs --cert FILE, the certificate that the key belongs to"
+    try:
+        options.tls = tls_context(options.cert, options.key) if options.cert else None
+    except TLSMistake as mistake:
+        return str(mistake)
     return None
 
 
@@ -67907,7 +68068,7 @@ def start_server(scripts, options, worker=None, dealt=None):
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
                         edit=not options.no_edit, login=options.login, allow_net=options.allow_net,
-                        max_body=options.max_body, settings=options.settings)
+                        max_body=options.max_body, settings=options.settings, tls=options.tls)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)

@@ -19721,6 +19721,173 @@ class WebSocketClient:
         self.socket.close()
 
 
+#: A certificate for localhost, 127.0.0.1 and ::1 that signs itself, and its key, for tests only.
+TEST_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBrjCCAVSgAwIBAgIUPonuJdZkgCB+sXaeZWFQqUeBlFEwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDExMDkzNloYDzIxMjYxMTA2
+MTEwOTM2WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQkBU9o8H6H1CBZvf603I2eUnRHp/c2T3Hu59zod9mOaW8SeKgkHGJ3
+dxU3F7lHhd2NgQWGJSe7hFgu08TtcTtPo4GBMH8wHQYDVR0OBBYEFEi0RImq1aM7
+HXrMXX/BBqFq4sCjMB8GA1UdIwQYMBaAFEi0RImq1aM7HXrMXX/BBqFq4sCjMA8G
+A1UdEwEB/wQFMAMBAf8wLAYDVR0RBCUwI4IJbG9jYWxob3N0hwR/AAABhxAAAAAA
+AAAAAAAAAAAAAAABMAoGCCqGSM49BAMCA0gAMEUCIG3o89qyq92QEkVaVpC9uexl
+LnzyvqRTHabqh/lzBeT6AiEA7I3U/eyMN2tEeBWw6heyDsxnJHRfk9oZy+dd76Q/
+VKY=
+-----END CERTIFICATE-----
+"""
+TEST_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgP3q7y3ah1ZNNCTlF
+HVRd1fYiefj6ikX0vEbytmwqM+ahRANCAAQkBU9o8H6H1CBZvf603I2eUnRHp/c2
+T3Hu59zod9mOaW8SeKgkHGJ3dxU3F7lHhd2NgQWGJSe7hFgu08TtcTtP
+-----END PRIVATE KEY-----
+"""
+
+
+class TLSTest(ServerCase):
+    """--cert and --key: HTTPS."""
+
+    SCRIPT = """
+        routeRegistry.registerRoute("/hi", ({ request }) => "hello " + (request.query.n ?? ""));
+        routeRegistry.registerRoute("/big", () => "0123456789abcdef".repeat(2 ** 19));
+        routeRegistry.registerRoute("/length", ({ request }) => [request.body.length], "POST");
+        routeRegistry.registerStreamRoute("/s", { onMessage: ({ data, connection }) => { connection.send("got " + data.length) } });
+        routeRegistry.registerRoute("/send", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body), "POST");"""
+
+    def setUp(self):
+        self.pem = pathlib.Path(self.enterTemporary())
+        self.write(self.pem / "cert.pem", TEST_CERTIFICATE)
+        self.write(self.pem / "key.pem", TEST_KEY)
+        self.client = ssl.create_default_context(cafile=self.pem / "cert.pem")
+
+    def serve_tls(self, files=SCRIPT, **options):
+        return self.serve(files, tls=aiwebengine.tls_context(self.pem / "cert.pem", self.pem / "key.pem"), **options)
+
+    def open(self, **options):
+        """A socket with TLS, to which the end of a stream without close_notify is an error."""
+        sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=WAIT * 2)
+        sock = self.client.wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False, **options)
+        self.addCleanup(sock.close)
+        return sock
+
+    def request(self, method, path, body=None, headers=(), **more):
+        connection = http.client.HTTPSConnection("localhost", self.server.port, timeout=WAIT * 2, context=self.client)
+        connection.request(method, path, body, {**dict(headers), **more})
+        answer = connection.getresponse()
+        data = answer.read().decode()
+        connection.close()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
+
+    def read_all(self, sock, pause=0):
+        data = b""
+        while piece := sock.recv(65536):
+            data += piece
+            time.sleep(pause)
+        return data
+
+    def test_requests_large_bodies_and_kept_connections(self):
+        self.serve_tls()
+        self.assertEqual(self.server.url, f"https://localhost:{self.server.port}")
+        self.assertEqual(self.get("/hi")[::2], (200, "hello "))
+        self.assertEqual(self.get("/big")[2], "0123456789abcdef" * 2 ** 19)
+        self.assertEqual(self.post("/length", "x" * 5_000_000)[2], "[5000000]")
+        sock = self.open()
+        self.assertIsNone(sock.selected_alpn_protocol())
+        for size in (1, 100, 16_384, 20_000, 70_000):       # what is left of a record shows on no socket
+            sock.sendall(b"POST /length HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+            received = b""
+            while not received.endswith(b"[%d]" % size):
+                received += sock.recv(65536)
+        sock.sendall(b"".join(b"GET /hi?n=%d HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % (n, b"Connection: close\r\n" * (n == 199))
+                              for n in range(200)))
+        received = self.read_all(sock)
+        self.assertEqual([int(n) for n in re.findall(rb"hello (\d+)", received)], list(range(200)))
+
+    def test_a_slow_reader_gets_all_and_a_clean_end(self):
+        self.serve_tls()
+        sock = self.open()
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        time.sleep(0.1)
+        self.assertTrue(self.read_all(sock).endswith(b"\r\n\r\n" + b"0123456789abcdef" * 2 ** 19))
+
+    def test_streams_and_websocket(self):
+        self.serve_tls()
+        connect = socket.create_connection
+        with mock.patch.object(socket, "create_connection", lambda *address: self.client.wrap_socket(
+                connect(*address), server_hostname="localhost", suppress_ragged_eofs=False)):
+            client = EventClient(self.server.port, "/s")
+            self.addCleanup(client.close)
+            web = WebSocketClient(self.server.port, "/s")
+            self.addCleanup(web.close)
+        for size in (5, 100_000, 900_000):
+            self.post("/send", "m" * size)
+            self.assertEqual(client.next()["data"], "m" * size)
+            self.assertEqual(len(web.next()["data"]), size)
+        web.send("x" * 50_000)
+        self.assertEqual(web.next()["data"], "got 50000")
+        self.server.stop()
+        self.assertTrue(client.ended())             # with close_notify, else it is an SSLError
+
+    def test_clients_that_stall_in_their_handshake_hold_nobody(self):
+        self.serve_tls()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.client.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+        hello, stalled = outgoing.read(), []
+        for number in range(30):
+            stalled.append(socket.create_connection(("127.0.0.1", self.server.port)))
+            stalled[-1].sendall(hello[:number * 10] if number % 2 else hello)
+            self.addCleanup(stalled[-1].close)
+        self.assertEqual(self.get("/hi")[0], 200)
+        for sock in stalled[:20]:
+            sock.sendall(b"\x16nonsense" * 50)
+        for sock in stalled[20:]:
+            sock.close()
+        self.assertEqual(self.get("/hi")[0], 200)
+        self.assertNotIn("internal error", self.output.getvalue())
+
+    def test_plain_http_is_sent_to_https(self):
+        self.serve_tls()
+        plain = lambda start: self.raw(start.encode() + b" HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % self.server.port)
+        answer = plain("GET /hi?n=1")
+        self.assertIn(" 307 ", answer[:20])
+        self.assertIn(f"\r\nLocation: https://localhost:{self.server.port}/hi?n=1\r\n", answer)
+        self.assertTrue(answer.endswith("<EOF>"))
+        for start in ("POST /length", "PUT /hi"):
+            self.assertIn(" 400 ", plain(start)[:20])
+        self.assertIn("begin the address with https://", plain("DELETE /hi"))
+        self.assertIn(" 421 ", self.raw(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")[:20])
+
+    def test_cookies_of_the_server_are_secure(self):
+        self.serve_tls({"app.js": "", "users.json": '[{"id": "ada"}]'})
+        cookie = self.post("/auth/login", "user=ada", {"Content-Type": FORM})[1]["set-cookie"]
+        self.assertIn("; Secure", cookie)
+        self.assertIn("; Secure", self.get("/engine?token=" + self.server.key.token)[1]["set-cookie"])
+
+    def test_files_that_will_not_do_are_told_in_a_line(self):
+        self.write(self.pem / "both.pem", TEST_CERTIFICATE + TEST_KEY)
+        self.write(self.pem / "damaged.pem", TEST_CERTIFICATE.replace("M", "N"))
+        self.write(self.pem / "locked.pem", TEST_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE"))
+        self.assertIsInstance(aiwebengine.tls_context(self.pem / "both.pem"), ssl.SSLContext)
+        for names, expected in {("none.pem", "key.pem"): "none.pem cannot be read: No such file", ("key.pem", "key.pem"): "holds no certificate in PEM",
+                                ("cert.pem",): "holds no key: name its file with --key FILE", ("cert.pem", "cert.pem"): "holds no key in PEM",
+                                ("damaged.pem", "key.pem"): "is damaged", ("cert.pem", "locked.pem"): "has a password; take that away with"}.items():
+            with self.subTest(names), self.assertRaisesRegex(aiwebengine.TLSMistake, expected):
+                aiwebengine.tls_context(*(self.pem / name for name in names))
+        for arguments, expected in ((["--key", "key.pem"], "--key needs --cert FILE"), (["--cert", "none.pem"], "none.pem cannot be read")):
+            err = io.StringIO()
+            with self.assertRaises(SystemExit), contextlib.redirect_stderr(err):
+                aiwebengine.main([str(self.pem), *arguments])
+            self.assertIn(expected, err.getvalue())
+
+    def test_openssl_is_loaded_for_https_only(self):
+        done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
+                               "with aiwebengine.Server(sys.argv[1], port=0, log_level='silent'): print('_ssl' in sys.modules)", self.enterTemporary()],
+                              capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
+        self.assertEqual(done.stdout, "False\n", done.stderr)
+
+
 class WebSocketCase(ServerCase):
     def dial(self, path="/", headers=(), **more):
         client = WebSocketClient(self.server.port, path, headers, **more)
