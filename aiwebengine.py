@@ -299,7 +299,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   207
           TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,921
+    22  Pages                                                                          5,923
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
@@ -308,7 +308,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   119
           Dashboard: facts                                                               345
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             389
+          Dashboard: actions                                                             390
           Editor: files                                                                  294
           Dashboard: the look                                                            391
           Colours of source texts                                                         80
@@ -317,7 +317,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          702
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
-          For other devices                                                               57
+          For other devices                                                               58
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     183
           GraphQL explorer: the editor                                                   273
@@ -62049,7 +62049,8 @@ def curl_command(server, entry):
     except UnicodeDecodeError:
         return None
     plain = head.target.startswith("/")
-    url = f"{server.app.scheme}://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
+    url = f"{server.app.scheme}://{head.host or urllib.parse.urlsplit(server.url).netloc}" \
+          f"{head.target if plain else '/'}"
     parts = [[shlex.quote(url)]]
     parts += [["--globoff"]] if re.search(r"[][{}]", url) else []
     parts += [["--path-as-is"]] if re.search(r"/\.\.?(?:[/?]|$)", url) else []
@@ -64560,7 +64561,8 @@ def share_addresses(server):
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
     names = [host] if host not in ("0.0.0.0", "::", "") else own_addresses(host == "::")
-    return [f"{server.app.scheme}://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/"
+    app = server.app
+    return [f"{app.scheme}://{f'[{name}]' if ':' in name else name}:{server.server_port}{app.base_path}/"
             for name in names]
 
 
