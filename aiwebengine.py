@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            458
+     1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         536
           Attributes of classes                                                           26
@@ -250,12 +250,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,816
+    19  Host API                                                                       3,889
           Arguments                                                                      170
-          routeRegistry                                                                  230
+          routeRegistry                                                                  246
           graphQLRegistry                                                                101
           ResponseBuilder                                                                147
-          sharedStorage                                                                  238
+          sharedStorage                                                                  294
           validate                                                                        99
           dispatcher and schedulerService                                                185
           Storage in a file                                                              332
@@ -264,21 +264,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                3,471
+    20  Scripts: loading and hot reload                                                3,660
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          211
-          Routes                                                                         172
+          Routes                                                                         173
           Modules of node                                                                494
           Packages                                                                       220
           Imported files                                                                 128
           Between scripts, and in time                                                   106
           Settings                                                                        81
-          One script                                                                     427
-          All scripts                                                                    799
-          Live pages                                                                     195
-    21  HTTP server                                                                    4,563
+          Files of assets/                                                               173
+          One script                                                                     435
+          All scripts                                                                    800
+          Live pages                                                                     201
+    21  HTTP server                                                                    4,593
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
@@ -287,11 +288,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   314
+          Static files                                                                   339
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        223
           One connection: answering                                                      338
-          One connection: GraphQL and routes of scripts                                  293
+          One connection: GraphQL and routes of scripts                                  298
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
@@ -299,22 +300,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   207
           TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,923
+    22  Pages                                                                          5,879
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               345
+          Dashboard: facts                                                               352
           Dashboard: the live channel                                                    181
           Dashboard: actions                                                             390
-          Editor: files                                                                  294
+          Editor: files                                                                  242
           Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          702
+          Dashboard: the script                                                          703
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               58
@@ -48089,6 +48090,7 @@ HOST_OBJECTS = {
     "sharedStorage": "Strings that outlive a reload of the script: in memory, in a file (--storage) or in "
                      "Redis (--redis).",
     "validate": "Checks of what a request says: what is wrong is an error with status 400.",
+    "assetStorage": "The files of the folder assets/ beside the scripts.",
     "dispatcher": "Messages from scripts to scripts.",
     "schedulerService": "Work at a time, or again and again. A job of the same name replaces the one before.",
     "personalStorage": "The same for each user who is logged in, in handlers until their first await; "
@@ -48310,21 +48312,37 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
 
-def required_role(host, options):
+def required_role(host, options, function="registerRoute", others=()):
     """What `requireAuth` among the options of a route says: False, True or a role."""
     if options is undefined or options is null:
         return False
     if not is_options(host.realm, options):
-        raise HostError("registerRoute: the options must be an object such as { requireAuth: true }, not "
+        raise HostError(f"{function}: the options must be an object such as {{ requireAuth: true }}, not "
                         + describe_value(host.realm, options))
-    check_option_names(host.realm, "registerRoute", options, ("requireAuth",))
+    check_option_names(host.realm, function, options, ("requireAuth", *others))
     role = host.realm.get(options, "requireAuth")
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError("registerRoute: requireAuth must be true or a role, not "
+        raise HostError(f"{function}: requireAuth must be true or a role, not "
                         + describe_value(host.realm, role))
     return host.realm.to_python(role)
+
+
+@host_function("routeRegistry.registerAssetRoute",
+               "path: string, assetName: string, options?: RouteOptions", "string",
+               "Serves a file of assets/, which need not be there yet, as those of public/ are served.")
+def register_asset_route(host, path=undefined, name=undefined, options=undefined):
+    function = "registerAssetRoute"
+    path = check_path(host, function, path)
+    if ":" in path or "*" in path:
+        raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
+                        "path of its own")
+    role = required_role(host, options, function, ("tags", "summary", "description"))
+    if not isinstance(name, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, name))
+    return host.add_asset_route(path, host.realm.to_python(name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48968,6 +48986,62 @@ def storage_clear(host):
                "The keys, in the order they were first set; in Redis, in any order.")
 def storage_keys(host):
     return host.storage.keys()
+
+
+def asset_name(host, function, value):
+    """The name of a file in assets/ as a Python string, or HostError."""
+    if not isinstance(value, str):
+        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
+                        + describe_value(host.realm, value))
+    return host.realm.to_python(value)
+
+
+@host_function("assetStorage.listAssets", "", "string",
+               "The files as JSON: an array of { uri, name, mimetype, size, created_at, updated_at, "
+               "createdAt, updatedAt }; the last two are in milliseconds.")
+def list_assets(host):
+    assets, items = host.app.assets, []
+    for name, (size, created, updated) in assets.all().items():
+        created, updated = int(created * 1000), int(updated * 1000)
+        items.append({"uri": name, "name": name, "mimetype": assets.type_of(name), "size": size,
+                      "created_at": iso_time(created), "updated_at": iso_time(updated),
+                      "createdAt": created, "updatedAt": updated})
+    return json.dumps(items, ensure_ascii=False)
+
+
+@host_function("assetStorage.fetchAsset", "name: string", "string",
+               "What a file holds, in base64; a sentence that says so if there is none.")
+def fetch_asset(host, name=undefined):
+    name = asset_name(host, "fetchAsset", name)
+    data = host.app.assets.read("fetchAsset", name)
+    return f"Asset '{name}' not found" if data is None else base64.b64encode(data).decode()
+
+
+@host_function("assetStorage.upsertAsset", "name: string, mimetype: string, contentBase64: string", "string",
+               "Writes a file of up to 10 MiB; only with --storage, and in tests, which keep it in memory.")
+def upsert_asset(host, name=undefined, mimetype=undefined, content=undefined, _title=undefined):
+    name = asset_name(host, "upsertAsset", name)
+    kind = host.realm.to_python(mimetype) if isinstance(mimetype, str) else ""
+    if not re.fullmatch(r"[!-~]{1,60}/[ -~]{1,60}", kind) or any(mark in kind for mark in "<>,"):
+        raise HostError("upsertAsset: the second argument must be a media type such as \"image/png\"")
+    try:
+        data = base64.b64decode(host.realm.to_python(content), validate=True) \
+            if isinstance(content, str) and len(content) <= 16 << 20 else None
+    except ValueError:
+        data = None
+    if data is None:
+        raise HostError("upsertAsset: the third argument must be base64, of up to 10 MiB; "
+                        "btoa(text) makes it of a text in ASCII")
+    host.app.assets.write("upsertAsset", name, data, kind)
+    return f"Asset '{name}' upserted successfully"
+
+
+@host_function("assetStorage.deleteAsset", "name: string", "string",
+               "Deletes a file; only where upsertAsset may write.")
+def delete_asset(host, name=undefined):
+    name = asset_name(host, "deleteAsset", name)
+    gone = host.app.assets.delete("deleteAsset", name)
+    return f"Asset '{name}' {'deleted successfully' if gone else 'not found'}"
 
 
 class PersonalHost:
@@ -52748,10 +52822,11 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
 
-    def __init__(self, path, method, handler, host, role=False):
+    def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
         self.fallback = path.endswith("*")
@@ -53917,6 +53992,179 @@ class Settings:
             else True
 
 
+# -- Files of assets/ --------------------------------------------------------------------
+
+#: The name of a folder or file that every system takes, and that is not hidden.
+FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
+#: Bytes of a file that a script may read or write, of all that it may write; how many files are listed.
+MAX_ASSET_BYTES, MAX_ASSETS_TOTAL, MAX_ASSETS = 10 << 20, 256 << 20, 10_000
+MAX_ASSET_NAME = 200
+
+
+def move_to_free_name(old, new):
+    """Renames a file unless there is one of the new name: FileExistsError."""
+    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
+    try:
+        if not same:                    # else it is a change of capitals
+            os.link(old, new)           # unlike a rename it never replaces a file
+            os.unlink(old)
+            return
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError):           # no links here
+        if os.path.lexists(new):
+            raise FileExistsError(new) from None
+    if not same:
+        os.rename(old, new)
+        return
+    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
+    os.rename(old, draft)
+    try:
+        os.rename(draft, new)
+    except OSError:
+        os.rename(draft, old)
+        raise
+
+
+def write_file(path, data, new):
+    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            move_to_free_name(draft, path)
+            return
+        shutil.copymode(path, draft)
+        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
+            with contextlib.suppress(PermissionError):
+                return os.replace(draft, path)
+            time.sleep(0.02)
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+class Assets:
+    """The files of assets/ beside the scripts, for all of them. With `memory` (in tests) what is written is
+    kept there, name -> (bytes, time), or None where it was deleted."""
+
+    #: content_type_of(), set by the HTTP section.
+    content_type_of = None
+
+    def __init__(self, app):
+        self.app, self.folder, self.memory = app, app.folder / "assets", None
+
+    @property
+    def is_open(self):
+        """May scripts write?"""
+        return self.memory is not None or isinstance(self.app.storage, StorageFile)
+
+    def place_of(self, function, name):
+        """The path of a file that may be there; HostError for a name that none can have, or that leads out of
+        the folder."""
+        parts = name.split("/")
+        if len(name) > MAX_ASSET_NAME or len(parts) > MAX_SCRIPT_DEPTH \
+                or not all(map(FILE_PART.fullmatch, parts)):
+            raise HostError(f"{function}: {json.dumps(name[:60], ensure_ascii=False)} cannot be the name of "
+                            "a file in assets/; write one such as \"logo.svg\" or \"icons/home.svg\"")
+        top = os.path.realpath(self.folder)
+        real = os.path.realpath(os.path.join(top, *parts))
+        if not real.startswith(top + os.sep):
+            raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
+
+    def read(self, function, name):
+        """The bytes of a file, or None."""
+        path = self.place_of(function, name)
+        if self.memory is not None and name in self.memory:
+            return self.memory[name] and self.memory[name][0]
+        try:
+            with open_ordinary(path or "") as file:
+                data = file.read(MAX_ASSET_BYTES + 1)
+        except (OSError, ValueError):
+            return None
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: {name} is larger than {MAX_ASSET_BYTES >> 20} MiB")
+        return data
+
+    def check_open(self, function):
+        if not self.is_open:
+            raise HostError(f"{function}: scripts may write to assets/ only if the server was started with "
+                            "--storage FILE, and not with --redis")
+
+    def write(self, function, name, data, kind):
+        self.check_open(function)
+        path, known = self.place_of(function, name), self.all()
+        if path is None or any(one.startswith(name + "/") or name.startswith(one + "/") for one in known):
+            raise HostError(f"{function}: {name} cannot be written: assets/ has a file or folder of this "
+                            "name already, perhaps in other capitals")
+        if len(data) > MAX_ASSET_BYTES:
+            raise HostError(f"{function}: a file may have {MAX_ASSET_BYTES >> 20} MiB, but {name} has "
+                            f"{len(data):,} bytes")
+        size = sum(size for one, (size, _, _) in known.items() if one != name) + len(data)
+        if size > MAX_ASSETS_TOTAL or name not in known and len(known) >= MAX_ASSETS:
+            raise HostError(f"{function}: assets/ is full: {MAX_ASSETS_TOTAL >> 20} MiB or {MAX_ASSETS:,} "
+                            "files")
+        if self.memory is not None:
+            self.memory[name] = data, self.app.now() / 1000
+        else:
+            self.change(function, lambda: write_file(path, data, not os.path.exists(path)))
+        types = self.app.storage_of(" assets")          # no script has this name
+        usual = self.content_type_of(name)[0].partition(";")[0]
+        if kind.partition(";")[0].strip().lower() != usual:
+            types.set(name, kind)
+        elif types.get(name) is not None:
+            types.remove(name)
+
+    def delete(self, function, name):
+        """Returns whether there was such a file."""
+        self.check_open(function)
+        path = self.place_of(function, name)
+        if name not in self.all() or path is None:
+            return False
+        if self.memory is not None:
+            self.memory[name] = None
+        else:
+            self.change(function, lambda: os.unlink(path))
+        return True
+
+    @staticmethod
+    def change(function, work):
+        try:
+            work()
+        except OSError as error:
+            raise HostError(f"{function}: that does not work: {error.strerror or error}") from None
+
+    def type_of(self, name):
+        """The content type of a file: what a script said, or what its name says."""
+        said = self.app.storage_of(" assets").get(name) if self.is_open else None
+        return said or self.content_type_of(name)[0]
+
+    def all(self):
+        """name -> (size, time of creation, of the last change), in seconds since 1970."""
+        facts, found = {}, {}
+        if self.folder.is_dir():
+            found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
+                                   hidden=".")
+        for name, path in sorted(found.items())[:MAX_ASSETS]:
+            with contextlib.suppress(OSError, HostError):
+                one = os.stat(path)
+                if not os.path.islink(path) or self.place_of("", name):
+                    facts[name] = one.st_size, min(one.st_ctime, one.st_mtime), one.st_mtime
+        for name, kept in (self.memory or {}).items():
+            facts.pop(name, None)
+            if kept is not None:
+                facts[name] = len(kept[0]), kept[1], kept[1]
+        return facts
+
+
 # -- One script --------------------------------------------------------------------------
 
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
@@ -54014,6 +54262,13 @@ class ScriptHost:
     def add_route(self, path, method, handler, role=False):
         self.app.add_route(self, Route(path, method, handler, self, role))
         return f"Route {method} {path} registered with handler {self.handler_name(handler)}"
+
+    def add_asset_route(self, path, asset, role):
+        assets = self.app.assets
+        if assets.place_of("registerAssetRoute", asset) is None or asset not in assets.all():
+            self.warn_once(f"registerAssetRoute: there is no file assets/{asset} yet")
+        self.app.add_route(self, Route(path, "GET", f"assets/{asset}", self, role, asset))
+        return f"Asset path '{path}' registered to asset '{asset}'"
 
     def add_hook(self, kind, path, handler):
         self.app.add_hook(self, Hook(kind, path_key(path).replace("\0", "/"), handler, self))
@@ -54285,7 +54540,8 @@ class ScriptHost:
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
         problems = []
         for route in self.routes.values():
-            problems += self._missing(route.handler, f"route {route.method} {route.path}")
+            if route.asset is None:
+                problems += self._missing(route.handler, f"route {route.method} {route.path}")
         for hook in self.hooks:
             problems += self._missing(hook.handler, hook.what)
         for item in self.app.graphql.registrations:
@@ -54394,7 +54650,7 @@ class Application:
         if redis is not None:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
-        self.dispatcher = Dispatcher(self)
+        self.dispatcher, self.assets = Dispatcher(self), Assets(self)
         self._storages = {}
         self._files = {}                # name -> path of every script that was tried
         self._top, self._told_of_size = os.path.realpath(self.folder), False
@@ -55043,9 +55299,10 @@ def is_test(entry):
     return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
 
 
-def files_below(top, fits, closed=NO_SCRIPT_FOLDERS):
+def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
     """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
-    this is all of them). Links to folders are not followed, and closed ones not looked into."""
+    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
+    with a character of `hidden`, are not looked into."""
     found, waiting, seen = {}, collections.deque([""]), 0
     while waiting:
         prefix, names = waiting.popleft(), []
@@ -55063,7 +55320,7 @@ def files_below(top, fits, closed=NO_SCRIPT_FOLDERS):
                     return found, False
                 if fits(entry):
                     names.append(entry.name)
-                elif entry.name[0] not in "._" and entry.name.lower() not in closed \
+                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
                         and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
                     folders.append(f"{prefix}{entry.name}/")
         found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
@@ -55163,7 +55420,7 @@ class LiveChannel:
         self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
-        self.files = public_stamps(app.public)
+        self.files = watched_files(app)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
         #: Address -> {path: connections} of browsers that may have no connection left.
@@ -55296,7 +55553,7 @@ class LiveChannel:
         started = time.monotonic()
         if started < self._rest_until and not complete:
             return False
-        known, now = self.files, public_stamps(self.app.public)
+        known, now = self.files, watched_files(self.app)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
         if not changed:
@@ -55304,7 +55561,7 @@ class LiveChannel:
         if not complete and any(is_fresh(now.get(path)) for path in changed):
             return True
         self.files = now
-        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now and path[0] == "/"
                                         for path in changed) else ()
         with self._lock:
             for path in changed:
@@ -55317,6 +55574,12 @@ class LiveChannel:
 def is_fresh(stamp):
     """Was a file written just now?"""
     return stamp is not None and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS
+
+
+def watched_files(app):
+    """The stamps of the files that pages may be made of."""
+    return {**public_stamps(app.public),
+            **{f"assets{path}": stamp for path, stamp in public_stamps(app.assets.folder).items()}}
 
 
 def public_stamps(folder):
@@ -57183,6 +57446,31 @@ def file_response(head, path, live=None):
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
 
 
+def asset_response(head, assets, name, live):
+    """The Response for a file of assets/; raises Refusal."""
+    missing = Refusal(404, f"There is no file assets/{name}")
+    try:
+        path, kept = assets.place_of("", name), (assets.memory or {}).get(name, ())
+        if kept is None or path is None:
+            raise missing
+        if kept:
+            tag = f'"{sha256(kept[0]).hexdigest()[:20]}"'
+            response = ranged_response(head, io.BytesIO(kept[0]), None, len(kept[0]), tag, 0.0,
+                                       [("ETag", tag), ("Cache-Control", "no-cache")])
+        else:
+            response = file_response(head, path, live)
+        if response.status in (200, 206) and not any(language_of(path)):
+            response.content_type = assets.type_of(name)
+    except PermissionError:
+        raise Refusal(403, "The server is not allowed to read the file") from None
+    except (OSError, ValueError, HostError):
+        raise missing from None
+    return response
+
+
+Assets.content_type_of = staticmethod(content_type_of)
+
+
 def typed_file_response(head, path, file, facts, live):
     """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
     source. Open pages hear of a mistake in it."""
@@ -58172,6 +58460,11 @@ class ScriptCaller(RequestAnswerer):
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
+        if route.asset is not None:
+            route.stats.calls += 1
+            self.reply(asset_response(head, self.app.assets, route.asset, self.app.live))
+            route.stats.record(time.perf_counter() - self.started)
+            return
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
@@ -61164,7 +61457,7 @@ def known_paths(app):
     known += [("stream", path, route.host.name, True) for path, route in app.stream_routes.items()]
     files = app.live.files if app.live is not None else public_stamps(app.public)
     for path in files:
-        if path.endswith((".html", ".htm")):
+        if path.endswith((".html", ".htm")) and path[0] == "/":
             known.append(("page", path.removesuffix("index.html"), "public/", True))
     if app.graphql.registrations:
         known.append(("GraphQL", "/graphql", "explorer", True))
@@ -61525,7 +61818,14 @@ def server_facts(server):
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "env": sorted(app.settings.values), "requests": server.requests.total,
             "failed": failed_calls(app), "reloads": app.reloads,
-            "logs": sorted(app.log.kept)}
+            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
+
+
+def asset_summary(assets):
+    """A line about the files of assets/, "" without any."""
+    sizes = [size for size, _, _ in assets.all().values()]
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+           f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
 def error_facts(failure):
@@ -62290,9 +62590,6 @@ MAX_EDITED_BYTES = 4 * 1024 * 1024
 #: Files in the editor's list, and characters of a name.
 MAX_LISTED_FILES = 1000
 MAX_FILE_NAME = 200
-#: The name of a folder or file that every system takes, and that is not hidden.
-_FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
-                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
 #: The tag of a file that is not there, and the one that means "whatever is there".
 NO_FILE, ANY_FILE = "", "*"
 _editing = threading.Lock()
@@ -62338,12 +62635,12 @@ def place_of_file(app, name, followed=True, renamed=None):
     name unless `followed`; raises Refusal when they lead elsewhere. `renamed` is a file that shall be there
     later: it may be there already, with another case of letters."""
     parts, top = name.split("/"), pathlib.Path(os.path.realpath(app.folder))
-    if len(name) > MAX_FILE_NAME or not all(map(_FILE_PART.fullmatch, parts)):
+    if len(name) > MAX_FILE_NAME or not all(map(FILE_PART.fullmatch, parts)):
         raise Refusal(400, f"{clip(name, 60)!r} cannot be the name of a file here")
     place = top.joinpath(*parts)
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
-    if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
+    if not (is_editable(name) and is_editable(inside) and all(map(FILE_PART.fullmatch, inside.split("/")))):
         raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if any(above.is_file() for above in place.parents if top in above.parents):
@@ -62404,55 +62701,6 @@ def text_to_write(text, old):
     chosen = first + [usual] * (len(new) - 1 - len(first) - len(last)) + last + [""]
     return codecs.BOM_UTF8 * (old or b"").startswith(codecs.BOM_UTF8) + "".join(
         map("".join, zip(new, chosen))).encode()
-
-
-def move_to_free_name(old, new):
-    """Renames a file unless there is one of the new name: FileExistsError."""
-    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
-    try:
-        if not same:                    # else it is a change of capitals
-            os.link(old, new)           # unlike a rename it never replaces a file
-            os.unlink(old)
-            return
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError):           # no links here
-        if os.path.lexists(new):
-            raise FileExistsError(new) from None
-    if not same:
-        os.rename(old, new)
-        return
-    draft = f"{old}.{random_hex(6)}.tmp"        # not every system changes capitals in one step
-    os.rename(old, draft)
-    try:
-        os.rename(draft, new)
-    except OSError:
-        os.rename(draft, old)
-        raise
-
-
-def write_file(path, data, new):
-    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
-    try:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            move_to_free_name(draft, path)
-            return
-        shutil.copymode(path, draft)
-        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
-            with contextlib.suppress(PermissionError):
-                return os.replace(draft, path)
-            time.sleep(0.02)
-        os.replace(draft, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
 
 
 def editable_files(app):
@@ -63719,7 +63967,8 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), server.folder + (server.env.length ? " · env: " + server.env.join(", ") : ""));
+  setText($("facts"), [server.folder, server.assets, server.env.length && "env: " + server.env.join(", ")]
+    .filter(Boolean).join(" · "));
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -68987,7 +69236,7 @@ class ScriptTests:
         self.log = TestLog()
         self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock,
                                settings=settings)
-        self.server = LocalServer(self.app)
+        self.server, self.app.assets.memory = LocalServer(self.app), {}
         self.driver = threading.get_ident()
         self.host = None
         self.tests = []                 # (name, function, mode, seconds, where it stands)

@@ -17867,6 +17867,105 @@ class LoginTest(ServerCase):
         self.assertFalse(aiwebengine.is_password(user, "Secret"))
 
 
+class AssetTest(ServerCase):
+    """assetStorage and registerAssetRoute: files of assets/."""
+
+    RUN = """
+        routeRegistry.registerRoute("/run", ({ request }) => {
+          try { return { got: Function("return " + request.query.code)() } } catch (error) { return { error: error.message } } });"""
+
+    def run_code(self, code):
+        answer = self.get_json("/run?" + urllib.parse.urlencode({"code": code}))
+        return answer.get("got", answer.get("error"))
+
+    def base64(self, data):
+        return base64.b64encode(data).decode()
+
+    def test_scripts_read_and_list_the_files(self):
+        self.serve({"app.js": self.RUN, "assets/logo.svg": "<svg/>", "assets/icons/_a.bin": b"\0\xff", "assets/.hidden": "x"})
+        listed = json.loads(self.run_code("assetStorage.listAssets()"))
+        self.assertEqual([(one["name"], one["uri"], one["mimetype"], one["size"]) for one in listed],
+                         [("icons/_a.bin", "icons/_a.bin", "application/octet-stream", 2),
+                          ("logo.svg", "logo.svg", "image/svg+xml; charset=utf-8", 6)])
+        self.assertAlmostEqual(listed[0]["updatedAt"] / 1000, time.time(), delta=3600)
+        self.assertRegex(listed[0]["updated_at"], r"^\d{4}-\d\d-\d\dT")
+        self.assertEqual(self.run_code("assetStorage.fetchAsset('icons/_a.bin')"), self.base64(b"\0\xff"))
+        self.assertEqual(self.run_code("assetStorage.fetchAsset('nix')"), "Asset 'nix' not found")
+        self.assertIn("assets/: 2 files, 0.0 MiB, read only", aiwebengine.server_facts(self.server.http)["assets"])
+
+    def test_no_name_leads_out_of_the_folder(self):
+        self.serve({"app.js": self.RUN, "secret.txt": "s", "assets/a.txt": "a"}, storage=os.path.join(self.enterTemporary(), "x.db"))
+        names = ["../secret.txt", "a/../../secret.txt", "/secret.txt", "./a.txt", "", "a//b", "a.txt/", "\\\\secret.txt", "..", ".hidden",
+                 "con.txt", "a\0b", "x" * 300, "C:secret.txt", "1/2/3/4/5/6/7"]
+        if link(self.folder / "secret.txt", self.folder / "assets/link.txt"):
+            names.append("link.txt")
+            with contextlib.suppress(OSError):
+                os.symlink(self.folder, self.folder / "assets/up", target_is_directory=True)
+                names += ["up/secret.txt", "up/app.js"]
+        for name in names:
+            for code in (f"assetStorage.fetchAsset({json.dumps(name)})", f"assetStorage.deleteAsset({json.dumps(name)})",
+                         f"assetStorage.upsertAsset({json.dumps(name)}, 'text/plain', 'eA==')"):
+                self.assertRegex(self.run_code(code), "cannot be the name of a file in assets/|leads out of the folder", code)
+        self.assertEqual([one["name"] for one in json.loads(self.run_code("assetStorage.listAssets()"))], ["a.txt"])
+        self.assertEqual((self.folder / "secret.txt").read_text("utf-8"), "s")
+
+    def test_writing_needs_storage_and_is_kept_with_its_type(self):
+        code = f"assetStorage.upsertAsset('new/x.png', 'image/webp', '{self.base64(b'png')}')"
+        self.serve({"app.js": self.RUN + "routeRegistry.registerAssetRoute('/x', 'new/x.png');"})
+        self.assertIn("--storage FILE", self.run_code(code))
+        self.assertIn("--storage FILE", self.run_code("assetStorage.deleteAsset('x')"))
+        self.assertIn("there is no file assets/new/x.png yet", self.output.getvalue())
+        self.assertEqual(self.get("/x")[0], 404)
+        self.serve({"app.js": self.RUN + "routeRegistry.registerAssetRoute('/x', 'new/x.png');"},
+                   storage=os.path.join(self.enterTemporary(), "data.db"))
+        self.assertEqual(self.run_code(code), "Asset 'new/x.png' upserted successfully")
+        self.assertEqual((self.folder / "assets/new/x.png").read_bytes(), b"png")
+        self.assertEqual(os.listdir(self.folder / "assets/new"), ["x.png"])
+        status, headers, text = self.get("/x")
+        self.assertEqual((status, headers["content-type"], text), (200, "image/webp", "png"))
+        self.run_code(code.replace("webp", "png"))
+        self.assertEqual(self.get("/x")[1]["content-type"], "image/png")
+        for wrong, told in (("'x', 'image', 'eA=='", "media type"), ("'x', 'image/png', 'e'", "base64"), ("'x', 'a/b\\r\\nX: y', 'eA=='", "media type"),
+                            ("'new/x.png/y', 'text/plain', 'eA=='", "cannot be written"), ("'new', 'text/plain', 'eA=='", "cannot be written"),
+                            ("7, 'text/plain', ''", "must be a string")):
+            self.assertIn(told, self.run_code(f"assetStorage.upsertAsset({wrong})"), wrong)
+        with mock.patch.object(aiwebengine, "MAX_ASSET_BYTES", 2):
+            self.assertIn("a file may have", self.run_code("assetStorage.upsertAsset('y', 'text/plain', 'eHh4')"))
+            self.assertIn("is larger than", self.run_code("assetStorage.fetchAsset('new/x.png')"))
+        with mock.patch.object(aiwebengine, "MAX_ASSETS_TOTAL", 5):
+            self.assertIn("assets/ is full", self.run_code("assetStorage.upsertAsset('y', 'text/plain', 'eHh4')"))
+        self.assertEqual(self.run_code("assetStorage.deleteAsset('new/x.png')"), "Asset 'new/x.png' deleted successfully")
+        self.assertEqual(self.run_code("assetStorage.deleteAsset('new/x.png')"), "Asset 'new/x.png' not found")
+        self.assertEqual(self.get("/x")[0], 404)
+
+    def test_asset_routes_serve_as_public_does(self):
+        self.serve({"app.js": self.RUN + """
+            routeRegistry.registerAssetRoute("/film", "film.mp4", { tags: ["Films"] }); routeRegistry.registerAssetRoute("/t.js", "t.ts");
+            routeRegistry.registerAssetRoute("/own", "film.mp4", { requireAuth: true });
+            routeRegistry.use("/guarded", () => "guarded"); routeRegistry.registerAssetRoute("/guarded", "film.mp4");""",
+            "assets/film.mp4": b"0123456789", "assets/t.ts": "let a: number = 1;"})
+        status, headers, text = self.get("/film", Range="bytes=2-4")
+        self.assertEqual((status, text, headers["content-range"], headers["content-type"]), (206, "234", "bytes 2-4/10", "video/mp4"))
+        self.assertEqual(self.get("/film", **{"If-None-Match": headers["etag"]})[0], 304)
+        self.assertEqual([self.get(path)[0] for path in ("/own", "/film.mp4", "/assets/film.mp4")], [401, 404, 404])
+        self.assertEqual((self.get("/t.js")[2].strip(), self.get("/guarded")[2]), ("let a         = 1;", "guarded"))
+        routes = {one["path"]: one["handler"] for one in json.loads(self.run_code("routeRegistry.listRoutes()"))}
+        self.assertEqual(routes["/film"], "assets/film.mp4")
+        for wrong, told in (("'/a/*', 'x'", "not fixed"), ("'/film', 'x'", None), ("'/y', '../x'", "cannot be the name"), ("'/y'", "must be a string"),
+                            ("'/y', 'x', { tag: 1 }", "there is no option")):
+            self.assertIn(told or "registered", self.run_code(f"routeRegistry.registerAssetRoute({wrong})"))
+
+    def test_an_imported_text_and_bytes_are_read_again_when_they_change(self):
+        self.serve({"app.js": """
+            import page from "./page.html" with { type: "text" }; import data from "./assets/d.bin" with { type: "bytes" };
+            routeRegistry.registerRoute("/page", () => page + data.join());""", "page.html": "<p>1", "assets/d.bin": b"\1\xff"})
+        self.assertEqual(self.get("/page")[2], "<p>11,255")
+        ScriptTest.change(self, "page.html", "<p>2")
+        self.assertEqual(self.get("/page")[2], "<p>21,255")
+        ScriptTest.change(self, "assets/d.bin", b"\2")
+        self.assertEqual(self.get("/page")[2], "<p>22")
+
+
 class HookTest(ServerCase):
     """routeRegistry.use and routeRegistry.after: handlers around requests."""
 
@@ -23775,6 +23874,18 @@ class ScriptTestsTest(ServerCase):
                 _, text = self.run_tests(app=script, app_test="test('it', async () => { %s });" % code)
                 self.assertIn("1 passed, 0 failed", text)
                 self.assertEqual(bool(re.search(r": the (?:handler|resolver) failed", text)), told, text)
+
+    def test_what_scripts_write_to_assets_is_kept_in_memory_and_for_one_file(self):
+        test = """test('it', async () => {
+            assert.equal((await request('/there')).status, 404);
+            assetStorage.upsertAsset('t.txt', 'text/plain', btoa('written'));
+            const answer = await request('/there', { headers: { Range: 'bytes=0-3' } });
+            assert.deepEqual([answer.status, answer.body], [206, 'writ']);
+            assert.equal(assetStorage.deleteAsset('t.txt'), "Asset 't.txt' deleted successfully");
+            assert.throws(() => routeRegistry.registerAssetRoute('/a', 't.txt'), /a test registers nothing/) });"""
+        code, text = self.run_tests(chat="routeRegistry.registerAssetRoute('/there', 't.txt')", a_test=test, b_test=test)
+        self.assertEqual(code, 0, text)
+        self.assertFalse((self.folder / "assets").exists())
 
     def test_tests_in_folders_below_are_run_with_all_scripts(self):
         code, text = self.run_tests(**{
