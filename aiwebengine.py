@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,217
+    15  Realm, jobs and timers                                                         5,227
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,733
+    16  js2py, and the choice of an engine                                             1,742
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   672
+          js2py: realm                                                                   681
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,118
+    18  GraphQL                                                                        5,119
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -243,14 +243,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  512
+          GraphQL plans                                                                  513
           GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,910
+    19  Host API                                                                       3,913
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -263,25 +263,25 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          853
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,917
-          Log                                                                            194
-          Causes of errors                                                               286
+          Type declarations                                                              695
+    20  Scripts: loading and hot reload                                                4,037
+          Log                                                                            195
+          Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          220
           Routes                                                                         173
           Modules of node                                                                837
           Packages                                                                       235
-          Imported files                                                                 133
+          Imported files                                                                 135
           Between scripts, and in time                                                   106
           Settings                                                                        81
           Files of assets/                                                               173
-          One script                                                                     433
-          All scripts                                                                    772
+          One script                                                                     438
+          All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,428
-          Request heads                                                                  201
-          Request bodies                                                                 254
+    21  HTTP server                                                                    4,595
+          Request heads                                                                  199
+          Request bodies                                                                 266
           Responses of handlers                                                          184
           Who may ask                                                                    212
           Who is logged in                                                               270
@@ -324,13 +324,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,451
+    23  Command line                                                                   4,522
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
-          Options                                                                        275
+          Options                                                                        307
           Documentation                                                                  406
-          The program                                                                    189
+          The program                                                                    218
           The map of this file                                                            58
           Serving                                                                        186
           Script tests                                                                   427
