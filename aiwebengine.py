@@ -13,13 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            457
+     1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         502
+     3  ERRORS, TEXT AND NUMBERS                                                         536
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             47
+          Escaping, and names that were meant                                             81
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -153,13 +153,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,404
+    13  Intl                                                                           3,406
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
           Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
-          Plural rules                                                                    28
+          Plural rules                                                                    30
           Intl.NumberFormat                                                              471
           Intl.DateTimeFormat                                                            445
           Intl.Collator                                                                  106
@@ -191,13 +191,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,206
+    15  Realm, jobs and timers                                                         5,227
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        595
+          Modules                                                                        606
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   503
-          Realm: running code, values in and out                                         497
+          Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,733
+    16  js2py, and the choice of an engine                                             1,742
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   672
+          js2py: realm                                                                   681
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,118
+    18  GraphQL                                                                        5,119
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -243,14 +243,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  512
+          GraphQL plans                                                                  513
           GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,910
+    19  Host API                                                                       3,913
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -263,79 +263,81 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          853
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,552
-          Log                                                                            194
-          Causes of errors                                                               286
+          Type declarations                                                              695
+    20  Scripts: loading and hot reload                                                4,037
+          Log                                                                            195
+          Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          220
           Routes                                                                         173
-          Modules of node                                                                494
-          Packages                                                                       220
-          Imported files                                                                 126
+          Modules of node                                                                837
+          Packages                                                                       235
+          Imported files                                                                 135
           Between scripts, and in time                                                   106
+          Settings                                                                        81
           Files of assets/                                                               173
-          One script                                                                     433
-          All scripts                                                                    772
+          One script                                                                     438
+          All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,426
-          Request heads                                                                  201
-          Request bodies                                                                 254
+    21  HTTP server                                                                    4,595
+          Request heads                                                                  199
+          Request bodies                                                                 266
           Responses of handlers                                                          184
-          Who may ask                                                                    211
+          Who may ask                                                                    212
           Who is logged in                                                               270
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   339
+          Static files                                                                   341
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        220
-          One connection: answering                                                      333
-          One connection: GraphQL and routes of scripts                                  287
+          One connection: reading                                                        223
+          One connection: answering                                                      338
+          One connection: GraphQL and routes of scripts                                  298
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
+          TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,873
+    22  Pages                                                                          5,879
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               351
-          Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             389
+          Dashboard: facts                                                               352
+          Dashboard: the live channel                                                    181
+          Dashboard: actions                                                             390
           Editor: files                                                                  242
           Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          702
+          Dashboard: the script                                                          703
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
-          For other devices                                                               57
+          For other devices                                                               58
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     183
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,451
+    23  Command line                                                                   4,522
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
-          Options                                                                        275
+          Options                                                                        307
           Documentation                                                                  406
-          The program                                                                    189
+          The program                                                                    218
           The map of this file                                                            58
-          Serving                                                                        181
+          Serving                                                                        186
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         446
+          Script tests: one file                                                         447
           Reports of tests                                                               248
-          Several processes                                                              271
+          Several processes                                                              272
           A starter                                                                       62
           JavaScript without a server                                                    121
           The prompt's terminal                                                          176
@@ -939,11 +941,45 @@ def parse_integer(digits):
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+#: Characters of a secret that is hidden: shorter ones would be found in other words.
+MIN_SECRET = 6
+
+
+class Secrets:
+    """What no log, page or report shows: the values of settings, as they are or escaped for HTML, JSON (also
+    twice) or a URL, and each line of a long one. A part of one, or another encoding, is not known again."""
+
+    def __init__(self):
+        self.names, self.pattern = {}, None
+        #: The real paths of files that nobody may import.
+        self.files = frozenset()
+
+    def add(self, values):
+        """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
+        for name, value in values.items():
+            for text in {value, *value.splitlines()}:
+                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, "")
+                for once in shown if len(text) >= MIN_SECRET else ():
+                    once = once, json.dumps(once, ensure_ascii=False)[1:-1]
+                    for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
+                        self.names.setdefault(form, name)
+        if self.names:
+            self.pattern = re.compile("|".join(map(re.escape, sorted(self.names, key=len, reverse=True))))
+
+    def hide(self, text):
+        return text if self.pattern is None else self.pattern.sub(
+            lambda found: f"[env.{self.names[found[0]]}]", text)
+
+
+SECRETS = Secrets()
+
+
 def printable(text):
-    """A text with control characters made visible, except line breaks and tabs, for log and terminal."""
+    """A text with control characters made visible, except line breaks and tabs, for log and terminal, and
+    without secrets."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
                         else f"\\u{ord(found[0]):04x}",
-                        text)
+                        SECRETS.hide(text))
 
 
 def esc(value):
@@ -28494,6 +28530,8 @@ def plural_category(rules, whole, fraction, power=0):
     `whole` and `fraction` are its digits as they are shown, `power` the exponent of its compact form.
     """
     digits = fraction.rstrip("0")
+    if len(whole) > 30:                 # only its last digits can matter, and that it is large
+        whole = "1" + whole[-20:]
     operands = {"n": decimal.Decimal(f"{whole}.{fraction or 0}"), "i": int(whole), "v": len(fraction),
                 "w": len(digits), "f": int(fraction or 0), "t": int(digits or 0), "e": power, "c": power}
     for rule in rules:
@@ -36271,25 +36309,31 @@ class ModuleMap:
         """What the modules of node are made of that JavaScript cannot do."""
         realm, native = self.realm, JSObject(self.realm.ObjectPrototype)
 
-        def inspect(this, value=undefined, options=undefined, *_):
-            return utf16(inspect_value(realm, value))
+        def inspect(this, value=undefined, depth=2, colors=False, *_):
+            return utf16(inspect_value(realm, value, to_number(depth), colors is True))
+
+        def kind(this, value=undefined, *_):
+            return realm.class_of(value) if isinstance(value, JSObject) else ""
 
         def hash_of(this, name=undefined, data=undefined, key=undefined, *_):
-            name = python_text(to_string(name)).lower().replace("-", "")
+            name = python_text(to_string(name)).lower()
+            name = next((one for one in (name.replace("-", ""), name.replace("-", "_"))
+                         if one in hashlib.algorithms_available), name)
             try:
                 made = hashlib.new(name) if key is undefined \
                     else hmac.new(bytes(bytes_of(key)), digestmod=name)
-            except ValueError:
+                made.update(bytes(bytes_of(data)))
+                return new_uint8_array(realm, made.digest())
+            except (ValueError, TypeError):         # TypeError: shake_128 wants a length
                 raise JSTypeError("Digest method not supported") from None
-            made.update(bytes(bytes_of(data)))
-            return new_uint8_array(realm, made.digest())
 
         def require_of(this, name=undefined, *_):
             name = python_text(name)
             if name not in self.modules and name not in self.required:      # else it could lead anywhere
                 raise JSTypeError("createRequire() takes import.meta.url or __filename")
             return self.require_function(name)
-        native.put("inspect", realm.function(inspect, "inspect", 2))
+        native.put("inspect", realm.function(inspect, "inspect", 3))
+        native.put("kind", realm.function(kind, "kind", 1))
         native.put("format", realm.function(lambda this, *values: utf16(format_log(realm, list(values))),
                                             "format", 1))
         native.put("hash", realm.function(hash_of, "hash", 3))
@@ -36302,12 +36346,17 @@ class ModuleMap:
         """The CompiledModule of a text; one of a package gets what node has as globals."""
         if "node_modules/" not in name:
             return compile_module(source, name)
-        given = "".join(_GIVEN_NAMES[word][1] + "; " for word in sorted({*_GIVEN.findall(source)}))
+        given = sorted({*_GIVEN.findall(source)})
         with self.realm.uncounted():
-            if given:
-                with contextlib.suppress(JSSyntaxError):        # it has a name of its own, perhaps
-                    return compile_file(given + source, name, compile_module)
-            return compile_file(source, name, compile_module)
+            while True:
+                head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
+                try:
+                    return compile_file(head + source, name, compile_module)
+                except JSSyntaxError as error:          # it has a name of its own, perhaps
+                    if not given:
+                        raise
+                    own = [word for word in given if f"'{word}'" in error.message] or given
+                    given = [word for word in given if word not in own]
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -38463,12 +38512,22 @@ class Realm(RealmBase):
             package, renderer = \
                 ("react", "react-dom/server") if isinstance(value.get("$$typeof"), JSSymbol) else \
                 ("vue", "@vue/server-renderer") if value.get("__v_isVNode") is True else \
-                ("preact", "preact-render-to-string") if value.get("constructor") is undefined \
-                and value.has("__v") else (None, None)
+                ("preact", "preact-render-to-string") if value.has("__k") and value.has("__v") else \
+                (None, None)
             if package:
                 raise JSTypeError(f"An element of {package} is no HTML yet: write renderToString(element), "
                                   f"which {renderer} has")
         return None
+
+    def read_only(self, values):
+        """An object without prototype that has these texts, which nobody who looks at it is shown: each
+        property is a getter."""
+        obj = JSObject(None)
+        for key, value in values.items():
+            getter = self.function(lambda this, *_, value=utf16(value): value, utf16(key))
+            obj.put_accessor(utf16(key), getter, undefined, ENUMERABLE)
+        obj.prevent_extensions()
+        return obj
 
     def put(self, obj, key, value):
         """Defines a property."""
@@ -41217,6 +41276,15 @@ class Js2PyRealm:
     def html_of(self, value):
         return None                     # it has no h()
 
+    def read_only(self, values):
+        result = self.values.Js({})
+        result.prototype, result.extensible = None, False
+        for key, value in values.items():
+            getter = self.host_object(lambda this, arguments, value=value: self.inward(value), key, 0)
+            result.own[utf16(key)] = {"get": getter, "set": self.values.undefined, "enumerable": True,
+                                      "configurable": False}
+        return self.outward(result)
+
     def put(self, obj, key, value):
         self.put_own(obj.object, key, self.inward(value))
 
@@ -41282,8 +41350,8 @@ ENGINE_INTERFACE = (
     "put_getter", "response_of", "answer_fetch",                              # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "request_object", "answering_object", "new_array", "new_function",
-    "new_iterator",
+    "new_object", "lazy_object", "request_object", "answering_object", "read_only", "new_array",
+    "new_function", "new_iterator",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -46213,6 +46281,7 @@ class _OperationRun:
             message = getattr(error, "message", None)
             if not isinstance(message, str):
                 message = str(error) or type(error).__name__
+            message = SECRETS.hide(message)
             original, extensions = error, None
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
@@ -51890,6 +51959,9 @@ declare namespace fetch {
   function mock(url: string, handler: ((request: Request) => any) | object | string): void;
 }
 
+/** The settings that the server was started with (--env, --env-file). It cannot be changed, and no log shows a value. */
+declare const env: { readonly [name: string]: string | undefined };
+
 interface CryptoKey {
   readonly extractable: boolean;
 }
@@ -52281,6 +52353,7 @@ class Log:
             self.emit(text, level)
 
     def write(self, level, text, source="server"):
+        text = SECRETS.hide(text)
         lines = printable(text).split("\n")
         kept = self.kept.get(source)
         if kept is None:
@@ -52544,8 +52617,11 @@ HABITS = (
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
     Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|"
           r"dotenv)'", "",
-          "A script has no process and no environment; keep settings in a file in the folder.",
-          'import settings from "./settings.json" with { type: "json" };'),
+          "A script has no process and no environment; env has what the server was started with.",
+          'const key = env.API_KEY;   // with --env-file .env, or --env API_KEY'),
+    Habit(r"Cannot read propert|is not iterable|\(reading '", r"(?<![.\w])env\.[A-Za-z_]\w*\s*[.\[]",
+          "This setting may be missing: env has only what the server was started with.",
+          'const key = env.API_KEY ?? "";   // with --env-file .env, or --env API_KEY=value'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
           "This runs on the server, where sharedStorage keeps texts for everybody.",
           'sharedStorage.setItem("name", "Ada");'),
@@ -53134,7 +53210,21 @@ def path_key(path):
 # What packages ask node for, as far as it needs no files, sockets or processes: texts of CommonJS modules,
 # which are compiled when a package asks. `native` has what only Python can do.
 
+_NODE_ERRORS = r"""
+const received = (value) => value == null ? `Received ${value}` : typeof value === "function" ? `Received function ${value.name}`
+  : typeof value === "object" ? value.constructor?.name ? `Received an instance of ${value.constructor.name}` : `Received ${native.inspect(value)}`
+  : `Received type ${typeof value} (${native.inspect(value)})`;
+const coded = (error, code) => Object.assign(error, { code });
+const check = (kind, name, value) => { if (typeof value !== kind) throw exports.wrong(name, `of type ${kind}`, value); return value };
+module.exports = exports = { received, coded, check,
+  wrong: (name, what, value) => coded(new TypeError(`The "${name}" argument must be ${what}. ${received(value)}`), "ERR_INVALID_ARG_TYPE"),
+  range: (name, must, value) => coded(new RangeError(`The value of "${name}" is out of range. It must be ${must}. Received ${typeof value !== "string"
+    && Math.abs(Number(value)) > 2 ** 32 ? String(value).replace(/\B(?=(\d{3})+$)/g, "_") + (typeof value === "bigint" ? "n" : "")
+    : native.inspect(value)}`), "ERR_OUT_OF_RANGE") };
+"""
+
 _NODE_PATH = r"""
+const { check, wrong } = require("node:internal/errors");
 const parts = (path) => {
   const found = [];
   for (const part of path.split("/")) {
@@ -53144,25 +53234,21 @@ const parts = (path) => {
   }
   return found;
 };
-const text = (path, name = "path") => {
-  if (typeof path === "string") return path;
-  const error = new TypeError(`The "${name}" argument must be of type string. Received ${native.inspect(path)}`);
-  error.code = "ERR_INVALID_ARG_TYPE";
-  throw error;
-};
+const text = (path, name = "path") => check("string", name, path);
 const path = {
   sep: "/", delimiter: ":",
   normalize(path) {
     if (!text(path)) return ".";
     const whole = parts(path).join("/");
-    const end = path.endsWith("/") && whole ? "/" : "";
-    return path[0] === "/" ? "/" + whole + end : whole + end || (end ? "./" : ".");
+    const end = path.endsWith("/") ? "/" : "";
+    return path[0] === "/" ? whole ? "/" + whole + end : "/" : (whole || ".") + end;
   },
   join: (...all) => path.normalize(all.filter((one) => text(one)).join("/") || "."),
   resolve(...all) {
     let found = "";
-    for (const one of all.reverse()) {
-      if (text(one)) found = found ? one + "/" + found : one;
+    for (let i = all.length; i--;) {
+      const one = all[i];
+      if (text(one, `paths[${i}]`)) found = found ? one + "/" + found : one;
       if (found[0] === "/") break;
     }
     return "/" + parts("/" + found).join("/");
@@ -53176,85 +53262,168 @@ const path = {
   },
   dirname(path) {
     const bare = text(path).replace(/(?!^)\/+$/, ""), at = bare.lastIndexOf("/");
-    return at < 0 ? "." : at === 0 ? "/" : bare.slice(0, at).replace(/(?!^)\/+$/, "");
+    return at < 0 ? "." : at === 0 ? "/" : at === 1 && bare[0] === "/" ? "//" : bare.slice(0, at);
   },
-  basename(path, end = "") {
+  basename(path, end) {
+    if (end !== undefined && text(end, "suffix") === text(path)) return "";
     const name = text(path).replace(/\/+$/, "").split("/").at(-1);
     return end && name !== end && name.endsWith(end) ? name.slice(0, -end.length) : name;
   },
-  extname: (path) => /^.+?(\.[^.]*)$/.exec(path_base(text(path)))?.[1] ?? "",
+  extname(given) { const name = path.basename(given), at = name.lastIndexOf("."); return at > 0 && name !== ".." ? name.slice(at) : "" },
   parse(given) {
     const root = text(given)[0] === "/" ? "/" : "", base = path.basename(given), ext = path.extname(base);
-    const dir = given.includes("/") ? path.dirname(given) : "";
-    return { root, dir: base || root ? dir : "", base, ext, name: ext ? base.slice(0, -ext.length) : base };
+    const bare = given.replace(/(?!^)\/+$/, ""), at = bare.lastIndexOf("/");
+    return { root, dir: at > 0 ? bare.slice(0, at) : root, base, ext, name: ext ? base.slice(0, -ext.length) : base };
   },
-  format({ dir, root = "", base, name = "", ext = "" }) {
-    const file = base ?? name + (ext && ext[0] !== "." ? "." : "") + ext;
+  format(given) {
+    if (given === null || typeof given !== "object") throw wrong("pathObject", "of type object", given);
+    const { dir, root = "", base, name = "", ext = "" } = given, file = base || name + (ext && ext[0] !== "." ? "." : "") + ext;
     return !dir ? root + file : dir === root ? dir + file : dir + "/" + file;
   },
   toNamespacedPath: (path) => path,
 };
-const path_base = (given) => path.basename(given).replace(/^\.+(?=[^.]*$)/, (dots) => "x".repeat(dots.length));
 path.posix = path.win32 = path;
 module.exports = path;
 """
 
 _NODE_URL = r"""
-const fileURLToPath = (url) => {
-  url = new URL(url);
-  if (url.protocol !== "file:") throw Object.assign(new TypeError("The URL must be of scheme file"), { code: "ERR_INVALID_URL_SCHEME" });
+const { check, coded, wrong } = require("node:internal/errors");
+const fileURLToPath = (given) => {
+  if (typeof given !== "string" && !(given instanceof URL)) throw wrong("path", "of type string or an instance of URL", given);
+  const url = new URL(given), fail = (text, code) => { throw coded(new TypeError(text), code) };
+  if (url.protocol !== "file:") fail("The URL must be of scheme file", "ERR_INVALID_URL_SCHEME");
+  if (url.host) fail('File URL host must be "localhost" or empty on linux', "ERR_INVALID_FILE_URL_HOST");
+  if (/%2f/i.test(url.pathname)) fail("File URL path must not include encoded / characters", "ERR_INVALID_FILE_URL_PATH");
   return decodeURIComponent(url.pathname);
 };
-const pathToFileURL = (path) => new URL("file://" + require("path").resolve(path).replace(/[%?#\\\n\r\t ]/g, encodeURIComponent));
-const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname, hash: url.hash, search: url.search,
-  pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }) });
-const parse = (given, query = false) => {
-  const found = /^([a-z][a-z0-9+.-]*:)?(\/\/)?(?:([^@/?#]*)@)?([^:/?#]*)?(?::(\d+))?([^?#]*)(\?[^#]*)?(#.*)?$/i.exec(given) ?? [];
-  let [, protocol = null, slashes = null, auth = null, hostname = null, port = null, pathname, search = null, hash = null] = found;
-  if (!slashes && hostname !== null) [pathname, hostname] = [(auth ? auth + "@" : "") + hostname + (port ? ":" + port : "") + pathname, null];
-  if (slashes && !pathname && protocol) pathname = "/";
-  return { protocol, slashes: slashes ? true : null, auth, host: hostname && hostname + (port ? ":" + port : ""), port, hostname, hash,
-    search, query: query ? require("querystring").parse((search ?? "").slice(1)) : search && search.slice(1), pathname: pathname || null,
-    path: pathname || search ? (pathname || "") + (search ?? "") : null, href: given };
+const pathToFileURL = (path) => new URL("file://" + (require("path").resolve(path) + (/.\/$/.test(path) ? "/" : ""))
+  .replace(/[%?#\\\n\r\t ]/g, encodeURIComponent));
+const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname.replace(/^\[|]$/g, ""), hash: url.hash, search: url.search,
+  pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }),
+  ...((url.username || url.password) && { auth: decodeURIComponent(url.username) + ":" + decodeURIComponent(url.password) }) });
+const slashed = /^(https?|ftp|gopher|file|wss?):?$/;
+class Url {}
+// WHATWG's URL is not enough: this also takes relative addresses, and leaves parts as they are
+const parse = (given, query = false, hostFirst = false) => {
+  const made = Object.assign(new Url(), { protocol: null, slashes: null, auth: null, host: null, port: null, hostname: null, hash: null,
+    search: null, query: null, pathname: null, path: null, href: null });
+  let [, rest, search = null, hash = null] = /^([^?#]*)(\?[^#]*)?(#[^]*)?$/.exec(check("string", "url", given).trim());
+  rest = rest.replace(/\\/g, "/");
+  const protocol = /^[a-z0-9.+-]+:/i.exec(rest)?.[0].toLowerCase() ?? null, code = protocol === "javascript:";
+  if (protocol) [made.protocol, rest] = [protocol, rest.slice(protocol.length)];
+  if (rest.startsWith("//") && !code && (hostFirst || protocol || /^\/\/[^@/]+@[^@/]+/.test(rest))) [made.slashes, rest] = [true, rest.slice(2)];
+  if (!code && (made.slashes || protocol && !slashed.test(protocol))) {
+    let [host] = /^(?:[^/]*@)?[^/\t\n\r "'%;<>\\^`{|}]*/.exec(rest);
+    rest = rest.slice(host.length);
+    const at = host.lastIndexOf("@");
+    if (at >= 0) [made.auth, host] = [decodeURIComponent(host.slice(0, at)), host.slice(at + 1)];
+    const [, name, port] = /^(.*?)(?::(\d*))?$/.exec(host);
+    made.port = port || null;
+    made.hostname = /^\[.*]$/.test(name) ? name.slice(1, -1) : name && /[^\x00-\x7f]/.test(name) ? new URL("http://" + name).hostname
+      : name.toLowerCase();
+    made.host = (made.hostname.includes(":") ? `[${made.hostname}]` : made.hostname) + (port ? ":" + port : "");
+    if (rest && rest[0] !== "/") rest = "/" + rest;
+  }
+  const escape = (text) => text && (code ? text : text.replace(/[\t\n\r "'<>\\^`{|}]/g, (c) => "%"
+    + c.charCodeAt(0).toString(16).toUpperCase().padStart(2, 0)));
+  Object.assign(made, { hash: escape(hash), search: escape(search) ?? (query ? "" : null), pathname: escape(rest) || null });
+  made.query = query ? require("querystring").parse(made.search.slice(1)) : made.search && made.search.slice(1);
+  if (!made.pathname && made.hostname && slashed.test(protocol)) made.pathname = "/";
+  made.path = made.pathname || made.search ? (made.pathname ?? "") + (made.search ?? "") : null;
+  return Object.assign(made, { href: format(made) });
 };
-const format = (url) => url instanceof URL ? url.href : (url.protocol ?? "") + (url.slashes || /^(https?|ftp|file):?$/.test(url.protocol ?? "")
-  ? "//" : "")
-  + (url.auth ? url.auth + "@" : "") + (url.host ?? (url.hostname ?? "") + (url.port ? ":" + url.port : "")) + (url.pathname ?? "")
-  + (url.search ?? (url.query && Object.keys(url.query).length ? "?" + require("querystring").stringify(url.query) : "")) + (url.hash ?? "");
+const format = (url, { auth = true, fragment = true, search = true } = {}) => {
+  if (typeof url === "string") return parse(url).href;
+  if (url instanceof URL) {
+    const copy = new URL(url);
+    if (!auth) copy.username = copy.password = "";
+    if (!fragment) copy.hash = "";
+    if (!search) copy.search = "";
+    return copy.href;
+  }
+  if (url === null || typeof url !== "object") throw wrong("urlObject", "one of type object or string", url);
+  let protocol = url.protocol ?? "", path = (url.pathname ?? "").replace(/[?#]/g, encodeURIComponent), hash = url.hash ?? "";
+  if (protocol && !protocol.endsWith(":")) protocol += ":";
+  const user = url.auth ? encodeURIComponent(url.auth).replace(/%3A/i, ":") + "@" : "";
+  let host = url.host ? user + url.host : url.hostname ? user + (url.hostname.includes(":") && url.hostname[0] !== "[" ? `[${url.hostname}]`
+    : url.hostname) + (url.port ? ":" + url.port : "") : "";
+  if (url.slashes || slashed.test(protocol)) {
+    if (url.slashes || host) {
+      if (path && path[0] !== "/") path = "/" + path;
+      host = "//" + host;
+    } else if (protocol === "file:") host = "//";
+  }
+  let asked = url.search ?? "";
+  if (!asked && url.query && typeof url.query === "object") asked = require("querystring").stringify(url.query);
+  if (asked && asked[0] !== "?") asked = "?" + asked;
+  return protocol + host + path + asked.replace("#", "%23") + (hash && hash[0] !== "#" ? "#" + hash : hash);
+};
 const resolve = (from, to) => {
   const base = new URL(from, "resolve://x/"), url = new URL(to, base);
-  return url.protocol === "resolve:" ? url.pathname + url.search + url.hash : url.href;
+  return url.protocol === "resolve:" ? (url.host === "x" ? "" : "//" + url.host) + url.pathname + url.search + url.hash : url.href;
 };
-module.exports = { URL, URLSearchParams, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve,
-  domainToASCII: (name) => new URL("http://" + name).hostname, domainToUnicode: (name) => name };
+module.exports = { URL, URLSearchParams, Url, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve, domainToUnicode: (name) => name,
+  domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } },
+  resolveObject: (from, to) => parse(resolve(typeof from === "string" ? from : format(from), to)) };
 """
 
 _NODE_UTIL = r"""
-const inspect = (value, options = {}) => native.inspect(value, typeof options === "object" ? options : {});
+const { check, coded } = require("node:internal/errors");
+const inspect = (value, options, depth, colors) => {
+  if (typeof options !== "object" || !options) options = { depth, colors };
+  const own = value?.[inspect.custom];
+  if (options.customInspect !== false && typeof own === "function" && own !== inspect) {
+    const made = own.call(value, options.depth ?? 2, options, inspect);
+    if (made !== value) return typeof made === "string" ? made : inspect(made, options);
+  }
+  return native.inspect(value, options.depth === undefined ? 2 : options.depth ?? Infinity, !!options.colors);
+};
 inspect.custom = Symbol.for("nodejs.util.inspect.custom");
+inspect.defaultOptions = { depth: 2, colors: false };
+inspect.colors = { bold: [1, 22], dim: [2, 22], italic: [3, 23], underline: [4, 24], inverse: [7, 27], hidden: [8, 28], strikethrough: [9, 29] };
+["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"].forEach((name, i) => { inspect.colors[name] = [30 + i, 39];
+  inspect.colors["bg" + name[0].toUpperCase() + name.slice(1)] = [40 + i, 49] });
+inspect.colors.gray = inspect.colors.grey = [90, 39];
+const styleText = (styles, text) => [styles].flat().reduceRight((made, style) => {
+  const all = Object.keys(inspect.colors).map((name) => `'${name}'`).join(", ");
+  if (!inspect.colors[style]) throw coded(new TypeError(`The argument 'format' must be one of: ${all}. Received ${native.inspect(style)}`),
+    "ERR_INVALID_ARG_VALUE");
+  return `\x1b[${inspect.colors[style][0]}m${made}\x1b[${inspect.colors[style][1]}m`;
+}, text);
 const tag = (value) => Object.prototype.toString.call(value).slice(8, -1);
-const is = (name) => (value) => typeof value === "object" && value !== null && tag(value) === name;
+const is = (...names) => (value) => typeof value === "object" && value !== null && names.includes(native.kind(value));
 const isTypedArray = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
-const types = { isTypedArray, isUint8Array: (value) => value instanceof Uint8Array, isDate: (value) => value instanceof Date,
-  isNativeError: (value) => Error.isError?.(value) ?? value instanceof Error, isPromise: (value) => value instanceof Promise,
-  isRegExp: (value) => value instanceof RegExp, isProxy: () => false, isArrayBufferView: ArrayBuffer.isView,
-  isAnyArrayBuffer: is("ArrayBuffer"), isBoxedPrimitive: (value) => Object(value) === value
-    && /^(Number|String|Boolean|Symbol|BigInt)$/.test(tag(value)),
-  isAsyncFunction: (value) => tag(value) === "AsyncFunction", isGeneratorFunction: (value) => /GeneratorFunction$/.test(tag(value)),
-  isGeneratorObject: is("Generator") };
-for (const name of ["Map", "Set", "WeakMap", "WeakSet", "ArrayBuffer", "DataView", "SharedArrayBuffer"]) types["is" + name] = is(name);
+const boxes = ["Number", "String", "Boolean", "Symbol", "BigInt"];
+const types = { isTypedArray, isNativeError: (value) => Error.isError(value), isProxy: (value) => native.kind(value) === "Proxy",
+  isArrayBufferView: ArrayBuffer.isView, isAnyArrayBuffer: is("ArrayBuffer"), isBoxedPrimitive: is(...boxes), isArgumentsObject: is("Arguments"),
+  isAsyncFunction: (value) => typeof value === "function" && /^Async/.test(tag(value)), isGeneratorObject: is("Generator", "AsyncGenerator"),
+  isGeneratorFunction: (value) => typeof value === "function" && /GeneratorFunction$/.test(tag(value)), isModuleNamespaceObject: is("Module"),
+  isExternal: () => false };
+for (const name of ["Map", "Set", "WeakMap", "WeakSet", "ArrayBuffer", "DataView", "SharedArrayBuffer", "Date", "RegExp", "Promise"]) types["is"
+  + name] = is(name);
+for (const name of ["Int8", "Uint8", "Uint8Clamped", "Int16", "Uint16", "Int32", "Uint32", "Float16", "Float32", "Float64", "BigInt64", "BigUint64"])
+  types[`is${name}Array`] = (value) => isTypedArray(value) && value[Symbol.toStringTag] === name + "Array";
 for (const name of ["Map", "Set"]) types[`is${name}Iterator`] = is(name + " Iterator");
-for (const name of ["Number", "String", "Boolean", "Symbol", "BigInt"])
-  types[`is${name}Object`] = (value) => typeof value === "object" && tag(value) === name;
-const promisify = (f) => f[promisify.custom] ?? function (...given) {
-  return new Promise((resolve, reject) => f.call(this, ...given, (error, value) => error ? reject(error) : resolve(value)));
+for (const name of boxes) types[`is${name}Object`] = is(name);
+const promisify = (f) => {
+  if (check("function", "original", f)[promisify.custom]) return f[promisify.custom];
+  const made = function (...given) {
+    return new Promise((resolve, reject) => f.call(this, ...given, (error, value) => error ? reject(error) : resolve(value)));
+  };
+  return Object.defineProperties(Object.setPrototypeOf(made, Object.getPrototypeOf(f)), Object.getOwnPropertyDescriptors(f));
 };
 promisify.custom = Symbol.for("nodejs.util.promisify.custom");
-const callbackify = (f) => function (...given) {
-  const done = given.pop();
-  f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error)));
+const callbackify = (f) => {
+  check("function", "original", f);
+  return function (...given) {
+    const done = check("function", "last argument", given.pop());
+    f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error
+      || Object.assign(new Error("Promise was rejected with falsy value"), { code: "ERR_FALSY_VALUE_REJECTION", reason: error }))));
+  };
 };
 const inherits = (child, parent) => {
+  check("function", "ctor", child);
+  check("function", "superCtor", parent);
   Object.defineProperty(child, "super_", { value: parent, writable: true, configurable: true });
   Object.setPrototypeOf(child.prototype, parent.prototype);
 };
@@ -53264,11 +53433,13 @@ const old = { isArray: Array.isArray, isBoolean: (v) => typeof v === "boolean", 
   isObject: (v) => v !== null && typeof v === "object", isRegExp: types.isRegExp, isDate: types.isDate, isError: (v) => v instanceof Error };
 module.exports = { inspect, format: (...given) => native.format(...given), formatWithOptions: (_, ...given) => native.format(...given), types,
   promisify, callbackify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
-  isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b), stripVTControlCharacters: (text) => text.replace(/\x1b\[[0-9;]*m/g, ""),
-  toUSVString: (text) => String(text).toWellFormed(), styleText: (_, text) => text, ...old };
+  isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b),
+    stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""),
+  toUSVString: (text) => String(text).toWellFormed(), styleText, ...old };
 """
 
 _NODE_ASSERT = r"""
+const { check, coded } = require("node:internal/errors");
 class AssertionError extends Error {
   constructor({ message, actual, expected, operator } = {}) {
     super(message ?? `${native.inspect(actual)} ${operator} ${native.inspect(expected)}`);
@@ -53282,6 +53453,7 @@ const same = (a, b, strict, seen = new Map()) => {
   if (strict && Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false;
   if (Object.prototype.toString.call(a) !== Object.prototype.toString.call(b)) return false;
   if (seen.get(a) === b) return true;
+  if (a instanceof ArrayBuffer) [a, b] = [new Uint8Array(a), new Uint8Array(b)];
   seen.set(a, b);
   if (a instanceof Date && a.getTime() !== b.getTime() || a instanceof RegExp && String(a) !== String(b)) return false;
   if (a instanceof Error && (a.message !== b.message || a.name !== b.name)) return false;
@@ -53299,42 +53471,61 @@ const same = (a, b, strict, seen = new Map()) => {
     && mine.every((key) => Object.prototype.hasOwnProperty.call(b, key) && same(a[key], b[key], strict, seen));
 };
 const fail = (message, facts) => { throw message instanceof Error ? message : new AssertionError({ ...facts, message }) };
-const assert = (value, message) => { if (!value) fail(message ?? "The expression evaluated to a falsy value", { actual: value, expected: true,
-  operator: "==" }) };
+const assert = (value, message) => { if (!value) fail(message, { actual: value, expected: true, operator: "==" }) };
 const compare = (operator, test) => (actual, expected, message) => { if (!test(actual, expected)) fail(message, { actual, expected, operator }) };
 const fits = (error, wanted) => !wanted || (wanted instanceof RegExp ? wanted.test(String(error))
   : typeof wanted === "function" ? wanted.prototype !== undefined && error instanceof wanted || !Error.isPrototypeOf(wanted) && wanted.call({},
     error) === true
   : Object.keys(wanted).every((key) => wanted[key] instanceof RegExp ? wanted[key].test(error[key]) : same(error[key], wanted[key], true)));
 Object.assign(assert, {
-  AssertionError, ok: (...given) => assert(...given), isDeepStrictEqual: (a, b) => same(a, b, true),
+  AssertionError, ok: (...given) => assert(...given),
   equal: compare("==", (a, b) => a == b || a !== a && b !== b), notEqual: compare("!=", (a, b) => a != b),
   strictEqual: compare("strictEqual", Object.is), notStrictEqual: compare("notStrictEqual", (a, b) => !Object.is(a, b)),
   deepEqual: compare("deepEqual", (a, b) => same(a, b, false)), notDeepEqual: compare("notDeepEqual", (a, b) => !same(a, b, false)),
   deepStrictEqual: compare("deepStrictEqual", (a, b) => same(a, b, true)),
   notDeepStrictEqual: compare("notDeepStrictEqual", (a, b) => !same(a, b, true)),
   match: compare("match", (text, pattern) => pattern.test(text)), doesNotMatch: compare("doesNotMatch", (text, pattern) => !pattern.test(text)),
-  fail: (message = "Failed") => fail(message, { operator: "fail" }), ifError(value) { if (value !== null && value !== undefined) throw value },
+  fail: (message) => fail(message, { operator: "fail" }), ifError(value) { if (value !== null && value !== undefined)
+    fail(`ifError got unwanted exception: ${value.message ?? native.inspect(value)}`, { actual: value, expected: null, operator: "ifError" }) },
   throws(run, wanted, message) {
-    try { run() } catch (error) { if (fits(error, typeof wanted === "string" ? null : wanted)) return; throw error }
-    fail(typeof wanted === "string" ? wanted : message ?? "Missing expected exception.", { operator: "throws" });
+    check("function", "fn", run);
+    try { run() } catch (error) { return met(error, wanted, message, "throws") }
+    missing("exception", wanted, message, "throws");
   },
-  doesNotThrow(run) { run() },
+  doesNotThrow(run) { try { run() } catch (error) { unwanted(error, "exception", "doesNotThrow") } },
   async rejects(run, wanted, message) {
-    try { await (typeof run === "function" ? run() : run) } catch (error) { if (fits(error, wanted)) return; throw error }
-    fail(message ?? "Missing expected rejection.", { operator: "rejects" });
+    try { await begun(run) } catch (error) { if (error?.code === NO_PROMISE) throw error; return met(error, wanted, message, "rejects") }
+    missing("rejection", wanted, message, "rejects");
   },
-  async doesNotReject(run) { await (typeof run === "function" ? run() : run) },
+  async doesNotReject(run) { try { await begun(run) } catch (error) { unwanted(error, "rejection", "doesNotReject") } },
 });
+const NO_PROMISE = "ERR_INVALID_RETURN_VALUE";
+const begun = (run) => {
+  const made = typeof run === "function" ? run() : run;
+  if (typeof made?.then !== "function") throw coded(new TypeError('Expected instance of Promise to be returned from the "promiseFn" '
+    + `function but got ${native.inspect(made)}.`), NO_PROMISE);
+  return made;
+};
+const met = (error, wanted, message, operator) => {
+  if (!fits(error, typeof wanted === "string" ? null : wanted)) fail(message, { actual: error, expected: wanted, operator });
+};
+const missing = (what, wanted, message, operator) => {
+  const name = typeof wanted === "function" && wanted.name ? ` (${wanted.name})` : "", text = typeof wanted === "string" ? wanted : message;
+  fail(text instanceof Error ? text : `Missing expected ${what}${name}${text ? ": " + text : "."}`, { expected: wanted, operator });
+};
+const unwanted = (error, what, operator) => fail(`Got unwanted ${what}.\nActual message: "${error?.message ?? error}"`, { actual: error, operator });
 assert.strict = Object.assign((...given) => assert(...given), assert, { equal: assert.strictEqual, notEqual: assert.notStrictEqual,
   deepEqual: assert.deepStrictEqual, notDeepEqual: assert.notDeepStrictEqual });
 assert.strict.strict = assert.strict;
+Object.defineProperty(assert, "isDeepStrictEqual", { value: (a, b) => same(a, b, true) });
 module.exports = assert;
 """
 
 _NODE_EVENTS = r"""
+const { check, range } = require("node:internal/errors");
 class EventEmitter {
   static defaultMaxListeners = 10;
+  static getEventListeners = (emitter, name) => emitter.listeners(name);
   static errorMonitor = Symbol("events.errorMonitor");
   static listenerCount = (emitter, name) => emitter.listenerCount(name);
   static once = (emitter, name) => new Promise((resolve, reject) => {
@@ -53343,12 +53534,26 @@ class EventEmitter {
     emitter.once(name, done);
     if (name !== "error") emitter.once("error", failed);
   });
+  static on = async function* (emitter, name) {
+    const got = [];
+    let wake, failure;
+    const add = (...given) => { got.push(given); wake?.() }, fail = (error) => { failure = { error }; wake?.() };
+    emitter.on(name, add).on("error", fail);
+    try {
+      for (;;) {
+        while (got.length) yield got.shift();
+        if (failure) throw failure.error;
+        await new Promise((resolve) => { wake = resolve });
+      }
+    } finally { emitter.off(name, add).off("error", fail) }
+  };
   on(name, listener) { return add(this, name, listener, false) }
   addListener(name, listener) { return add(this, name, listener, false) }
   prependListener(name, listener) { return add(this, name, listener, true) }
   once(name, listener) { return add(this, name, once(this, name, listener), false) }
   prependOnceListener(name, listener) { return add(this, name, once(this, name, listener), true) }
   off(name, listener) {
+    check("function", "listener", listener);
     const all = table(this)[name] ?? [], at = all.findLastIndex((one) => one === listener || one.listener === listener);
     if (at >= 0) {
       const [gone] = (table(this)[name] = [...all]).splice(at, 1);
@@ -53358,8 +53563,16 @@ class EventEmitter {
     return this;
   }
   removeListener(name, listener) { return this.off(name, listener) }
-  removeAllListeners(name) { if (name === undefined) this._events = Object.create(null); else delete table(this)[name]; return this }
+  removeAllListeners(...names) {
+    if (!names.length) names = this.eventNames().filter((name) => name !== "removeListener").concat("removeListener");
+    for (const name of names) {
+      if (table(this).removeListener && name !== "removeListener") for (const one of this.rawListeners(name).reverse()) this.off(name, one);
+      delete table(this)[name];
+    }
+    return this;
+  }
   emit(name, ...given) {
+    if (name === "error" && table(this)[EventEmitter.errorMonitor]) this.emit(EventEmitter.errorMonitor, ...given);
     const all = table(this)[name];
     if (!all?.length) {
       if (name !== "error") return false;
@@ -53373,14 +53586,12 @@ class EventEmitter {
   rawListeners(name) { return [...table(this)[name] ?? []] }
   listenerCount(name) { return table(this)[name]?.length ?? 0 }
   eventNames() { return Reflect.ownKeys(table(this)) }
-  setMaxListeners(most) { this._maxListeners = most; return this }
+  setMaxListeners(most) { if (!(most >= 0)) throw range("setMaxListeners", ">= 0", most); this._maxListeners = most; return this }
   getMaxListeners() { return this._maxListeners ?? EventEmitter.defaultMaxListeners }
 }
 const table = (emitter) => Object.hasOwn(emitter, "_events") && emitter._events || (emitter._events = Object.create(null));
 const add = (emitter, name, listener, first) => {
-  if (typeof listener !== "function")
-    throw Object.assign(new TypeError(`The "listener" argument must be of type function. Received ${native.inspect(listener)}`),
-      { code: "ERR_INVALID_ARG_TYPE" });
+  check("function", "listener", listener);
   if (table(emitter).newListener) emitter.emit("newListener", name, listener.listener ?? listener);
   const all = table(emitter)[name] ?? [];
   table(emitter)[name] = first ? [listener, ...all] : [...all, listener];
@@ -53396,168 +53607,374 @@ const once = (emitter, name, listener) => {
 const Callable = new Proxy(EventEmitter, { apply: (target, emitter) => { emitter?._events ?? (emitter
   && (emitter._events = Object.create(null))) } });
 EventEmitter.EventEmitter = Callable;
+for (const name of Object.getOwnPropertyNames(EventEmitter.prototype)) if (name !== "constructor") Object.defineProperty(EventEmitter.prototype, name,
+  { enumerable: true });         // old code copies them
 module.exports = Callable;
 """
 
 _NODE_BUFFER = r"""
-const encoder = new TextEncoder(), name_of = (encoding = "utf8") => String(encoding).toLowerCase().replace("utf-8", "utf8");
+const { check, coded, range, received, wrong } = require("node:internal/errors");
+const encoder = new TextEncoder();
 const bytes_of = {
   utf8: (text) => encoder.encode(text), hex: (text) => Uint8Array.fromHex(/^(?:[0-9a-f]{2})*/i.exec(text)[0]),
-  base64: (text) => Uint8Array.fromBase64(text.replace(/[^A-Za-z0-9+/_-]/g, "").replace(/-/g, "+").replace(/_/g,
-    "/").replace(/^((?:.{4})*).$/, "$1")),
-  latin1: (text) => Uint8Array.from(text, (char) => char.charCodeAt(0)),
-  utf16le(text) { const view = new DataView(new ArrayBuffer(text.length * 2)); for (let i = 0; i < text.length; i++) view.setUint16(i * 2,
-    text.charCodeAt(i), true); return new Uint8Array(view.buffer) },
+  base64: (text) => Uint8Array.fromBase64(text.replace(/=[^]*|[^A-Za-z0-9+/_-]/g, "").replace(/-/g, "+").replace(/_/g, "/")
+    .replace(/^((?:.{4})*).$/, "$1")),
+  latin1(text) { const made = new Uint8Array(text.length); for (let i = 0; i < text.length; i++) made[i] = text.charCodeAt(i); return made },
+  utf16le(text) { const made = new DataView(new ArrayBuffer(text.length * 2)); for (let i = 0; i < text.length; i++) made.setUint16(i * 2,
+    text.charCodeAt(i), true); return new Uint8Array(made.buffer) },
 };
+const units = (codes) => { let text = ""; for (let i = 0; i < codes.length; i += 8192) text += String.fromCharCode(...codes.subarray(i, i + 8192));
+  return text };
 const text_of = {
   utf8: (bytes) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes), hex: (bytes) => bytes.toHex(), base64: (bytes) => bytes.toBase64(),
   base64url: (bytes) => bytes.toBase64({ alphabet: "base64url", omitPadding: true }),
-  latin1(bytes) { let text = ""; for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-    return text },
-  ascii: (bytes) => text_of.latin1(bytes.map((byte) => byte & 127)), utf16le: (bytes) => new TextDecoder("utf-16le",
-    { ignoreBOM: true }).decode(bytes),
+  latin1: units, ascii: (bytes) => units(bytes.map((byte) => byte & 127)), utf16le: (bytes) => units(new Uint16Array(bytes.slice(0,
+    bytes.length & ~1).buffer)),
 };
 bytes_of.base64url = bytes_of.base64;
-for (const table of [bytes_of, text_of]) Object.assign(table, { binary: table.latin1, ucs2: table.utf16le, "ucs-2": table.utf16le,
-  "utf-16le": table.utf16le, ascii: table.ascii ?? table.latin1 });
-const coder = (table, encoding) => table[name_of(encoding ?? "utf8")] ??
-  (() => { throw Object.assign(new TypeError(`Unknown encoding: ${encoding}`), { code: "ERR_UNKNOWN_ENCODING" }) })();
+for (const table of [bytes_of, text_of]) Object.assign(table, { "utf-8": table.utf8, binary: table.latin1, ucs2: table.utf16le,
+  "ucs-2": table.utf16le, "utf-16le": table.utf16le, ascii: table.ascii ?? table.latin1 });
+const known = (encoding) => Object.hasOwn(text_of, String(encoding).toLowerCase());
+const coder = (table, encoding = "utf8") => {
+  if (!known(encoding)) throw coded(new TypeError(`Unknown encoding: ${encoding}`), "ERR_UNKNOWN_ENCODING");
+  return table[encoding.toLowerCase()];
+};
+const of_text = (text, encoding) => coder(bytes_of, typeof encoding === "string" && encoding ? encoding : "utf8")(text);
 const view = (bytes) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const isBytes = (value) => value instanceof Uint8Array;
+const bytes = (name, value, what = "an instance of Buffer or Uint8Array") => { if (!isBytes(value)) throw wrong(name, what, value); return value };
+const within = (name, value, most, standard) => {
+  if (value === undefined) return standard;
+  if (!(Math.trunc(value) >= 0 && value <= most)) throw range(name, `>= 0 && <= ${most}`, value);
+  return Math.trunc(value);
+};
+const sized = (size) => { if (!(check("number", "size", size) >= 0 && size <= 2 ** 32)) throw range("size", ">= 0 && <= 4294967296", size);
+  return size };
 class Buffer extends Uint8Array {
+  static get [Symbol.species]() { return Buffer }
   static from(value, encoding, length) {
-    if (typeof value === "string") return wrap(coder(bytes_of, encoding)(value));
-    if (value instanceof ArrayBuffer) return new Buffer(value, encoding, length);
-    if (value?.type === "Buffer" && Array.isArray(value.data)) return new Buffer(value.data);
-    if (value === null || typeof value !== "object")
-      throw Object.assign(new TypeError("The first argument must be of type string or an instance of Buffer, "
-      + `ArrayBuffer, or Array or an Array-like Object. Received ${native.inspect(value)}`), { code: "ERR_INVALID_ARG_TYPE" });
-    if (typeof value.valueOf() === "string") return Buffer.from(value.valueOf(), encoding);
-    return new Buffer(Array.from(value, (item) => item & 255));
+    if (typeof value === "string") return wrap(of_text(value, encoding));
+    if (value instanceof ArrayBuffer) {
+      if (encoding > value.byteLength) throw coded(new RangeError('"offset" is outside of buffer bounds'), "ERR_BUFFER_OUT_OF_BOUNDS");
+      return new Buffer(value, encoding, length);
+    }
+    if (value !== null && typeof value === "object") {
+      if (value.type === "Buffer" && Array.isArray(value.data)) return new Buffer(value.data);
+      if (ArrayBuffer.isView(value) || "length" in value) {
+        if (typeof value.valueOf() === "string") return Buffer.from(value.valueOf(), encoding);
+        return new Buffer(value.length > 0 ? Array.from(value, (item) => item & 255) : 0);
+      }
+      const plain = value.valueOf();
+      if (plain !== value && plain != null) return Buffer.from(plain, encoding, length);
+      if (value[Symbol.toPrimitive]) return Buffer.from(value[Symbol.toPrimitive]("string"), encoding);
+    }
+    throw coded(new TypeError("The first argument must be of type string or an instance of Buffer, ArrayBuffer, or Array or an Array-like Object. "
+      + received(value)), "ERR_INVALID_ARG_TYPE");
   }
-  static alloc(size, fill, encoding) { const made = new Buffer(size); return fill === undefined ? made : made.fill(fill, 0, size, encoding) }
-  static allocUnsafe(size) { return new Buffer(size) }
+  static alloc(size, fill, encoding) { const made = new Buffer(sized(size)); return fill === undefined || !size ? made : made.fill(fill, encoding) }
+  static allocUnsafe(size) { return new Buffer(sized(size)) }
+  static allocUnsafeSlow(size) { return new Buffer(sized(size)) }
+  static copyBytesFrom(from, at = 0, length = from.length) { const part = from.subarray(at, at + length);
+    return Buffer.from(part.buffer.slice(part.byteOffset, part.byteOffset + part.byteLength)) }
   static isBuffer(value) { return value instanceof Buffer }
-  static isEncoding(encoding) { return typeof encoding === "string" && name_of(encoding) in text_of }
-  static byteLength(value, encoding) { return typeof value === "string" ? coder(bytes_of, encoding)(value).length : value.byteLength }
-  static concat(list, length = list.reduce((sum, one) => sum + one.length, 0)) {
-    const made = new Buffer(length);
+  static isEncoding(encoding) { return typeof encoding === "string" && known(encoding) }
+  static byteLength(value, encoding) {
+    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return value.byteLength;
+    if (typeof value !== "string") throw wrong("string", "of type string or an instance of Buffer or ArrayBuffer", value);
+    const name = known(encoding) ? encoding.toLowerCase() : "utf8";
+    return /hex/.test(name) ? value.length >>> 1 : /^base64/.test(name) ? value.replace(/=+$/, "").length * 3 >>> 2 : coder(bytes_of,
+      name)(value).length;
+  }
+  static concat(list, length) {
+    if (!Array.isArray(list)) throw wrong("list", "an instance of Array", list);
+    list.forEach((one, i) => bytes(`list[${i}]`, one));
+    const made = new Buffer(length ?? list.reduce((sum, one) => sum + one.length, 0));
     let at = 0;
-    for (const one of list) { made.set(one.subarray(0, Math.max(0, length - at)), Math.min(at, length)); at += one.length }
+    for (const one of list) { if (at < made.length) made.set(one.subarray(0, made.length - at), at); at += one.length }
     return made;
   }
-  static compare(a, b) { return a.compare(b) }
-  toString(encoding, start = 0, end = this.length) { return coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset,
-    this.length).subarray(Math.max(0, start), end)) }
+  static compare(a, b) { return compare(bytes("buf1", a), bytes("buf2", b)) }
+  toString(encoding, start, end) {
+    const place = (value, standard) => value === undefined ? standard : Math.max(0, Math.min(this.length, Math.trunc(value) || 0));
+    const from = place(start, 0), to = place(end, this.length);
+    return to <= from ? (coder(text_of, encoding), "") : coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset + from, to - from));
+  }
+  toLocaleString(encoding, start, end) { return this.toString(encoding, start, end) }
   toJSON() { return { type: "Buffer", data: Array.from(this) } }
-  write(text, at = 0, length, encoding) {
-    if (typeof at === "string") [encoding, at, length] = [at, 0];
+  [Symbol.for("nodejs.util.inspect.custom")]() {
+    const more = this.length - 50;
+    return `<Buffer${this.toString("hex", 0, 50).replace(/../g, " $&")}${more > 0 ? ` ... ${more} more byte${more > 1 ? "s" : ""}` : ""}>`;
+  }
+  get parent() { return this.buffer }
+  get offset() { return this.byteOffset }
+  write(text, at, length, encoding) {
+    if (typeof text !== "string") throw coded(new TypeError("argument must be a string"), "ERR_INVALID_ARG_TYPE");
+    if (typeof at === "string") [encoding, at] = [at];
     if (typeof length === "string") [encoding, length] = [length];
-    const bytes = coder(bytes_of, encoding)(text).subarray(0, Math.min(length ?? Infinity, this.length - at));
-    this.set(bytes, at);
-    return bytes.length;
+    at = within("offset", at, this.length, 0);
+    let all = coder(bytes_of, encoding)(text), room = Math.min(length ?? Infinity, this.length - at);
+    if (all.length > room) {
+      if (/^utf-?8$/i.test(encoding ?? "utf8")) while ((all[room] & 192) === 128) room--;
+      else if (/^u/i.test(encoding)) room &= ~1;
+      all = all.subarray(0, room);
+    }
+    this.set(all, at);
+    return all.length;
   }
-  equals(other) { return this.compare(other) === 0 }
-  compare(other) {
-    const most = Math.min(this.length, other.length);
-    for (let i = 0; i < most; i++) if (this[i] !== other[i]) return this[i] < other[i] ? -1 : 1;
-    return Math.sign(this.length - other.length);
+  equals(other) { return compare(this, bytes("otherBuffer", other)) === 0 }
+  compare(other, from, to, mine, end) {
+    bytes("target", other);
+    return compare(this.subarray(within("sourceStart", mine, this.length, 0), within("sourceEnd", end, this.length, this.length)),
+      other.subarray(within("targetStart", from, other.length, 0), within("targetEnd", to, other.length, other.length)));
   }
-  copy(target, to = 0, from = 0, end = this.length) { const part = this.subarray(from, Math.min(end, from + target.length - to));
-    target.set(part, to); return part.length }
+  copy(target, to, from, end) {
+    bytes("target", target);
+    to = within("targetStart", to, Infinity, 0);
+    const part = this.subarray(within("sourceStart", from, this.length, 0), Math.min(within("sourceEnd", end, Infinity, this.length), this.length))
+      .subarray(0, Math.max(0, target.length - to));
+    if (part.length) target.set(part, to);
+    return part.length;
+  }
   slice(start, end) { return this.subarray(start, end) }
-  fill(value, start = 0, end = this.length, encoding) {
-    if (typeof start === "string") [encoding, start] = [start, 0];
-    if (typeof value !== "string" && typeof value !== "object") return super.fill(value & 255, start, end);
-    const bytes = typeof value === "string" ? coder(bytes_of, encoding)(value) : value;
-    for (let i = start; bytes.length && i < end; i++) this[i] = bytes[(i - start) % bytes.length];
+  fill(value, start, end, encoding) {
+    if (typeof start === "string") [encoding, start, end] = [start];
+    else if (typeof end === "string") [encoding, end] = [end];
+    [start, end] = [within("offset", start, this.length, 0), within("end", end, this.length, this.length)];
+    if (typeof value !== "string" && !isBytes(value)) return super.fill(value & 255, start, end);
+    const given = typeof value === "string" ? of_text(value, encoding) : value;
+    if (!given.length && value.length) throw coded(new TypeError(`The argument 'value' is invalid. Received ${native.inspect(value)}`),
+      "ERR_INVALID_ARG_VALUE");
+    if (!given.length) return super.fill(0, start, end);
+    for (let i = start; i < end; i++) this[i] = given[(i - start) % given.length];
     return this;
   }
-  indexOf(value, from = 0, encoding) {
-    if (typeof value === "number") return super.indexOf(value & 255, from);
-    const bytes = typeof value === "string" ? coder(bytes_of, encoding)(value) : value;
-    for (let i = from < 0 ? Math.max(0, this.length + from) : from; i + bytes.length <= this.length; i++) if (bytes.every((byte, j) => this[i
-      + j] === byte)) return i;
-    return -1;
-  }
+  indexOf(value, from, encoding) { return search(this, value, from, encoding, false) }
+  lastIndexOf(value, from, encoding) { return search(this, value, from, encoding, true) }
   includes(value, from, encoding) { return this.indexOf(value, from, encoding) >= 0 }
-  swap16() { for (let i = 0; i + 1 < this.length; i += 2) [this[i], this[i + 1]] = [this[i + 1], this[i]]; return this }
 }
+const compare = (a, b) => {
+  const most = Math.min(a.length, b.length);
+  for (let i = 0; i < most; i++) if (a[i] !== b[i]) return a[i] < b[i] ? -1 : 1;
+  return Math.sign(a.length - b.length);
+};
+const search = (all, value, from, encoding, last) => {
+  if (typeof from === "string") [encoding, from] = [from];
+  const wanted = typeof value === "number" ? [value & 255] : typeof value === "string" ? of_text(value, known(encoding ?? "utf8") ? encoding
+    : coder(bytes_of, encoding)) : bytes("value", value, "one of type number or string or an instance of Buffer or Uint8Array");
+  let at = from === undefined || Number.isNaN(+from) ? last ? all.length : 0 : Math.trunc(from);
+  if (at < 0) at += all.length;
+  if (last) at = Math.min(at, all.length - wanted.length); else if (at < 0) at = 0;
+  if (!wanted.length) return Math.min(at, all.length);
+  for (; last ? at >= 0 : at + wanted.length <= all.length; at += last ? -1 : 1) {
+    if (!last && (at = Uint8Array.prototype.indexOf.call(all, wanted[0], at)) < 0) return -1;
+    let same = 0;
+    while (same < wanted.length && all[at + same] === wanted[same]) same++;
+    if (same === wanted.length) return at;
+  }
+  return -1;
+};
 const wrap = (bytes) => new Buffer(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const place = (buffer, at, size) => {
+  if (!Number.isInteger(check("number", "offset", at))) throw range("offset", "an integer", at);
+  if (buffer.length < size) throw coded(new RangeError("Attempt to access memory outside buffer bounds"), "ERR_BUFFER_OUT_OF_BOUNDS");
+  if (at < 0 || at + size > buffer.length) throw range("offset", `>= 0 and <= ${buffer.length - size}`, at);
+};
+const fits = (value, bits, signed) => {
+  const big = typeof value === "bigint", two = big ? 2n : 2, least = signed ? -(two ** (big ? BigInt(bits - 1) : bits - 1)) : two - two;
+  const most = two ** (big ? BigInt(bits - signed) : bits - signed) - two / two;
+  if (value < least || value > most) throw range("value", `>= ${least} and <= ${most}`, value);
+  return value;
+};
+const method = (name, value) => { for (const one of new Set([name, name.replace("UI", "Ui")])) Object.defineProperty(Buffer.prototype, one,
+  { value, writable: true, configurable: true }) };
 for (const [kind, size] of Object.entries({ UInt8: 1, Int8: 1, UInt16: 2, Int16: 2, UInt32: 4, Int32: 4, Float: 4, Double: 8, BigInt64: 8,
   BigUInt64: 8 })) {
-  const method = { Float: "Float32", Double: "Float64" }[kind] ?? kind.replace("UInt", "Uint");
+  const name = { Float: "Float32", Double: "Float64" }[kind] ?? kind.replace("UInt", "Uint"), signed = +!kind.includes("UInt");
   for (const end of size > 1 ? ["LE", "BE"] : [""]) {
-    const check = (buffer, at) => { if (!(at >= 0 && at + size <= buffer.length)) throw Object.assign(new RangeError(
-      `The value of "offset" is out of range. It must be >= 0 and <= ${buffer.length - size}. Received ${at}`), { code: "ERR_OUT_OF_RANGE" }) };
-    const read = function (at = 0) { check(this, at); return view(this)["get" + method](at, end === "LE") };
-    const write = function (value, at = 0) { check(this, at); view(this)["set" + method](at, value, end === "LE"); return at + size };
-    for (const name of new Set([kind, kind.replace("UI", "Ui")])) Object.assign(Buffer.prototype, { ["read" + name + end]: read, ["write"
-      + name + end]: write });
+    method("read" + kind + end, function (at = 0) { place(this, at, size); return view(this)["get" + name](at, end === "LE") });
+    method("write" + kind + end, function (value, at = 0) {
+      if (!/^[FD]/.test(kind)) fits(kind.startsWith("Big") ? value : value = +value, size * 8, signed);
+      place(this, at, size);
+      view(this)["set" + name](at, value, end === "LE");
+      return at + size;
+    });
   }
 }
-for (const key of Reflect.ownKeys(Buffer.prototype)) Object.defineProperty(Buffer.prototype, key, { enumerable: false });
+for (const kind of ["UInt", "Int"]) for (const end of ["LE", "BE"]) {
+  const order = (buffer, at, size) => {
+    if (!(check("number", "byteLength", size) >= 1 && size <= 6)) throw range("byteLength", ">= 1 and <= 6", size);
+    place(buffer, at, size);
+    return Array.from({ length: size }, (_, i) => end === "BE" ? at + i : at + size - 1 - i);
+  };
+  method(`read${kind}${end}`, function (at, size) {
+    const found = order(this, at, size).reduce((sum, index) => sum * 256 + this[index], 0);
+    return kind === "Int" && found >= 2 ** (size * 8 - 1) ? found - 2 ** (size * 8) : found;
+  });
+  method(`write${kind}${end}`, function (value, at, size) {
+    const places = order(this, at, size);
+    let rest = fits(+value, size * 8, +(kind === "Int"));
+    if (rest < 0) rest += 2 ** (size * 8);
+    for (const index of places.reverse()) { this[index] = rest % 256; rest = Math.floor(rest / 256) }
+    return at + size;
+  });
+}
+for (const bits of [16, 32, 64]) method("swap" + bits, function () {
+  const size = bits / 8;
+  if (this.length % size) throw coded(new RangeError(`Buffer size must be a multiple of ${bits}-bits`), "ERR_INVALID_BUFFER_SIZE");
+  for (let i = 0; i < this.length; i += size) this.subarray(i, i + size).reverse();
+  return this;
+});
 Buffer.poolSize = 8192;
-const Callable = new Proxy(Buffer, { apply: (_, __, [value, ...rest]) => typeof value === "number" ? new Buffer(value) : Buffer.from(value,
-  ...rest) });
+const Callable = new Proxy(Buffer, {
+  apply: (_, __, [value, ...rest]) => typeof value === "number" ? Buffer.alloc(value) : Buffer.from(value, ...rest),
+  construct: (_, given, target) => target !== Callable ? Reflect.construct(Buffer, given, target) : Callable(...given) });
 const { Blob, File } = globalThis;
-module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, constants: { MAX_LENGTH: 2 ** 31 - 1,
-  MAX_STRING_LENGTH: 2 ** 25 },
-  atob, btoa, isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
+module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, INSPECT_MAX_BYTES: 50,
+  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa, isAscii: (bytes) => bytes.every((byte) => byte < 128),
+  isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
 """
 
 _NODE_SMALL = {
     "querystring": r"""
-const escape = (text) => encodeURIComponent(text).replace(/%(27|28|29|2A|21)/g, (found) => decodeURIComponent(found));
-const unescape = (text) => { try { return decodeURIComponent(text) } catch { return text } };
-const stringify = (values, sep = "&", eq = "=", { encodeURIComponent: code = escape } = {}) => Object.entries(values ?? {}).flatMap(([key,
-  value]) =>
-  [value].flat().map((one) => code(key) + eq + code(["string", "number", "bigint", "boolean"].includes(typeof one) ? String(one) : ""))).join(sep);
-const parse = (text, sep = "&", eq = "=", { decodeURIComponent: decode = unescape, maxKeys = 1000 } = {}) => {
-  const found = Object.create(null);
-  for (const part of (text || "").split(sep).filter(Boolean).slice(0, maxKeys || Infinity)) {
-    const at = part.indexOf(eq), [key, value] = (at < 0 ? [part, ""] : [part.slice(0, at), part.slice(at
-      + eq.length)]).map((one) => decode(one.replace(/\+/g, " ")));
-    found[key] = key in found ? [found[key], value].flat() : value;
+const { coded } = require("node:internal/errors");
+const escape = (text) => {
+  try { return encodeURIComponent(typeof text === "object" ? String(text) : text).replace(/%(27|28|29|2A|21)/g,
+    (found) => decodeURIComponent(found)) }
+  catch (error) { throw coded(error, "ERR_INVALID_URI") }
+};
+const unescapeBuffer = (text) => require("buffer").Buffer.from(text.replace(/%([0-9a-f]{2})/gi, (_, code) => String.fromCharCode(parseInt(code, 16))),
+  "latin1");
+const unescape = (text) => { try { return decodeURIComponent(text) } catch { return text.replace(/(?:%[0-9a-f]{2})+/gi,
+  (run) => unescapeBuffer(run).toString()) } };
+const plain = (value) => typeof value === "string" || typeof value === "bigint" || typeof value === "boolean" || Number.isFinite(value)
+  ? String(value) : "";
+const stringify = (values, sep, eq, options) => values === null || typeof values !== "object" ? "" : Object.entries(values).flatMap(([key,
+  value]) => {
+  const code = options?.encodeURIComponent ?? exports.escape;
+  return (Array.isArray(value) ? value : [value]).map((one) => code(key) + (eq || "=") + code(plain(one)));
+}).join(sep || "&");
+const parse = (text, sep, eq, options) => {
+  const found = Object.create(null), most = options?.maxKeys ?? 1000;
+  const decode = (part) => {
+    part = part.replace(/\+/g, " ");
+    try { return (options?.decodeURIComponent ?? exports.unescape)(part) } catch { return unescape(part) }
+  };
+  for (const part of (typeof text === "string" ? text : "").split(sep || "&").filter(Boolean).slice(0, most > 0 ? most : Infinity)) {
+    const at = part.indexOf(eq || "=");
+    const [key, value] = (at < 0 ? [part, ""] : [part.slice(0, at), part.slice(at + (eq || "=").length)]).map(decode);
+    if (key in found && Array.isArray(found[key])) found[key].push(value); else found[key] = key in found ? [found[key], value] : value;
   }
   return found;
 };
-module.exports = { escape, unescape, stringify, encode: stringify, parse, decode: parse };
+module.exports = exports = { escape, unescape, unescapeBuffer, stringify, encode: stringify, parse, decode: parse };
 """,
     "string_decoder": r"""
+const { Buffer } = require("buffer"), { wrong, coded } = require("node:internal/errors");
 class StringDecoder {
-  constructor(encoding = "utf8") { this.encoding = encoding; this.decoder = /^utf-?8$|^utf-?16le$|^ucs-?2$/i.test(encoding)
-    && new TextDecoder(/8$/.test(encoding) ? "utf-8" : "utf-16le") }
-  write(bytes) { return typeof bytes === "string" ? bytes : this.decoder ? this.decoder.decode(bytes, { stream: true })
-    : require("buffer").Buffer.from(bytes).toString(this.encoding) }
-  end(bytes) { return (bytes ? this.write(bytes) : "") + (this.decoder ? this.decoder.decode() : "") }
+  constructor(encoding) {
+    const name = String(encoding ?? "utf8").toLowerCase().replace(/^utf-8$|^$/, "utf8").replace(/^(ucs-?2|utf-16le)$/, "utf16le").replace("binary",
+      "latin1");
+    if (!Buffer.isEncoding(name)) throw coded(new TypeError("Unknown encoding: " + encoding), "ERR_UNKNOWN_ENCODING");
+    this.encoding = name;
+    this.clear();
+  }
+  clear() {
+    const name = { utf8: "utf-8", utf16le: "utf-16le" }[this.encoding];
+    this.decoder = name && new TextDecoder(name, { ignoreBOM: true });
+    this.rest = Buffer.alloc(0);
+  }
+  write(bytes) {
+    if (typeof bytes === "string") return bytes;
+    if (!ArrayBuffer.isView(bytes)) throw wrong("buf", "an instance of Buffer, TypedArray, or DataView", bytes);
+    if (this.decoder) return this.decoder.decode(bytes, { stream: true });
+    const all = Buffer.concat([this.rest, Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)]);
+    const whole = /^base64/.test(this.encoding) ? all.length - all.length % 3 : all.length;
+    this.rest = all.subarray(whole);
+    return all.toString(this.encoding, 0, whole);
+  }
+  end(bytes) {
+    const text = bytes === undefined ? "" : this.write(bytes), last = this.decoder ? this.decoder.decode() : this.rest.toString(this.encoding);
+    this.clear();
+    return text + last;
+  }
 }
 module.exports = { StringDecoder };
 """,
     "crypto": r"""
-const { Buffer } = require("buffer");
-const bytes = (data, encoding) => typeof data === "string" ? Buffer.from(data, encoding) : new Uint8Array(data.buffer, data.byteOffset,
-  data.byteLength);
+const { Buffer } = require("buffer"), { check, coded, range, wrong } = require("node:internal/errors");
+const bytes = (data, encoding) => typeof data === "string" ? Buffer.from(data, encoding) : data instanceof ArrayBuffer ? new Uint8Array(data)
+  : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 class Hash {
-  constructor(name, key) { this.name = String(name); this.key = key; this.parts = []; native.hash(this.name, new Uint8Array(), key) }
-  update(data, encoding) { this.parts.push(bytes(data, encoding)); return this }
+  constructor(name, key) {
+    this.name = check("string", "algorithm", name).replace(/^RSA-/i, "");
+    this.key = key;
+    this.parts = [];
+    native.hash(this.name, new Uint8Array(), key);
+  }
+  update(data, encoding) {
+    if (!this.parts) throw coded(new Error("Digest already called"), "ERR_CRYPTO_HASH_FINALIZED");
+    if (typeof data !== "string" && !ArrayBuffer.isView(data))
+      throw wrong("data", "of type string or an instance of Buffer, TypedArray, or DataView", data);
+    this.parts.push(Buffer.from(bytes(data, encoding)));
+    return this;
+  }
   digest(encoding) {
-    const found = Buffer.from(native.hash(this.name, Buffer.concat(this.parts), this.key));
+    if (!this.parts && !this.key) throw coded(new Error("Digest already called"), "ERR_CRYPTO_HASH_FINALIZED");
+    const found = this.parts ? Buffer.from(native.hash(this.name, Buffer.concat(this.parts), this.key)) : Buffer.alloc(0);
+    this.parts = null;
     return encoding && encoding !== "buffer" ? found.toString(encoding) : found;
   }
   copy() { return Object.assign(new Hash(this.name, this.key), { parts: [...this.parts] }) }
+  write(data, encoding) { this.update(data, encoding); return true }
+  end(data, encoding) { if (data !== undefined) this.update(data, encoding); return this }
+  read() { return this.digest() }
 }
-const randomBytes = (size, done) => { const made = Buffer.alloc(size); for (let i = 0; i < size;
-  i += 65536) crypto.getRandomValues(made.subarray(i, i + 65536)); return done ? queueMicrotask(() => done(null, made)) : made };
+class KeyObject {
+  constructor(key) { this.type = "secret"; this.key = Buffer.from(bytes(key)) }
+  get symmetricKeySize() { return this.key.length }
+  export() { return Buffer.from(this.key) }
+}
+const refuse = (name) => () => { throw new Error(`crypto.${name} is not there: scripts have hashes, HMAC and random values`) };
+const later = (done, make) => { const made = make(); if (!done) return made; queueMicrotask(() => done(null, made)) };
+const random = (size) => { const made = Buffer.alloc(size); for (let i = 0; i < size; i += 65536) crypto.getRandomValues(made.subarray(i, i + 65536));
+  return made };
+const whole = (name, value) => { if (!Number.isSafeInteger(check("number", name, value))) throw range(name, "a safe integer", value); return value };
 module.exports = {
-  createHash: (name) => new Hash(name), createHmac: (name, key) => new Hash(name, bytes(key)), hash: (name, data,
-    encoding = "hex") => new Hash(name).update(data).digest(encoding),
-  getHashes: () => ["md5", "sha1", "sha224", "sha256", "sha384", "sha512"], randomBytes, randomUUID: () => crypto.randomUUID(),
-  randomFillSync: (target) => (bytes(target).set(randomBytes(target.byteLength)), target),
-    getRandomValues: (target) => crypto.getRandomValues(target),
-  randomInt(least, most) { if (most === undefined) [least, most] = [0, least]; return least + Number(randomBytes(6).readUIntBE?.(0,
-    6) ?? Math.floor(Math.random() * 2 ** 48)) % (most - least) },
-  timingSafeEqual(a, b) { if (a.byteLength !== b.byteLength) throw new RangeError("Input buffers must have the same byte length"); let odd = 0;
-    bytes(a).forEach((byte, i) => { odd |= byte ^ bytes(b)[i] }); return odd === 0 },
+  Hash, Hmac: Hash, KeyObject, createSecretKey: (key, encoding) => new KeyObject(typeof key === "string" ? Buffer.from(key, encoding) : key),
+  createHash: (name) => new Hash(name), createHmac(name, key) {
+    if (typeof key !== "string" && !ArrayBuffer.isView(key) && !(key instanceof KeyObject) && !(key instanceof ArrayBuffer))
+      throw wrong("key", "of type string or an instance of ArrayBuffer, Buffer, TypedArray, DataView, KeyObject, or CryptoKey", key);
+    return new Hash(name, key instanceof KeyObject ? key.key : bytes(key));
+  },
+  hash: (name, data, encoding = "hex") => new Hash(name).update(data).digest(encoding),
+  getHashes: () => ["md5", "sha1", "sha224", "sha256", "sha384", "sha512"], randomUUID: () => crypto.randomUUID(),
+  randomBytes(size, done) {
+    if (!(check("number", "size", size) >= 0 && size < 2 ** 31)) throw range("size", ">= 0 && <= 2147483647", size);
+    return later(done, () => random(size));
+  },
+  randomFillSync(target, from = 0, size = target.byteLength - from) { bytes(target).set(random(size), from); return target },
+  getRandomValues: (target) => crypto.getRandomValues(target),
+  randomInt(least, most, done) {
+    if (most === undefined || typeof most === "function") [least, most, done] = [0, least, most];
+    whole("min", least);
+    if (whole("max", most) <= least) throw range("max", `greater than the value of "min" (${least})`, most);
+    if (most - least >= 2 ** 48) throw range("max - min", "<= 281474976710655", most - least);
+    const top = 2 ** 48 - 2 ** 48 % (most - least);
+    return later(done, () => { let found; do found = random(6).readUIntBE(0, 6); while (found >= top); return least + found % (most - least) });
+  },
+  timingSafeEqual(a, b) {
+    for (const [name, one] of [["buf1", a], ["buf2", b]]) if (!ArrayBuffer.isView(one) && !(one instanceof ArrayBuffer))
+      throw wrong(name, "an instance of ArrayBuffer, Buffer, TypedArray, or DataView", one);
+    if (a.byteLength !== b.byteLength) throw coded(new RangeError("Input buffers must have the same byte length"),
+      "ERR_CRYPTO_TIMING_SAFE_EQUAL_LENGTH");
+    let odd = 0;
+    const other = bytes(b);
+    bytes(a).forEach((byte, i) => { odd |= byte ^ other[i] });
+    return odd === 0;
+  },
+  ...Object.fromEntries(["createCipheriv", "createDecipheriv", "createSign", "createVerify", "createPrivateKey", "createPublicKey", "generateKeyPair",
+    "generateKeyPairSync", "pbkdf2", "pbkdf2Sync", "scrypt", "scryptSync", "hkdf", "hkdfSync", "sign", "verify", "createDiffieHellman",
+      "createECDH"].map((name) => [name, refuse(name)])),
   webcrypto: crypto, constants: {},
 };
 """,
@@ -53596,6 +54013,7 @@ module.exports = { createRequire: (name) => native.require(String(name)), builti
 
 #: Name -> the text of a module that packages find as `name` and `node:name`.
 NODE_MODULES = {
+    "internal/errors": _NODE_ERRORS,
     "path": _NODE_PATH, "path/posix": _NODE_PATH, "url": _NODE_URL, "util": _NODE_UTIL,
     "assert": _NODE_ASSERT, "util/types": 'module.exports = require("util").types;\n',
     "events": _NODE_EVENTS, "buffer": _NODE_BUFFER,
@@ -53609,7 +54027,8 @@ _REFUSED_NODE_MODULE = r"""
 const refuse = (key) => { throw new Error(`node:NAME is not there: scripts have no access to files, the network or processes (${String(key)})`) };
 module.exports = new Proxy(function () { refuse("NAME") }, { get: (target, key) => typeof key === "symbol" || key === "__esModule"
   || key === "then" ? undefined
-  : key === "prototype" ? target.prototype : new Proxy(function () {}, { apply: () => refuse(key), construct: () => refuse(key) }) });
+  : key === "existsSync" ? () => false : key === "prototype" ? target.prototype : new Proxy(function () {}, { apply: () => refuse(key),
+    construct: () => refuse(key) }) });
 """
 
 
@@ -53649,14 +54068,19 @@ class PackageFault(Exception):
 def _package_json(path, stamp):
     try:
         with open_ordinary(path) as file:
-            found = json.loads(file.read(MAX_PACKAGE_JSON))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError, RecursionError):
+            text = file.read(MAX_PACKAGE_JSON + 1)
+    except (OSError, ValueError):
         return {}
+    try:
+        found = json.loads(text) if len(text) <= MAX_PACKAGE_JSON else "larger than 1 MiB"
+        return found if isinstance(found, dict) else {None: found if type(found) is str else "not an object"}
+    except (ValueError, RecursionError):
+        return {None: "not JSON"}
 
 
 def package_json(folder):
-    """The dict in a folder's package.json; {} where there is none that can be read."""
+    """The dict in a folder's package.json; {} where there is none that can be read, {None: what is wrong with
+    it} where it is none."""
     path = os.path.join(folder, "package.json")
     stamp = file_stamp(path)
     return {} if stamp is None else _package_json(path, stamp)
@@ -53727,6 +54151,8 @@ def wants_page(path):
 def entry_of_package(folder, subpath, conditions):
     """The path of the file that a package has for "." or "./sub". Raises PackageFault."""
     facts = package_json(folder)
+    if None in facts:
+        raise PackageFault(f"its package.json is {facts[None]}")
     exports = facts.get("exports")
     if exports is not None:
         if not isinstance(exports, dict) or not any(key.startswith(".") for key in exports):
@@ -53754,6 +54180,12 @@ def entry_of_package(folder, subpath, conditions):
     raise PackageFault("it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
 
 
+def import_target(scope, specifier, conditions):
+    """What the package of a folder means by "#name", or None."""
+    imports = package_json(scope).get("imports") if scope else None
+    return match_exports(imports, specifier, conditions) if isinstance(imports, dict) else None
+
+
 def find_package_file(folder, specifier, referrer, conditions):
     """The path of the file that a bare name or "#name" means for a file, whose path from the folder of the
     scripts is `referrer`. Raises HostError."""
@@ -53761,8 +54193,7 @@ def find_package_file(folder, specifier, referrer, conditions):
     importing = os.path.realpath(os.path.join(folder, referrer))
     if specifier.startswith("#"):
         scope = package_scope(importing)
-        imports = package_json(scope).get("imports") if scope else None
-        found = match_exports(imports, specifier, conditions) if isinstance(imports, dict) else None
+        found = import_target(scope, specifier, conditions)
         if found is None:
             raise HostError(wrong + "no package.json above it has this among its imports")
         if found.startswith("./"):
@@ -53827,6 +54258,9 @@ def find_in_packages(folder, specifier, referrer, conditions):
     path = os.path.realpath(found)
     if not path.startswith(inside.rstrip(os.sep) + os.sep):
         raise HostError(wrong + f"it leads out of {inside}")
+    below = path[len(inside.rstrip(os.sep)) + 1:].split(os.sep)
+    if "node_modules" not in below and any(part.startswith(".") or part == USERS_FILE for part in below):
+        raise HostError(wrong + f"{below[-1]} is not for packages")
     if path.endswith(".node"):
         raise HostError(wrong + "it is a binary for node, which cannot run here")
     return pathlib.Path(path), pathlib.Path(os.path.relpath(path, folder)).as_posix()
@@ -53937,14 +54371,21 @@ def load_import(folder, specifier, referrer, kind):
     if specifier.startswith(("./", "../")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         return path, name, read_import(path, specifier, referrer, kind)
-    wrong, found = f"cannot import '{specifier}' from {referrer}: ", node_module(specifier)
+    wrong = f"cannot import '{specifier}' from {referrer}: "
+    conditions = REQUIRE_CONDITIONS if kind == "require" else IMPORT_CONDITIONS
+    if specifier.startswith("#"):
+        scope = package_scope(os.path.realpath(os.path.join(folder, referrer)))
+        target = import_target(scope, specifier, conditions)
+        specifier = specifier if target is None or target.startswith("./") else target
+    found = node_module(specifier)
+    if found is None and specifier.startswith("node:"):
+        raise HostError(wrong + "node has no such module here")
     if "\0" in specifier or specifier.startswith("/") or "://" in specifier:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: write a path that starts "
                         "with ./ or ../, or the name of a package")
     if found is None or not (from_package or specifier.startswith("node:")):
         try:
-            path, name = find_in_packages(folder, specifier, referrer, REQUIRE_CONDITIONS if kind == "require"
-                                          else IMPORT_CONDITIONS)
+            path, name = find_in_packages(folder, specifier, referrer, conditions)
         except HostError:
             if found is None:
                 raise
@@ -53961,6 +54402,8 @@ def load_import(folder, specifier, referrer, kind):
 
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
+    if os.path.realpath(path) in SECRETS.files:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: what stands in this file is in env")
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -54073,6 +54516,87 @@ class JobTimer:
     def facts(self):
         """For the dashboard."""
         return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
+
+
+# -- Settings ----------------------------------------------------------------------------
+
+MAX_ENV_FILE = 1_000_000
+#: A setting as dotenv writes it: name, the value in one of three quotes or in none, what follows it.
+_ENV_SETTING = re.compile(
+    r"""[^\S\n]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*(?:'([^']*)'|"((?:\\.|[^"\\])*)"|`([^`]*)`|"""
+    r"""((?:[^\s'"`#][^\n#]*)?))[^\S\n]*(\#[^\n]*)?(?:\n|\Z)""", re.ASCII | re.S)
+_ENV_BLANK = re.compile(r"[^\S\n]*(?:#[^\n]*)?(?:\n|\Z)")
+_ENV_ESCAPE = re.compile(r"""\\([nrt"\\$`'])""")
+
+
+class SettingsMistake(Exception):
+    """What --env or --env-file says cannot be used; the text says why, and shows no value."""
+
+
+def parse_env(text, file):
+    """({name: value}, warnings) of a file in dotenv's syntax; raises SettingsMistake. Nothing is expanded."""
+    values, warnings, at = {}, [], 0
+    text = text.replace("\r\n", "\n")
+    while at < len(text):
+        found = _ENV_BLANK.match(text, at)
+        if found is None:
+            found = _ENV_SETTING.match(text, at)
+            line = text.count("\n", 0, at) + 1
+            if found is None:
+                opened = re.match(r"[^=\n]*=[ \t]*(['\"`])", text[at:at + 1000])
+                raise SettingsMistake(f"{file}, line {line}: " + (
+                    f"the value that begins with {opened[1]} has no {opened[1]} at its end, or more after it"
+                    if opened else "this is no setting: write NAME=value, or # before a comment"))
+            name, single, double, back, plain, comment = found.groups()
+            if plain and comment and text[found.start(6) - 1] > " ":
+                warnings.append(f"{file}, line {line}: the value of {name} ends before #, which begins a "
+                                "comment; if it belongs to the value, put quotes around that")
+            values[name] = _ENV_ESCAPE.sub(lambda escape: {"n": "\n", "r": "\r", "t": "\t"}.get(
+                escape[1], escape[1]), double) if double is not None else next(
+                part for part in (single, back, plain) if part is not None).strip(
+                    None if plain is not None else "")
+        at = found.end() or len(text)
+    return values, warnings
+
+
+class Settings:
+    """What scripts find in `env`: `values` by name, from files, of which later ones count more, and from what
+    was `given` ({name: value}), which counts most. Raises SettingsMistake."""
+
+    def __init__(self, files=(), given=None):
+        self.files = [pathlib.Path(file) for file in files]
+        self.given = dict(given or {})
+        self.values, self.stamps, self.warnings = {}, None, []
+        self.read()
+
+    def read(self):
+        """Takes in the files as they are now, all or none."""
+        self.stamps, values, warnings = [file_stamp(file) for file in self.files], {}, []
+        for file in self.files:
+            try:
+                with open_ordinary(file) as opened:
+                    data = opened.read(MAX_ENV_FILE + 1)
+                text = data.decode("utf-8-sig")
+            except OSError as error:
+                raise SettingsMistake(f"{file} cannot be read: {error.strerror or error}") from None
+            except ValueError:
+                raise SettingsMistake(f"{file} is not UTF-8 text") from None
+            if len(data) > MAX_ENV_FILE:
+                raise SettingsMistake(f"{file} is larger than {MAX_ENV_FILE:,} bytes")
+            found, more = parse_env(text, file)
+            values.update(found)
+            warnings += more
+        self.values, self.warnings = {**values, **self.given}, warnings
+        SECRETS.add(self.values)
+        SECRETS.files |= {os.path.realpath(file) for file in self.files}
+
+    def change(self):
+        """Whether a file has changed since it was read; None while one may still be written."""
+        stamps = [file_stamp(file) for file in self.files]
+        if stamps == self.stamps:
+            return False
+        return None if any(stamp and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS for stamp in stamps) \
+            else True
 
 
 # -- Files of assets/ --------------------------------------------------------------------
@@ -54600,9 +55124,14 @@ class ScriptHost:
         if self.app.live is not None:
             self.app.live.script_tried(False)
 
+    def define_host_api(self):
+        """Gives the realm what scripts have besides JavaScript's own."""
+        install_host_api(self)
+        self.realm.define("env", self.realm.read_only(self.app.settings.values))
+
     def load(self):
         """Runs the script and its init; raises JSError or ScriptTimeout."""
-        install_host_api(self)
+        self.define_host_api()
         self.realm.evaluate(self.source, self.name, timeout=self.app.load_timeout)
         init = self.realm.lookup("init")
         if init is not None:
@@ -54687,10 +55216,13 @@ class LoadFailure:
 class Application:
     """Scripts, routes and streams. One thread at a time loads; tables are replaced, never changed."""
 
+    #: Of the addresses of its server: https with --cert.
+    scheme = "http"
+
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None, database=None):
-        self.engine = check_engine(engine)
+                 clock=None, database=None, settings=None):
+        self.engine, self.settings = check_engine(engine), settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
         self.edit = True                # may the dashboard's editor change files? --no-edit
@@ -54799,6 +55331,11 @@ class Application:
     def public(self):
         return self.folder / "public"
 
+    @property
+    def secure(self):
+        """What the server's own cookies end with."""
+        return "; Secure" if self.scheme == "https" else ""
+
     def in_base(self, path):
         """A path of this server as a browser has to write it: below the base path."""
         base = self.base_path
@@ -54827,6 +55364,8 @@ class Application:
 
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
+        for warning in self.settings.warnings:
+            self.log.write("warn", warning)
         with self.graphql.all_loading():
             for name, path in self._load_order(self.script_files()).items():
                 if not self.is_module(name, path):
@@ -55064,7 +55603,7 @@ class Application:
             return {"message": "The resolver failed", "id": trouble_mark(error)}
         if not isinstance(error, JSError):
             return None
-        return {"stack": error.stack} if here else {"id": trouble_mark(error)}
+        return {"stack": SECRETS.hide(error.stack)} if here else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
@@ -55252,7 +55791,8 @@ class Application:
         """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
         gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
-        gone, changed, unsure = [], {}, False
+        renewed = self._read_settings()
+        gone, changed, unsure = [], {}, renewed is None
         for name in [name for name in list(self._stamps) if name not in files]:
             if self._is_meant(name, True, patience):
                 gone.append(name)
@@ -55265,6 +55805,8 @@ class Application:
             if not self._is_meant(name, empty, patience):
                 unsure = True
                 continue
+            if renewed:
+                changed[name] = path
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
@@ -55277,6 +55819,21 @@ class Application:
             return []                   # what belongs together is taken together
         self._take(changed, gone)
         return [*gone, *changed]
+
+    def _read_settings(self):
+        """Whether settings are others now, so that all scripts are to be loaded; None where that is not sure
+        yet."""
+        renewed = self.settings.change()
+        if renewed:
+            try:
+                self.settings.read()
+                self.log.write("info", "the settings have changed: all scripts are loaded again")
+                for warning in self.settings.warnings:
+                    self.log.write("warn", warning)
+            except SettingsMistake as mistake:
+                self.log.write("error", f"{mistake}; the settings from before stay")
+                return False
+        return renewed
 
     def _take(self, changed, gone):
         """Loads what changed, all in one step, and says so. Returns the names of those that run now."""
@@ -55501,9 +56058,9 @@ class LiveChannel:
         trouble += [{**self.facts(failure, here), "number": number}
                     for name, (number, failure) in sorted(self.errors.copy().items())
                     if self.app.troubles.get(name) is failure]
-        return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
-                           "styles": list(styles), "trouble": trouble, "notice": self.notice},
-                          ensure_ascii=False)
+        return SECRETS.hide(json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
+                                        "styles": list(styles), "trouble": trouble, "notice": self.notice},
+                                       ensure_ascii=False))
 
     def facts(self, failure, here):
         """What pages get to know about an error; `place` is where the editor opens for it."""
@@ -55671,7 +56228,8 @@ DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
-MAX_BODY_BYTES = 10 * 1024 * 1024
+#: Of the body of a request, where --max-body says nothing, and the most that it can say.
+MAX_BODY_BYTES, MAX_BODY_OPTION = 10 * 1024 * 1024, 1024 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 #: Bytes of responses that may wait at the same time for clients to read them.
@@ -55860,8 +56418,6 @@ def read_framing(head, fields, modern):
         if not (length.isascii() and length.isdigit()) or len(length) > 15:
             raise Refusal(400, "Content-Length is not a number", close=True)
         head.length = int(length)
-        if head.length > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
     head.websocket = "upgrade" in options and modern and head.method == "GET" and "websocket" in [
@@ -55972,6 +56528,17 @@ def parse_cookies(text):
 # -- Request bodies ----------------------------------------------------------------------
 
 
+def size_text(size):
+    """A number of bytes: `10 MiB`, `1.5 KiB`."""
+    unit = min(max(size.bit_length() - 1, 0) // 10, 3)
+    return f"{size / 1024 ** unit:.4g} {('bytes', 'KiB', 'MiB', 'GiB')[unit]}"
+
+
+def body_too_large(most, when="", close=True):
+    return Refusal(413, f"The body is larger than {size_text(most)}{when}; --max-body allows more",
+                   close=close)
+
+
 class ChunkedBody:
     """Reads a chunked body; `feed` takes bytes, returns what follows the end or None, raises Refusal."""
 
@@ -55980,7 +56547,8 @@ class ChunkedBody:
     #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
     _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
 
-    def __init__(self):
+    def __init__(self, most=MAX_BODY_BYTES):
+        self.most = most
         self.body = bytearray()
         self.size = 0
         self._rest = b""
@@ -56051,8 +56619,8 @@ class ChunkedBody:
 
     def _count(self, size):
         self.size += size
-        if self.size > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
+        if self.size > self.most:
+            raise body_too_large(self.most)
 
     def _begin_chunk(self, line):
         found = self._SIZE.match(line)
@@ -56084,7 +56652,7 @@ _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.+-]*json|[\w.+-]*xml|javascr
                          r"|x-www-form-urlencoded)\Z")
 
 
-def decoded_body(encoding, body):
+def decoded_body(encoding, body, most=MAX_BODY_BYTES):
     """A body that a client compressed. Raises Refusal for what is broken, too large, or of another kind."""
     name = encoding.strip().lower()
     if name in ("identity", ""):
@@ -56096,11 +56664,11 @@ def decoded_body(encoding, body):
     for _ in range(MAX_GZIP_MEMBERS):
         decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
         try:
-            data += decoder.decompress(rest, MAX_BODY_BYTES + 1 - len(data))
+            data += decoder.decompress(rest, most + 1 - len(data))
         except zlib.error:
             raise Refusal(400, f"The body is not valid {name}") from None
-        if len(data) > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+        if len(data) > most:
+            raise body_too_large(most, " when decoded", close=False)
         rest = decoder.unused_data
         if decoder.eof and not rest.strip(b"\0"):
             return bytes(data)
@@ -56605,11 +57173,12 @@ class Key:
         cookie = head.cookies.get(self.cookie_name(head), "")
         return secrets.compare_digest(utf8(cookie), utf8(self.cookie)) or self.is_shown(head)
 
-    def keep(self, head, base_path):
+    def keep(self, head, app):
         """The answer to a URL with the token: the page without it, and the cookie."""
         return Response(303, None, b"", [("Location", head.path), ("Cache-Control", "no-store"), (
             "Set-Cookie",
-            f"{self.cookie_name(head)}={self.cookie}; Path={base_path}/engine; HttpOnly; SameSite=Lax")])
+            f"{self.cookie_name(head)}={self.cookie}; Path={app.base_path}/engine; HttpOnly; SameSite=Lax"
+            + app.secure)])
 
     @staticmethod
     def hide(head):
@@ -56799,7 +57368,7 @@ class Accounts:
     def set_cookie(self, head, value):
         ends = "" if value else "; Max-Age=0"
         return ("Set-Cookie", f"{self.cookie_name(head.host)}={value}; Path={self.app.base_path or '/'}; "
-                              f"HttpOnly; SameSite=Lax{ends}")
+                              f"HttpOnly; SameSite=Lax{ends}{self.app.secure}")
 
     # -- /auth/login, /auth/logout ----
 
@@ -57432,8 +58001,8 @@ def real_path_below(top, parts):
 
 def find_file(root, key):
     """The path of the file under `root` that a decoded URL path names, with `.html` where only that is
-    there, its directory with a slash when the URL lacks it, or None. Nothing outside of root can be named,
-    not by links either."""
+    there or x.ts for x.js, its directory with a slash when the URL lacks it, or None. Nothing outside of
+    root can be named, not by links either."""
     parts = key[1:].split("/")
     for part in parts[:-1]:
         if not part:
@@ -57456,8 +58025,10 @@ def find_file(root, key):
             return None
         if os.path.isfile(full):
             return full
-        full += ".html"
-        if not os.path.isfile(full):
+        stem, end = os.path.splitext(full)
+        tries = [full + ".html", *(stem + other for other in _TYPED_TWINS.get(end, ()))]
+        full = next((one for one in tries if os.path.isfile(one)), None)
+        if full is None:
             return None
         full = os.path.realpath(full)
         return full if full.startswith(top + os.sep) else None
@@ -57937,8 +58508,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
 
     def begin_body(self):
         head = self.head
+        if head.length > self.server.max_body:
+            raise body_too_large(self.server.max_body)
         if head.chunked:
-            self.pieces = ChunkedBody()
+            self.pieces = ChunkedBody(self.server.max_body)
         else:
             self.pieces, self.missing = None, head.length
         if head.expect and (head.chunked or len(self.received) < head.length):
@@ -57974,7 +58547,8 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         """Counts bytes of a body that arrives in parts; raises Refusal when all together are too many."""
         server = self.server
         with server.buffer_lock:
-            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
+            more = max(0, 2 * (server.max_body - MAX_BODY_BYTES))
+            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES + more:
                 raise Refusal(503, "The server is receiving too much at once", close=True,
                               headers=(("Retry-After", "1"),))
             server.buffered += size
@@ -58049,7 +58623,7 @@ class RequestAnswerer(RequestReader):
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             if body and "content-encoding" in head.fields:
-                body = decoded_body(head.fields["content-encoding"], body)
+                body = decoded_body(head.fields["content-encoding"], body, self.server.max_body)
             self.hooks = None
             if self.app.hooks and self.has_hooks(head, body):
                 self.go_through_hooks(head, body, method)
@@ -58155,8 +58729,10 @@ class RequestAnswerer(RequestReader):
         if ("GET", head.path) in LOCAL_PAGES:
             self.local(head, body)
             return
-        response = self.internal(head) or self.static(head)
+        response = self.internal(head)
         if response is not None:
+            self.reply_hidden(response)
+        elif (response := self.static(head)) is not None:
             self.reply(response)
         elif self.allowed(head):
             self.refuse_method(head)
@@ -58259,16 +58835,18 @@ class RequestAnswerer(RequestReader):
         if not key.opens(head):
             check_local(head, self.address)
         if "token" in head.query and key.is_shown(head):
-            self.reply(key.keep(head, self.app.base_path))
+            self.reply(key.keep(head, self.app))
             return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
+        # what is edited must be what is there
+        answer = self.reply if head.path in ("/engine/file", "/engine/storage") else self.reply_hidden
         if method == "POST":            # it may run code of a script
-            self.compute(Pace(), body, lambda: page(self, head, body), self.reply)
+            self.compute(Pace(), body, lambda: page(self, head, body), answer)
             return
         response = page(self, head, body)
         if response is not None:
-            self.reply(response)
+            answer(response)
 
     def log_in(self, head, body):
         """Answers a request for /auth/login or /auth/logout; False where these do not exist."""
@@ -58307,7 +58885,8 @@ class RequestAnswerer(RequestReader):
     def not_found(self, head):
         """404; on this machine with what is meant, which takes a look at everything that is registered."""
         if made_here(head, self.address):
-            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head), self.reply)
+            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head),
+                         self.reply_hidden)
         else:
             self.refuse(Refusal(404, self.missing_text(head)))
 
@@ -58552,6 +59131,16 @@ class ScriptCaller(RequestAnswerer):
             raise Refusal(503, "The server is stopping", close=True)
         self.answer(head, self.body)    # the body as it came, for it may be compressed
 
+    def reply_hidden(self, response):
+        """Sends what the server itself says, without secrets."""
+        if SECRETS.pattern is not None:
+            body = response.body.decode("utf-8", "surrogateescape")
+            hidden = SECRETS.hide(body)
+            if hidden != body:
+                response = Response(response.status, response.content_type,
+                                    hidden.encode("utf-8", "surrogateescape"), response.headers)
+        self.reply(response)
+
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
@@ -58578,10 +59167,11 @@ class ScriptCaller(RequestAnswerer):
             del facts["stack"]
             facts["id"] = mark
         if head.browser:
-            self.reply(PAGES["error" if here else "failed"](self.server, head, status, facts, error, body))
+            self.reply_hidden(PAGES["error" if here else "failed"](self.server, head, status, facts, error,
+                                                                   body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
-            self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
+            self.reply_hidden(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
 
     def thrown_answer(self, host, what, error):
         """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
@@ -59141,11 +59731,11 @@ class RequestHandler(StreamOpener):
                                                  ("Cache-Control", "no-store")]))
             return
         if head is not None and head.browser:
-            self.reply(PAGES["notice"](self.server, head, refusal))
+            self.reply_hidden(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
-        self.reply(Response(refusal.status, JSON_TYPE, utf8(text), refusal.headers))
+        self.reply_hidden(Response(refusal.status, JSON_TYPE, utf8(text), refusal.headers))
 
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
@@ -59491,6 +60081,142 @@ def connect_answer(realm, value):
     return metadata
 
 
+# -- TLS ---------------------------------------------------------------------------------
+
+#: Bytes that are encrypted at once, a record (RFC 8446, 5.1), and that one send() takes at most.
+TLS_RECORD_BYTES, TLS_SEND_BYTES = 16_384, 1 << 18
+
+
+class TLSMistake(Exception):
+    """--cert and --key cannot be used; the text says why."""
+
+
+def tls_context(cert, key=None):
+    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake."""
+    texts = []
+    for option, file in (("--cert", cert), ("--key", key)):
+        try:
+            texts.append(pathlib.Path(file).read_text("latin-1") if file is not None else "")
+        except OSError as error:
+            raise TLSMistake(f"{option} {file} cannot be read: {error.strerror or error}") from None
+    if "-----BEGIN CERTIFICATE" not in texts[0]:
+        raise TLSMistake(f"--cert {cert} holds no certificate in PEM, which begins with -----BEGIN "
+                         "CERTIFICATE")
+    found = re.search("-----BEGIN [A-Z ]*PRIVATE KEY", texts[1] or texts[0])
+    if not found:
+        raise TLSMistake(f"--cert {cert} holds no key: name its file with --key FILE" if key is None
+                         else f"--key {key} holds no key in PEM, which has -----BEGIN PRIVATE KEY")
+    if "ENCRYPTED" in (texts[1] or texts[0]):
+        raise TLSMistake(f"the key in {key or cert} has a password; take that away with: openssl pkey -in "
+                         f"{shlex.quote(str(key or cert))} -out key.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(cert, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise TLSMistake(f"the key in {key} is not that of the certificate in {cert}"
+                         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else
+                         f"{cert if key is None else f'{cert} or {key}'} is damaged: {error}") from None
+    return context
+
+
+class TLSSocket:
+    """A client's socket with TLS on it, with those methods of a socket that the server uses. None of them
+    waits: a handshake goes on whenever the socket is read, and BlockingIOError says that there is no more
+    yet. A client whose first byte begins no handshake is `plain`: its bytes are passed on as they are."""
+
+    def __init__(self, sock, context):
+        self.sock, self.context = sock, context
+        self.plain = self.begun = False
+
+    def fileno(self):
+        return self.sock.fileno()
+
+    @property
+    def family(self):
+        return self.sock.family
+
+    def setblocking(self, flag):
+        self.sock.setblocking(flag)
+
+    def setsockopt(self, *option):
+        self.sock.setsockopt(*option)
+
+    def getsockopt(self, *option):
+        return self.sock.getsockopt(*option)
+
+    def _begin(self):
+        """Looks at the first byte; False at the end of the stream."""
+        first = self.sock.recv(1, socket.MSG_PEEK)
+        if first:
+            self.begun = True
+            self.plain = first.isalpha() or first in b"\r\n"
+            if not self.plain:
+                self.sock = self.context.wrap_socket(self.sock, server_side=True,
+                                                     do_handshake_on_connect=False)
+        return self.begun
+
+    def recv(self, size):
+        """What has arrived, perhaps some more than `size` bytes: what OpenSSL holds shows on no socket."""
+        if not self.begun and not self._begin():
+            return b""
+        if self.plain:
+            return self.sock.recv(size)
+        try:
+            data = self.sock.recv(size)
+            while more := self.sock.pending():
+                data += self.sock.recv(more)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+        return data
+
+    def send(self, data):
+        """How many bytes were taken. After BlockingIOError the same ones have to come first again."""
+        if self.plain or not self.begun:
+            return self.sock.send(data)
+        view, done = memoryview(data)[:TLS_SEND_BYTES], 0
+        try:
+            while done < len(view):
+                done += self.sock.send(view[done:done + TLS_RECORD_BYTES])
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not done:
+                raise BlockingIOError from None
+        return done
+
+    def _say_end(self):
+        """Sends close_notify (RFC 8446, 6.1), so that the client knows that nothing was cut off."""
+        if self.begun and not self.plain:
+            with contextlib.suppress(OSError, ValueError):
+                self.sock.unwrap()
+
+    def shutdown(self, how):
+        self._say_end()
+        self.sock.shutdown(how)         # what comes then is only read to be forgotten
+
+    def close(self):
+        self._say_end()
+        self.sock.close()
+
+
+class SecureHandler(RequestHandler):
+    """A connection to a server with TLS. One without is answered, too: by where to go."""
+
+    def respond(self, body):
+        head = self.head
+        if not getattr(self.connection, "plain", False):        # a stream of all tabs has a bare socket
+            super().respond(body)
+            return
+        self.started, self.served, self.closing = time.perf_counter(), True, True
+        self.source, self.body = FROM_SERVER, body
+        if head.refusal is None and head.host and head.method in ("GET", "HEAD") and not head.websocket \
+                and head.target.startswith("/"):
+            place = f"https://{head.host}{self.app.base_path}{head.target}"
+            self.reply(Response(307, None, b"", [("Location", place), ("Cache-Control", "no-store")]))
+        else:
+            self.refuse(head.refusal or Refusal(400, "This port takes HTTPS only: begin the address with "
+                                                     "https://", close=True))
+
+
 # -- The server --------------------------------------------------------------------------
 
 
@@ -59594,8 +60320,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
-                 dealt=None, login=False):
-        self.app = app
+                 dealt=None, login=False, max_body=MAX_BODY_BYTES, tls=None):
+        self.app, self.max_body, self.tls = app, max_body, tls
         app.accounts = Accounts(app, login)
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
@@ -59639,7 +60365,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
         self.listeners = []
-        super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
+        super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
         if dealt is not None:
             self.socket.close()
             self.socket = DealtConnections(dealt)
@@ -59673,7 +60399,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             name = "localhost"
         elif ":" in name:
             name = f"[{name}]"
-        return f"http://{name}:{self.server_port}{self.app.base_path}"
+        return f"{self.app.scheme}://{name}:{self.server_port}{self.app.base_path}"
 
     # -- running ----
 
@@ -59899,7 +60625,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
-            self.process_request(request, address)
+            self.process_request(TLSSocket(request, self.tls) if self.tls else request, address)
 
     def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
@@ -61702,7 +62428,8 @@ def server_facts(server):
     return {"worker": app.worker, "others": len(presence.others) if presence is not None else 0,
             "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
-            "requests": server.requests.total, "failed": failed_calls(app), "reloads": app.reloads,
+            "env": sorted(app.settings.values), "requests": server.requests.total,
+            "failed": failed_calls(app), "reloads": app.reloads,
             "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
 
 
@@ -61973,6 +62700,8 @@ class Dashboard:
         for connection, viewer in self.viewers.items():
             if connection.queued < MAX_DASHBOARD_BACKLOG:
                 text = self.news(viewer, shared)
+                if viewer.view != "storage":            # where values are edited
+                    text = SECRETS.hide(text)
                 if text:
                     self.app.broadcaster.post(connection, encode_data(text, "state"))
 
@@ -62232,7 +62961,8 @@ def curl_command(server, entry):
     except UnicodeDecodeError:
         return None
     plain = head.target.startswith("/")
-    url = f"http://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
+    url = f"{server.app.scheme}://{head.host or urllib.parse.urlsplit(server.url).netloc}" \
+          f"{head.target if plain else '/'}"
     parts = [[shlex.quote(url)]]
     parts += [["--globoff"]] if re.search(r"[][{}]", url) else []
     parts += [["--path-as-is"]] if re.search(r"/\.\.?(?:[/?]|$)", url) else []
@@ -63849,7 +64579,8 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), [server.folder, server.assets].filter(Boolean).join(" · "));
+  setText($("facts"), [server.folder, server.assets, server.env.length && "env: " + server.env.join(", ")]
+    .filter(Boolean).join(" · "));
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -64691,7 +65422,8 @@ def share_addresses(server):
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
     names = [host] if host not in ("0.0.0.0", "::", "") else own_addresses(host == "::")
-    return [f"http://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/"
+    app = server.app
+    return [f"{app.scheme}://{f'[{name}]' if ':' in name else name}:{server.server_port}{app.base_path}/"
             for name in names]
 
 
@@ -65984,7 +66716,9 @@ class Server:
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
     it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name),
-    `allow_net` (the hosts that fetch may ask, as open_hosts() gives them). `start` raises OSError when the
+    `allow_net` (the hosts that fetch may ask, as open_hosts() gives them), `max_body` (bytes of the body of
+    a request), `settings` (Settings: what scripts find in `env`), `tls` (what tls_context()
+    makes of a certificate). `start` raises OSError when the
     port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
@@ -65992,15 +66726,16 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True, login=False, allow_net=()):
+                 dealt=None, edit=True, login=False, allow_net=(), max_body=MAX_BODY_BYTES,
+                 settings=None, tls=None):
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
         storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
-                               redis=self._redis, database=database)
-        self.app.base_path = base_path.rstrip("/")
+                               redis=self._redis, database=database, settings=settings)
+        self.app.base_path, self.app.scheme = base_path.rstrip("/"), "https" if tls else "http"
         self.app.edit = edit
         self.app.network = Network(allow_net)
         if worker is not None:
@@ -66013,7 +66748,7 @@ class Server:
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
                                          shared_port=worker is not None, proxies=proxies, dealt=dealt,
-                                         login=login)
+                                         login=login, max_body=max_body, tls=tls)
         self._http = None
         self._watcher = None
 
@@ -67245,6 +67980,16 @@ def positive(text):
     return number
 
 
+def size(text):
+    """Bytes, as in 500kB or 1.5MB: a thousand is 1024 here."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([kmg]?)i?b?", text.lower())
+    number = int(float(found[1]) * 1024 ** " kmg".index(found[2] or " ")) if found else 0
+    if not 1 <= number <= MAX_BODY_OPTION:
+        raise argparse.ArgumentTypeError("wants a size such as 50MB, up to "
+                                         f"{size_text(MAX_BODY_OPTION)}, not {text!r}")
+    return number
+
+
 def rate(text):
     found = re.match(r"(\d+(?:\.\d+)?)(?:/s)?\Z", text)
     if not found or not float(found[1]):
@@ -67289,6 +68034,17 @@ def origin(text):
     if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
         return f"{found[1]}://{found[2]}"
     return text
+
+
+def env_setting(text):
+    """(name, value) of NAME=value, or of NAME, whose value is in the environment."""
+    name, equals, value = text.partition("=")
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise argparse.ArgumentTypeError(f"wants a name such as API_KEY, or NAME=value, not {name!r}")
+    if not equals and name not in os.environ:
+        raise argparse.ArgumentTypeError(f"wants a name that the environment has, and it has no {name}; give "
+                                         f"the value: --env {name}=value")
+    return name, value if equals else os.environ[name]
 
 
 def allowed_host(text):
@@ -67347,6 +68103,12 @@ OPTIONS = {
         (("--storage",), dict(metavar="FILE.db",
                               help="keep sharedStorage and the histories of streams in this file "
                                    "(SQLite), and the database of scripts in one beside it")),
+        (("--env",), dict(type=env_setting, action="append", default=[], metavar="NAME[=VALUE]",
+                          help="let scripts have env.NAME; without a value, that of the environment; may be "
+                               "repeated")),
+        (("--env-file",), dict(action="append", default=[], metavar="FILE",
+                               help="let scripts have what stands in this file, such as .env, as NAME=value; "
+                                    "may be repeated")),
         (("--chaos",), dict(type=chaos_rules, default="", metavar="RULES",
                             help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see '
                                  'below')),
@@ -67388,8 +68150,13 @@ OPTIONS = {
                                      "api.example.org,localhost:8080; * for all; may be repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
+        (("--max-body",), dict(type=size, default=MAX_BODY_BYTES, metavar="SIZE",
+                               help="how large the body of a request may be, such as 50MB "
+                                    f"({size_text(MAX_BODY_BYTES)})")),
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
                                       help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")),
+        (("--cert",), dict(metavar="FILE", help="serve HTTPS with this certificate (a PEM file)")),
+        (("--key",), dict(metavar="FILE", help="the key of --cert (PEM)")),
         (("--base-path",), dict(type=base_path, default="", metavar="/PATH",
                                 help="the path under which a proxy publishes this server, for redirects and "
                                      "for the links of its own pages")),
@@ -67919,7 +68686,8 @@ def main(argv=None):
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
-    problem = trouble_with_modes(options)
+    problem = trouble_with_modes(options) or trouble_with_settings(options) \
+        or trouble_with_certificate(options)
     if problem:
         parser.error(problem)
     if options.init:
@@ -67987,10 +68755,33 @@ def trouble_with_modes(options):
         return "--watch, --reporter and --report need --test"
     if options.report and options.reporter == "spec":
         return "--report FILE needs --reporter tap or --reporter junit"
+    if (options.env or options.env_file) and chosen and chosen[0] not in ("--check", "--test"):
+        return f"--env and --env-file are for the server, --check and --test, not for {chosen[0]}"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     if options.ts and not (options.init or options.repl or options.code is not None):
         return "--ts needs --init, -e or --repl; a file is TypeScript if its name ends in .ts or .tsx"
+    return None
+
+
+def trouble_with_settings(options):
+    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings."""
+    try:
+        options.settings = Settings(options.env_file, dict(options.env))
+    except SettingsMistake as mistake:
+        return f"--env-file: {mistake}"
+    return None
+
+
+def trouble_with_certificate(options):
+    """Why --cert and --key cannot be used, as one line, or None: then options.tls is what they make."""
+    options.tls = None
+    if options.key and not options.cert:
+        return "--key needs --cert FILE, the certificate that the key belongs to"
+    try:
+        options.tls = tls_context(options.cert, options.key) if options.cert else None
+    except TLSMistake as mistake:
+        return str(mistake)
     return None
 
 
@@ -68017,6 +68808,11 @@ def trouble_with(scripts, options):
         return "--workers needs a system with fork, such as Linux or macOS"
     if not scripts.exists():
         return no_scripts(scripts, options)
+    public = (scripts if scripts.is_dir() else scripts.parent) / "public"
+    for file in options.settings.files:
+        if file.name[0] != "." and pathlib.Path(os.path.realpath(public)) in pathlib.Path(
+                os.path.realpath(file)).parents:
+            return f"--env-file {file}: everybody can read what is in {public}; move the file elsewhere"
     if scripts.is_dir():
         if options.run or options.dump_python is not None:
             return f"{'--run' if options.run else '--dump-python'} needs one file, not a folder"
@@ -68153,7 +68949,8 @@ def start_server(scripts, options, worker=None, dealt=None):
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
-                        edit=not options.no_edit, login=options.login, allow_net=options.allow_net)
+                        edit=not options.no_edit, login=options.login, allow_net=options.allow_net,
+                        max_body=options.max_body, settings=options.settings, tls=options.tls)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -68241,6 +69038,9 @@ def print_banner(server, options):
     if not app.hosts and not app.failures:
         lines.append(f"  no scripts in {printable(str(app.path))} yet: put a .js file there"
                      + ("" if options.no_reload else ", it is served at once"))
+    if (app.folder / ".env").is_file() and not options.env_file:
+        lines.append(f"  {'.env':<18} is not read; --env-file "
+                     f"{shell_word(str(app.folder / '.env'))} gives it to the scripts as env")
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
     if not (is_own_name(options.host) or options.workers):
@@ -68305,7 +69105,8 @@ def lines_of(items, width):
 
 def check_scripts(scripts, options):
     """--check: loads everything, tells what was registered, and whether anything is wrong."""
-    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
+    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine,
+                      settings=options.settings)
     app.broadcaster.start()
     on_script_thread(app.load_all)
     wrong_files = list(page_failures(app))
@@ -69058,13 +69859,14 @@ class ScriptTests:
     """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
     def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 folder=None):
+                 folder=None, settings=None):
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock,
+                               settings=settings)
         self.server, self.app.assets.memory = LocalServer(self.app), {}
         self.driver = threading.get_ident()
         self.host = None
@@ -69104,7 +69906,7 @@ class ScriptTests:
         try:
             self.host = ScriptHost(self.app, self.name, read_script(self.path))
             realm = self.host.realm
-            install_host_api(self.host)
+            self.host.define_host_api()
             for name in REGISTERING_FUNCTIONS:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("fetch.mock", self.network.mock, raw=True)
@@ -69700,7 +70502,7 @@ def run_tests_once(scripts, options):
         for path in test_files(scripts):
             reported = len(results)
             tests = ScriptTests(path, handler_timeout=options.handler_timeout,
-                                folder=scripts if scripts.is_dir() else None)
+                                folder=scripts if scripts.is_dir() else None, settings=options.settings)
             tests.run(report)
             if len(results) == reported:
                 idle.append(tests.name)
@@ -69932,6 +70734,7 @@ class Workers:
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]
+        files += map(str, self.options.settings.files)
         stamps = {path: file_stamp(path) for path in files}
         if stamps != self.stamps:
             self.settling = 2 if self.stamps is not None else 0

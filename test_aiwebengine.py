@@ -1538,6 +1538,40 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn("c.tsx:1:8", self.get("/c.tsx"))
         self.assertIn("d.ts is not UTF-8", self.get("/d.ts"))
 
+    def test_pages_import_typescript_by_the_name_of_its_javascript(self):
+        self.serve({"public/lib/a.ts": "export const a: number = 1", "public/b.tsx": "export const b: number = 2", "public/c.js": "c", "public/c.ts": "d"})
+        self.assertEqual([self.get(path) for path in ("/lib/a.js", "/b.js", "/b.jsx", "/c.js")],
+                         ["export const a         = 1", "export const b         = 2", "export const b         = 2", "c"])
+        for path in ("/lib/a", "/b.mjs", "/..%2fpublic/b.js"):
+            with self.assertRaises(urllib.error.HTTPError):
+                self.get(path)
+
+    def test_a_changed_file_of_a_page_is_sent_anew(self):
+        self.serve({"public/a.ts": "export const a: number = 1"})
+        with urllib.request.urlopen(self.server.url + "/a.ts", timeout=STUCK) as answer:
+            tag = answer.headers["ETag"]
+            self.assertEqual(answer.headers["Cache-Control"], "no-cache")
+        request = urllib.request.Request(self.server.url + "/a.ts", headers={"If-None-Match": tag})
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request, timeout=STUCK)
+        self.assertEqual(caught.exception.code, 304)
+        self.write(self.folder / "public/a.ts", "export const a: string = '2'")
+        with urllib.request.urlopen(request, timeout=STUCK) as answer:
+            self.assertEqual(answer.read().decode(), "export const a         = '2'")
+
+    def test_handlers_and_children_may_not_be_elements_of_others(self):
+        self.serve({"a.js": "const vnode = { type: 'p', props: {}, __k: null, __v: 1 };\nrouteRegistry.registerRoute('/a', () => vnode);"
+                            "routeRegistry.registerRoute('/b', () => ({ body: vnode })); routeRegistry.registerRoute('/c', () => ResponseBuilder.html(vnode));"
+                            "routeRegistry.registerRoute('/d', () => ({ type: 'p', props: {} }))",
+                    "e.tsx": "routeRegistry.registerRoute('/e', () => <ul>{...['<', 'b'].map((x) => <li>{x}</li>)}{...[]}</ul>)"})
+        for path in ("/a", "/b", "/c"):
+            with self.assertRaises(urllib.error.HTTPError) as caught:
+                self.get(path)
+            self.assertEqual(caught.exception.code, 500)
+            self.assertIn("An element of preact is no HTML yet: write renderToString(element)", caught.exception.read().decode())
+        self.assertEqual(self.get("/d"), '{"type":"p","props":{}}')
+        self.assertEqual(self.get("/e"), "<ul><li>&lt;</li><li>b</li></ul>")
+
     def test_a_handler_answers_with_elements(self):
         self.serve({"a.jsx": """
             const List = async ({ items, children }) => { await null; return <ul>{items.map((item) => <li>{item}</li>)}{children}</ul> };
@@ -6741,7 +6775,7 @@ class ElementTest(unittest.TestCase):
             ("h('p', null, JSON.parse('{\"isEscaped\": true, \"toString\": \"<b>\"}'))", "TypeError: #<Object> cannot be a child"),
             ("h('p', null, { type: 'p', props: {}, $$typeof: Symbol.for('react.element') })", "TypeError: An element of react is no HTML yet: write "
              "renderToString(element), which react-dom/server has"),
-            ("h('p', null, { type: 'p', props: {}, __v: 1, constructor: undefined })", "TypeError: An element of preact is no HTML yet"),
+            ("h('p', null, { type: 'p', props: {}, __v: 1, __k: null })", "TypeError: An element of preact is no HTML yet"),
             ("h('p', null, { isEscaped: true, toString: async () => '' })", "TypeError: An element with async parts is not ready")))
 
     def test_promises_are_escaped_for_their_place(self):
@@ -8483,7 +8517,16 @@ class PackageFormTest(ServerCase):
                 ("no entry", {"p/package.json": {}}, "p", "it has no file that could be its entry"),
                 ("wrong file", {"p/package.json": {"exports": "./a.js"}}, "p", "it has no file ./a.js"),
                 ("a binary", {"p/package.json": {"main": "a.node"}, "p/a.node": b"x"}, "p", "it is a binary for node"),
-                ("not json", {"p/package.json": "{", "p/index.js": "module.exports = 1"}, "p", "1"),
+                ("not json", {"p/package.json": "{", "p/index.js": "module.exports = 1"}, "p", "of the package p, its package.json is not JSON"),
+                ("a list", {"p/package.json": "[]", "p/index.js": "module.exports = 1"}, "p", "its package.json is not an object"),
+                ("a large one", {"p/package.json": '{"x": "' + "y" * (2 << 20) + '"}', "p/index.js": ""}, "p", "its package.json is larger than 1 MiB"),
+                ("a deep one", {"p/package.json": '{"exports": ' + "[" * 100_000 + "]" * 100_000 + "}"}, "p", "its package.json is not JSON"),
+                ("no module of node", {}, "node:nope", "node has no such module here"),
+                ("passwords", {"p/index.js": "require('../../users.json')", "app/../users.json": "{}"}, "p", "users.json is not for packages"),
+                ("secrets", {"p/index.mjs": "import x from '../../.env' with { type: 'text' }", "app/../.env": "A=1"}, "p", ".env is not for packages"),
+                ("secrets of imports", {"p/package.json": {"imports": {"#e": "./../../.env"}}, "p/index.mjs": "import x from '#e' with { type: 'text' }",
+                                        "app/../.env": "A=1"}, "p", ".env is not for packages"),
+                ("imports in a circle", {"p/package.json": {"imports": {"#a": "#b", "#b": "#a"}}, "p/index.mjs": "import '#a'"}, "p", "cannot import '#"),
                 ("files", {}, "node:fs", "scripts have no access to files, the network or processes"),
                 ("files without a prefix", {}, "fs", "scripts have no access to files"), ("a URL", {}, "https://x.y/z.js", "write a path that starts"),
                 ("an absolute path", {}, "/etc/passwd", "write a path that starts"), ("out by its name", {}, "p/../../x", "write a path that starts"),
@@ -8498,14 +8541,35 @@ class PackageFormTest(ServerCase):
                                         "q/package.json": {"type": "module"}}, what="x"), '"a/b"')
         self.assertEqual(self.imported({"p/index.mjs": "import { readFile } from 'fs/promises'; export default typeof readFile"}), '"function"')
 
+    def test_imports_of_a_package_may_mean_modules_of_node(self):
+        self.assertEqual(self.imported({"p/package.json": {"imports": {"#path": {"default": "node:path"}, "#os": "os"}}, "p/index.mjs":
+                                        "import path from '#path'; import { EOL } from '#os'; export default path.join('a', EOL)"}), '"a/\\n"')
+
+    def test_of_many_files_only_those_that_are_imported_are_read_and_watched(self):
+        files = {f"p/d{index}/f.js": "throw 1" for index in range(300)}
+        with mock.patch.object(aiwebengine, "open_ordinary", wraps=aiwebengine.open_ordinary) as opened:
+            self.assertEqual(self.imported({**files, "p/index.js": "module.exports = require('./d5/g')", "p/d5/g.js": "module.exports = 'g'"}), '"g"')
+        self.assertEqual({name for call in opened.call_args_list if "f.js" in (name := str(call.args[0]))}, set())
+        watched = [str(path) for path in self.server.app.imports()["app.mjs"]]
+        self.assertEqual([pathlib.Path(name).name for name in watched], ["index.js", "g.js"])
+
     def test_a_package_may_declare_the_names_it_is_given(self):
         self.assertEqual(self.imported({"p/index.js": "const process = require('process'), Buffer = 1; let global = 2; module.exports = [typeof "
                                         "process.env, Buffer, global, require('tty').isatty(1), require.resolve('./a')]", "p/a.js": ""}),
                          '["object",1,2,false,"node_modules/p/a.js"]')
 
     def test_a_module_of_a_package_may_require_as_bundlers_let_it(self):
-        self.assertEqual(self.imported({"p/package.json": {"module": "m.js"}, "p/m.js": "export default require('q') + typeof module",
+        self.assertEqual(self.imported({"p/package.json": {"module": "m.js"}, "p/m.js": "const process = 1; export default require('q') + typeof module",
                                         "q/index.js": "module.exports = 'q '"}), '"q undefined"')
+
+    def test_modules_of_node_say_what_they_do_not_have(self):
+        self.assertEqual(json.loads(self.imported({"p/index.js": """
+            const crypto = require('crypto'), fs = require('fs'), errors = [];
+            for (const run of [() => crypto.createCipheriv(), () => fs.readFileSync('/etc/passwd')]) try { run() } catch (e) { errors.push(e.message) }
+            const key = crypto.createSecretKey(Buffer.from('k'));
+            module.exports = [...errors, fs.existsSync('/'), key instanceof crypto.KeyObject, crypto.createHmac('md5', key).update('a').digest('hex')]"""})),
+            ["crypto.createCipheriv is not there: scripts have hashes, HMAC and random values", "node:fs is not there: scripts have no access to "
+             "files, the network or processes (readFileSync)", False, True, "ddcf3d210049e7135f61affae73731cd"])
 
     def test_a_package_finds_its_caller_as_in_v8(self):
         self.assertEqual(json.loads(self.imported({"p/index.js": """
@@ -8620,6 +8684,455 @@ class PackageTest(unittest.TestCase):
 
     def test_packages_last_quarter(self):
         self.compare(3)
+
+
+# -- Modules of node ---------------------------------------------------------------------
+
+#: Calls of node's modules: an expression in each line, or `...` and an array of expressions' texts; a line that is
+#: indented goes on with the one above.
+NODE_CALLS = r"""
+## path
+...["", ".", "..", "/", "//", "a", "a/", "/a", "./a", "../a", "a/b", "a//b", "a/./b", "a/../b", "/a/../..", "../../a", "a/..", "a/../", "./", "../",
+     "...", ".a", "a.", "a.b.c", ".a.b", "..a", "a/.b", "a.b/", "a/b.c/.", "/a/b/c.txt", "a\\b", " ", "a/ b", "é.ü", "..b.c", "a..", "a/..b/c..",
+     "//a//b//", "./.", "a./b", "...a", "...."].flatMap(p => [`path.normalize(${JSON.stringify(p)})`, `path.dirname(${JSON.stringify(p)})`,
+     `path.basename(${JSON.stringify(p)})`, `path.extname(${JSON.stringify(p)})`, `path.parse(${JSON.stringify(p)})`,
+     `path.isAbsolute(${JSON.stringify(p)})`, `path.resolve("/x/y", ${JSON.stringify(p)})`, `path.join("q", ${JSON.stringify(p)}, "r")`,
+     `path.relative("/a/b", path.resolve("/a", ${JSON.stringify(p)}))`, `path.format(path.parse(${JSON.stringify(p)}))`])
+path.basename("a.js", ".js")
+path.basename("a.js", "a.js")
+path.basename("/b/a.js", "js")
+path.basename("aaa", "aa")
+path.basename("aa", "aa")
+path.basename("a.js/", ".js")
+path.basename("a", 5)
+path.join()
+path.join("")
+path.join("", "")
+path.join("a", 5)
+path.join("/a", "..", "..", "b")
+path.join("a", "", "b")
+path.join("", "/a")
+path.resolve("/a", "/b", "c")
+path.resolve("/a", "", "../c/")
+path.resolve("/a", 1)
+path.relative("/a/b/c", "/a/d")
+path.relative("/a", "/a")
+path.relative("/a/b", "/")
+path.relative("/", "/a")
+path.relative("/foo/bar/baz-q", "/foo/bar/baz")
+path.format({dir: "/a", base: "b.c"})
+path.format({root: "/", name: "b", ext: "c"})
+path.format({root: "/", dir: "/", base: "x"})
+path.format({name: "b", ext: ".c", dir: "d"})
+path.format({})
+path.format(null)
+path.format("a")
+path.normalize(null)
+path.normalize({})
+path.dirname(undefined)
+path.extname([])
+path.parse(5)
+path.isAbsolute(1)
+path.sep + path.delimiter
+path.posix === path
+path.posix.join("a", "b")
+path.toNamespacedPath("/a")
+## url
+url.fileURLToPath("file:///a%20b/c")
+url.fileURLToPath("http://a")
+url.fileURLToPath(new URL("file:///x/y%25"))
+url.fileURLToPath("file:///a%2fb")
+url.fileURLToPath("file://host/a")
+url.fileURLToPath(5)
+url.pathToFileURL("/a b#c?d%e").href
+url.pathToFileURL("/a\\b\nc").href
+url.pathToFileURL("/a/").href
+url.urlToHttpOptions(new URL("https://u:p%40@h:81/p?q#x"))
+...["http://u:p@h:80/p/a?q=1&r#f", "https://h", "//h/p", "/a/b?c#d", "a/b", "?q", "#f", "", "mailto:a@b.c", "javascript:alert(1)", "http://h/p a",
+     "HTTP://H.com/P", "http://a.com?x", "http://a.com#x", "x:y", "http://[::1]:80/a", "file:///a/b", "//", "http://a@b@c/", "http:a", "http://h:/",
+     " http://a ", "http://a.com/a\\b", "http://日本.jp/é", "ftp://x/y;type=a", "http://x/'\"<>", "data:text/plain,hi", "h:80/p"].flatMap(u =>
+     [`({...url.parse(${JSON.stringify(u)})})`, `({...url.parse(${JSON.stringify(u)}, true)}).query`, `url.format(url.parse(${JSON.stringify(u)}))`])
+({...url.parse("//h/p", false, true)})
+url.parse(5)
+url.format({protocol: "http", host: "a.com", pathname: "x", query: {a: [1, 2], b: "c d"}, hash: "h"})
+url.format({protocol: "http:", hostname: "h", port: 8, search: "q", auth: "a:b"})
+url.format({pathname: "/a?b#c", slashes: true})
+url.format({protocol: "mailto", pathname: "a@b"})
+url.format({hostname: "::1", protocol: "http"})
+url.format("http://a/ b")
+url.format(new URL("http://u:p@日本.jp/p?q#h"), {auth: false, fragment: false, search: false})
+url.resolve("/one/two/three", "four")
+url.resolve("http://example.com/one", "/two")
+url.resolve("http://a/b", "//c/d")
+typeof url.Url
+## querystring
+...["", "a", "a=", "=a", "a=b", "a=b&a=c&a=d", "a=b=c", "&&a=1&", "a+b=c+d", "%41=%42", "a=%", "a=%zz", "a=%E4%BD%A0", "a=%E4%BD", "__proto__=1",
+     "hasOwnProperty=x&toString=y", "a[]=1&a[]=2", "a;b=c", "x=%C3%A9&%F0%9F%98%80=1", "a=1&b", "=", "&=&", "a=%u0041", "length=1", "0=x&1=y"].map(q
+     => `({...qs.parse(${JSON.stringify(q)})})`)
+qs.parse("a:1;b:2", ";", ":")
+qs.parse("a==b&&c==d", "&&", "==")
+qs.parse("a=1&b=2&c=3", null, null, {maxKeys: 2})
+qs.parse("a=1&b=2&c=3", null, null, {maxKeys: 0})
+qs.parse("a=%41", null, null, {decodeURIComponent: s => "<" + s + ">"})
+qs.parse("a=b%20c+d", null, null, {decodeURIComponent: () => { throw 1 }})
+qs.parse(5)
+qs.parse(null)
+Object.getPrototypeOf(qs.parse("a=1"))
+qs.stringify({a: 1, b: [1, "x", true], c: null, d: undefined, e: {}, f: NaN, g: 5n, h: "", i: false, j: Infinity, k: [], l: [null, {}], m: [[1, 2]]})
+qs.stringify({a: "é ü&=+!'()*~", "k &": "v"})
+qs.stringify({a: "\ud83d\ude00"})
+qs.stringify({a: "\ud800"})
+qs.stringify({a: 1, b: 2}, ";", ":")
+qs.stringify({a: "x y"}, null, null, {encodeURIComponent: s => s.toUpperCase()})
+qs.stringify("abc")
+qs.stringify(null)
+qs.stringify([1, 2])
+qs.stringify({a: new Date(0)})
+qs.stringify({a: Symbol.iterator})
+qs.escape("a b/é!'()*")
+qs.escape({toString() { return "x y" }})
+qs.escape(5)
+qs.unescape("%41%zz%20")
+qs.unescape("a%E4%BD")
+qs.unescapeBuffer("a%20b").toString()
+Object.keys(qs).sort()
+## string_decoder
+...["utf8", "utf-8", "UTF8", "latin1", "ascii", "hex", "base64", "base64url", "binary", undefined, null].flatMap(e => [`(() => { const d = new
+     sd.StringDecoder(${JSON.stringify(e) ?? ""}); const o = []; for (const b of [0x68, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x98, 0x80, 0xff,
+     0xc3, 0x28, 0xe2, 0x82]) o.push(d.write(Buffer.from([b]))); o.push(d.end()); return [o, d.encoding] })()`, `(() => { const d = new
+     sd.StringDecoder(${JSON.stringify(e) ?? ""}); return [d.write(Buffer.from([1, 2, 3, 4, 5])), d.write(Buffer.from("abc")),
+     d.end(Buffer.from("z")), d.write(Buffer.from("é")), d.end(), d.end()] })()`])
+new sd.StringDecoder("nope")
+new sd.StringDecoder("utf8").write("text")
+new sd.StringDecoder("utf8").write(new Uint8Array([0xe2, 0x82, 0xac]))
+new sd.StringDecoder("utf8").write(5)
+new sd.StringDecoder("utf8").write(null)
+(() => { const d = new sd.StringDecoder("base64"); return [d.write(Buffer.from("a")), d.write(Buffer.from("bc")), d.write(Buffer.from("d")), d.end()]
+     })()
+## util
+...["''", "'%s', 'a'", "'%s %s', 'a'", "'%d', '42.5x'", "'%d', 5n", "'%i', 42.9", "'%i', '0x1f'", "'%f', '1.5e3z'", "'%j', {a:[1]}", "'%j', (() => {
+     const a = {}; a.a = a; return a })()", "'%o', {a:1}", "'%O', {a:{b:{c:{}}}}", "'%c', 'css'", "'%%', 1", "'%', 1", "'%x', 1", "'a', 'b', {c: 1}",
+     "1, 2, '3'", "'%s', null, undefined", "'%s', Symbol('a')", "'%s', -0", "'%d', -0", "'%s', 5n", "'%s', {a:{b:1}}", "'%s', [1, 'a']", "'%s', () =>
+     1", "'%s', class A {}", "'%s', new Date(0)", "'%s', new Error('x').message", "'%s', Object.create(null)", "'%s', {toString() { return 'T' }}",
+     "'%d', {}", "'%i', Symbol.iterator", "'%s%s%s', 1, 2", "null, 'x'", "undefined", "'%d%%', 5", "Symbol('x')", "'%j', undefined", "'%j', 5n",
+     "'a%'", "'%s', 'a', 'b', ['c']", "'%i', 'abc'", "'%f', Symbol.iterator", "'%d', ''", "'%j', {toJSON() { return 1 }}", "'%O', 'a'", "'%o', [1, ,
+     3]", "'\\u0000%s', '\\n'"].map(x => `util.format(${x})`)
+...["1", "-0", "'a'", "'it\\'s'", "'a\\nb'", "`'\"`", "`'\"\\``", "null", "undefined", "5n", "Symbol('a b')", "[]", "{}", "[1,,3]",
+     "[1,2,3].concat(Array(200).fill(0))", "{a:1,'b-c':2,3:4,[Symbol('s')]:5}", "{a:{b:{c:{d:1}}}}", "new Map([[1,{a:2}],['k',[]]])", "new
+     Set([1,'a'])", "new Date(0)", "new Date(NaN)", "/a/gi", "() => 1", "function f() {}", "class A {}", "class A extends Array {}", "new (class Foo
+     { constructor() { this.a = 1 } })", "Object.create(null)", "Object.create({})", "new Uint8Array([1,2])", "new ArrayBuffer(2)",
+     "Buffer.from('hi')", "new WeakMap()", "Promise.resolve(5)", "new Promise(() => {})", "Object.assign(() => {}, {a: 1})", "Object('s')",
+     "Object(1)", "(function () { return arguments })(1, 2)", "{get a() { return 1 }, set a(v) {}, get b() { return 1 }, set c(v) {}}", "(() => {
+     const a = {b: {}}; a.b.c = a; return a })()", "globalThis.nope", "[['a',['b',['c',['d']]]]]", "'x'.repeat(200)",
+     "['x'.repeat(50),'y'.repeat(50)]", "{[util.inspect.custom]() { return 'CUSTOM' }}", "{[util.inspect.custom](d, o) { return {x: d} }}", "new
+     Map([[{a:1},new Set([[1]])]])", "[undefined,null,NaN,-0]", "{a:undefined}", "{a:[{b:{c:{}}}]}", "new Error('m').message",
+     "Object.assign(Object.create({constructor: {name: 'Q'}}), {z: 1})", "{__proto__: {a: 1}, b: 2}", "async () => {}", "function* g() {}",
+     "[1.5,2.25,-3]", "{a:'multi\\nline'}", "new Number(-0)", "{toString() {}}", "Object.freeze([1])", "new Array(3)", "{ f() {}, g: () => 1, h:
+     class {} }", "'\\u001b[31m\\u0000\\ud800'", "new URL('http://a/b?c#d').href", "Array.from({length: 30}, (_, i) => i * 100)",
+     "Array.from({length: 8}, (_, i) => 'item' + i)", "{ aaaaaaaaaaaaaaaaaaaa: 'bbbbbbbbbbbbbbbbbbbbbbbb', cccccccccccccccccccc:
+     'dddddddddddddddddddd', e: 1 }"].map(x => `util.inspect(${x[0] === "{" ? "(" + x + ")" : x})`)
+util.inspect({a: {b: {c: {d: {}}}}}, {depth: 0})
+util.inspect({a: {b: {c: {d: {}}}}}, {depth: null})
+util.inspect({a: {b: {c: {d: {}}}}}, false, 1)
+util.inspect({a: 1, b: "x"}, {colors: true})
+util.inspect("a", {colors: true})
+...["ArrayBuffer", "AnyArrayBuffer", "ArgumentsObject", "ArrayBufferView", "AsyncFunction", "BigInt64Array", "BigIntObject", "BooleanObject",
+     "BoxedPrimitive", "DataView", "Date", "Float64Array", "GeneratorFunction", "GeneratorObject", "Int8Array", "Map", "MapIterator",
+     "ModuleNamespaceObject", "NativeError", "NumberObject", "Promise", "Proxy", "RegExp", "Set", "SetIterator", "SharedArrayBuffer", "StringObject",
+     "SymbolObject", "TypedArray", "Uint8Array", "Uint8ClampedArray", "Uint32Array", "WeakMap", "WeakSet"].map(t => `[new ArrayBuffer(1), (function
+     () { return arguments })(), new DataView(new ArrayBuffer(1)), async () => 1, new BigInt64Array(1), Object(1n), Object(true), new Date, new
+     Float64Array(1), function* () {}, (function* () {})(), new Int8Array(1), new Map, new Map().keys(), new Error, Object(1), Promise.resolve(), new
+     Proxy({}, {}), /a/, new Set, new Set().values(), Object("s"), Object(Symbol()), new Uint8Array(1), Buffer.from("a"), new WeakMap, new WeakSet,
+     {}, null, undefined, 1, "s", () => 1, async function* () {}, {[Symbol.toStringTag]: "Map"}, Object.create(Map.prototype),
+     Object.create(Date.prototype), new (class extends Error {}), new RangeError].map(x => util.types.is${t}(x))`)
+(async () => { const f = util.promisify((a, b, cb) => cb(null, a + b)); return await f(1, 2) })()
+(async () => { const f = util.promisify((cb) => cb(new Error("no"))); try { await f() } catch (e) { return e.message } })()
+(async () => { function f() {} f[util.promisify.custom] = () => 7; return util.promisify(f)() })()
+util.promisify(5)
+util.promisify(Object.assign((cb) => cb(null, 1), {x: 5})).x
+util.promisify(function named(a, b) {}).name
+new Promise(done => util.callbackify(async (x) => x + 1)(1, (e, v) => done([e, v])))
+new Promise(done => util.callbackify(async () => { throw null })((e, v) => done([e.message, e.reason, v])))
+util.callbackify(5)
+util.callbackify(async () => 1)()
+(() => { function A() {} function B() {} util.inherits(A, B); return [new A instanceof B, A.super_ === B] })()
+util.inherits(() => 1, null)
+util.deprecate((x) => x + 1, "m")(1)
+...["1, 1", "1, '1'", "NaN, NaN", "0, -0", "{a: 1}, {a: 1}", "[1, 2], [1, 2]", "[1], {0: 1}", "new Map([[1, {a: 1}]]), new Map([[1, {a: 1}]])", "new
+     Set([[1]]), new Set([[1]])", "new Date(0), new Date(0)", "/a/g, /a/i", "new Error('a'), new Error('b')", "Object(1), Object(1)", "new
+     Uint8Array([1]), new Uint8Array([1])", "new Uint8Array([1]), new Uint8Array([2])", "Buffer.from('a'), new Uint8Array([97])", "{a: undefined},
+     {}", "[,1], [undefined,1]", "Object.create(null), {}", "new (class A {}), {}", "{[Symbol.iterator]: 1}, {[Symbol.iterator]: 1}", "() => 1, () =>
+     1", "new Map([[{}, 1]]), new Map([[{}, 1]])", "new ArrayBuffer(1), new ArrayBuffer(2)", "new Set([1, 2]), new Set([2, 1])", "new Map([[1, 1]]),
+     new Map([[1, 2]])", "(() => { const a = {}; a.a = a; return a })(), (() => { const a = {}; a.a = a; return a })()", "null, undefined", "new
+     WeakMap, new WeakMap", "Object('ab'), Object('ab')", "{a: NaN}, {a: NaN}", "new Float32Array([-0]), new Float32Array([0])", "[NaN],
+     [NaN]"].flatMap(x => { const f = x; return [`util.isDeepStrictEqual(${f})`, `(() => { try { assert.deepEqual(${f}); return true } catch (e) {
+     return e.code } })()`, `(() => { try { assert.notDeepStrictEqual(${f}); return true } catch (e) { return e.code } })()`] })
+util.stripVTControlCharacters("\u001b[31ma\u001b[0m\u001b]8;;http://x\u0007l\u001b]8;;\u0007")
+util.toUSVString("a\ud800")
+util.styleText(["bold", "blue"], "a")
+util.styleText("nope", "a")
+util.isArray([])
+util.types.isExternal ? util.types.isExternal({}) : false
+util.inspect.defaultOptions.depth
+util.debuglog("x").enabled
+util.TextEncoder === TextEncoder
+## assert
+...["assert(true)", "assert(0)", "assert(0, 'msg')", "assert(null, new TypeError('t'))", "assert()", "assert.ok('')", "assert.equal(1, '1')",
+     "assert.equal(1, 2)", "assert.equal(NaN, NaN)", "assert.equal(1, 2, 'm')", "assert.notEqual(1, 1)", "assert.strictEqual(1, '1')",
+     "assert.strictEqual(NaN, NaN)", "assert.strictEqual(0, -0)", "assert.notStrictEqual(1, 1)", "assert.deepStrictEqual({a: 1}, {a: '1'})",
+     "assert.deepEqual({a: 1}, {a: '1'})", "assert.notDeepEqual({a: 1}, {a: 1})", "assert.match('abc', /b/)", "assert.match('abc', /x/)",
+     "assert.match(5, /x/)", "assert.doesNotMatch('abc', /b/)", "assert.fail()", "assert.fail('boom')", "assert.fail(new RangeError('r'))",
+     "assert.ifError(null)", "assert.ifError(undefined)", "assert.ifError(new Error('e'))", "assert.ifError(0)", "assert.throws(() => { throw new
+     Error('x') })", "assert.throws(() => {})", "assert.throws(() => {}, 'm')", "assert.throws(() => { throw new TypeError('x') }, TypeError)",
+     "assert.throws(() => { throw new TypeError('x') }, RangeError)", "assert.throws(() => { throw new Error('abc') }, /b/)", "assert.throws(() => {
+     throw new Error('abc') }, /z/)", "assert.throws(() => { throw new Error('abc') }, {message: 'abc'})", "assert.throws(() => { throw new
+     Error('abc') }, {message: 'z'})", "assert.throws(() => { throw new Error('abc') }, {message: /b/, name: 'Error'})", "assert.throws(() => { throw
+     new Error('abc') }, (e) => e.message === 'abc')", "assert.throws(() => { throw new Error('abc') }, (e) => false)", "assert.throws(() => { throw
+     new Error('abc') }, new Error('abc'))", "assert.throws(() => { throw 5 }, 'x')", "assert.throws('notfn')", "assert.doesNotThrow(() => 1)",
+     "assert.doesNotThrow(() => { throw new Error('q') })", "assert.rejects(async () => { throw new Error('x') }, /x/)",
+     "assert.rejects(Promise.resolve(1))", "assert.doesNotReject(async () => 1)", "assert.doesNotReject(Promise.reject(new Error('z')))",
+     "assert.strict.equal(1, '1')", "assert.strict.deepEqual([1], ['1'])", "assert.strict(1)", "new assert.AssertionError({actual: 1, expected: 2,
+     operator: 'strictEqual'})", "new assert.AssertionError({message: 'q'})", "assert.deepStrictEqual(new Map([[1, 2]]), new Map([[1, 3]]))",
+     "assert.deepStrictEqual([1, 2, 3], [1, 2, 4])", "assert.notStrictEqual(1, 2)"].map(x => `(async () => { try { const r = await (${x}); return r
+     instanceof Error ? [r.name, r.code, r.generatedMessage, r.actual, r.expected, r.operator] : "ok" } catch (e) { return [e.name, e.code,
+     e.generatedMessage, e.operator, e instanceof assert.AssertionError, e instanceof Error, e.generatedMessage ? "" : e.message] } })()`)
+Object.keys(assert).sort().filter(k => !/CallTracker|partial|Assert$/.test(k))
+assert.strict === assert.strict.strict
+typeof assert.AssertionError
+## events
+(() => { const e = new EE(), o = []; e.on("a", (...x) => o.push(x)); e.once("a", () => o.push("once")); e.prependListener("a", () =>
+     o.push("first")); const r = [e.emit("a", 1, 2), e.emit("a"), e.emit("b")]; return [o, r, e.listenerCount("a"), e.eventNames()] })()
+(() => { const e = new EE(), o = []; e.on("newListener", (n, l) => o.push(["new", n, typeof l])); e.on("removeListener", (n) => o.push(["rm", n]));
+     const f = () => {}; e.on("x", f); e.once("y", f); e.off("x", f); e.off("nope", f); e.emit("y"); e.removeAllListeners("x"); return o })()
+(() => { try { new EE().emit("error", new TypeError("t")) } catch (e) { return [e.name, e.message] } })()
+(() => { try { new EE().emit("error", {a: 1}) } catch (e) { return [e.code, e.message, e.context] } })()
+(() => { try { new EE().emit("error") } catch (e) { return [e.code, e.message] } })()
+(() => { const e = new EE(), o = []; e.on(EE.errorMonitor, (x) => o.push("mon" + x.message)); e.on("error", (x) => o.push(x.message));
+     e.emit("error", new Error("z")); return o })()
+(() => { const e = new EE(), o = []; e.on(EE.errorMonitor, (x) => o.push("mon")); try { e.emit("error", new Error("z")) } catch (x) {
+     o.push(x.message) } return o })()
+(() => { const e = new EE(); const f = () => {}; e.once("a", f); return [e.listeners("a")[0] === f, e.rawListeners("a")[0] === f, typeof
+     e.rawListeners("a")[0].listener, e.listenerCount("a", f)] })()
+(() => { const e = new EE(); const f = () => {}; e.on("a", f); e.on("a", f); e.off("a", f); return e.listenerCount("a") })()
+(() => { const e = new EE(), o = []; const f = () => { o.push("f"); e.off("a", g) }; const g = () => o.push("g"); e.on("a", f); e.on("a", g);
+     e.emit("a"); e.emit("a"); return o })()
+(() => { const e = new EE(); e.on("a", () => {}); e.on("b", () => {}); e.on(Symbol.iterator, () => {}); const n = e.eventNames().length;
+     e.removeAllListeners(); return [n, e.eventNames()] })()
+(() => { const e = new EE(), o = []; e.on("removeListener", (n) => o.push(n)); e.on("a", () => {}); e.on("b", () => {}); e.removeAllListeners();
+     return [o, e.eventNames()] })()
+(() => { const e = new EE(), o = []; e.on("removeListener", (n, l) => o.push(n)); e.on("a", () => {}); e.on("a", () => {});
+     e.removeAllListeners("a"); return o })()
+new EE().on("a", 5)
+new EE().on("a")
+new EE().once("a", null)
+new EE().off("a", 5)
+(() => { const e = new EE(); return [e.setMaxListeners(5) === e, e.getMaxListeners(), EE.defaultMaxListeners] })()
+new EE().setMaxListeners(-1)
+(() => { function Old() { EE.call(this) } util.inherits(Old, EE); const o = new Old(), got = []; o.on("x", function (a) { got.push(a, this === o) });
+     o.emit("x", 1); return got })()
+(() => { class A extends EE { constructor() { super(); this.z = 1 } } const a = new A(); let n = 0; a.on("q", () => n++); a.emit("q"); return [n, a
+     instanceof EE, a.z] })()
+(() => { const o = Object.create(EE.prototype); let n = 0; o.on("a", () => n++); o.emit("a"); return n })()
+(() => { const o = Object.assign({}, EE.prototype); return typeof o.on })()
+(async () => { const e = new EE(); setTimeout(() => e.emit("a", 1, 2), 1); return events.once(e, "a") })()
+(async () => { const e = new EE(); setTimeout(() => e.emit("error", new Error("bad")), 1); try { await events.once(e, "a") } catch (x) { return
+     x.message } })()
+(async () => { const e = new EE(); setTimeout(() => { e.emit("a", 1); e.emit("a", 2) }, 1); const got = []; for await (const x of events.on(e, "a"))
+     { got.push(x); if (got.length === 2) break } return got })()
+events.listenerCount(new EE(), "a")
+events.getEventListeners(new EE().on("a", () => {}), "a").length
+events.EventEmitter === events
+events.default
+(() => { const e = new EE(); e.on("a", function () { throw new Error("in") }); try { e.emit("a") } catch (x) { return x.message } })()
+(() => { const e = new EE(); return e.on("a", () => {}) === e && e.off("a", () => {}) === e && e.addListener("a", () => {}) === e })()
+(() => { const e = new EE(); e.on("__proto__", () => {}); return [e.emit("__proto__"), e.emit("toString")] })()
+(() => { const e = new EE(), o = []; e.once("a", () => { o.push(1); e.emit("a") }); e.emit("a"); return o })()
+(() => { const e = new EE({captureRejections: true}); return typeof e.on })()
+## buffer
+...["'abc'", "'häß€😀'", "'\\ud800x'", "''", "'68656c6c6f', 'hex'", "'abc', 'hex'", "'zz', 'hex'", "'6', 'hex'", "'aGk=', 'base64'", "'aGk',
+     'base64'", "'a-_b', 'base64'", "'a b\\nc=', 'base64'", "'aGk', 'base64url'", "'é€', 'latin1'", "'é€', 'ascii'", "'é€', 'binary'", "'a😀',
+     'utf16le'", "'a', 'ucs2'", "'x', 'nope'", "[1, 256, -1, 1.9, '3', NaN]", "new Uint8Array([1, 2])", "new Uint16Array([1, 256])", "new
+     ArrayBuffer(3)", "new ArrayBuffer(8), 2, 3", "new ArrayBuffer(2), 5", "{length: 2, 0: 5, 1: 6}", "Object('str')", "{type: 'Buffer', data: [1,
+     2]}", "5", "null", "undefined", "true", "{}", "() => 1", "Symbol.iterator", "Buffer.from('a')", "new Map", "5n", "'a', 5",
+     "{[Symbol.toPrimitive]() { return 'p' }}", "{valueOf() { return 'v' }}", "{length: -1}", "{length: 'x'}"].map(x => `((b) => [b.toString("hex"),
+     b.length, b instanceof Uint8Array, Buffer.isBuffer(b)])(Buffer.from(${x}))`)
+...["3", "3, 1", "3, 'ab'", "5, 'aGk=', 'base64'", "3, Buffer.from([1, 2])", "0", "-1", "'3'", "2, ''", "2, 257", "2, -1", "NaN", "1.5", "2, 'zz',
+     'hex'"].map(x => `Buffer.alloc(${x}).toString("hex")`)
+...["[]", "[Buffer.from('a'), Buffer.from('b')]", "[Buffer.from('abc')], 2", "[Buffer.from('a')], 3", "[new Uint8Array([1])]", "['a']", "5",
+     "[Buffer.from('abc'), Buffer.from('d')], 1"].map(x => `Buffer.concat(${x}).toString("hex")`)
+...["utf8", "utf-8", "hex", "base64", "base64url", "latin1", "binary", "ascii", "utf16le", "ucs2", "ucs-2", "UTF-8", "nope", undefined].flatMap(e =>
+     [`Buffer.from([0x68, 0xc3, 0xa9, 0xff, 0x00, 0x41, 0xe2, 0x82, 0xac]).toString(${JSON.stringify(e)})`, `Buffer.byteLength("häß€😀",
+     ${JSON.stringify(e)})`, `Buffer.isEncoding(${JSON.stringify(e)})`, `Buffer.from("aé€").toString(${JSON.stringify(e)}, 1, 4)`, `(() => { const b
+     = Buffer.alloc(8); return [b.write("68é€", 1, ${JSON.stringify(e)}), b.toString("hex")] })()`, `Buffer.from("xabcabc").indexOf("abc",
+     ${JSON.stringify(e)})`, `Buffer.alloc(5).fill("61", ${JSON.stringify(e)}).toString("hex")`])
+...["1", "-1", "2, 1", "1, 100", "'x'", "undefined, 2", "-3, -1", "NaN", "5, 2", "1.7, 2.9"].flatMap(x =>
+     [`Buffer.from("hello").slice(${x}).toString()`, `Buffer.from("hello").subarray(${x}).toString()`, `Buffer.from("hello").toString("utf8", ${x})`])
+...["UInt8", "Int8", "UInt16LE", "UInt16BE", "Int16LE", "Int16BE", "UInt32LE", "UInt32BE", "Int32LE", "Int32BE", "FloatLE", "FloatBE", "DoubleLE",
+     "DoubleBE", "BigInt64LE", "BigInt64BE", "BigUInt64LE", "BigUInt64BE", "Uint8", "Uint16LE", "Uint32BE", "BigUint64LE"].flatMap(k =>
+     [`Buffer.from([0xff, 0x01, 0x80, 0x7f, 0, 0xfe, 3, 4, 5]).read${k}()`, `Buffer.from([0xff, 0x01, 0x80, 0x7f, 0, 0xfe, 3, 4, 5]).read${k}(1)`,
+     `Buffer.from([1]).read${k}(1)`, `Buffer.alloc(9).read${k}(-1)`, `Buffer.alloc(9).read${k}(1.5)`, `Buffer.alloc(9).read${k}("0")`, `(() => {
+     const b = Buffer.alloc(9); return [b.write${k}(${k.startsWith("Big") ? "200n" : "100"}, 1), b.toString("hex")] })()`, `(() => { const b =
+     Buffer.alloc(9); return [b.write${k}(${k.startsWith("Big") ? "2n ** 64n" : "2 ** 33"}), b.toString("hex")] })()`, `(() => { const b =
+     Buffer.alloc(9); return [b.write${k}(${k.startsWith("Big") ? "-5n" : "-5"}), b.toString("hex")] })()`,
+     `Buffer.alloc(2).write${k}(${k.startsWith("Big") ? "1n" : "1"}, 9)`])
+...["readUIntBE(0, 3)", "readUIntLE(1, 6)", "readIntBE(0, 2)", "readIntLE(0, 6)", "readUIntBE(0, 7)", "readUIntBE(5, 6)", "readIntBE(2, 1)"].map(x =>
+     `Buffer.from([0xff, 2, 3, 4, 5, 0xf6, 7, 8]).${x}`)
+...["writeUIntBE(0x123456, 0, 3)", "writeUIntLE(0x1234567890ab, 1, 6)", "writeIntBE(-2, 0, 2)", "writeIntLE(-123456789, 2, 6)", "writeUIntBE(256, 0,
+     1)", "writeIntLE(200, 0, 1)"].map(x => `(() => { const b = Buffer.alloc(8); return [b.${x}, b.toString("hex")] })()`)
+...["'b'", "'bc'", "98", "Buffer.from('bc')", "'b', 2", "'b', -3", "''", "'', 99", "'zz'", "300", "'c', 'utf8'", "new Uint8Array([99])", "null",
+     "'6263', 0, 'hex'", "99.5", "'b', NaN", "{}"].flatMap(x => [`Buffer.from("abcabc").indexOf(${x})`, `Buffer.from("abcabc").lastIndexOf(${x})`,
+     `Buffer.from("abcabc").includes(${x})`])
+(() => { const a = Buffer.from("abcdef"), b = Buffer.alloc(4, "."); return [a.copy(b, 1, 2, 9), b.toString(), a.copy(b), b.toString(), a.copy(b, 9),
+     a.copy(b, 0, 3, 2)] })()
+Buffer.from("abc").copy(Buffer.alloc(2), 0, 9)
+Buffer.from("abc").copy(Buffer.alloc(2), -1)
+[Buffer.compare(Buffer.from("a"), Buffer.from("b")), Buffer.from("ab").compare(Buffer.from("abc")), Buffer.from("abc").compare(Buffer.from("xbcx"),
+     1, 3, 1, 3)]
+Buffer.compare("a", Buffer.from("b"))
+[Buffer.from("abc").equals(new Uint8Array([97, 98, 99])), Buffer.from("a").equals(Buffer.from("b"))]
+Buffer.from("abc").equals("abc")
+JSON.stringify(Buffer.from("ab"))
+[...Buffer.from("abc").entries()]
+[...Buffer.from("ab").keys(), ...Buffer.from("ab").values()]
+[Buffer.from([1, 2, 3, 4]).swap16().toString("hex"), Buffer.from([1, 2, 3, 4]).swap32().toString("hex"), Buffer.from([1, 2, 3, 4, 5, 6, 7,
+     8]).swap64().toString("hex")]
+Buffer.from([1, 2, 3]).swap16()
+Buffer.from("abc").map(x => x + 1).toString()
+(() => { const b = Buffer.from("abc"), s = b.slice(1); s[0] = 120; return b.toString() })()
+Buffer.from("abc").toLocaleString()
+(() => { const b = Buffer.alloc(6); return [b.write("abc"), b.write("xyz", 4), b.write("q", 1, 1), b.write("é", 5), b.toString("hex")] })()
+Buffer.alloc(2).write("a", 9)
+Buffer.alloc(2).write(5)
+Buffer.alloc(3).fill("abc", 1).toString()
+Buffer.alloc(3).fill("é").toString("hex")
+Buffer.alloc(3).fill("a", 0, 9)
+Buffer.alloc(4).fill("zz", "hex")
+Buffer.of(1, 2, 300).toString("hex")
+Buffer(3).length
+Buffer("ab").toString()
+new Buffer("ab").toString()
+Buffer.allocUnsafe(4).length
+[buffer.isUtf8(Buffer.from([0xff])), buffer.isAscii(Buffer.from("a")), buffer.isAscii(Buffer.from("é"))]
+util.inspect(Buffer.from("abc")) + util.inspect(Buffer.alloc(60))
+Object.prototype.toString.call(Buffer.from("a"))
+Buffer.from("a") instanceof Buffer && Buffer.name
+Buffer.copyBytesFrom(new Uint16Array([1, 2]), 1).toString("hex")
+Buffer.from("test").readInt8(0) + Buffer.poolSize
+Buffer.byteLength(5)
+Buffer.byteLength(new ArrayBuffer(3)) + Buffer.byteLength("aGk=", "base64") + Buffer.byteLength("abc", "hex")
+Buffer.from("abc").at(-1)
+Buffer.from("abc").toString("latin1").length
+Buffer.concat([Buffer.from("a")]) instanceof Buffer
+Buffer.from(Buffer.from("x").buffer, Buffer.from("x").byteOffset, 1).length
+buffer.atob("aGk=") + buffer.btoa("hi")
+Object.keys(Buffer.from("ab"))
+## crypto
+...["md5", "sha1", "sha224", "sha256", "sha384", "sha512", "SHA256", "RSA-SHA256"].flatMap(n =>
+     [`crypto.createHash("${n}").update("häß").digest("hex")`, `crypto.createHmac("${n}", "key").update("häß").update(Buffer.from([1,
+     2])).digest("base64")`])
+crypto.createHash("md5").update("ab").update("cd").digest("hex")
+crypto.createHash("md5").digest("base64")
+crypto.createHash("md5").digest().length
+crypto.createHash("md5").update("a").digest("latin1").length
+crypto.createHash("md5").update("a").digest("base64url")
+crypto.createHash("md5").update("6162", "hex").digest("hex")
+crypto.createHash("md5").update(new Uint16Array([1])).digest("hex")
+crypto.createHash("md5").update(5)
+crypto.createHash("md5").update(null)
+crypto.createHash(5)
+crypto.createHash()
+(() => { const h = crypto.createHash("md5"); h.digest(); h.digest() })()
+(() => { const h = crypto.createHash("md5"); h.digest(); h.update("a") })()
+(() => { const h = crypto.createHash("md5").update("a"), c = h.copy(); h.update("b"); return [c.digest("hex"), h.digest("hex")] })()
+(() => { const h = crypto.createHash("md5"); h.write("a"); h.end("b"); return h.read().toString("hex") })()
+crypto.createHmac("md5")
+crypto.createHmac("md5", 5)
+crypto.createHmac("md5", "").update("").digest("hex")
+crypto.createHmac("sha256", Buffer.alloc(200, 1)).update("x").digest("hex")
+(() => { const h = crypto.createHmac("md5", "k"); h.digest(); return h.digest().length })()
+crypto.hash("sha1", "abc")
+crypto.hash("sha1", Buffer.from("abc"), "base64")
+crypto.randomBytes(8).length
+crypto.randomBytes(0).length
+crypto.randomBytes(-1)
+crypto.randomBytes("a")
+crypto.randomBytes(1e10)
+Buffer.isBuffer(crypto.randomBytes(1))
+new Promise(done => crypto.randomBytes(4, (e, b) => done([e, b.length])))
+crypto.randomUUID().length
+(() => { const s = new Set(); for (let i = 0; i < 200; i++) s.add(crypto.randomInt(3)); return [...s].sort() })()
+(() => { let ok = true; for (let i = 0; i < 200; i++) { const n = crypto.randomInt(-5, 5); ok &&= n >= -5 && n < 5 } return ok })()
+crypto.randomInt(5, 5)
+crypto.randomInt("a")
+(() => { const b = Buffer.alloc(8); crypto.randomFillSync(b, 4); return [b.subarray(0, 4).toString("hex"), b.length] })()
+crypto.timingSafeEqual(Buffer.from("a"), Buffer.from("a"))
+crypto.timingSafeEqual(Buffer.from("a"), Buffer.from("b"))
+crypto.timingSafeEqual(Buffer.from("a"), Buffer.from("ab"))
+crypto.timingSafeEqual("a", "a")
+crypto.getHashes().includes("sha256")
+crypto.createSecretKey(Buffer.from("k")).export().toString() + crypto.createSecretKey(Buffer.from("k")).type
+crypto.createHmac("md5", crypto.createSecretKey(Buffer.from("k"))).update("a").digest("hex")
+typeof crypto.webcrypto.getRandomValues
+"""
+
+NODE_CALLS_PROGRAM = r"""
+import path from "node:path"; import url from "node:url"; import qs from "node:querystring"; import sd from "node:string_decoder";
+import util from "node:util"; import assert from "node:assert"; import events from "node:events"; import buffer from "node:buffer";
+import crypto from "node:crypto";
+const names = { path, url, qs, sd, util, assert, events, EE: events, buffer, Buffer: buffer.Buffer, crypto };
+const show = (v, d = 0) => typeof v === "bigint" ? v + "n" : Object.is(v, -0) ? "-0" : typeof v === "string" ? JSON.stringify(v)
+  : typeof v === "function" ? "fn" : typeof v === "symbol" ? "sym" : v === null || typeof v !== "object" ? String(v) : d > 4 ? "…"
+  : v instanceof Error ? "Error:" + v.message : Array.isArray(v) ? "[" + v.map((x) => show(x, d + 1)).join() + "]" : v instanceof Date ? "Date"
+  : ArrayBuffer.isView(v) ? "bytes" + v.length : "{" + Object.keys(v).map((k) => k + ":" + show(v[k], d + 1)).join() + "}";
+const found = [];
+for (const line of LINES) {
+  for (const one of line.startsWith("...") ? new Function("return [" + line + "]")() : [line]) {
+    let result;
+    try { result = show(await new Function(...Object.keys(names), "return (" + one + ")")(...Object.values(names))) }
+    catch (error) { result = "throws " + (error?.code ?? error?.name) }
+    found.push([one, result]);
+  }
+}
+export const value = JSON.stringify(found);
+"""
+
+
+class NodeModulesTest(unittest.TestCase):
+    """The modules of node that packages get answer as node's own do."""
+
+    def compare(self, *modules):
+        if (reason := lacking("packages", False, "a comparison of node's modules with ours")).startswith(LEFT_OUT):
+            self.skipTest(reason)
+        if not shutil.which("node"):
+            self.skipTest(NODE_MISSING)
+        parts = dict(part.split("\n", 1) for part in NODE_CALLS.replace("\n    ", "").split("\n## ")[1:])
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        place = pathlib.Path(folder.name, "node_modules", "p")
+        place.mkdir(parents=True)
+        for module in modules:
+            with self.subTest(module):
+                (place / "calls.mjs").write_text(NODE_CALLS_PROGRAM.replace("LINES", json.dumps(parts[module].splitlines())), "utf-8")
+                node = subprocess.run(["node", "--input-type=module", "-e", "import('p/calls.mjs').then(({ value }) => console.log(value))"],
+                                      cwd=folder.name, capture_output=True, encoding="utf-8", timeout=2 * STUCK)
+                self.assertEqual(node.returncode, 0, node.stderr)
+                realm = aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK)
+                self.addCleanup(realm.close)
+                realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(folder.name), {})
+                realm.evaluate("import { value } from 'p/calls.mjs'; globalThis.value = value", "main.mjs")
+                self.assertEqual(json.loads(realm.evaluate("value")), json.loads(node.stdout))
+
+    def test_paths_and_addresses(self):
+        self.compare("path", "url", "querystring")
+
+    def test_util_assert_and_events(self):
+        self.compare("util", "assert", "events")
+
+    def test_buffers(self):
+        self.compare("buffer", "string_decoder")
+
+    def test_hashes(self):
+        self.compare("crypto")
 
 
 # -- Attacks -----------------------------------------------------------------------------
@@ -9422,6 +9935,13 @@ class PauseTest(unittest.TestCase):
                     new Set(many).size === 3000, calls < 3000 * 40].every(Boolean)""", timeout=STUCK))
             self.assertEqual(realm.evaluate("Array.from({ length: 3000 }, (_, i) => i).sort(() => 1).sort(() => -1).sort((a, b) => a ^ b)"
                                             ".reduce((a, b) => a + b)", timeout=STUCK), 3000 * 2999 // 2)
+
+    def test_the_largest_bigints_are_formatted(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        self.assertEqual(realm.evaluate("""var large = 10n ** 5000n
+            ;[large.toLocaleString('de').length, new Intl.NumberFormat('en', { style: 'unit', unit: 'meter', unitDisplay: 'long' }).format(large).slice(-9),
+                new Intl.NumberFormat('en', { style: 'currency', currency: 'EUR' }).format(large).length].join()""", timeout=STUCK),
+            "6667,00 meters,6671")
 
     def test_large_integers_are_divided_as_python_does(self):
         rng = random.Random(12)
@@ -16427,6 +16947,185 @@ class ScriptTest(ServerCase):
         self.assertNotRegex(log, r"(?m)^ERROR forged")
 
 
+class SettingsTest(ServerCase):
+    """env, --env-file and --env, and that nothing shows a secret."""
+
+    SECRET = "sword<fish> & \"söns\""
+    SCRIPT = """
+        routeRegistry.registerRoute("/key", () => [env.KEY ?? null, env.OTHER ?? null, env.toString ?? null, Object.keys(env), "KEY" in env]);
+        routeRegistry.registerRoute("/fail", () => { console.log("using", env.KEY); throw new Error("refused: " + env.KEY) });
+        routeRegistry.registerRoute("/hook/" + encodeURIComponent(env.TOKEN ?? "none"), () => "hooked");
+        graphQLRegistry.registerQuery("fail", "fail: String", () => { throw new Error("refused: " + env.KEY) });"""
+
+    def serve_settings(self, files=SCRIPT, given=None, text=None, **options):
+        self.file = pathlib.Path(self.enterTemporary(), "my.env")
+        if text is not None:
+            self.write(self.file, text)
+        return self.serve(files, settings=aiwebengine.Settings([self.file] if text is not None else [], given), **options)
+
+    def test_files_are_read_as_dotenv_writes_them(self):
+        values, warnings = aiwebengine.parse_env(r"""
+# a comment
+export A=1
+B = two words   # a comment
+ C.d-e='single $A \n "x" # no comment' # a comment
+D="double\tone\nline \"q\" \\ $A ${B}"
+E="first
+ second # still"
+F=`back 'and' "both"`
+G=
+H=''
+I=http://x.test/?a=b=c#d
+A=last
+J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
+        self.assertEqual(values, {"A": "last", "B": "two words", "C.d-e": 'single $A \\n "x" # no comment',
+                                  "D": 'double\tone\nline "q" \\ $A ${B}', "E": "first\n second # still", "F": "back 'and' \"both\"",
+                                  "G": "", "H": "", "I": "http://x.test/?a=b=c", "J": '{"json": [1]}'})
+        self.assertEqual(warnings, ["x.env, line 12: the value of I ends before #, which begins a comment; if it belongs to the value, "
+                                    "put quotes around that"])
+
+    def test_a_mistake_in_a_file_names_its_line_and_no_value(self):
+        for text, expected in {"A=1\nhunter2\n": "line 2: this is no setting", "A=1\n\nB='hunter2\nC=1": "line 3: the value that begins with '",
+                               'A="hunter2" 3': 'line 1: the value that begins with "', "A: hunter2": "line 1: this is no setting: write NAME=value",
+                               "=hunter2": "line 1", "a b=hunter2": "line 1"}.items():
+            with self.subTest(text), self.assertRaisesRegex(aiwebengine.SettingsMistake, "x.env, " + expected) as caught:
+                aiwebengine.parse_env(text, "x.env")
+            self.assertNotIn("hunter2", str(caught.exception))
+        for data, expected in {b"A=\xff": "is not UTF-8", b"#" * 1_000_001: "is larger than 1,000,000"}.items():
+            with self.assertRaisesRegex(aiwebengine.SettingsMistake, expected):
+                self.serve_settings(text=data)
+
+    def test_scripts_read_settings_and_cannot_change_them(self):
+        self.serve_settings("""
+            "use strict";
+            const attempt = (change) => { try { change(); return "no error" } catch (error) { return error.name } };
+            routeRegistry.registerRoute("/all", () => [attempt(() => { env.KEY = 1 }), attempt(() => { env.NEW = 1 }), attempt(() => { delete env.KEY }),
+              attempt(() => Object.defineProperty(env, "KEY", { value: 1 })), { ...env }, env.constructor ?? null]);""", {"KEY": "given", "__proto__": "x"},
+            text="KEY=file\nOTHER=file")
+        self.assertEqual(self.get_json("/all"), ["TypeError"] * 4 + [{"KEY": "given", "OTHER": "file", "__proto__": "x"}, None])
+
+    def test_without_settings_env_is_empty(self):
+        self.serve(self.SCRIPT)
+        self.assertEqual(self.get_json("/key"), [None, None, None, [], False])
+
+    @needs(not JS2PY_MISSING, "js2py")
+    def test_js2py_has_them_too(self):
+        self.serve_settings("env.KEY = 5; routeRegistry.registerRoute('/key', function () { return [env.KEY, typeof env.NO, Object.keys(env)]; });",
+                            {"KEY": "value"}, engine="js2py")
+        self.assertEqual(self.get_json("/key"), ["value", "undefined", ["KEY"]])
+
+    def test_no_log_page_or_answer_of_the_server_shows_a_value(self):
+        token = "tok-en:0123"
+        self.serve_settings(self.SCRIPT + "console.log(env, [env.KEY], JSON.stringify(env), 'at ' + env.TOKEN);",
+                            {"KEY": self.SECRET, "TOKEN": token, "SHORT": "abc"}, reload=True)
+        self.assertEqual(self.get_json("/key")[0], self.SECRET)         # what a script answers is its own affair
+        self.assertEqual(self.get("/hook/" + urllib.parse.quote(token, ""))[2], "hooked")
+        self.get("/x?k=" + urllib.parse.quote(self.SECRET, ""))
+        shown = {"page": self.get("/fail", Accept="text/html")[2], "json": self.get("/fail")[2], "dashboard": self.get("/engine")[2],
+                 "graphql": self.post("/graphql", json.dumps({"query": "{ fail }"}), {"Content-Type": "application/json"})[2],
+                 "evaluate": self.post_json("/engine/evaluate", {"script": "app.js", "code": "env.KEY + env.TOKEN"}),
+                 "thrown": self.post_json("/engine/evaluate", {"script": "app.js", "code": "throw env.KEY"})}
+        for view in ("overview", "requests", "script&name=app.js"):
+            shown["events " + view] = self.connect("/engine/events?view=" + view).next()["data"]
+        shown["live"] = self.connect("/engine/live").next()["data"]
+        for entry in list(self.server.http.requests.entries):
+            shown[f"request {entry.number}"] = self.get(f"/engine/request?number={entry.number}")[2]
+        shown["log"] = self.output.getvalue()
+        for where, text in shown.items():
+            with self.subTest(where):
+                for part in ("sword", "fish", "söns", "s\\u00f6ns", "0123", "%3A0123"):
+                    self.assertNotIn(part, text)
+        for where in ("page", "json", "graphql", "evaluate", "thrown", "log", "live", "events requests", "events script&name=app.js"):
+            self.assertIn("[env.KEY]", shown[where], where)
+        self.assertIn("env.TOKEN", shown["events overview"])
+        self.assertIn("KEY: [Getter]", shown["log"])
+
+    def test_a_file_with_a_secret_is_edited_as_it_is(self):
+        text = f"// {self.SECRET}\nsharedStorage.setItem('k', env.KEY);"
+        self.serve_settings(text, {"KEY": self.SECRET})
+        self.assertEqual(self.get_json("/engine/file?name=app.js")["text"], text)
+        self.assertEqual(json.loads(self.post_json("/engine/storage", {"script": "app.js", "key": "k"}))["value"], self.SECRET)
+
+    def test_every_line_of_a_long_value_is_hidden(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"PEM": "-----BEGIN-----\nMIIEvQIBADANBg\nshort\n", "EMPTY": "", "SHORT": "12345", "LONG": "MIIEvQIBADANBg and more"})
+        self.assertEqual(secrets.hide("a MIIEvQIBADANBg b -----BEGIN----- short 12345"), "a [env.PEM] b [env.PEM] short 12345")
+        self.assertEqual(secrets.hide("MIIEvQIBADANBg and more"), "[env.LONG]")
+
+    def test_files_of_settings_are_neither_served_nor_imported(self):
+        for specifier in ("./.env", "./.env.local", "./settings.txt"):
+            files = {"app.js": f"import text from '{specifier}' with {{ type: 'text' }};", ".env": "A=1", ".env.local": "A=1", "settings.txt": "A=1",
+                     "public/.env": "A=1"}
+            self.serve(files)
+            if specifier == "./settings.txt":
+                aiwebengine.Settings([self.folder / "settings.txt"])
+                self.server.app.reload("app.js")
+            self.assertRegex(self.server.app.failures["app.js"].text, "what stands in this file is in env|begin with a dot, such as .env")
+            for path in ("/.env", "/../.env", "/%2e%2e/.env", "/.env.local"):
+                self.assertIn(self.get(path)[0], (400, 404), path)
+        self.assertEqual(self.get("/engine/file?name=.env")[0], 400)
+
+    def test_a_file_that_changes_loads_all_scripts_again(self):
+        self.serve_settings({"a.js": self.SCRIPT, "b.js": "routeRegistry.registerRoute('/b', () => [env.KEY])"}, text="KEY=first\n")
+        refresh = lambda: aiwebengine.on_script_thread(self.server.app.refresh)
+        self.assertEqual(refresh(), [])
+        for number, (text, expected) in enumerate((("KEY=second\n", "second"), ("KEY='third", "second"), ("KEY=fourth", "fourth"))):
+            self.write(self.file, text)
+            os.utime(self.file, (1e9, 1e9 + number))
+            refresh()
+            self.assertEqual([self.get_json("/key")[0], *self.get_json("/b")], [expected, expected])
+        self.assertIn("line 1: the value that begins with ' has no ' at its end, or more after it; the settings from before stay",
+                      self.output.getvalue())
+        self.file.unlink()
+        refresh()
+        self.assertEqual(self.get_json("/b"), ["fourth"])
+        self.assertIn("cannot be read", self.output.getvalue())
+
+    def test_tests_of_scripts_have_them_and_their_reports_show_none(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", self.SCRIPT)
+        self.write(folder / "app.test.js", """test("key", async () => { assert.equal((await request("/key")).json[0], env.KEY) });
+            test("wrong", async () => { console.log(env.KEY); assert.equal(env.KEY, "other") });""")
+        for reporter in ("spec", "tap", "junit"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                code = aiwebengine.main([str(folder), "--test", "--reporter", reporter, "--env", "KEY=reported-secret"])
+            self.assertEqual(code, 1)
+            self.assertIn("[env.KEY]", out.getvalue())
+            self.assertNotIn("reported", out.getvalue())
+            self.assertRegex(out.getvalue(), "1 passed, 1 failed|not ok 2|failures=.1.")
+
+    def test_the_command_line_says_what_cannot_be(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", "")
+        self.write(folder / "public" / "my.txt", "A=1")
+        for arguments, expected in ((["--env", "AIWE_NONE"], "--env wants a name that the environment has"), (["--env", "a b=1"], "not 'a b'"),
+                                    (["--env-file", str(folder / "none")], "none cannot be read: No such file"),
+                                    (["--env-file", str(folder / "public" / "my.txt")], "everybody can read what is in"),
+                                    (["--env-file", str(folder)], "cannot be read")):
+            err = io.StringIO()
+            with self.subTest(arguments), contextlib.redirect_stderr(err):
+                try:
+                    code = aiwebengine.main([str(folder), "--check", *arguments])
+                except SystemExit as ended:
+                    code = ended.code
+                self.assertEqual(code, 2)
+                self.assertIn(expected, err.getvalue())
+        with mock.patch.dict(os.environ, {"AIWE_SET": "from outside"}):
+            self.assertEqual(aiwebengine.env_setting("AIWE_SET"), ("AIWE_SET", "from outside"))
+        self.assertEqual(aiwebengine.env_setting("A=b=c"), ("A", "b=c"))
+
+    def test_a_file_that_nobody_asked_for_is_offered(self):
+        self.serve({".env": "A=1", "app.js": ""})
+        for given, offered in (([], True), ([".env"], False)):
+            options = aiwebengine.option_parser().parse_args([])
+            options.env_file = given
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                aiwebengine.print_banner(self.server, options)
+            self.assertEqual(".env               is not read; --env-file " in out.getvalue(), offered)
+
+
 class ScriptModuleTest(ServerCase):
 
     @needs(hasattr(os, "mkfifo"), "named pipes and devices")
@@ -16669,6 +17368,27 @@ class HttpTest(ServerCase):
         self.assertFalse(found["auth"]["isAuthenticated"])
         self.assertEqual(self.get_json("/files/a/b/c")["params"], {"*": "a/b/c"})
         self.assertEqual(self.get("/users/me")[2], "me")
+
+    def test_bodies_may_be_as_large_as_max_body_says(self):
+        self.serve("routeRegistry.registerRoute('/size', ({ request }) => [request.body.length], 'POST');", max_body=2000)
+        chunked = b"POST /size" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000
+        self.assertEqual(self.post("/size", "x" * 2000)[::2], (200, "[2000]"))
+        self.assertIn("[2000]", self.raw(chunked + b"\r\n0\r\n\r\n"))
+        self.assertEqual(self.post("/size", gzip.compress(b"x" * 2000), {"Content-Encoding": "gzip"})[0], 200)
+        for status, _, text in (self.post("/size", "x" * 2001), self.post("/size", gzip.compress(b"x" * 2001), {"Content-Encoding": "gzip"})):
+            self.assertEqual(status, 413)
+            self.assertIn("larger than 1.953 KiB", text)
+            self.assertIn("--max-body allows more", text)
+        self.assertIn(" 413 ", self.raw(chunked + b"\r\n1\r\nx\r\n"))
+        self.serve("routeRegistry.registerRoute('/size', ({ request }) => [request.body.length], 'POST');", max_body=100 << 20)
+        self.assertEqual(self.post("/size", "x" * (11 << 20))[::2], (200, f"[{11 << 20}]"))
+
+    def test_max_body_is_read_as_people_write_sizes(self):
+        for text, expected in {"50MB": 50 << 20, "1.5 kb": 1536, "10MiB": 10 << 20, "2000": 2000, "1G": 1 << 30}.items():
+            self.assertEqual(aiwebengine.size(text), expected)
+        for text in ("", "0", "-1", "10 TB", "2GB", "ten", "1e3"):
+            with self.subTest(text), self.assertRaisesRegex(Exception, "wants a size such as 50MB, up to 1 GiB"):
+                aiwebengine.size(text)
 
     def test_forms(self):
         found = json.loads(self.post("/echo", {"user": "ann", "text": "100% é & more", "empty": ""})[2])
@@ -19684,6 +20404,173 @@ class WebSocketClient:
         self.socket.close()
 
 
+#: A certificate for localhost, 127.0.0.1 and ::1 that signs itself, and its key, for tests only.
+TEST_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBrjCCAVSgAwIBAgIUPonuJdZkgCB+sXaeZWFQqUeBlFEwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDExMDkzNloYDzIxMjYxMTA2
+MTEwOTM2WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQkBU9o8H6H1CBZvf603I2eUnRHp/c2T3Hu59zod9mOaW8SeKgkHGJ3
+dxU3F7lHhd2NgQWGJSe7hFgu08TtcTtPo4GBMH8wHQYDVR0OBBYEFEi0RImq1aM7
+HXrMXX/BBqFq4sCjMB8GA1UdIwQYMBaAFEi0RImq1aM7HXrMXX/BBqFq4sCjMA8G
+A1UdEwEB/wQFMAMBAf8wLAYDVR0RBCUwI4IJbG9jYWxob3N0hwR/AAABhxAAAAAA
+AAAAAAAAAAAAAAABMAoGCCqGSM49BAMCA0gAMEUCIG3o89qyq92QEkVaVpC9uexl
+LnzyvqRTHabqh/lzBeT6AiEA7I3U/eyMN2tEeBWw6heyDsxnJHRfk9oZy+dd76Q/
+VKY=
+-----END CERTIFICATE-----
+"""
+TEST_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgP3q7y3ah1ZNNCTlF
+HVRd1fYiefj6ikX0vEbytmwqM+ahRANCAAQkBU9o8H6H1CBZvf603I2eUnRHp/c2
+T3Hu59zod9mOaW8SeKgkHGJ3dxU3F7lHhd2NgQWGJSe7hFgu08TtcTtP
+-----END PRIVATE KEY-----
+"""
+
+
+class TLSTest(ServerCase):
+    """--cert and --key: HTTPS."""
+
+    SCRIPT = """
+        routeRegistry.registerRoute("/hi", ({ request }) => "hello " + (request.query.n ?? ""));
+        routeRegistry.registerRoute("/big", () => "0123456789abcdef".repeat(2 ** 19));
+        routeRegistry.registerRoute("/length", ({ request }) => [request.body.length], "POST");
+        routeRegistry.registerStreamRoute("/s", { onMessage: ({ data, connection }) => { connection.send("got " + data.length) } });
+        routeRegistry.registerRoute("/send", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body), "POST");"""
+
+    def setUp(self):
+        self.pem = pathlib.Path(self.enterTemporary())
+        self.write(self.pem / "cert.pem", TEST_CERTIFICATE)
+        self.write(self.pem / "key.pem", TEST_KEY)
+        self.client = ssl.create_default_context(cafile=self.pem / "cert.pem")
+
+    def serve_tls(self, files=SCRIPT, **options):
+        return self.serve(files, tls=aiwebengine.tls_context(self.pem / "cert.pem", self.pem / "key.pem"), **options)
+
+    def open(self, **options):
+        """A socket with TLS, to which the end of a stream without close_notify is an error."""
+        sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=WAIT * 2)
+        sock = self.client.wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False, **options)
+        self.addCleanup(sock.close)
+        return sock
+
+    def request(self, method, path, body=None, headers=(), **more):
+        connection = http.client.HTTPSConnection("localhost", self.server.port, timeout=WAIT * 2, context=self.client)
+        connection.request(method, path, body, {**dict(headers), **more})
+        answer = connection.getresponse()
+        data = answer.read().decode()
+        connection.close()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
+
+    def read_all(self, sock, pause=0):
+        data = b""
+        while piece := sock.recv(65536):
+            data += piece
+            time.sleep(pause)
+        return data
+
+    def test_requests_large_bodies_and_kept_connections(self):
+        self.serve_tls()
+        self.assertEqual(self.server.url, f"https://localhost:{self.server.port}")
+        self.assertEqual(self.get("/hi")[::2], (200, "hello "))
+        self.assertEqual(self.get("/big")[2], "0123456789abcdef" * 2 ** 19)
+        self.assertEqual(self.post("/length", "x" * 5_000_000)[2], "[5000000]")
+        sock = self.open()
+        self.assertIsNone(sock.selected_alpn_protocol())
+        for size in (1, 100, 16_384, 20_000, 70_000):       # what is left of a record shows on no socket
+            sock.sendall(b"POST /length HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+            received = b""
+            while not received.endswith(b"[%d]" % size):
+                received += sock.recv(65536)
+        sock.sendall(b"".join(b"GET /hi?n=%d HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % (n, b"Connection: close\r\n" * (n == 199))
+                              for n in range(200)))
+        received = self.read_all(sock)
+        self.assertEqual([int(n) for n in re.findall(rb"hello (\d+)", received)], list(range(200)))
+
+    def test_a_slow_reader_gets_all_and_a_clean_end(self):
+        self.serve_tls()
+        sock = self.open()
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        time.sleep(0.1)
+        self.assertTrue(self.read_all(sock).endswith(b"\r\n\r\n" + b"0123456789abcdef" * 2 ** 19))
+
+    def test_streams_and_websocket(self):
+        self.serve_tls()
+        connect = socket.create_connection
+        with mock.patch.object(socket, "create_connection", lambda *address: self.client.wrap_socket(
+                connect(*address), server_hostname="localhost", suppress_ragged_eofs=False)):
+            client = EventClient(self.server.port, "/s")
+            self.addCleanup(client.close)
+            web = WebSocketClient(self.server.port, "/s")
+            self.addCleanup(web.close)
+        for size in (5, 100_000, 900_000):
+            self.post("/send", "m" * size)
+            self.assertEqual(client.next()["data"], "m" * size)
+            self.assertEqual(len(web.next()["data"]), size)
+        web.send("x" * 50_000)
+        self.assertEqual(web.next()["data"], "got 50000")
+        self.server.stop()
+        self.assertTrue(client.ended())             # with close_notify, else it is an SSLError
+
+    def test_clients_that_stall_in_their_handshake_hold_nobody(self):
+        self.serve_tls()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.client.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+        hello, stalled = outgoing.read(), []
+        for number in range(30):
+            stalled.append(socket.create_connection(("127.0.0.1", self.server.port)))
+            stalled[-1].sendall(hello[:number * 10] if number % 2 else hello)
+            self.addCleanup(stalled[-1].close)
+        self.assertEqual(self.get("/hi")[0], 200)
+        for sock in stalled[:20]:
+            sock.sendall(b"\x16nonsense" * 50)
+        for sock in stalled[20:]:
+            sock.close()
+        self.assertEqual(self.get("/hi")[0], 200)
+        self.assertNotIn("internal error", self.output.getvalue())
+
+    def test_plain_http_is_sent_to_https(self):
+        self.serve_tls()
+        plain = lambda start: self.raw(start.encode() + b" HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % self.server.port)
+        answer = plain("GET /hi?n=1")
+        self.assertIn(" 307 ", answer[:20])
+        self.assertIn(f"\r\nLocation: https://localhost:{self.server.port}/hi?n=1\r\n", answer)
+        self.assertTrue(answer.endswith("<EOF>"))
+        for start in ("POST /length", "PUT /hi"):
+            self.assertIn(" 400 ", plain(start)[:20])
+        self.assertIn("begin the address with https://", plain("DELETE /hi"))
+        self.assertIn(" 421 ", self.raw(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")[:20])
+
+    def test_cookies_of_the_server_are_secure(self):
+        self.serve_tls({"app.js": "", "users.json": '[{"id": "ada"}]'})
+        cookie = self.post("/auth/login", "user=ada", {"Content-Type": FORM})[1]["set-cookie"]
+        self.assertIn("; Secure", cookie)
+        self.assertIn("; Secure", self.get("/engine?token=" + self.server.key.token)[1]["set-cookie"])
+
+    def test_files_that_will_not_do_are_told_in_a_line(self):
+        self.write(self.pem / "both.pem", TEST_CERTIFICATE + TEST_KEY)
+        self.write(self.pem / "damaged.pem", TEST_CERTIFICATE.replace("M", "N"))
+        self.write(self.pem / "locked.pem", TEST_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE"))
+        self.assertIsInstance(aiwebengine.tls_context(self.pem / "both.pem"), ssl.SSLContext)
+        for names, expected in {("none.pem", "key.pem"): "none.pem cannot be read: No such file", ("key.pem", "key.pem"): "holds no certificate in PEM",
+                                ("cert.pem",): "holds no key: name its file with --key FILE", ("cert.pem", "cert.pem"): "holds no key in PEM",
+                                ("damaged.pem", "key.pem"): "is damaged", ("cert.pem", "locked.pem"): "has a password; take that away with"}.items():
+            with self.subTest(names), self.assertRaisesRegex(aiwebengine.TLSMistake, expected):
+                aiwebengine.tls_context(*(self.pem / name for name in names))
+        for arguments, expected in ((["--key", "key.pem"], "--key needs --cert FILE"), (["--cert", "none.pem"], "none.pem cannot be read")):
+            err = io.StringIO()
+            with self.assertRaises(SystemExit), contextlib.redirect_stderr(err):
+                aiwebengine.main([str(self.pem), *arguments])
+            self.assertIn(expected, err.getvalue())
+
+    def test_openssl_is_loaded_for_https_only(self):
+        done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
+                               "with aiwebengine.Server(sys.argv[1], port=0, log_level='silent'): print('_ssl' in sys.modules)", self.enterTemporary()],
+                              capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
+        self.assertEqual(done.stdout, "False\n", done.stderr)
+
+
 class WebSocketCase(ServerCase):
     def dial(self, path="/", headers=(), **more):
         client = WebSocketClient(self.server.port, path, headers, **more)
@@ -20471,7 +21358,7 @@ class HabitTest(ServerCase):
         for source, write in (
                 ("const fs = require('fs');", "sharedStorage.setItem"), ("require('node:http')", "registerRoute"),
                 ("const _ = require('lodash')", "import { greet }"), ("module.exports = {};", "export { greet };"),
-                ("exports.a = 1;", "export { greet };"), ("process.env.X", "./settings.json"), ("Deno.serve()", "./settings.json"),
+                ("exports.a = 1;", "export { greet };"), ("process.env.X", "env.API_KEY"), ("Deno.serve()", "env.API_KEY"),
                 ("document.title", "public/"), ("window.x", "public/"), ("$('#a')", "public/"), ("alert(1)", "public/"),
                 ("localStorage.a", "sharedStorage"), ("app.get('/', f)", "registerRoute"), ("express()", "registerRoute"),
                 ("new WebSocket('ws://x')", "registerStreamRoute"), ("axios.get('x')", "await fetch"),
@@ -20481,7 +21368,7 @@ class HabitTest(ServerCase):
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
                 ("const d = require('better-sqlite3')('a.db');", "database.prepare"), ("import pg from 'pg';", "database.prepare"),
                 ("import { DatabaseSync } from 'node:sqlite';", "database.prepare"),
-                ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "await fetch"),
+                ("import 'dotenv';", "env.API_KEY"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute"),
                 ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
                 ("function f() { await g(); }", "async function init()"), ("print('a')", "console.log"),
