@@ -13,13 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            457
+     1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         502
+     3  ERRORS, TEXT AND NUMBERS                                                         536
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             47
+          Escaping, and names that were meant                                             81
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,141
+     6  Parser                                                                         4,142
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,7 +38,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    732
+          Parser: types of TypeScript                                                    733
           Parser: declarations of TypeScript                                             470
           Parser: enums and namespaces                                                   221
           Parser: elements of JSX                                                        288
@@ -153,13 +153,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,404
+    13  Intl                                                                           3,406
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
           Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
-          Plural rules                                                                    28
+          Plural rules                                                                    30
           Intl.NumberFormat                                                              471
           Intl.DateTimeFormat                                                            445
           Intl.Collator                                                                  106
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,217
+    15  Realm, jobs and timers                                                         5,227
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   503
-          Realm: running code, values in and out                                         497
+          Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           90
@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,733
+    16  js2py, and the choice of an engine                                             1,742
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   672
+          js2py: realm                                                                   681
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,118
+    18  GraphQL                                                                        5,119
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -243,14 +243,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  512
+          GraphQL plans                                                                  513
           GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,910
+    19  Host API                                                                       3,913
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -263,79 +263,81 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          853
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              692
-    20  Scripts: loading and hot reload                                                3,917
-          Log                                                                            194
-          Causes of errors                                                               286
+          Type declarations                                                              695
+    20  Scripts: loading and hot reload                                                4,037
+          Log                                                                            195
+          Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          220
           Routes                                                                         173
           Modules of node                                                                837
           Packages                                                                       235
-          Imported files                                                                 133
+          Imported files                                                                 135
           Between scripts, and in time                                                   106
+          Settings                                                                        81
           Files of assets/                                                               173
-          One script                                                                     433
-          All scripts                                                                    772
+          One script                                                                     438
+          All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,428
-          Request heads                                                                  201
-          Request bodies                                                                 254
+    21  HTTP server                                                                    4,595
+          Request heads                                                                  199
+          Request bodies                                                                 266
           Responses of handlers                                                          184
-          Who may ask                                                                    211
+          Who may ask                                                                    212
           Who is logged in                                                               270
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   341
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        220
-          One connection: answering                                                      333
-          One connection: GraphQL and routes of scripts                                  287
+          One connection: reading                                                        223
+          One connection: answering                                                      338
+          One connection: GraphQL and routes of scripts                                  298
           One connection: around requests                                                199
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
+          TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,873
+    22  Pages                                                                          5,879
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               351
-          Dashboard: the live channel                                                    179
-          Dashboard: actions                                                             389
+          Dashboard: facts                                                               352
+          Dashboard: the live channel                                                    181
+          Dashboard: actions                                                             390
           Editor: files                                                                  242
           Dashboard: the look                                                            391
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          702
+          Dashboard: the script                                                          703
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
-          For other devices                                                               57
+          For other devices                                                               58
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     183
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,451
+    23  Command line                                                                   4,522
           Starters: what they share                                                       90
           Starters: their files                                                          829
           Starters: in TypeScript                                                        180
-          Options                                                                        275
+          Options                                                                        307
           Documentation                                                                  406
-          The program                                                                    189
+          The program                                                                    218
           The map of this file                                                            58
-          Serving                                                                        181
+          Serving                                                                        186
           Script tests                                                                   427
           Script tests: requests and streams                                             299
-          Script tests: one file                                                         446
+          Script tests: one file                                                         447
           Reports of tests                                                               248
-          Several processes                                                              271
+          Several processes                                                              272
           A starter                                                                       62
           JavaScript without a server                                                    121
           The prompt's terminal                                                          176
@@ -939,11 +941,45 @@ def parse_integer(digits):
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+#: Characters of a secret that is hidden: shorter ones would be found in other words.
+MIN_SECRET = 6
+
+
+class Secrets:
+    """What no log, page or report shows: the values of settings, as they are or escaped for HTML, JSON (also
+    twice) or a URL, and each line of a long one. A part of one, or another encoding, is not known again."""
+
+    def __init__(self):
+        self.names, self.pattern = {}, None
+        #: The real paths of files that nobody may import.
+        self.files = frozenset()
+
+    def add(self, values):
+        """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
+        for name, value in values.items():
+            for text in {value, *value.splitlines()}:
+                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, "")
+                for once in shown if len(text) >= MIN_SECRET else ():
+                    once = once, json.dumps(once, ensure_ascii=False)[1:-1]
+                    for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
+                        self.names.setdefault(form, name)
+        if self.names:
+            self.pattern = re.compile("|".join(map(re.escape, sorted(self.names, key=len, reverse=True))))
+
+    def hide(self, text):
+        return text if self.pattern is None else self.pattern.sub(
+            lambda found: f"[env.{self.names[found[0]]}]", text)
+
+
+SECRETS = Secrets()
+
+
 def printable(text):
-    """A text with control characters made visible, except line breaks and tabs, for log and terminal."""
+    """A text with control characters made visible, except line breaks and tabs, for log and terminal, and
+    without secrets."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
                         else f"\\u{ord(found[0]):04x}",
-                        text)
+                        SECRETS.hide(text))
 
 
 def esc(value):
@@ -4128,28 +4164,29 @@ _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
 
 
 
+@functools.cache
 def _simple_types():
     """Matchers of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
     annotations with them, members of object types and parameters, up to the next one."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
-    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split()) | _TYPE_OPERATORS))
-    word = rf"(?!(?:{others})\b){name}"
+    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
+    word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
     part = rf"(?:{word}(?:\.{name})*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
     kind = part + r"(?:\[\])*"
-    for _ in range(2):
-        union = rf"{kind}(?:\s*[|&]\s*{kind})*"
-        kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
+    union = rf"{kind}(?:\s*[|&]\s*{kind})*"
+    kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
     union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
     ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
     member = rf"(?:readonly\s+)?{name}\??:\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
     parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
     return [re.compile(pattern, re.ASCII).match for pattern in (
-        union + ends, rf"[?!]?:\s*{union}{ends}", member, parameter)]
+        union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
+        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")]     # type parameters
 
 
-_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER = _simple_types()
+#: Which of them; they are made when the first types are read, for that takes a while.
+_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER, _SIMPLE_TYPE_PARAMETERS = range(5)
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
-_SIMPLE_TYPE_PARAMETERS = re.compile(r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>", re.ASCII).match
 #: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
 #: expressions (1) no arrow function, or (2) one without types.
 _PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
@@ -4265,7 +4302,7 @@ class TypeParser(JSParser):
 
     def close_angle(self, before_text=False):
         if self.type[:1] != ">":
-            self.unexpected()
+            raise self.error("A list of types that began with < is not closed: write > before this")
         self.split_token(">")
         if not before_text:
             self.advance()
@@ -4309,9 +4346,9 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
-    def take_simple(self, match_simple):
+    def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
-        match = match_simple(self.source, self.start)
+        match = _simple_types()[which](self.source, self.start)
         if match is None:
             return False
         end = match.end()
@@ -28493,6 +28530,8 @@ def plural_category(rules, whole, fraction, power=0):
     `whole` and `fraction` are its digits as they are shown, `power` the exponent of its compact form.
     """
     digits = fraction.rstrip("0")
+    if len(whole) > 30:                 # only its last digits can matter, and that it is large
+        whole = "1" + whole[-20:]
     operands = {"n": decimal.Decimal(f"{whole}.{fraction or 0}"), "i": int(whole), "v": len(fraction),
                 "w": len(digits), "f": int(fraction or 0), "t": int(digits or 0), "e": power, "c": power}
     for rule in rules:
@@ -38484,6 +38523,16 @@ class Realm(RealmBase):
                                   f"which {renderer} has")
         return None
 
+    def read_only(self, values):
+        """An object without prototype that has these texts, which nobody who looks at it is shown: each
+        property is a getter."""
+        obj = JSObject(None)
+        for key, value in values.items():
+            getter = self.function(lambda this, *_, value=utf16(value): value, utf16(key))
+            obj.put_accessor(utf16(key), getter, undefined, ENUMERABLE)
+        obj.prevent_extensions()
+        return obj
+
     def put(self, obj, key, value):
         """Defines a property."""
         obj.put(utf16(key), value)
@@ -41231,6 +41280,15 @@ class Js2PyRealm:
     def html_of(self, value):
         return None                     # it has no h()
 
+    def read_only(self, values):
+        result = self.values.Js({})
+        result.prototype, result.extensible = None, False
+        for key, value in values.items():
+            getter = self.host_object(lambda this, arguments, value=value: self.inward(value), key, 0)
+            result.own[utf16(key)] = {"get": getter, "set": self.values.undefined, "enumerable": True,
+                                      "configurable": False}
+        return self.outward(result)
+
     def put(self, obj, key, value):
         self.put_own(obj.object, key, self.inward(value))
 
@@ -41296,8 +41354,8 @@ ENGINE_INTERFACE = (
     "put_getter", "response_of", "answer_fetch",                              # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "lazy_object", "request_object", "answering_object", "new_array", "new_function",
-    "new_iterator",
+    "new_object", "lazy_object", "request_object", "answering_object", "read_only", "new_array",
+    "new_function", "new_iterator",
     "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
@@ -46227,6 +46285,7 @@ class _OperationRun:
             message = getattr(error, "message", None)
             if not isinstance(message, str):
                 message = str(error) or type(error).__name__
+            message = SECRETS.hide(message)
             original, extensions = error, None
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
@@ -51904,6 +51963,9 @@ declare namespace fetch {
   function mock(url: string, handler: ((request: Request) => any) | object | string): void;
 }
 
+/** The settings that the server was started with (--env, --env-file). It cannot be changed, and no log shows a value. */
+declare const env: { readonly [name: string]: string | undefined };
+
 interface CryptoKey {
   readonly extractable: boolean;
 }
@@ -52295,6 +52357,7 @@ class Log:
             self.emit(text, level)
 
     def write(self, level, text, source="server"):
+        text = SECRETS.hide(text)
         lines = printable(text).split("\n")
         kept = self.kept.get(source)
         if kept is None:
@@ -52558,8 +52621,11 @@ HABITS = (
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
     Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|"
           r"dotenv)'", "",
-          "A script has no process and no environment; keep settings in a file in the folder.",
-          'import settings from "./settings.json" with { type: "json" };'),
+          "A script has no process and no environment; env has what the server was started with.",
+          'const key = env.API_KEY;   // with --env-file .env, or --env API_KEY'),
+    Habit(r"Cannot read propert|is not iterable|\(reading '", r"(?<![.\w])env\.[A-Za-z_]\w*\s*[.\[]",
+          "This setting may be missing: env has only what the server was started with.",
+          'const key = env.API_KEY ?? "";   // with --env-file .env, or --env API_KEY=value'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
           "This runs on the server, where sharedStorage keeps texts for everybody.",
           'sharedStorage.setItem("name", "Ada");'),
@@ -54340,6 +54406,8 @@ def load_import(folder, specifier, referrer, kind):
 
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
+    if os.path.realpath(path) in SECRETS.files:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: what stands in this file is in env")
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -54452,6 +54520,87 @@ class JobTimer:
     def facts(self):
         """For the dashboard."""
         return {"name": self.job.name, "due": self.job.due, "last": self.job.last}
+
+
+# -- Settings ----------------------------------------------------------------------------
+
+MAX_ENV_FILE = 1_000_000
+#: A setting as dotenv writes it: name, the value in one of three quotes or in none, what follows it.
+_ENV_SETTING = re.compile(
+    r"""[^\S\n]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*(?:'([^']*)'|"((?:\\.|[^"\\])*)"|`([^`]*)`|"""
+    r"""((?:[^\s'"`#][^\n#]*)?))[^\S\n]*(\#[^\n]*)?(?:\n|\Z)""", re.ASCII | re.S)
+_ENV_BLANK = re.compile(r"[^\S\n]*(?:#[^\n]*)?(?:\n|\Z)")
+_ENV_ESCAPE = re.compile(r"""\\([nrt"\\$`'])""")
+
+
+class SettingsMistake(Exception):
+    """What --env or --env-file says cannot be used; the text says why, and shows no value."""
+
+
+def parse_env(text, file):
+    """({name: value}, warnings) of a file in dotenv's syntax; raises SettingsMistake. Nothing is expanded."""
+    values, warnings, at = {}, [], 0
+    text = text.replace("\r\n", "\n")
+    while at < len(text):
+        found = _ENV_BLANK.match(text, at)
+        if found is None:
+            found = _ENV_SETTING.match(text, at)
+            line = text.count("\n", 0, at) + 1
+            if found is None:
+                opened = re.match(r"[^=\n]*=[ \t]*(['\"`])", text[at:at + 1000])
+                raise SettingsMistake(f"{file}, line {line}: " + (
+                    f"the value that begins with {opened[1]} has no {opened[1]} at its end, or more after it"
+                    if opened else "this is no setting: write NAME=value, or # before a comment"))
+            name, single, double, back, plain, comment = found.groups()
+            if plain and comment and text[found.start(6) - 1] > " ":
+                warnings.append(f"{file}, line {line}: the value of {name} ends before #, which begins a "
+                                "comment; if it belongs to the value, put quotes around that")
+            values[name] = _ENV_ESCAPE.sub(lambda escape: {"n": "\n", "r": "\r", "t": "\t"}.get(
+                escape[1], escape[1]), double) if double is not None else next(
+                part for part in (single, back, plain) if part is not None).strip(
+                    None if plain is not None else "")
+        at = found.end() or len(text)
+    return values, warnings
+
+
+class Settings:
+    """What scripts find in `env`: `values` by name, from files, of which later ones count more, and from what
+    was `given` ({name: value}), which counts most. Raises SettingsMistake."""
+
+    def __init__(self, files=(), given=None):
+        self.files = [pathlib.Path(file) for file in files]
+        self.given = dict(given or {})
+        self.values, self.stamps, self.warnings = {}, None, []
+        self.read()
+
+    def read(self):
+        """Takes in the files as they are now, all or none."""
+        self.stamps, values, warnings = [file_stamp(file) for file in self.files], {}, []
+        for file in self.files:
+            try:
+                with open_ordinary(file) as opened:
+                    data = opened.read(MAX_ENV_FILE + 1)
+                text = data.decode("utf-8-sig")
+            except OSError as error:
+                raise SettingsMistake(f"{file} cannot be read: {error.strerror or error}") from None
+            except ValueError:
+                raise SettingsMistake(f"{file} is not UTF-8 text") from None
+            if len(data) > MAX_ENV_FILE:
+                raise SettingsMistake(f"{file} is larger than {MAX_ENV_FILE:,} bytes")
+            found, more = parse_env(text, file)
+            values.update(found)
+            warnings += more
+        self.values, self.warnings = {**values, **self.given}, warnings
+        SECRETS.add(self.values)
+        SECRETS.files |= {os.path.realpath(file) for file in self.files}
+
+    def change(self):
+        """Whether a file has changed since it was read; None while one may still be written."""
+        stamps = [file_stamp(file) for file in self.files]
+        if stamps == self.stamps:
+            return False
+        return None if any(stamp and 0 <= time.time() - stamp[0] / 1e9 < SETTLE_SECONDS for stamp in stamps) \
+            else True
 
 
 # -- Files of assets/ --------------------------------------------------------------------
@@ -54979,9 +55128,14 @@ class ScriptHost:
         if self.app.live is not None:
             self.app.live.script_tried(False)
 
+    def define_host_api(self):
+        """Gives the realm what scripts have besides JavaScript's own."""
+        install_host_api(self)
+        self.realm.define("env", self.realm.read_only(self.app.settings.values))
+
     def load(self):
         """Runs the script and its init; raises JSError or ScriptTimeout."""
-        install_host_api(self)
+        self.define_host_api()
         self.realm.evaluate(self.source, self.name, timeout=self.app.load_timeout)
         init = self.realm.lookup("init")
         if init is not None:
@@ -55066,10 +55220,13 @@ class LoadFailure:
 class Application:
     """Scripts, routes and streams. One thread at a time loads; tables are replaced, never changed."""
 
+    #: Of the addresses of its server: https with --cert.
+    scheme = "http"
+
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
                  load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None, database=None):
-        self.engine = check_engine(engine)
+                 clock=None, database=None, settings=None):
+        self.engine, self.settings = check_engine(engine), settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
         self.edit = True                # may the dashboard's editor change files? --no-edit
@@ -55178,6 +55335,11 @@ class Application:
     def public(self):
         return self.folder / "public"
 
+    @property
+    def secure(self):
+        """What the server's own cookies end with."""
+        return "; Secure" if self.scheme == "https" else ""
+
     def in_base(self, path):
         """A path of this server as a browser has to write it: below the base path."""
         base = self.base_path
@@ -55206,6 +55368,8 @@ class Application:
 
     def load_all(self):
         """Loads every script, in name order. Failures are logged and kept."""
+        for warning in self.settings.warnings:
+            self.log.write("warn", warning)
         with self.graphql.all_loading():
             for name, path in self._load_order(self.script_files()).items():
                 if not self.is_module(name, path):
@@ -55443,7 +55607,7 @@ class Application:
             return {"message": "The resolver failed", "id": trouble_mark(error)}
         if not isinstance(error, JSError):
             return None
-        return {"stack": error.stack} if here else {"id": trouble_mark(error)}
+        return {"stack": SECRETS.hide(error.stack)} if here else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
@@ -55631,7 +55795,8 @@ class Application:
         """Looks at the files once and loads what changed; the names of scripts it touched. A file that is
         gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
-        gone, changed, unsure = [], {}, False
+        renewed = self._read_settings()
+        gone, changed, unsure = [], {}, renewed is None
         for name in [name for name in list(self._stamps) if name not in files]:
             if self._is_meant(name, True, patience):
                 gone.append(name)
@@ -55644,6 +55809,8 @@ class Application:
             if not self._is_meant(name, empty, patience):
                 unsure = True
                 continue
+            if renewed:
+                changed[name] = path
             if stamp is None or stamp == self._stamps.get(name) and imported is None:
                 continue
             newest = imported if stamp == self._stamps.get(name) else stamp
@@ -55656,6 +55823,21 @@ class Application:
             return []                   # what belongs together is taken together
         self._take(changed, gone)
         return [*gone, *changed]
+
+    def _read_settings(self):
+        """Whether settings are others now, so that all scripts are to be loaded; None where that is not sure
+        yet."""
+        renewed = self.settings.change()
+        if renewed:
+            try:
+                self.settings.read()
+                self.log.write("info", "the settings have changed: all scripts are loaded again")
+                for warning in self.settings.warnings:
+                    self.log.write("warn", warning)
+            except SettingsMistake as mistake:
+                self.log.write("error", f"{mistake}; the settings from before stay")
+                return False
+        return renewed
 
     def _take(self, changed, gone):
         """Loads what changed, all in one step, and says so. Returns the names of those that run now."""
@@ -55880,9 +56062,9 @@ class LiveChannel:
         trouble += [{**self.facts(failure, here), "number": number}
                     for name, (number, failure) in sorted(self.errors.copy().items())
                     if self.app.troubles.get(name) is failure]
-        return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
-                           "styles": list(styles), "trouble": trouble, "notice": self.notice},
-                          ensure_ascii=False)
+        return SECRETS.hide(json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
+                                        "styles": list(styles), "trouble": trouble, "notice": self.notice},
+                                       ensure_ascii=False))
 
     def facts(self, failure, here):
         """What pages get to know about an error; `place` is where the editor opens for it."""
@@ -56050,7 +56232,8 @@ DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_FIELDS = 200
-MAX_BODY_BYTES = 10 * 1024 * 1024
+#: Of the body of a request, where --max-body says nothing, and the most that it can say.
+MAX_BODY_BYTES, MAX_BODY_OPTION = 10 * 1024 * 1024, 1024 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 #: Bytes of responses that may wait at the same time for clients to read them.
@@ -56239,8 +56422,6 @@ def read_framing(head, fields, modern):
         if not (length.isascii() and length.isdigit()) or len(length) > 15:
             raise Refusal(400, "Content-Length is not a number", close=True)
         head.length = int(length)
-        if head.length > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
     options = [option.strip() for option in fields.get("connection", "").lower().split(",")]
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
     head.websocket = "upgrade" in options and modern and head.method == "GET" and "websocket" in [
@@ -56351,6 +56532,17 @@ def parse_cookies(text):
 # -- Request bodies ----------------------------------------------------------------------
 
 
+def size_text(size):
+    """A number of bytes: `10 MiB`, `1.5 KiB`."""
+    unit = min(max(size.bit_length() - 1, 0) // 10, 3)
+    return f"{size / 1024 ** unit:.4g} {('bytes', 'KiB', 'MiB', 'GiB')[unit]}"
+
+
+def body_too_large(most, when="", close=True):
+    return Refusal(413, f"The body is larger than {size_text(most)}{when}; --max-body allows more",
+                   close=close)
+
+
 class ChunkedBody:
     """Reads a chunked body; `feed` takes bytes, returns what follows the end or None, raises Refusal."""
 
@@ -56359,7 +56551,8 @@ class ChunkedBody:
     #: The first digit of a size below 16 -> a pattern for a run of chunks of that size.
     _SMALL = {b"%X" % size: re.compile(rb"(?:%X\r\n[\s\S]{%d}\r\n)+" % (size, size)) for size in range(1, 16)}
 
-    def __init__(self):
+    def __init__(self, most=MAX_BODY_BYTES):
+        self.most = most
         self.body = bytearray()
         self.size = 0
         self._rest = b""
@@ -56430,8 +56623,8 @@ class ChunkedBody:
 
     def _count(self, size):
         self.size += size
-        if self.size > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB", close=True)
+        if self.size > self.most:
+            raise body_too_large(self.most)
 
     def _begin_chunk(self, line):
         found = self._SIZE.match(line)
@@ -56463,7 +56656,7 @@ _TEXT_TYPES = re.compile(r"text/|application/(?:[\w.+-]*json|[\w.+-]*xml|javascr
                          r"|x-www-form-urlencoded)\Z")
 
 
-def decoded_body(encoding, body):
+def decoded_body(encoding, body, most=MAX_BODY_BYTES):
     """A body that a client compressed. Raises Refusal for what is broken, too large, or of another kind."""
     name = encoding.strip().lower()
     if name in ("identity", ""):
@@ -56475,11 +56668,11 @@ def decoded_body(encoding, body):
     for _ in range(MAX_GZIP_MEMBERS):
         decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
         try:
-            data += decoder.decompress(rest, MAX_BODY_BYTES + 1 - len(data))
+            data += decoder.decompress(rest, most + 1 - len(data))
         except zlib.error:
             raise Refusal(400, f"The body is not valid {name}") from None
-        if len(data) > MAX_BODY_BYTES:
-            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+        if len(data) > most:
+            raise body_too_large(most, " when decoded", close=False)
         rest = decoder.unused_data
         if decoder.eof and not rest.strip(b"\0"):
             return bytes(data)
@@ -56984,11 +57177,12 @@ class Key:
         cookie = head.cookies.get(self.cookie_name(head), "")
         return secrets.compare_digest(utf8(cookie), utf8(self.cookie)) or self.is_shown(head)
 
-    def keep(self, head, base_path):
+    def keep(self, head, app):
         """The answer to a URL with the token: the page without it, and the cookie."""
         return Response(303, None, b"", [("Location", head.path), ("Cache-Control", "no-store"), (
             "Set-Cookie",
-            f"{self.cookie_name(head)}={self.cookie}; Path={base_path}/engine; HttpOnly; SameSite=Lax")])
+            f"{self.cookie_name(head)}={self.cookie}; Path={app.base_path}/engine; HttpOnly; SameSite=Lax"
+            + app.secure)])
 
     @staticmethod
     def hide(head):
@@ -57178,7 +57372,7 @@ class Accounts:
     def set_cookie(self, head, value):
         ends = "" if value else "; Max-Age=0"
         return ("Set-Cookie", f"{self.cookie_name(head.host)}={value}; Path={self.app.base_path or '/'}; "
-                              f"HttpOnly; SameSite=Lax{ends}")
+                              f"HttpOnly; SameSite=Lax{ends}{self.app.secure}")
 
     # -- /auth/login, /auth/logout ----
 
@@ -58318,8 +58512,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
 
     def begin_body(self):
         head = self.head
+        if head.length > self.server.max_body:
+            raise body_too_large(self.server.max_body)
         if head.chunked:
-            self.pieces = ChunkedBody()
+            self.pieces = ChunkedBody(self.server.max_body)
         else:
             self.pieces, self.missing = None, head.length
         if head.expect and (head.chunked or len(self.received) < head.length):
@@ -58355,7 +58551,8 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         """Counts bytes of a body that arrives in parts; raises Refusal when all together are too many."""
         server = self.server
         with server.buffer_lock:
-            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
+            more = max(0, 2 * (server.max_body - MAX_BODY_BYTES))
+            if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES + more:
                 raise Refusal(503, "The server is receiving too much at once", close=True,
                               headers=(("Retry-After", "1"),))
             server.buffered += size
@@ -58430,7 +58627,7 @@ class RequestAnswerer(RequestReader):
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             if body and "content-encoding" in head.fields:
-                body = decoded_body(head.fields["content-encoding"], body)
+                body = decoded_body(head.fields["content-encoding"], body, self.server.max_body)
             self.hooks = None
             if self.app.hooks and self.has_hooks(head, body):
                 self.go_through_hooks(head, body, method)
@@ -58536,8 +58733,10 @@ class RequestAnswerer(RequestReader):
         if ("GET", head.path) in LOCAL_PAGES:
             self.local(head, body)
             return
-        response = self.internal(head) or self.static(head)
+        response = self.internal(head)
         if response is not None:
+            self.reply_hidden(response)
+        elif (response := self.static(head)) is not None:
             self.reply(response)
         elif self.allowed(head):
             self.refuse_method(head)
@@ -58640,16 +58839,18 @@ class RequestAnswerer(RequestReader):
         if not key.opens(head):
             check_local(head, self.address)
         if "token" in head.query and key.is_shown(head):
-            self.reply(key.keep(head, self.app.base_path))
+            self.reply(key.keep(head, self.app))
             return
         method = "GET" if head.method == "HEAD" else head.method
         page = LOCAL_PAGES[method, head.path]
+        # what is edited must be what is there
+        answer = self.reply if head.path in ("/engine/file", "/engine/storage") else self.reply_hidden
         if method == "POST":            # it may run code of a script
-            self.compute(Pace(), body, lambda: page(self, head, body), self.reply)
+            self.compute(Pace(), body, lambda: page(self, head, body), answer)
             return
         response = page(self, head, body)
         if response is not None:
-            self.reply(response)
+            answer(response)
 
     def log_in(self, head, body):
         """Answers a request for /auth/login or /auth/logout; False where these do not exist."""
@@ -58688,7 +58889,8 @@ class RequestAnswerer(RequestReader):
     def not_found(self, head):
         """404; on this machine with what is meant, which takes a look at everything that is registered."""
         if made_here(head, self.address):
-            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head), self.reply)
+            self.compute(self.server.missing_pace, b"", lambda: self.describe_missing(head),
+                         self.reply_hidden)
         else:
             self.refuse(Refusal(404, self.missing_text(head)))
 
@@ -58933,6 +59135,16 @@ class ScriptCaller(RequestAnswerer):
             raise Refusal(503, "The server is stopping", close=True)
         self.answer(head, self.body)    # the body as it came, for it may be compressed
 
+    def reply_hidden(self, response):
+        """Sends what the server itself says, without secrets."""
+        if SECRETS.pattern is not None:
+            body = response.body.decode("utf-8", "surrogateescape")
+            hidden = SECRETS.hide(body)
+            if hidden != body:
+                response = Response(response.status, response.content_type,
+                                    hidden.encode("utf-8", "surrogateescape"), response.headers)
+        self.reply(response)
+
     def handler_failed(self, host, what, head, error, body=b""):
         """The answer to a handler that threw, ran too long, or returned nonsense."""
         if not isinstance(error, (JSError, HandlerMistake, MissingHandler, ScriptBusy)):
@@ -58959,10 +59171,11 @@ class ScriptCaller(RequestAnswerer):
             del facts["stack"]
             facts["id"] = mark
         if head.browser:
-            self.reply(PAGES["error" if here else "failed"](self.server, head, status, facts, error, body))
+            self.reply_hidden(PAGES["error" if here else "failed"](self.server, head, status, facts, error,
+                                                                   body))
         else:
             text = json.dumps({"error": facts}, ensure_ascii=False)
-            self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
+            self.reply_hidden(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
 
     def thrown_answer(self, host, what, error):
         """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
@@ -59522,11 +59735,11 @@ class RequestHandler(StreamOpener):
                                                  ("Cache-Control", "no-store")]))
             return
         if head is not None and head.browser:
-            self.reply(PAGES["notice"](self.server, head, refusal))
+            self.reply_hidden(PAGES["notice"](self.server, head, refusal))
             return
         name = STATUS_TEXT.get(refusal.status, "Error").replace(" ", "")
         text = json.dumps({"error": {"name": name, "message": refusal.message}}, ensure_ascii=False)
-        self.reply(Response(refusal.status, JSON_TYPE, utf8(text), refusal.headers))
+        self.reply_hidden(Response(refusal.status, JSON_TYPE, utf8(text), refusal.headers))
 
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
@@ -59872,6 +60085,142 @@ def connect_answer(realm, value):
     return metadata
 
 
+# -- TLS ---------------------------------------------------------------------------------
+
+#: Bytes that are encrypted at once, a record (RFC 8446, 5.1), and that one send() takes at most.
+TLS_RECORD_BYTES, TLS_SEND_BYTES = 16_384, 1 << 18
+
+
+class TLSMistake(Exception):
+    """--cert and --key cannot be used; the text says why."""
+
+
+def tls_context(cert, key=None):
+    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake."""
+    texts = []
+    for option, file in (("--cert", cert), ("--key", key)):
+        try:
+            texts.append(pathlib.Path(file).read_text("latin-1") if file is not None else "")
+        except OSError as error:
+            raise TLSMistake(f"{option} {file} cannot be read: {error.strerror or error}") from None
+    if "-----BEGIN CERTIFICATE" not in texts[0]:
+        raise TLSMistake(f"--cert {cert} holds no certificate in PEM, which begins with -----BEGIN "
+                         "CERTIFICATE")
+    found = re.search("-----BEGIN [A-Z ]*PRIVATE KEY", texts[1] or texts[0])
+    if not found:
+        raise TLSMistake(f"--cert {cert} holds no key: name its file with --key FILE" if key is None
+                         else f"--key {key} holds no key in PEM, which has -----BEGIN PRIVATE KEY")
+    if "ENCRYPTED" in (texts[1] or texts[0]):
+        raise TLSMistake(f"the key in {key or cert} has a password; take that away with: openssl pkey -in "
+                         f"{shlex.quote(str(key or cert))} -out key.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(cert, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise TLSMistake(f"the key in {key} is not that of the certificate in {cert}"
+                         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else
+                         f"{cert if key is None else f'{cert} or {key}'} is damaged: {error}") from None
+    return context
+
+
+class TLSSocket:
+    """A client's socket with TLS on it, with those methods of a socket that the server uses. None of them
+    waits: a handshake goes on whenever the socket is read, and BlockingIOError says that there is no more
+    yet. A client whose first byte begins no handshake is `plain`: its bytes are passed on as they are."""
+
+    def __init__(self, sock, context):
+        self.sock, self.context = sock, context
+        self.plain = self.begun = False
+
+    def fileno(self):
+        return self.sock.fileno()
+
+    @property
+    def family(self):
+        return self.sock.family
+
+    def setblocking(self, flag):
+        self.sock.setblocking(flag)
+
+    def setsockopt(self, *option):
+        self.sock.setsockopt(*option)
+
+    def getsockopt(self, *option):
+        return self.sock.getsockopt(*option)
+
+    def _begin(self):
+        """Looks at the first byte; False at the end of the stream."""
+        first = self.sock.recv(1, socket.MSG_PEEK)
+        if first:
+            self.begun = True
+            self.plain = first.isalpha() or first in b"\r\n"
+            if not self.plain:
+                self.sock = self.context.wrap_socket(self.sock, server_side=True,
+                                                     do_handshake_on_connect=False)
+        return self.begun
+
+    def recv(self, size):
+        """What has arrived, perhaps some more than `size` bytes: what OpenSSL holds shows on no socket."""
+        if not self.begun and not self._begin():
+            return b""
+        if self.plain:
+            return self.sock.recv(size)
+        try:
+            data = self.sock.recv(size)
+            while more := self.sock.pending():
+                data += self.sock.recv(more)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise BlockingIOError from None
+        return data
+
+    def send(self, data):
+        """How many bytes were taken. After BlockingIOError the same ones have to come first again."""
+        if self.plain or not self.begun:
+            return self.sock.send(data)
+        view, done = memoryview(data)[:TLS_SEND_BYTES], 0
+        try:
+            while done < len(view):
+                done += self.sock.send(view[done:done + TLS_RECORD_BYTES])
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not done:
+                raise BlockingIOError from None
+        return done
+
+    def _say_end(self):
+        """Sends close_notify (RFC 8446, 6.1), so that the client knows that nothing was cut off."""
+        if self.begun and not self.plain:
+            with contextlib.suppress(OSError, ValueError):
+                self.sock.unwrap()
+
+    def shutdown(self, how):
+        self._say_end()
+        self.sock.shutdown(how)         # what comes then is only read to be forgotten
+
+    def close(self):
+        self._say_end()
+        self.sock.close()
+
+
+class SecureHandler(RequestHandler):
+    """A connection to a server with TLS. One without is answered, too: by where to go."""
+
+    def respond(self, body):
+        head = self.head
+        if not getattr(self.connection, "plain", False):        # a stream of all tabs has a bare socket
+            super().respond(body)
+            return
+        self.started, self.served, self.closing = time.perf_counter(), True, True
+        self.source, self.body = FROM_SERVER, body
+        if head.refusal is None and head.host and head.method in ("GET", "HEAD") and not head.websocket \
+                and head.target.startswith("/"):
+            place = f"https://{head.host}{self.app.base_path}{head.target}"
+            self.reply(Response(307, None, b"", [("Location", place), ("Cache-Control", "no-store")]))
+        else:
+            self.refuse(head.refusal or Refusal(400, "This port takes HTTPS only: begin the address with "
+                                                     "https://", close=True))
+
+
 # -- The server --------------------------------------------------------------------------
 
 
@@ -59975,8 +60324,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
-                 dealt=None, login=False):
-        self.app = app
+                 dealt=None, login=False, max_body=MAX_BODY_BYTES, tls=None):
+        self.app, self.max_body, self.tls = app, max_body, tls
         app.accounts = Accounts(app, login)
         self.proxies = proxies          # how many proxies are believed about whose request it is
         self.log = app.log
@@ -60020,7 +60369,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._sweep_at = self._warned_at = self._grace_until = 0.0
         self._reserve = None
         self.listeners = []
-        super().__init__((host, port), RequestHandler, bind_and_activate=dealt is None)
+        super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
         if dealt is not None:
             self.socket.close()
             self.socket = DealtConnections(dealt)
@@ -60054,7 +60403,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             name = "localhost"
         elif ":" in name:
             name = f"[{name}]"
-        return f"http://{name}:{self.server_port}{self.app.base_path}"
+        return f"{self.app.scheme}://{name}:{self.server_port}{self.app.base_path}"
 
     # -- running ----
 
@@ -60280,7 +60629,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
-            self.process_request(request, address)
+            self.process_request(TLSSocket(request, self.tls) if self.tls else request, address)
 
     def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
@@ -62083,7 +62432,8 @@ def server_facts(server):
     return {"worker": app.worker, "others": len(presence.others) if presence is not None else 0,
             "version": __version__, "url": server.url, "started": start_time(app), "folder": str(app.path),
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
-            "requests": server.requests.total, "failed": failed_calls(app), "reloads": app.reloads,
+            "env": sorted(app.settings.values), "requests": server.requests.total,
+            "failed": failed_calls(app), "reloads": app.reloads,
             "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
 
 
@@ -62354,6 +62704,8 @@ class Dashboard:
         for connection, viewer in self.viewers.items():
             if connection.queued < MAX_DASHBOARD_BACKLOG:
                 text = self.news(viewer, shared)
+                if viewer.view != "storage":            # where values are edited
+                    text = SECRETS.hide(text)
                 if text:
                     self.app.broadcaster.post(connection, encode_data(text, "state"))
 
@@ -62613,7 +62965,8 @@ def curl_command(server, entry):
     except UnicodeDecodeError:
         return None
     plain = head.target.startswith("/")
-    url = f"http://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
+    url = f"{server.app.scheme}://{head.host or urllib.parse.urlsplit(server.url).netloc}" \
+          f"{head.target if plain else '/'}"
     parts = [[shlex.quote(url)]]
     parts += [["--globoff"]] if re.search(r"[][{}]", url) else []
     parts += [["--path-as-is"]] if re.search(r"/\.\.?(?:[/?]|$)", url) else []
@@ -64230,7 +64583,8 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), [server.folder, server.assets].filter(Boolean).join(" · "));
+  setText($("facts"), [server.folder, server.assets, server.env.length && "env: " + server.env.join(", ")]
+    .filter(Boolean).join(" · "));
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -65072,7 +65426,8 @@ def share_addresses(server):
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
     names = [host] if host not in ("0.0.0.0", "::", "") else own_addresses(host == "::")
-    return [f"http://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/"
+    app = server.app
+    return [f"{app.scheme}://{f'[{name}]' if ':' in name else name}:{server.server_port}{app.base_path}/"
             for name in names]
 
 
@@ -66365,7 +66720,9 @@ class Server:
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
     it is), `edit` (may the dashboard's editor change files), `login` (may anybody log in with a name),
-    `allow_net` (the hosts that fetch may ask, as open_hosts() gives them). `start` raises OSError when the
+    `allow_net` (the hosts that fetch may ask, as open_hosts() gives them), `max_body` (bytes of the body of
+    a request), `settings` (Settings: what scripts find in `env`), `tls` (what tls_context()
+    makes of a certificate). `start` raises OSError when the
     port is taken or the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
@@ -66373,15 +66730,16 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None, edit=True, login=False, allow_net=()):
+                 dealt=None, edit=True, login=False, allow_net=(), max_body=MAX_BODY_BYTES,
+                 settings=None, tls=None):
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
         storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
-                               redis=self._redis, database=database)
-        self.app.base_path = base_path.rstrip("/")
+                               redis=self._redis, database=database, settings=settings)
+        self.app.base_path, self.app.scheme = base_path.rstrip("/"), "https" if tls else "http"
         self.app.edit = edit
         self.app.network = Network(allow_net)
         if worker is not None:
@@ -66394,7 +66752,7 @@ class Server:
                                          cors=cors,
                                          rate=rate, max_connections=max_connections,
                                          shared_port=worker is not None, proxies=proxies, dealt=dealt,
-                                         login=login)
+                                         login=login, max_body=max_body, tls=tls)
         self._http = None
         self._watcher = None
 
@@ -67626,6 +67984,16 @@ def positive(text):
     return number
 
 
+def size(text):
+    """Bytes, as in 500kB or 1.5MB: a thousand is 1024 here."""
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([kmg]?)i?b?", text.lower())
+    number = int(float(found[1]) * 1024 ** " kmg".index(found[2] or " ")) if found else 0
+    if not 1 <= number <= MAX_BODY_OPTION:
+        raise argparse.ArgumentTypeError("wants a size such as 50MB, up to "
+                                         f"{size_text(MAX_BODY_OPTION)}, not {text!r}")
+    return number
+
+
 def rate(text):
     found = re.match(r"(\d+(?:\.\d+)?)(?:/s)?\Z", text)
     if not found or not float(found[1]):
@@ -67670,6 +68038,17 @@ def origin(text):
     if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
         return f"{found[1]}://{found[2]}"
     return text
+
+
+def env_setting(text):
+    """(name, value) of NAME=value, or of NAME, whose value is in the environment."""
+    name, equals, value = text.partition("=")
+    if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise argparse.ArgumentTypeError(f"wants a name such as API_KEY, or NAME=value, not {name!r}")
+    if not equals and name not in os.environ:
+        raise argparse.ArgumentTypeError(f"wants a name that the environment has, and it has no {name}; give "
+                                         f"the value: --env {name}=value")
+    return name, value if equals else os.environ[name]
 
 
 def allowed_host(text):
@@ -67728,6 +68107,12 @@ OPTIONS = {
         (("--storage",), dict(metavar="FILE.db",
                               help="keep sharedStorage and the histories of streams in this file "
                                    "(SQLite), and the database of scripts in one beside it")),
+        (("--env",), dict(type=env_setting, action="append", default=[], metavar="NAME[=VALUE]",
+                          help="let scripts have env.NAME; without a value, that of the environment; may be "
+                               "repeated")),
+        (("--env-file",), dict(action="append", default=[], metavar="FILE",
+                               help="let scripts have what stands in this file, such as .env, as NAME=value; "
+                                    "may be repeated")),
         (("--chaos",), dict(type=chaos_rules, default="", metavar="RULES",
                             help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see '
                                  'below')),
@@ -67769,8 +68154,13 @@ OPTIONS = {
                                      "api.example.org,localhost:8080; * for all; may be repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
+        (("--max-body",), dict(type=size, default=MAX_BODY_BYTES, metavar="SIZE",
+                               help="how large the body of a request may be, such as 50MB "
+                                    f"({size_text(MAX_BODY_BYTES)})")),
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
                                       help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")),
+        (("--cert",), dict(metavar="FILE", help="serve HTTPS with this certificate (a PEM file)")),
+        (("--key",), dict(metavar="FILE", help="the key of --cert (PEM)")),
         (("--base-path",), dict(type=base_path, default="", metavar="/PATH",
                                 help="the path under which a proxy publishes this server, for redirects and "
                                      "for the links of its own pages")),
@@ -68300,7 +68690,8 @@ def main(argv=None):
     if problem:
         print(f"aiwebengine: {problem}", file=sys.stderr)
         return EXIT_USAGE
-    problem = trouble_with_modes(options)
+    problem = trouble_with_modes(options) or trouble_with_settings(options) \
+        or trouble_with_certificate(options)
     if problem:
         parser.error(problem)
     if options.init:
@@ -68368,10 +68759,33 @@ def trouble_with_modes(options):
         return "--watch, --reporter and --report need --test"
     if options.report and options.reporter == "spec":
         return "--report FILE needs --reporter tap or --reporter junit"
+    if (options.env or options.env_file) and chosen and chosen[0] not in ("--check", "--test"):
+        return f"--env and --env-file are for the server, --check and --test, not for {chosen[0]}"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     if options.ts and not (options.init or options.repl or options.code is not None):
         return "--ts needs --init, -e or --repl; a file is TypeScript if its name ends in .ts or .tsx"
+    return None
+
+
+def trouble_with_settings(options):
+    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings."""
+    try:
+        options.settings = Settings(options.env_file, dict(options.env))
+    except SettingsMistake as mistake:
+        return f"--env-file: {mistake}"
+    return None
+
+
+def trouble_with_certificate(options):
+    """Why --cert and --key cannot be used, as one line, or None: then options.tls is what they make."""
+    options.tls = None
+    if options.key and not options.cert:
+        return "--key needs --cert FILE, the certificate that the key belongs to"
+    try:
+        options.tls = tls_context(options.cert, options.key) if options.cert else None
+    except TLSMistake as mistake:
+        return str(mistake)
     return None
 
 
@@ -68398,6 +68812,11 @@ def trouble_with(scripts, options):
         return "--workers needs a system with fork, such as Linux or macOS"
     if not scripts.exists():
         return no_scripts(scripts, options)
+    public = (scripts if scripts.is_dir() else scripts.parent) / "public"
+    for file in options.settings.files:
+        if file.name[0] != "." and pathlib.Path(os.path.realpath(public)) in pathlib.Path(
+                os.path.realpath(file)).parents:
+            return f"--env-file {file}: everybody can read what is in {public}; move the file elsewhere"
     if scripts.is_dir():
         if options.run or options.dump_python is not None:
             return f"{'--run' if options.run else '--dump-python'} needs one file, not a folder"
@@ -68534,7 +68953,8 @@ def start_server(scripts, options, worker=None, dealt=None):
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
                         redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
-                        edit=not options.no_edit, login=options.login, allow_net=options.allow_net)
+                        edit=not options.no_edit, login=options.login, allow_net=options.allow_net,
+                        max_body=options.max_body, settings=options.settings, tls=options.tls)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -68622,6 +69042,9 @@ def print_banner(server, options):
     if not app.hosts and not app.failures:
         lines.append(f"  no scripts in {printable(str(app.path))} yet: put a .js file there"
                      + ("" if options.no_reload else ", it is served at once"))
+    if (app.folder / ".env").is_file() and not options.env_file:
+        lines.append(f"  {'.env':<18} is not read; --env-file "
+                     f"{shell_word(str(app.folder / '.env'))} gives it to the scripts as env")
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
     if not (is_own_name(options.host) or options.workers):
@@ -68686,7 +69109,8 @@ def lines_of(items, width):
 
 def check_scripts(scripts, options):
     """--check: loads everything, tells what was registered, and whether anything is wrong."""
-    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine)
+    app = Application(scripts, Log(options.log_level), options.handler_timeout, engine=options.engine,
+                      settings=options.settings)
     app.broadcaster.start()
     on_script_thread(app.load_all)
     wrong_files = list(page_failures(app))
@@ -69439,13 +69863,14 @@ class ScriptTests:
     """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
     def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 folder=None):
+                 folder=None, settings=None):
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
         self.clock = TestClock(self.wait)
         self.log = TestLog()
-        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock)
+        self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock,
+                               settings=settings)
         self.server, self.app.assets.memory = LocalServer(self.app), {}
         self.driver = threading.get_ident()
         self.host = None
@@ -69485,7 +69910,7 @@ class ScriptTests:
         try:
             self.host = ScriptHost(self.app, self.name, read_script(self.path))
             realm = self.host.realm
-            install_host_api(self.host)
+            self.host.define_host_api()
             for name in REGISTERING_FUNCTIONS:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("fetch.mock", self.network.mock, raw=True)
@@ -70081,7 +70506,7 @@ def run_tests_once(scripts, options):
         for path in test_files(scripts):
             reported = len(results)
             tests = ScriptTests(path, handler_timeout=options.handler_timeout,
-                                folder=scripts if scripts.is_dir() else None)
+                                folder=scripts if scripts.is_dir() else None, settings=options.settings)
             tests.run(report)
             if len(results) == reported:
                 idle.append(tests.name)
@@ -70313,6 +70738,7 @@ class Workers:
         except OSError:
             return                      # the folder vanished, perhaps for a moment
         files += [path for worker in self.workers for path in worker.files]
+        files += map(str, self.options.settings.files)
         stamps = {path: file_stamp(path) for path in files}
         if stamps != self.stamps:
             self.settling = 2 if self.stamps is not None else 0

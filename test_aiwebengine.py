@@ -1426,6 +1426,9 @@ class TypeScriptTest(unittest.TestCase):
 
     def test_wrong_types_are_errors_with_a_place(self):
         for source, message in (
+                ("let x: Map<string, number = 1", "1:27 A list of types that began with < is not closed: write > before this"),
+                ("let m: Map<string, A<B>\nlet z", "2:1 A list of types that began with < is not closed: write > before this"),
+                ("function f<T, U(x: T) {}", "1:16 A list of types that began with < is not closed: write > before this"),
                 ("let x: = 1", "1:8 Unexpected token '='"), ("let x:\n  number string", "2:10 Unexpected identifier 'string'"),
                 ("interface A { b: }", "1:18 Unexpected token '}'"), ("type A = [", "1:11 Unexpected end of input"),
                 ("enum A { B = 'x', C }", "1:19 Enum member must have initializer"), ("enum A { B = ; }", "1:14 Unexpected token ';'"),
@@ -9934,6 +9937,13 @@ class PauseTest(unittest.TestCase):
             self.assertEqual(realm.evaluate("Array.from({ length: 3000 }, (_, i) => i).sort(() => 1).sort(() => -1).sort((a, b) => a ^ b)"
                                             ".reduce((a, b) => a + b)", timeout=STUCK), 3000 * 2999 // 2)
 
+    def test_the_largest_bigints_are_formatted(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        self.assertEqual(realm.evaluate("""var large = 10n ** 5000n
+            ;[large.toLocaleString('de').length, new Intl.NumberFormat('en', { style: 'unit', unit: 'meter', unitDisplay: 'long' }).format(large).slice(-9),
+                new Intl.NumberFormat('en', { style: 'currency', currency: 'EUR' }).format(large).length].join()""", timeout=STUCK),
+            "6667,00 meters,6671")
+
     def test_large_integers_are_divided_as_python_does(self):
         rng = random.Random(12)
         with mock.patch.object(aiwebengine, "LARGE_INTEGER_BITS", 8):
@@ -16938,6 +16948,185 @@ class ScriptTest(ServerCase):
         self.assertNotRegex(log, r"(?m)^ERROR forged")
 
 
+class SettingsTest(ServerCase):
+    """env, --env-file and --env, and that nothing shows a secret."""
+
+    SECRET = "sword<fish> & \"söns\""
+    SCRIPT = """
+        routeRegistry.registerRoute("/key", () => [env.KEY ?? null, env.OTHER ?? null, env.toString ?? null, Object.keys(env), "KEY" in env]);
+        routeRegistry.registerRoute("/fail", () => { console.log("using", env.KEY); throw new Error("refused: " + env.KEY) });
+        routeRegistry.registerRoute("/hook/" + encodeURIComponent(env.TOKEN ?? "none"), () => "hooked");
+        graphQLRegistry.registerQuery("fail", "fail: String", () => { throw new Error("refused: " + env.KEY) });"""
+
+    def serve_settings(self, files=SCRIPT, given=None, text=None, **options):
+        self.file = pathlib.Path(self.enterTemporary(), "my.env")
+        if text is not None:
+            self.write(self.file, text)
+        return self.serve(files, settings=aiwebengine.Settings([self.file] if text is not None else [], given), **options)
+
+    def test_files_are_read_as_dotenv_writes_them(self):
+        values, warnings = aiwebengine.parse_env(r"""
+# a comment
+export A=1
+B = two words   # a comment
+ C.d-e='single $A \n "x" # no comment' # a comment
+D="double\tone\nline \"q\" \\ $A ${B}"
+E="first
+ second # still"
+F=`back 'and' "both"`
+G=
+H=''
+I=http://x.test/?a=b=c#d
+A=last
+J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
+        self.assertEqual(values, {"A": "last", "B": "two words", "C.d-e": 'single $A \\n "x" # no comment',
+                                  "D": 'double\tone\nline "q" \\ $A ${B}', "E": "first\n second # still", "F": "back 'and' \"both\"",
+                                  "G": "", "H": "", "I": "http://x.test/?a=b=c", "J": '{"json": [1]}'})
+        self.assertEqual(warnings, ["x.env, line 12: the value of I ends before #, which begins a comment; if it belongs to the value, "
+                                    "put quotes around that"])
+
+    def test_a_mistake_in_a_file_names_its_line_and_no_value(self):
+        for text, expected in {"A=1\nhunter2\n": "line 2: this is no setting", "A=1\n\nB='hunter2\nC=1": "line 3: the value that begins with '",
+                               'A="hunter2" 3': 'line 1: the value that begins with "', "A: hunter2": "line 1: this is no setting: write NAME=value",
+                               "=hunter2": "line 1", "a b=hunter2": "line 1"}.items():
+            with self.subTest(text), self.assertRaisesRegex(aiwebengine.SettingsMistake, "x.env, " + expected) as caught:
+                aiwebengine.parse_env(text, "x.env")
+            self.assertNotIn("hunter2", str(caught.exception))
+        for data, expected in {b"A=\xff": "is not UTF-8", b"#" * 1_000_001: "is larger than 1,000,000"}.items():
+            with self.assertRaisesRegex(aiwebengine.SettingsMistake, expected):
+                self.serve_settings(text=data)
+
+    def test_scripts_read_settings_and_cannot_change_them(self):
+        self.serve_settings("""
+            "use strict";
+            const attempt = (change) => { try { change(); return "no error" } catch (error) { return error.name } };
+            routeRegistry.registerRoute("/all", () => [attempt(() => { env.KEY = 1 }), attempt(() => { env.NEW = 1 }), attempt(() => { delete env.KEY }),
+              attempt(() => Object.defineProperty(env, "KEY", { value: 1 })), { ...env }, env.constructor ?? null]);""", {"KEY": "given", "__proto__": "x"},
+            text="KEY=file\nOTHER=file")
+        self.assertEqual(self.get_json("/all"), ["TypeError"] * 4 + [{"KEY": "given", "OTHER": "file", "__proto__": "x"}, None])
+
+    def test_without_settings_env_is_empty(self):
+        self.serve(self.SCRIPT)
+        self.assertEqual(self.get_json("/key"), [None, None, None, [], False])
+
+    @needs(not JS2PY_MISSING, "js2py")
+    def test_js2py_has_them_too(self):
+        self.serve_settings("env.KEY = 5; routeRegistry.registerRoute('/key', function () { return [env.KEY, typeof env.NO, Object.keys(env)]; });",
+                            {"KEY": "value"}, engine="js2py")
+        self.assertEqual(self.get_json("/key"), ["value", "undefined", ["KEY"]])
+
+    def test_no_log_page_or_answer_of_the_server_shows_a_value(self):
+        token = "tok-en:0123"
+        self.serve_settings(self.SCRIPT + "console.log(env, [env.KEY], JSON.stringify(env), 'at ' + env.TOKEN);",
+                            {"KEY": self.SECRET, "TOKEN": token, "SHORT": "abc"}, reload=True)
+        self.assertEqual(self.get_json("/key")[0], self.SECRET)         # what a script answers is its own affair
+        self.assertEqual(self.get("/hook/" + urllib.parse.quote(token, ""))[2], "hooked")
+        self.get("/x?k=" + urllib.parse.quote(self.SECRET, ""))
+        shown = {"page": self.get("/fail", Accept="text/html")[2], "json": self.get("/fail")[2], "dashboard": self.get("/engine")[2],
+                 "graphql": self.post("/graphql", json.dumps({"query": "{ fail }"}), {"Content-Type": "application/json"})[2],
+                 "evaluate": self.post_json("/engine/evaluate", {"script": "app.js", "code": "env.KEY + env.TOKEN"}),
+                 "thrown": self.post_json("/engine/evaluate", {"script": "app.js", "code": "throw env.KEY"})}
+        for view in ("overview", "requests", "script&name=app.js"):
+            shown["events " + view] = self.connect("/engine/events?view=" + view).next()["data"]
+        shown["live"] = self.connect("/engine/live").next()["data"]
+        for entry in list(self.server.http.requests.entries):
+            shown[f"request {entry.number}"] = self.get(f"/engine/request?number={entry.number}")[2]
+        shown["log"] = self.output.getvalue()
+        for where, text in shown.items():
+            with self.subTest(where):
+                for part in ("sword", "fish", "söns", "s\\u00f6ns", "0123", "%3A0123"):
+                    self.assertNotIn(part, text)
+        for where in ("page", "json", "graphql", "evaluate", "thrown", "log", "live", "events requests", "events script&name=app.js"):
+            self.assertIn("[env.KEY]", shown[where], where)
+        self.assertIn("env.TOKEN", shown["events overview"])
+        self.assertIn("KEY: [Getter]", shown["log"])
+
+    def test_a_file_with_a_secret_is_edited_as_it_is(self):
+        text = f"// {self.SECRET}\nsharedStorage.setItem('k', env.KEY);"
+        self.serve_settings(text, {"KEY": self.SECRET})
+        self.assertEqual(self.get_json("/engine/file?name=app.js")["text"], text)
+        self.assertEqual(json.loads(self.post_json("/engine/storage", {"script": "app.js", "key": "k"}))["value"], self.SECRET)
+
+    def test_every_line_of_a_long_value_is_hidden(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"PEM": "-----BEGIN-----\nMIIEvQIBADANBg\nshort\n", "EMPTY": "", "SHORT": "12345", "LONG": "MIIEvQIBADANBg and more"})
+        self.assertEqual(secrets.hide("a MIIEvQIBADANBg b -----BEGIN----- short 12345"), "a [env.PEM] b [env.PEM] short 12345")
+        self.assertEqual(secrets.hide("MIIEvQIBADANBg and more"), "[env.LONG]")
+
+    def test_files_of_settings_are_neither_served_nor_imported(self):
+        for specifier in ("./.env", "./.env.local", "./settings.txt"):
+            files = {"app.js": f"import text from '{specifier}' with {{ type: 'text' }};", ".env": "A=1", ".env.local": "A=1", "settings.txt": "A=1",
+                     "public/.env": "A=1"}
+            self.serve(files)
+            if specifier == "./settings.txt":
+                aiwebengine.Settings([self.folder / "settings.txt"])
+                self.server.app.reload("app.js")
+            self.assertRegex(self.server.app.failures["app.js"].text, "what stands in this file is in env|begin with a dot, such as .env")
+            for path in ("/.env", "/../.env", "/%2e%2e/.env", "/.env.local"):
+                self.assertIn(self.get(path)[0], (400, 404), path)
+        self.assertEqual(self.get("/engine/file?name=.env")[0], 400)
+
+    def test_a_file_that_changes_loads_all_scripts_again(self):
+        self.serve_settings({"a.js": self.SCRIPT, "b.js": "routeRegistry.registerRoute('/b', () => [env.KEY])"}, text="KEY=first\n")
+        refresh = lambda: aiwebengine.on_script_thread(self.server.app.refresh)
+        self.assertEqual(refresh(), [])
+        for number, (text, expected) in enumerate((("KEY=second\n", "second"), ("KEY='third", "second"), ("KEY=fourth", "fourth"))):
+            self.write(self.file, text)
+            os.utime(self.file, (1e9, 1e9 + number))
+            refresh()
+            self.assertEqual([self.get_json("/key")[0], *self.get_json("/b")], [expected, expected])
+        self.assertIn("line 1: the value that begins with ' has no ' at its end, or more after it; the settings from before stay",
+                      self.output.getvalue())
+        self.file.unlink()
+        refresh()
+        self.assertEqual(self.get_json("/b"), ["fourth"])
+        self.assertIn("cannot be read", self.output.getvalue())
+
+    def test_tests_of_scripts_have_them_and_their_reports_show_none(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", self.SCRIPT)
+        self.write(folder / "app.test.js", """test("key", async () => { assert.equal((await request("/key")).json[0], env.KEY) });
+            test("wrong", async () => { console.log(env.KEY); assert.equal(env.KEY, "other") });""")
+        for reporter in ("spec", "tap", "junit"):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                code = aiwebengine.main([str(folder), "--test", "--reporter", reporter, "--env", "KEY=reported-secret"])
+            self.assertEqual(code, 1)
+            self.assertIn("[env.KEY]", out.getvalue())
+            self.assertNotIn("reported", out.getvalue())
+            self.assertRegex(out.getvalue(), "1 passed, 1 failed|not ok 2|failures=.1.")
+
+    def test_the_command_line_says_what_cannot_be(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", "")
+        self.write(folder / "public" / "my.txt", "A=1")
+        for arguments, expected in ((["--env", "AIWE_NONE"], "--env wants a name that the environment has"), (["--env", "a b=1"], "not 'a b'"),
+                                    (["--env-file", str(folder / "none")], "none cannot be read: No such file"),
+                                    (["--env-file", str(folder / "public" / "my.txt")], "everybody can read what is in"),
+                                    (["--env-file", str(folder)], "cannot be read")):
+            err = io.StringIO()
+            with self.subTest(arguments), contextlib.redirect_stderr(err):
+                try:
+                    code = aiwebengine.main([str(folder), "--check", *arguments])
+                except SystemExit as ended:
+                    code = ended.code
+                self.assertEqual(code, 2)
+                self.assertIn(expected, err.getvalue())
+        with mock.patch.dict(os.environ, {"AIWE_SET": "from outside"}):
+            self.assertEqual(aiwebengine.env_setting("AIWE_SET"), ("AIWE_SET", "from outside"))
+        self.assertEqual(aiwebengine.env_setting("A=b=c"), ("A", "b=c"))
+
+    def test_a_file_that_nobody_asked_for_is_offered(self):
+        self.serve({".env": "A=1", "app.js": ""})
+        for given, offered in (([], True), ([".env"], False)):
+            options = aiwebengine.option_parser().parse_args([])
+            options.env_file = given
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                aiwebengine.print_banner(self.server, options)
+            self.assertEqual(".env               is not read; --env-file " in out.getvalue(), offered)
+
+
 class ScriptModuleTest(ServerCase):
 
     @needs(hasattr(os, "mkfifo"), "named pipes and devices")
@@ -17180,6 +17369,27 @@ class HttpTest(ServerCase):
         self.assertFalse(found["auth"]["isAuthenticated"])
         self.assertEqual(self.get_json("/files/a/b/c")["params"], {"*": "a/b/c"})
         self.assertEqual(self.get("/users/me")[2], "me")
+
+    def test_bodies_may_be_as_large_as_max_body_says(self):
+        self.serve("routeRegistry.registerRoute('/size', ({ request }) => [request.body.length], 'POST');", max_body=2000)
+        chunked = b"POST /size" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n7d0\r\n" + b"x" * 2000
+        self.assertEqual(self.post("/size", "x" * 2000)[::2], (200, "[2000]"))
+        self.assertIn("[2000]", self.raw(chunked + b"\r\n0\r\n\r\n"))
+        self.assertEqual(self.post("/size", gzip.compress(b"x" * 2000), {"Content-Encoding": "gzip"})[0], 200)
+        for status, _, text in (self.post("/size", "x" * 2001), self.post("/size", gzip.compress(b"x" * 2001), {"Content-Encoding": "gzip"})):
+            self.assertEqual(status, 413)
+            self.assertIn("larger than 1.953 KiB", text)
+            self.assertIn("--max-body allows more", text)
+        self.assertIn(" 413 ", self.raw(chunked + b"\r\n1\r\nx\r\n"))
+        self.serve("routeRegistry.registerRoute('/size', ({ request }) => [request.body.length], 'POST');", max_body=100 << 20)
+        self.assertEqual(self.post("/size", "x" * (11 << 20))[::2], (200, f"[{11 << 20}]"))
+
+    def test_max_body_is_read_as_people_write_sizes(self):
+        for text, expected in {"50MB": 50 << 20, "1.5 kb": 1536, "10MiB": 10 << 20, "2000": 2000, "1G": 1 << 30}.items():
+            self.assertEqual(aiwebengine.size(text), expected)
+        for text in ("", "0", "-1", "10 TB", "2GB", "ten", "1e3"):
+            with self.subTest(text), self.assertRaisesRegex(Exception, "wants a size such as 50MB, up to 1 GiB"):
+                aiwebengine.size(text)
 
     def test_forms(self):
         found = json.loads(self.post("/echo", {"user": "ann", "text": "100% é & more", "empty": ""})[2])
@@ -20195,6 +20405,173 @@ class WebSocketClient:
         self.socket.close()
 
 
+#: A certificate for localhost, 127.0.0.1 and ::1 that signs itself, and its key, for tests only.
+TEST_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBrjCCAVSgAwIBAgIUPonuJdZkgCB+sXaeZWFQqUeBlFEwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEzMDExMDkzNloYDzIxMjYxMTA2
+MTEwOTM2WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQkBU9o8H6H1CBZvf603I2eUnRHp/c2T3Hu59zod9mOaW8SeKgkHGJ3
+dxU3F7lHhd2NgQWGJSe7hFgu08TtcTtPo4GBMH8wHQYDVR0OBBYEFEi0RImq1aM7
+HXrMXX/BBqFq4sCjMB8GA1UdIwQYMBaAFEi0RImq1aM7HXrMXX/BBqFq4sCjMA8G
+A1UdEwEB/wQFMAMBAf8wLAYDVR0RBCUwI4IJbG9jYWxob3N0hwR/AAABhxAAAAAA
+AAAAAAAAAAAAAAABMAoGCCqGSM49BAMCA0gAMEUCIG3o89qyq92QEkVaVpC9uexl
+LnzyvqRTHabqh/lzBeT6AiEA7I3U/eyMN2tEeBWw6heyDsxnJHRfk9oZy+dd76Q/
+VKY=
+-----END CERTIFICATE-----
+"""
+TEST_KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgP3q7y3ah1ZNNCTlF
+HVRd1fYiefj6ikX0vEbytmwqM+ahRANCAAQkBU9o8H6H1CBZvf603I2eUnRHp/c2
+T3Hu59zod9mOaW8SeKgkHGJ3dxU3F7lHhd2NgQWGJSe7hFgu08TtcTtP
+-----END PRIVATE KEY-----
+"""
+
+
+class TLSTest(ServerCase):
+    """--cert and --key: HTTPS."""
+
+    SCRIPT = """
+        routeRegistry.registerRoute("/hi", ({ request }) => "hello " + (request.query.n ?? ""));
+        routeRegistry.registerRoute("/big", () => "0123456789abcdef".repeat(2 ** 19));
+        routeRegistry.registerRoute("/length", ({ request }) => [request.body.length], "POST");
+        routeRegistry.registerStreamRoute("/s", { onMessage: ({ data, connection }) => { connection.send("got " + data.length) } });
+        routeRegistry.registerRoute("/send", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body), "POST");"""
+
+    def setUp(self):
+        self.pem = pathlib.Path(self.enterTemporary())
+        self.write(self.pem / "cert.pem", TEST_CERTIFICATE)
+        self.write(self.pem / "key.pem", TEST_KEY)
+        self.client = ssl.create_default_context(cafile=self.pem / "cert.pem")
+
+    def serve_tls(self, files=SCRIPT, **options):
+        return self.serve(files, tls=aiwebengine.tls_context(self.pem / "cert.pem", self.pem / "key.pem"), **options)
+
+    def open(self, **options):
+        """A socket with TLS, to which the end of a stream without close_notify is an error."""
+        sock = socket.create_connection(("127.0.0.1", self.server.port), timeout=WAIT * 2)
+        sock = self.client.wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False, **options)
+        self.addCleanup(sock.close)
+        return sock
+
+    def request(self, method, path, body=None, headers=(), **more):
+        connection = http.client.HTTPSConnection("localhost", self.server.port, timeout=WAIT * 2, context=self.client)
+        connection.request(method, path, body, {**dict(headers), **more})
+        answer = connection.getresponse()
+        data = answer.read().decode()
+        connection.close()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
+
+    def read_all(self, sock, pause=0):
+        data = b""
+        while piece := sock.recv(65536):
+            data += piece
+            time.sleep(pause)
+        return data
+
+    def test_requests_large_bodies_and_kept_connections(self):
+        self.serve_tls()
+        self.assertEqual(self.server.url, f"https://localhost:{self.server.port}")
+        self.assertEqual(self.get("/hi")[::2], (200, "hello "))
+        self.assertEqual(self.get("/big")[2], "0123456789abcdef" * 2 ** 19)
+        self.assertEqual(self.post("/length", "x" * 5_000_000)[2], "[5000000]")
+        sock = self.open()
+        self.assertIsNone(sock.selected_alpn_protocol())
+        for size in (1, 100, 16_384, 20_000, 70_000):       # what is left of a record shows on no socket
+            sock.sendall(b"POST /length HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+            received = b""
+            while not received.endswith(b"[%d]" % size):
+                received += sock.recv(65536)
+        sock.sendall(b"".join(b"GET /hi?n=%d HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % (n, b"Connection: close\r\n" * (n == 199))
+                              for n in range(200)))
+        received = self.read_all(sock)
+        self.assertEqual([int(n) for n in re.findall(rb"hello (\d+)", received)], list(range(200)))
+
+    def test_a_slow_reader_gets_all_and_a_clean_end(self):
+        self.serve_tls()
+        sock = self.open()
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        time.sleep(0.1)
+        self.assertTrue(self.read_all(sock).endswith(b"\r\n\r\n" + b"0123456789abcdef" * 2 ** 19))
+
+    def test_streams_and_websocket(self):
+        self.serve_tls()
+        connect = socket.create_connection
+        with mock.patch.object(socket, "create_connection", lambda *address: self.client.wrap_socket(
+                connect(*address), server_hostname="localhost", suppress_ragged_eofs=False)):
+            client = EventClient(self.server.port, "/s")
+            self.addCleanup(client.close)
+            web = WebSocketClient(self.server.port, "/s")
+            self.addCleanup(web.close)
+        for size in (5, 100_000, 900_000):
+            self.post("/send", "m" * size)
+            self.assertEqual(client.next()["data"], "m" * size)
+            self.assertEqual(len(web.next()["data"]), size)
+        web.send("x" * 50_000)
+        self.assertEqual(web.next()["data"], "got 50000")
+        self.server.stop()
+        self.assertTrue(client.ended())             # with close_notify, else it is an SSLError
+
+    def test_clients_that_stall_in_their_handshake_hold_nobody(self):
+        self.serve_tls()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.client.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+        hello, stalled = outgoing.read(), []
+        for number in range(30):
+            stalled.append(socket.create_connection(("127.0.0.1", self.server.port)))
+            stalled[-1].sendall(hello[:number * 10] if number % 2 else hello)
+            self.addCleanup(stalled[-1].close)
+        self.assertEqual(self.get("/hi")[0], 200)
+        for sock in stalled[:20]:
+            sock.sendall(b"\x16nonsense" * 50)
+        for sock in stalled[20:]:
+            sock.close()
+        self.assertEqual(self.get("/hi")[0], 200)
+        self.assertNotIn("internal error", self.output.getvalue())
+
+    def test_plain_http_is_sent_to_https(self):
+        self.serve_tls()
+        plain = lambda start: self.raw(start.encode() + b" HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % self.server.port)
+        answer = plain("GET /hi?n=1")
+        self.assertIn(" 307 ", answer[:20])
+        self.assertIn(f"\r\nLocation: https://localhost:{self.server.port}/hi?n=1\r\n", answer)
+        self.assertTrue(answer.endswith("<EOF>"))
+        for start in ("POST /length", "PUT /hi"):
+            self.assertIn(" 400 ", plain(start)[:20])
+        self.assertIn("begin the address with https://", plain("DELETE /hi"))
+        self.assertIn(" 421 ", self.raw(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")[:20])
+
+    def test_cookies_of_the_server_are_secure(self):
+        self.serve_tls({"app.js": "", "users.json": '[{"id": "ada"}]'})
+        cookie = self.post("/auth/login", "user=ada", {"Content-Type": FORM})[1]["set-cookie"]
+        self.assertIn("; Secure", cookie)
+        self.assertIn("; Secure", self.get("/engine?token=" + self.server.key.token)[1]["set-cookie"])
+
+    def test_files_that_will_not_do_are_told_in_a_line(self):
+        self.write(self.pem / "both.pem", TEST_CERTIFICATE + TEST_KEY)
+        self.write(self.pem / "damaged.pem", TEST_CERTIFICATE.replace("M", "N"))
+        self.write(self.pem / "locked.pem", TEST_KEY.replace("PRIVATE", "ENCRYPTED PRIVATE"))
+        self.assertIsInstance(aiwebengine.tls_context(self.pem / "both.pem"), ssl.SSLContext)
+        for names, expected in {("none.pem", "key.pem"): "none.pem cannot be read: No such file", ("key.pem", "key.pem"): "holds no certificate in PEM",
+                                ("cert.pem",): "holds no key: name its file with --key FILE", ("cert.pem", "cert.pem"): "holds no key in PEM",
+                                ("damaged.pem", "key.pem"): "is damaged", ("cert.pem", "locked.pem"): "has a password; take that away with"}.items():
+            with self.subTest(names), self.assertRaisesRegex(aiwebengine.TLSMistake, expected):
+                aiwebengine.tls_context(*(self.pem / name for name in names))
+        for arguments, expected in ((["--key", "key.pem"], "--key needs --cert FILE"), (["--cert", "none.pem"], "none.pem cannot be read")):
+            err = io.StringIO()
+            with self.assertRaises(SystemExit), contextlib.redirect_stderr(err):
+                aiwebengine.main([str(self.pem), *arguments])
+            self.assertIn(expected, err.getvalue())
+
+    def test_openssl_is_loaded_for_https_only(self):
+        done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
+                               "with aiwebengine.Server(sys.argv[1], port=0, log_level='silent'): print('_ssl' in sys.modules)", self.enterTemporary()],
+                              capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
+        self.assertEqual(done.stdout, "False\n", done.stderr)
+
+
 class WebSocketCase(ServerCase):
     def dial(self, path="/", headers=(), **more):
         client = WebSocketClient(self.server.port, path, headers, **more)
@@ -20982,7 +21359,7 @@ class HabitTest(ServerCase):
         for source, write in (
                 ("const fs = require('fs');", "sharedStorage.setItem"), ("require('node:http')", "registerRoute"),
                 ("const _ = require('lodash')", "import { greet }"), ("module.exports = {};", "export { greet };"),
-                ("exports.a = 1;", "export { greet };"), ("process.env.X", "./settings.json"), ("Deno.serve()", "./settings.json"),
+                ("exports.a = 1;", "export { greet };"), ("process.env.X", "env.API_KEY"), ("Deno.serve()", "env.API_KEY"),
                 ("document.title", "public/"), ("window.x", "public/"), ("$('#a')", "public/"), ("alert(1)", "public/"),
                 ("localStorage.a", "sharedStorage"), ("app.get('/', f)", "registerRoute"), ("express()", "registerRoute"),
                 ("new WebSocket('ws://x')", "registerStreamRoute"), ("axios.get('x')", "await fetch"),
@@ -20992,7 +21369,7 @@ class HabitTest(ServerCase):
                 ("import e from 'express';", "registerRoute"), ("import fs from 'node:fs';", "sharedStorage.setItem"),
                 ("const d = require('better-sqlite3')('a.db');", "database.prepare"), ("import pg from 'pg';", "database.prepare"),
                 ("import { DatabaseSync } from 'node:sqlite';", "database.prepare"),
-                ("import 'dotenv';", "./settings.json"), ("import f from 'node-fetch';", "await fetch"),
+                ("import 'dotenv';", "env.API_KEY"), ("import f from 'node-fetch';", "await fetch"),
                 ("import { Server } from 'socket.io';", "registerStreamRoute"),
                 ("fastify.get('/', f)", "registerRoute"), ("fs.readFileSync('a')", "sharedStorage.setItem"),
                 ("function f() { await g(); }", "async function init()"), ("print('a')", "console.log"),
