@@ -2219,7 +2219,7 @@ class StatementParser(NameParser):
     def parse_substatement(self):
         """Read the body of a loop, if or label, where declarations are not allowed."""
         type = self.type
-        if type == "class" or type == "const":
+        if type == "class" or type == "const" or type == "enum":
             self.unexpected()
         if type == "function":
             raise self.error(
@@ -4143,13 +4143,14 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
 # -- Parser: types of TypeScript ---------------------------------------------------------
 #
 # Types are read and forgotten: what must go from the text is noted as an Edit, so that the same parser makes
-# the tree and the JavaScript. What needs code (enum, namespace, JSX …) is an Edit too; then the text that
-# the edits make is parsed, and its positions are those of the source.
+# the tree and the JavaScript. What needs code (enum, namespace, JSX …) is an Edit for the JavaScript, and
+# nodes for the tree, which have the positions of what they are made from.
 
 _NO_TYPES = "Types are read in .ts and .tsx files only: rename the file to .tsx"
 
-#: One change: the part of the source from start to end becomes text; blanks where that is None.
-Edit = collections.namedtuple("Edit", "start end text", defaults=(None,))
+#: One change: the part of the source from start to end becomes text; blanks where that is None. is_code: it
+#: stands for something else, so its length may be another one.
+Edit = collections.namedtuple("Edit", "start end text is_code", defaults=(None, False))
 
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
 _MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
@@ -4215,13 +4216,15 @@ class TypeParser(JSParser):
     namespaces     names of the namespaces around, innermost last
     enums          {name: {member: constant or None}} of those declared so far
     type_names     names that were declared as types only
-    aliases        (name, what erases it) of each `import name = a.b`, which goes if it is used for types only
+    aliases        (name, node, what erases it) of each `import name = a.b`, which goes if it is used for types
+                   only
+    followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
     __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
                  "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
                  "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
-                 "aliases")
+                 "aliases", "followers")
 
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
@@ -4229,7 +4232,7 @@ class TypeParser(JSParser):
         self.not_arrows, self.trying = set(), 0
         self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
-        self.aliases = []
+        self.aliases, self.followers = [], {}
         self.read_pragmas(source)
         super().__init__(source, is_module)
 
@@ -4246,7 +4249,25 @@ class TypeParser(JSParser):
     def put(self, start, end, text):
         """Note code that stands in place of a part of the source."""
         self.makes_code = True
-        self.edits.append(Edit(start, end, text))
+        self.edits.append(Edit(start, end, text, True))
+
+    def code(self, text, at):
+        """The statements of a text that the source does not have, at the position of a node."""
+        body = JSParser(text, self.is_module, self.strict).parse_program().body
+        for statement in body:
+            for node in statement.walk():
+                node.at(at)
+        return body
+
+    def here(self):
+        """A node for the position of the current token."""
+        return self.finish(EmptyStatement(), self.start, self.line, self.start - self.line_start)
+
+    def followed(self, nodes):
+        """Put what belongs behind some of the nodes there."""
+        if self.followers:
+            nodes[:] = [one for node in nodes for one in (node, *self.followers.pop(
+                getattr(node, "declaration", None) or node, ()))]
 
     def erasing(self, skip):
         """Run skip() and erase what it reads."""
@@ -4701,7 +4722,7 @@ class TypeParser(JSParser):
         if is_property:
             if target.__class__ is not Identifier:
                 raise self.error("A parameter property must have a name of its own", target.start)
-            self.parameter_properties.append(target.name)
+            self.parameter_properties.append(target)
         if self.type in ("?", ":"):
             self.parse_annotation()
         if self.type != "=":
@@ -4721,8 +4742,8 @@ class TypeParser(JSParser):
         self.note_as()
         if _PRECEDENCE.get(self.type, 0) > _RELATIONAL and not operand.parenthesized \
                 and operand.__class__ in (BinaryExpression, UnaryExpression):
-            self.put(operand.start, operand.start, "(")     # the type held the operand together
-            self.put(start, start, ")")
+            self.edits += Edit(operand.start, operand.start, "(", True), Edit(start, start, ")", True)
+            operand.parenthesized = True    # the type held the operand together
         return operand
 
     def note_as(self):
@@ -4904,10 +4925,15 @@ class TypeScriptParser(TypeParser):
     def finish_erased(self, start):
         """Erase a declaration that is read whole; return what stands for it in the tree."""
         self.erase(start, ";")
-        node = EmptyStatement()
-        node.start, node.end = start, self.last_end
-        node.line = node.end_line = self.last_line
-        node.column = node.end_column = 0
+        return self.finish(EmptyStatement(), start, self.last_line, 0)
+
+    def parse_statement_list(self, end, body):
+        super().parse_statement_list(end, body)
+        self.followed(body)
+
+    def parse_case(self):
+        node = super().parse_case()
+        self.followed(node.consequent)
         return node
 
     def without_code(self, parse):
@@ -5076,6 +5102,9 @@ class TypeScriptParser(TypeParser):
         outer = self.parameter_properties, self.in_constructor
         self.parameter_properties, self.in_constructor = [], False
         node = super().parse_class(node_class, may_be_nameless)
+        self.followed(node.body)
+        node.body[:0] = [PropertyDefinition(name, None, False, False).at(name)
+                         for name in self.parameter_properties]
         self.parameter_properties, self.in_constructor = outer
         return node
 
@@ -5157,34 +5186,39 @@ class TypeScriptParser(TypeParser):
             self.consume_semicolon()
             return None
         if properties:
-            self.put_parameter_properties(properties, node.value.body)
+            outer[0].extend(properties)
+            self.put_parameter_properties([one.name for one in properties], node.value.body)
         return node
 
     def put_parameter_properties(self, names, body):
         """Declare fields for `constructor(public a)` and assign them first, or behind the call of `super`."""
         self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
-        at, end = body.start + 1, ""
-        for statement in body.body:
+        at, end, index = body.start + 1, "", 0
+        for number, statement in enumerate(body.body, 1):
             expression = getattr(statement, "expression", None)
-            if getattr(statement, "directive", None) is not None:
-                at, end = statement.end, ";"
-            if expression.__class__ is CallExpression and expression.callee.__class__ is Super:
-                at, end = statement.end, ";"
+            is_super = expression.__class__ is CallExpression and expression.callee.__class__ is Super
+            if is_super or getattr(statement, "directive", None) is not None:
+                at, end, index = statement.end, ";", number
+            if is_super:
                 break
-        self.put(at, at, end + "".join(f" this.{name} = {name};" for name in names))
+        text = "".join(f" this.{name} = {name};" for name in names)
+        self.put(at, at, end + text)
+        body.body[index:index] = self.code(text, body)
 
     def put_accessor(self, node, start):
         """Make of `accessor name = value` a private field with a getter and a setter."""
         if node.computed or node.key.__class__ is PrivateName:
             raise self.error("An accessor field must have a plain name", start)
-        raw = self.source[node.key.start:node.key.end]
-        hidden = f"#{re.sub(r'[^A-Za-z0-9_$]', '_', raw)}_accessor_storage"
-        prefix, this = ("static ", "this") if node.static else ("", "this")
-        self.put(node.key.start, node.key.end, hidden)
-        text = f" {prefix}get {raw}() {{ return {this}.{hidden}; }} " \
-            f"{prefix}set {raw}(value) {{ {this}.{hidden} = value; }}"
-        at = self.last_end
+        key, at = node.key, self.last_end
+        raw = self.source[key.start:key.end]
+        hidden = f"{re.sub(r'[^A-Za-z0-9_$]', '_', raw)}_accessor_storage"
+        prefix = "static " if node.static else ""
+        text = f" {prefix}get {raw}() {{ return this.#{hidden}; }} " \
+            f"{prefix}set {raw}(value) {{ this.#{hidden} = value; }}"
+        self.put(key.start, key.end, "#" + hidden)
         self.put(at, at, text if self.source[at - 1:at] == ";" else ";" + text)
+        node.key = PrivateName(hidden).at(key)
+        self.followers[node] = self.code(f"(class {{ #{hidden}; {text} }})", key)[0].expression.body[1:]
 
     # -- imports and exports ----
 
@@ -5211,7 +5245,8 @@ class TypeScriptParser(TypeParser):
 
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
-        start, is_type = self.start, self.peek()[1] == "type" and self.peek_second() != "="
+        start, here = self.start, self.here()
+        is_type = self.peek()[1] == "type" and self.peek_second() != "="
         is_exported = self.source.endswith("export", 0, self.last_end)
         while self.type != "=":
             self.advance()
@@ -5224,17 +5259,12 @@ class TypeScriptParser(TypeParser):
         self.consume_semicolon()
         if is_type or self.ambient:
             return self.finish_erased(start)
-        if not is_exported:
-            self.aliases.append((name, Edit(start, self.last_end, ";")))
         self.put(start, equals, f"var {name} ")
-        return self.declared(start, name)
-
-    def declared(self, start, name):
-        """The node for a declaration that makes code: that code is parsed later. Declare its name."""
         self.declarations.names.setdefault(name, _VAR)
-        identifier = Identifier(name)
-        identifier.start = identifier.end = start
-        return VariableDeclaration("var", [VariableDeclarator(identifier, None)])
+        node, = self.code(f"var {name} {self.source[equals:self.last_end]}", here)
+        if not is_exported:
+            self.aliases.append((name, node, Edit(start, self.last_end, ";")))
+        return node
 
     def parse_list(self, close, parse_one):
         parts = super().parse_list(close, parse_one)
@@ -5396,7 +5426,7 @@ class EnumParser(TypeScriptParser):
         return name
 
     def parse_enum(self):
-        start = self.start
+        start, here = self.start, self.here()
         if not self.has_types:
             raise self.error(_NO_TYPES, start)
         if self.type == "const":
@@ -5404,68 +5434,87 @@ class EnumParser(TypeScriptParser):
         self.advance()
         name = self.value
         self.skip_word()
-        repeated = name in self.declarations.names
         opening, closing = self.open_object(name, name)
         self.expect("{")
         self.put(start, self.last_end, opening)
-        members, following = self.enums.setdefault(name, {}), 0
+        members, following, made = self.enums.setdefault(name, {}), 0, []
         while self.type != "}":
-            following = self.parse_enum_member(name, members, following)
+            following = self.parse_enum_member(name, members, following, made)
             if self.type != "}":
                 self.put(self.start, self.pos, "")
                 self.expect(",")
         self.advance()
         self.put(self.last_end - 1, self.last_end, closing)
-        return self.code_node(start, name, repeated)
+        if self.ambient:
+            return here
+        statements = self.code(opening + "".join(text for text, _, _ in made) + closing, here)
+        for (_, at, value), statement in zip(made, statements[-1].expression.callee.body.body):
+            for node in statement.walk():
+                node.at(at)
+            assignment = statement.expression
+            if value.__class__ is TemplateLiteral:
+                assignment.right = value
+            elif value is not None:
+                assignment.left.property.right = value
+        return self.code_node(name, statements, here)
 
-    def code_node(self, start, name, repeated):
-        if not repeated:
-            return self.declared(start, name)
-        node = EmptyStatement()
-        node.start, node.end, node.line, node.column = start, self.last_end, self.line, 0
-        node.end_line, node.end_column = self.last_line, 0
+    def code_node(self, name, statements, here):
+        """Declare the name of an enum or namespace; return its first statement, an empty one where the name
+        was known."""
+        self.declarations.names.setdefault(name, _VAR)
+        node = statements[0] if len(statements) > 1 else here
+        self.followers[node] = statements[-1:]
         return node
 
-    def parse_enum_member(self, name, members, following):
-        """Read one member; return the value of the next one without an initializer (None: it needs one)."""
-        start = self.start
+    def parse_enum_member(self, name, members, following, made):
+        """Read one member; return the value of the next one without an initializer (None: it needs one).
+        `made` gets (its statement, where it stands, the value if that is no constant)."""
+        start, at = self.start, self.here()
         if self.type != "string" and self.type not in _IDENTIFIER_NAMES:
             self.unexpected()
         key = self.value if self.type in ("string", "name") else self.type
         self.advance()
         quoted = json.dumps(key)
+        value = None
         if self.type != "=":
             if following is None and not self.ambient:
                 raise self.error("Enum member must have initializer", start)
-            members[key] = following
-            if following is not None:
-                number = _literal_text(following)
-                self.put(start, self.last_end, f"{name}[{name}[{quoted}] = {number}] = {quoted};")
-            return following and following + 1 if following else 1
-        self.advance()
-        first = self.start
-        value = self.parse_assignment()
-        end = self.last_end
-        members[key] = folded = self.fold(value, name, members)
-        if isinstance(folded, str):
-            self.put(start, end, f"{name}[{quoted}] = {json.dumps(folded)};")
-            return None
-        if folded is not None:
-            self.put(start, end, f"{name}[{name}[{quoted}] = {_literal_text(folded)}] = {quoted};")
-            return folded + 1
-        if value.__class__ is TemplateLiteral:
-            self.put(start, first, f"{name}[{quoted}] = ")
-            self.put(end, end, ";")
+            folded = following
         else:
-            self.put(start, first, f"{name}[{name}[{quoted}] = ")
-            self.put(end, end, f"] = {quoted};")
-        keys = {id(node.property if node.__class__ is MemberExpression else node.key)
-                for node in value.walk() if node.__class__ in (MemberExpression, Property)
-                and not node.computed}
-        for node in value.walk():
-            if node.__class__ is Identifier and node.name in members and id(node) not in keys:
-                self.put(node.start, node.start, f"{name}.")
+            self.advance()
+            first = self.start
+            value = self.parse_assignment()
+            folded = self.fold(value, name, members)
+        members[key] = folded
+        before, after = f"{name}[{name}[{quoted}] = ", f"] = {quoted};"
+        if isinstance(folded, str) or value.__class__ is TemplateLiteral:
+            before, after = f"{name}[{quoted}] = ", ";"
+        if folded is not None:
+            text = json.dumps(folded) if isinstance(folded, str) else _literal_text(folded)
+            self.put(start, self.last_end, before + text + after)
+            made.append((before + text + after, at, None))
+            return None if isinstance(folded, str) else folded + 1
+        if value is not None:
+            self.put(start, first, before)
+            self.put(self.last_end, self.last_end, after)
+            made.append((f"{before}0{after}", at, self.qualified(value, name, members)))
         return None
+
+    def qualified(self, value, name, members):
+        """An expression with `enum.member` in place of the members in it."""
+        holder = ExpressionStatement(value)
+
+        def member(part):
+            if part.__class__ is not Identifier or part.name not in members:
+                return part
+            self.put(part.start, part.start, f"{name}.")
+            return MemberExpression(Identifier(name).at(part), part, False, False).at(part)
+        for node in [holder, *value.walk()]:
+            for field in node.fields:
+                part = getattr(node, field)
+                if field not in ("property", "key") or node.computed:
+                    setattr(node, field, [*map(member, part)] if type(part) is list else member(part))
+        return holder.expression
 
     def fold(self, node, name, members):
         """The value of a constant enum expression, a number or str; None for any other."""
@@ -5508,7 +5557,7 @@ class EnumParser(TypeScriptParser):
     # -- namespaces ----
 
     def parse_value_namespace(self):
-        start = self.start
+        start, here = self.start, self.here()
         self.advance()
         names = [self.value]
         self.skip_word()
@@ -5516,7 +5565,6 @@ class EnumParser(TypeScriptParser):
             self.advance()
             names.append(self.value)
             self.skip_word()
-        repeated = names[0] in self.declarations.names
         spaces = [self.space_name(name) for name in names]
         opening, closing = self.open_object(names[0], spaces[0])
         for outer, inner, space in zip(spaces, names[1:], spaces[1:]):
@@ -5538,7 +5586,9 @@ class EnumParser(TypeScriptParser):
             self.type_names.add(names[0])
             return self.finish_erased(start)
         self.put(self.last_end - 1, self.last_end, closing)
-        return self.code_node(start, names[0], repeated)
+        statements = self.code(opening + closing, here)
+        [node for node in statements[-1].walk() if node.__class__ is FunctionExpression][-1].body.body = body
+        return self.code_node(names[0], statements, here)
 
     def parse_namespace_export(self):
         """Read `export declaration` in a namespace: what it declares becomes a property."""
@@ -5551,16 +5601,19 @@ class EnumParser(TypeScriptParser):
             or self.type == "name" and self.value in ("namespace", "module")
         makes_object = self.exporting
         node = self.parse_statement()
-        end = self.last_end
+        text = None
         if node.__class__ is VariableDeclaration and not makes_object:
             names = [name.name for one in node.declarations for name in _declared_identifiers(one.id)]
-            self.put(end, end, ";" + "".join(
+            text = ";" + "".join(
                 f" {space}.{name} = {name};" if node.kind == "const" else
                 f' Object.defineProperty({space}, "{name}", {{ get: () => {name}, '
                 f"set: (value) => {{ {name} = value; }}, enumerable: true, configurable: true }});"
-                for name in names))
+                for name in names)
         elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
-            self.put(end, end, f" {space}.{node.id.name} = {node.id.name};")
+            text = f" {space}.{node.id.name} = {node.id.name};"
+        if text is not None:
+            self.put(self.last_end, self.last_end, text)
+            self.followers[node] = self.code(text.lstrip(";"), node)
         return node
 
 
@@ -5614,9 +5667,10 @@ class JSXParser(EnumParser):
         first = self.start
         node = super().parse_program()
         if self.import_source and self.makes_code:
-            self.put(first, first,
-                     'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from '
-                     f'{json.dumps(self.import_source + "/jsx-runtime")}; ')
+            text = 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from ' \
+                f'{json.dumps(self.import_source + "/jsx-runtime")}; '
+            self.put(first, first, text)
+            node.body[:0] = self.code(text, node)
         return node
 
     def leap(self, offset):
@@ -5634,13 +5688,27 @@ class JSXParser(EnumParser):
 
     def parse_element(self):
         """Read the element that begins at the current `<`."""
-        start, line, column = self.start, self.line, self.start - self.line_start
         self.deeper()
         self.pos = self.start + 1
-        self.read_element(start)
+        node = self.read_element(self.start, self.line, self.start - self.line_start)
         self.depth -= 1
         self.advance()
-        return self.finish(NullLiteral(), start, line, column)
+        return node
+
+    def made(self, node, start, line, column):
+        """Give a node its position: from there to what was read last."""
+        node.start, node.line, node.column = start, line, column
+        node.end, node.end_line, node.end_column = self.pos, self.line, self.pos - self.line_start
+        return node
+
+    def reference(self, name, *place):
+        """The node of a name such as `a.b.c`."""
+        first, *others = name.split(".")
+        node = self.made(ThisExpression() if first == "this" else Identifier(utf16(first)), *place)
+        node.end = node.start   # it has no text of its own
+        for one in others:
+            node = MemberExpression(node, self.made(Identifier(utf16(one)), *place), False, False).at(node)
+        return node
 
     def read_name(self):
         """Read `name`, `a.b.c` or `a:b`; return it as written."""
@@ -5655,14 +5723,16 @@ class JSXParser(EnumParser):
                 return self.source[start:self.pos]
             self.pos += 1
 
-    def read_element(self, start):
-        """Read an element whose `<` was read; `pos` is behind it afterwards."""
+    def read_element(self, *place):
+        """Read an element whose `<` was read, at a place; `pos` is behind it afterwards. Return its call."""
+        start = place[0]
         if self.leap_space() == ">":
             name, shown = "", self.fragment
         else:
             name = self.read_name()
             shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
                 else json.dumps(name)
+        tag = self.made(StringLiteral(utf16(name)), *place) if shown[0] == '"' else self.reference(shown, *place)
         if self.leap_space() == "<":
             self.advance()
             type_start = self.start
@@ -5670,55 +5740,63 @@ class JSXParser(EnumParser):
             self.edits.append(Edit(type_start, self.pos))
             self.leap_space()
         automatic = self.import_source is not None
-        call = len(self.edits)
-        self.put(start, self.pos, f"{self.factory}({shown}, ")
-        key, any_attribute = self.read_attributes(automatic)
-        children = []
-        if self.source.startswith("/>", self.pos):
-            self.put_ends(self.pos, self.pos + 2, automatic, any_attribute, [], key)
+        call, factory = len(self.edits), self.factory
+        self.put(start, self.pos, f"{factory}({shown}, ")
+        properties = []
+        key = self.read_attributes(automatic, properties)
+        attributes = self.made(ObjectExpression(properties) if properties or automatic else NullLiteral(), *place)
+        edits, children = [], []
+        opened, closing = self.pos, None
+        if self.source.startswith("/>", opened):
             self.pos += 2
         else:
-            opened = self.pos
             self.pos += 1
-            self.read_children(children)
+            self.read_children(edits, children)
             closing = self.pos
             self.read_closing(name, start)
-            self.put_ends(opened, opened + 1, automatic, any_attribute, children, key, closing, self.pos)
+        any_attribute = bool(properties)
         if automatic:
-            several = "s" if len(children) > 1 else ""
-            self.edits[call] = Edit(start, self.edits[call].end, f"_jsx{several}({shown}, ")
+            factory = "_jsxs" if len(children) > 1 else "_jsx"
+            self.edits[call] = self.edits[call]._replace(text=f"{factory}({shown}, ")
+            if children:
+                value = self.made(ArrayExpression(children), *place) if len(children) > 1 else children[0]
+                properties.append(self.attribute("children", value, *place))
+            children = key[1:] if key else []
+        self.put_ends(opened, automatic, any_attribute, edits, key and key[0], closing)
+        callee = self.reference(factory, *place)
+        return self.made(CallExpression(callee, [tag, attributes, *children], False), *place)
 
-    def put_ends(self, start, end, automatic, any_attribute, children, key, closing=None, closed=None):
-        """Put code in place of the `>` of an opening tag and of the closing tag."""
-        if not automatic:
-            self.put(start, end, (" }" if any_attribute else "null") + (")" if closing is None else ""))
-            for at, edit in children:
-                self.edits[at] = edit._replace(text=", " + edit.text)
-            if closing is not None:
-                self.put(closing, closed, ")")
-            return
-        before = "" if any_attribute else "{ "
-        if children:
-            before += (", " if any_attribute else "") + "children: " + ("[" if len(children) > 1 else "")
-            for at, edit in children[1:]:
-                self.edits[at] = edit._replace(text=", " + edit.text)
-        after = ("]" if len(children) > 1 else "") + " }" + (f", {key}" if key else "") + ")"
+    def put_ends(self, start, automatic, any_attribute, children, key, closing):
+        """Put code in place of the `>` of an opening tag and of the closing tag, which begins at `closing`."""
+        end = start + 1 if closing is not None else self.pos
+        if automatic:
+            before = "" if any_attribute else "{ "
+            if children:
+                before += (", " if any_attribute else "") + "children: " + "[" * (len(children) > 1)
+            after = "]" * (len(children) > 1) + " }" + (f", {key}" if key else "") + ")"
+        else:
+            before, after = " }" if any_attribute else "null", ")"
+        for at, edit in children[automatic:]:
+            self.edits[at] = edit._replace(text=", " + edit.text)
         if closing is None:
             self.put(start, end, before + after)
         else:
             self.put(start, end, before)
-            self.put(closing, closed, after)
+            self.put(closing, self.pos, after)
 
-    def read_attributes(self, automatic):
-        """Read the attributes of a tag. Return (the code of `key` where that is apart, whether there are
-        others)."""
-        any_attribute, key = False, None
+    def attribute(self, name, value, *place):
+        key = Identifier(name) if _PLAIN_NAME(name) else StringLiteral(utf16(name))
+        return self.made(Property(self.made(key, *place), value, "init", False, False, False), *place)
+
+    def read_attributes(self, automatic, properties):
+        """Read the attributes of a tag into properties. Return (code, node) of `key` where that is apart."""
+        key = None
         while True:
             char = self.leap_space()
             if char == ">" or self.source.startswith("/>", self.pos):
-                return key, any_attribute
-            start = self.pos
-            comma = ", " if any_attribute else "{ "
+                return key
+            start, *_ = place = self.pos, self.line, self.pos - self.line_start
+            comma = ", " if properties else "{ "
             if char == "{":
                 self.pos += 1
                 self.advance()
@@ -5726,9 +5804,9 @@ class JSXParser(EnumParser):
                     self.unexpected()
                 self.put(start, self.pos, comma + "...")
                 self.advance()
-                self.parse_assignment()
+                argument = self.parse_assignment()
                 self.close_container()
-                any_attribute = True
+                properties.append(self.made(SpreadElement(argument), *place))
                 continue
             name = self.read_name()
             end = self.pos
@@ -5742,55 +5820,59 @@ class JSXParser(EnumParser):
                     key = self.read_key(start)
                     continue
                 self.put(start, value_start, head + ": ")
-                self.read_attribute_value(char)
+                value = self.read_attribute_value(char)
             else:
                 self.put(start, end, head + ": true")
-            any_attribute = any_attribute or not is_key
+                value = self.made(BooleanLiteral(True), *place)
+            properties.append(self.attribute(name, value, *place))
 
     def read_key(self, start):
-        """Read the value of `key`, which the automatic form passes apart; return its code."""
+        """Read the value of `key`, which the automatic form passes apart; return its code and node."""
         first, edits = self.pos, len(self.edits)
-        self.read_attribute_value(self.source[first])
+        value = self.read_attribute_value(self.source[first])
         del self.edits[edits:]
         self.edits.append(Edit(start, self.pos))
         text = self.source[first:self.pos]
-        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1]))
+        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1])), value
 
     def read_attribute_value(self, char):
-        start = self.pos
+        place = start, *_ = self.pos, self.line, self.pos - self.line_start
         if char == "{":
             self.pos += 1
             self.advance()
-            self.edits.append(Edit(start, start + 1, ""))
-            self.parse_assignment()
+            self.put(start, start + 1, "")
+            value = self.parse_assignment()
             self.close_container()
-        elif char == "<":
+            return value
+        if char == "<":
             self.pos += 1
-            self.read_element(start)
-        elif char and char in "\"'":
-            end = self.source.find(char, start + 1)
-            if end < 0:
-                self.jsx_error(f"The text has no {char} at its end")
-            self.leap(end + 1)
-            self.put_text(start, end + 1, _jsx_entities(self.source[start + 1:end]))
-        else:
+            return self.read_element(*place)
+        if not char or char not in "\"'":
             self.jsx_error("The value of an attribute is a text in quotes or an expression in braces")
+        end = self.source.find(char, start + 1)
+        if end < 0:
+            self.jsx_error(f"The text has no {char} at its end")
+        self.leap(end + 1)
+        return self.put_text(_jsx_entities(self.source[start + 1:end]), *place)
 
-    def put_text(self, start, end, text):
-        self.put(start, end, json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028")
+    def put_text(self, text, *place):
+        """Put a text in place of what was read from there on; return its node."""
+        self.put(place[0], self.pos, json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028")
                  .replace("\u2029", "\\u2029"))
+        return self.made(StringLiteral(utf16(text)), *place)
 
     def close_container(self):
         """Take the `}` behind an expression; the text goes on behind it."""
         if self.type != "}":
             self.unexpected()
-        self.edits.append(Edit(self.start, self.pos, ""))
+        self.put(self.start, self.pos, "")
 
-    def read_children(self, children):
-        """Read what stands between the tags; children gets (index, Edit) of the first edit of each child."""
+    def read_children(self, edits, children):
+        """Read what stands between the tags: its nodes into children; edits gets (index, Edit) of the first
+        edit of each."""
         source = self.source
         while True:
-            start = self.pos
+            start, *_ = place = self.pos, self.line, self.pos - self.line_start
             end = _JSX_TEXT(source, start).end()
             self.leap(end)
             char = source[end:end + 1]
@@ -5801,38 +5883,36 @@ class JSXParser(EnumParser):
             if end > start:
                 text = _jsx_text(source[start:end])
                 if text:
-                    children.append((len(self.edits), None))
-                    self.put_text(start, end, _jsx_entities(text))
-                    children[-1] = len(self.edits) - 1, self.edits[-1]
+                    children.append(self.put_text(_jsx_entities(text), *place))
+                    edits.append((len(self.edits) - 1, self.edits[-1]))
                 else:
                     self.edits.append(Edit(start, end))
             if char == "<":
                 following = _JSX_SPACE(source, end + 1).end()
                 if source.startswith("/", following):
                     return
-                index = len(self.edits)
-                self.pos = end + 1
-                self.read_element(end)
                 # a first edit of its own, which a comma can go into
-                children.append((index, Edit(end, end, "")))
-                self.edits.insert(index, children[-1][1])
+                self.put(end, end, "")
+                edits.append((len(self.edits) - 1, self.edits[-1]))
+                self.pos = end + 1
+                children.append(self.read_element(end, self.line, end - self.line_start))
             else:
-                self.read_container(children)
+                self.read_container(edits, children)
 
-    def read_container(self, children):
+    def read_container(self, edits, children):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
-        start = self.pos
+        start, *_ = place = self.pos, self.line, self.pos - self.line_start
         self.pos += 1
         self.advance()
         if self.type == "}":
             self.edits.append(Edit(start, self.pos))
             return
         self.put(start, start + 1, "")
-        children.append((len(self.edits) - 1, self.edits[-1]))
-        if self.type == "...":
-            self.advance()
-        self.parse_expression()
+        edits.append((len(self.edits) - 1, self.edits[-1]))
+        is_spread = self.accept("...")
+        node = self.parse_expression()
         self.close_container()
+        children.append(self.made(SpreadElement(node), *place) if is_spread else node)
 
     def read_closing(self, name, start):
         """Read the closing tag of an element."""
@@ -5865,57 +5945,23 @@ def language_of(name):
 
 
 def _apply(source, edits):
-    """(the text that the edits make, [(its offset, offset in the source)] where edits begin and end)."""
-    pieces, kept, at, length = [], [(0, 0)], 0, 0
-    for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
+    """The text that the edits make; it has the same lines."""
+    pieces, at = [], 0
+    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
         blank = _NOT_LINE_BREAKS.sub(" ", removed) if _LINE_BREAKS.search(removed) else " " * len(removed)
-        pieces.append(source[at:start])
-        length += start - at
-        if text is not None:
-            if _LINE_BREAKS.search(removed, 0, len(text)):
-                text += "".join(_LINE_BREAKS.findall(removed))
-            else:
-                text += blank[len(text):] if text else ""
-            kept += (length, start), (length + len(text), end)
-        pieces.append(blank if text is None else text)
-        length += len(pieces[-1])
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        elif text:
+            text += blank[len(text):]
+        pieces += source[at:start], text
         at = end
     pieces.append(source[at:])
-    return "".join(pieces), kept
-
-
-def _restore_positions(program, source, kept):
-    """Give the nodes of a Program the lines and columns of the source that its text was made from. Both have
-    the same lines; a column is another one in a line where an edit is of another length."""
-    place = _places(source, kept)
-    moved = set()
-    for (made, old), (next_made, next_old) in zip(kept, kept[1:]):
-        if next_made - made != next_old - old:
-            moved.update(range(place(made)[0], place(next_made)[0] + 1))
-    for node in program.walk():
-        if node.line in moved:
-            node.line, node.column = place(node.start)
-        if node.end_line in moved:
-            node.end_line, node.end_column = place(node.end)
-
-
-def _places(source, kept):
-    """A function from an offset in the text that edits made to (line, column from 0) in its source."""
-    starts = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(source))]
-    made = [offset for offset, _ in kept]
-
-    @functools.cache
-    def place(offset):
-        index = bisect.bisect_right(made, offset) - 1
-        old = kept[index][1] + offset - made[index]
-        if index + 1 < len(kept):
-            old = min(old, kept[index + 1][1])
-        line = bisect.bisect_right(starts, old)
-        return line, old - starts[line - 1]
-    return place
+    return "".join(pieces)
 
 
 def typed_parser(source, name, is_module):
@@ -5928,40 +5974,31 @@ def typed_parser(source, name, is_module):
 def parse_typed(source, name, is_module):
     """Parse a script or module in the language that the name of its file tells.
 
-    Return (Program, JavaScript): the offsets of the nodes refer to the JavaScript, a text without types and
-    elements; their lines and columns to the source. Raises JSSyntaxError.
+    Return (Program, text): the offsets of the nodes refer to the text, which is the source with blanks in
+    place of its types. Raises JSSyntaxError.
     """
+    program, made_from, edits = parse_with_edits(source, name, is_module)
+    erased = [edit for edit in edits if not edit.is_code]
+    return program, _apply(made_from, erased) if erased else source
+
+
+def parse_with_edits(source, name, is_module):
+    """Parse it, too; return (Program, its text, the Edits that make JavaScript of that)."""
     parser = typed_parser(python_text(source), name, is_module)
     program = _guarded(parser, parser.parse_program)
-    if parser.__class__ is JSParser or not parser.edits:
-        return program, source
-    source, edits, aliases = parser.source, parser.edits, parser.aliases
-    while True:
-        text, kept = _apply(source, edits)
-        if not parser.makes_code:
-            return program, text
-        program = _parse_made(text, source, kept, is_module)
-        used = _names_used(program) if aliases else ()
-        unused = [edit for name, edit in aliases if name not in used]
-        if not unused:
-            _restore_positions(program, source, kept)
-            return program, text
+    if parser.__class__ is JSParser:
+        return program, parser.source, []
+    edits, aliases, unused = parser.edits, parser.aliases, True
+    while aliases and unused:
+        used = _names_used(program)
+        unused = {node: edit for name, node, edit in aliases if name not in used}
         aliases = [alias for alias in aliases if alias[1] not in unused]
-        edits = [one for one in edits if not any(edit.start <= one.start < edit.end for edit in unused)]
-        edits += unused
-
-
-def _parse_made(text, source, kept, is_module):
-    """Parse the text that edits made; an error has its place in the source."""
-    parser = JSParser(text, is_module)
-    try:
-        return _guarded(parser, parser.parse_program)
-    except JSSyntaxError as error:
-        breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
-        if error.line is not None and error.line <= len(breaks):
-            line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
-            error.line, error.column = line, column + 1
-        raise
+        edits = [one for one in edits if not any(
+            edit.start <= one.start < edit.end for edit in unused.values())] + [*unused.values()]
+        for node in program.walk() if unused else ():
+            if type(getattr(node, "body", None)) is list:
+                node.body = [one for one in node.body if one not in unused]
+    return program, parser.source, edits
 
 
 def _names_used(program):
@@ -7328,13 +7365,12 @@ def analyze_scopes(program, site=None):
 
 def javascript_of(source, name):
     """The JavaScript of a module in TypeScript or with JSX, for a browser; raises JSSyntaxError."""
-    program, text = parse_typed(source, name, True)
+    program, text, edits = parse_with_edits(source, name, True)
     if language_of(name)[0]:
         analyze_scopes(program)
-        ends = [(node, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier else node.end)
-                for node in drop_type_imports(program)]
-        text = _apply(text, [Edit(node.start, end) for node, end in ends])[0]
-    return text
+        edits = edits + [Edit(node.start, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier
+                              else node.end) for node in drop_type_imports(program)]
+    return _apply(text, edits)
 
 
 def drop_type_imports(program):
@@ -13078,8 +13114,10 @@ class CallEmitter(AssignmentEmitter):
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
+        if node.__class__ is Identifier:
+            return node.name
         text = self.unit.source[node.start:node.end]
-        if len(text) <= 60 and "\n" not in text and "(" not in text and "{" not in text:
+        if 0 < len(text) <= 60 and "\n" not in text and "(" not in text and "{" not in text:
             return "(" + text if ")" in text else text
         if isinstance(node, MemberExpression) and not node.computed:
             return f"(intermediate value).{node.property.name}"
@@ -39367,7 +39405,7 @@ def code_without_types(code, name):
         return code
     if not _DECLARATION.match(code):
         with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
-            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+            return javascript_of(f"({code}\n)", name)[1:-2]
     return javascript_of(code, name)
 
 
