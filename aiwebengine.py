@@ -3153,9 +3153,11 @@ class ExpressionParser(ClassParser):
         if type in _SUBSCRIPTS:
             expression = self.parse_subscripts(expression)
             type = self.type
-        if (type == "++" or type == "--") and not self.newline:
-            return self.parse_postfix(expression)
-        return expression
+        return self.parse_behind(expression) if type in self.behind else expression
+
+    def parse_behind(self, operand):
+        """Read what stands behind an operand and its subscripts: ++ or --."""
+        return operand if self.newline else self.parse_postfix(operand)
 
     def parse_prefix(self):
         """Read a prefix operator and its operand."""
@@ -4052,6 +4054,8 @@ _OPERANDS = {
 
 
 JSParser.statements, JSParser.operands = _STATEMENTS, _OPERANDS
+#: Tokens for parse_behind().
+JSParser.behind = frozenset(("++", "--"))
 
 
 def _guarded(parser, parse):
@@ -4161,7 +4165,7 @@ _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
 _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
-_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
+_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
 
 
 
@@ -4178,8 +4182,9 @@ def _simple_types():
     kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
     union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
     ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
-    member = rf"(?:readonly\s+)?{name}\??:\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
     parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
+    member = rf"(?:readonly\s+)?{name}\??(?:\((?:\s*{parameter})*\s*\))?:" \
+        rf"\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
     return [re.compile(pattern, re.ASCII).match for pattern in (
         union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
         r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")]     # type parameters
@@ -4194,7 +4199,6 @@ _PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
                             r"|([\w$]+(?![\w$])\s*(?:[|&.<\[\w$]|\)\s*[^\s=/])|[\"'(]))", re.ASCII).match
 _PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
                     r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
-_PARSE_UNARY = JSParser.parse_unary
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
                        "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
@@ -4772,17 +4776,17 @@ class TypeParser(JSParser):
         self.erase(start)
         return True
 
-    def parse_unary(self):
-        expression = _PARSE_UNARY(self)
-        if self.type in _EXPRESSION_ENDS and self.type != "name":
-            return expression
-        while self.type in _TYPE_MARKS and self.skip_types_behind(expression):
-            if self.type in _SUBSCRIPTS:
-                expression = self.parse_subscripts(expression)
+    def parse_behind(self, operand):
+        while self.type != "name":
             if (self.type == "++" or self.type == "--") and not self.newline:
-                expression = self.parse_postfix(expression)
+                operand = self.parse_postfix(operand)
+            elif self.type in _TYPE_MARKS and self.skip_types_behind(operand):
+                if self.type in _SUBSCRIPTS:
+                    operand = self.parse_subscripts(operand)
+            else:
+                return operand
         self.note_as()
-        return expression
+        return operand
 
     def skip_types_behind(self, expression):
         whole = expression.__class__ in _WHOLE_ASSIGNMENTS and not expression.parenthesized
@@ -5577,7 +5581,9 @@ class EnumParser(TypeScriptParser):
         exported, self.exported = self.exported, set()
         self.namespaces.append(spaces[-1])
         body = []
+        self.parse_directives(body)
         self.parse_statement_list("}", body)
+        strict = self.strict
         self.namespaces.pop()
         self.exported = exported
         self.leave_function(saved)
@@ -5587,7 +5593,8 @@ class EnumParser(TypeScriptParser):
             return self.finish_erased(start)
         self.put(self.last_end - 1, self.last_end, closing)
         statements = self.code(opening + closing, here)
-        [node for node in statements[-1].walk() if node.__class__ is FunctionExpression][-1].body.body = body
+        inner = [node for node in statements[-1].walk() if node.__class__ is FunctionExpression][-1]
+        inner.body.body, inner.strict = body, strict
         return self.code_node(names[0], statements, here)
 
     def parse_namespace_export(self):
@@ -5625,10 +5632,16 @@ _JSX_TEXT = re.compile(r"[^<{>}]*").match
 _JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
 _PRAGMA = re.compile(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+#: An attribute whose text is the same in JavaScript.
+_JSX_PLAIN_ATTRIBUTE = re.compile(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII).match
 
 
 def _jsx_text(text):
     """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
+    if "\n" not in text and "\r" not in text:
+        return text
+    if not text.strip(" \t\r\n"):
+        return ""
     lines = re.split("\r\n|[\n\r]", text)
     last = len(lines) - 1
     trimmed = [line.strip(" \t") if 0 < index < last else
@@ -5675,12 +5688,14 @@ class JSXParser(EnumParser):
 
     def leap(self, offset):
         """Move on to an offset, over text that is not made of tokens."""
-        if _LINE_BREAKS.search(self.source, self.pos, offset):
+        if offset > self.pos and _LINE_BREAKS.search(self.source, self.pos, offset):
             self._count_lines(self.pos, offset)
         self.pos = offset
 
     def leap_space(self):
-        self.leap(_JSX_SPACE(self.source, self.pos).end())
+        end = _JSX_SPACE(self.source, self.pos).end()
+        if end > self.pos:
+            self.leap(end)
         return self.source[self.pos:self.pos + 1]
 
     def jsx_error(self, message):
@@ -5697,22 +5712,21 @@ class JSXParser(EnumParser):
 
     def made(self, node, start, line, column):
         """Give a node its position: from there to what was read last."""
-        node.start, node.line, node.column = start, line, column
-        node.end, node.end_line, node.end_column = self.pos, self.line, self.pos - self.line_start
+        node.start = node.end = start   # it has no text of its own
+        node.line, node.column = line, column
+        node.end_line, node.end_column = self.line, self.pos - self.line_start
         return node
 
     def reference(self, name, *place):
         """The node of a name such as `a.b.c`."""
         first, *others = name.split(".")
         node = self.made(ThisExpression() if first == "this" else Identifier(utf16(first)), *place)
-        node.end = node.start   # it has no text of its own
         for one in others:
             node = MemberExpression(node, self.made(Identifier(utf16(one)), *place), False, False).at(node)
         return node
 
     def read_name(self):
         """Read `name`, `a.b.c` or `a:b`; return it as written."""
-        self.leap_space()
         start = self.pos
         while True:
             match = _JSX_NAME(self.source, self.pos)
@@ -5745,44 +5759,33 @@ class JSXParser(EnumParser):
         properties = []
         key = self.read_attributes(automatic, properties)
         attributes = self.made(ObjectExpression(properties) if properties or automatic else NullLiteral(), *place)
-        edits, children = [], []
-        opened, closing = self.pos, None
+        opened, closing, children, any_attribute = self.pos, None, [], bool(properties)
         if self.source.startswith("/>", opened):
             self.pos += 2
         else:
             self.pos += 1
-            self.read_children(edits, children)
+            self.read_children(children, automatic)
             closing = self.pos
             self.read_closing(name, start)
-        any_attribute = bool(properties)
         if automatic:
             factory = "_jsxs" if len(children) > 1 else "_jsx"
             self.edits[call] = self.edits[call]._replace(text=f"{factory}({shown}, ")
+            before, after = "" if any_attribute else "{ ", " }" + (f", {key[0]}" if key else "") + ")"
             if children:
                 value = self.made(ArrayExpression(children), *place) if len(children) > 1 else children[0]
                 properties.append(self.attribute("children", value, *place))
-            children = key[1:] if key else []
-        self.put_ends(opened, automatic, any_attribute, edits, key and key[0], closing)
-        callee = self.reference(factory, *place)
-        return self.made(CallExpression(callee, [tag, attributes, *children], False), *place)
-
-    def put_ends(self, start, automatic, any_attribute, children, key, closing):
-        """Put code in place of the `>` of an opening tag and of the closing tag, which begins at `closing`."""
-        end = start + 1 if closing is not None else self.pos
-        if automatic:
-            before = "" if any_attribute else "{ "
-            if children:
                 before += (", " if any_attribute else "") + "children: " + "[" * (len(children) > 1)
-            after = "]" * (len(children) > 1) + " }" + (f", {key}" if key else "") + ")"
+                after = "]" * (len(children) > 1) + after
+            children = key[1:] if key else []
         else:
             before, after = " }" if any_attribute else "null", ")"
-        for at, edit in children[automatic:]:
-            self.edits[at] = edit._replace(text=", " + edit.text)
         if closing is None:
-            self.put(start, end, before + after)
+            self.put(opened, self.pos, before + after)
         else:
-            self.put(start, end, before)
+            self.put(opened, opened + 1, before)
             self.put(closing, self.pos, after)
+        callee = self.reference(factory, *place)
+        return self.made(CallExpression(callee, [tag, attributes, *children], False), *place)
 
     def attribute(self, name, value, *place):
         key = Identifier(name) if _PLAIN_NAME(name) else StringLiteral(utf16(name))
@@ -5797,6 +5800,12 @@ class JSXParser(EnumParser):
                 return key
             start, *_ = place = self.pos, self.line, self.pos - self.line_start
             comma = ", " if properties else "{ "
+            plain = _JSX_PLAIN_ATTRIBUTE(self.source, start)
+            if plain and plain[1] != "key":
+                name, (value_start, self.pos) = plain[1], plain.span(2)
+                self.put(start, value_start, f"{comma}{name}: ")
+                properties.append(self.attribute(name, self.made(StringLiteral(plain[2][1:-1]), *place), *place))
+                continue
             if char == "{":
                 self.pos += 1
                 self.advance()
@@ -5853,12 +5862,14 @@ class JSXParser(EnumParser):
         if end < 0:
             self.jsx_error(f"The text has no {char} at its end")
         self.leap(end + 1)
-        return self.put_text(_jsx_entities(self.source[start + 1:end]), *place)
+        return self.put_text("", _jsx_entities(self.source[start + 1:end]), *place)
 
-    def put_text(self, text, *place):
+    def put_text(self, comma, text, *place):
         """Put a text in place of what was read from there on; return its node."""
-        self.put(place[0], self.pos, json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028")
-                 .replace("\u2029", "\\u2029"))
+        shown = json.dumps(text, ensure_ascii=False)
+        if not text.isascii():
+            shown = shown.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        self.put(place[0], self.pos, comma + shown)
         return self.made(StringLiteral(utf16(text)), *place)
 
     def close_container(self):
@@ -5867,39 +5878,37 @@ class JSXParser(EnumParser):
             self.unexpected()
         self.put(self.start, self.pos, "")
 
-    def read_children(self, edits, children):
-        """Read what stands between the tags: its nodes into children; edits gets (index, Edit) of the first
-        edit of each."""
+    def read_children(self, children, automatic):
+        """Read what stands between the tags: its nodes into children."""
         source = self.source
         while True:
-            start, *_ = place = self.pos, self.line, self.pos - self.line_start
+            start = self.pos
             end = _JSX_TEXT(source, start).end()
-            self.leap(end)
             char = source[end:end + 1]
-            if char in (">", "}"):
-                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
-            if not char:
-                self.jsx_error("An element is not closed")
+            comma = ", " if children or not automatic else ""
             if end > start:
+                line, column = self.line, start - self.line_start
+                self.leap(end)
                 text = _jsx_text(source[start:end])
                 if text:
-                    children.append(self.put_text(_jsx_entities(text), *place))
-                    edits.append((len(self.edits) - 1, self.edits[-1]))
+                    children.append(self.put_text(comma, _jsx_entities(text), start, line, column))
+                    comma = ", "
                 else:
-                    self.edits.append(Edit(start, end))
+                    self.edits.append(Edit(start, end, None, True))
             if char == "<":
                 following = _JSX_SPACE(source, end + 1).end()
                 if source.startswith("/", following):
                     return
-                # a first edit of its own, which a comma can go into
-                self.put(end, end, "")
-                edits.append((len(self.edits) - 1, self.edits[-1]))
+                self.put(end, end, comma)
                 self.pos = end + 1
                 children.append(self.read_element(end, self.line, end - self.line_start))
+            elif char == "{":
+                self.read_container(children, comma)
             else:
-                self.read_container(edits, children)
+                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element" if char else
+                               "An element is not closed")
 
-    def read_container(self, edits, children):
+    def read_container(self, children, comma):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
         start, *_ = place = self.pos, self.line, self.pos - self.line_start
         self.pos += 1
@@ -5907,8 +5916,7 @@ class JSXParser(EnumParser):
         if self.type == "}":
             self.edits.append(Edit(start, self.pos))
             return
-        self.put(start, start + 1, "")
-        edits.append((len(self.edits) - 1, self.edits[-1]))
+        self.put(start, start + 1, comma)
         is_spread = self.accept("...")
         node = self.parse_expression()
         self.close_container()
@@ -5916,6 +5924,9 @@ class JSXParser(EnumParser):
 
     def read_closing(self, name, start):
         """Read the closing tag of an element."""
+        if name and self.source.startswith(f"/{name}>", self.pos + 1):
+            self.pos += len(name) + 3
+            return
         self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
         found = "" if self.leap_space() == ">" else self.read_name()
         if found != name:
@@ -5930,6 +5941,7 @@ JSXParser.statements = {first: getattr(JSXParser, parse.__name__) for first, par
 JSXParser.statements["enum"] = JSXParser.parse_enum
 JSXParser.operands = {first: getattr(JSXParser, parse.__name__) for first, parse in _OPERANDS.items()}
 JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
+JSXParser.behind = JSParser.behind | _TYPE_MARKS | {"name"}
 
 
 # -- From TypeScript and JSX to JavaScript -----------------------------------------------
@@ -5951,7 +5963,7 @@ def _apply(source, edits):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(" ", removed) if _LINE_BREAKS.search(removed) else " " * len(removed)
+        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
         if text is None:
             text = blank
         elif _LINE_BREAKS.search(removed, 0, len(text)):
