@@ -28,25 +28,25 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,142
+     6  Parser                                                                         4,194
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
-          Parser: functions                                                              158
+          Parser: functions                                                              164
           Parser: classes                                                                192
-          Parser: expressions                                                            451
-          Parser: literals                                                               190
+          Parser: expressions                                                            453
+          Parser: literals                                                               195
           Parser: patterns                                                               167
           Parser: modules                                                                208
-          Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    733
-          Parser: declarations of TypeScript                                             470
-          Parser: enums and namespaces                                                   221
-          Parser: elements of JSX                                                        288
-          From TypeScript and JSX to JavaScript                                          123
-     7  Scope analysis                                                                 1,385
+          Parsing a source text                                                          117
+          Parser: types of TypeScript                                                    754
+          Parser: declarations of TypeScript                                             468
+          Parser: enums and namespaces                                                   247
+          Parser: elements of JSX                                                        323
+          From TypeScript and JSX to JavaScript                                           80
+     7  Scope analysis                                                                 1,384
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             365
+          Types of variables                                                             364
      8  Values and objects                                                             1,250
           Property descriptors                                                           201
           Ordinary objects                                                               427
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     281
           Iteration                                                                      154
-    10  Code generator                                                                 4,348
+    10  Code generator                                                                 4,350
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -70,7 +70,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        185
           Operators                                                                      474
           Assignments                                                                    343
-          Members and calls                                                              523
+          Members and calls                                                              525
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        507
@@ -2756,7 +2756,9 @@ class FunctionParser(StatementParser):
                 duplicate = identifier
             declared[identifier.name] = _PARAMETER
         was_strict = self.strict
-        self.expect("{")
+        if self.type != "{":
+            return self.parse_no_body()
+        self.advance()
         body = []
         use_strict = self.parse_directives(body) if self.type == "string" else None
         if use_strict is not None and not simple:
@@ -2772,6 +2774,10 @@ class FunctionParser(StatementParser):
         # Leave the function's mode to the caller, but read the next token before: it needs no mode.
         self.advance()
         return self.finish(BlockStatement(body), start, line, column)
+
+    def parse_no_body(self):
+        """Take notice that a function has no body."""
+        self.unexpected()
 
     def parse_arrow(self, params, start, line, column, is_async, no_in):
         """Read `=> body`, with the parameters given as expressions."""
@@ -3634,9 +3640,14 @@ class LiteralParser(ExpressionParser):
                                  f"Unexpected token '{first}'", start)
             self.unexpected()
         function = _FunctionContext(is_async, is_generator, super_property=True)
-        value = self.parse_function(FunctionExpression, None, function, start, line, column,
-                                    kind if kind != "init" else None, True)
+        value = self.with_body(self.parse_function(FunctionExpression, None, function, start, line, column,
+                                                   kind if kind != "init" else None, True))
         return self.finish(Property(key, value, kind, computed, False, kind == "init"), start, line, column)
+
+    def with_body(self, function):
+        if function.body is None:
+            self.unexpected()
+        return function
 
     def parse_shorthand(self, key):
         """Read the rest of `{name}`, or of `{name = value}`, which only a pattern may hold."""
@@ -4170,8 +4181,8 @@ _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
 
 
 @functools.cache
-def _simple_types():
-    """Matchers of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
+def _simple_types(which):
+    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
     annotations with them, members of object types and parameters, up to the next one."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
     others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
@@ -4185,12 +4196,12 @@ def _simple_types():
     parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
     member = rf"(?:readonly\s+)?{name}\??(?:\((?:\s*{parameter})*\s*\))?:" \
         rf"\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
-    return [re.compile(pattern, re.ASCII).match for pattern in (
+    return re.compile((
         union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
-        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")]     # type parameters
+        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")[which], re.ASCII).match
 
 
-#: Which of them; they are made when the first types are read, for that takes a while.
+#: Which of them; each is made when it is needed, for that takes a few milliseconds.
 _SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER, _SIMPLE_TYPE_PARAMETERS = range(5)
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
 #: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
@@ -4220,8 +4231,7 @@ class TypeParser(JSParser):
     namespaces     names of the namespaces around, innermost last
     enums          {name: {member: constant or None}} of those declared so far
     type_names     names that were declared as types only
-    aliases        (name, node, what erases it) of each `import name = a.b`, which goes if it is used for types
-                   only
+    aliases        (name, node, what erases it) of each `import name = a.b`, which goes if only types use it
     followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
@@ -4313,10 +4323,11 @@ class TypeParser(JSParser):
         return found
 
     def consume_semicolon(self):
-        end = self.last_end
-        by_line = self.type != ";"
+        if self.type == ";":
+            self.advance()
+            return
         super().consume_semicolon()
-        if by_line and self.edits and self.edits[-1].end == end and self.edits[-1].text is None:
+        if self.edits and self.edits[-1].end == self.last_end and self.edits[-1].text is None:
             self.edits[-1] = self.edits[-1]._replace(text=";")  # without the type, the next line could go on
 
     # -- tokens in types ----
@@ -4373,7 +4384,7 @@ class TypeParser(JSParser):
 
     def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
-        match = _simple_types()[which](self.source, self.start)
+        match = _simple_types(which)(self.source, self.start)
         if match is None:
             return False
         end = match.end()
@@ -4917,6 +4928,7 @@ _IMPORT_BRACE = _words(r"import~\{~[^}]")
 #: Stands for a part of a list that is erased.
 _ERASED = object()
 _COMMA = _words("~,?")
+_CONST_ENUM = _words(r"const~enum\b")
 _IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
 
 
@@ -5008,7 +5020,7 @@ class TypeScriptParser(TypeParser):
 
     def skip_ambient(self):
         """Read the declaration behind `declare`."""
-        if self.type in ("var", "const") and self.peek()[0] != "enum" or self.is_name("let"):
+        if self.type in ("var", "const") and not _CONST_ENUM(self.source, self.start) or self.is_name("let"):
             self.advance()
             while True:
                 self.parse_binding_target([])
@@ -5054,7 +5066,7 @@ class TypeScriptParser(TypeParser):
     parse_module = parse_namespace
 
     def parse_variable_statement(self, using=None):
-        if self.type == "const" and self.peek()[0] == "enum":
+        if self.type == "const" and _CONST_ENUM(self.source, self.start):
             return self.parse_enum()
         return super().parse_variable_statement(using)
 
@@ -5066,10 +5078,9 @@ class TypeScriptParser(TypeParser):
             self.erasing(self.skip_type_parameters)
         return found
 
-    def parse_function_body(self, name, names, simple, unique):
-        if self.type != "{" and (self.newline or self.type in (";", "}", "end")):
-            return None     # a signature
-        return super().parse_function_body(name, names, simple, unique)
+    def parse_no_body(self):
+        if not (self.newline or self.type in (";", "}", "end")):
+            self.unexpected()   # else it is a signature
 
     def parse_function_declaration(self, may_be_nameless=False):
         start = self.start
@@ -5088,17 +5099,6 @@ class TypeScriptParser(TypeParser):
 
     def parse_function_expression(self):
         return self.with_body(super().parse_function_expression())
-
-    def parse_property(self):
-        node = super().parse_property()
-        if node.__class__ is Property and (node.method or node.kind != "init"):
-            self.with_body(node.value)
-        return node
-
-    def with_body(self, function):
-        if function.body is None:
-            self.unexpected()
-        return function
 
     # -- classes ----
 
@@ -5604,7 +5604,7 @@ class EnumParser(TypeScriptParser):
         self.edits.append(Edit(start, self.last_end))
         if self.type == "default" or self.type in ("{", "*"):
             self.unexpected()
-        self.exporting = self.type == "enum" or self.type == "const" and self.peek()[0] == "enum" \
+        self.exporting = self.type == "enum" or _CONST_ENUM(self.source, self.start) is not None \
             or self.type == "name" and self.value in ("namespace", "module")
         makes_object = self.exporting
         node = self.parse_statement()
@@ -5746,7 +5746,8 @@ class JSXParser(EnumParser):
             name = self.read_name()
             shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
                 else json.dumps(name)
-        tag = self.made(StringLiteral(utf16(name)), *place) if shown[0] == '"' else self.reference(shown, *place)
+        tag = self.made(StringLiteral(utf16(name)), *place) if shown[0] == '"' else \
+            self.reference(shown, *place)
         if self.leap_space() == "<":
             self.advance()
             type_start = self.start
@@ -5758,7 +5759,8 @@ class JSXParser(EnumParser):
         self.put(start, self.pos, f"{factory}({shown}, ")
         properties = []
         key = self.read_attributes(automatic, properties)
-        attributes = self.made(ObjectExpression(properties) if properties or automatic else NullLiteral(), *place)
+        attributes = ObjectExpression(properties) if properties or automatic else NullLiteral()
+        self.made(attributes, *place)
         opened, closing, children, any_attribute = self.pos, None, [], bool(properties)
         if self.source.startswith("/>", opened):
             self.pos += 2
@@ -5804,7 +5806,8 @@ class JSXParser(EnumParser):
             if plain and plain[1] != "key":
                 name, (value_start, self.pos) = plain[1], plain.span(2)
                 self.put(start, value_start, f"{comma}{name}: ")
-                properties.append(self.attribute(name, self.made(StringLiteral(plain[2][1:-1]), *place), *place))
+                value = self.made(StringLiteral(plain[2][1:-1]), *place)
+                properties.append(self.attribute(name, value, *place))
                 continue
             if char == "{":
                 self.pos += 1
