@@ -67319,61 +67319,70 @@ test("after the last question comes the result, and then a new round", async () 
         "chat.js": """\
 // A chat: whoever has the page open reads what the others write, and a private message reaches one person alone.
 //
-// Everybody listens to one stream. A filter is compared with the metadata of each connection, and decides who gets a message.
+// Each page has one WebSocket, for what it reads and for what it writes. A filter is compared with the metadata of each
+// connection, and decides who gets a message.
 
 const MAX_TEXT = 500;
 
-routeRegistry.registerStreamRoute("/chat/events", "listen");
-routeRegistry.registerRoute("/chat/say", "say", "POST");
+routeRegistry.registerStreamRoute("/chat", { onConnect: "enter", onMessage: "say" });
 
-/** Called for each new listener: what it returns becomes the metadata of the connection. @param {Context} context */
-function listen({ request }) {
+/** Called for each new page: what it returns becomes the metadata of the connection. @param {Context} context */
+function enter({ request }) {
   const name = request.query.name?.trim();
   return name ? { name } : { status: 400, body: "Please say who you are: ?name=…" };
 }
 
-/** POST /chat/say, with the fields "from", "text", and "to" if it is for one person only. @param {Context} context */
-function say({ request }) {
-  const { from, text = "", to } = request.form;
-  if (!from || !text.trim()) return { status: 400, body: "Please give a name and a text." };
-  if (text.length > MAX_TEXT) return { status: 400, body: `Please keep it under ${MAX_TEXT} characters.` };
+/** Called for what a page sends: "text", and "to" if it is for one person only. @param {MessageContext} context */
+function say({ connection, json }) {
+  const from = connection.metadata.name; // from the time it came in, so that nobody writes in another's name
+  const [text, to] = [json?.text, json?.to].map((field) => String(field ?? "").trim());
+  if (!text) return connection.send({ problem: "Please write something." });
+  if (text.length > MAX_TEXT) return connection.send({ problem: `Please keep it under ${MAX_TEXT} characters.` });
 
-  const message = { from, text: text.trim(), to, at: new Date().toISOString() };
-  if (!to) return routeRegistry.sendStreamMessage("/chat/events", message);
-  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: from });
-  return routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: to });
+  const message = { from, text, to, at: new Date().toISOString() };
+  if (!to) return routeRegistry.sendStreamMessage("/chat", message);
+  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat", message, { name: from });
+  return routeRegistry.sendStreamMessageFiltered("/chat", message, { name: to });
 }
 """,
         "chat.test.js": """\
-// Tests of chat.js. connect() listens as a page does, request() sends a form.
+// Tests of chat.js. connect() opens a WebSocket as a page does.
 
-const enter = (name) => connect("/chat/events", { query: { name } });
-const say = (form) => request("POST", "/chat/say", { form });
-const texts = (client) => client.messages.map(({ data }) => data.text);
+const enter = (name) => connect("/chat", { query: { name }, websocket: true });
+const heard = async (client) => (await client.next()).data;
 
 test("everybody reads what is said", async () => {
   const [ada, ben] = [enter("Ada"), enter("Ben")];
-  const response = await say({ from: "Ada", text: " Hello " });
-  assert.match(response.body, /2 connections matched, 2 delivered/);
-  assert.deepEqual([texts(ada), texts(ben)], [["Hello"], ["Hello"]]);
+  ada.send({ text: " Hello " });
+  for (const client of [ada, ben]) {
+    const { from, text } = await heard(client);
+    assert.deepEqual([from, text], ["Ada", "Hello"]);
+  }
 });
 
 test("a private message is for two", async () => {
   const [ada, ben, eve] = [enter("Ada"), enter("Ben"), enter("Eve")];
-  await say({ from: "Ada", to: "Ben", text: "Psst" });
-  assert.deepEqual([texts(ada), texts(ben), texts(eve)], [["Psst"], ["Psst"], []]);
+  ada.send({ to: "Ben", text: "Psst" });
+  assert.deepEqual([(await heard(ada)).text, (await heard(ben)).text], ["Psst", "Psst"]);
+  assert.deepEqual(eve.messages, []);
 });
 
 test("a page that was cut off gets what it missed", async () => {
-  const ben = enter("Ben");
+  const [ada, ben] = [enter("Ada"), enter("Ben")];
+  ada.send({ text: "Welcome" });
+  await heard(ben);
   ben.close();
-  await say({ from: "Ada", text: "Are you there?" });
-  assert.deepEqual(texts(ben.reconnect()), ["Are you there?"]);
+  ada.send({ text: "Are you there?" });
+  await heard(ada);
+  await heard(ada);
+  assert.equal((await heard(ben.reconnect())).text, "Are you there?");
 });
 
-test("nobody listens without a name, and nothing empty is said", async () => {
+test("nobody comes in without a name, and nothing empty is said", async () => {
   assert.equal(enter(" ").status, 400);
-  assert.equal((await say({ from: "Ada", text: " " })).status, 400);
+  const ada = enter("Ada");
+  ada.send({ text: " " });
+  assert.match((await heard(ada)).problem, /something/);
 });
 """,
         "public/index.html": STARTER_HEAD.format("Chat") + """\
@@ -67403,14 +67412,28 @@ test("nobody listens without a name, and nothing empty is said", async () => {
   </main>
 
   <script type="module">
-    import { SharedEventSource } from "/engine/stream.js";
-
     const $ = (id) => document.getElementById(id);
-    let me = "";
+    let socket, lastEventId = "";
 
     function report(state, text) {
       $("status").dataset.state = state;
       $("status").textContent = text;
+    }
+
+    function connect(name) {
+      const query = new URLSearchParams({ name, lastEventId });
+      socket = new WebSocket(`${location.origin.replace("http", "ws")}/chat?${query}`);
+      socket.onopen = () => report("live", `Live as ${name}`);
+      socket.onmessage = (event) => {
+        const { id, data } = JSON.parse(event.data);
+        lastEventId = id ?? lastEventId; // with it the server knows what this page has missed
+        $("answer").textContent = data.problem ?? "";
+        if (data.text) show(data);
+      };
+      socket.onclose = () => {
+        report("waiting", "Connection lost, trying again…");
+        setTimeout(connect, 1000, name);
+      };
     }
 
     // Text is set as text, so that nothing somebody wrote can become a part of the page.
@@ -67426,22 +67449,17 @@ test("nobody listens without a name, and nothing empty is said", async () => {
 
     $("enter").onsubmit = (event) => {
       event.preventDefault();
-      me = $("name").value.trim();
-      const source = new SharedEventSource("/chat/events?" + new URLSearchParams({ name: me }));
-      source.onopen = () => report("live", `Live as ${me}`);
-      source.onerror = () => report("waiting", "Connection lost, trying again…");
-      source.onmessage = (event) => show(JSON.parse(event.data));
+      connect($("name").value.trim());
       $("enter").hidden = true;
       $("write").hidden = false;
       $("text").focus();
     };
 
-    $("write").onsubmit = async (event) => {
+    $("write").onsubmit = (event) => {
       event.preventDefault();
-      const body = new URLSearchParams({ from: me, to: $("to").value.trim(), text: $("text").value });
-      const response = await fetch("/chat/say", { method: "POST", body });
-      $("answer").textContent = await response.text();
-      if (response.ok) $("text").value = "";
+      if (socket.readyState !== WebSocket.OPEN) return; // what was written stays, to be sent later
+      socket.send(JSON.stringify({ to: $("to").value, text: $("text").value }));
+      $("text").value = "";
     };
   </script>
 </body>
@@ -67911,8 +67929,7 @@ STARTER_TYPES = {
         ("async (name)", "async (name: string)"), ("async (id)", "async (id?: string)"),
         ("(id, choice, number", "(id: string, choice: number, number"),
         *4 * [(".at(-1).data", ".at(-1)?.data")]),
-    "chat": (("(name)", "(name: string)"), ("(form)", "(form: Record<string, string>)"),
-             ("(client)", "(client: TestClient)")),
+    "chat": (("(name)", "(name: string)"), ("(client)", "(client: TestClient)")),
     "api": (
         ("const load = ()",
          "type Note = { id: number; title: string; done: boolean };\n\nconst load = (): Note[]"),
