@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,141
+     6  Parser                                                                         4,142
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              158
@@ -38,7 +38,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                208
           Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    732
+          Parser: types of TypeScript                                                    733
           Parser: declarations of TypeScript                                             470
           Parser: enums and namespaces                                                   221
           Parser: elements of JSX                                                        288
@@ -153,13 +153,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,404
+    13  Intl                                                                           3,406
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
           Intl (ECMA-402): locales                                                       327
           Intl.Locale                                                                    202
-          Plural rules                                                                    28
+          Plural rules                                                                    30
           Intl.NumberFormat                                                              471
           Intl.DateTimeFormat                                                            445
           Intl.Collator                                                                  106
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         73
           Intl.DisplayNames                                                              173
           Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,123
+    14  Functions of the web                                                           4,127
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
-          HTML of elements                                                               488
+          HTML of elements                                                               492
           structuredClone                                                                140
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -4164,28 +4164,29 @@ _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
 
 
 
+@functools.cache
 def _simple_types():
     """Matchers of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
     annotations with them, members of object types and parameters, up to the next one."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
-    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split()) | _TYPE_OPERATORS))
-    word = rf"(?!(?:{others})\b){name}"
+    others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
+    word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
     part = rf"(?:{word}(?:\.{name})*|\"[^\"\\\n]*\"|'[^'\\\n]*')"
     kind = part + r"(?:\[\])*"
-    for _ in range(2):
-        union = rf"{kind}(?:\s*[|&]\s*{kind})*"
-        kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
+    union = rf"{kind}(?:\s*[|&]\s*{kind})*"
+    kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
     union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
     ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
     member = rf"(?:readonly\s+)?{name}\??:\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
     parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
     return [re.compile(pattern, re.ASCII).match for pattern in (
-        union + ends, rf"[?!]?:\s*{union}{ends}", member, parameter)]
+        union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
+        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")]     # type parameters
 
 
-_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER = _simple_types()
+#: Which of them; they are made when the first types are read, for that takes a while.
+_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER, _SIMPLE_TYPE_PARAMETERS = range(5)
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
-_SIMPLE_TYPE_PARAMETERS = re.compile(r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>", re.ASCII).match
 #: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
 #: expressions (1) no arrow function, or (2) one without types.
 _PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
@@ -4301,7 +4302,7 @@ class TypeParser(JSParser):
 
     def close_angle(self, before_text=False):
         if self.type[:1] != ">":
-            self.unexpected()
+            raise self.error("A list of types that began with < is not closed: write > before this")
         self.split_token(">")
         if not before_text:
             self.advance()
@@ -4345,9 +4346,9 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
-    def take_simple(self, match_simple):
+    def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
-        match = match_simple(self.source, self.start)
+        match = _simple_types()[which](self.source, self.start)
         if match is None:
             return False
         end = match.end()
@@ -28529,6 +28530,8 @@ def plural_category(rules, whole, fraction, power=0):
     `whole` and `fraction` are its digits as they are shown, `power` the exponent of its compact form.
     """
     digits = fraction.rstrip("0")
+    if len(whole) > 30:                 # only its last digits can matter, and that it is large
+        whole = "1" + whole[-20:]
     operands = {"n": decimal.Decimal(f"{whole}.{fraction or 0}"), "i": int(whole), "v": len(fraction),
                 "w": len(digits), "f": int(fraction or 0), "t": int(digits or 0), "e": power, "c": power}
     for rule in rules:
@@ -32272,6 +32275,7 @@ _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"
 #: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
 _ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
                        "xlink:href".split())
+_SPECIAL_ATTRIBUTES = _ADDRESSES | {"srcdoc"}
 _CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
@@ -32653,13 +32657,16 @@ def add_attributes(realm, parts, name, props):
         if is_callable(value):
             raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
                               "browser: write its code as a text, or in a script of the page")
-        place, text = HtmlAttribute(shown, is_whole=True), value
-        if type(value) is not JSHtml:
+        if type(value) is JSHtml:
+            place = HtmlAttribute(shown, is_whole=True)
+            text = place.html(value)
+            place.check(text)
+        else:
             text = style_text(value) if key == "style" else to_string(value)
             if isinstance(value, JSObject) and text.startswith("[object "):
                 raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
-        text = place.html(value) if type(value) is JSHtml else place.text(text)
-        place.check(text)
+            text = HtmlAttribute(shown, is_whole=True).text(text) if shown.lower() in _SPECIAL_ATTRIBUTES \
+                else escaped_html(text)
         parts.append(f' {shown}="{text}"')
     return raw
 

@@ -1426,6 +1426,9 @@ class TypeScriptTest(unittest.TestCase):
 
     def test_wrong_types_are_errors_with_a_place(self):
         for source, message in (
+                ("let x: Map<string, number = 1", "1:27 A list of types that began with < is not closed: write > before this"),
+                ("let m: Map<string, A<B>\nlet z", "2:1 A list of types that began with < is not closed: write > before this"),
+                ("function f<T, U(x: T) {}", "1:16 A list of types that began with < is not closed: write > before this"),
                 ("let x: = 1", "1:8 Unexpected token '='"), ("let x:\n  number string", "2:10 Unexpected identifier 'string'"),
                 ("interface A { b: }", "1:18 Unexpected token '}'"), ("type A = [", "1:11 Unexpected end of input"),
                 ("enum A { B = 'x', C }", "1:19 Enum member must have initializer"), ("enum A { B = ; }", "1:14 Unexpected token ';'"),
@@ -6694,6 +6697,7 @@ class ElementTest(unittest.TestCase):
             ('html`<a href="${"javascript:alert(1)"}">`', '<a href="unsafe:javascript:alert(1)">'),
             ('html`<a HREF=\'${" \\u0001Java\\nScript:1"}\'>`', "<a HREF='unsafe: \x01Java\nScript:1'>"),
             ('h("form", { action: "vbscript:x" })', '<form action="unsafe:vbscript:x"></form>'),
+            ('h("a", { href: html`javascript:1` })', 'TypeError: "javascript:1" cannot be the address in href'),
             ('h("use", { xlinkHref: "javascript:1" })', '<use xlink:href="unsafe:javascript:1"></use>'),
             ('html`<a href="/x?${"javascript:1"}" title="${"javascript:1"}">`', '<a href="/x?javascript:1" title="javascript:1">'),
             ('html`<a href="${"java"}${"script:1"}">`', 'TypeError: "javascript:1" cannot be the address in href'),
@@ -9932,6 +9936,13 @@ class PauseTest(unittest.TestCase):
                     new Set(many).size === 3000, calls < 3000 * 40].every(Boolean)""", timeout=STUCK))
             self.assertEqual(realm.evaluate("Array.from({ length: 3000 }, (_, i) => i).sort(() => 1).sort(() => -1).sort((a, b) => a ^ b)"
                                             ".reduce((a, b) => a + b)", timeout=STUCK), 3000 * 2999 // 2)
+
+    def test_the_largest_bigints_are_formatted(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        self.assertEqual(realm.evaluate("""var large = 10n ** 5000n
+            ;[large.toLocaleString('de').length, new Intl.NumberFormat('en', { style: 'unit', unit: 'meter', unitDisplay: 'long' }).format(large).slice(-9),
+                new Intl.NumberFormat('en', { style: 'currency', currency: 'EUR' }).format(large).length].join()""", timeout=STUCK),
+            "6667,00 meters,6671")
 
     def test_large_integers_are_divided_as_python_does(self):
         rng = random.Random(12)
