@@ -220,16 +220,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   681
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,773
+    17  Streams: registry, connections, broadcaster                                    1,794
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
           Wires                                                                          112
           Connections                                                                     71
           Streams                                                                        393
-          Runs of deliveries                                                             134
+          Runs of deliveries                                                             145
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    522
+          Broadcaster                                                                    532
     18  GraphQL                                                                        5,119
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
@@ -324,10 +324,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,522
+    23  Command line                                                                   4,539
           Starters: what they share                                                       90
-          Starters: their files                                                          829
-          Starters: in TypeScript                                                        180
+          Starters: their files                                                          847
+          Starters: in TypeScript                                                        179
           Options                                                                        307
           Documentation                                                                  406
           The program                                                                    218
@@ -42365,6 +42365,17 @@ class DeliveryRun:
             connection.position = self.last
         return found
 
+    def outstanding_until(self, connection, last):
+        """The same of what was sent up to the sequence `last`, for something else to come after it."""
+        mail, form = connection.mail or (), connection.wire.form
+        run = [message for message in self.shared if connection.position < message.sequence <= last]
+        run += [message for message in mail if message.sequence <= last]
+        connection.mail = [message for message in mail if message.sequence > last] or None
+        connection.position = max(connection.position, min(last, self.last))
+        frames = [message.frame if form is None else self.frame_of(message, form)
+                  for message in sorted(run, key=lambda message: message.sequence)]
+        return b"".join(frames), len(frames)
+
     def frame_of(self, message, form):
         """A message as clients of another form read it; made once for all of them."""
         found = self.framed.get((form, message.sequence))
@@ -42739,11 +42750,12 @@ class Broadcaster:
 
     def post(self, connection, frame):
         """Sends a message's lines to one connection only; they are not kept for replay."""
-        self._post(self._send, connection, connection.wire.encode(frame))
+        self._post(self._send_alone, connection, connection.stream.sequence, connection.wire.encode(frame))
 
     def finish(self, connection, frame=b"", code=NORMAL_CLOSURE, reason=""):
         """Disconnects a client after a last message."""
-        self._post(self._finish, connection, connection.wire.encode(frame), code, reason)
+        self._post(self._finish, connection, connection.stream.sequence, connection.wire.encode(frame),
+                   code, reason)
 
     def heard(self, connection):
         """A message of a client is dealt with."""
@@ -42869,16 +42881,26 @@ class Broadcaster:
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
                 try:
-                    data, count = run.outstanding(connection)
-                    if data:
-                        connection.messages += count
-                        self._send(connection, data)
+                    self._hand_over(connection, *run.outstanding(connection))
                 except Exception as error:
                     self._give_up(connection, error)
         if run.idle:
             run.rest()
             if stream in self._working:
                 self._working.remove(stream)
+
+    def _hand_over(self, connection, data, count):
+        if data:
+            connection.messages += count
+            self._send(connection, data)
+
+    def _send_alone(self, connection, last, data):
+        """Sends what is for one client alone, after what its stream was sent before, up to `last`."""
+        if not connection.closed:
+            self._absorb(connection.stream)
+            self._hand_over(connection, *connection.stream.run.outstanding_until(connection, last))
+            if data:
+                self._send(connection, data)
 
     def _send(self, connection, data):
         """Sends at once what the socket takes, and keeps the rest."""
@@ -43042,9 +43064,8 @@ class Broadcaster:
         if connection.wire.form is not None and not connection.closed:
             self._listen(connection)    # what came with the request
 
-    def _finish(self, connection, frame, code, reason):
-        if frame:
-            self._send(connection, frame)
+    def _finish(self, connection, last, frame, code, reason):
+        self._send_alone(connection, last, frame)
         if not connection.closed:
             self._close(connection, code, reason)
 

@@ -20597,6 +20597,12 @@ class WebSocketStreamTest(WebSocketCase):
           async onMessage({ connection, data, json, kind, request }) {
             if (data === "throw") throw new Error("onMessage is broken");
             if (data === "leave") return connection.close(3001, "as you like");
+            if (json?.all) {
+              routeRegistry.sendStreamMessage("/talk", "one for all");
+              connection.send("two");
+              routeRegistry.sendStreamMessageFiltered("/talk", "three", { room: "a" });
+              return json.all === "leave" ? connection.close() : connection.send("four");
+            }
             if (data === "me") return connection.send({ kind, path: request.path, metadata: connection.metadata }, { event: "you", id: "x" });
             if (json?.wait) await new Promise((go) => setTimeout(go, json.wait));
             if (json?.to) return routeRegistry.sendStreamMessageFiltered("/talk", json, { room: json.to });
@@ -20701,6 +20707,15 @@ class WebSocketStreamTest(WebSocketCase):
             client.next()
         clients[2].send('{"to": "a", "text": "hi"}')
         self.assertEqual([client.next()["data"]["text"] for client in clients[:2]], ["hi", "hi"])
+
+    def test_messages_for_all_and_for_one_arrive_in_the_order_in_which_they_were_sent(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk?room=a")
+        client.next()
+        for last, expected in (("stay", ["one for all", "two", "three", "four"]), ("leave", ["one for all", "two", "three"])):
+            client.send(json.dumps({"all": last}))
+            self.assertEqual([client.next()["data"] for _ in expected], expected)
+        self.assertEqual(client.end(), (1000, ""))
 
     def test_messages_of_one_client_are_handled_in_their_order_and_none_is_lost(self):
         self.serve(self.SOURCE)
@@ -25967,6 +25982,25 @@ class ExamplesInTheBrowser(unittest.TestCase):
         self.assertEqual(self.bubbles(eve), ["for everyone here"])
         self.assertEqual(self.bubbles(finn), ["only for Finn"])
 
+    def test_a_window_of_the_chat_reads_and_writes_over_one_websocket(self):
+        ivy = self.chat("Ivy", "lobby")
+        self.say(ivy, "over one wire")
+        self.read(ivy, "over one wire")
+        self.assertEqual(ivy.text("#answer"), "Broadcast to '/chat/events': 1 connection matched, 1 delivered, 0 failed")
+        self.assertEqual(ivy.evaluate("performance.getEntriesByType('resource').filter(({ name }) => /chat.(send|events)/.test(name)).length"), 0)
+        self.say(ivy, " ")
+        ivy.wait_for("document.querySelector('#answer').className.includes('bad')")
+
+    def test_the_chat_works_where_no_websocket_gets_through(self):
+        page = self.browser.page()
+        self.addCleanup(page.close)
+        page.command("Page.addScriptToEvaluateOnNewDocument", source="""
+            window.WebSocket = class { static OPEN = 1; readyState = 3; constructor() { setTimeout(() => this.onclose()) } close() {} }""")
+        page.goto(self.server.url.rstrip("/") + "/chat.html?name=Joe&room=garden")
+        page.wait_for("document.querySelector('#status').dataset.state === 'live'")
+        self.say(page, "with POST")
+        self.read(page, "with POST")
+
     def test_moving_to_another_room(self):
         gil, hal = self.chat("Gil", "lobby"), self.chat("Hal", "garden")
         gil.click("#rooms input[value=garden]")
@@ -26182,6 +26216,32 @@ class StarterInTheBrowser(unittest.TestCase):
                                  ["0", "1", "0"])
                 ada.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
+                for page in (ada, ben):
+                    self.assertEqual(page.problems(), [])
+
+    def test_the_chat_comes_back_and_gets_what_it_missed(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder, "--kind", "chat"])
+            with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
+                ada, ben = [browser.page(server.url) for _ in range(2)]
+                for page, name in ((ada, "Ada"), (ben, "Ben")):
+                    page.type("#name", name)
+                    page.click("#enter button")
+                    page.wait_for(self.LIVE)
+
+                def say(text, to=""):
+                    ada.type("#to", to)
+                    ada.type("#text", text)
+                    ada.click("#write button")
+                said = "[...document.querySelectorAll('.item')].map((item) => item.lastChild.data).join()"
+                say("Hello")
+                ben.wait_for(f"{said} === 'Hello'")
+                server.app.broadcaster.finish(*[connection for connection in server.app.streams.get("/chat").connections
+                                                if connection.metadata["name"] == "Ben"])
+                ben.wait_for("document.querySelector('#status').dataset.state === 'waiting'")
+                say("<b>Psst</b>", "Ben")
+                ben.wait_for(f"{said} === '<b>Psst</b>,Hello'")
+                ben.wait_for(self.LIVE)
                 for page in (ada, ben):
                     self.assertEqual(page.problems(), [])
 
