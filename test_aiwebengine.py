@@ -9783,9 +9783,9 @@ LARGEST_ARGUMENTS = (
     (r"h|Fragment|html(\.raw)?|Html.*", "null", "'p', null, T|'p', O|'p', null, AA|'p', { title: Q, style: O }|C, O, ...S|"
      "{ raw: AT, [Symbol.iterator]: () => S.values() }, ...S|T|'p', null, ...S|'p', { style: U }|E|{ children: A }"),
     (r"(get )?Intl.*", "CO NF DF LF new", "|T|S|T, T|W, W|G|T, 'day'|0, 1|'de', { localeMatcher: T }|D|AT"),
-    (r"h|Fragment|html(\.raw)?", "null", "|T|A|'p', O, A|'p', null, ...S|AA|O|DEEP|[T], T|C, O, A|{ raw: AT }, T"),
     (r"console.*", "console", "|A|T|O|M|AA|W|DEEP|S, S|U|'%s%d%j'.repeat(1e6), T|'%c'.repeat(1e7), T|NL|E|OP"),
-    (r"(routeRegistry|graphQLRegistry|(shared|personal)Storage|database|dispatcher|schedulerService|validate|ResponseBuilder|sendStream).*",
+    (r"(routeRegistry|graphQLRegistry|(shared|personal|asset)Storage|database|dispatcher|schedulerService|validate|ResponseBuilder|"
+     r"sendStream).*",
      "null",
      "|T|'/a', T|'/a', A|'/a', O|'/a', JS, JO|'/a', O, O|T, T|O|A|T, O|'a', JO|'a', T, C|'a', 'type Query {' + 'a: String '.repeat(1e6) + '}', C|"
      "'{' + 'a '.repeat(1e6) + '}'|AA|DEEP|'/a', 'b', { event: T }|T, 200, { headers: O }|T, 302"),
