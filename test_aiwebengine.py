@@ -23353,6 +23353,81 @@ class WorkerChannelTest(unittest.TestCase):
         self.assertEqual(aiwebengine.received(here, 10), b"")
 
 
+class WebSocketWithRedisTest(RedisCase):
+    """Streams over WebSocket in servers that Redis joins."""
+
+    SCRIPT = """
+        routeRegistry.registerStreamRoute("/s", { onMessage({ connection, data, json }) {
+          if (data === "me") return connection.send("you");
+          routeRegistry.sendStreamMessageFiltered("/s", json.text ?? json, json.to ? { name: json.to } : {});
+          connection.send("sent");
+        } });"""
+
+    def dial(self, server, path="/s"):
+        client = WebSocketClient(server.port, path)
+        self.addCleanup(client.close)
+        return client
+
+    def until_data(self, client, data):
+        """The message with this data, and those before it."""
+        found = [client.next()]
+        while found[-1]["data"] != data:
+            found.append(client.next())
+        return found
+
+    def test_what_a_client_of_one_process_sends_reaches_the_clients_of_the_other_over_both_wires(self):
+        one, two = self.serve_both(self.SCRIPT)
+        ada, ben, eve, events = self.dial(one, "/s?name=Ada"), self.dial(two, "/s?name=Ben"), self.dial(two), self.client(two)
+        for sender, server in ((ada, one), (ben, two)):
+            sender.send(f'{{"text": "from {server.port}"}}')
+            texts = [self.until_data(client, f"from {server.port}")[-1] for client in (ada, ben, eve)]
+            self.assertEqual(texts, [texts[0]] * 3)
+            event = events.next()
+            self.assertEqual((event["id"], event["data"]), (texts[0]["id"], texts[0]["data"]))
+        ada.send('{"text": "psst", "to": "Ben"}')
+        ada.send('"end"')
+        self.assertEqual([item["data"] for item in self.until_data(ben, "end") if item["data"] != "sent"], ["psst", "end"])
+        self.assertEqual([client.next()["data"] for client in (eve, events)], ["end", "end"])
+
+    def test_what_on_message_sends_to_its_client_goes_to_nobody_else(self):
+        one, two = self.serve_both(self.SCRIPT)
+        clients = [self.dial(server) for server in (one, one, two)]
+        clients[0].send("me")
+        self.assertEqual(clients[0].next(), {"id": None, "event": "message", "data": "you"})
+        clients[2].send('"end"')
+        self.assertEqual([self.until_data(client, "end")[0]["data"] for client in clients[:2]], ["end", "end"])
+
+    def test_a_client_resumes_at_the_other_process_in_the_order_of_redis(self):
+        one, two = self.serve_both(self.SCRIPT)
+        client, other = self.dial(one, "/s?name=Ada"), self.dial(two, "/s?name=Ben")
+        client.send('"first"')
+        last = self.until_data(client, "first")[-1]["id"]
+        client.close()
+        for number, name in enumerate(("Ada", "Ben", "Ada")):
+            other.send(json.dumps({"text": str(number), "to": name}))
+        other.send('"end"')
+        self.until_data(other, "end")
+        for server in (two, one):
+            again = self.dial(server, f"/s?name=Ada&lastEventId={last}")
+            found = self.until_data(again, "end")
+            self.assertEqual([item["data"] for item in found], [0, 2, "end"])
+            self.assertEqual(self.until_data(self.dial(server, f"/s?name=Ada&lastEventId={found[1]['id']}"), "end"), found[2:])
+
+    def test_what_redis_does_not_have_any_more_is_a_gap(self):
+        one, two = self.serve_both(self.SCRIPT)
+        client = self.dial(one)
+        for number in range(300):
+            client.send(str(number))
+        first = self.until_data(client, 0)[-1]["id"]
+        self.until_data(client, 299)
+        self.until(lambda: two.app.streams.get("/s").sequence == one.app.streams.get("/s").sequence)
+        for last in (first, "0123abcd-7"):
+            gap, *found = self.until_data(self.dial(two, f"/s?lastEventId={last}"), 299)
+            self.assertEqual((gap["event"], gap["data"]["lastEventId"], gap["data"]["resumesAfter"]), ("gap", last, gap["id"]))
+            self.assertEqual([item["data"] for item in found], list(range(300 - len(found), 300)))
+            self.assertEqual(self.dial(one, f"/s?lastEventId={gap['id']}").next()["data"], 300 - len(found))
+
+
 @needs_proc
 class WorkersTest(RedisCase):
     """--workers: several processes on one port."""
@@ -23425,6 +23500,37 @@ class WorkersTest(RedisCase):
             follower.join(WAIT)
             texts = [text for text in follower.texts if text != "early"]    # some may have come in time for it
             self.assertEqual(texts, [*map(str, range(30)), "end"])
+
+    def test_a_websocket_gets_what_it_missed_from_whichever_worker_answers(self):
+        self.start(2, **{"talk.js": """
+            routeRegistry.registerStreamRoute("/talk", { onMessage({ connection, data, meta }) {
+              routeRegistry.sendStreamMessage("/talk", data + " " + meta.worker) } });"""})
+
+        def dial(path="/talk"):
+            client = WebSocketClient(self.port, path)
+            self.addCleanup(client.close)
+            return client
+        clients, workers = [], set()
+        while len(workers) < 2:             # the system chooses who gets a connection
+            self.assertLess(len(clients), 60)
+            clients.append(dial())
+            texts = []
+            for client in clients:
+                client.send(f"n{len(clients)}")
+            for client in clients:
+                found = []
+                while len(found) < len(clients):
+                    text = client.next()["data"]        # of the last round, if its process was late
+                    found += [text] * text.startswith(f"n{len(clients)} ")
+                texts.append(found)
+            self.assertEqual(texts, [texts[0]] * len(clients))
+            workers |= {text[-1] for text in texts[0]}
+        clients[0].send("a")
+        last = clients[0].next()["id"]
+        clients[0].send("b")
+        missed = clients[0].next()
+        for _ in range(20):
+            self.assertEqual(dial(f"/talk?lastEventId={last}").next(), missed)
 
     def test_killing_one_during_traffic_loses_nothing_and_doubles_nothing(self):
         self.start()
