@@ -9873,6 +9873,8 @@ class PauseTest(unittest.TestCase):
     #: Seconds that the process computes meanwhile: some tens of milliseconds are the rule, a text of 33 million lines in
     #: the console takes 0.3. Machines at half the speed need room.
     LONGEST = 0.7
+    #: Seconds after its limit in which a call has ended, with a clock on the wall.
+    STOPPED_WITHIN = 1.0
 
     def test_long_arrays_are_read_and_written_alike_in_slices(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
@@ -10017,12 +10019,12 @@ class PauseTest(unittest.TestCase):
                     with self.subTest(call):
                         for _ in range(2):          # what comes once may be the machine's; what comes again is ours
                             pause, took = self.worst_of(realm, call, made, pauses, seconds)
-                            if pause < self.LONGEST and took < seconds + self.LONGEST:
+                            if pause < self.LONGEST and took < seconds + self.STOPPED_WITHIN:
                                 break
                         if wanted:
                             print(f"{pause:.2f} {took:.2f} {call}", file=sys.__stderr__, flush=True)
                         self.assertLess(pause, self.LONGEST)
-                        self.assertLess(took, seconds + self.LONGEST)
+                        self.assertLess(took, seconds + self.STOPPED_WITHIN)
             finally:
                 pauses.done = True
                 pauses.join()
@@ -10224,10 +10226,10 @@ class PauseTest(unittest.TestCase):
             with self.subTest(name):
                 for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
                     pause, end, took = longest_pause(setup, call, 0.15)
-                    if pause < self.LONGEST and took < 0.15 + self.LONGEST:
+                    if pause < self.LONGEST and took < 0.15 + self.STOPPED_WITHIN:
                         break
                 self.assertLess(pause, self.LONGEST)
-                self.assertLess(took, 0.15 + self.LONGEST)
+                self.assertLess(took, 0.15 + self.STOPPED_WITHIN)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
 
 
@@ -23039,7 +23041,7 @@ class CommandLineTest(ServerCase):
     @needs(not sys.flags.dev_mode and "PYTHONMALLOC" not in os.environ, "the usual allocator, which -X dev replaces")
     def test_after_the_start_little_memory_is_taken(self):
         """As a program, and where a program imports the module: what compiling the file took is given back."""
-        most = (50 if sys.version_info < (3, 14) else 55) * 1024        # the newer ones take more themselves
+        most = (53 if sys.version_info < (3, 14) else 57) * 1024        # the newer ones take more themselves
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         self.output = io.StringIO()
         embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
