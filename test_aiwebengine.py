@@ -26129,6 +26129,18 @@ class ExamplesInTheBrowser(unittest.TestCase):
             page.wait_for(f"{notices}[0] === 'meal at 5'")
             self.assertEqual(page.evaluate(notices), expected)
 
+    def test_the_lookout_asks_only_whom_an_option_opens_and_says_so(self):
+        page, host = self.live_page("/lookout.html"), self.server.url.rstrip("/").partition("//")[2]
+        row = "document.querySelector('#list .item p')?.textContent"
+        page.click("#add button")
+        self.assertIn(f"Start the server with --allow-net {host}", page.wait_for(row))
+        with mock.patch.object(self.server.app.network, "open", aiwebengine.OpenHosts(aiwebengine.open_hosts(host))):
+            page.click("#add button")
+            page.wait_for(f"/^200 in \\d+ ms: /.test({row})")
+        page.click("#list button")
+        page.wait_for("document.querySelector('#list').children.length === 0")
+        self.assertEqual(page.problems(), [])
+
     def test_an_order_shows_on_every_dashboard(self):
         first, second = self.live_page("/dashboard.html"), self.live_page("/dashboard.html")
         cocoas = "Number([...document.querySelectorAll('#share b')].at(-1)?.textContent)"
