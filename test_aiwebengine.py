@@ -11294,6 +11294,11 @@ class Js2PyServerTest(ServerCase):
 
     options = {"engine": "js2py"}
 
+    def test_fetch_says_what_to_do_instead(self):
+        self.serve("""routeRegistry.registerRoute('/x', function () {
+            try { fetch('http://localhost/'); } catch (error) { return [error.message]; } });""", allow_net=[("*", None)])
+        self.assertEqual(self.get_json("/x"), ["fetch needs promises, which js2py has not; leave out --engine js2py"])
+
     def test_routes_requests_and_responses(self):
         self.serve("""
             function show(context) {
