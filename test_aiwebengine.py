@@ -11294,6 +11294,11 @@ class Js2PyServerTest(ServerCase):
 
     options = {"engine": "js2py"}
 
+    def test_fetch_says_what_to_do_instead(self):
+        self.serve("""routeRegistry.registerRoute('/x', function () {
+            try { fetch('http://localhost/'); } catch (error) { return [error.message]; } });""", allow_net=[("*", None)])
+        self.assertEqual(self.get_json("/x"), ["fetch needs promises, which js2py has not; leave out --engine js2py"])
+
     def test_routes_requests_and_responses(self):
         self.serve("""
             function show(context) {
@@ -26128,6 +26133,18 @@ class ExamplesInTheBrowser(unittest.TestCase):
         for page, expected in (ana, ["meal at 5", "no onions"]), (dara, ["meal at 5", "fish is late"]):
             page.wait_for(f"{notices}[0] === 'meal at 5'")
             self.assertEqual(page.evaluate(notices), expected)
+
+    def test_the_lookout_asks_only_whom_an_option_opens_and_says_so(self):
+        page, host = self.live_page("/lookout.html"), self.server.url.rstrip("/").partition("//")[2]
+        row = "document.querySelector('#list .item p')?.textContent"
+        page.click("#add button")
+        self.assertIn(f"Start the server with --allow-net {host}", page.wait_for(row))
+        with mock.patch.object(self.server.app.network, "open", aiwebengine.OpenHosts(aiwebengine.open_hosts(host))):
+            page.click("#add button")
+            page.wait_for(f"/^200 in \\d+ ms: /.test({row})")
+        page.click("#list button")
+        page.wait_for("document.querySelector('#list').children.length === 0")
+        self.assertEqual(page.problems(), [])
 
     def test_an_order_shows_on_every_dashboard(self):
         first, second = self.live_page("/dashboard.html"), self.live_page("/dashboard.html")
