@@ -61054,8 +61054,8 @@ let letter = 0;                         // how wide one is
 // Parts [kind, text] as nodes: a kind is a class.
 const coloured = (parts) => parts.map(([kind, text]) => kind ? el("span", { class: kind, text }) : text);
 
-// A text area for code. Its text is transparent; beneath it stand the lines that are in view, in colours. Undo
-// stays the browser's own.
+// A text area for code. Its text is transparent; beneath it stand the lines that are in view, in colours.
+// Undo stays the browser's own.
 class CodeArea {
   constructor(box, area, comment) {
     this.area = area;
@@ -61072,8 +61072,8 @@ class CodeArea {
     this.view.addEventListener("scroll", () => requestAnimationFrame(() => this.paint()));
     addEventListener("resize", () => { this.close(); this.paint(); });
   }
-  // For those that inherit: the parts of a line, what has been typed in brackets, and what could be written at
-  // the cursor: choices { text, label, detail, gone } for what stands between `from` and `to`.
+  // For those that inherit: the parts of a line, what has been typed in brackets, and what could be written
+  // at the cursor: choices { text, label, detail, gone } for what stands between `from` and `to`.
   partsOf(index) { return [["", this.rows[index]]]; }
   opened() {}
   offer(asked) { return { choices: [] }; }
@@ -61114,7 +61114,7 @@ class CodeArea {
     if (!this.area.checkVisibility()) return;
     const first = Math.max(0, Math.floor(this.view.scrollTop / LINE) - MORE);
     const end = first + Math.ceil(this.view.clientHeight / LINE) + 2 * MORE, lines = [];
-    for (let index = first; index < Math.min(end, this.rows.length); index++) lines.push(this.paintLine(index));
+    for (let row = first; row < Math.min(end, this.rows.length); row++) lines.push(this.paintLine(row));
     this.area.parentNode.firstElementChild.style.top = first * LINE + "px";
     this.area.parentNode.firstElementChild.replaceChildren(...lines);
   }
@@ -61148,7 +61148,8 @@ class CodeArea {
   reveal(room = 2 * LINE) {
     const { view } = this, top = (this.placeOf(this.offset).line - 1) * LINE;
     if (top < view.scrollTop) view.scrollTop = top - room;
-    if (top + LINE > view.scrollTop + view.clientHeight) view.scrollTop = top + LINE + room - view.clientHeight;
+    const least = top + LINE - view.clientHeight;
+    if (view.scrollTop < least) view.scrollTop = least + room;
   }
 
   // -- completion --
@@ -65663,7 +65664,8 @@ EXPLORER_BODY = r"""
         <span id="hint" style="font-size:12px"><kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
       </div>
       <div class="pane" id="variables-pane" role="tabpanel" aria-labelledby="tab-variables">
-        <div class="code-box" id="variables-editor"><div class="code"><div class="sheet"><div aria-hidden="true"></div>
+        <div class="code-box" id="variables-editor"><div class="code"><div class="sheet">
+          <div aria-hidden="true"></div>
           <textarea id="variables" spellcheck="false" wrap="off" aria-label="Variables as JSON"
           placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div><ul class="choices" hidden></ul></div>
       </div>
