@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         536
+     3  ERRORS, TEXT AND NUMBERS                                                         539
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             81
+          Escaping, and names that were meant                                             84
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -964,7 +964,10 @@ class Secrets:
                     for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
                         self.names.setdefault(form, name)
         if self.names:
-            self.pattern = re.compile("|".join(map(re.escape, sorted(self.names, key=len, reverse=True))))
+            # Letters alone may be a word, such as "production", that is part of others.
+            self.pattern = re.compile("|".join(
+                rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
+                for form in sorted(self.names, key=len, reverse=True)))
 
     def hide(self, text):
         return text if self.pattern is None else self.pattern.sub(
@@ -1296,7 +1299,7 @@ class JSLexer:
     def _read_name(self, start):
         """Read an identifier that has escapes or characters beyond ASCII, or stands behind a number sign."""
         match = _ODD_NAME(self.source, start)
-        if not match and self.source[start:start + 1] == "@":
+        if not match and re.compile(r"@[\w$(]").match(self.source, start):
             raise self.error("Decorators are not supported; call a function with the class instead", start)
         if not match:
             raise self.error("Invalid or unexpected token", start)
@@ -41371,7 +41374,7 @@ def check_js2py():
 ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
+    "compile", "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "network",                                                  # how it asks others
