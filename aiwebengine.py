@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,227
+    15  Realm, jobs and timers                                                         5,253
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -208,9 +208,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           90
-          Network: connections                                                           209
-          Network: one request                                                           213
+          Network: what is open                                                           92
+          Network: connections                                                           223
+          Network: one request                                                           223
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
@@ -279,12 +279,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,595
+    21  HTTP server                                                                    4,616
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
           Who may ask                                                                    212
-          Who is logged in                                                               270
+          Who is logged in                                                               291
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
@@ -300,22 +300,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   207
           TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,879
+    22  Pages                                                                          5,921
           Page kit                                                                       141
           Page kit: texts of code                                                        250
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               352
+          Dashboard: facts                                                               379
           Dashboard: the live channel                                                    181
           Dashboard: actions                                                             390
           Editor: files                                                                  242
-          Dashboard: the look                                                            391
+          Dashboard: the look                                                            395
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          703
+          Dashboard: the script                                                          714
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               58
@@ -38865,6 +38865,8 @@ MAX_FETCHES_OF_REALM = 8
 MAX_WAITING_FETCHES = 1000
 #: Connections that are kept for the next request, in all.
 MAX_KEPT_CONNECTIONS = 16
+#: Hosts whose requests are counted, for the dashboard.
+MAX_COUNTED_HOSTS = 50
 
 _OPEN_HOST = re.compile(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?",
                         re.ASCII | re.IGNORECASE)
@@ -39044,6 +39046,7 @@ class Network:
         self.threads = ScriptThreads(MAX_FETCH_THREADS)
         self.kept = []                  # (key, http.client.HTTPConnection, since when)
         self.work = weakref.WeakKeyDictionary()     # realm -> [works that run, works that wait]
+        self.asked = {}                 # host -> [requests, how many failed, the last outcome, seconds]
         self.lock = threading.Lock()
         self._context = None
 
@@ -39066,8 +39069,21 @@ class Network:
                 work = state[1].popleft() if state[1] else None
                 state[0] -= work is None
 
-    def order(self, *facts):
-        return Order(self, *facts)
+    def order(self, method, url, *facts):
+        try:
+            return Order(self, method, url, *facts)
+        except NetworkTrouble:
+            self.note(url.host_text(), "not open")
+            raise
+
+    def note(self, host, outcome, seconds=None):
+        """Counts a request; `outcome` is the status of its answer, or a text. Nothing else of it is kept."""
+        with self.lock:
+            requests, failed, _, _ = self.asked.pop(host, (0, 0, None, None))
+            if len(self.asked) >= MAX_COUNTED_HOSTS:
+                del self.asked[next(iter(self.asked))]
+            bad = isinstance(outcome, str) or outcome >= 400
+            self.asked[host] = [requests + 1, failed + bad, outcome, seconds]
 
     def check(self, url, port):
         """Raises NetworkTrouble unless an address can be asked."""
@@ -39191,6 +39207,16 @@ class Order(Timed):
 
     def run(self):
         """The Answer; raises NetworkTrouble."""
+        host, began, outcome = self.url.host_text(), time.monotonic(), "no answer"
+        try:
+            answer = self.follow()
+            outcome = answer.status
+            return answer
+        finally:
+            self.network.note(host, outcome, time.monotonic() - began)
+
+    def follow(self):
+        """The Answer of the last request, after redirects."""
         self.deadline = time.monotonic() + FETCH_SECONDS
         for hop in range(MAX_REDIRECTS + 1):
             self.network.check(self.url, self.port())
@@ -57224,6 +57250,8 @@ MAX_USERS_FILE = 1_000_000
 MAX_USER_ID = 100
 #: Seconds for which a login lasts.
 SESSION_SECONDS = 30 * 86_400
+#: Logins that are remembered for the dashboard, and users that it names.
+MAX_SEEN_SESSIONS, MAX_NAMED_USERS = 1000, 10
 #: Wrong passwords from one address within a minute, after which it has to wait.
 MAX_WRONG_PASSWORDS = 10
 #: Metadata that only the login gives, wherever there is one.
@@ -57332,6 +57360,7 @@ class Accounts:
         self.path = app.folder / USERS_FILE
         self.stamp, self.known = None, {}
         self.wrong = collections.deque(maxlen=1000)     # (time, address) of wrong passwords
+        self.seen = {}                  # (id of a user, time of the login) -> when a request came
         self.key = None
 
     def users(self):
@@ -57372,18 +57401,34 @@ class Accounts:
         text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
         return f"{text}.{self.signature(text)}"
 
-    def user_of(self, head):
-        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
-        value, users = head.cookies.get(self.cookie_name(head.host)), self.users()
-        if not value or users is None:
+    def session_of(self, head):
+        """(id, name, time of the login) of a request's cookie, or None."""
+        value = head.cookies.get(self.cookie_name(head.host))
+        if not value:
             return None
         text, _, signature = value.partition(".")
         if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
             return None
         id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if not 0 <= time.time() - since + 60 <= SESSION_SECONDS:
+        return (id, name, since) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
+
+    def user_of(self, head):
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        users = self.users()
+        session = None if users is None else self.session_of(head)
+        if session is None:
             return None
-        return users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        id, name, since = session
+        user = users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        if user is not None:
+            if len(self.seen) >= MAX_SEEN_SESSIONS and (id, since) not in self.seen:
+                self.seen = {}
+            self.seen[id, since] = time.monotonic()
+        return user
+
+    def lately_seen(self):
+        """The ids of the users of the last hour, one for each of their logins that a request came from."""
+        return [id for (id, _since), at in list(self.seen.items()) if at > time.monotonic() - 3600]
 
     def stamped(self, head, metadata):
         """Metadata of a connection, those of LOGIN_METADATA from the login alone."""
@@ -57431,6 +57476,8 @@ class Accounts:
             raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
         if head.method == "POST" and not is_same_origin(head):
             raise Refusal(403, "Only pages of this server may log somebody in")
+        if leaves and (session := self.session_of(head)):
+            self.seen.pop((session[0], session[2]), None)
         if leaves or head.method == "POST":
             try:
                 cookie = "" if leaves else self.cookie(self.log_in(head, address, form))
@@ -62459,7 +62506,34 @@ def server_facts(server):
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "env": sorted(app.settings.values), "requests": server.requests.total,
             "failed": failed_calls(app), "reloads": app.reloads,
-            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
+            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets),
+            "login": login_summary(app.accounts), "outside": outside_facts(app.network)}
+
+
+def outside_facts(network):
+    """The hosts that scripts may ask, and [host, requests, how many failed, last outcome, ms] of those that
+    were asked, the latest first."""
+    with network.lock:
+        asked = list(reversed(network.asked.items()))
+    return {"open": [name if port is None else f"{name}:{port}" for name, port in network.open.entries],
+            "asked": [[clip(host, 100), count, failed, outcome,
+                       None if seconds is None else milliseconds(seconds)]
+                      for host, (count, failed, outcome, seconds) in asked]}
+
+
+def login_summary(accounts):
+    """A line about the login, "" where there is none: who may log in, and who was there in the last hour."""
+    users, seen = accounts.users(), collections.Counter(accounts.lately_seen())
+    if users is None:
+        return ""
+    ways = ["by name"] * accounts.anybody
+    if accounts.stamp is not None:
+        ways.insert(0, f"{USERS_FILE} with {len(users):,} user{'' if len(users) == 1 else 's'}")
+    names = [f"{clip(id, 40)} ({count} times)" if count > 1 else clip(id, 40)
+             for id, count in seen.most_common(MAX_NAMED_USERS)]
+    if len(seen) > len(names):
+        names.append(f"{len(seen) - len(names):,} more")
+    return f"login {' or '.join(ways)}; in the last hour: {', '.join(names) or 'nobody'}"
 
 
 def asset_summary(assets):
@@ -63684,6 +63758,10 @@ DASHBOARD_BODY = r"""
       <div class="scroll" tabindex="0"><table id="graphql"></table></div>
     </section>
   </div>
+  <section class="panel" id="outside" hidden>
+    <div class="head"><h2>Requests to other servers<small id="open-hosts"></small></h2></div>
+    <div class="scroll" tabindex="0"><table id="asked"></table></div>
+  </section>
   <section class="panel" id="chaos" hidden>
     <div class="head"><h2>Fault injection<small id="chaos-state"></small></h2></div>
     <div class="body">
@@ -64608,9 +64686,10 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), [server.folder, server.assets, server.env.length && "env: " + server.env.join(", ")]
-    .filter(Boolean).join(" · "));
+  setText($("facts"), [server.folder, server.assets, server.login,
+    server.env.length && "env: " + server.env.join(", ")].filter(Boolean).join(" · "));
   renderTiles(server, streams);
+  renderOutside(server.outside);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
   fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
@@ -64646,6 +64725,16 @@ function renderOverview() {
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
   }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
+}
+function renderOutside({ open, asked }) {
+  $("outside").hidden = !open.length && !asked.length;
+  setText($("open-hosts"), open.length ? "scripts may ask " + open.join(", ") : "no host is open: see --allow-net");
+  fill($("asked"), ["host", "#requests", "#failed", "last answer", "#ms"],
+    asked.map(([host, count, failed, outcome, took]) => ({
+      key: host,
+      cells: [mono(host), number(count), bad(failed), typeof outcome === "number" ? statusCell({ status: outcome })
+        : { kind: "bad", text: outcome }, took === null ? "" : ms(took)],
+    })), { none: "No requests yet." });
 }
 function renderTiles(server, streams) {
   const perSecondInAll = streams.reduce((sum, stream) => sum + perSecond(samplesOf(stream.path)), 0);

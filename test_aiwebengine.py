@@ -10503,6 +10503,19 @@ class FetchTest(ServerCase):
         self.assertEqual((method, target, head["x-own"], head["accept-encoding"], head["host"]),
                          ("GET", "/a?b=c", "1", "identity", f"127.0.0.1:{self.other.port}"))
 
+    def test_the_dashboard_counts_requests_by_host_and_keeps_nothing_else_of_them(self):
+        text = self.fetching("""await fetch(BASE + "/secret?key=1"); await fetch(BASE + "/missing");
+            return [await caught(() => fetch(BASE + "/gone")), await caught(() => fetch("https://closed.test/secret", { headers: { Authorization: "word" } }))]""",
+            lambda method, target, *_: [None] if target == "/gone" else http_answer(b"", "404 No" if target == "/missing" else "200 OK"))
+        self.assertEqual(len(json.loads(text)), 2)
+        facts, host = aiwebengine.server_facts(self.server.http)["outside"], f"127.0.0.1:{self.other.port}"
+        self.assertEqual(facts["open"], [host])
+        self.assertEqual([entry[:4] for entry in facts["asked"]], [["closed.test", 1, 1, "not open"], [host, 3, 2, "no answer"]])
+        self.assertNotRegex(json.dumps(facts), "secret|word")
+        with mock.patch.object(aiwebengine, "MAX_COUNTED_HOSTS", 1):
+            self.get("/x")
+        self.assertLessEqual(len(aiwebengine.server_facts(self.server.http)["outside"]["asked"]), 2)
+
     def test_bodies_of_every_kind_are_sent(self):
         self.fetching("""
             const form = new FormData(); form.append("f", new File(["data"], "a.txt"));
@@ -18253,6 +18266,24 @@ class ResponseTest(ServerCase):
 
 class LoginTest(ServerCase):
     """users.json, --login, request.auth, personalStorage, and metadata that only the login gives."""
+
+    def test_the_dashboard_says_who_may_log_in_and_who_was_there(self):
+        def line():
+            return aiwebengine.server_facts(self.server.http)["login"]
+        self.serve({"app.js": self.SCRIPT})
+        self.assertEqual(line(), "")
+        self.server.stop()
+        self.serve({"app.js": self.SCRIPT, "users.json": json.dumps(self.USERS)})
+        self.assertEqual(line(), "login users.json with 2 users; in the last hour: nobody")
+        cookies = [self.post("/auth/login", f"user={name}", {"Content-Type": FORM})[1]["set-cookie"].partition(";")[0] for name in ("ada", "ben")]
+        for cookie in [*cookies, cookies[0], cookies[0][:-1] + "x"]:
+            self.get("/me", Cookie=cookie)
+        self.assertEqual(line(), "login users.json with 2 users; in the last hour: ada, ben")
+        self.get("/auth/logout", Cookie=cookies[0])
+        self.assertEqual(line(), "login users.json with 2 users; in the last hour: ben")
+        self.server.stop()
+        self.serve({"app.js": self.SCRIPT}, login=True)
+        self.assertEqual(line(), "login by name; in the last hour: nobody")
 
     USERS = [{"id": "ada", "name": "Ada L.", "email": "ada@example.org", "roles": ["admin", "staff"]}, {"id": "ben"}]
     SCRIPT = """
@@ -27285,9 +27316,20 @@ class DashboardInTheBrowser(ServerCase):
         cls.browser = Browser().__enter__()
         cls.addClassCleanup(cls.browser.__exit__, None, None, None)
 
-    def open(self, path="#/", files=None):
-        self.serve(files or self.FILES)
+    def open(self, path="#/", files=None, **options):
+        self.serve(files or self.FILES, **options)
         return self.show(path)
+
+    def test_the_overview_shows_the_login_and_the_requests_to_other_servers(self):
+        page = self.open(files={"app.js": "const ask = () => fetch('https://a.test/x').catch(() => {}); ask();"}, login=True,
+                         allow_net=aiwebengine.open_hosts("b.test:80"))
+        page.wait_for("document.querySelector('#asked')?.innerText.includes('a.test')")
+        self.assertEqual(page.evaluate("[...document.querySelector('#asked tbody').rows].map((row) => [...row.cells].map((cell) => cell.innerText))"),
+                         [["a.test", "1", "1", "not open", ""]])
+        self.assertEqual(page.text("#open-hosts"), "scripts may ask b.test:80")
+        self.assertIn("login by name; in the last hour: nobody", page.text("#facts"))
+        self.server.app.network.note("a.test", 200, 0.25)
+        page.wait_for("document.querySelector('#asked').innerText.includes('250')")
 
     def show(self, path):
         page = self.browser.page(self.server.url + "/engine" + path)
