@@ -300,9 +300,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   207
           TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,921
+    22  Pages                                                                          5,923
           Page kit                                                                       141
-          Page kit: texts of code                                                        250
+          Page kit: texts of code                                                        251
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
@@ -320,7 +320,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           QR codes                                                                       149
           For other devices                                                               58
           Fault injection                                                                 25
-          GraphQL explorer: the look                                                     183
+          GraphQL explorer: the look                                                     184
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
