@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         536
+     3  ERRORS, TEXT AND NUMBERS                                                         539
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             81
+          Escaping, and names that were meant                                             84
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,227
+    15  Realm, jobs and timers                                                         5,253
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -208,9 +208,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           90
-          Network: connections                                                           209
-          Network: one request                                                           213
+          Network: what is open                                                           92
+          Network: connections                                                           223
+          Network: one request                                                           223
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
@@ -220,16 +220,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   681
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,773
+    17  Streams: registry, connections, broadcaster                                    1,794
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
           Wires                                                                          112
           Connections                                                                     71
           Streams                                                                        393
-          Runs of deliveries                                                             134
+          Runs of deliveries                                                             145
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    522
+          Broadcaster                                                                    532
     18  GraphQL                                                                        5,119
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
@@ -279,12 +279,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,595
+    21  HTTP server                                                                    4,616
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
           Who may ask                                                                    212
-          Who is logged in                                                               270
+          Who is logged in                                                               291
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
@@ -300,34 +300,34 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   207
           TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,879
+    22  Pages                                                                          5,923
           Page kit                                                                       141
-          Page kit: texts of code                                                        250
+          Page kit: texts of code                                                        251
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               352
+          Dashboard: facts                                                               379
           Dashboard: the live channel                                                    181
           Dashboard: actions                                                             390
           Editor: files                                                                  242
-          Dashboard: the look                                                            391
+          Dashboard: the look                                                            395
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          703
+          Dashboard: the script                                                          714
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               58
           Fault injection                                                                 25
-          GraphQL explorer: the look                                                     183
+          GraphQL explorer: the look                                                     184
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,522
+    23  Command line                                                                   4,539
           Starters: what they share                                                       90
-          Starters: their files                                                          829
-          Starters: in TypeScript                                                        180
+          Starters: their files                                                          847
+          Starters: in TypeScript                                                        179
           Options                                                                        307
           Documentation                                                                  406
           The program                                                                    218
@@ -964,7 +964,10 @@ class Secrets:
                     for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
                         self.names.setdefault(form, name)
         if self.names:
-            self.pattern = re.compile("|".join(map(re.escape, sorted(self.names, key=len, reverse=True))))
+            # Letters alone may be a word, such as "production", that is part of others.
+            self.pattern = re.compile("|".join(
+                rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
+                for form in sorted(self.names, key=len, reverse=True)))
 
     def hide(self, text):
         return text if self.pattern is None else self.pattern.sub(
@@ -1296,7 +1299,7 @@ class JSLexer:
     def _read_name(self, start):
         """Read an identifier that has escapes or characters beyond ASCII, or stands behind a number sign."""
         match = _ODD_NAME(self.source, start)
-        if not match and self.source[start:start + 1] == "@":
+        if not match and re.compile(r"@[\w$(]").match(self.source, start):
             raise self.error("Decorators are not supported; call a function with the class instead", start)
         if not match:
             raise self.error("Invalid or unexpected token", start)
@@ -38915,6 +38918,8 @@ MAX_FETCHES_OF_REALM = 8
 MAX_WAITING_FETCHES = 1000
 #: Connections that are kept for the next request, in all.
 MAX_KEPT_CONNECTIONS = 16
+#: Hosts whose requests are counted, for the dashboard.
+MAX_COUNTED_HOSTS = 50
 
 _OPEN_HOST = re.compile(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?",
                         re.ASCII | re.IGNORECASE)
@@ -39094,6 +39099,7 @@ class Network:
         self.threads = ScriptThreads(MAX_FETCH_THREADS)
         self.kept = []                  # (key, http.client.HTTPConnection, since when)
         self.work = weakref.WeakKeyDictionary()     # realm -> [works that run, works that wait]
+        self.asked = {}                 # host -> [requests, how many failed, the last outcome, seconds]
         self.lock = threading.Lock()
         self._context = None
 
@@ -39116,8 +39122,21 @@ class Network:
                 work = state[1].popleft() if state[1] else None
                 state[0] -= work is None
 
-    def order(self, *facts):
-        return Order(self, *facts)
+    def order(self, method, url, *facts):
+        try:
+            return Order(self, method, url, *facts)
+        except NetworkTrouble:
+            self.note(url.host_text(), "not open")
+            raise
+
+    def note(self, host, outcome, seconds=None):
+        """Counts a request; `outcome` is the status of its answer, or a text. Nothing else of it is kept."""
+        with self.lock:
+            requests, failed, _, _ = self.asked.pop(host, (0, 0, None, None))
+            if len(self.asked) >= MAX_COUNTED_HOSTS:
+                del self.asked[next(iter(self.asked))]
+            bad = isinstance(outcome, str) or outcome >= 400
+            self.asked[host] = [requests + 1, failed + bad, outcome, seconds]
 
     def check(self, url, port):
         """Raises NetworkTrouble unless an address can be asked."""
@@ -39241,6 +39260,16 @@ class Order(Timed):
 
     def run(self):
         """The Answer; raises NetworkTrouble."""
+        host, began, outcome = self.url.host_text(), time.monotonic(), "no answer"
+        try:
+            answer = self.follow()
+            outcome = answer.status
+            return answer
+        finally:
+            self.network.note(host, outcome, time.monotonic() - began)
+
+    def follow(self):
+        """The Answer of the last request, after redirects."""
         self.deadline = time.monotonic() + FETCH_SECONDS
         for hop in range(MAX_REDIRECTS + 1):
             self.network.check(self.url, self.port())
@@ -41398,7 +41427,7 @@ def check_js2py():
 ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
+    "compile", "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "network",                                                  # how it asks others
@@ -42418,6 +42447,17 @@ class DeliveryRun:
             connection.position = self.last
         return found
 
+    def outstanding_until(self, connection, last):
+        """The same of what was sent up to the sequence `last`, for something else to come after it."""
+        mail, form = connection.mail or (), connection.wire.form
+        run = [message for message in self.shared if connection.position < message.sequence <= last]
+        run += [message for message in mail if message.sequence <= last]
+        connection.mail = [message for message in mail if message.sequence > last] or None
+        connection.position = max(connection.position, min(last, self.last))
+        frames = [message.frame if form is None else self.frame_of(message, form)
+                  for message in sorted(run, key=lambda message: message.sequence)]
+        return b"".join(frames), len(frames)
+
     def frame_of(self, message, form):
         """A message as clients of another form read it; made once for all of them."""
         found = self.framed.get((form, message.sequence))
@@ -42792,11 +42832,12 @@ class Broadcaster:
 
     def post(self, connection, frame):
         """Sends a message's lines to one connection only; they are not kept for replay."""
-        self._post(self._send, connection, connection.wire.encode(frame))
+        self._post(self._send_alone, connection, connection.stream.sequence, connection.wire.encode(frame))
 
     def finish(self, connection, frame=b"", code=NORMAL_CLOSURE, reason=""):
         """Disconnects a client after a last message."""
-        self._post(self._finish, connection, connection.wire.encode(frame), code, reason)
+        self._post(self._finish, connection, connection.stream.sequence, connection.wire.encode(frame),
+                   code, reason)
 
     def heard(self, connection):
         """A message of a client is dealt with."""
@@ -42922,16 +42963,26 @@ class Broadcaster:
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
                 try:
-                    data, count = run.outstanding(connection)
-                    if data:
-                        connection.messages += count
-                        self._send(connection, data)
+                    self._hand_over(connection, *run.outstanding(connection))
                 except Exception as error:
                     self._give_up(connection, error)
         if run.idle:
             run.rest()
             if stream in self._working:
                 self._working.remove(stream)
+
+    def _hand_over(self, connection, data, count):
+        if data:
+            connection.messages += count
+            self._send(connection, data)
+
+    def _send_alone(self, connection, last, data):
+        """Sends what is for one client alone, after what its stream was sent before, up to `last`."""
+        if not connection.closed:
+            self._absorb(connection.stream)
+            self._hand_over(connection, *connection.stream.run.outstanding_until(connection, last))
+            if data:
+                self._send(connection, data)
 
     def _send(self, connection, data):
         """Sends at once what the socket takes, and keeps the rest."""
@@ -43095,9 +43146,8 @@ class Broadcaster:
         if connection.wire.form is not None and not connection.closed:
             self._listen(connection)    # what came with the request
 
-    def _finish(self, connection, frame, code, reason):
-        if frame:
-            self._send(connection, frame)
+    def _finish(self, connection, last, frame, code, reason):
+        self._send_alone(connection, last, frame)
         if not connection.closed:
             self._close(connection, code, reason)
 
@@ -57253,6 +57303,8 @@ MAX_USERS_FILE = 1_000_000
 MAX_USER_ID = 100
 #: Seconds for which a login lasts.
 SESSION_SECONDS = 30 * 86_400
+#: Logins that are remembered for the dashboard, and users that it names.
+MAX_SEEN_SESSIONS, MAX_NAMED_USERS = 1000, 10
 #: Wrong passwords from one address within a minute, after which it has to wait.
 MAX_WRONG_PASSWORDS = 10
 #: Metadata that only the login gives, wherever there is one.
@@ -57361,6 +57413,7 @@ class Accounts:
         self.path = app.folder / USERS_FILE
         self.stamp, self.known = None, {}
         self.wrong = collections.deque(maxlen=1000)     # (time, address) of wrong passwords
+        self.seen = {}                  # (id of a user, time of the login) -> when a request came
         self.key = None
 
     def users(self):
@@ -57401,18 +57454,34 @@ class Accounts:
         text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
         return f"{text}.{self.signature(text)}"
 
-    def user_of(self, head):
-        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
-        value, users = head.cookies.get(self.cookie_name(head.host)), self.users()
-        if not value or users is None:
+    def session_of(self, head):
+        """(id, name, time of the login) of a request's cookie, or None."""
+        value = head.cookies.get(self.cookie_name(head.host))
+        if not value:
             return None
         text, _, signature = value.partition(".")
         if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
             return None
         id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if not 0 <= time.time() - since + 60 <= SESSION_SECONDS:
+        return (id, name, since) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
+
+    def user_of(self, head):
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        users = self.users()
+        session = None if users is None else self.session_of(head)
+        if session is None:
             return None
-        return users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        id, name, since = session
+        user = users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        if user is not None:
+            if len(self.seen) >= MAX_SEEN_SESSIONS and (id, since) not in self.seen:
+                self.seen = {}
+            self.seen[id, since] = time.monotonic()
+        return user
+
+    def lately_seen(self):
+        """The ids of the users of the last hour, one for each of their logins that a request came from."""
+        return [id for (id, _since), at in list(self.seen.items()) if at > time.monotonic() - 3600]
 
     def stamped(self, head, metadata):
         """Metadata of a connection, those of LOGIN_METADATA from the login alone."""
@@ -57460,6 +57529,8 @@ class Accounts:
             raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
         if head.method == "POST" and not is_same_origin(head):
             raise Refusal(403, "Only pages of this server may log somebody in")
+        if leaves and (session := self.session_of(head)):
+            self.seen.pop((session[0], session[2]), None)
         if leaves or head.method == "POST":
             try:
                 cookie = "" if leaves else self.cookie(self.log_in(head, address, form))
@@ -61083,8 +61154,8 @@ let letter = 0;                         // how wide one is
 // Parts [kind, text] as nodes: a kind is a class.
 const coloured = (parts) => parts.map(([kind, text]) => kind ? el("span", { class: kind, text }) : text);
 
-// A text area for code. Its text is transparent; beneath it stand the lines that are in view, in colours. Undo
-// stays the browser's own.
+// A text area for code. Its text is transparent; beneath it stand the lines that are in view, in colours.
+// Undo stays the browser's own.
 class CodeArea {
   constructor(box, area, comment) {
     this.area = area;
@@ -61101,8 +61172,8 @@ class CodeArea {
     this.view.addEventListener("scroll", () => requestAnimationFrame(() => this.paint()));
     addEventListener("resize", () => { this.close(); this.paint(); });
   }
-  // For those that inherit: the parts of a line, what has been typed in brackets, and what could be written at
-  // the cursor: choices { text, label, detail, gone } for what stands between `from` and `to`.
+  // For those that inherit: the parts of a line, what has been typed in brackets, and what could be written
+  // at the cursor: choices { text, label, detail, gone } for what stands between `from` and `to`.
   partsOf(index) { return [["", this.rows[index]]]; }
   opened() {}
   offer(asked) { return { choices: [] }; }
@@ -61143,7 +61214,7 @@ class CodeArea {
     if (!this.area.checkVisibility()) return;
     const first = Math.max(0, Math.floor(this.view.scrollTop / LINE) - MORE);
     const end = first + Math.ceil(this.view.clientHeight / LINE) + 2 * MORE, lines = [];
-    for (let index = first; index < Math.min(end, this.rows.length); index++) lines.push(this.paintLine(index));
+    for (let row = first; row < Math.min(end, this.rows.length); row++) lines.push(this.paintLine(row));
     this.area.parentNode.firstElementChild.style.top = first * LINE + "px";
     this.area.parentNode.firstElementChild.replaceChildren(...lines);
   }
@@ -61177,7 +61248,8 @@ class CodeArea {
   reveal(room = 2 * LINE) {
     const { view } = this, top = (this.placeOf(this.offset).line - 1) * LINE;
     if (top < view.scrollTop) view.scrollTop = top - room;
-    if (top + LINE > view.scrollTop + view.clientHeight) view.scrollTop = top + LINE + room - view.clientHeight;
+    const least = top + LINE - view.clientHeight;
+    if (view.scrollTop < least) view.scrollTop = least + room;
   }
 
   // -- completion --
@@ -62487,7 +62559,34 @@ def server_facts(server):
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "env": sorted(app.settings.values), "requests": server.requests.total,
             "failed": failed_calls(app), "reloads": app.reloads,
-            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
+            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets),
+            "login": login_summary(app.accounts), "outside": outside_facts(app.network)}
+
+
+def outside_facts(network):
+    """The hosts that scripts may ask, and [host, requests, how many failed, last outcome, ms] of those that
+    were asked, the latest first."""
+    with network.lock:
+        asked = list(reversed(network.asked.items()))
+    return {"open": [name if port is None else f"{name}:{port}" for name, port in network.open.entries],
+            "asked": [[clip(host, 100), count, failed, outcome,
+                       None if seconds is None else milliseconds(seconds)]
+                      for host, (count, failed, outcome, seconds) in asked]}
+
+
+def login_summary(accounts):
+    """A line about the login, "" where there is none: who may log in, and who was there in the last hour."""
+    users, seen = accounts.users(), collections.Counter(accounts.lately_seen())
+    if users is None:
+        return ""
+    ways = ["by name"] * accounts.anybody
+    if accounts.stamp is not None:
+        ways.insert(0, f"{USERS_FILE} with {len(users):,} user{'' if len(users) == 1 else 's'}")
+    names = [f"{clip(id, 40)} ({count} times)" if count > 1 else clip(id, 40)
+             for id, count in seen.most_common(MAX_NAMED_USERS)]
+    if len(seen) > len(names):
+        names.append(f"{len(seen) - len(names):,} more")
+    return f"login {' or '.join(ways)}; in the last hour: {', '.join(names) or 'nobody'}"
 
 
 def asset_summary(assets):
@@ -63712,6 +63811,10 @@ DASHBOARD_BODY = r"""
       <div class="scroll" tabindex="0"><table id="graphql"></table></div>
     </section>
   </div>
+  <section class="panel" id="outside" hidden>
+    <div class="head"><h2>Requests to other servers<small id="open-hosts"></small></h2></div>
+    <div class="scroll" tabindex="0"><table id="asked"></table></div>
+  </section>
   <section class="panel" id="chaos" hidden>
     <div class="head"><h2>Fault injection<small id="chaos-state"></small></h2></div>
     <div class="body">
@@ -64636,9 +64739,10 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), [server.folder, server.assets, server.env.length && "env: " + server.env.join(", ")]
-    .filter(Boolean).join(" · "));
+  setText($("facts"), [server.folder, server.assets, server.login,
+    server.env.length && "env: " + server.env.join(", ")].filter(Boolean).join(" · "));
   renderTiles(server, streams);
+  renderOutside(server.outside);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
   fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
@@ -64674,6 +64778,16 @@ function renderOverview() {
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
   }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
+}
+function renderOutside({ open, asked }) {
+  $("outside").hidden = !open.length && !asked.length;
+  setText($("open-hosts"), open.length ? "scripts may ask " + open.join(", ") : "no host is open: see --allow-net");
+  fill($("asked"), ["host", "#requests", "#failed", "last answer", "#ms"],
+    asked.map(([host, count, failed, outcome, took]) => ({
+      key: host,
+      cells: [mono(host), number(count), bad(failed), typeof outcome === "number" ? statusCell({ status: outcome })
+        : { kind: "bad", text: outcome }, took === null ? "" : ms(took)],
+    })), { none: "No requests yet." });
 }
 function renderTiles(server, streams) {
   const perSecondInAll = streams.reduce((sum, stream) => sum + perSecond(samplesOf(stream.path)), 0);
@@ -65692,7 +65806,8 @@ EXPLORER_BODY = r"""
         <span id="hint" style="font-size:12px"><kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
       </div>
       <div class="pane" id="variables-pane" role="tabpanel" aria-labelledby="tab-variables">
-        <div class="code-box" id="variables-editor"><div class="code"><div class="sheet"><div aria-hidden="true"></div>
+        <div class="code-box" id="variables-editor"><div class="code"><div class="sheet">
+          <div aria-hidden="true"></div>
           <textarea id="variables" spellcheck="false" wrap="off" aria-label="Variables as JSON"
           placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div><ul class="choices" hidden></ul></div>
       </div>
@@ -67379,61 +67494,70 @@ test("after the last question comes the result, and then a new round", async () 
         "chat.js": """\
 // A chat: whoever has the page open reads what the others write, and a private message reaches one person alone.
 //
-// Everybody listens to one stream. A filter is compared with the metadata of each connection, and decides who gets a message.
+// Each page has one WebSocket, for what it reads and for what it writes. A filter is compared with the metadata of each
+// connection, and decides who gets a message.
 
 const MAX_TEXT = 500;
 
-routeRegistry.registerStreamRoute("/chat/events", "listen");
-routeRegistry.registerRoute("/chat/say", "say", "POST");
+routeRegistry.registerStreamRoute("/chat", { onConnect: "enter", onMessage: "say" });
 
-/** Called for each new listener: what it returns becomes the metadata of the connection. @param {Context} context */
-function listen({ request }) {
+/** Called for each new page: what it returns becomes the metadata of the connection. @param {Context} context */
+function enter({ request }) {
   const name = request.query.name?.trim();
   return name ? { name } : { status: 400, body: "Please say who you are: ?name=…" };
 }
 
-/** POST /chat/say, with the fields "from", "text", and "to" if it is for one person only. @param {Context} context */
-function say({ request }) {
-  const { from, text = "", to } = request.form;
-  if (!from || !text.trim()) return { status: 400, body: "Please give a name and a text." };
-  if (text.length > MAX_TEXT) return { status: 400, body: `Please keep it under ${MAX_TEXT} characters.` };
+/** Called for what a page sends: "text", and "to" if it is for one person only. @param {MessageContext} context */
+function say({ connection, json }) {
+  const from = connection.metadata.name; // from the time it came in, so that nobody writes in another's name
+  const [text, to] = [json?.text, json?.to].map((field) => String(field ?? "").trim());
+  if (!text) return connection.send({ problem: "Please write something." });
+  if (text.length > MAX_TEXT) return connection.send({ problem: `Please keep it under ${MAX_TEXT} characters.` });
 
-  const message = { from, text: text.trim(), to, at: new Date().toISOString() };
-  if (!to) return routeRegistry.sendStreamMessage("/chat/events", message);
-  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: from });
-  return routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: to });
+  const message = { from, text, to, at: new Date().toISOString() };
+  if (!to) return routeRegistry.sendStreamMessage("/chat", message);
+  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat", message, { name: from });
+  return routeRegistry.sendStreamMessageFiltered("/chat", message, { name: to });
 }
 """,
         "chat.test.js": """\
-// Tests of chat.js. connect() listens as a page does, request() sends a form.
+// Tests of chat.js. connect() opens a WebSocket as a page does.
 
-const enter = (name) => connect("/chat/events", { query: { name } });
-const say = (form) => request("POST", "/chat/say", { form });
-const texts = (client) => client.messages.map(({ data }) => data.text);
+const enter = (name) => connect("/chat", { query: { name }, websocket: true });
+const heard = async (client) => (await client.next()).data;
 
 test("everybody reads what is said", async () => {
   const [ada, ben] = [enter("Ada"), enter("Ben")];
-  const response = await say({ from: "Ada", text: " Hello " });
-  assert.match(response.body, /2 connections matched, 2 delivered/);
-  assert.deepEqual([texts(ada), texts(ben)], [["Hello"], ["Hello"]]);
+  ada.send({ text: " Hello " });
+  for (const client of [ada, ben]) {
+    const { from, text } = await heard(client);
+    assert.deepEqual([from, text], ["Ada", "Hello"]);
+  }
 });
 
 test("a private message is for two", async () => {
   const [ada, ben, eve] = [enter("Ada"), enter("Ben"), enter("Eve")];
-  await say({ from: "Ada", to: "Ben", text: "Psst" });
-  assert.deepEqual([texts(ada), texts(ben), texts(eve)], [["Psst"], ["Psst"], []]);
+  ada.send({ to: "Ben", text: "Psst" });
+  assert.deepEqual([(await heard(ada)).text, (await heard(ben)).text], ["Psst", "Psst"]);
+  assert.deepEqual(eve.messages, []);
 });
 
 test("a page that was cut off gets what it missed", async () => {
-  const ben = enter("Ben");
+  const [ada, ben] = [enter("Ada"), enter("Ben")];
+  ada.send({ text: "Welcome" });
+  await heard(ben);
   ben.close();
-  await say({ from: "Ada", text: "Are you there?" });
-  assert.deepEqual(texts(ben.reconnect()), ["Are you there?"]);
+  ada.send({ text: "Are you there?" });
+  await heard(ada);
+  await heard(ada);
+  assert.equal((await heard(ben.reconnect())).text, "Are you there?");
 });
 
-test("nobody listens without a name, and nothing empty is said", async () => {
+test("nobody comes in without a name, and nothing empty is said", async () => {
   assert.equal(enter(" ").status, 400);
-  assert.equal((await say({ from: "Ada", text: " " })).status, 400);
+  const ada = enter("Ada");
+  ada.send({ text: " " });
+  assert.match((await heard(ada)).problem, /something/);
 });
 """,
         "public/index.html": STARTER_HEAD.format("Chat") + """\
@@ -67463,14 +67587,28 @@ test("nobody listens without a name, and nothing empty is said", async () => {
   </main>
 
   <script type="module">
-    import { SharedEventSource } from "/engine/stream.js";
-
     const $ = (id) => document.getElementById(id);
-    let me = "";
+    let socket, lastEventId = "";
 
     function report(state, text) {
       $("status").dataset.state = state;
       $("status").textContent = text;
+    }
+
+    function connect(name) {
+      const query = new URLSearchParams({ name, lastEventId });
+      socket = new WebSocket(`${location.origin.replace("http", "ws")}/chat?${query}`);
+      socket.onopen = () => report("live", `Live as ${name}`);
+      socket.onmessage = (event) => {
+        const { id, data } = JSON.parse(event.data);
+        lastEventId = id ?? lastEventId; // with it the server knows what this page has missed
+        $("answer").textContent = data.problem ?? "";
+        if (data.text) show(data);
+      };
+      socket.onclose = () => {
+        report("waiting", "Connection lost, trying again…");
+        setTimeout(connect, 1000, name);
+      };
     }
 
     // Text is set as text, so that nothing somebody wrote can become a part of the page.
@@ -67486,22 +67624,17 @@ test("nobody listens without a name, and nothing empty is said", async () => {
 
     $("enter").onsubmit = (event) => {
       event.preventDefault();
-      me = $("name").value.trim();
-      const source = new SharedEventSource("/chat/events?" + new URLSearchParams({ name: me }));
-      source.onopen = () => report("live", `Live as ${me}`);
-      source.onerror = () => report("waiting", "Connection lost, trying again…");
-      source.onmessage = (event) => show(JSON.parse(event.data));
+      connect($("name").value.trim());
       $("enter").hidden = true;
       $("write").hidden = false;
       $("text").focus();
     };
 
-    $("write").onsubmit = async (event) => {
+    $("write").onsubmit = (event) => {
       event.preventDefault();
-      const body = new URLSearchParams({ from: me, to: $("to").value.trim(), text: $("text").value });
-      const response = await fetch("/chat/say", { method: "POST", body });
-      $("answer").textContent = await response.text();
-      if (response.ok) $("text").value = "";
+      if (socket.readyState !== WebSocket.OPEN) return; // what was written stays, to be sent later
+      socket.send(JSON.stringify({ to: $("to").value, text: $("text").value }));
+      $("text").value = "";
     };
   </script>
 </body>
@@ -67971,8 +68104,7 @@ STARTER_TYPES = {
         ("async (name)", "async (name: string)"), ("async (id)", "async (id?: string)"),
         ("(id, choice, number", "(id: string, choice: number, number"),
         *4 * [(".at(-1).data", ".at(-1)?.data")]),
-    "chat": (("(name)", "(name: string)"), ("(form)", "(form: Record<string, string>)"),
-             ("(client)", "(client: TestClient)")),
+    "chat": (("(name)", "(name: string)"), ("(client)", "(client: TestClient)")),
     "api": (
         ("const load = ()",
          "type Note = { id: number; title: string; done: boolean };\n\nconst load = (): Note[]"),
