@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,194
+     6  Parser                                                                         4,231
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              164
@@ -36,12 +36,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            453
           Parser: literals                                                               195
           Parser: patterns                                                               167
-          Parser: modules                                                                208
+          Parser: modules                                                                213
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    754
-          Parser: declarations of TypeScript                                             468
+          Parser: types of TypeScript                                                    756
+          Parser: declarations of TypeScript                                             469
           Parser: enums and namespaces                                                   247
-          Parser: elements of JSX                                                        323
+          Parser: elements of JSX                                                        352
           From TypeScript and JSX to JavaScript                                           80
      7  Scope analysis                                                                 1,384
           Variables and scopes                                                           176
@@ -191,13 +191,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,253
+    15  Realm, jobs and timers                                                         5,259
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        606
+          Modules                                                                        612
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,037
+    20  Scripts: loading and hot reload                                                4,043
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         173
           Modules of node                                                                837
           Packages                                                                       235
-          Imported files                                                                 135
+          Imported files                                                                 141
           Between scripts, and in time                                                   106
           Settings                                                                        81
           Files of assets/                                                               173
@@ -3856,6 +3856,8 @@ class JSParser(DestructuringParser):
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
+                if self.type == "=" and self.peek()[1] == "require":
+                    raise self.no_import_require(local.name, local.start)
                 if self.accept(","):
                     if self.type not in ("*", "{"):
                         self.unexpected()
@@ -3868,6 +3870,9 @@ class JSParser(DestructuringParser):
                 self.unexpected()
             self.expect_word("from")
         return specifiers
+
+    def no_import_require(self, name, offset):
+        return self.error(f"import {name} = require(…) is not supported; write: import {name} from …", offset)
 
     def note_module_syntax(self, message, start, anywhere=False):
         """Raise the error for what only modules have, and only at their top level unless `anywhere`."""
@@ -4727,7 +4732,9 @@ class TypeParser(JSParser):
 
     def parse_parameter(self, names):
         if self.type == "...":
-            return self.parse_rest(names, ")")
+            if not self.ambient:
+                return self.parse_rest(names, ")")
+            self.advance()      # a comma may follow it
         is_property = False
         while self.type == "name" and self.value in _ACCESSIBILITY \
                 and self.peek()[0] in ("name", "{", "[", "this"):
@@ -5000,6 +5007,8 @@ class TypeScriptParser(TypeParser):
         self.skip_declared_type()
         if self.accept("extends"):
             self.skip_references()
+        if self.is_name("implements"):
+            raise self.error("An interface extends others: write extends in place of implements")
         self.skip_object_type()
         return self.finish_erased(start)
 
@@ -5260,8 +5269,7 @@ class TypeScriptParser(TypeParser):
         equals = self.start
         self.advance()
         if self.is_name("require") and self.peek()[0] == "(":
-            raise self.error(f"import {name} = require(…) is not supported; write: import {name} from …",
-                             start)
+            raise self.no_import_require(name, start)
         self.skip_type_reference()
         self.consume_semicolon()
         if is_type or self.ambient:
@@ -5629,12 +5637,16 @@ class EnumParser(TypeScriptParser):
 
 # -- Parser: elements of JSX -------------------------------------------------------------
 
+_JSX_CODE_TAGS = frozenset(('"script"', '"style"'))
+_JSX_NO_CODE = re.compile("</(?:script|style)|<!--", re.IGNORECASE).search
 _JSX_NAME = re.compile(r"[A-Za-z_$\x80-\U0010ffff][\w$-]*").match
 _JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
 _JSX_TEXT = re.compile(r"[^<{>}]*").match
 _JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
 _PRAGMA = re.compile(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+#: What `<name>` may stand for if it is a type.
+_TYPE_NAME = re.compile(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})").fullmatch
 #: An attribute whose text is the same in JavaScript.
 _JSX_PLAIN_ATTRIBUTE = re.compile(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII).match
 
@@ -5762,16 +5774,22 @@ class JSXParser(EnumParser):
         self.put(start, self.pos, f"{factory}({shown}, ")
         properties = []
         key = self.read_attributes(automatic, properties)
-        attributes = ObjectExpression(properties) if properties or automatic else NullLiteral()
-        self.made(attributes, *place)
-        opened, closing, children, any_attribute = self.pos, None, [], bool(properties)
+        opened, closing, children, code, inside = self.pos, None, [], "", len(self.edits)
         if self.source.startswith("/>", opened):
             self.pos += 2
         else:
             self.pos += 1
-            self.read_children(children, automatic)
+            self.read_children(children, automatic, "" if properties else name, start)
             closing = self.pos
             self.read_closing(name, start)
+        if shown in _JSX_CODE_TAGS and factory == "h" and not automatic:
+            code = self.take_code(children, properties, *place)
+            if code:
+                closing = None
+                del self.edits[inside:]
+        attributes = ObjectExpression(properties) if properties or automatic else NullLiteral()
+        self.made(attributes, *place)
+        any_attribute = bool(properties)
         if automatic:
             factory = "_jsxs" if len(children) > 1 else "_jsx"
             self.edits[call] = self.edits[call]._replace(text=f"{factory}({shown}, ")
@@ -5785,12 +5803,27 @@ class JSXParser(EnumParser):
         else:
             before, after = " }" if any_attribute else "null", ")"
         if closing is None:
-            self.put(opened, self.pos, before + after)
+            self.put(opened, self.pos, code + before + after)
         else:
             self.put(opened, opened + 1, before)
             self.put(closing, self.pos, after)
         callee = self.reference(factory, *place)
         return self.made(CallExpression(callee, [tag, attributes, *children], False), *place)
+
+    def take_code(self, children, properties, *place):
+        """Make an attribute of the children of <script> or <style>, if all stand in the source as plain texts
+        and none could end the element; return its code or ""."""
+        texts = [child.value if child.__class__ is StringLiteral else
+                 child.quasis[0].cooked if child.__class__ is TemplateLiteral and not child.expressions else
+                 None for child in children]
+        if not texts or None in texts or _JSX_NO_CODE("".join(texts)):
+            return ""
+        comma, text = ", " if properties else "{ ", "".join(texts)
+        inner = self.made(ObjectExpression([self.attribute("__html", self.made(StringLiteral(text), *place),
+                                                           *place)]), *place)
+        properties.append(self.attribute("dangerouslySetInnerHTML", inner, *place))
+        children.clear()
+        return f"{comma}dangerouslySetInnerHTML: {{ __html: {json.dumps(text)} }}"
 
     def attribute(self, name, value, *place):
         key = Identifier(name) if _PLAIN_NAME(name) else StringLiteral(utf16(name))
@@ -5884,8 +5917,9 @@ class JSXParser(EnumParser):
             self.unexpected()
         self.put(self.start, self.pos, "")
 
-    def read_children(self, children, automatic):
-        """Read what stands between the tags: its nodes into children."""
+    def read_children(self, children, automatic, name, opened):
+        """Read what stands between the tags: its nodes into children. The opening tag stands at the offset
+        `opened`; it is <name> if that has no attributes."""
         source = self.source
         while True:
             start = self.pos
@@ -5910,6 +5944,9 @@ class JSXParser(EnumParser):
                 children.append(self.read_element(end, self.line, end - self.line_start))
             elif char == "{":
                 self.read_container(children, comma)
+            elif self.has_types and _TYPE_NAME(name):
+                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}",
+                                 opened)
             else:
                 self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element" if char else
                                "An element is not closed")
@@ -36191,6 +36228,12 @@ def compile_common_js(source, filename):
 
 
 def _compile_headed(source, filename):
+    if language_of(filename)[0]:
+        try:
+            source = javascript_of(source, filename)
+        except JSSyntaxError as error:
+            error.line -= 1     # without the head
+            raise
     return compile_script(source, filename, parse_script(source, first_line=0))
 
 
@@ -54452,6 +54495,8 @@ def open_ordinary(path):
     raise ValueError("it is not an ordinary file")
 
 
+#: What a file of the scripts has that is in CommonJS, if it is no module.
+_SETS_EXPORTS = re.compile(r"^[ \t]*(?:module\s*\.\s*)?exports\b\s*[.=\[]", re.MULTILINE).search
 _IMPORTED = re.compile(r"""\b(?:from|import|require)\s*\(?\s*(["'])(\.\.?/[^"'\n]+)\1""")
 
 
@@ -54477,7 +54522,11 @@ def load_import(folder, specifier, referrer, kind):
     from_package = is_in_packages(referrer) or referrer.startswith("node:")
     if specifier.startswith(("./", "../")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
-        return path, name, read_import(path, specifier, referrer, kind)
+        source = read_import(path, specifier, referrer, kind)
+        if kind in (None, "require") and (path.suffix in (".cjs", ".cts") or path.suffix == ".js"
+                                          and _SETS_EXPORTS(source) and not is_module(source, name)):
+            source = CommonJS(source)
+        return path, name, source
     wrong = f"cannot import '{specifier}' from {referrer}: "
     conditions = REQUIRE_CONDITIONS if kind == "require" else IMPORT_CONDITIONS
     if specifier.startswith("#"):

@@ -1288,7 +1288,8 @@ ERASED = [
     ("type F = abstract new (...a: any) => (typeof import('x'))['y'] | -1 | unique symbol; type G = (<V>() => V extends T ? 1 : 2) extends "
      "<V>() => V extends U ? 1 : 2 ? true : false", ""),
     ("declare const a: B, c: D; declare function e(): void; declare class F { g(): void; h: I } declare enum J { K } declare module 'l' { x: `}` }"
-     "declare global { interface M {} } declare namespace N { export const o: P }", ""),
+     "declare global { interface M {} } declare namespace N { export const o: P }"
+     "declare function q(...r: any[],): void", ""),
     ("namespace Types { export type A = 1; interface B {} } export namespace More { export type C = 1 }", ""),
     ("import type { A } from 'a'; import type B from 'b'; import { type C, D } from 'd'; import { type E } from 'e'; import F, { G } from 'f';"
      "import * as H from 'h'; import 'i'; import type from 'j'; D; F; type; let x: G | H.I", "import { D } from 'd'; import F from 'f'; import 'i'; "
@@ -1437,6 +1438,8 @@ class TypeScriptTest(unittest.TestCase):
                 ("enum A { B = 'x', C }", "1:19 Enum member must have initializer"), ("enum A { B = ; }", "1:14 Unexpected token ';'"),
                 ("@d class A {}", "1:1 Decorators are not supported; call a function with the class instead"),
                 ("import x = require('y')", "1:1 import x = require(…) is not supported; write: import x from …"),
+                ("interface A implements B {}", "1:13 An interface extends others: write extends in place of implements"),
+                ("function f(...a: b[],) {}", "1:21 Rest parameter must be last formal parameter"),
                 ("export = x", "1:1 export = is not supported; write: export default"),
                 ("function f(public x) {}", "1:12 A parameter property is only allowed in the parameters of a constructor with a body"),
                 ("const f = (a: number, b: c d) => 1", "1:28 Unexpected identifier 'd'"),
@@ -1450,13 +1453,17 @@ class TypeScriptTest(unittest.TestCase):
                 ("x = <a>", "1:8 An element is not closed"), ("x = <a></b>", "1:11 </b> closes an element that <a> did not open"),
                 ("x = <a b=c/>", "1:10 The value of an attribute is a text in quotes or an expression in braces"),
                 ("x = <a>}</a>", "1:8 Write {'}'} for a } in the text of an element"), ("x = <a", "1:7 The name of an element is missing"),
-                ("x = <a>\n{b c}</a>", "2:4 Unexpected identifier 'c'")):
+                ("x = <a>\n{b c}</a>", "2:4 Unexpected identifier 'c'"),
+                ("let x = <T>y;", "1:9 The element <T> is not closed; for a type, write: value as T"),
+                ("let x = <any>f(() => 1)", "1:9 The element <any> is not closed; for a type, write: value as any")):
             with self.subTest(source):
                 self.assertEqual(self.error(source, "a.tsx"), message)
 
     def test_types_and_elements_are_read_only_where_the_name_says_so(self):
         self.assertIn("rename the file to .tsx", self.error("let x: number", "a.jsx"))
         self.assertIn("rename the file to .tsx", self.error("enum A { B }", "a.jsx"))
+        self.assertEqual(self.error("import x = require('y')", "a.js"),
+                         "1:8 import x = require(…) is not supported; write: import x from …")
         for source in ("let x: number", "x = <a/>"):
             self.assertRaises(aiwebengine.JSSyntaxError, aiwebengine.parse_typed, source, "a.js", True)
         self.assertEqual(self.tree("x = a < b > (c)", "a.jsx"), javascript_tree(aiwebengine.parse_module("x = a < b > (c)")))
@@ -1561,6 +1568,27 @@ class TypeScriptServerTest(ServerCase):
         self.write(self.folder / "public/a.ts", "export const a: string = '2'")
         with urllib.request.urlopen(request, timeout=STUCK) as answer:
             self.assertEqual(answer.read().decode(), "export const a         = '2'")
+
+    def test_scripts_import_files_in_common_js(self):
+        self.serve({"a.ts": "import b, { c } from './lib/b.cjs'; import d from './lib/d.cts'; import e from './lib/e'; import { f } from './lib/f';\n"
+                            "routeRegistry.registerRoute('/a', () => Response.json({ b, c, d, e, f }))",
+                    "lib/b.cjs": "exports.c = 1", "lib/d.cts": "const e: number = require('./e'); module.exports = e + 1",
+                    "lib/e.js": "module.exports = 2", "lib/f.js": "export const f = 'module.exports = 1'"})
+        self.assertEqual(json.loads(self.get("/a")), {"b": {"c": 1}, "c": 1, "d": 3, "e": 2, "f": "module.exports = 1"})
+
+    def test_an_error_in_typescript_of_common_js_has_its_place(self):
+        self.serve({"a.ts": "import './lib/a.cts'", "lib/a.cts": "let a: number = 1\nlet b: = 2", "b.ts": "import './lib/b.cts'",
+                    "lib/b.cts": "let a: number = 1\nthrow a as Error"})
+        self.assertIn("lib/a.cts:2:8  SyntaxError: Unexpected token '='", self.output.getvalue())
+        self.assertIn("> 2 | throw a as Error", self.output.getvalue())
+
+    def test_plain_texts_stand_in_scripts_and_styles_and_values_do_not(self):
+        self.serve({"a.tsx": "const x = 'y'; const pages = [() => <p><script defer>f()</script><style>{`a > b { c: \"d\" }`}</style></p>, "
+                             "() => <script>{x}</script>, () => <script>f({x})</script>, () => <style>{'</style>'}</style>];\n"
+                             "routeRegistry.registerRoute('/a', () => Response.json(pages.map((page) => { try { return String(page()) } "
+                             "catch (error) { return error.message.slice(0, 31) } })))"})
+        self.assertEqual(json.loads(self.get("/a")), ['<p><script defer>f()</script><style>a > b { c: "d" }</style></p>',
+                                                      *["A text cannot be put into <script>"[:31]] * 2, "A text cannot be put into <style>"[:31]])
 
     def test_handlers_and_children_may_not_be_elements_of_others(self):
         self.serve({"a.js": "const vnode = { type: 'p', props: {}, __k: null, __v: 1 };\nrouteRegistry.registerRoute('/a', () => vnode);"
