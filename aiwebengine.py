@@ -15,7 +15,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         536
+     3  ERRORS, TEXT AND NUMBERS                                                         545
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,384
+    11  Built-ins of the language                                                      9,387
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -124,7 +124,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Promise                                                                        454
           Generators and async functions                                                 195
           Iterator helpers                                                               458
-          Async functions                                                                 32
+          Async functions                                                                 35
           Async generators                                                               105
           Async iteration                                                                153
           Array.fromAsync                                                                 42
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,227
+    15  Realm, jobs and timers                                                         5,238
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -204,7 +204,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   503
+          Realm: objects, errors, jobs                                                   514
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,742
+    16  js2py, and the choice of an engine                                             1,743
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   681
+          js2py: realm                                                                   682
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,773
           Messages of streams                                                            111
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    522
-    18  GraphQL                                                                        5,119
+    18  GraphQL                                                                        5,121
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -243,7 +243,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  513
+          GraphQL plans                                                                  515
           GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
@@ -264,11 +264,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,037
+    20  Scripts: loading and hot reload                                                4,041
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
-          Calls                                                                          220
+          Calls                                                                          224
           Routes                                                                         173
           Modules of node                                                                837
           Packages                                                                       235
@@ -279,7 +279,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,595
+    21  HTTP server                                                                    4,600
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
@@ -292,8 +292,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        223
           One connection: answering                                                      338
-          One connection: GraphQL and routes of scripts                                  298
-          One connection: around requests                                                199
+          One connection: GraphQL and routes of scripts                                  301
+          One connection: around requests                                                201
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
@@ -605,6 +605,8 @@ class JSError(Exception):
 
     #: What the section on scripts found out about its cause.
     explained = None
+    #: (code, lasti) of the calls that it left, when it left the realm.
+    calls = ()
 
     #: (value) -> (name, message, stack, filename, line, column); the section on errors puts it here.
     describe = staticmethod(lambda value: ("", str(value), str(value), None, None, None))
@@ -613,6 +615,13 @@ class JSError(Exception):
         if self._facts is None:
             self._facts = JSError.describe(self.value)
         return self._facts[index]
+
+    def kept(self):
+        """A copy for reports, which holds nothing of the script: neither what was thrown nor variables."""
+        self._fact(0)
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__, value=None)
+        return copy
 
     name = property(lambda self: self._fact(0))
     message = property(lambda self: self._fact(1))
@@ -21723,23 +21732,26 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
 
 def run_async(realm, body):
     """Starts the body of an async function; returns its promise (27.7.5.1)."""
-    promise = new_promise(realm)
+    result = promise = new_promise(realm)
 
     def step(resume, value):
+        nonlocal promise, on_fulfilled, on_rejected
         while True:
             try:
                 awaited = resume(value)
             except StopIteration as end:
                 resolve_promise(realm, promise, end.value)
-                return
+                break
             except Exception as error:
                 reject_promise(realm, promise, realm.thrown_value(error))
-                return
+                break
             try:
                 await_value(realm, awaited, on_fulfilled, on_rejected)
                 return
             except Exception as error:
                 resume, value = body.throw, JSError(realm.thrown_value(error))
+        # These hold each other, and shall not keep the result until garbage is looked for.
+        promise = on_fulfilled = on_rejected = None
 
     def on_fulfilled(value):
         step(body.send, value)
@@ -21748,7 +21760,7 @@ def run_async(realm, body):
         step(body.throw, JSError(reason))
 
     step(body.send, None)
-    return promise
+    return result
 
 
 # -- Async generators --------------------------------------------------------------------
@@ -37848,12 +37860,13 @@ class RealmBase:
                 if self.interruption is None:
                     if isinstance(error, Interrupted):      # another realm's, below on the stack
                         raise
-                    raise self.js_error(error) from None
-                self.jobs.clear()           # also if it failed meanwhile: what looks at its error is stopped
-                self.rejections.clear()
-                stopped = self.stopped_error(seconds, error)
-                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
-                traceback.clear_frames(error.__traceback__)
+                    failure, remains = self.leaving(error), None
+                else:
+                    self.jobs.clear()       # also if it failed meanwhile: what looks at its error is stopped
+                    self.rejections.clear()
+                    failure = self.stopped_error(seconds, error)
+                    remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
+                    traceback.clear_frames(error.__traceback__)
             finally:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
@@ -37863,11 +37876,21 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if remains or stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
-            raise stopped
+            if remains or remains is not None and failure.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, failure.name != ScriptTimeout.name)
+            try:
+                raise failure
+            finally:
+                failure = None          # or it would keep itself
         finally:
             self.lock.release()
+
+    def leaving(self, error):
+        """The JSError to raise outside. It knows the calls that it left, but keeps no variables of theirs."""
+        failure = self.js_error(error)
+        failure.calls = failure.calls or frames_of_traceback(error.__traceback__)
+        failure.__traceback__ = failure.__context__ = None
+        return failure
 
     def take_lock(self):
         """Waits for the lock. False when that would never end, because the thread that is inside waits, over
@@ -40807,6 +40830,7 @@ class Js2PyRealm:
 
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
+    leaving = Realm.leaving
     enter_again = Realm.enter_again
     take_lock = Realm.take_lock
     is_below = Realm.is_below
@@ -46287,6 +46311,8 @@ class _OperationRun:
                 message = str(error) or type(error).__name__
             message = SECRETS.hide(message)
             original, extensions = error, None
+            if isinstance(error, JSError):
+                error.__traceback__ = None      # which leads to this run, and from here back to the error
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
@@ -52790,7 +52816,7 @@ def locate(error, sources):
         return
     calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     places = [(code.co_filename, *frame_position(code, lasti))
-              for code, lasti in frames_of_traceback(error.__traceback__)]
+              for code, lasti in error.calls or frames_of_traceback(error.__traceback__)]
     for name, line, column in [*calls, *places]:
         if name in sources:
             error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
@@ -52931,7 +52957,9 @@ class Call(Outcome):
             except KeyError:
                 return
             self.pending.forget()
-        self.result, self.error = result, error
+        self.result, self.error, self.make_context = result, error, None
+        if isinstance(error, JSError):
+            error.__traceback__ = None          # which leads back to this call, as what makes its context may
         self.host.call_ended()
         self.conclude()
 
@@ -53001,6 +53029,7 @@ class ResolverCall:
     def call_ended(self):
         self.result, self.error = self.call.result, self.call.error
         self.ended()
+        self.call.error = self.error
 
     def ended(self):
         """Counts the call."""
@@ -53009,6 +53038,7 @@ class ResolverCall:
         if isinstance(error, JSError):
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
+            self.error = error.kept()       # the result may hold many
         elif isinstance(error, MissingHandler):
             host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})",
                                host.name)
@@ -55203,7 +55233,7 @@ class LoadFailure:
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
-        self.error = error
+        self.error = None if error is None else error.kept()
         self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
@@ -58665,7 +58695,7 @@ class RequestAnswerer(RequestReader):
             if pace.quick and self.may_lead(body):
                 outcome = host.run_now(pace, handler, what, make_context, convert)
         except (JSError, MissingHandler, Refusal) as error:
-            outcome = error
+            outcome = error.with_traceback(None)
         if outcome is not NOT_NOW and type(outcome) is not Pending:
             then(outcome)
             return
@@ -58966,13 +58996,16 @@ class ScriptCaller(RequestAnswerer):
             try:
                 return work()
             except Suspended as pause:
-                return pause
+                return pause.with_traceback(None)
 
         def go_on(result):
             if type(result) is Suspended:
                 self.when_done(result.call, lambda call: self.ask_resolvers(context, body, work, then))
-            else:
-                then(result)
+                return
+            if context.calls:
+                context.position = 0
+                context.calls.clear()   # they hold the request, and their errors
+            then(result)
 
         pace = self.app.resolver_pace
         if context.calls is None or not pace.quick or not self.may_lead(body):
@@ -58982,10 +59015,10 @@ class ScriptCaller(RequestAnswerer):
         try:
             result = work()
         except Suspended as pause:
-            go_on(pause)
+            go_on(pause.with_traceback(None))
         else:
             pace.note(time.perf_counter() - started)
-            then(result)
+            go_on(result)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -59382,6 +59415,8 @@ class HookCaller(ScriptCaller):
     def show_answer(self, hooks, response):
         """Shows the answer to the hooks after the request, one after the other, and sends it."""
         if not hooks.after:
+            for request, _ in hooks.known.values():
+                request.made = None     # which holds the request, and with it the body
             self.reply(response)
             return
         head, body, hook, source = self.head, self.body, hooks.after.popleft(), self.source

@@ -18913,6 +18913,32 @@ class WaitingTest(ServerCase):
             while (!sharedStorage.getItem("go") && Date.now() < end); return "done"; });
     """}
 
+    def test_what_failed_calls_held_is_free_when_they_are_over(self):
+        self.serve("""const boom = () => { throw new Error("boom") }, pause = () => new Promise(resolve => setTimeout(resolve, 1));
+            routeRegistry.registerRoute("/now", boom);
+            routeRegistry.registerRoute("/later", async () => { await pause(); boom() });
+            routeRegistry.registerRoute("/timer", () => { setTimeout(boom, 1) });
+            graphQLRegistry.registerQuery("now", "type Query { now: Int }", boom);
+            graphQLRegistry.registerQuery("later", "type Query { later: Int }", async () => { await pause(); boom() });""")
+        queries = [("/graphql", {"query": query}) for query in ("{now}", "{later}", "{now later}")]
+        kinds = (aiwebengine.JSErrorObject, aiwebengine.JSError, aiwebengine.Request)
+        self.addCleanup(gc.enable)
+        for path, *query in [("/now",), ("/later",), ("/timer",), *queries]:
+            def ask():
+                self.post_json(path, *query) if query else self.get(path)
+            ask()
+            gc.collect()
+            gc.disable()
+            known = {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
+            for _ in range(3):
+                ask()
+
+            def left():
+                return [each for each in gc.get_objects() if isinstance(each, kinds) and id(each) not in known]
+            self.eventually(lambda: len(left()) <= 1)       # the copy that the dashboard shows
+            self.assertEqual([each.value for each in left()], [None] * len(left()))
+            gc.enable()
+
     def ask(self, *paths):
         """A socket on which these paths were asked for."""
         sock = socket.create_connection(("127.0.0.1", self.server.port))
