@@ -42910,7 +42910,10 @@ class Broadcaster:
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
                 try:
-                    self._hand_over(connection, *run.outstanding(connection))
+                    data, count = run.outstanding(connection)
+                    if data:
+                        connection.messages += count
+                        self._send(connection, data)
                 except Exception as error:
                     self._give_up(connection, error)
         if run.idle:
@@ -42918,18 +42921,15 @@ class Broadcaster:
             if stream in self._working:
                 self._working.remove(stream)
 
-    def _hand_over(self, connection, data, count):
-        if data:
-            connection.messages += count
-            self._send(connection, data)
-
     def _send_alone(self, connection, last, data):
         """Sends what is for one client alone, after what its stream was sent before, up to `last`."""
         if not connection.closed:
             self._absorb(connection.stream)
-            self._hand_over(connection, *connection.stream.run.outstanding_until(connection, last))
-            if data:
-                self._send(connection, data)
+            before, count = connection.stream.run.outstanding_until(connection, last)
+            connection.messages += count
+            for part in (before, data):
+                if part:
+                    self._send(connection, part)
 
     def _send(self, connection, data):
         """Sends at once what the socket takes, and keeps the rest."""

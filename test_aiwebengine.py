@@ -20900,6 +20900,59 @@ class WebSocketProtocolTest(WebSocketCase):
             self.refused(self.client.frame(struct.pack("!H", code), 8), 1002)
         self.refused(self.client.frame(b"", 8) + self.client.frame("too late") + self.client.frame(b"", 9), 0)
 
+    #: Texts from Markus Kuhn's table for decoders of UTF-8: the bounds of what is valid, and what is not.
+    VALID_UTF_8 = "\0 \x7f \x80 \u07ff \u0800 \uffff \U00010000 \U0010ffff \ud7ff \ue000 \ufffd \ufffe \ufdd0 \U0001fffe κόσμε".split(" ")
+    INVALID_UTF_8 = [bytes.fromhex(text) for text in """
+        80 bf 80bf 80bf80 fe ff fefeffff c020 c120 df20 e020 ef20 f020 f420 f520 f820 fc20 c0 e080 f08080 ce e1bd f09f98
+        c0af e080af f08080af f8808080af fc80808080af c1bf e09fbf f08fbfbf f887bfbfbf fc83bfbfbfbf c080 e08080 f0808080 f880808080
+        eda080 edadbf edae80 edafbf edb080 edbe80 edbfbf eda080edb080 edafbfedbfbf f4908080 f7bfbfbf f888808080 fbbfbfbfbf fc8480808080
+        fdbfbfbfbfbf""".split()]
+
+    def test_utf_8_at_its_bounds_whole_and_cut_by_frames(self):      # 6.5-6.23
+        def frames(data):
+            return [self.client.frame(data)], [self.client.frame(data[i:i + 1], 1 if i == 0 else 0, first=0) for i in range(len(data))]
+        for text in self.VALID_UTF_8:
+            whole, parts = frames(text.encode())
+            self.client.socket.sendall(b"".join([*whole, *parts, self.client.frame("", 0)]))
+            self.assertEqual([self.client.read(), self.client.read()], [(1, text)] * 2)
+        for data in self.INVALID_UTF_8:
+            whole, parts = frames(b"a" + data)
+            self.refused(whole[0], 1007)
+            self.refused(b"".join(parts) + self.client.frame("", 0), 1007)
+
+    def test_cases_of_control_frames_fragments_reserved_bits_and_the_end(self):
+        frame, ping, pong = self.client.frame, self.client.frame(b"p", 9), (10, b"p")
+        close, piece = frame(struct.pack("!H", 1000), 8), lambda text: frame(text, 0, first=0)
+        cases = {                                                   # bytes, what they are answered with, the code of the end
+            "2.6": (frame(b"\xfe" * 125, 9), [(10, b"\xfe" * 125)], None),
+            "2.7-2.9": (frame(b"", 10) + frame(b"unasked", 10) + ping, [pong], None),
+            "2.10, 2.11": (b"".join(frame(b"%d" % n, 9) for n in range(10)), [(10, b"%d" % n) for n in range(10)], None),
+            "5.2": (ping + frame(b"x", 10, first=0), [pong], 1002), "5.1": (ping + frame(b"x", 9, first=0) + frame(b"y", 0), [pong], 1002),
+            "5.3-5.5": (frame("a", first=0) + frame("b", 0), [(1, "ab")], None),
+            "5.9-5.14": (ping + piece("x") + frame("y"), [pong], 1002), "5.16, 5.17": (ping + frame("x", 0) + frame("y", first=0), [pong], 1002),
+            "5.19, 5.20": (frame("a", first=0) + piece("b") + ping + piece("c") + piece("d") + ping + frame("e", 0), [pong, pong, (1, "abcde")], None),
+            "6.1.1": (frame(""), [(1, "")], None), "6.1.2": (frame("", first=0) + piece("") + frame("", 0), [(1, "")], None),
+            "6.1.3": (frame("", first=0) + piece("middle") + frame("", 0), [(1, "middle")], None),
+            "7.1.2": (close + close, [], 1000), "7.1.3": (close + ping, [], 1000), "7.1.4": (close + frame("late"), [], 1000),
+            "7.1.5": (frame("a", first=0) + close + frame("b", 0), [], 1000), "7.3.1": (frame(b"", 8), [], 0),
+            "7.3.5": (frame(struct.pack("!H", 1000) + b"*" * 123, 8), [], 1000), "7.3.6": (frame(struct.pack("!H", 1000) + b"*" * 124, 8), [], 1002),
+            "9.3": (frame("*" * 4096, first=0) + piece("*" * 4096) * 254 + frame("*" * 4096, 0), [(1, "*" * (1 << 20))], None)}
+        for bits in range(0x10, 0x80, 0x10):
+            for opcode in (0, 1, 2, 8, 9, 10):
+                cases[f"3, bits {bits:#x}, opcode {opcode}"] = ping + frame(b"", opcode, first=0x80 | bits), [pong], 1002
+        for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
+            cases[f"4, opcode {opcode}"] = ping + frame(b"reserved", opcode) + ping, [pong], 1002
+        for name, (data, answers, code) in cases.items():
+            for size in {len(data), 1 if len(data) < 200 else 997}:
+                with self.subTest(name, size=size):
+                    client = self.echo()
+                    for start in range(0, len(data), size):
+                        client.socket.sendall(data[start:start + size])
+                    self.assertEqual([client.read() for _ in answers], answers)
+                    if code is None:
+                        client.socket.sendall(close)
+                    self.assertEqual(client.end()[0], 1000 if code is None else code)
+
     def test_binary_messages_are_not_supported(self):
         self.refused(self.client.frame(b"\x00\x01", 2), 1003)
 
