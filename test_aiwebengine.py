@@ -1334,6 +1334,9 @@ ERASED = [
     ("namespace A { export class A {}\nexport namespace B.C { export function B() {} } }", "var A; (function (A_1) { class A {} A_1.A = A; let B; "
      "(function (B_1) { let C; (function (C) { function B() {} C.B = B; })(C = B_1.C || (B_1.C = {})); })(B = A_1.B || (A_1.B = {})); })(A || (A = {}));"),
     ("import { A, b } from 'a'; eval('1'); let x: A = b", "import { b } from 'a'; eval('1'); let x = b"),
+    ("switch (a) { case 1: enum A { B = c, C = B ? d(B) : 1 } e(A) } namespace D { 'use strict'; f(1 as T) }",
+     "switch (a) { case 1: let A; (function (A) { A[A['B'] = c] = 'B'; A[A['C'] = A.B ? d(A.B) : 1] = 'C'; })(A || (A = {})); e(A) } var D; "
+     "(function (D) { 'use strict'; f(1) })(D || (D = {}));"),
     ("abstract\nclass A {} type\nB = 1; namespace\nC\n{ } declare\nlet x; as; let y = as as as; type = 2",
      "abstract; class A {} type; B = 1; namespace; C; {} declare; let x; as; let y = as; type = 2"),
 ]
