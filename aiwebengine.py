@@ -15,7 +15,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         539
+     3  ERRORS, TEXT AND NUMBERS                                                         548
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,253
+    15  Realm, jobs and timers                                                         5,264
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           277
           Helpers of generated code: shortcuts                                           655
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    532
-    18  GraphQL                                                                        5,119
+    18  GraphQL                                                                        5,121
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -279,7 +279,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,616
+    21  HTTP server                                                                    4,621
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
