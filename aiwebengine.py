@@ -220,16 +220,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   682
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,794
+    17  Streams: registry, connections, broadcaster                                    1,796
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
-          Wires                                                                          112
+          Wires                                                                          113
           Connections                                                                     71
           Streams                                                                        393
           Runs of deliveries                                                             145
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    532
+          Broadcaster                                                                    533
     18  GraphQL                                                                        5,121
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,041
+    20  Scripts: loading and hot reload                                                4,048
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -273,13 +273,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Modules of node                                                                837
           Packages                                                                       235
           Imported files                                                                 135
-          Between scripts, and in time                                                   106
+          Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               173
           One script                                                                     438
           All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,621
+    21  HTTP server                                                                    4,632
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
@@ -295,7 +295,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: GraphQL and routes of scripts                                  301
           One connection: around requests                                                201
           One connection: streams                                                        162
-          One connection: WebSocket                                                      148
+          One connection: WebSocket                                                      159
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           TLS                                                                            136
@@ -41904,6 +41904,7 @@ class WebSocket:
         self.reader.buffer += received
         self.counted = 0                # bytes that count among all that clients have sent
         self.waiting = 0                # messages that are not dealt with
+        self.farewell = False           # did the client close it? What it has sent before still counts
         self.heard = time.monotonic()
 
     @property
@@ -43105,6 +43106,7 @@ class Broadcaster:
         if opcode == PING_FRAME:
             self._send(connection, websocket_frame(PONG_FRAME, payload))
         elif opcode == CLOSE_FRAME:
+            wire.farewell = True
             self._close(connection, payload[0])
         elif opcode == BINARY_FRAME:
             raise WebSocketError(UNSUPPORTED_DATA, "messages must be text")
@@ -54555,6 +54557,8 @@ def read_import(path, specifier, referrer, kind=None):
 DISPATCH_PATH = "/engine/dispatcher"
 #: Seconds for which the one process that does a job keeps others from it.
 JOB_CLAIM_SECONDS = 86_400
+#: Calls that may wait in a script when another message is sent to its listeners.
+MAX_WAITING_LISTENERS = 10_000
 #: Jobs of one script.
 MAX_JOBS = 1000
 #: Milliseconds that a timer waits at once for a job.
@@ -54576,9 +54580,14 @@ class Dispatcher:
             self.stream.expected.append(self)           # it sees every message
 
     def send(self, type, text):
+        listeners = self.listeners(type)
+        for host, _ in listeners:
+            if len(host.turns) >= MAX_WAITING_LISTENERS:
+                raise HostError(f"sendMessage: {len(host.turns):,} calls wait in {host.name}, which listens "
+                                f"for '{type}'; a listener must not send more messages than it gets")
         self.open()
         self.app.relay.send(self.stream, json.dumps([type, text]), None, "sendMessage")
-        count = len(self.listeners(type))
+        count = len(listeners)
         return f"Dispatched '{type}' to {count} listener{'s' * (count != 1)}"
 
     def listeners(self, type):
@@ -59758,10 +59767,20 @@ def handshake_head(head, protocol):
             f"Sec-WebSocket-Accept: {websocket_accept(head.fields['sec-websocket-key'])}\r\n{chosen}")
 
 
+class ClientGone(Exception):
+    """A connection broke off, or was ended here: what its client has sent and nobody has begun is dropped."""
+
+
+def check_client(connection):
+    """Raises ClientGone, but not for a client that has closed its WebSocket itself (RFC 6455, 1.4)."""
+    if connection.closed and not connection.wire.farewell:
+        raise ClientGone
+
+
 class MessageListener:
     """Has the onMessage handler of a stream called for what a client of it sends over WebSocket. The
     broadcaster's thread calls it, and goes on while the handler runs; the calls for one client begin in
-    the order of its messages."""
+    the order of its messages, as long as it is there."""
 
     def __init__(self, server, head, address, path, given=None):
         self.server, self.app, self.head, self.address, self.path = server, server.app, head, address, path
@@ -59794,7 +59813,7 @@ class MessageListener:
             self.app.broadcaster.finish(connection, b"", TRY_AGAIN_LATER, str(error))
         elif isinstance(error, JSError):
             self.app.report_error(host, error, f"onMessage of {self.path}")
-        elif error is not None:
+        elif error is not None and not isinstance(error, ClientGone):
             self.app.log.write("error", str(error), host.name)
         self.app.broadcaster.heard(connection)
 
@@ -59846,6 +59865,7 @@ class ReceivedMessage:
 
     def context(self):
         listener, host = self.listener, self.host
+        check_client(self.connection)
         facts = {"path": listener.path, "metadata": dict(self.connection.metadata),
                  "send": host.realm.new_function(self.send, "send"),
                  "close": host.realm.new_function(self.close, "close")}

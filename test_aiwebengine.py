@@ -13911,6 +13911,25 @@ class GraphQLClientsTest(ServerCase):
             service.registry.get("/graphql/subscription/news").history.pop()
             channels.clear()
 
+    def test_texts_of_subscriptions_that_are_over_are_not_kept_without_end(self):
+        self.serve(self.SCRIPT)
+        service, kinds = self.server.app.graphql, (aiwebengine.GraphQLDocument, aiwebengine.Stream)
+
+        def kept():
+            gc.collect()
+            return sum(isinstance(each, kinds) for each in gc.get_objects())
+        with unittest.mock.patch.multiple(aiwebengine, MAX_GRAPHQL_CACHED_DOCUMENTS=4, MAX_GRAPHQL_IDLE_CHANNELS=1, GRAPHQL_IDLE_SECONDS=-1.0):
+            counts = []
+            for n in range(24):
+                self.subscribe("/graphql/sse", f"subscription S{n} {{ a{n}: news }}").close()
+                if n % 12 == 11:
+                    self.eventually(lambda: not any(channel.stream.connections for channel in service.channels["news"].values()))
+                    service.sweep()
+                    self.eventually(lambda: counts.append(kept()) or len(counts) < 2 or counts[-1] <= counts[0])
+                    del counts[1:]
+            self.assertEqual(len(service.channels["news"]), 1)
+            self.assertLessEqual(len(service.texts), 5)
+
     def test_who_begins_to_listen_while_a_message_is_being_left_out_is_told(self):
         self.serve(self.SCRIPT)
         service = self.server.app.graphql
@@ -15392,6 +15411,17 @@ class BetweenScriptsTest(ServerCase):
         self.eventually(lambda: self.get_json("/seen")[1:] == [["order", None]])
         self.assertEqual(self.output.getvalue().count("listener for order: the handler failed"), 2)
 
+    def test_a_listener_that_sends_more_than_it_gets_is_stopped_by_an_error(self):
+        with unittest.mock.patch.object(aiwebengine, "MAX_WAITING_LISTENERS", 50):
+            self.serve(""" let calls = 0, on = true;
+                dispatcher.registerListener("x", () => { calls++; if (on) { dispatcher.sendMessage("x"); dispatcher.sendMessage("x") } });
+                routeRegistry.registerRoute("/send", () => dispatcher.sendMessage("x"));
+                routeRegistry.registerRoute("/off", () => { on = false; return String(calls) });""")
+            self.get("/send")
+            self.eventually(lambda: "calls wait in app.js, which listens for 'x'" in self.output.getvalue())
+            self.assertLess(len(self.server.app.hosts["app.js"].turns), 60)
+            self.assertEqual(self.get("/off")[0], 200)
+
     def test_a_reload_takes_listeners_and_jobs_along(self):
         self.serve({"a.js": self.SEEN + "dispatcher.registerListener('x', () => { seen.push('old') });"
                             "routeRegistry.registerRoute('/send', () => dispatcher.sendMessage('x'));"
@@ -16090,6 +16120,25 @@ class RedisFailureTest(RedisCase):
         self.post_to(two, "/send", "end")
         self.assertEqual({tuple(order[-2:]) for order in self.read_to_the_end(clients)}, {("GAP", "end")})
         self.assertEqual(self.client(one, "/s", ids[2]).next()["event"], "gap")
+
+    def test_a_redis_whose_clock_is_ahead_causes_no_gap(self):
+        ahead, note_time = 120, aiwebengine.RedisRelay._note_time
+        ids = "local t = redis.call('TIME') local id = string.format('%.0f-*', (t[1] + 120) * 1000)\n"
+        self.assertIn("'*'", aiwebengine._REDIS_ADD)
+        with unittest.mock.patch.object(aiwebengine, "_REDIS_ADD", ids + aiwebengine._REDIS_ADD.replace("'*'", "id")), \
+                unittest.mock.patch.object(aiwebengine.RedisRelay, "_note_time", lambda relay, answer:
+                                           note_time(relay, [int(answer[0]) + ahead, answer[1]])):
+            one, two = self.serve_both(REDIS_SCRIPT)
+            client, stream, gate = self.client(one), two.app.streams.get("/s"), threading.Event()
+            send = stream.send
+            stream.send = lambda *arguments, **named: gate.wait(WAIT) and send(*arguments, **named)     # it lags
+            for n in range(2):
+                self.post_to(one, "/send", str(n))
+            last = [client.next()["id"] for _ in range(2)][-1]
+            clients = [client, *[self.client(server, "/s", last) for server in (one, two)]]
+            gate.set()
+            self.post_to(one, "/send", "end")
+            self.assertEqual(self.read_to_the_end(clients), [["end"]] * 3)
 
     def test_an_epoch_that_another_process_began_is_followed_and_nothing_is_sent_in_the_old_one(self):
         one, two = self.serve_both(REDIS_SCRIPT)
@@ -20801,6 +20850,25 @@ class WebSocketStreamTest(WebSocketCase):
         self.eventually(lambda: self.server.app.broadcaster._deaf)
         self.assertEqual([client.next()["data"][1] for _ in range(count)], [{"wait": 300}] * count)
         self.eventually(lambda: not self.server.app.broadcaster._deaf)
+
+    def test_what_waits_of_a_client_that_broke_off_is_dropped_but_not_of_one_that_closed(self):
+        self.serve(""" const seen = [];
+            routeRegistry.registerStreamRoute("/talk", { onMessage: ({ data }) => { seen.push(data) } });
+            routeRegistry.registerRoute("/seen", () => seen);""")
+        host, stream = self.server.app.hosts["app.js"], self.server.app.streams.get("/talk")
+        for end, expected in ((b"", ["1"]), (WebSocketClient.frame(struct.pack("!H", 1000), 8), ["1", "1", "2", "3"])):
+            client = self.dial("/talk")
+            self.eventually(lambda: stream.connections)
+            with host.realm.lock:               # as if a call was in it
+                client.socket.sendall(b"".join(client.frame(text) for text in "123"))
+                self.eventually(lambda: len(host.turns) == 2)
+                client.socket.sendall(end)
+                if not end:
+                    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
+                    client.close()
+                self.eventually(lambda: not stream.connections)
+            self.eventually(lambda: self.get_json("/seen") == expected)
+            self.eventually(lambda: not host.active)
 
     def test_an_error_of_on_message_is_logged_and_the_client_stays(self):
         self.serve(self.SOURCE)
