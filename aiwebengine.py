@@ -11554,10 +11554,12 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if kind in ("num", "float", "bool") or isinstance(value, ast.Constant) \
+        if kind in ("float", "bool") or isinstance(value, ast.Constant) \
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
+        if kind == "num" and "int" in ready:
+            ready = ("int",)
         tests = [self.type_is(first if at == 0 else value, name) for at, name in enumerate(ready)]
         return self.either(self.any_of(*tests) if tests[1:] else tests[0], value, self.call(helper, value))
 
@@ -12023,9 +12025,9 @@ class OperatorEmitter(ClassEmitter):
             return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
-            a, left = self.reusable(left)
-            return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
-                               a=a, left=left, right=right)
+            a, left = self.reusable(left)       # of -0 Python makes 0
+            return self.python("{a} % {right} if {left} > 0 or {a} == 0 and type({a}) is int "
+                               "else mod({a}, {right})", a=a, left=left, right=right)
         if operator == "%":
             a, left, b, right = self.pair(left, right)
             return self.python("{a} % {b} if type({left}) is type({right}) is int and {a} >= 0 and {b} > 0 "
@@ -12948,7 +12950,12 @@ class CallEmitter(AssignmentEmitter):
                 "and 0 <= {index} < len({obj}) and char_code_at_untouched "
                 "else char_code_at({obj}, {text}, {index})",
                 obj=obj, index=index, first=first, text=text)
-        return self.call(helper, obj, text, *values)
+        slow = self.call(helper, obj, text, *values)
+        if callee.property.name in ("add", "get", "has", "set") and self.runs_often() \
+                and all(isinstance(value, (ast.Name, ast.Constant)) for value in (obj, *values)):
+            check, function = self.ordinary_method(obj, obj, self.const(callee.property.name))
+            return self.either(check, self.apply(function, [obj, *values]), slow)
+        return slow
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
@@ -13060,21 +13067,23 @@ class CallEmitter(AssignmentEmitter):
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
         key = self.const(prop.name)
-        if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
-                isinstance(node.object, ThisExpression)
+        if prop.name in COMMON_METHODS or not self.runs_often() or not (
+                isinstance(node.object, (ThisExpression, MemberExpression))
                 or type(getattr(node.object, "scope", None)) is Variable):
             return self.call("method", first, key, text), this
-        # A function that an ordinary object has from its prototype.
-        proto, found = self.temporary(), self.temporary()
-        check = self.both(
-            self.type_is(this, "JSObject"), self.compare(key, ast.NotIn(), self.attribute(this, "props")),
-            self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
-            self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
-            self.compare(key, _IN, self.attribute(self.name(proto), "props")),
-            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)),
-                         "JSFunction"))
-        return self.either(check, self.attribute(self.name(found), "fn"),
-                           self.call("method", this, key, text)), this
+        check, function = self.ordinary_method(first, this, key)
+        return self.either(check, function, self.call("method", this, key, text)), this
+
+    def ordinary_method(self, first, obj, key):
+        """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
+        function); `first` is the code of the object to use first."""
+        props, proto, found = self.temporary(), self.temporary(), self.temporary()
+        check = self.python(
+            "type({first}) is JSObject and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
+            "and ({proto} := {obj}.proto) is not None and {key} in ({props} := {proto}.props)) "
+            "and type({found} := {props}[{key}]) is JSFunction",
+            first=first, obj=obj, key=key, props=props, proto=proto, found=found)
+        return check, self.attribute(self.name(found), "fn")
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -14080,9 +14089,12 @@ def iteration_protector(name, iterator, **places):
 
 
 def protect(realm, *intrinsics):
-    """Puts new intrinsics under their protectors."""
+    """Puts new intrinsics under their protectors; the realm's runtime knows both, as a dict is read faster
+    than an object with __getattr__."""
     for name in RELIED_ON.keys() & intrinsics:
         intrinsic = realm.__dict__[name]
+        if "runtime" in realm.__dict__:
+            realm.runtime[name] = intrinsic
         intrinsic.attrs = ProtectedAttrs(intrinsic.special_attrs(), intrinsic, realm, RELIED_ON[name])
 
 
@@ -17287,8 +17299,10 @@ def holey_array(items, proto):
 
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
-    return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
-        and (type(array) is JSArray or not isinstance(array, DictArray)) and realm.array_species_untouched
+    runtime = realm.runtime
+    return array.proto is runtime["ArrayPrototype"] and array.attrs is None \
+        and "constructor" not in array.props \
+        and (type(array) is JSArray or not isinstance(array, DictArray)) and runtime["array_species_untouched"]
 
 
 def array_species_create(realm, original, length):
@@ -18053,6 +18067,13 @@ def splice_range(args, length):
 
 @ARRAY.method("splice", 2)
 def array_splice(realm, this, *args):
+    if type(this) is JSArray and len(args) > 1 and type(args[0]) is type(args[1]) is int and args[0] >= 0 \
+            and args[1] >= 0 and not this.props and has_array_constructor(realm, this) and not Guard.index \
+            and len(this.items) + len(args) <= 1 << 20:
+        start, end = args[0], args[0] + args[1]
+        removed = this.items[start:end]
+        this.items[start:end] = args[2:]
+        return realm.new_array(removed)
     obj, length = array_and_length(realm, this)
     start, deleted = splice_range(args, length)
     items = args[2:]
@@ -34844,9 +34865,9 @@ def reading_helpers(realm, helpers):
 
     def get_size(obj):
         """obj.size, mostly of a Map or Set"""
-        if (type(obj) is JSSet and obj.proto is realm.SetPrototype and realm.set_size_untouched
-                or type(obj) is JSMap and obj.proto is realm.MapPrototype and realm.map_size_untouched) \
-                and obj.attrs is None and "size" not in obj.props:
+        if (type(obj) is JSSet and obj.proto is helpers["SetPrototype"] and helpers["set_size_untouched"]
+                or type(obj) is JSMap and obj.proto is helpers["MapPrototype"]
+                and helpers["map_size_untouched"]) and obj.attrs is None and "size" not in obj.props:
             return len(obj.index)
         return get(obj, "size")
 
@@ -34932,14 +34953,23 @@ def constructing_helpers(realm, helpers):
         return refuse
 
     def instance_of_function(callee, *args):
-        proto = callee.props.get("prototype")
-        if proto is None:
-            proto = callee.get("prototype")
+        props = callee.props
+        proto = props["prototype"] if "prototype" in props else callee.get("prototype")
         this = allocate(JSObject)
         this.proto = proto if isinstance(proto, JSObject) else object_proto
         this.props = {}
         this.attrs = None
-        result = callee.fn(this, *args)
+        count = len(args)
+        if count == 2:                  # a call with a tuple takes longer
+            x, y = args
+            result = callee.fn(this, x, y)
+        elif count == 1:
+            result = callee.fn(this, args[0])
+        elif count == 3:
+            x, y, z = args
+            result = callee.fn(this, x, y, z)
+        else:
+            result = callee.fn(this, *args)
         return result if result is not undefined and isinstance(result, JSObject) else this
 
     def new_instance(new_target, klass):
@@ -35079,22 +35109,22 @@ def shortcuts(realm, helpers):
         """obj.push(value)"""
         if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto \
                 and not Guard.index \
-                and realm.push_untouched and len(obj.items) < MAX_ARRAY_ITEMS:
+                and helpers["push_untouched"] and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
         return method(obj, "push", text)(obj, value)
 
     def char_code_at(obj, text, index):
         """obj.charCodeAt(index)"""
-        if type(obj) is str and type(index) is int and 0 <= index < len(obj) and realm.char_code_at_untouched:
+        if type(obj) is str and type(index) is int and 0 <= index < len(obj) \
+                and helpers["char_code_at_untouched"]:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
     def quick_pop(obj, text):
         """obj.pop()"""
         if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None \
-                and obj.proto is array_proto \
-                and realm.pop_untouched:
+                and obj.proto is array_proto and helpers["pop_untouched"]:
             return obj.items.pop()
         return method(obj, "pop", text)(obj)
 
@@ -35107,17 +35137,17 @@ def shortcuts_of_collections(realm, helpers):
 
     def is_plain_map(obj):
         """Whether a value is a Map with the built-in methods."""
-        return type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
-            and obj.proto is realm.MapPrototype
+        return type(obj) is JSMap and not obj.props and obj.attrs is None and helpers["map_methods_untouched"] \
+            and obj.proto is helpers["MapPrototype"]
 
     def is_plain_set(obj):
-        return type(obj) is JSSet and not obj.props and obj.attrs is None and realm.set_methods_untouched \
-            and obj.proto is realm.SetPrototype
+        return type(obj) is JSSet and not obj.props and obj.attrs is None and helpers["set_methods_untouched"] \
+            and obj.proto is helpers["SetPrototype"]
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
-                and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and helpers["map_methods_untouched"] \
+                and obj.proto is helpers["MapPrototype"]:       # is_plain_map(), without the call
             position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
                                      else collection_key(key))
             return undefined if position is None else obj.values[position]
@@ -35208,20 +35238,22 @@ def iteration_helpers(realm, helpers):
 
     def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
-        if type(value) is JSArray and has_plain_iteration(realm, value):
+        if type(value) is JSArray and not value.props and value.proto is array_proto \
+                and helpers["array_iteration_untouched"]:
             return live_items(value)
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
-        if type(value) is JSArray and has_plain_iteration(realm, value):
+        if type(value) is JSArray and not value.props and value.proto is array_proto \
+                and helpers["array_iteration_untouched"]:
             return iter(value.items)
         return iterate_fast(realm, value, text)
 
     def iterate_entries(value, text=None):
         """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
         if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
-                and value.proto is realm.MapPrototype and realm.map_iteration_untouched \
-                and realm.array_iteration_untouched:
+                and value.proto is helpers["MapPrototype"] and helpers["map_iteration_untouched"] \
+                and helpers["array_iteration_untouched"]:
             return iterate_pairs(value)
         return iterate_live(value, text)
 
@@ -35237,7 +35269,7 @@ def iteration_helpers(realm, helpers):
         if type(value) is tuple:
             return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and realm.array_iteration_untouched:
+                and helpers["array_iteration_untouched"]:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
         iterator = destructure_array(value, text)
@@ -35260,10 +35292,9 @@ def iteration_helpers(realm, helpers):
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
-                   array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched, plain_math=None,
-                   char_code_at_untouched=realm.char_code_at_untouched)
+    realm.ArrayPrototype
+    runtime = dict(RUNTIME, **{name: realm.__dict__.get(name) for name in (*RELIED_ON, *PROTECTORS)})
+    runtime["plain_math"] = None
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
