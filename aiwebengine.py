@@ -11273,6 +11273,8 @@ class DestructuringEmitter(LoopEmitter):
             and not first.computed else []
         self.emit_python("if {it} is undefined or {it} is null: refuse_destructuring({it}, *{named})",
                          it=source, named=named)
+        if len(pattern.properties) > 1 and self.runs_often():
+            self.make_place(source)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -11544,9 +11546,16 @@ class ExpressionEmitter(DestructuringEmitter):
                 text = self.text_of(values[index], kind, "template_string")
                 parts.append(self.node(ast.FormattedValue, text, -1, None))
         joined = self.node(ast.JoinedStr, parts)
-        if all(type(infer(e)) is tuple for e in node.expressions):
+        if all(is_numeric(infer(e)) for e in node.expressions):
             return joined
-        return self.call("checked_text", joined)
+        return self.checked_text(joined)
+
+    def checked_text(self, text):
+        """A text, unless it is too long."""
+        if not self.runs_often():
+            return self.call("checked_text", text)
+        return self.python("{temp} if len({temp} := {text}) <= {most!r} else checked_text({temp})",
+                           temp=self.temporary(), text=text, most=MAX_STRING_LENGTH)
 
     def text_of(self, value, kind, helper, ready=("str", "int")):
         """A value as Python text for an f-string, or for a concatenation, for which only a str is `ready`."""
@@ -11554,11 +11563,11 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if kind in ("float", "bool") or isinstance(value, ast.Constant) \
+        if kind in ("float", "bool") or kind == "num" and "int" not in ready or isinstance(value, ast.Constant) \
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
-        if kind == "num" and "int" in ready:
+        if kind == "num":
             ready = ("int",)
         tests = [self.type_is(first if at == 0 else value, name) for at, name in enumerate(ready)]
         return self.either(self.any_of(*tests) if tests[1:] else tests[0], value, self.call(helper, value))
@@ -11937,7 +11946,7 @@ class OperatorEmitter(ClassEmitter):
 
     def joined(self, parts):
         text = self.node(ast.JoinedStr, parts)
-        return self.call("checked_text", text)
+        return self.checked_text(text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
         """left operator right, with as little checking as the types allow."""
@@ -12690,7 +12699,7 @@ class CallEmitter(AssignmentEmitter):
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
         if kind is None and self.runs_often() and (
                 isinstance(prop, Identifier) and isinstance(key, ast.Name)
-                or isinstance(prop, (BinaryExpression, MemberExpression))):
+                or isinstance(prop, (BinaryExpression, MemberExpression, UpdateExpression))):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
@@ -12753,7 +12762,8 @@ class CallEmitter(AssignmentEmitter):
         listed = None if before else self.list_of(obj)
         items = listed.id if listed is not None else self.temporary()
         size = self.call("len", listed) if listed is not None else self.python(
-            "len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
+            "len({items} := {it}.items) if type({it}) is JSArray "
+            "else len({items} := {it}) if type({it}) is str else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
             checks = [self.compare(first, ast.Lt(), size)]
         else:                           # two comparisons are faster than a chain
@@ -35161,7 +35171,8 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_set(obj, text, key, value):
         """obj.set(key, value)"""
-        if type(key) is str and type(obj) is JSMap and is_plain_map(obj):
+        if type(key) is str and type(obj) is JSMap and not obj.props and obj.attrs is None \
+                and helpers["map_methods_untouched"] and obj.proto is helpers["MapPrototype"]:
             position = obj.index.get(key)
             if position is None:
                 obj.append_key(key, key)
@@ -35173,7 +35184,8 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_add(obj, text, key):
         """obj.add(key)"""
-        if type(key) is str and type(obj) is JSSet and is_plain_set(obj):
+        if type(key) is str and type(obj) is JSSet and not obj.props and obj.attrs is None \
+                and helpers["set_methods_untouched"] and obj.proto is helpers["SetPrototype"]:
             if key not in obj.index:
                 obj.append_key(key, key)
             return obj
