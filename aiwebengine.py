@@ -47,8 +47,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           176
           Resolving names                                                                833
           Types of variables                                                             365
-     8  Values and objects                                                             1,250
-          Property descriptors                                                           201
+     8  Values and objects                                                             1,251
+          Property descriptors                                                           202
           Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
@@ -60,22 +60,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     281
           Iteration                                                                      154
-    10  Code generator                                                                 4,348
+    10  Code generator                                                                 4,377
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
           Loops, jumps and try                                                           452
-          Destructuring                                                                  174
-          Expressions                                                                    251
+          Destructuring                                                                  176
+          Expressions                                                                    261
           Classes                                                                        185
-          Operators                                                                      474
+          Operators                                                                      481
           Assignments                                                                    343
-          Members and calls                                                              523
+          Members and calls                                                              533
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,384
+    11  Built-ins of the language                                                      9,395
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -103,10 +103,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: iterator                                                                28
           String: constructor                                                             51
           Iterator prototypes                                                             10
-          Array                                                                          144
+          Array                                                                          147
           Array: callbacks                                                               111
           Array: order                                                                   123
-          Array: prototype methods                                                       555
+          Array: prototype methods                                                       562
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 36
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,227
+    15  Realm, jobs and timers                                                         5,244
           Helpers of generated code: any realm                                           368
-          Helpers of generated code: one realm                                           277
-          Helpers of generated code: shortcuts                                           655
+          Helpers of generated code: one realm                                           288
+          Helpers of generated code: shortcuts                                           659
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        606
@@ -204,7 +204,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   503
+          Realm: objects, errors, jobs                                                   505
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -7612,6 +7612,7 @@ class ProtectedAttrs(dict):
         if value is not self.originals.get(key):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
+                self.realm.protected[name] = False
                 if name in self.realm.runtime:      # generated code asks, too
                     self.realm.runtime[name] = None
 
@@ -11563,7 +11564,8 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if kind in ("float", "bool") or kind == "num" and "int" not in ready or isinstance(value, ast.Constant) \
+        if kind in ("float", "bool") or kind == "num" and "int" not in ready \
+                or isinstance(value, ast.Constant) \
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
@@ -12199,6 +12201,11 @@ class OperatorEmitter(ClassEmitter):
                                self.call(_HELPERS[operator], a, right))
         if left_kind in ("str", "bool") or right_kind in ("str", "bool"):
             return self.call(_HELPERS[operator], left, right)
+        if operator == "<" and hasattr(right, "list_length") and is_numeric(left_kind) \
+                and isinstance(left, (ast.Name, ast.Constant)):
+            size, slow = right.values       # where the list is empty, another object may have a length
+            return self.python("{left} < {size} or not {items} and lt({left}, {slow})",
+                               left=left, size=size, slow=slow, items=size.args[0])
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
@@ -12228,8 +12235,10 @@ class OperatorEmitter(ClassEmitter):
             return self.both(self.compare(left, _EQ, right),
                              self.compare(self.call("type", left), _IS_NOT, self.name("bool")))
         a, left, b, right = self.pair(left, right)
+        number = isinstance(b, ast.Constant) and type(b.value) in (int, float)
+        kind = self.name(type(b.value).__name__) if number else self.call("type", b)
         return self.both(self.compare(left, _EQ, right), self.any_of(
-            self.compare(self.call("type", a), _IS, self.call("type", b)), self.call("strict_equal", a, b)))
+            self.compare(self.call("type", a), _IS, kind), self.call("strict_equal", a, b)))
 
     def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
@@ -12737,7 +12746,9 @@ class CallEmitter(AssignmentEmitter):
         a, first = self.reusable(obj)
         items = self.list_of(obj)
         if items is not None:
-            return self.python("len({items}) or get_length({obj})", items=items, obj=obj)
+            made = self.any_of(self.call("len", items), self.call("get_length", obj))
+            made.list_length = True         # for relation()
+            return made
         return self.python("len({a}.items) if type({first}) is JSArray "
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
@@ -14099,12 +14110,10 @@ def iteration_protector(name, iterator, **places):
 
 
 def protect(realm, *intrinsics):
-    """Puts new intrinsics under their protectors; the realm's runtime knows both, as a dict is read faster
-    than an object with __getattr__."""
+    """Puts new intrinsics under their protectors."""
     for name in RELIED_ON.keys() & intrinsics:
         intrinsic = realm.__dict__[name]
-        if "runtime" in realm.__dict__:
-            realm.runtime[name] = intrinsic
+        realm.protected[name] = intrinsic
         intrinsic.attrs = ProtectedAttrs(intrinsic.special_attrs(), intrinsic, realm, RELIED_ON[name])
 
 
@@ -17309,10 +17318,11 @@ def holey_array(items, proto):
 
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
-    runtime = realm.runtime
-    return array.proto is runtime["ArrayPrototype"] and array.attrs is None \
+    protected = realm.protected
+    return array.proto is protected["ArrayPrototype"] and array.attrs is None \
         and "constructor" not in array.props \
-        and (type(array) is JSArray or not isinstance(array, DictArray)) and runtime["array_species_untouched"]
+        and (type(array) is JSArray or not isinstance(array, DictArray)) \
+        and protected["array_species_untouched"]
 
 
 def array_species_create(realm, original, length):
@@ -34824,6 +34834,8 @@ def caught(realm):
 
 def reading_helpers(realm, helpers):
     """Reading of properties."""
+    protected = realm.protected
+
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
@@ -34875,9 +34887,9 @@ def reading_helpers(realm, helpers):
 
     def get_size(obj):
         """obj.size, mostly of a Map or Set"""
-        if (type(obj) is JSSet and obj.proto is helpers["SetPrototype"] and helpers["set_size_untouched"]
-                or type(obj) is JSMap and obj.proto is helpers["MapPrototype"]
-                and helpers["map_size_untouched"]) and obj.attrs is None and "size" not in obj.props:
+        if (type(obj) is JSSet and obj.proto is protected["SetPrototype"] and protected["set_size_untouched"]
+                or type(obj) is JSMap and obj.proto is protected["MapPrototype"]
+                and protected["map_size_untouched"]) and obj.attrs is None and "size" not in obj.props:
             return len(obj.index)
         return get(obj, "size")
 
@@ -35113,13 +35125,13 @@ protector("plain_math", Math=("abs", "floor", "max", "min", "sqrt"))
 
 def shortcuts(realm, helpers):
     """Methods of arrays and strings that are called often."""
-    method, array_proto = helpers["method"], realm.ArrayPrototype
+    method, array_proto, protected = helpers["method"], realm.ArrayPrototype, realm.protected
 
     def push(obj, text, value):
         """obj.push(value)"""
         if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto \
                 and not Guard.index \
-                and helpers["push_untouched"] and len(obj.items) < MAX_ARRAY_ITEMS:
+                and protected["push_untouched"] and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
         return method(obj, "push", text)(obj, value)
@@ -35127,14 +35139,14 @@ def shortcuts(realm, helpers):
     def char_code_at(obj, text, index):
         """obj.charCodeAt(index)"""
         if type(obj) is str and type(index) is int and 0 <= index < len(obj) \
-                and helpers["char_code_at_untouched"]:
+                and protected["char_code_at_untouched"]:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
     def quick_pop(obj, text):
         """obj.pop()"""
         if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None \
-                and obj.proto is array_proto and helpers["pop_untouched"]:
+                and obj.proto is array_proto and protected["pop_untouched"]:
             return obj.items.pop()
         return method(obj, "pop", text)(obj)
 
@@ -35143,21 +35155,21 @@ def shortcuts(realm, helpers):
 
 def shortcuts_of_collections(realm, helpers):
     """Methods of Map and Set."""
-    method = helpers["method"]
+    method, protected = helpers["method"], realm.protected
 
     def is_plain_map(obj):
         """Whether a value is a Map with the built-in methods."""
-        return type(obj) is JSMap and not obj.props and obj.attrs is None and helpers["map_methods_untouched"] \
-            and obj.proto is helpers["MapPrototype"]
+        return type(obj) is JSMap and not obj.props and obj.attrs is None and protected["map_methods_untouched"] \
+            and obj.proto is protected["MapPrototype"]
 
     def is_plain_set(obj):
-        return type(obj) is JSSet and not obj.props and obj.attrs is None and helpers["set_methods_untouched"] \
-            and obj.proto is helpers["SetPrototype"]
+        return type(obj) is JSSet and not obj.props and obj.attrs is None and protected["set_methods_untouched"] \
+            and obj.proto is protected["SetPrototype"]
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if type(obj) is JSMap and not obj.props and obj.attrs is None and helpers["map_methods_untouched"] \
-                and obj.proto is helpers["MapPrototype"]:       # is_plain_map(), without the call
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and protected["map_methods_untouched"] \
+                and obj.proto is protected["MapPrototype"]:       # is_plain_map(), without the call
             position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
                                      else collection_key(key))
             return undefined if position is None else obj.values[position]
@@ -35172,7 +35184,7 @@ def shortcuts_of_collections(realm, helpers):
     def quick_set(obj, text, key, value):
         """obj.set(key, value)"""
         if type(key) is str and type(obj) is JSMap and not obj.props and obj.attrs is None \
-                and helpers["map_methods_untouched"] and obj.proto is helpers["MapPrototype"]:
+                and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]:
             position = obj.index.get(key)
             if position is None:
                 obj.append_key(key, key)
@@ -35185,7 +35197,7 @@ def shortcuts_of_collections(realm, helpers):
     def quick_add(obj, text, key):
         """obj.add(key)"""
         if type(key) is str and type(obj) is JSSet and not obj.props and obj.attrs is None \
-                and helpers["set_methods_untouched"] and obj.proto is helpers["SetPrototype"]:
+                and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]:
             if key not in obj.index:
                 obj.append_key(key, key)
             return obj
@@ -35246,26 +35258,26 @@ def shortcuts_of_math(realm, helpers):
 
 def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
-    array_proto = realm.ArrayPrototype
+    array_proto, protected = realm.ArrayPrototype, realm.protected
 
     def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
         if type(value) is JSArray and not value.props and value.proto is array_proto \
-                and helpers["array_iteration_untouched"]:
+                and protected["array_iteration_untouched"]:
             return live_items(value)
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
         if type(value) is JSArray and not value.props and value.proto is array_proto \
-                and helpers["array_iteration_untouched"]:
+                and protected["array_iteration_untouched"]:
             return iter(value.items)
         return iterate_fast(realm, value, text)
 
     def iterate_entries(value, text=None):
         """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
         if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
-                and value.proto is helpers["MapPrototype"] and helpers["map_iteration_untouched"] \
-                and helpers["array_iteration_untouched"]:
+                and value.proto is protected["MapPrototype"] and protected["map_iteration_untouched"] \
+                and protected["array_iteration_untouched"]:
             return iterate_pairs(value)
         return iterate_live(value, text)
 
@@ -35281,7 +35293,7 @@ def iteration_helpers(realm, helpers):
         if type(value) is tuple:
             return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and helpers["array_iteration_untouched"]:
+                and protected["array_iteration_untouched"]:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
         iterator = destructure_array(value, text)
@@ -35304,9 +35316,10 @@ def iteration_helpers(realm, helpers):
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    realm.ArrayPrototype
-    runtime = dict(RUNTIME, **{name: realm.__dict__.get(name) for name in (*RELIED_ON, *PROTECTORS)})
-    runtime["plain_math"] = None
+    runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
+                   array_iteration_untouched=realm.array_iteration_untouched,
+                   push_untouched=realm.push_untouched, plain_math=None,
+                   char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
@@ -37674,6 +37687,8 @@ class RealmBase:
         self.symbols = {}
         self.host_hooks = {}
         self.__dict__.update(dict.fromkeys(PROTECTORS, True))
+        #: The protectors again, and the intrinsics under them: a dict is read faster than a realm.
+        self.protected = {**dict.fromkeys(RELIED_ON), **dict.fromkeys(PROTECTORS, True)}
         self.templates = weakref.WeakKeyDictionary()
         self.lexical = {}
         self.shadowed = {}
