@@ -53,12 +53,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,083
+     9  Conversions and operators                                                      1,084
           Numbers and text                                                               124
           Type conversion                                                                259
           Objects                                                                        151
           Equality and order                                                              85
-          Arithmetic                                                                     281
+          Arithmetic                                                                     282
           Iteration                                                                      154
     10  Code generator                                                                 4,377
           Nodes of Python                                                                200
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,244
+    15  Realm, jobs and timers                                                         5,242
           Helpers of generated code: any realm                                           368
-          Helpers of generated code: one realm                                           288
-          Helpers of generated code: shortcuts                                           659
+          Helpers of generated code: one realm                                           278
+          Helpers of generated code: shortcuts                                           667
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        606
@@ -9467,21 +9467,22 @@ def bigint_unsigned_shift(x, y):
     raise JSTypeError("BigInts have no unsigned right shift, use >> instead")
 
 
-def floats_first(slow, operate):
-    """The operator `slow` with a quick way for a float on one side, and a Number on the other."""
+def floats_first(slow, operate, on_numbers):
+    """The operator `slow` with a quick way for a float on one side and a Number on the other, and for ints."""
     def operator(x, y):
         tx, ty = type(x), type(y)
         if tx is float and (ty is float or ty is int) or ty is float and tx is int:
             return operate(x, y)
-        return slow(x, y)
+        return on_numbers(x, y) if tx is ty is int else slow(x, y)
     operator.__name__ = operator.__qualname__ = slow.__name__
     return operator
 
 
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
 sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)),
-                   operator.sub)
-mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
+                   operator.sub, lambda x, y: number_sum(x - y))
+mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul,
+                   number_multiply)
 slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
 power = binary_numeric("power", number_power, bigint_power)
@@ -12185,9 +12186,9 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_product(self, temp, value):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        return self.python("{value} <= {digit!r} and {temp} > 0 "
-                           "or {least!r} <= {temp} <= {most!r} and {temp}",
-                           value=value, temp=temp, digit=MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
+        return self.python("{value} <= {digit!r} and {temp} > 0 or {temp} < 0 and {temp} >= {small!r} "
+                           "or {least!r} <= {temp} <= {most!r} and {temp}", value=value, temp=temp,
+                           digit=MAX_DIGIT, small=-MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -34834,8 +34835,6 @@ def caught(realm):
 
 def reading_helpers(realm, helpers):
     """Reading of properties."""
-    protected = realm.protected
-
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
@@ -34885,15 +34884,7 @@ def reading_helpers(realm, helpers):
             return len(obj)
         return len(obj.items) if type(obj) is JSArray else get(obj, "length")
 
-    def get_size(obj):
-        """obj.size, mostly of a Map or Set"""
-        if (type(obj) is JSSet and obj.proto is protected["SetPrototype"] and protected["set_size_untouched"]
-                or type(obj) is JSMap and obj.proto is protected["MapPrototype"]
-                and protected["map_size_untouched"]) and obj.attrs is None and "size" not in obj.props:
-            return len(obj.index)
-        return get(obj, "size")
-
-    return get, get_element, get_length, get_size
+    return get, get_element, get_length
 
 
 def calling_helpers(realm, helpers):
@@ -35154,17 +35145,17 @@ def shortcuts(realm, helpers):
 
 
 def shortcuts_of_collections(realm, helpers):
-    """Methods of Map and Set."""
-    method, protected = helpers["method"], realm.protected
+    """Methods of Map and Set, and their size."""
+    get, method, protected = helpers["get"], helpers["method"], realm.protected
 
     def is_plain_map(obj):
         """Whether a value is a Map with the built-in methods."""
-        return type(obj) is JSMap and not obj.props and obj.attrs is None and protected["map_methods_untouched"] \
-            and obj.proto is protected["MapPrototype"]
+        return type(obj) is JSMap and not obj.props and obj.attrs is None \
+            and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]
 
     def is_plain_set(obj):
-        return type(obj) is JSSet and not obj.props and obj.attrs is None and protected["set_methods_untouched"] \
-            and obj.proto is protected["SetPrototype"]
+        return type(obj) is JSSet and not obj.props and obj.attrs is None \
+            and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
@@ -35203,7 +35194,15 @@ def shortcuts_of_collections(realm, helpers):
             return obj
         return method(obj, "add", text)(obj, key)
 
-    return quick_get, quick_has, quick_set, quick_add
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is protected["SetPrototype"] and protected["set_size_untouched"]
+                or type(obj) is JSMap and obj.proto is protected["MapPrototype"]
+                and protected["map_size_untouched"]) and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return quick_get, quick_has, quick_set, quick_add, get_size
 
 
 def shortcuts_of_math(realm, helpers):
