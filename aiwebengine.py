@@ -9468,7 +9468,7 @@ def bigint_unsigned_shift(x, y):
 
 
 def floats_first(slow, operate, on_numbers):
-    """The operator `slow` with a quick way for a float on one side and a Number on the other, and for ints."""
+    """The operator `slow` with quick ways for a float with a Number and for two ints."""
     def operator(x, y):
         tx, ty = type(x), type(y)
         if tx is float and (ty is float or ty is int) or ty is float and tx is int:
