@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         536
+     3  ERRORS, TEXT AND NUMBERS                                                         548
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             81
+          Escaping, and names that were meant                                             84
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -28,27 +28,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,142
+     6  Parser                                                                         4,194
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
-          Parser: functions                                                              158
+          Parser: functions                                                              164
           Parser: classes                                                                192
-          Parser: expressions                                                            451
-          Parser: literals                                                               190
+          Parser: expressions                                                            453
+          Parser: literals                                                               195
           Parser: patterns                                                               167
           Parser: modules                                                                208
-          Parsing a source text                                                          115
-          Parser: types of TypeScript                                                    733
-          Parser: declarations of TypeScript                                             470
-          Parser: enums and namespaces                                                   221
-          Parser: elements of JSX                                                        288
-          From TypeScript and JSX to JavaScript                                          123
-     7  Scope analysis                                                                 1,385
+          Parsing a source text                                                          117
+          Parser: types of TypeScript                                                    754
+          Parser: declarations of TypeScript                                             468
+          Parser: enums and namespaces                                                   247
+          Parser: elements of JSX                                                        323
+          From TypeScript and JSX to JavaScript                                           80
+     7  Scope analysis                                                                 1,384
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             365
-     8  Values and objects                                                             1,251
-          Property descriptors                                                           202
+          Types of variables                                                             364
+     8  Values and objects                                                             1,250
+          Property descriptors                                                           201
           Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      154
-    10  Code generator                                                                 4,377
+    10  Code generator                                                                 4,350
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -70,12 +70,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        185
           Operators                                                                      481
           Assignments                                                                    343
-          Members and calls                                                              533
+          Members and calls                                                              525
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,395
+    11  Built-ins of the language                                                      9,387
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -124,7 +124,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Promise                                                                        454
           Generators and async functions                                                 195
           Iterator helpers                                                               458
-          Async functions                                                                 32
+          Async functions                                                                 35
           Async generators                                                               105
           Async iteration                                                                153
           Array.fromAsync                                                                 42
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,242
+    15  Realm, jobs and timers                                                         5,264
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -204,33 +204,33 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   505
+          Realm: objects, errors, jobs                                                   514
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           90
-          Network: connections                                                           209
-          Network: one request                                                           213
+          Network: what is open                                                           92
+          Network: connections                                                           223
+          Network: one request                                                           223
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,742
+    16  js2py, and the choice of an engine                                             1,743
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   681
+          js2py: realm                                                                   682
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,773
+    17  Streams: registry, connections, broadcaster                                    1,794
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
           Wires                                                                          112
           Connections                                                                     71
           Streams                                                                        393
-          Runs of deliveries                                                             134
+          Runs of deliveries                                                             145
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    522
-    18  GraphQL                                                                        5,119
+          Broadcaster                                                                    532
+    18  GraphQL                                                                        5,121
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -243,7 +243,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  513
+          GraphQL plans                                                                  515
           GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
@@ -264,11 +264,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,037
+    20  Scripts: loading and hot reload                                                4,041
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
-          Calls                                                                          220
+          Calls                                                                          224
           Routes                                                                         173
           Modules of node                                                                837
           Packages                                                                       235
@@ -279,12 +279,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,595
+    21  HTTP server                                                                    4,621
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
           Who may ask                                                                    212
-          Who is logged in                                                               270
+          Who is logged in                                                               291
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
@@ -292,42 +292,42 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        223
           One connection: answering                                                      338
-          One connection: GraphQL and routes of scripts                                  298
-          One connection: around requests                                                199
+          One connection: GraphQL and routes of scripts                                  301
+          One connection: around requests                                                201
           One connection: streams                                                        162
           One connection: WebSocket                                                      148
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,879
+    22  Pages                                                                          5,923
           Page kit                                                                       141
-          Page kit: texts of code                                                        250
+          Page kit: texts of code                                                        251
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
           For monitors                                                                   119
-          Dashboard: facts                                                               352
+          Dashboard: facts                                                               379
           Dashboard: the live channel                                                    181
           Dashboard: actions                                                             390
           Editor: files                                                                  242
-          Dashboard: the look                                                            391
+          Dashboard: the look                                                            395
           Colours of source texts                                                         80
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          703
+          Dashboard: the script                                                          714
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               58
           Fault injection                                                                 25
-          GraphQL explorer: the look                                                     183
+          GraphQL explorer: the look                                                     184
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,522
+    23  Command line                                                                   4,539
           Starters: what they share                                                       90
-          Starters: their files                                                          829
-          Starters: in TypeScript                                                        180
+          Starters: their files                                                          847
+          Starters: in TypeScript                                                        179
           Options                                                                        307
           Documentation                                                                  406
           The program                                                                    218
@@ -605,6 +605,8 @@ class JSError(Exception):
 
     #: What the section on scripts found out about its cause.
     explained = None
+    #: (code, lasti) of the calls that it left, when it left the realm.
+    calls = ()
 
     #: (value) -> (name, message, stack, filename, line, column); the section on errors puts it here.
     describe = staticmethod(lambda value: ("", str(value), str(value), None, None, None))
@@ -613,6 +615,13 @@ class JSError(Exception):
         if self._facts is None:
             self._facts = JSError.describe(self.value)
         return self._facts[index]
+
+    def kept(self):
+        """A copy for reports, which holds nothing of the script: neither what was thrown nor variables."""
+        self._fact(0)
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__, value=None)
+        return copy
 
     name = property(lambda self: self._fact(0))
     message = property(lambda self: self._fact(1))
@@ -964,7 +973,10 @@ class Secrets:
                     for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
                         self.names.setdefault(form, name)
         if self.names:
-            self.pattern = re.compile("|".join(map(re.escape, sorted(self.names, key=len, reverse=True))))
+            # Letters alone may be a word, such as "production", that is part of others.
+            self.pattern = re.compile("|".join(
+                rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
+                for form in sorted(self.names, key=len, reverse=True)))
 
     def hide(self, text):
         return text if self.pattern is None else self.pattern.sub(
@@ -1296,7 +1308,7 @@ class JSLexer:
     def _read_name(self, start):
         """Read an identifier that has escapes or characters beyond ASCII, or stands behind a number sign."""
         match = _ODD_NAME(self.source, start)
-        if not match and self.source[start:start + 1] == "@":
+        if not match and re.compile(r"@[\w$(]").match(self.source, start):
             raise self.error("Decorators are not supported; call a function with the class instead", start)
         if not match:
             raise self.error("Invalid or unexpected token", start)
@@ -2219,7 +2231,7 @@ class StatementParser(NameParser):
     def parse_substatement(self):
         """Read the body of a loop, if or label, where declarations are not allowed."""
         type = self.type
-        if type == "class" or type == "const":
+        if type == "class" or type == "const" or type == "enum":
             self.unexpected()
         if type == "function":
             raise self.error(
@@ -2756,7 +2768,9 @@ class FunctionParser(StatementParser):
                 duplicate = identifier
             declared[identifier.name] = _PARAMETER
         was_strict = self.strict
-        self.expect("{")
+        if self.type != "{":
+            return self.parse_no_body()
+        self.advance()
         body = []
         use_strict = self.parse_directives(body) if self.type == "string" else None
         if use_strict is not None and not simple:
@@ -2772,6 +2786,10 @@ class FunctionParser(StatementParser):
         # Leave the function's mode to the caller, but read the next token before: it needs no mode.
         self.advance()
         return self.finish(BlockStatement(body), start, line, column)
+
+    def parse_no_body(self):
+        """Take notice that a function has no body."""
+        self.unexpected()
 
     def parse_arrow(self, params, start, line, column, is_async, no_in):
         """Read `=> body`, with the parameters given as expressions."""
@@ -3153,9 +3171,11 @@ class ExpressionParser(ClassParser):
         if type in _SUBSCRIPTS:
             expression = self.parse_subscripts(expression)
             type = self.type
-        if (type == "++" or type == "--") and not self.newline:
-            return self.parse_postfix(expression)
-        return expression
+        return self.parse_behind(expression) if type in self.behind else expression
+
+    def parse_behind(self, operand):
+        """Read what stands behind an operand and its subscripts: ++ or --."""
+        return operand if self.newline else self.parse_postfix(operand)
 
     def parse_prefix(self):
         """Read a prefix operator and its operand."""
@@ -3632,9 +3652,14 @@ class LiteralParser(ExpressionParser):
                                  f"Unexpected token '{first}'", start)
             self.unexpected()
         function = _FunctionContext(is_async, is_generator, super_property=True)
-        value = self.parse_function(FunctionExpression, None, function, start, line, column,
-                                    kind if kind != "init" else None, True)
+        value = self.with_body(self.parse_function(FunctionExpression, None, function, start, line, column,
+                                                   kind if kind != "init" else None, True))
         return self.finish(Property(key, value, kind, computed, False, kind == "init"), start, line, column)
+
+    def with_body(self, function):
+        if function.body is None:
+            self.unexpected()
+        return function
 
     def parse_shorthand(self, key):
         """Read the rest of `{name}`, or of `{name = value}`, which only a pattern may hold."""
@@ -4052,6 +4077,8 @@ _OPERANDS = {
 
 
 JSParser.statements, JSParser.operands = _STATEMENTS, _OPERANDS
+#: Tokens for parse_behind().
+JSParser.behind = frozenset(("++", "--"))
 
 
 def _guarded(parser, parse):
@@ -4143,13 +4170,14 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
 # -- Parser: types of TypeScript ---------------------------------------------------------
 #
 # Types are read and forgotten: what must go from the text is noted as an Edit, so that the same parser makes
-# the tree and the JavaScript. What needs code (enum, namespace, JSX …) is an Edit too; then the text that
-# the edits make is parsed, and its positions are those of the source.
+# the tree and the JavaScript. What needs code (enum, namespace, JSX …) is an Edit for the JavaScript, and
+# nodes for the tree, which have the positions of what they are made from.
 
 _NO_TYPES = "Types are read in .ts and .tsx files only: rename the file to .tsx"
 
-#: One change: the part of the source from start to end becomes text; blanks where that is None.
-Edit = collections.namedtuple("Edit", "start end text", defaults=(None,))
+#: One change: the part of the source from start to end becomes text; blanks where that is None. is_code: it
+#: stands for something else, so its length may be another one.
+Edit = collections.namedtuple("Edit", "start end text is_code", defaults=(None, False))
 
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
 _MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
@@ -4160,13 +4188,13 @@ _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
 _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
-_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
+_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
 
 
 
 @functools.cache
-def _simple_types():
-    """Matchers of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
+def _simple_types(which):
+    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
     annotations with them, members of object types and parameters, up to the next one."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
     others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
@@ -4177,14 +4205,15 @@ def _simple_types():
     kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
     union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
     ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
-    member = rf"(?:readonly\s+)?{name}\??:\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
     parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
-    return [re.compile(pattern, re.ASCII).match for pattern in (
+    member = rf"(?:readonly\s+)?{name}\??(?:\((?:\s*{parameter})*\s*\))?:" \
+        rf"\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
+    return re.compile((
         union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
-        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")]     # type parameters
+        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")[which], re.ASCII).match
 
 
-#: Which of them; they are made when the first types are read, for that takes a while.
+#: Which of them; each is made when it is needed, for that takes a few milliseconds.
 _SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER, _SIMPLE_TYPE_PARAMETERS = range(5)
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
 #: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
@@ -4193,7 +4222,6 @@ _PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
                             r"|([\w$]+(?![\w$])\s*(?:[|&.<\[\w$]|\)\s*[^\s=/])|[\"'(]))", re.ASCII).match
 _PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
                     r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
-_PARSE_UNARY = JSParser.parse_unary
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
                        "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
@@ -4215,13 +4243,14 @@ class TypeParser(JSParser):
     namespaces     names of the namespaces around, innermost last
     enums          {name: {member: constant or None}} of those declared so far
     type_names     names that were declared as types only
-    aliases        (name, what erases it) of each `import name = a.b`, which goes if it is used for types only
+    aliases        (name, node, what erases it) of each `import name = a.b`, which goes if only types use it
+    followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
     __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
                  "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
                  "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
-                 "aliases")
+                 "aliases", "followers")
 
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
@@ -4229,7 +4258,7 @@ class TypeParser(JSParser):
         self.not_arrows, self.trying = set(), 0
         self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
-        self.aliases = []
+        self.aliases, self.followers = [], {}
         self.read_pragmas(source)
         super().__init__(source, is_module)
 
@@ -4246,7 +4275,25 @@ class TypeParser(JSParser):
     def put(self, start, end, text):
         """Note code that stands in place of a part of the source."""
         self.makes_code = True
-        self.edits.append(Edit(start, end, text))
+        self.edits.append(Edit(start, end, text, True))
+
+    def code(self, text, at):
+        """The statements of a text that the source does not have, at the position of a node."""
+        body = JSParser(text, self.is_module, self.strict).parse_program().body
+        for statement in body:
+            for node in statement.walk():
+                node.at(at)
+        return body
+
+    def here(self):
+        """A node for the position of the current token."""
+        return self.finish(EmptyStatement(), self.start, self.line, self.start - self.line_start)
+
+    def followed(self, nodes):
+        """Put what belongs behind some of the nodes there."""
+        if self.followers:
+            nodes[:] = [one for node in nodes for one in (node, *self.followers.pop(
+                getattr(node, "declaration", None) or node, ()))]
 
     def erasing(self, skip):
         """Run skip() and erase what it reads."""
@@ -4288,10 +4335,11 @@ class TypeParser(JSParser):
         return found
 
     def consume_semicolon(self):
-        end = self.last_end
-        by_line = self.type != ";"
+        if self.type == ";":
+            self.advance()
+            return
         super().consume_semicolon()
-        if by_line and self.edits and self.edits[-1].end == end and self.edits[-1].text is None:
+        if self.edits and self.edits[-1].end == self.last_end and self.edits[-1].text is None:
             self.edits[-1] = self.edits[-1]._replace(text=";")  # without the type, the next line could go on
 
     # -- tokens in types ----
@@ -4348,7 +4396,7 @@ class TypeParser(JSParser):
 
     def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
-        match = _simple_types()[which](self.source, self.start)
+        match = _simple_types(which)(self.source, self.start)
         if match is None:
             return False
         end = match.end()
@@ -4701,7 +4749,7 @@ class TypeParser(JSParser):
         if is_property:
             if target.__class__ is not Identifier:
                 raise self.error("A parameter property must have a name of its own", target.start)
-            self.parameter_properties.append(target.name)
+            self.parameter_properties.append(target)
         if self.type in ("?", ":"):
             self.parse_annotation()
         if self.type != "=":
@@ -4721,8 +4769,8 @@ class TypeParser(JSParser):
         self.note_as()
         if _PRECEDENCE.get(self.type, 0) > _RELATIONAL and not operand.parenthesized \
                 and operand.__class__ in (BinaryExpression, UnaryExpression):
-            self.put(operand.start, operand.start, "(")     # the type held the operand together
-            self.put(start, start, ")")
+            self.edits += Edit(operand.start, operand.start, "(", True), Edit(start, start, ")", True)
+            operand.parenthesized = True    # the type held the operand together
         return operand
 
     def note_as(self):
@@ -4751,17 +4799,17 @@ class TypeParser(JSParser):
         self.erase(start)
         return True
 
-    def parse_unary(self):
-        expression = _PARSE_UNARY(self)
-        if self.type in _EXPRESSION_ENDS and self.type != "name":
-            return expression
-        while self.type in _TYPE_MARKS and self.skip_types_behind(expression):
-            if self.type in _SUBSCRIPTS:
-                expression = self.parse_subscripts(expression)
+    def parse_behind(self, operand):
+        while self.type != "name":
             if (self.type == "++" or self.type == "--") and not self.newline:
-                expression = self.parse_postfix(expression)
+                operand = self.parse_postfix(operand)
+            elif self.type in _TYPE_MARKS and self.skip_types_behind(operand):
+                if self.type in _SUBSCRIPTS:
+                    operand = self.parse_subscripts(operand)
+            else:
+                return operand
         self.note_as()
-        return expression
+        return operand
 
     def skip_types_behind(self, expression):
         whole = expression.__class__ in _WHOLE_ASSIGNMENTS and not expression.parenthesized
@@ -4892,6 +4940,7 @@ _IMPORT_BRACE = _words(r"import~\{~[^}]")
 #: Stands for a part of a list that is erased.
 _ERASED = object()
 _COMMA = _words("~,?")
+_CONST_ENUM = _words(r"const~enum\b")
 _IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
 
 
@@ -4904,10 +4953,15 @@ class TypeScriptParser(TypeParser):
     def finish_erased(self, start):
         """Erase a declaration that is read whole; return what stands for it in the tree."""
         self.erase(start, ";")
-        node = EmptyStatement()
-        node.start, node.end = start, self.last_end
-        node.line = node.end_line = self.last_line
-        node.column = node.end_column = 0
+        return self.finish(EmptyStatement(), start, self.last_line, 0)
+
+    def parse_statement_list(self, end, body):
+        super().parse_statement_list(end, body)
+        self.followed(body)
+
+    def parse_case(self):
+        node = super().parse_case()
+        self.followed(node.consequent)
         return node
 
     def without_code(self, parse):
@@ -4978,7 +5032,7 @@ class TypeScriptParser(TypeParser):
 
     def skip_ambient(self):
         """Read the declaration behind `declare`."""
-        if self.type in ("var", "const") and self.peek()[0] != "enum" or self.is_name("let"):
+        if self.type in ("var", "const") and not _CONST_ENUM(self.source, self.start) or self.is_name("let"):
             self.advance()
             while True:
                 self.parse_binding_target([])
@@ -5024,7 +5078,7 @@ class TypeScriptParser(TypeParser):
     parse_module = parse_namespace
 
     def parse_variable_statement(self, using=None):
-        if self.type == "const" and self.peek()[0] == "enum":
+        if self.type == "const" and _CONST_ENUM(self.source, self.start):
             return self.parse_enum()
         return super().parse_variable_statement(using)
 
@@ -5036,10 +5090,9 @@ class TypeScriptParser(TypeParser):
             self.erasing(self.skip_type_parameters)
         return found
 
-    def parse_function_body(self, name, names, simple, unique):
-        if self.type != "{" and (self.newline or self.type in (";", "}", "end")):
-            return None     # a signature
-        return super().parse_function_body(name, names, simple, unique)
+    def parse_no_body(self):
+        if not (self.newline or self.type in (";", "}", "end")):
+            self.unexpected()   # else it is a signature
 
     def parse_function_declaration(self, may_be_nameless=False):
         start = self.start
@@ -5059,23 +5112,15 @@ class TypeScriptParser(TypeParser):
     def parse_function_expression(self):
         return self.with_body(super().parse_function_expression())
 
-    def parse_property(self):
-        node = super().parse_property()
-        if node.__class__ is Property and (node.method or node.kind != "init"):
-            self.with_body(node.value)
-        return node
-
-    def with_body(self, function):
-        if function.body is None:
-            self.unexpected()
-        return function
-
     # -- classes ----
 
     def parse_class(self, node_class, may_be_nameless):
         outer = self.parameter_properties, self.in_constructor
         self.parameter_properties, self.in_constructor = [], False
         node = super().parse_class(node_class, may_be_nameless)
+        self.followed(node.body)
+        node.body[:0] = [PropertyDefinition(name, None, False, False).at(name)
+                         for name in self.parameter_properties]
         self.parameter_properties, self.in_constructor = outer
         return node
 
@@ -5157,34 +5202,39 @@ class TypeScriptParser(TypeParser):
             self.consume_semicolon()
             return None
         if properties:
-            self.put_parameter_properties(properties, node.value.body)
+            outer[0].extend(properties)
+            self.put_parameter_properties([one.name for one in properties], node.value.body)
         return node
 
     def put_parameter_properties(self, names, body):
         """Declare fields for `constructor(public a)` and assign them first, or behind the call of `super`."""
         self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
-        at, end = body.start + 1, ""
-        for statement in body.body:
+        at, end, index = body.start + 1, "", 0
+        for number, statement in enumerate(body.body, 1):
             expression = getattr(statement, "expression", None)
-            if getattr(statement, "directive", None) is not None:
-                at, end = statement.end, ";"
-            if expression.__class__ is CallExpression and expression.callee.__class__ is Super:
-                at, end = statement.end, ";"
+            is_super = expression.__class__ is CallExpression and expression.callee.__class__ is Super
+            if is_super or getattr(statement, "directive", None) is not None:
+                at, end, index = statement.end, ";", number
+            if is_super:
                 break
-        self.put(at, at, end + "".join(f" this.{name} = {name};" for name in names))
+        text = "".join(f" this.{name} = {name};" for name in names)
+        self.put(at, at, end + text)
+        body.body[index:index] = self.code(text, body)
 
     def put_accessor(self, node, start):
         """Make of `accessor name = value` a private field with a getter and a setter."""
         if node.computed or node.key.__class__ is PrivateName:
             raise self.error("An accessor field must have a plain name", start)
-        raw = self.source[node.key.start:node.key.end]
-        hidden = f"#{re.sub(r'[^A-Za-z0-9_$]', '_', raw)}_accessor_storage"
-        prefix, this = ("static ", "this") if node.static else ("", "this")
-        self.put(node.key.start, node.key.end, hidden)
-        text = f" {prefix}get {raw}() {{ return {this}.{hidden}; }} " \
-            f"{prefix}set {raw}(value) {{ {this}.{hidden} = value; }}"
-        at = self.last_end
+        key, at = node.key, self.last_end
+        raw = self.source[key.start:key.end]
+        hidden = f"{re.sub(r'[^A-Za-z0-9_$]', '_', raw)}_accessor_storage"
+        prefix = "static " if node.static else ""
+        text = f" {prefix}get {raw}() {{ return this.#{hidden}; }} " \
+            f"{prefix}set {raw}(value) {{ this.#{hidden} = value; }}"
+        self.put(key.start, key.end, "#" + hidden)
         self.put(at, at, text if self.source[at - 1:at] == ";" else ";" + text)
+        node.key = PrivateName(hidden).at(key)
+        self.followers[node] = self.code(f"(class {{ #{hidden}; {text} }})", key)[0].expression.body[1:]
 
     # -- imports and exports ----
 
@@ -5211,7 +5261,8 @@ class TypeScriptParser(TypeParser):
 
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
-        start, is_type = self.start, self.peek()[1] == "type" and self.peek_second() != "="
+        start, here = self.start, self.here()
+        is_type = self.peek()[1] == "type" and self.peek_second() != "="
         is_exported = self.source.endswith("export", 0, self.last_end)
         while self.type != "=":
             self.advance()
@@ -5224,17 +5275,12 @@ class TypeScriptParser(TypeParser):
         self.consume_semicolon()
         if is_type or self.ambient:
             return self.finish_erased(start)
-        if not is_exported:
-            self.aliases.append((name, Edit(start, self.last_end, ";")))
         self.put(start, equals, f"var {name} ")
-        return self.declared(start, name)
-
-    def declared(self, start, name):
-        """The node for a declaration that makes code: that code is parsed later. Declare its name."""
         self.declarations.names.setdefault(name, _VAR)
-        identifier = Identifier(name)
-        identifier.start = identifier.end = start
-        return VariableDeclaration("var", [VariableDeclarator(identifier, None)])
+        node, = self.code(f"var {name} {self.source[equals:self.last_end]}", here)
+        if not is_exported:
+            self.aliases.append((name, node, Edit(start, self.last_end, ";")))
+        return node
 
     def parse_list(self, close, parse_one):
         parts = super().parse_list(close, parse_one)
@@ -5396,7 +5442,7 @@ class EnumParser(TypeScriptParser):
         return name
 
     def parse_enum(self):
-        start = self.start
+        start, here = self.start, self.here()
         if not self.has_types:
             raise self.error(_NO_TYPES, start)
         if self.type == "const":
@@ -5404,68 +5450,87 @@ class EnumParser(TypeScriptParser):
         self.advance()
         name = self.value
         self.skip_word()
-        repeated = name in self.declarations.names
         opening, closing = self.open_object(name, name)
         self.expect("{")
         self.put(start, self.last_end, opening)
-        members, following = self.enums.setdefault(name, {}), 0
+        members, following, made = self.enums.setdefault(name, {}), 0, []
         while self.type != "}":
-            following = self.parse_enum_member(name, members, following)
+            following = self.parse_enum_member(name, members, following, made)
             if self.type != "}":
                 self.put(self.start, self.pos, "")
                 self.expect(",")
         self.advance()
         self.put(self.last_end - 1, self.last_end, closing)
-        return self.code_node(start, name, repeated)
+        if self.ambient:
+            return here
+        statements = self.code(opening + "".join(text for text, _, _ in made) + closing, here)
+        for (_, at, value), statement in zip(made, statements[-1].expression.callee.body.body):
+            for node in statement.walk():
+                node.at(at)
+            assignment = statement.expression
+            if value.__class__ is TemplateLiteral:
+                assignment.right = value
+            elif value is not None:
+                assignment.left.property.right = value
+        return self.code_node(name, statements, here)
 
-    def code_node(self, start, name, repeated):
-        if not repeated:
-            return self.declared(start, name)
-        node = EmptyStatement()
-        node.start, node.end, node.line, node.column = start, self.last_end, self.line, 0
-        node.end_line, node.end_column = self.last_line, 0
+    def code_node(self, name, statements, here):
+        """Declare the name of an enum or namespace; return its first statement, an empty one where the name
+        was known."""
+        self.declarations.names.setdefault(name, _VAR)
+        node = statements[0] if len(statements) > 1 else here
+        self.followers[node] = statements[-1:]
         return node
 
-    def parse_enum_member(self, name, members, following):
-        """Read one member; return the value of the next one without an initializer (None: it needs one)."""
-        start = self.start
+    def parse_enum_member(self, name, members, following, made):
+        """Read one member; return the value of the next one without an initializer (None: it needs one).
+        `made` gets (its statement, where it stands, the value if that is no constant)."""
+        start, at = self.start, self.here()
         if self.type != "string" and self.type not in _IDENTIFIER_NAMES:
             self.unexpected()
         key = self.value if self.type in ("string", "name") else self.type
         self.advance()
         quoted = json.dumps(key)
+        value = None
         if self.type != "=":
             if following is None and not self.ambient:
                 raise self.error("Enum member must have initializer", start)
-            members[key] = following
-            if following is not None:
-                number = _literal_text(following)
-                self.put(start, self.last_end, f"{name}[{name}[{quoted}] = {number}] = {quoted};")
-            return following and following + 1 if following else 1
-        self.advance()
-        first = self.start
-        value = self.parse_assignment()
-        end = self.last_end
-        members[key] = folded = self.fold(value, name, members)
-        if isinstance(folded, str):
-            self.put(start, end, f"{name}[{quoted}] = {json.dumps(folded)};")
-            return None
-        if folded is not None:
-            self.put(start, end, f"{name}[{name}[{quoted}] = {_literal_text(folded)}] = {quoted};")
-            return folded + 1
-        if value.__class__ is TemplateLiteral:
-            self.put(start, first, f"{name}[{quoted}] = ")
-            self.put(end, end, ";")
+            folded = following
         else:
-            self.put(start, first, f"{name}[{name}[{quoted}] = ")
-            self.put(end, end, f"] = {quoted};")
-        keys = {id(node.property if node.__class__ is MemberExpression else node.key)
-                for node in value.walk() if node.__class__ in (MemberExpression, Property)
-                and not node.computed}
-        for node in value.walk():
-            if node.__class__ is Identifier and node.name in members and id(node) not in keys:
-                self.put(node.start, node.start, f"{name}.")
+            self.advance()
+            first = self.start
+            value = self.parse_assignment()
+            folded = self.fold(value, name, members)
+        members[key] = folded
+        before, after = f"{name}[{name}[{quoted}] = ", f"] = {quoted};"
+        if isinstance(folded, str) or value.__class__ is TemplateLiteral:
+            before, after = f"{name}[{quoted}] = ", ";"
+        if folded is not None:
+            text = json.dumps(folded) if isinstance(folded, str) else _literal_text(folded)
+            self.put(start, self.last_end, before + text + after)
+            made.append((before + text + after, at, None))
+            return None if isinstance(folded, str) else folded + 1
+        if value is not None:
+            self.put(start, first, before)
+            self.put(self.last_end, self.last_end, after)
+            made.append((f"{before}0{after}", at, self.qualified(value, name, members)))
         return None
+
+    def qualified(self, value, name, members):
+        """An expression with `enum.member` in place of the members in it."""
+        holder = ExpressionStatement(value)
+
+        def member(part):
+            if part.__class__ is not Identifier or part.name not in members:
+                return part
+            self.put(part.start, part.start, f"{name}.")
+            return MemberExpression(Identifier(name).at(part), part, False, False).at(part)
+        for node in [holder, *value.walk()]:
+            for field in node.fields:
+                part = getattr(node, field)
+                if field not in ("property", "key") or node.computed:
+                    setattr(node, field, [*map(member, part)] if type(part) is list else member(part))
+        return holder.expression
 
     def fold(self, node, name, members):
         """The value of a constant enum expression, a number or str; None for any other."""
@@ -5508,7 +5573,7 @@ class EnumParser(TypeScriptParser):
     # -- namespaces ----
 
     def parse_value_namespace(self):
-        start = self.start
+        start, here = self.start, self.here()
         self.advance()
         names = [self.value]
         self.skip_word()
@@ -5516,7 +5581,6 @@ class EnumParser(TypeScriptParser):
             self.advance()
             names.append(self.value)
             self.skip_word()
-        repeated = names[0] in self.declarations.names
         spaces = [self.space_name(name) for name in names]
         opening, closing = self.open_object(names[0], spaces[0])
         for outer, inner, space in zip(spaces, names[1:], spaces[1:]):
@@ -5529,7 +5593,9 @@ class EnumParser(TypeScriptParser):
         exported, self.exported = self.exported, set()
         self.namespaces.append(spaces[-1])
         body = []
+        self.parse_directives(body)
         self.parse_statement_list("}", body)
+        strict = self.strict
         self.namespaces.pop()
         self.exported = exported
         self.leave_function(saved)
@@ -5538,7 +5604,10 @@ class EnumParser(TypeScriptParser):
             self.type_names.add(names[0])
             return self.finish_erased(start)
         self.put(self.last_end - 1, self.last_end, closing)
-        return self.code_node(start, names[0], repeated)
+        statements = self.code(opening + closing, here)
+        inner = [node for node in statements[-1].walk() if node.__class__ is FunctionExpression][-1]
+        inner.body.body, inner.strict = body, strict
+        return self.code_node(names[0], statements, here)
 
     def parse_namespace_export(self):
         """Read `export declaration` in a namespace: what it declares becomes a property."""
@@ -5547,20 +5616,23 @@ class EnumParser(TypeScriptParser):
         self.edits.append(Edit(start, self.last_end))
         if self.type == "default" or self.type in ("{", "*"):
             self.unexpected()
-        self.exporting = self.type == "enum" or self.type == "const" and self.peek()[0] == "enum" \
+        self.exporting = self.type == "enum" or _CONST_ENUM(self.source, self.start) is not None \
             or self.type == "name" and self.value in ("namespace", "module")
         makes_object = self.exporting
         node = self.parse_statement()
-        end = self.last_end
+        text = None
         if node.__class__ is VariableDeclaration and not makes_object:
             names = [name.name for one in node.declarations for name in _declared_identifiers(one.id)]
-            self.put(end, end, ";" + "".join(
+            text = ";" + "".join(
                 f" {space}.{name} = {name};" if node.kind == "const" else
                 f' Object.defineProperty({space}, "{name}", {{ get: () => {name}, '
                 f"set: (value) => {{ {name} = value; }}, enumerable: true, configurable: true }});"
-                for name in names))
+                for name in names)
         elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
-            self.put(end, end, f" {space}.{node.id.name} = {node.id.name};")
+            text = f" {space}.{node.id.name} = {node.id.name};"
+        if text is not None:
+            self.put(self.last_end, self.last_end, text)
+            self.followers[node] = self.code(text.lstrip(";"), node)
         return node
 
 
@@ -5572,10 +5644,16 @@ _JSX_TEXT = re.compile(r"[^<{>}]*").match
 _JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
 _PRAGMA = re.compile(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
 _PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+#: An attribute whose text is the same in JavaScript.
+_JSX_PLAIN_ATTRIBUTE = re.compile(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII).match
 
 
 def _jsx_text(text):
     """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
+    if "\n" not in text and "\r" not in text:
+        return text
+    if not text.strip(" \t\r\n"):
+        return ""
     lines = re.split("\r\n|[\n\r]", text)
     last = len(lines) - 1
     trimmed = [line.strip(" \t") if 0 < index < last else
@@ -5614,19 +5692,22 @@ class JSXParser(EnumParser):
         first = self.start
         node = super().parse_program()
         if self.import_source and self.makes_code:
-            self.put(first, first,
-                     'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from '
-                     f'{json.dumps(self.import_source + "/jsx-runtime")}; ')
+            text = 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from ' \
+                f'{json.dumps(self.import_source + "/jsx-runtime")}; '
+            self.put(first, first, text)
+            node.body[:0] = self.code(text, node)
         return node
 
     def leap(self, offset):
         """Move on to an offset, over text that is not made of tokens."""
-        if _LINE_BREAKS.search(self.source, self.pos, offset):
+        if offset > self.pos and _LINE_BREAKS.search(self.source, self.pos, offset):
             self._count_lines(self.pos, offset)
         self.pos = offset
 
     def leap_space(self):
-        self.leap(_JSX_SPACE(self.source, self.pos).end())
+        end = _JSX_SPACE(self.source, self.pos).end()
+        if end > self.pos:
+            self.leap(end)
         return self.source[self.pos:self.pos + 1]
 
     def jsx_error(self, message):
@@ -5634,17 +5715,30 @@ class JSXParser(EnumParser):
 
     def parse_element(self):
         """Read the element that begins at the current `<`."""
-        start, line, column = self.start, self.line, self.start - self.line_start
         self.deeper()
         self.pos = self.start + 1
-        self.read_element(start)
+        node = self.read_element(self.start, self.line, self.start - self.line_start)
         self.depth -= 1
         self.advance()
-        return self.finish(NullLiteral(), start, line, column)
+        return node
+
+    def made(self, node, start, line, column):
+        """Give a node its position: from there to what was read last."""
+        node.start = node.end = start   # it has no text of its own
+        node.line, node.column = line, column
+        node.end_line, node.end_column = self.line, self.pos - self.line_start
+        return node
+
+    def reference(self, name, *place):
+        """The node of a name such as `a.b.c`."""
+        first, *others = name.split(".")
+        node = self.made(ThisExpression() if first == "this" else Identifier(utf16(first)), *place)
+        for one in others:
+            node = MemberExpression(node, self.made(Identifier(utf16(one)), *place), False, False).at(node)
+        return node
 
     def read_name(self):
         """Read `name`, `a.b.c` or `a:b`; return it as written."""
-        self.leap_space()
         start = self.pos
         while True:
             match = _JSX_NAME(self.source, self.pos)
@@ -5655,14 +5749,17 @@ class JSXParser(EnumParser):
                 return self.source[start:self.pos]
             self.pos += 1
 
-    def read_element(self, start):
-        """Read an element whose `<` was read; `pos` is behind it afterwards."""
+    def read_element(self, *place):
+        """Read an element whose `<` was read, at a place; `pos` is behind it afterwards. Return its call."""
+        start = place[0]
         if self.leap_space() == ">":
             name, shown = "", self.fragment
         else:
             name = self.read_name()
             shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
                 else json.dumps(name)
+        tag = self.made(StringLiteral(utf16(name)), *place) if shown[0] == '"' else \
+            self.reference(shown, *place)
         if self.leap_space() == "<":
             self.advance()
             type_start = self.start
@@ -5670,55 +5767,60 @@ class JSXParser(EnumParser):
             self.edits.append(Edit(type_start, self.pos))
             self.leap_space()
         automatic = self.import_source is not None
-        call = len(self.edits)
-        self.put(start, self.pos, f"{self.factory}({shown}, ")
-        key, any_attribute = self.read_attributes(automatic)
-        children = []
-        if self.source.startswith("/>", self.pos):
-            self.put_ends(self.pos, self.pos + 2, automatic, any_attribute, [], key)
+        call, factory = len(self.edits), self.factory
+        self.put(start, self.pos, f"{factory}({shown}, ")
+        properties = []
+        key = self.read_attributes(automatic, properties)
+        attributes = ObjectExpression(properties) if properties or automatic else NullLiteral()
+        self.made(attributes, *place)
+        opened, closing, children, any_attribute = self.pos, None, [], bool(properties)
+        if self.source.startswith("/>", opened):
             self.pos += 2
         else:
-            opened = self.pos
             self.pos += 1
-            self.read_children(children)
+            self.read_children(children, automatic)
             closing = self.pos
             self.read_closing(name, start)
-            self.put_ends(opened, opened + 1, automatic, any_attribute, children, key, closing, self.pos)
         if automatic:
-            several = "s" if len(children) > 1 else ""
-            self.edits[call] = Edit(start, self.edits[call].end, f"_jsx{several}({shown}, ")
-
-    def put_ends(self, start, end, automatic, any_attribute, children, key, closing=None, closed=None):
-        """Put code in place of the `>` of an opening tag and of the closing tag."""
-        if not automatic:
-            self.put(start, end, (" }" if any_attribute else "null") + (")" if closing is None else ""))
-            for at, edit in children:
-                self.edits[at] = edit._replace(text=", " + edit.text)
-            if closing is not None:
-                self.put(closing, closed, ")")
-            return
-        before = "" if any_attribute else "{ "
-        if children:
-            before += (", " if any_attribute else "") + "children: " + ("[" if len(children) > 1 else "")
-            for at, edit in children[1:]:
-                self.edits[at] = edit._replace(text=", " + edit.text)
-        after = ("]" if len(children) > 1 else "") + " }" + (f", {key}" if key else "") + ")"
-        if closing is None:
-            self.put(start, end, before + after)
+            factory = "_jsxs" if len(children) > 1 else "_jsx"
+            self.edits[call] = self.edits[call]._replace(text=f"{factory}({shown}, ")
+            before, after = "" if any_attribute else "{ ", " }" + (f", {key[0]}" if key else "") + ")"
+            if children:
+                value = self.made(ArrayExpression(children), *place) if len(children) > 1 else children[0]
+                properties.append(self.attribute("children", value, *place))
+                before += (", " if any_attribute else "") + "children: " + "[" * (len(children) > 1)
+                after = "]" * (len(children) > 1) + after
+            children = key[1:] if key else []
         else:
-            self.put(start, end, before)
-            self.put(closing, closed, after)
+            before, after = " }" if any_attribute else "null", ")"
+        if closing is None:
+            self.put(opened, self.pos, before + after)
+        else:
+            self.put(opened, opened + 1, before)
+            self.put(closing, self.pos, after)
+        callee = self.reference(factory, *place)
+        return self.made(CallExpression(callee, [tag, attributes, *children], False), *place)
 
-    def read_attributes(self, automatic):
-        """Read the attributes of a tag. Return (the code of `key` where that is apart, whether there are
-        others)."""
-        any_attribute, key = False, None
+    def attribute(self, name, value, *place):
+        key = Identifier(name) if _PLAIN_NAME(name) else StringLiteral(utf16(name))
+        return self.made(Property(self.made(key, *place), value, "init", False, False, False), *place)
+
+    def read_attributes(self, automatic, properties):
+        """Read the attributes of a tag into properties. Return (code, node) of `key` where that is apart."""
+        key = None
         while True:
             char = self.leap_space()
             if char == ">" or self.source.startswith("/>", self.pos):
-                return key, any_attribute
-            start = self.pos
-            comma = ", " if any_attribute else "{ "
+                return key
+            start, *_ = place = self.pos, self.line, self.pos - self.line_start
+            comma = ", " if properties else "{ "
+            plain = _JSX_PLAIN_ATTRIBUTE(self.source, start)
+            if plain and plain[1] != "key":
+                name, (value_start, self.pos) = plain[1], plain.span(2)
+                self.put(start, value_start, f"{comma}{name}: ")
+                value = self.made(StringLiteral(plain[2][1:-1]), *place)
+                properties.append(self.attribute(name, value, *place))
+                continue
             if char == "{":
                 self.pos += 1
                 self.advance()
@@ -5726,9 +5828,9 @@ class JSXParser(EnumParser):
                     self.unexpected()
                 self.put(start, self.pos, comma + "...")
                 self.advance()
-                self.parse_assignment()
+                argument = self.parse_assignment()
                 self.close_container()
-                any_attribute = True
+                properties.append(self.made(SpreadElement(argument), *place))
                 continue
             name = self.read_name()
             end = self.pos
@@ -5742,100 +5844,104 @@ class JSXParser(EnumParser):
                     key = self.read_key(start)
                     continue
                 self.put(start, value_start, head + ": ")
-                self.read_attribute_value(char)
+                value = self.read_attribute_value(char)
             else:
                 self.put(start, end, head + ": true")
-            any_attribute = any_attribute or not is_key
+                value = self.made(BooleanLiteral(True), *place)
+            properties.append(self.attribute(name, value, *place))
 
     def read_key(self, start):
-        """Read the value of `key`, which the automatic form passes apart; return its code."""
+        """Read the value of `key`, which the automatic form passes apart; return its code and node."""
         first, edits = self.pos, len(self.edits)
-        self.read_attribute_value(self.source[first])
+        value = self.read_attribute_value(self.source[first])
         del self.edits[edits:]
         self.edits.append(Edit(start, self.pos))
         text = self.source[first:self.pos]
-        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1]))
+        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1])), value
 
     def read_attribute_value(self, char):
-        start = self.pos
+        place = start, *_ = self.pos, self.line, self.pos - self.line_start
         if char == "{":
             self.pos += 1
             self.advance()
-            self.edits.append(Edit(start, start + 1, ""))
-            self.parse_assignment()
+            self.put(start, start + 1, "")
+            value = self.parse_assignment()
             self.close_container()
-        elif char == "<":
+            return value
+        if char == "<":
             self.pos += 1
-            self.read_element(start)
-        elif char and char in "\"'":
-            end = self.source.find(char, start + 1)
-            if end < 0:
-                self.jsx_error(f"The text has no {char} at its end")
-            self.leap(end + 1)
-            self.put_text(start, end + 1, _jsx_entities(self.source[start + 1:end]))
-        else:
+            return self.read_element(*place)
+        if not char or char not in "\"'":
             self.jsx_error("The value of an attribute is a text in quotes or an expression in braces")
+        end = self.source.find(char, start + 1)
+        if end < 0:
+            self.jsx_error(f"The text has no {char} at its end")
+        self.leap(end + 1)
+        return self.put_text("", _jsx_entities(self.source[start + 1:end]), *place)
 
-    def put_text(self, start, end, text):
-        self.put(start, end, json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028")
-                 .replace("\u2029", "\\u2029"))
+    def put_text(self, comma, text, *place):
+        """Put a text in place of what was read from there on; return its node."""
+        shown = json.dumps(text, ensure_ascii=False)
+        if not text.isascii():
+            shown = shown.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+        self.put(place[0], self.pos, comma + shown)
+        return self.made(StringLiteral(utf16(text)), *place)
 
     def close_container(self):
         """Take the `}` behind an expression; the text goes on behind it."""
         if self.type != "}":
             self.unexpected()
-        self.edits.append(Edit(self.start, self.pos, ""))
+        self.put(self.start, self.pos, "")
 
-    def read_children(self, children):
-        """Read what stands between the tags; children gets (index, Edit) of the first edit of each child."""
+    def read_children(self, children, automatic):
+        """Read what stands between the tags: its nodes into children."""
         source = self.source
         while True:
             start = self.pos
             end = _JSX_TEXT(source, start).end()
-            self.leap(end)
             char = source[end:end + 1]
-            if char in (">", "}"):
-                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
-            if not char:
-                self.jsx_error("An element is not closed")
+            comma = ", " if children or not automatic else ""
             if end > start:
+                line, column = self.line, start - self.line_start
+                self.leap(end)
                 text = _jsx_text(source[start:end])
                 if text:
-                    children.append((len(self.edits), None))
-                    self.put_text(start, end, _jsx_entities(text))
-                    children[-1] = len(self.edits) - 1, self.edits[-1]
+                    children.append(self.put_text(comma, _jsx_entities(text), start, line, column))
+                    comma = ", "
                 else:
-                    self.edits.append(Edit(start, end))
+                    self.edits.append(Edit(start, end, None, True))
             if char == "<":
                 following = _JSX_SPACE(source, end + 1).end()
                 if source.startswith("/", following):
                     return
-                index = len(self.edits)
+                self.put(end, end, comma)
                 self.pos = end + 1
-                self.read_element(end)
-                # a first edit of its own, which a comma can go into
-                children.append((index, Edit(end, end, "")))
-                self.edits.insert(index, children[-1][1])
+                children.append(self.read_element(end, self.line, end - self.line_start))
+            elif char == "{":
+                self.read_container(children, comma)
             else:
-                self.read_container(children)
+                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element" if char else
+                               "An element is not closed")
 
-    def read_container(self, children):
+    def read_container(self, children, comma):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
-        start = self.pos
+        start, *_ = place = self.pos, self.line, self.pos - self.line_start
         self.pos += 1
         self.advance()
         if self.type == "}":
             self.edits.append(Edit(start, self.pos))
             return
-        self.put(start, start + 1, "")
-        children.append((len(self.edits) - 1, self.edits[-1]))
-        if self.type == "...":
-            self.advance()
-        self.parse_expression()
+        self.put(start, start + 1, comma)
+        is_spread = self.accept("...")
+        node = self.parse_expression()
         self.close_container()
+        children.append(self.made(SpreadElement(node), *place) if is_spread else node)
 
     def read_closing(self, name, start):
         """Read the closing tag of an element."""
+        if name and self.source.startswith(f"/{name}>", self.pos + 1):
+            self.pos += len(name) + 3
+            return
         self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
         found = "" if self.leap_space() == ">" else self.read_name()
         if found != name:
@@ -5850,6 +5956,7 @@ JSXParser.statements = {first: getattr(JSXParser, parse.__name__) for first, par
 JSXParser.statements["enum"] = JSXParser.parse_enum
 JSXParser.operands = {first: getattr(JSXParser, parse.__name__) for first, parse in _OPERANDS.items()}
 JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
+JSXParser.behind = JSParser.behind | _TYPE_MARKS | {"name"}
 
 
 # -- From TypeScript and JSX to JavaScript -----------------------------------------------
@@ -5865,57 +5972,23 @@ def language_of(name):
 
 
 def _apply(source, edits):
-    """(the text that the edits make, [(its offset, offset in the source)] where edits begin and end)."""
-    pieces, kept, at, length = [], [(0, 0)], 0, 0
-    for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
+    """The text that the edits make; it has the same lines."""
+    pieces, at = [], 0
+    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(" ", removed) if _LINE_BREAKS.search(removed) else " " * len(removed)
-        pieces.append(source[at:start])
-        length += start - at
-        if text is not None:
-            if _LINE_BREAKS.search(removed, 0, len(text)):
-                text += "".join(_LINE_BREAKS.findall(removed))
-            else:
-                text += blank[len(text):] if text else ""
-            kept += (length, start), (length + len(text), end)
-        pieces.append(blank if text is None else text)
-        length += len(pieces[-1])
+        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        elif text:
+            text += blank[len(text):]
+        pieces += source[at:start], text
         at = end
     pieces.append(source[at:])
-    return "".join(pieces), kept
-
-
-def _restore_positions(program, source, kept):
-    """Give the nodes of a Program the lines and columns of the source that its text was made from. Both have
-    the same lines; a column is another one in a line where an edit is of another length."""
-    place = _places(source, kept)
-    moved = set()
-    for (made, old), (next_made, next_old) in zip(kept, kept[1:]):
-        if next_made - made != next_old - old:
-            moved.update(range(place(made)[0], place(next_made)[0] + 1))
-    for node in program.walk():
-        if node.line in moved:
-            node.line, node.column = place(node.start)
-        if node.end_line in moved:
-            node.end_line, node.end_column = place(node.end)
-
-
-def _places(source, kept):
-    """A function from an offset in the text that edits made to (line, column from 0) in its source."""
-    starts = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(source))]
-    made = [offset for offset, _ in kept]
-
-    @functools.cache
-    def place(offset):
-        index = bisect.bisect_right(made, offset) - 1
-        old = kept[index][1] + offset - made[index]
-        if index + 1 < len(kept):
-            old = min(old, kept[index + 1][1])
-        line = bisect.bisect_right(starts, old)
-        return line, old - starts[line - 1]
-    return place
+    return "".join(pieces)
 
 
 def typed_parser(source, name, is_module):
@@ -5928,40 +6001,31 @@ def typed_parser(source, name, is_module):
 def parse_typed(source, name, is_module):
     """Parse a script or module in the language that the name of its file tells.
 
-    Return (Program, JavaScript): the offsets of the nodes refer to the JavaScript, a text without types and
-    elements; their lines and columns to the source. Raises JSSyntaxError.
+    Return (Program, text): the offsets of the nodes refer to the text, which is the source with blanks in
+    place of its types. Raises JSSyntaxError.
     """
+    program, made_from, edits = parse_with_edits(source, name, is_module)
+    erased = [edit for edit in edits if not edit.is_code]
+    return program, _apply(made_from, erased) if erased else source
+
+
+def parse_with_edits(source, name, is_module):
+    """Parse it, too; return (Program, its text, the Edits that make JavaScript of that)."""
     parser = typed_parser(python_text(source), name, is_module)
     program = _guarded(parser, parser.parse_program)
-    if parser.__class__ is JSParser or not parser.edits:
-        return program, source
-    source, edits, aliases = parser.source, parser.edits, parser.aliases
-    while True:
-        text, kept = _apply(source, edits)
-        if not parser.makes_code:
-            return program, text
-        program = _parse_made(text, source, kept, is_module)
-        used = _names_used(program) if aliases else ()
-        unused = [edit for name, edit in aliases if name not in used]
-        if not unused:
-            _restore_positions(program, source, kept)
-            return program, text
+    if parser.__class__ is JSParser:
+        return program, parser.source, []
+    edits, aliases, unused = parser.edits, parser.aliases, True
+    while aliases and unused:
+        used = _names_used(program)
+        unused = {node: edit for name, node, edit in aliases if name not in used}
         aliases = [alias for alias in aliases if alias[1] not in unused]
-        edits = [one for one in edits if not any(edit.start <= one.start < edit.end for edit in unused)]
-        edits += unused
-
-
-def _parse_made(text, source, kept, is_module):
-    """Parse the text that edits made; an error has its place in the source."""
-    parser = JSParser(text, is_module)
-    try:
-        return _guarded(parser, parser.parse_program)
-    except JSSyntaxError as error:
-        breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
-        if error.line is not None and error.line <= len(breaks):
-            line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
-            error.line, error.column = line, column + 1
-        raise
+        edits = [one for one in edits if not any(
+            edit.start <= one.start < edit.end for edit in unused.values())] + [*unused.values()]
+        for node in program.walk() if unused else ():
+            if type(getattr(node, "body", None)) is list:
+                node.body = [one for one in node.body if one not in unused]
+    return program, parser.source, edits
 
 
 def _names_used(program):
@@ -7328,13 +7392,12 @@ def analyze_scopes(program, site=None):
 
 def javascript_of(source, name):
     """The JavaScript of a module in TypeScript or with JSX, for a browser; raises JSSyntaxError."""
-    program, text = parse_typed(source, name, True)
+    program, text, edits = parse_with_edits(source, name, True)
     if language_of(name)[0]:
         analyze_scopes(program)
-        ends = [(node, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier else node.end)
-                for node in drop_type_imports(program)]
-        text = _apply(text, [Edit(node.start, end) for node, end in ends])[0]
-    return text
+        edits = edits + [Edit(node.start, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier
+                              else node.end) for node in drop_type_imports(program)]
+    return _apply(text, edits)
 
 
 def drop_type_imports(program):
@@ -13109,8 +13172,10 @@ class CallEmitter(AssignmentEmitter):
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
+        if node.__class__ is Identifier:
+            return node.name
         text = self.unit.source[node.start:node.end]
-        if len(text) <= 60 and "\n" not in text and "(" not in text and "{" not in text:
+        if 0 < len(text) <= 60 and "\n" not in text and "(" not in text and "{" not in text:
             return "(" + text if ")" in text else text
         if isinstance(node, MemberExpression) and not node.computed:
             return f"(intermediate value).{node.property.name}"
@@ -21765,23 +21830,26 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
 
 def run_async(realm, body):
     """Starts the body of an async function; returns its promise (27.7.5.1)."""
-    promise = new_promise(realm)
+    result = promise = new_promise(realm)
 
     def step(resume, value):
+        nonlocal promise, on_fulfilled, on_rejected
         while True:
             try:
                 awaited = resume(value)
             except StopIteration as end:
                 resolve_promise(realm, promise, end.value)
-                return
+                break
             except Exception as error:
                 reject_promise(realm, promise, realm.thrown_value(error))
-                return
+                break
             try:
                 await_value(realm, awaited, on_fulfilled, on_rejected)
                 return
             except Exception as error:
                 resume, value = body.throw, JSError(realm.thrown_value(error))
+        # These hold each other, and shall not keep the result until garbage is looked for.
+        promise = on_fulfilled = on_rejected = None
 
     def on_fulfilled(value):
         step(body.send, value)
@@ -21790,7 +21858,7 @@ def run_async(realm, body):
         step(body.throw, JSError(reason))
 
     step(body.send, None)
-    return promise
+    return result
 
 
 # -- Async generators --------------------------------------------------------------------
@@ -37905,12 +37973,13 @@ class RealmBase:
                 if self.interruption is None:
                     if isinstance(error, Interrupted):      # another realm's, below on the stack
                         raise
-                    raise self.js_error(error) from None
-                self.jobs.clear()           # also if it failed meanwhile: what looks at its error is stopped
-                self.rejections.clear()
-                stopped = self.stopped_error(seconds, error)
-                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
-                traceback.clear_frames(error.__traceback__)
+                    failure, remains = self.leaving(error), None
+                else:
+                    self.jobs.clear()       # also if it failed meanwhile: what looks at its error is stopped
+                    self.rejections.clear()
+                    failure = self.stopped_error(seconds, error)
+                    remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
+                    traceback.clear_frames(error.__traceback__)
             finally:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
@@ -37920,11 +37989,21 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if remains or stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
-            raise stopped
+            if remains or remains is not None and failure.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, failure.name != ScriptTimeout.name)
+            try:
+                raise failure
+            finally:
+                failure = None          # or it would keep itself
         finally:
             self.lock.release()
+
+    def leaving(self, error):
+        """The JSError to raise outside. It knows the calls that it left, but keeps no variables of theirs."""
+        failure = self.js_error(error)
+        failure.calls = failure.calls or frames_of_traceback(error.__traceback__)
+        failure.__traceback__ = failure.__context__ = None
+        return failure
 
     def take_lock(self):
         """Waits for the lock. False when that would never end, because the thread that is inside waits, over
@@ -38919,6 +38998,8 @@ MAX_FETCHES_OF_REALM = 8
 MAX_WAITING_FETCHES = 1000
 #: Connections that are kept for the next request, in all.
 MAX_KEPT_CONNECTIONS = 16
+#: Hosts whose requests are counted, for the dashboard.
+MAX_COUNTED_HOSTS = 50
 
 _OPEN_HOST = re.compile(r"(\*|(?:\*\.)?[\w-]+(?:\.[\w-]+)*|\[[\da-f:.]+\])(?::(\d{1,5}))?",
                         re.ASCII | re.IGNORECASE)
@@ -39098,6 +39179,7 @@ class Network:
         self.threads = ScriptThreads(MAX_FETCH_THREADS)
         self.kept = []                  # (key, http.client.HTTPConnection, since when)
         self.work = weakref.WeakKeyDictionary()     # realm -> [works that run, works that wait]
+        self.asked = {}                 # host -> [requests, how many failed, the last outcome, seconds]
         self.lock = threading.Lock()
         self._context = None
 
@@ -39120,8 +39202,21 @@ class Network:
                 work = state[1].popleft() if state[1] else None
                 state[0] -= work is None
 
-    def order(self, *facts):
-        return Order(self, *facts)
+    def order(self, method, url, *facts):
+        try:
+            return Order(self, method, url, *facts)
+        except NetworkTrouble:
+            self.note(url.host_text(), "not open")
+            raise
+
+    def note(self, host, outcome, seconds=None):
+        """Counts a request; `outcome` is the status of its answer, or a text. Nothing else of it is kept."""
+        with self.lock:
+            requests, failed, _, _ = self.asked.pop(host, (0, 0, None, None))
+            if len(self.asked) >= MAX_COUNTED_HOSTS:
+                del self.asked[next(iter(self.asked))]
+            bad = isinstance(outcome, str) or outcome >= 400
+            self.asked[host] = [requests + 1, failed + bad, outcome, seconds]
 
     def check(self, url, port):
         """Raises NetworkTrouble unless an address can be asked."""
@@ -39245,6 +39340,16 @@ class Order(Timed):
 
     def run(self):
         """The Answer; raises NetworkTrouble."""
+        host, began, outcome = self.url.host_text(), time.monotonic(), "no answer"
+        try:
+            answer = self.follow()
+            outcome = answer.status
+            return answer
+        finally:
+            self.network.note(host, outcome, time.monotonic() - began)
+
+    def follow(self):
+        """The Answer of the last request, after redirects."""
         self.deadline = time.monotonic() + FETCH_SECONDS
         for hop in range(MAX_REDIRECTS + 1):
             self.network.check(self.url, self.port())
@@ -39424,7 +39529,7 @@ def code_without_types(code, name):
         return code
     if not _DECLARATION.match(code):
         with contextlib.suppress(JSSyntaxError):        # an expression, perhaps an object
-            return parse_typed(f"({code}\n)", name, True)[1][1:-2]
+            return javascript_of(f"({code}\n)", name)[1:-2]
     return javascript_of(code, name)
 
 
@@ -40864,6 +40969,7 @@ class Js2PyRealm:
 
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
+    leaving = Realm.leaving
     enter_again = Realm.enter_again
     take_lock = Realm.take_lock
     is_below = Realm.is_below
@@ -41402,7 +41508,7 @@ def check_js2py():
 ENGINE_INTERFACE = (
     "name", "console", "report", "close", "modules",            # one world, for one script
     "define", "lookup",                                         # its globals, in and out
-    "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
+    "compile", "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "network",                                                  # how it asks others
@@ -42422,6 +42528,17 @@ class DeliveryRun:
             connection.position = self.last
         return found
 
+    def outstanding_until(self, connection, last):
+        """The same of what was sent up to the sequence `last`, for something else to come after it."""
+        mail, form = connection.mail or (), connection.wire.form
+        run = [message for message in self.shared if connection.position < message.sequence <= last]
+        run += [message for message in mail if message.sequence <= last]
+        connection.mail = [message for message in mail if message.sequence > last] or None
+        connection.position = max(connection.position, min(last, self.last))
+        frames = [message.frame if form is None else self.frame_of(message, form)
+                  for message in sorted(run, key=lambda message: message.sequence)]
+        return b"".join(frames), len(frames)
+
     def frame_of(self, message, form):
         """A message as clients of another form read it; made once for all of them."""
         found = self.framed.get((form, message.sequence))
@@ -42796,11 +42913,12 @@ class Broadcaster:
 
     def post(self, connection, frame):
         """Sends a message's lines to one connection only; they are not kept for replay."""
-        self._post(self._send, connection, connection.wire.encode(frame))
+        self._post(self._send_alone, connection, connection.stream.sequence, connection.wire.encode(frame))
 
     def finish(self, connection, frame=b"", code=NORMAL_CLOSURE, reason=""):
         """Disconnects a client after a last message."""
-        self._post(self._finish, connection, connection.wire.encode(frame), code, reason)
+        self._post(self._finish, connection, connection.stream.sequence, connection.wire.encode(frame),
+                   code, reason)
 
     def heard(self, connection):
         """A message of a client is dealt with."""
@@ -42936,6 +43054,16 @@ class Broadcaster:
             run.rest()
             if stream in self._working:
                 self._working.remove(stream)
+
+    def _send_alone(self, connection, last, data):
+        """Sends what is for one client alone, after what its stream was sent before, up to `last`."""
+        if not connection.closed:
+            self._absorb(connection.stream)
+            before, count = connection.stream.run.outstanding_until(connection, last)
+            connection.messages += count
+            for part in (before, data):
+                if part:
+                    self._send(connection, part)
 
     def _send(self, connection, data):
         """Sends at once what the socket takes, and keeps the rest."""
@@ -43099,9 +43227,8 @@ class Broadcaster:
         if connection.wire.form is not None and not connection.closed:
             self._listen(connection)    # what came with the request
 
-    def _finish(self, connection, frame, code, reason):
-        if frame:
-            self._send(connection, frame)
+    def _finish(self, connection, last, frame, code, reason):
+        self._send_alone(connection, last, frame)
         if not connection.closed:
             self._close(connection, code, reason)
 
@@ -46344,6 +46471,8 @@ class _OperationRun:
                 message = str(error) or type(error).__name__
             message = SECRETS.hide(message)
             original, extensions = error, None
+            if isinstance(error, JSError):
+                error.__traceback__ = None      # which leads to this run, and from here back to the error
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
@@ -52847,7 +52976,7 @@ def locate(error, sources):
         return
     calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     places = [(code.co_filename, *frame_position(code, lasti))
-              for code, lasti in frames_of_traceback(error.__traceback__)]
+              for code, lasti in error.calls or frames_of_traceback(error.__traceback__)]
     for name, line, column in [*calls, *places]:
         if name in sources:
             error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
@@ -52988,7 +53117,9 @@ class Call(Outcome):
             except KeyError:
                 return
             self.pending.forget()
-        self.result, self.error = result, error
+        self.result, self.error, self.make_context = result, error, None
+        if isinstance(error, JSError):
+            error.__traceback__ = None          # which leads back to this call, as what makes its context may
         self.host.call_ended()
         self.conclude()
 
@@ -53058,6 +53189,7 @@ class ResolverCall:
     def call_ended(self):
         self.result, self.error = self.call.result, self.call.error
         self.ended()
+        self.call.error = self.error
 
     def ended(self):
         """Counts the call."""
@@ -53066,6 +53198,7 @@ class ResolverCall:
         if isinstance(error, JSError):
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
+            self.error = error.kept()       # the result may hold many
         elif isinstance(error, MissingHandler):
             host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})",
                                host.name)
@@ -55260,7 +55393,7 @@ class LoadFailure:
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
-        self.error = error
+        self.error = None if error is None else error.kept()
         self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
@@ -57257,6 +57390,8 @@ MAX_USERS_FILE = 1_000_000
 MAX_USER_ID = 100
 #: Seconds for which a login lasts.
 SESSION_SECONDS = 30 * 86_400
+#: Logins that are remembered for the dashboard, and users that it names.
+MAX_SEEN_SESSIONS, MAX_NAMED_USERS = 1000, 10
 #: Wrong passwords from one address within a minute, after which it has to wait.
 MAX_WRONG_PASSWORDS = 10
 #: Metadata that only the login gives, wherever there is one.
@@ -57365,6 +57500,7 @@ class Accounts:
         self.path = app.folder / USERS_FILE
         self.stamp, self.known = None, {}
         self.wrong = collections.deque(maxlen=1000)     # (time, address) of wrong passwords
+        self.seen = {}                  # (id of a user, time of the login) -> when a request came
         self.key = None
 
     def users(self):
@@ -57405,18 +57541,34 @@ class Accounts:
         text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
         return f"{text}.{self.signature(text)}"
 
-    def user_of(self, head):
-        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
-        value, users = head.cookies.get(self.cookie_name(head.host)), self.users()
-        if not value or users is None:
+    def session_of(self, head):
+        """(id, name, time of the login) of a request's cookie, or None."""
+        value = head.cookies.get(self.cookie_name(head.host))
+        if not value:
             return None
         text, _, signature = value.partition(".")
         if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
             return None
         id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if not 0 <= time.time() - since + 60 <= SESSION_SECONDS:
+        return (id, name, since) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
+
+    def user_of(self, head):
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        users = self.users()
+        session = None if users is None else self.session_of(head)
+        if session is None:
             return None
-        return users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        id, name, since = session
+        user = users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        if user is not None:
+            if len(self.seen) >= MAX_SEEN_SESSIONS and (id, since) not in self.seen:
+                self.seen = {}
+            self.seen[id, since] = time.monotonic()
+        return user
+
+    def lately_seen(self):
+        """The ids of the users of the last hour, one for each of their logins that a request came from."""
+        return [id for (id, _since), at in list(self.seen.items()) if at > time.monotonic() - 3600]
 
     def stamped(self, head, metadata):
         """Metadata of a connection, those of LOGIN_METADATA from the login alone."""
@@ -57464,6 +57616,8 @@ class Accounts:
             raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
         if head.method == "POST" and not is_same_origin(head):
             raise Refusal(403, "Only pages of this server may log somebody in")
+        if leaves and (session := self.session_of(head)):
+            self.seen.pop((session[0], session[2]), None)
         if leaves or head.method == "POST":
             try:
                 cookie = "" if leaves else self.cookie(self.log_in(head, address, form))
@@ -58722,7 +58876,7 @@ class RequestAnswerer(RequestReader):
             if pace.quick and self.may_lead(body):
                 outcome = host.run_now(pace, handler, what, make_context, convert)
         except (JSError, MissingHandler, Refusal) as error:
-            outcome = error
+            outcome = error.with_traceback(None)
         if outcome is not NOT_NOW and type(outcome) is not Pending:
             then(outcome)
             return
@@ -59023,13 +59177,16 @@ class ScriptCaller(RequestAnswerer):
             try:
                 return work()
             except Suspended as pause:
-                return pause
+                return pause.with_traceback(None)
 
         def go_on(result):
             if type(result) is Suspended:
                 self.when_done(result.call, lambda call: self.ask_resolvers(context, body, work, then))
-            else:
-                then(result)
+                return
+            if context.calls:
+                context.position = 0
+                context.calls.clear()   # they hold the request, and their errors
+            then(result)
 
         pace = self.app.resolver_pace
         if context.calls is None or not pace.quick or not self.may_lead(body):
@@ -59039,10 +59196,10 @@ class ScriptCaller(RequestAnswerer):
         try:
             result = work()
         except Suspended as pause:
-            go_on(pause)
+            go_on(pause.with_traceback(None))
         else:
             pace.note(time.perf_counter() - started)
-            then(result)
+            go_on(result)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -59439,6 +59596,8 @@ class HookCaller(ScriptCaller):
     def show_answer(self, hooks, response):
         """Shows the answer to the hooks after the request, one after the other, and sends it."""
         if not hooks.after:
+            for request, _ in hooks.known.values():
+                request.made = None     # which holds the request, and with it the body
             self.reply(response)
             return
         head, body, hook, source = self.head, self.body, hooks.after.popleft(), self.source
@@ -61087,8 +61246,8 @@ let letter = 0;                         // how wide one is
 // Parts [kind, text] as nodes: a kind is a class.
 const coloured = (parts) => parts.map(([kind, text]) => kind ? el("span", { class: kind, text }) : text);
 
-// A text area for code. Its text is transparent; beneath it stand the lines that are in view, in colours. Undo
-// stays the browser's own.
+// A text area for code. Its text is transparent; beneath it stand the lines that are in view, in colours.
+// Undo stays the browser's own.
 class CodeArea {
   constructor(box, area, comment) {
     this.area = area;
@@ -61105,8 +61264,8 @@ class CodeArea {
     this.view.addEventListener("scroll", () => requestAnimationFrame(() => this.paint()));
     addEventListener("resize", () => { this.close(); this.paint(); });
   }
-  // For those that inherit: the parts of a line, what has been typed in brackets, and what could be written at
-  // the cursor: choices { text, label, detail, gone } for what stands between `from` and `to`.
+  // For those that inherit: the parts of a line, what has been typed in brackets, and what could be written
+  // at the cursor: choices { text, label, detail, gone } for what stands between `from` and `to`.
   partsOf(index) { return [["", this.rows[index]]]; }
   opened() {}
   offer(asked) { return { choices: [] }; }
@@ -61147,7 +61306,7 @@ class CodeArea {
     if (!this.area.checkVisibility()) return;
     const first = Math.max(0, Math.floor(this.view.scrollTop / LINE) - MORE);
     const end = first + Math.ceil(this.view.clientHeight / LINE) + 2 * MORE, lines = [];
-    for (let index = first; index < Math.min(end, this.rows.length); index++) lines.push(this.paintLine(index));
+    for (let row = first; row < Math.min(end, this.rows.length); row++) lines.push(this.paintLine(row));
     this.area.parentNode.firstElementChild.style.top = first * LINE + "px";
     this.area.parentNode.firstElementChild.replaceChildren(...lines);
   }
@@ -61181,7 +61340,8 @@ class CodeArea {
   reveal(room = 2 * LINE) {
     const { view } = this, top = (this.placeOf(this.offset).line - 1) * LINE;
     if (top < view.scrollTop) view.scrollTop = top - room;
-    if (top + LINE > view.scrollTop + view.clientHeight) view.scrollTop = top + LINE + room - view.clientHeight;
+    const least = top + LINE - view.clientHeight;
+    if (view.scrollTop < least) view.scrollTop = least + room;
   }
 
   // -- completion --
@@ -62491,7 +62651,34 @@ def server_facts(server):
             "memory": round(memory_used() / 2 ** 20, 1), "connections": open_streams(server),
             "env": sorted(app.settings.values), "requests": server.requests.total,
             "failed": failed_calls(app), "reloads": app.reloads,
-            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets)}
+            "logs": sorted(app.log.kept), "assets": asset_summary(app.assets),
+            "login": login_summary(app.accounts), "outside": outside_facts(app.network)}
+
+
+def outside_facts(network):
+    """The hosts that scripts may ask, and [host, requests, how many failed, last outcome, ms] of those that
+    were asked, the latest first."""
+    with network.lock:
+        asked = list(reversed(network.asked.items()))
+    return {"open": [name if port is None else f"{name}:{port}" for name, port in network.open.entries],
+            "asked": [[clip(host, 100), count, failed, outcome,
+                       None if seconds is None else milliseconds(seconds)]
+                      for host, (count, failed, outcome, seconds) in asked]}
+
+
+def login_summary(accounts):
+    """A line about the login, "" where there is none: who may log in, and who was there in the last hour."""
+    users, seen = accounts.users(), collections.Counter(accounts.lately_seen())
+    if users is None:
+        return ""
+    ways = ["by name"] * accounts.anybody
+    if accounts.stamp is not None:
+        ways.insert(0, f"{USERS_FILE} with {len(users):,} user{'' if len(users) == 1 else 's'}")
+    names = [f"{clip(id, 40)} ({count} times)" if count > 1 else clip(id, 40)
+             for id, count in seen.most_common(MAX_NAMED_USERS)]
+    if len(seen) > len(names):
+        names.append(f"{len(seen) - len(names):,} more")
+    return f"login {' or '.join(ways)}; in the last hour: {', '.join(names) or 'nobody'}"
 
 
 def asset_summary(assets):
@@ -63716,6 +63903,10 @@ DASHBOARD_BODY = r"""
       <div class="scroll" tabindex="0"><table id="graphql"></table></div>
     </section>
   </div>
+  <section class="panel" id="outside" hidden>
+    <div class="head"><h2>Requests to other servers<small id="open-hosts"></small></h2></div>
+    <div class="scroll" tabindex="0"><table id="asked"></table></div>
+  </section>
   <section class="panel" id="chaos" hidden>
     <div class="head"><h2>Fault injection<small id="chaos-state"></small></h2></div>
     <div class="body">
@@ -64640,9 +64831,10 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
-  setText($("facts"), [server.folder, server.assets, server.env.length && "env: " + server.env.join(", ")]
-    .filter(Boolean).join(" · "));
+  setText($("facts"), [server.folder, server.assets, server.login,
+    server.env.length && "env: " + server.env.join(", ")].filter(Boolean).join(" · "));
   renderTiles(server, streams);
+  renderOutside(server.outside);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
   fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
@@ -64678,6 +64870,16 @@ function renderOverview() {
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
   }), { none: "No fields. A script makes one with graphQLRegistry.registerQuery(name, sdl, resolver)." });
   renderChaos();
+}
+function renderOutside({ open, asked }) {
+  $("outside").hidden = !open.length && !asked.length;
+  setText($("open-hosts"), open.length ? "scripts may ask " + open.join(", ") : "no host is open: see --allow-net");
+  fill($("asked"), ["host", "#requests", "#failed", "last answer", "#ms"],
+    asked.map(([host, count, failed, outcome, took]) => ({
+      key: host,
+      cells: [mono(host), number(count), bad(failed), typeof outcome === "number" ? statusCell({ status: outcome })
+        : { kind: "bad", text: outcome }, took === null ? "" : ms(took)],
+    })), { none: "No requests yet." });
 }
 function renderTiles(server, streams) {
   const perSecondInAll = streams.reduce((sum, stream) => sum + perSecond(samplesOf(stream.path)), 0);
@@ -65696,7 +65898,8 @@ EXPLORER_BODY = r"""
         <span id="hint" style="font-size:12px"><kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
       </div>
       <div class="pane" id="variables-pane" role="tabpanel" aria-labelledby="tab-variables">
-        <div class="code-box" id="variables-editor"><div class="code"><div class="sheet"><div aria-hidden="true"></div>
+        <div class="code-box" id="variables-editor"><div class="code"><div class="sheet">
+          <div aria-hidden="true"></div>
           <textarea id="variables" spellcheck="false" wrap="off" aria-label="Variables as JSON"
           placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div><ul class="choices" hidden></ul></div>
       </div>
@@ -67383,61 +67586,70 @@ test("after the last question comes the result, and then a new round", async () 
         "chat.js": """\
 // A chat: whoever has the page open reads what the others write, and a private message reaches one person alone.
 //
-// Everybody listens to one stream. A filter is compared with the metadata of each connection, and decides who gets a message.
+// Each page has one WebSocket, for what it reads and for what it writes. A filter is compared with the metadata of each
+// connection, and decides who gets a message.
 
 const MAX_TEXT = 500;
 
-routeRegistry.registerStreamRoute("/chat/events", "listen");
-routeRegistry.registerRoute("/chat/say", "say", "POST");
+routeRegistry.registerStreamRoute("/chat", { onConnect: "enter", onMessage: "say" });
 
-/** Called for each new listener: what it returns becomes the metadata of the connection. @param {Context} context */
-function listen({ request }) {
+/** Called for each new page: what it returns becomes the metadata of the connection. @param {Context} context */
+function enter({ request }) {
   const name = request.query.name?.trim();
   return name ? { name } : { status: 400, body: "Please say who you are: ?name=…" };
 }
 
-/** POST /chat/say, with the fields "from", "text", and "to" if it is for one person only. @param {Context} context */
-function say({ request }) {
-  const { from, text = "", to } = request.form;
-  if (!from || !text.trim()) return { status: 400, body: "Please give a name and a text." };
-  if (text.length > MAX_TEXT) return { status: 400, body: `Please keep it under ${MAX_TEXT} characters.` };
+/** Called for what a page sends: "text", and "to" if it is for one person only. @param {MessageContext} context */
+function say({ connection, json }) {
+  const from = connection.metadata.name; // from the time it came in, so that nobody writes in another's name
+  const [text, to] = [json?.text, json?.to].map((field) => String(field ?? "").trim());
+  if (!text) return connection.send({ problem: "Please write something." });
+  if (text.length > MAX_TEXT) return connection.send({ problem: `Please keep it under ${MAX_TEXT} characters.` });
 
-  const message = { from, text: text.trim(), to, at: new Date().toISOString() };
-  if (!to) return routeRegistry.sendStreamMessage("/chat/events", message);
-  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: from });
-  return routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: to });
+  const message = { from, text, to, at: new Date().toISOString() };
+  if (!to) return routeRegistry.sendStreamMessage("/chat", message);
+  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat", message, { name: from });
+  return routeRegistry.sendStreamMessageFiltered("/chat", message, { name: to });
 }
 """,
         "chat.test.js": """\
-// Tests of chat.js. connect() listens as a page does, request() sends a form.
+// Tests of chat.js. connect() opens a WebSocket as a page does.
 
-const enter = (name) => connect("/chat/events", { query: { name } });
-const say = (form) => request("POST", "/chat/say", { form });
-const texts = (client) => client.messages.map(({ data }) => data.text);
+const enter = (name) => connect("/chat", { query: { name }, websocket: true });
+const heard = async (client) => (await client.next()).data;
 
 test("everybody reads what is said", async () => {
   const [ada, ben] = [enter("Ada"), enter("Ben")];
-  const response = await say({ from: "Ada", text: " Hello " });
-  assert.match(response.body, /2 connections matched, 2 delivered/);
-  assert.deepEqual([texts(ada), texts(ben)], [["Hello"], ["Hello"]]);
+  ada.send({ text: " Hello " });
+  for (const client of [ada, ben]) {
+    const { from, text } = await heard(client);
+    assert.deepEqual([from, text], ["Ada", "Hello"]);
+  }
 });
 
 test("a private message is for two", async () => {
   const [ada, ben, eve] = [enter("Ada"), enter("Ben"), enter("Eve")];
-  await say({ from: "Ada", to: "Ben", text: "Psst" });
-  assert.deepEqual([texts(ada), texts(ben), texts(eve)], [["Psst"], ["Psst"], []]);
+  ada.send({ to: "Ben", text: "Psst" });
+  assert.deepEqual([(await heard(ada)).text, (await heard(ben)).text], ["Psst", "Psst"]);
+  assert.deepEqual(eve.messages, []);
 });
 
 test("a page that was cut off gets what it missed", async () => {
-  const ben = enter("Ben");
+  const [ada, ben] = [enter("Ada"), enter("Ben")];
+  ada.send({ text: "Welcome" });
+  await heard(ben);
   ben.close();
-  await say({ from: "Ada", text: "Are you there?" });
-  assert.deepEqual(texts(ben.reconnect()), ["Are you there?"]);
+  ada.send({ text: "Are you there?" });
+  await heard(ada);
+  await heard(ada);
+  assert.equal((await heard(ben.reconnect())).text, "Are you there?");
 });
 
-test("nobody listens without a name, and nothing empty is said", async () => {
+test("nobody comes in without a name, and nothing empty is said", async () => {
   assert.equal(enter(" ").status, 400);
-  assert.equal((await say({ from: "Ada", text: " " })).status, 400);
+  const ada = enter("Ada");
+  ada.send({ text: " " });
+  assert.match((await heard(ada)).problem, /something/);
 });
 """,
         "public/index.html": STARTER_HEAD.format("Chat") + """\
@@ -67467,14 +67679,28 @@ test("nobody listens without a name, and nothing empty is said", async () => {
   </main>
 
   <script type="module">
-    import { SharedEventSource } from "/engine/stream.js";
-
     const $ = (id) => document.getElementById(id);
-    let me = "";
+    let socket, lastEventId = "";
 
     function report(state, text) {
       $("status").dataset.state = state;
       $("status").textContent = text;
+    }
+
+    function connect(name) {
+      const query = new URLSearchParams({ name, lastEventId });
+      socket = new WebSocket(`${location.origin.replace("http", "ws")}/chat?${query}`);
+      socket.onopen = () => report("live", `Live as ${name}`);
+      socket.onmessage = (event) => {
+        const { id, data } = JSON.parse(event.data);
+        lastEventId = id ?? lastEventId; // with it the server knows what this page has missed
+        $("answer").textContent = data.problem ?? "";
+        if (data.text) show(data);
+      };
+      socket.onclose = () => {
+        report("waiting", "Connection lost, trying again…");
+        setTimeout(connect, 1000, name);
+      };
     }
 
     // Text is set as text, so that nothing somebody wrote can become a part of the page.
@@ -67490,22 +67716,17 @@ test("nobody listens without a name, and nothing empty is said", async () => {
 
     $("enter").onsubmit = (event) => {
       event.preventDefault();
-      me = $("name").value.trim();
-      const source = new SharedEventSource("/chat/events?" + new URLSearchParams({ name: me }));
-      source.onopen = () => report("live", `Live as ${me}`);
-      source.onerror = () => report("waiting", "Connection lost, trying again…");
-      source.onmessage = (event) => show(JSON.parse(event.data));
+      connect($("name").value.trim());
       $("enter").hidden = true;
       $("write").hidden = false;
       $("text").focus();
     };
 
-    $("write").onsubmit = async (event) => {
+    $("write").onsubmit = (event) => {
       event.preventDefault();
-      const body = new URLSearchParams({ from: me, to: $("to").value.trim(), text: $("text").value });
-      const response = await fetch("/chat/say", { method: "POST", body });
-      $("answer").textContent = await response.text();
-      if (response.ok) $("text").value = "";
+      if (socket.readyState !== WebSocket.OPEN) return; // what was written stays, to be sent later
+      socket.send(JSON.stringify({ to: $("to").value, text: $("text").value }));
+      $("text").value = "";
     };
   </script>
 </body>
@@ -67975,8 +68196,7 @@ STARTER_TYPES = {
         ("async (name)", "async (name: string)"), ("async (id)", "async (id?: string)"),
         ("(id, choice, number", "(id: string, choice: number, number"),
         *4 * [(".at(-1).data", ".at(-1)?.data")]),
-    "chat": (("(name)", "(name: string)"), ("(form)", "(form: Record<string, string>)"),
-             ("(client)", "(client: TestClient)")),
+    "chat": (("(name)", "(name: string)"), ("(client)", "(client: TestClient)")),
     "api": (
         ("const load = ()",
          "type Note = { id: number; title: string; done: boolean };\n\nconst load = (): Note[]"),

@@ -1334,6 +1334,9 @@ ERASED = [
     ("namespace A { export class A {}\nexport namespace B.C { export function B() {} } }", "var A; (function (A_1) { class A {} A_1.A = A; let B; "
      "(function (B_1) { let C; (function (C) { function B() {} C.B = B; })(C = B_1.C || (B_1.C = {})); })(B = A_1.B || (A_1.B = {})); })(A || (A = {}));"),
     ("import { A, b } from 'a'; eval('1'); let x: A = b", "import { b } from 'a'; eval('1'); let x = b"),
+    ("switch (a) { case 1: enum A { B = c, C = B ? d(B) : 1 } e(A) } namespace D { 'use strict'; f(1 as T) }",
+     "switch (a) { case 1: let A; (function (A) { A[A['B'] = c] = 'B'; A[A['C'] = A.B ? d(A.B) : 1] = 'C'; })(A || (A = {})); e(A) } var D; "
+     "(function (D) { 'use strict'; f(1) })(D || (D = {}));"),
     ("abstract\nclass A {} type\nB = 1; namespace\nC\n{ } declare\nlet x; as; let y = as as as; type = 2",
      "abstract; class A {} type; B = 1; namespace; C; {} declare; let x; as; let y = as; type = 2"),
 ]
@@ -9928,6 +9931,8 @@ class PauseTest(unittest.TestCase):
     #: Seconds that the process computes meanwhile: some tens of milliseconds are the rule, a text of 33 million lines in
     #: the console takes 0.3. Machines at half the speed need room.
     LONGEST = 0.7
+    #: Seconds after its limit in which a call has ended, with a clock on the wall.
+    STOPPED_WITHIN = 1.0
 
     def test_long_arrays_are_read_and_written_alike_in_slices(self):
         realm = aiwebengine.Realm(console=lambda level, text: None)
@@ -10072,12 +10077,12 @@ class PauseTest(unittest.TestCase):
                     with self.subTest(call):
                         for _ in range(2):          # what comes once may be the machine's; what comes again is ours
                             pause, took = self.worst_of(realm, call, made, pauses, seconds)
-                            if pause < self.LONGEST and took < seconds + self.LONGEST:
+                            if pause < self.LONGEST and took < seconds + self.STOPPED_WITHIN:
                                 break
                         if wanted:
                             print(f"{pause:.2f} {took:.2f} {call}", file=sys.__stderr__, flush=True)
                         self.assertLess(pause, self.LONGEST)
-                        self.assertLess(took, seconds + self.LONGEST)
+                        self.assertLess(took, seconds + self.STOPPED_WITHIN)
             finally:
                 pauses.done = True
                 pauses.join()
@@ -10279,10 +10284,10 @@ class PauseTest(unittest.TestCase):
             with self.subTest(name):
                 for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
                     pause, end, took = longest_pause(setup, call, 0.15)
-                    if pause < self.LONGEST and took < 0.15 + self.LONGEST:
+                    if pause < self.LONGEST and took < 0.15 + self.STOPPED_WITHIN:
                         break
                 self.assertLess(pause, self.LONGEST)
-                self.assertLess(took, 0.15 + self.LONGEST)
+                self.assertLess(took, 0.15 + self.STOPPED_WITHIN)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
 
 
@@ -10555,6 +10560,19 @@ class FetchTest(ServerCase):
         method, target, head, body = self.other.seen[0]
         self.assertEqual((method, target, head["x-own"], head["accept-encoding"], head["host"]),
                          ("GET", "/a?b=c", "1", "identity", f"127.0.0.1:{self.other.port}"))
+
+    def test_the_dashboard_counts_requests_by_host_and_keeps_nothing_else_of_them(self):
+        text = self.fetching("""await fetch(BASE + "/secret?key=1"); await fetch(BASE + "/missing");
+            return [await caught(() => fetch(BASE + "/gone")), await caught(() => fetch("https://closed.test/secret", { headers: { Authorization: "word" } }))]""",
+            lambda method, target, *_: [None] if target == "/gone" else http_answer(b"", "404 No" if target == "/missing" else "200 OK"))
+        self.assertEqual(len(json.loads(text)), 2)
+        facts, host = aiwebengine.server_facts(self.server.http)["outside"], f"127.0.0.1:{self.other.port}"
+        self.assertEqual(facts["open"], [host])
+        self.assertEqual([entry[:4] for entry in facts["asked"]], [["closed.test", 1, 1, "not open"], [host, 3, 2, "no answer"]])
+        self.assertNotRegex(json.dumps(facts), "secret|word")
+        with mock.patch.object(aiwebengine, "MAX_COUNTED_HOSTS", 1):
+            self.get("/x")
+        self.assertLessEqual(len(aiwebengine.server_facts(self.server.http)["outside"]["asked"]), 2)
 
     def test_bodies_of_every_kind_are_sent(self):
         self.fetching("""
@@ -11346,6 +11364,11 @@ class Js2PyServerTest(ServerCase):
     """The host API for scripts on js2py."""
 
     options = {"engine": "js2py"}
+
+    def test_fetch_says_what_to_do_instead(self):
+        self.serve("""routeRegistry.registerRoute('/x', function () {
+            try { fetch('http://localhost/'); } catch (error) { return [error.message]; } });""", allow_net=[("*", None)])
+        self.assertEqual(self.get_json("/x"), ["fetch needs promises, which js2py has not; leave out --engine js2py"])
 
     def test_routes_requests_and_responses(self):
         self.serve("""
@@ -13935,7 +13958,7 @@ class GraphQLClientsTest(ServerCase):
             again = self.connect("/graphql/sse", ["Content-Type: application/json", "Accept: text/event-stream",
                                                   f"Last-Event-ID: {ids[0]}"], method="POST",
                                  body=json.dumps({"query": text}).encode())
-            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["[1]", "[2]"])
+            self.assertEqual([again.json()["data"]["news"] for _ in "12"], ["1", "2"])
             self.assertTrue(again.nothing())
             self.post("/push", "now")
             self.assertEqual(again.json()["data"]["news"], "now")
@@ -18302,6 +18325,24 @@ class ResponseTest(ServerCase):
 class LoginTest(ServerCase):
     """users.json, --login, request.auth, personalStorage, and metadata that only the login gives."""
 
+    def test_the_dashboard_says_who_may_log_in_and_who_was_there(self):
+        def line():
+            return aiwebengine.server_facts(self.server.http)["login"]
+        self.serve({"app.js": self.SCRIPT})
+        self.assertEqual(line(), "")
+        self.server.stop()
+        self.serve({"app.js": self.SCRIPT, "users.json": json.dumps(self.USERS)})
+        self.assertEqual(line(), "login users.json with 2 users; in the last hour: nobody")
+        cookies = [self.post("/auth/login", f"user={name}", {"Content-Type": FORM})[1]["set-cookie"].partition(";")[0] for name in ("ada", "ben")]
+        for cookie in [*cookies, cookies[0], cookies[0][:-1] + "x"]:
+            self.get("/me", Cookie=cookie)
+        self.assertEqual(line(), "login users.json with 2 users; in the last hour: ada, ben")
+        self.get("/auth/logout", Cookie=cookies[0])
+        self.assertEqual(line(), "login users.json with 2 users; in the last hour: ben")
+        self.server.stop()
+        self.serve({"app.js": self.SCRIPT}, login=True)
+        self.assertEqual(line(), "login by name; in the last hour: nobody")
+
     USERS = [{"id": "ada", "name": "Ada L.", "email": "ada@example.org", "roles": ["admin", "staff"]}, {"id": "ben"}]
     SCRIPT = """
         routeRegistry.registerRoute("/me", ({ request }) => request.auth);
@@ -18967,6 +19008,32 @@ class WaitingTest(ServerCase):
         routeRegistry.registerRoute("/busy", () => { const end = Date.now() + 20000;
             while (!sharedStorage.getItem("go") && Date.now() < end); return "done"; });
     """}
+
+    def test_what_failed_calls_held_is_free_when_they_are_over(self):
+        self.serve("""const boom = () => { throw new Error("boom") }, pause = () => new Promise(resolve => setTimeout(resolve, 1));
+            routeRegistry.registerRoute("/now", boom);
+            routeRegistry.registerRoute("/later", async () => { await pause(); boom() });
+            routeRegistry.registerRoute("/timer", () => { setTimeout(boom, 1) });
+            graphQLRegistry.registerQuery("now", "type Query { now: Int }", boom);
+            graphQLRegistry.registerQuery("later", "type Query { later: Int }", async () => { await pause(); boom() });""")
+        queries = [("/graphql", {"query": query}) for query in ("{now}", "{later}", "{now later}")]
+        kinds = (aiwebengine.JSErrorObject, aiwebengine.JSError, aiwebengine.Request)
+        self.addCleanup(gc.enable)
+        for path, *query in [("/now",), ("/later",), ("/timer",), *queries]:
+            def ask():
+                self.post_json(path, *query) if query else self.get(path)
+            ask()
+            gc.collect()
+            gc.disable()
+            known = {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
+            for _ in range(3):
+                ask()
+
+            def left():
+                return [each for each in gc.get_objects() if isinstance(each, kinds) and id(each) not in known]
+            self.eventually(lambda: len(left()) <= 1)       # the copy that the dashboard shows
+            self.assertEqual([each.value for each in left()], [None] * len(left()))
+            gc.enable()
 
     def ask(self, *paths):
         """A socket on which these paths were asked for."""
@@ -20652,6 +20719,12 @@ class WebSocketStreamTest(WebSocketCase):
           async onMessage({ connection, data, json, kind, request }) {
             if (data === "throw") throw new Error("onMessage is broken");
             if (data === "leave") return connection.close(3001, "as you like");
+            if (json?.all) {
+              routeRegistry.sendStreamMessage("/talk", "one for all");
+              connection.send("two");
+              routeRegistry.sendStreamMessageFiltered("/talk", "three", { room: "a" });
+              return json.all === "leave" ? connection.close() : connection.send("four");
+            }
             if (data === "me") return connection.send({ kind, path: request.path, metadata: connection.metadata }, { event: "you", id: "x" });
             if (json?.wait) await new Promise((go) => setTimeout(go, json.wait));
             if (json?.to) return routeRegistry.sendStreamMessageFiltered("/talk", json, { room: json.to });
@@ -20756,6 +20829,15 @@ class WebSocketStreamTest(WebSocketCase):
             client.next()
         clients[2].send('{"to": "a", "text": "hi"}')
         self.assertEqual([client.next()["data"]["text"] for client in clients[:2]], ["hi", "hi"])
+
+    def test_messages_for_all_and_for_one_arrive_in_the_order_in_which_they_were_sent(self):
+        self.serve(self.SOURCE)
+        client = self.dial("/talk?room=a")
+        client.next()
+        for last, expected in (("stay", ["one for all", "two", "three", "four"]), ("leave", ["one for all", "two", "three"])):
+            client.send(json.dumps({"all": last}))
+            self.assertEqual([client.next()["data"] for _ in expected], expected)
+        self.assertEqual(client.end(), (1000, ""))
 
     def test_messages_of_one_client_are_handled_in_their_order_and_none_is_lost(self):
         self.serve(self.SOURCE)
@@ -20901,6 +20983,59 @@ class WebSocketProtocolTest(WebSocketCase):
         for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535):
             self.refused(self.client.frame(struct.pack("!H", code), 8), 1002)
         self.refused(self.client.frame(b"", 8) + self.client.frame("too late") + self.client.frame(b"", 9), 0)
+
+    #: Texts from Markus Kuhn's table for decoders of UTF-8: the bounds of what is valid, and what is not.
+    VALID_UTF_8 = "\0 \x7f \x80 \u07ff \u0800 \uffff \U00010000 \U0010ffff \ud7ff \ue000 \ufffd \ufffe \ufdd0 \U0001fffe κόσμε".split(" ")
+    INVALID_UTF_8 = [bytes.fromhex(text) for text in """
+        80 bf 80bf 80bf80 fe ff fefeffff c020 c120 df20 e020 ef20 f020 f420 f520 f820 fc20 c0 e080 f08080 ce e1bd f09f98
+        c0af e080af f08080af f8808080af fc80808080af c1bf e09fbf f08fbfbf f887bfbfbf fc83bfbfbfbf c080 e08080 f0808080 f880808080
+        eda080 edadbf edae80 edafbf edb080 edbe80 edbfbf eda080edb080 edafbfedbfbf f4908080 f7bfbfbf f888808080 fbbfbfbfbf fc8480808080
+        fdbfbfbfbfbf""".split()]
+
+    def test_utf_8_at_its_bounds_whole_and_cut_by_frames(self):      # 6.5-6.23
+        def frames(data):
+            return [self.client.frame(data)], [self.client.frame(data[i:i + 1], 1 if i == 0 else 0, first=0) for i in range(len(data))]
+        for text in self.VALID_UTF_8:
+            whole, parts = frames(text.encode())
+            self.client.socket.sendall(b"".join([*whole, *parts, self.client.frame("", 0)]))
+            self.assertEqual([self.client.read(), self.client.read()], [(1, text)] * 2)
+        for data in self.INVALID_UTF_8:
+            whole, parts = frames(b"a" + data)
+            self.refused(whole[0], 1007)
+            self.refused(b"".join(parts) + self.client.frame("", 0), 1007)
+
+    def test_cases_of_control_frames_fragments_reserved_bits_and_the_end(self):
+        frame, ping, pong = self.client.frame, self.client.frame(b"p", 9), (10, b"p")
+        close, piece = frame(struct.pack("!H", 1000), 8), lambda text: frame(text, 0, first=0)
+        cases = {                                                   # bytes, what they are answered with, the code of the end
+            "2.6": (frame(b"\xfe" * 125, 9), [(10, b"\xfe" * 125)], None),
+            "2.7-2.9": (frame(b"", 10) + frame(b"unasked", 10) + ping, [pong], None),
+            "2.10, 2.11": (b"".join(frame(b"%d" % n, 9) for n in range(10)), [(10, b"%d" % n) for n in range(10)], None),
+            "5.2": (ping + frame(b"x", 10, first=0), [pong], 1002), "5.1": (ping + frame(b"x", 9, first=0) + frame(b"y", 0), [pong], 1002),
+            "5.3-5.5": (frame("a", first=0) + frame("b", 0), [(1, "ab")], None),
+            "5.9-5.14": (ping + piece("x") + frame("y"), [pong], 1002), "5.16, 5.17": (ping + frame("x", 0) + frame("y", first=0), [pong], 1002),
+            "5.19, 5.20": (frame("a", first=0) + piece("b") + ping + piece("c") + piece("d") + ping + frame("e", 0), [pong, pong, (1, "abcde")], None),
+            "6.1.1": (frame(""), [(1, "")], None), "6.1.2": (frame("", first=0) + piece("") + frame("", 0), [(1, "")], None),
+            "6.1.3": (frame("", first=0) + piece("middle") + frame("", 0), [(1, "middle")], None),
+            "7.1.2": (close + close, [], 1000), "7.1.3": (close + ping, [], 1000), "7.1.4": (close + frame("late"), [], 1000),
+            "7.1.5": (frame("a", first=0) + close + frame("b", 0), [], 1000), "7.3.1": (frame(b"", 8), [], 0),
+            "7.3.5": (frame(struct.pack("!H", 1000) + b"*" * 123, 8), [], 1000), "7.3.6": (frame(struct.pack("!H", 1000) + b"*" * 124, 8), [], 1002),
+            "9.3": (frame("*" * 4096, first=0) + piece("*" * 4096) * 254 + frame("*" * 4096, 0), [(1, "*" * (1 << 20))], None)}
+        for bits in range(0x10, 0x80, 0x10):
+            for opcode in (0, 1, 2, 8, 9, 10):
+                cases[f"3, bits {bits:#x}, opcode {opcode}"] = ping + frame(b"", opcode, first=0x80 | bits), [pong], 1002
+        for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
+            cases[f"4, opcode {opcode}"] = ping + frame(b"reserved", opcode) + ping, [pong], 1002
+        for name, (data, answers, code) in cases.items():
+            for size in {len(data), 1 if len(data) < 200 else 997}:
+                with self.subTest(name, size=size):
+                    client = self.echo()
+                    for start in range(0, len(data), size):
+                        client.socket.sendall(data[start:start + size])
+                    self.assertEqual([client.read() for _ in answers], answers)
+                    if code is None:
+                        client.socket.sendall(close)
+                    self.assertEqual(client.end()[0], 1000 if code is None else code)
 
     def test_binary_messages_are_not_supported(self):
         self.refused(self.client.frame(b"\x00\x01", 2), 1003)
@@ -23079,7 +23214,7 @@ class CommandLineTest(ServerCase):
     @needs(not sys.flags.dev_mode and "PYTHONMALLOC" not in os.environ, "the usual allocator, which -X dev replaces")
     def test_after_the_start_little_memory_is_taken(self):
         """As a program, and where a program imports the module: what compiling the file took is given back."""
-        most = (50 if sys.version_info < (3, 14) else 55) * 1024        # the newer ones take more themselves
+        most = (53 if sys.version_info < (3, 14) else 57) * 1024        # the newer ones take more themselves
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         self.output = io.StringIO()
         embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
@@ -23393,6 +23528,81 @@ class WorkerChannelTest(unittest.TestCase):
         self.assertEqual(aiwebengine.received(here, 10), b"")
 
 
+class WebSocketWithRedisTest(RedisCase):
+    """Streams over WebSocket in servers that Redis joins."""
+
+    SCRIPT = """
+        routeRegistry.registerStreamRoute("/s", { onMessage({ connection, data, json }) {
+          if (data === "me") return connection.send("you");
+          routeRegistry.sendStreamMessageFiltered("/s", json.text ?? json, json.to ? { name: json.to } : {});
+          connection.send("sent");
+        } });"""
+
+    def dial(self, server, path="/s"):
+        client = WebSocketClient(server.port, path)
+        self.addCleanup(client.close)
+        return client
+
+    def until_data(self, client, data):
+        """The message with this data, and those before it."""
+        found = [client.next()]
+        while found[-1]["data"] != data:
+            found.append(client.next())
+        return found
+
+    def test_what_a_client_of_one_process_sends_reaches_the_clients_of_the_other_over_both_wires(self):
+        one, two = self.serve_both(self.SCRIPT)
+        ada, ben, eve, events = self.dial(one, "/s?name=Ada"), self.dial(two, "/s?name=Ben"), self.dial(two), self.client(two)
+        for sender, server in ((ada, one), (ben, two)):
+            sender.send(f'{{"text": "from {server.port}"}}')
+            texts = [self.until_data(client, f"from {server.port}")[-1] for client in (ada, ben, eve)]
+            self.assertEqual(texts, [texts[0]] * 3)
+            event = events.next()
+            self.assertEqual((event["id"], event["data"]), (texts[0]["id"], texts[0]["data"]))
+        ada.send('{"text": "psst", "to": "Ben"}')
+        ada.send('"end"')
+        self.assertEqual([item["data"] for item in self.until_data(ben, "end") if item["data"] != "sent"], ["psst", "end"])
+        self.assertEqual([client.next()["data"] for client in (eve, events)], ["end", "end"])
+
+    def test_what_on_message_sends_to_its_client_goes_to_nobody_else(self):
+        one, two = self.serve_both(self.SCRIPT)
+        clients = [self.dial(server) for server in (one, one, two)]
+        clients[0].send("me")
+        self.assertEqual(clients[0].next(), {"id": None, "event": "message", "data": "you"})
+        clients[2].send('"end"')
+        self.assertEqual([self.until_data(client, "end")[0]["data"] for client in clients[:2]], ["end", "end"])
+
+    def test_a_client_resumes_at_the_other_process_in_the_order_of_redis(self):
+        one, two = self.serve_both(self.SCRIPT)
+        client, other = self.dial(one, "/s?name=Ada"), self.dial(two, "/s?name=Ben")
+        client.send('"first"')
+        last = self.until_data(client, "first")[-1]["id"]
+        client.close()
+        for number, name in enumerate(("Ada", "Ben", "Ada")):
+            other.send(json.dumps({"text": str(number), "to": name}))
+        other.send('"end"')
+        self.until_data(other, "end")
+        for server in (two, one):
+            again = self.dial(server, f"/s?name=Ada&lastEventId={last}")
+            found = self.until_data(again, "end")
+            self.assertEqual([item["data"] for item in found], [0, 2, "end"])
+            self.assertEqual(self.until_data(self.dial(server, f"/s?name=Ada&lastEventId={found[1]['id']}"), "end"), found[2:])
+
+    def test_what_redis_does_not_have_any_more_is_a_gap(self):
+        one, two = self.serve_both(self.SCRIPT)
+        client = self.dial(one)
+        for number in range(300):
+            client.send(str(number))
+        first = self.until_data(client, 0)[-1]["id"]
+        self.until_data(client, 299)
+        self.until(lambda: two.app.streams.get("/s").sequence == one.app.streams.get("/s").sequence)
+        for last in (first, "0123abcd-7"):
+            gap, *found = self.until_data(self.dial(two, f"/s?lastEventId={last}"), 299)
+            self.assertEqual((gap["event"], gap["data"]["lastEventId"], gap["data"]["resumesAfter"]), ("gap", last, gap["id"]))
+            self.assertEqual([item["data"] for item in found], list(range(300 - len(found), 300)))
+            self.assertEqual(self.dial(one, f"/s?lastEventId={gap['id']}").next()["data"], 300 - len(found))
+
+
 @needs_proc
 class WorkersTest(RedisCase):
     """--workers: several processes on one port."""
@@ -23465,6 +23675,37 @@ class WorkersTest(RedisCase):
             follower.join(WAIT)
             texts = [text for text in follower.texts if text != "early"]    # some may have come in time for it
             self.assertEqual(texts, [*map(str, range(30)), "end"])
+
+    def test_a_websocket_gets_what_it_missed_from_whichever_worker_answers(self):
+        self.start(2, **{"talk.js": """
+            routeRegistry.registerStreamRoute("/talk", { onMessage({ connection, data, meta }) {
+              routeRegistry.sendStreamMessage("/talk", data + " " + meta.worker) } });"""})
+
+        def dial(path="/talk"):
+            client = WebSocketClient(self.port, path)
+            self.addCleanup(client.close)
+            return client
+        clients, workers = [], set()
+        while len(workers) < 2:             # the system chooses who gets a connection
+            self.assertLess(len(clients), 60)
+            clients.append(dial())
+            texts = []
+            for client in clients:
+                client.send(f"n{len(clients)}")
+            for client in clients:
+                found = []
+                while len(found) < len(clients):
+                    text = client.next()["data"]        # of the last round, if its process was late
+                    found += [text] * text.startswith(f"n{len(clients)} ")
+                texts.append(found)
+            self.assertEqual(texts, [texts[0]] * len(clients))
+            workers |= {text[-1] for text in texts[0]}
+        clients[0].send("a")
+        last = clients[0].next()["id"]
+        clients[0].send("b")
+        missed = clients[0].next()
+        for _ in range(20):
+            self.assertEqual(dial(f"/talk?lastEventId={last}").next(), missed)
 
     def test_killing_one_during_traffic_loses_nothing_and_doubles_nothing(self):
         self.start()
@@ -23668,7 +23909,7 @@ class FirstWordsTest(ServerCase):
                 (["--re"], "--re can be --reporter, --report, --repl, --redis: write out which"),
                 (["--redis", "nonsense"], "--redis wants an address such as redis://localhost:6379/0, not 'nonsense'"),
                 (["--kind", "quiz"], "--kind needs --init and a new folder: --init myquiz --kind quiz"),
-                (["-c"], "there is no option -c; did you mean --chaos, --check or --cors?")):
+                (["-c"], "there is no option -c; did you mean --chaos, --check, --cors or --cert?")):
             if arguments[0] == "--redis" and not importlib.util.find_spec("redis"):
                 continue
             with self.subTest(arguments):
@@ -24144,7 +24385,7 @@ class ScriptTestsTest(ServerCase):
 
     def run_again(self, *arguments):
         out, err = io.StringIO(), io.StringIO()
-        patient = STUCK, aiwebengine.DEFAULT_HANDLER_TIMEOUT, None  # 10 s are not enough for each machine
+        patient = (STUCK, *aiwebengine.ScriptTests.__init__.__defaults__[1:])   # 10 s are not enough for each machine
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), \
                 mock.patch.object(aiwebengine.ScriptTests.__init__, "__defaults__", patient):
             code = aiwebengine.main(["--test", str(self.folder), *arguments])
@@ -26022,6 +26263,25 @@ class ExamplesInTheBrowser(unittest.TestCase):
         self.assertEqual(self.bubbles(eve), ["for everyone here"])
         self.assertEqual(self.bubbles(finn), ["only for Finn"])
 
+    def test_a_window_of_the_chat_reads_and_writes_over_one_websocket(self):
+        ivy = self.chat("Ivy", "lobby")
+        self.say(ivy, "over one wire")
+        self.read(ivy, "over one wire")
+        self.assertEqual(ivy.text("#answer"), "Broadcast to '/chat/events': 1 connection matched, 1 delivered, 0 failed")
+        self.assertEqual(ivy.evaluate("performance.getEntriesByType('resource').filter(({ name }) => /chat.(send|events)/.test(name)).length"), 0)
+        self.say(ivy, " ")
+        ivy.wait_for("document.querySelector('#answer').className.includes('bad')")
+
+    def test_the_chat_works_where_no_websocket_gets_through(self):
+        page = self.browser.page()
+        self.addCleanup(page.close)
+        page.command("Page.addScriptToEvaluateOnNewDocument", source="""
+            window.WebSocket = class { static OPEN = 1; readyState = 3; constructor() { setTimeout(() => this.onclose()) } close() {} }""")
+        page.goto(self.server.url.rstrip("/") + "/chat.html?name=Joe&room=garden")
+        page.wait_for("document.querySelector('#status').dataset.state === 'live'")
+        self.say(page, "with POST")
+        self.read(page, "with POST")
+
     def test_moving_to_another_room(self):
         gil, hal = self.chat("Gil", "lobby"), self.chat("Hal", "garden")
         gil.click("#rooms input[value=garden]")
@@ -26041,6 +26301,18 @@ class ExamplesInTheBrowser(unittest.TestCase):
         for page, expected in (ana, ["meal at 5", "no onions"]), (dara, ["meal at 5", "fish is late"]):
             page.wait_for(f"{notices}[0] === 'meal at 5'")
             self.assertEqual(page.evaluate(notices), expected)
+
+    def test_the_lookout_asks_only_whom_an_option_opens_and_says_so(self):
+        page, host = self.live_page("/lookout.html"), self.server.url.rstrip("/").partition("//")[2]
+        row = "document.querySelector('#list .item p')?.textContent"
+        page.click("#add button")
+        self.assertIn(f"Start the server with --allow-net {host}", page.wait_for(row))
+        with mock.patch.object(self.server.app.network, "open", aiwebengine.OpenHosts(aiwebengine.open_hosts(host))):
+            page.click("#add button")
+            page.wait_for(f"/^200 in \\d+ ms: /.test({row})")
+        page.click("#list button")
+        page.wait_for("document.querySelector('#list').children.length === 0")
+        self.assertEqual(page.problems(), [])
 
     def test_an_order_shows_on_every_dashboard(self):
         first, second = self.live_page("/dashboard.html"), self.live_page("/dashboard.html")
@@ -26237,6 +26509,32 @@ class StarterInTheBrowser(unittest.TestCase):
                                  ["0", "1", "0"])
                 ada.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
+                for page in (ada, ben):
+                    self.assertEqual(page.problems(), [])
+
+    def test_the_chat_comes_back_and_gets_what_it_missed(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            aiwebengine.main(["--init", folder, "--kind", "chat"])
+            with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
+                ada, ben = [browser.page(server.url) for _ in range(2)]
+                for page, name in ((ada, "Ada"), (ben, "Ben")):
+                    page.type("#name", name)
+                    page.click("#enter button")
+                    page.wait_for(self.LIVE)
+
+                def say(text, to=""):
+                    ada.type("#to", to)
+                    ada.type("#text", text)
+                    ada.click("#write button")
+                said = "[...document.querySelectorAll('.item')].map((item) => item.lastChild.data).join()"
+                say("Hello")
+                ben.wait_for(f"{said} === 'Hello'")
+                server.app.broadcaster.finish(*[connection for connection in server.app.streams.get("/chat").connections
+                                                if connection.metadata["name"] == "Ben"])
+                ben.wait_for("document.querySelector('#status').dataset.state === 'waiting'")
+                say("<b>Psst</b>", "Ben")
+                ben.wait_for(f"{said} === '<b>Psst</b>,Hello'")
+                ben.wait_for(self.LIVE)
                 for page in (ada, ben):
                     self.assertEqual(page.problems(), [])
 
@@ -27155,9 +27453,20 @@ class DashboardInTheBrowser(ServerCase):
         cls.browser = Browser().__enter__()
         cls.addClassCleanup(cls.browser.__exit__, None, None, None)
 
-    def open(self, path="#/", files=None):
-        self.serve(files or self.FILES)
+    def open(self, path="#/", files=None, **options):
+        self.serve(files or self.FILES, **options)
         return self.show(path)
+
+    def test_the_overview_shows_the_login_and_the_requests_to_other_servers(self):
+        page = self.open(files={"app.js": "const ask = () => fetch('https://a.test/x').catch(() => {}); ask();"}, login=True,
+                         allow_net=aiwebengine.open_hosts("b.test:80"))
+        page.wait_for("document.querySelector('#asked')?.innerText.includes('a.test')")
+        self.assertEqual(page.evaluate("[...document.querySelector('#asked tbody').rows].map((row) => [...row.cells].map((cell) => cell.innerText))"),
+                         [["a.test", "1", "1", "not open", ""]])
+        self.assertEqual(page.text("#open-hosts"), "scripts may ask b.test:80")
+        self.assertIn("login by name; in the last hour: nobody", page.text("#facts"))
+        self.server.app.network.note("a.test", 200, 0.25)
+        page.wait_for("document.querySelector('#asked').innerText.includes('250')")
 
     def show(self, path):
         page = self.browser.page(self.server.url + "/engine" + path)
@@ -28090,7 +28399,8 @@ class EditorInTheBrowser(ServerCase):
         self.press(page, "Enter")
         self.write_keys(page, ".regi")
         self.see(page, "#edit-choices", "registerStreamRoute(path: string")
-        self.assertIn("Serves a path", page.text("#edit-choices [aria-selected=true]"))
+        self.assertIn("Serves a ", page.text("#edit-choices [aria-selected=true]"))
+        self.press(page, "ArrowDown")
         self.press(page, "ArrowDown")
         self.assertEqual(page.evaluate("document.getElementById(current.area.getAttribute('aria-activedescendant')).innerText")
                          .split("(")[0], "registerStreamRoute")

@@ -1,8 +1,8 @@
 // python aiwebengine.py --test examples/
 //
-// connect() listens to a stream as a browser does, request() sends a form as a page does.
+// connect() listens to a stream as a browser does; with `websocket` it can also send. request() sends a form.
 
-const enter = (name, room) => connect("/chat/events", { query: { name, room } });
+const enter = (name, room, options) => connect("/chat/events", { query: { name, room }, ...options });
 const send = (form) => request("POST", "/chat/send", { form });
 const texts = (client) => client.messages.map(({ data }) => data.text);
 
@@ -37,6 +37,25 @@ test("those who are there hear who comes in, but not who comes back", async () =
   await send({ from: "Ada", room: "lobby", text: "Hi Ben" });
   ben.reconnect();
   assert.deepEqual(texts(ada), ["Ada came in.", "Ben came in.", "Hi Ben"]);
+});
+
+test("one WebSocket is enough to read and to write", async () => {
+  const ada = enter("Ada", "lobby", { websocket: true });
+  const ben = enter("Ben", "lobby");
+  await ada.next();
+  await ada.next();
+
+  ada.send({ text: "Hello", from: "Somebody else" });
+  const message = (await ada.next()).data;
+  assert.deepEqual([message.from, message.text], ["Ada", "Hello"]);
+  assert.match((await ada.next()).data.text, /2 connections matched/);
+  assert.equal(texts(ben).at(-1), "Hello");
+
+  for (const nothing of [{ text: " " }, {}, "no JSON", [1]]) {
+    ada.send(nothing);
+    const { event, data } = await ada.next();
+    assert.deepEqual([event, data], ["answer", { ok: false, text: "There is nothing to send." }]);
+  }
 });
 
 test("whoever has no name, or asks for an unknown room, stays outside", () => {

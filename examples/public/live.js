@@ -25,6 +25,47 @@ export function openStream(path, metadata, onMessage, onOpen = () => {}) {
   return source;
 }
 
+/**
+ * Opens a stream in both directions, over one WebSocket: what `send` gets goes to the stream's `onMessage`, which
+ * answers with an event "answer". Where no WebSocket gets through, messages arrive as events instead, and what is
+ * sent is posted to `postPath`.
+ */
+export function openTalk(path, metadata, { onMessage, onAnswer, postPath }) {
+  let socket, source, lastEventId, worked = false, wanted = true;
+  function connect() {
+    const query = new URLSearchParams({ ...metadata, ...(lastEventId && { lastEventId }) });
+    socket = new WebSocket(`${location.origin.replace("http", "ws")}${path}?${query}`);
+    socket.onopen = () => {
+      worked = true;
+      showStatus("live", "Live");
+    };
+    socket.onmessage = (message) => {
+      const { id, event, data } = JSON.parse(message.data);
+      lastEventId = id ?? lastEventId;        // with it the server knows what to send after a pause
+      if (event === "answer") onAnswer(data);
+      else if (event === "message") onMessage(data);
+    };
+    socket.onclose = () => {
+      if (!wanted) return;
+      if (!worked) return source = openStream(path, metadata, onMessage);
+      showStatus("waiting", "Connection lost, trying again…");
+      setTimeout(() => wanted && connect(), 1000);
+    };
+  }
+  showStatus("waiting", "Connecting…");
+  connect();
+  return {
+    async send(fields) {
+      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(fields));
+      else onAnswer(await post(postPath, fields));
+    },
+    close() {
+      wanted = false;
+      (source ?? socket).close();
+    },
+  };
+}
+
 function showStatus(state, text) {
   const status = document.querySelector("#status");
   status.dataset.state = state;
