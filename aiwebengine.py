@@ -47,8 +47,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           176
           Resolving names                                                                833
           Types of variables                                                             364
-     8  Values and objects                                                             1,250
-          Property descriptors                                                           201
+     8  Values and objects                                                             1,251
+          Property descriptors                                                           202
           Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      154
-    10  Code generator                                                                 4,350
+    10  Code generator                                                                 4,379
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -70,12 +70,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        185
           Operators                                                                      481
           Assignments                                                                    343
-          Members and calls                                                              525
+          Members and calls                                                              535
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,387
+    11  Built-ins of the language                                                      9,398
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,264
+    15  Realm, jobs and timers                                                         5,279
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -204,7 +204,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   514
+          Realm: objects, errors, jobs                                                   516
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
