@@ -3580,6 +3580,61 @@ class WrittenElementTest(unittest.TestCase):
             self.assertEqual(named, called, (strict, kind, value, change))
 
 
+class FoundMethodTest(unittest.TestCase):
+    """What generated code finds by itself is what the operators of the language find: each program runs a second
+    time by way of Reflect, of a variable, of an index in a text."""
+
+    VALUES = ("{ NAME(v) { return v } }", "new (class { NAME(v) { return v + this.n } n = 1 })", "new (class { get NAME() { return v => -v } })",
+              "Object.create({ NAME: v => v })", "Object.create(null)", "{ NAME: 7 }", "[4]", "'text'", "7", "new Map([[0, 1]])", "new Set([1])",
+              "new Proxy({}, { get: () => v => 'p' + v })", "Object.create(new Proxy({ NAME: v => 'q' }, {}))")
+    #: What happens to it between two calls.
+    CHANGES = """x => 0, x => { x.NAME = v => 'own' }, x => delete x.NAME, x => Object.setPrototypeOf(x, null), x => Object.freeze(x),
+        x => Object.defineProperty(x, 'NAME', { get() { return v => 'got' }, configurable: true }),
+        x => Object.setPrototypeOf(x, { NAME: v => 'proto' }), x => { Object.getPrototypeOf(x).NAME = () => 'changed' }"""
+    BODY = """(() => { const seen = [];
+        for (const change of [CHANGES]) {
+          const x = VALUE, box = { x }, list = [x];
+          for (let i = 0; i < 4; i++) {
+            try { if (i === 2) change(x); seen.push(String(CALL(x)), String(CALL(box.x)), String(CALL(list[0]))) } catch (error) { seen.push(error.name) }
+          }
+        }
+        return seen.join() })()"""
+
+    def test_a_method_is_the_property_that_its_object_has_at_the_time(self):
+        for name, value in itertools.product(("go", "get"), self.VALUES):
+            text = self.BODY.replace("VALUE", value).replace("CHANGES", self.CHANGES)
+            direct, reflected = (
+                aiwebengine.Realm().evaluate(re.sub(r"CALL\((.*?)\)", call, text).replace("NAME", name))
+                for call in (r"\1.NAME(i)", r"Reflect.get(Object(\1), 'NAME', \1).call(\1, i)"))
+            self.assertEqual(direct, reflected, (name, value))
+
+    def test_a_remainder_by_a_constant_is_that_by_a_variable(self):
+        self.assertIs(aiwebengine.Realm().evaluate("""
+            const mod = (a, b) => a % b, same = [];
+            for (const v of [0, -0, 5, -5, 7.5, -7.5, 1e300, 5e-324, NaN, Infinity, -Infinity, 2 ** 53, -(2 ** 53), 14, -14]) {
+              let x = 0; for (let i = 0; i < 2; i++) x = +v;
+              same.push(Object.is(x % 7, mod(x, 7)), Object.is(x % 1, mod(x, 1)), Object.is(x % 0.5, mod(x, 0.5)));
+            }
+            same.every(s => s)"""), True)
+
+    def test_characters_lengths_and_destructured_values_are_those_of_any_object(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            const seen = [];
+            function look(x) {
+              let text = ""; for (let i = 0; i < x.length; i++) text += x[i] + x[i + 1 - 1];
+              for (let i = -1; i < 1; i++) seen.push(String(x[i * 2 / 2]));
+              const { length, 0: first, other = "none" } = x;
+              return `${text}/${length}/${first}/${other}`;
+            }
+            for (const x of ["ab", "", [1, 2], [], { length: 2, 0: "p", 1: "q" }, { length: "1", other: 3 }, new String("st"), new Uint8Array(1),
+              new Proxy(["z"], {}), 7, { get length() { return 1 }, get other() { return "got" } }]) seen.push(look(x));
+            seen.join(" ")"""),
+            "undefined a aabb/2/a/none undefined undefined /0/undefined/none undefined 1 24/2/1/none undefined "
+            "undefined /0/undefined/none undefined p ppqq/2/p/none undefined undefined NaN/1/undefined/3 undefined "
+            "s sstt/2/s/none undefined 0 0/1/0/none undefined z zz/1/z/none undefined undefined "
+            "/undefined/undefined/none undefined undefined NaN/1/undefined/got")
+
+
 class ContinueThroughFinallyTest(unittest.TestCase):
     """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
 
