@@ -15,7 +15,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         539
+     3  ERRORS, TEXT AND NUMBERS                                                         548
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
@@ -47,35 +47,35 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           176
           Resolving names                                                                833
           Types of variables                                                             364
-     8  Values and objects                                                             1,250
-          Property descriptors                                                           201
+     8  Values and objects                                                             1,251
+          Property descriptors                                                           202
           Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,083
+     9  Conversions and operators                                                      1,084
           Numbers and text                                                               124
           Type conversion                                                                259
           Objects                                                                        151
           Equality and order                                                              85
-          Arithmetic                                                                     281
+          Arithmetic                                                                     282
           Iteration                                                                      154
-    10  Code generator                                                                 4,350
+    10  Code generator                                                                 4,379
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
           Loops, jumps and try                                                           452
-          Destructuring                                                                  174
-          Expressions                                                                    251
+          Destructuring                                                                  176
+          Expressions                                                                    261
           Classes                                                                        185
-          Operators                                                                      474
+          Operators                                                                      481
           Assignments                                                                    343
-          Members and calls                                                              525
+          Members and calls                                                              535
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,384
+    11  Built-ins of the language                                                      9,398
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -103,10 +103,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: iterator                                                                28
           String: constructor                                                             51
           Iterator prototypes                                                             10
-          Array                                                                          144
+          Array                                                                          147
           Array: callbacks                                                               111
           Array: order                                                                   123
-          Array: prototype methods                                                       555
+          Array: prototype methods                                                       562
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 36
@@ -124,7 +124,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Promise                                                                        454
           Generators and async functions                                                 195
           Iterator helpers                                                               458
-          Async functions                                                                 32
+          Async functions                                                                 35
           Async generators                                                               105
           Async iteration                                                                153
           Array.fromAsync                                                                 42
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,259
+    15  Realm, jobs and timers                                                         5,279
           Helpers of generated code: any realm                                           368
-          Helpers of generated code: one realm                                           277
-          Helpers of generated code: shortcuts                                           655
+          Helpers of generated code: one realm                                           278
+          Helpers of generated code: shortcuts                                           667
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
@@ -204,7 +204,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   503
+          Realm: objects, errors, jobs                                                   516
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -214,23 +214,23 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,742
+    16  js2py, and the choice of an engine                                             1,743
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   681
+          js2py: realm                                                                   682
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,794
+    17  Streams: registry, connections, broadcaster                                    1,796
           Messages of streams                                                            111
           Frames of WebSocket                                                            156
-          Wires                                                                          112
+          Wires                                                                          113
           Connections                                                                     71
           Streams                                                                        393
           Runs of deliveries                                                             145
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    532
-    18  GraphQL                                                                        5,119
+          Broadcaster                                                                    533
+    18  GraphQL                                                                        5,121
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -243,7 +243,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 619
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  513
+          GraphQL plans                                                                  515
           GraphQL documents                                                              164
           GraphQL subscriptions                                                          238
           GraphQL over HTTP                                                              189
@@ -264,22 +264,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,043
+    20  Scripts: loading and hot reload                                                4,048
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
-          Calls                                                                          220
+          Calls                                                                          224
           Routes                                                                         173
           Modules of node                                                                837
           Packages                                                                       235
-          Imported files                                                                 141
-          Between scripts, and in time                                                   106
+          Imported files                                                                 135
+          Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               173
           One script                                                                     438
           All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,616
+    21  HTTP server                                                                    4,632
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
@@ -292,10 +292,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        223
           One connection: answering                                                      338
-          One connection: GraphQL and routes of scripts                                  298
-          One connection: around requests                                                199
+          One connection: GraphQL and routes of scripts                                  301
+          One connection: around requests                                                201
           One connection: streams                                                        162
-          One connection: WebSocket                                                      148
+          One connection: WebSocket                                                      159
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           TLS                                                                            136
@@ -605,6 +605,8 @@ class JSError(Exception):
 
     #: What the section on scripts found out about its cause.
     explained = None
+    #: (code, lasti) of the calls that it left, when it left the realm.
+    calls = ()
 
     #: (value) -> (name, message, stack, filename, line, column); the section on errors puts it here.
     describe = staticmethod(lambda value: ("", str(value), str(value), None, None, None))
@@ -613,6 +615,13 @@ class JSError(Exception):
         if self._facts is None:
             self._facts = JSError.describe(self.value)
         return self._facts[index]
+
+    def kept(self):
+        """A copy for reports, which holds nothing of the script: neither what was thrown nor variables."""
+        self._fact(0)
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__, value=None)
+        return copy
 
     name = property(lambda self: self._fact(0))
     message = property(lambda self: self._fact(1))
@@ -7703,6 +7712,7 @@ class ProtectedAttrs(dict):
         if value is not self.originals.get(key):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
+                self.realm.protected[name] = False
                 if name in self.realm.runtime:      # generated code asks, too
                     self.realm.runtime[name] = None
 
@@ -9557,21 +9567,22 @@ def bigint_unsigned_shift(x, y):
     raise JSTypeError("BigInts have no unsigned right shift, use >> instead")
 
 
-def floats_first(slow, operate):
-    """The operator `slow` with a quick way for a float on one side, and a Number on the other."""
+def floats_first(slow, operate, on_numbers):
+    """The operator `slow` with quick ways for a float with a Number and for two ints."""
     def operator(x, y):
         tx, ty = type(x), type(y)
         if tx is float and (ty is float or ty is int) or ty is float and tx is int:
             return operate(x, y)
-        return slow(x, y)
+        return on_numbers(x, y) if tx is ty is int else slow(x, y)
     operator.__name__ = operator.__qualname__ = slow.__name__
     return operator
 
 
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
 sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)),
-                   operator.sub)
-mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
+                   operator.sub, lambda x, y: number_sum(x - y))
+mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul,
+                   number_multiply)
 slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
 power = binary_numeric("power", number_power, bigint_power)
@@ -11364,6 +11375,8 @@ class DestructuringEmitter(LoopEmitter):
             and not first.computed else []
         self.emit_python("if {it} is undefined or {it} is null: refuse_destructuring({it}, *{named})",
                          it=source, named=named)
+        if len(pattern.properties) > 1 and self.runs_often():
+            self.make_place(source)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -11635,9 +11648,16 @@ class ExpressionEmitter(DestructuringEmitter):
                 text = self.text_of(values[index], kind, "template_string")
                 parts.append(self.node(ast.FormattedValue, text, -1, None))
         joined = self.node(ast.JoinedStr, parts)
-        if all(type(infer(e)) is tuple for e in node.expressions):
+        if all(is_numeric(infer(e)) for e in node.expressions):
             return joined
-        return self.call("checked_text", joined)
+        return self.checked_text(joined)
+
+    def checked_text(self, text):
+        """A text, unless it is too long."""
+        if not self.runs_often():
+            return self.call("checked_text", text)
+        return self.python("{temp} if len({temp} := {text}) <= {most!r} else checked_text({temp})",
+                           temp=self.temporary(), text=text, most=MAX_STRING_LENGTH)
 
     def text_of(self, value, kind, helper, ready=("str", "int")):
         """A value as Python text for an f-string, or for a concatenation, for which only a str is `ready`."""
@@ -11645,10 +11665,13 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if kind in ("num", "float", "bool") or isinstance(value, ast.Constant) \
+        if kind in ("float", "bool") or kind == "num" and "int" not in ready \
+                or isinstance(value, ast.Constant) \
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
+        if kind == "num":
+            ready = ("int",)
         tests = [self.type_is(first if at == 0 else value, name) for at, name in enumerate(ready)]
         return self.either(self.any_of(*tests) if tests[1:] else tests[0], value, self.call(helper, value))
 
@@ -12026,7 +12049,7 @@ class OperatorEmitter(ClassEmitter):
 
     def joined(self, parts):
         text = self.node(ast.JoinedStr, parts)
-        return self.call("checked_text", text)
+        return self.checked_text(text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
         """left operator right, with as little checking as the types allow."""
@@ -12114,9 +12137,9 @@ class OperatorEmitter(ClassEmitter):
             return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
-            a, left = self.reusable(left)
-            return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
-                               a=a, left=left, right=right)
+            a, left = self.reusable(left)       # of -0 Python makes 0
+            return self.python("{a} % {right} if {left} > 0 or {a} == 0 and type({a}) is int "
+                               "else mod({a}, {right})", a=a, left=left, right=right)
         if operator == "%":
             a, left, b, right = self.pair(left, right)
             return self.python("{a} % {b} if type({left}) is type({right}) is int and {a} >= 0 and {b} > 0 "
@@ -12263,9 +12286,9 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_product(self, temp, value):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        return self.python("{value} <= {digit!r} and {temp} > 0 "
-                           "or {least!r} <= {temp} <= {most!r} and {temp}",
-                           value=value, temp=temp, digit=MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
+        return self.python("{value} <= {digit!r} and {temp} > 0 or {temp} < 0 and {temp} >= {small!r} "
+                           "or {least!r} <= {temp} <= {most!r} and {temp}", value=value, temp=temp,
+                           digit=MAX_DIGIT, small=-MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -12279,6 +12302,11 @@ class OperatorEmitter(ClassEmitter):
                                self.call(_HELPERS[operator], a, right))
         if left_kind in ("str", "bool") or right_kind in ("str", "bool"):
             return self.call(_HELPERS[operator], left, right)
+        if operator == "<" and hasattr(right, "list_length") and is_numeric(left_kind) \
+                and isinstance(left, (ast.Name, ast.Constant)):
+            size, slow = right.values       # where the list is empty, another object may have a length
+            return self.python("{left} < {size} or not {items} and lt({left}, {slow})",
+                               left=left, size=size, slow=slow, items=size.args[0])
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
@@ -12308,8 +12336,10 @@ class OperatorEmitter(ClassEmitter):
             return self.both(self.compare(left, _EQ, right),
                              self.compare(self.call("type", left), _IS_NOT, self.name("bool")))
         a, left, b, right = self.pair(left, right)
+        number = isinstance(b, ast.Constant) and type(b.value) in (int, float)
+        kind = self.name(type(b.value).__name__) if number else self.call("type", b)
         return self.both(self.compare(left, _EQ, right), self.any_of(
-            self.compare(self.call("type", a), _IS, self.call("type", b)), self.call("strict_equal", a, b)))
+            self.compare(self.call("type", a), _IS, kind), self.call("strict_equal", a, b)))
 
     def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
@@ -12779,7 +12809,7 @@ class CallEmitter(AssignmentEmitter):
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
         if kind is None and self.runs_often() and (
                 isinstance(prop, Identifier) and isinstance(key, ast.Name)
-                or isinstance(prop, (BinaryExpression, MemberExpression))):
+                or isinstance(prop, (BinaryExpression, MemberExpression, UpdateExpression))):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
@@ -12817,7 +12847,9 @@ class CallEmitter(AssignmentEmitter):
         a, first = self.reusable(obj)
         items = self.list_of(obj)
         if items is not None:
-            return self.python("len({items}) or get_length({obj})", items=items, obj=obj)
+            made = self.any_of(self.call("len", items), self.call("get_length", obj))
+            made.list_length = True         # for relation()
+            return made
         return self.python("len({a}.items) if type({first}) is JSArray "
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
@@ -12842,7 +12874,8 @@ class CallEmitter(AssignmentEmitter):
         listed = None if before else self.list_of(obj)
         items = listed.id if listed is not None else self.temporary()
         size = self.call("len", listed) if listed is not None else self.python(
-            "len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
+            "len({items} := {it}.items) if type({it}) is JSArray "
+            "else len({items} := {it}) if type({it}) is str else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
             checks = [self.compare(first, ast.Lt(), size)]
         else:                           # two comparisons are faster than a chain
@@ -13039,7 +13072,12 @@ class CallEmitter(AssignmentEmitter):
                 "and 0 <= {index} < len({obj}) and char_code_at_untouched "
                 "else char_code_at({obj}, {text}, {index})",
                 obj=obj, index=index, first=first, text=text)
-        return self.call(helper, obj, text, *values)
+        slow = self.call(helper, obj, text, *values)
+        if callee.property.name in ("add", "get", "has", "set") and self.runs_often() \
+                and all(isinstance(value, (ast.Name, ast.Constant)) for value in (obj, *values)):
+            check, function = self.ordinary_method(obj, obj, self.const(callee.property.name))
+            return self.either(check, self.apply(function, [obj, *values]), slow)
+        return slow
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
@@ -13151,21 +13189,23 @@ class CallEmitter(AssignmentEmitter):
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
         key = self.const(prop.name)
-        if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
-                isinstance(node.object, ThisExpression)
+        if prop.name in COMMON_METHODS or not self.runs_often() or not (
+                isinstance(node.object, (ThisExpression, MemberExpression))
                 or type(getattr(node.object, "scope", None)) is Variable):
             return self.call("method", first, key, text), this
-        # A function that an ordinary object has from its prototype.
-        proto, found = self.temporary(), self.temporary()
-        check = self.both(
-            self.type_is(this, "JSObject"), self.compare(key, ast.NotIn(), self.attribute(this, "props")),
-            self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
-            self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
-            self.compare(key, _IN, self.attribute(self.name(proto), "props")),
-            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)),
-                         "JSFunction"))
-        return self.either(check, self.attribute(self.name(found), "fn"),
-                           self.call("method", this, key, text)), this
+        check, function = self.ordinary_method(first, this, key)
+        return self.either(check, function, self.call("method", this, key, text)), this
+
+    def ordinary_method(self, first, obj, key):
+        """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
+        function); `first` is the code of the object to use first."""
+        props, proto, found = self.temporary(), self.temporary(), self.temporary()
+        check = self.python(
+            "type({first}) is JSObject and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
+            "and ({proto} := {obj}.proto) is not None and {key} in ({props} := {proto}.props)) "
+            "and type({found} := {props}[{key}]) is JSFunction",
+            first=first, obj=obj, key=key, props=props, proto=proto, found=found)
+        return check, self.attribute(self.name(found), "fn")
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -14176,6 +14216,7 @@ def protect(realm, *intrinsics):
     """Puts new intrinsics under their protectors."""
     for name in RELIED_ON.keys() & intrinsics:
         intrinsic = realm.__dict__[name]
+        realm.protected[name] = intrinsic
         intrinsic.attrs = ProtectedAttrs(intrinsic.special_attrs(), intrinsic, realm, RELIED_ON[name])
 
 
@@ -17380,8 +17421,11 @@ def holey_array(items, proto):
 
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
-    return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
-        and (type(array) is JSArray or not isinstance(array, DictArray)) and realm.array_species_untouched
+    protected = realm.protected
+    return array.proto is protected["ArrayPrototype"] and array.attrs is None \
+        and "constructor" not in array.props \
+        and (type(array) is JSArray or not isinstance(array, DictArray)) \
+        and protected["array_species_untouched"]
 
 
 def array_species_create(realm, original, length):
@@ -18146,6 +18190,13 @@ def splice_range(args, length):
 
 @ARRAY.method("splice", 2)
 def array_splice(realm, this, *args):
+    if type(this) is JSArray and len(args) > 1 and type(args[0]) is type(args[1]) is int and args[0] >= 0 \
+            and args[1] >= 0 and not this.props and has_array_constructor(realm, this) and not Guard.index \
+            and len(this.items) + len(args) <= 1 << 20:
+        start, end = args[0], args[0] + args[1]
+        removed = this.items[start:end]
+        this.items[start:end] = args[2:]
+        return realm.new_array(removed)
     obj, length = array_and_length(realm, this)
     start, deleted = splice_range(args, length)
     items = args[2:]
@@ -21816,23 +21867,26 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
 
 def run_async(realm, body):
     """Starts the body of an async function; returns its promise (27.7.5.1)."""
-    promise = new_promise(realm)
+    result = promise = new_promise(realm)
 
     def step(resume, value):
+        nonlocal promise, on_fulfilled, on_rejected
         while True:
             try:
                 awaited = resume(value)
             except StopIteration as end:
                 resolve_promise(realm, promise, end.value)
-                return
+                break
             except Exception as error:
                 reject_promise(realm, promise, realm.thrown_value(error))
-                return
+                break
             try:
                 await_value(realm, awaited, on_fulfilled, on_rejected)
                 return
             except Exception as error:
                 resume, value = body.throw, JSError(realm.thrown_value(error))
+        # These hold each other, and shall not keep the result until garbage is looked for.
+        promise = on_fulfilled = on_rejected = None
 
     def on_fulfilled(value):
         step(body.send, value)
@@ -21841,7 +21895,7 @@ def run_async(realm, body):
         step(body.throw, JSError(reason))
 
     step(body.send, None)
-    return promise
+    return result
 
 
 # -- Async generators --------------------------------------------------------------------
@@ -34935,15 +34989,7 @@ def reading_helpers(realm, helpers):
             return len(obj)
         return len(obj.items) if type(obj) is JSArray else get(obj, "length")
 
-    def get_size(obj):
-        """obj.size, mostly of a Map or Set"""
-        if (type(obj) is JSSet and obj.proto is realm.SetPrototype and realm.set_size_untouched
-                or type(obj) is JSMap and obj.proto is realm.MapPrototype and realm.map_size_untouched) \
-                and obj.attrs is None and "size" not in obj.props:
-            return len(obj.index)
-        return get(obj, "size")
-
-    return get, get_element, get_length, get_size
+    return get, get_element, get_length
 
 
 def calling_helpers(realm, helpers):
@@ -35025,14 +35071,23 @@ def constructing_helpers(realm, helpers):
         return refuse
 
     def instance_of_function(callee, *args):
-        proto = callee.props.get("prototype")
-        if proto is None:
-            proto = callee.get("prototype")
+        props = callee.props
+        proto = props["prototype"] if "prototype" in props else callee.get("prototype")
         this = allocate(JSObject)
         this.proto = proto if isinstance(proto, JSObject) else object_proto
         this.props = {}
         this.attrs = None
-        result = callee.fn(this, *args)
+        count = len(args)
+        if count == 2:                  # a call with a tuple takes longer
+            x, y = args
+            result = callee.fn(this, x, y)
+        elif count == 1:
+            result = callee.fn(this, args[0])
+        elif count == 3:
+            x, y, z = args
+            result = callee.fn(this, x, y, z)
+        else:
+            result = callee.fn(this, *args)
         return result if result is not undefined and isinstance(result, JSObject) else this
 
     def new_instance(new_target, klass):
@@ -35166,28 +35221,28 @@ protector("plain_math", Math=("abs", "floor", "max", "min", "sqrt"))
 
 def shortcuts(realm, helpers):
     """Methods of arrays and strings that are called often."""
-    method, array_proto = helpers["method"], realm.ArrayPrototype
+    method, array_proto, protected = helpers["method"], realm.ArrayPrototype, realm.protected
 
     def push(obj, text, value):
         """obj.push(value)"""
         if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto \
                 and not Guard.index \
-                and realm.push_untouched and len(obj.items) < MAX_ARRAY_ITEMS:
+                and protected["push_untouched"] and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
         return method(obj, "push", text)(obj, value)
 
     def char_code_at(obj, text, index):
         """obj.charCodeAt(index)"""
-        if type(obj) is str and type(index) is int and 0 <= index < len(obj) and realm.char_code_at_untouched:
+        if type(obj) is str and type(index) is int and 0 <= index < len(obj) \
+                and protected["char_code_at_untouched"]:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
     def quick_pop(obj, text):
         """obj.pop()"""
         if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None \
-                and obj.proto is array_proto \
-                and realm.pop_untouched:
+                and obj.proto is array_proto and protected["pop_untouched"]:
             return obj.items.pop()
         return method(obj, "pop", text)(obj)
 
@@ -35195,22 +35250,22 @@ def shortcuts(realm, helpers):
 
 
 def shortcuts_of_collections(realm, helpers):
-    """Methods of Map and Set."""
-    method = helpers["method"]
+    """Methods of Map and Set, and their size."""
+    get, method, protected = helpers["get"], helpers["method"], realm.protected
 
     def is_plain_map(obj):
         """Whether a value is a Map with the built-in methods."""
-        return type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
-            and obj.proto is realm.MapPrototype
+        return type(obj) is JSMap and not obj.props and obj.attrs is None \
+            and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]
 
     def is_plain_set(obj):
-        return type(obj) is JSSet and not obj.props and obj.attrs is None and realm.set_methods_untouched \
-            and obj.proto is realm.SetPrototype
+        return type(obj) is JSSet and not obj.props and obj.attrs is None \
+            and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
-                and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and protected["map_methods_untouched"] \
+                and obj.proto is protected["MapPrototype"]:       # is_plain_map(), without the call
             position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
                                      else collection_key(key))
             return undefined if position is None else obj.values[position]
@@ -35224,7 +35279,8 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_set(obj, text, key, value):
         """obj.set(key, value)"""
-        if type(key) is str and type(obj) is JSMap and is_plain_map(obj):
+        if type(key) is str and type(obj) is JSMap and not obj.props and obj.attrs is None \
+                and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]:
             position = obj.index.get(key)
             if position is None:
                 obj.append_key(key, key)
@@ -35236,13 +35292,22 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_add(obj, text, key):
         """obj.add(key)"""
-        if type(key) is str and type(obj) is JSSet and is_plain_set(obj):
+        if type(key) is str and type(obj) is JSSet and not obj.props and obj.attrs is None \
+                and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]:
             if key not in obj.index:
                 obj.append_key(key, key)
             return obj
         return method(obj, "add", text)(obj, key)
 
-    return quick_get, quick_has, quick_set, quick_add
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is protected["SetPrototype"] and protected["set_size_untouched"]
+                or type(obj) is JSMap and obj.proto is protected["MapPrototype"]
+                and protected["map_size_untouched"]) and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return quick_get, quick_has, quick_set, quick_add, get_size
 
 
 def shortcuts_of_math(realm, helpers):
@@ -35297,24 +35362,26 @@ def shortcuts_of_math(realm, helpers):
 
 def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
-    array_proto = realm.ArrayPrototype
+    array_proto, protected = realm.ArrayPrototype, realm.protected
 
     def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
-        if type(value) is JSArray and has_plain_iteration(realm, value):
+        if type(value) is JSArray and not value.props and value.proto is array_proto \
+                and protected["array_iteration_untouched"]:
             return live_items(value)
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
-        if type(value) is JSArray and has_plain_iteration(realm, value):
+        if type(value) is JSArray and not value.props and value.proto is array_proto \
+                and protected["array_iteration_untouched"]:
             return iter(value.items)
         return iterate_fast(realm, value, text)
 
     def iterate_entries(value, text=None):
         """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
         if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
-                and value.proto is realm.MapPrototype and realm.map_iteration_untouched \
-                and realm.array_iteration_untouched:
+                and value.proto is protected["MapPrototype"] and protected["map_iteration_untouched"] \
+                and protected["array_iteration_untouched"]:
             return iterate_pairs(value)
         return iterate_live(value, text)
 
@@ -35330,7 +35397,7 @@ def iteration_helpers(realm, helpers):
         if type(value) is tuple:
             return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and realm.array_iteration_untouched:
+                and protected["array_iteration_untouched"]:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
         iterator = destructure_array(value, text)
@@ -37730,6 +37797,8 @@ class RealmBase:
         self.symbols = {}
         self.host_hooks = {}
         self.__dict__.update(dict.fromkeys(PROTECTORS, True))
+        #: The protectors again, and the intrinsics under them: a dict is read faster than a realm.
+        self.protected = {**dict.fromkeys(RELIED_ON), **dict.fromkeys(PROTECTORS, True)}
         self.templates = weakref.WeakKeyDictionary()
         self.lexical = {}
         self.shadowed = {}
@@ -37947,12 +38016,13 @@ class RealmBase:
                 if self.interruption is None:
                     if isinstance(error, Interrupted):      # another realm's, below on the stack
                         raise
-                    raise self.js_error(error) from None
-                self.jobs.clear()           # also if it failed meanwhile: what looks at its error is stopped
-                self.rejections.clear()
-                stopped = self.stopped_error(seconds, error)
-                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
-                traceback.clear_frames(error.__traceback__)
+                    failure, remains = self.leaving(error), None
+                else:
+                    self.jobs.clear()       # also if it failed meanwhile: what looks at its error is stopped
+                    self.rejections.clear()
+                    failure = self.stopped_error(seconds, error)
+                    remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
+                    traceback.clear_frames(error.__traceback__)
             finally:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
@@ -37962,11 +38032,21 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if remains or stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
-            raise stopped
+            if remains or remains is not None and failure.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, failure.name != ScriptTimeout.name)
+            try:
+                raise failure
+            finally:
+                failure = None          # or it would keep itself
         finally:
             self.lock.release()
+
+    def leaving(self, error):
+        """The JSError to raise outside. It knows the calls that it left, but keeps no variables of theirs."""
+        failure = self.js_error(error)
+        failure.calls = failure.calls or frames_of_traceback(error.__traceback__)
+        failure.__traceback__ = failure.__context__ = None
+        return failure
 
     def take_lock(self):
         """Waits for the lock. False when that would never end, because the thread that is inside waits, over
@@ -40932,6 +41012,7 @@ class Js2PyRealm:
 
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
+    leaving = Realm.leaving
     enter_again = Realm.enter_again
     take_lock = Realm.take_lock
     is_below = Realm.is_below
@@ -41923,6 +42004,7 @@ class WebSocket:
         self.reader.buffer += received
         self.counted = 0                # bytes that count among all that clients have sent
         self.waiting = 0                # messages that are not dealt with
+        self.farewell = False           # did the client close it? What it has sent before still counts
         self.heard = time.monotonic()
 
     @property
@@ -43006,7 +43088,10 @@ class Broadcaster:
         for connection in run.turn():
             if not connection.closed and (connection.mail is not None or connection.position < run.last):
                 try:
-                    self._hand_over(connection, *run.outstanding(connection))
+                    data, count = run.outstanding(connection)
+                    if data:
+                        connection.messages += count
+                        self._send(connection, data)
                 except Exception as error:
                     self._give_up(connection, error)
         if run.idle:
@@ -43014,18 +43099,15 @@ class Broadcaster:
             if stream in self._working:
                 self._working.remove(stream)
 
-    def _hand_over(self, connection, data, count):
-        if data:
-            connection.messages += count
-            self._send(connection, data)
-
     def _send_alone(self, connection, last, data):
         """Sends what is for one client alone, after what its stream was sent before, up to `last`."""
         if not connection.closed:
             self._absorb(connection.stream)
-            self._hand_over(connection, *connection.stream.run.outstanding_until(connection, last))
-            if data:
-                self._send(connection, data)
+            before, count = connection.stream.run.outstanding_until(connection, last)
+            connection.messages += count
+            for part in (before, data):
+                if part:
+                    self._send(connection, part)
 
     def _send(self, connection, data):
         """Sends at once what the socket takes, and keeps the rest."""
@@ -43124,6 +43206,7 @@ class Broadcaster:
         if opcode == PING_FRAME:
             self._send(connection, websocket_frame(PONG_FRAME, payload))
         elif opcode == CLOSE_FRAME:
+            wire.farewell = True
             self._close(connection, payload[0])
         elif opcode == BINARY_FRAME:
             raise WebSocketError(UNSUPPORTED_DATA, "messages must be text")
@@ -46433,6 +46516,8 @@ class _OperationRun:
                 message = str(error) or type(error).__name__
             message = SECRETS.hide(message)
             original, extensions = error, None
+            if isinstance(error, JSError):
+                error.__traceback__ = None      # which leads to this run, and from here back to the error
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
@@ -52936,7 +53021,7 @@ def locate(error, sources):
         return
     calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
     places = [(code.co_filename, *frame_position(code, lasti))
-              for code, lasti in frames_of_traceback(error.__traceback__)]
+              for code, lasti in error.calls or frames_of_traceback(error.__traceback__)]
     for name, line, column in [*calls, *places]:
         if name in sources:
             error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
@@ -53077,7 +53162,9 @@ class Call(Outcome):
             except KeyError:
                 return
             self.pending.forget()
-        self.result, self.error = result, error
+        self.result, self.error, self.make_context = result, error, None
+        if isinstance(error, JSError):
+            error.__traceback__ = None          # which leads back to this call, as what makes its context may
         self.host.call_ended()
         self.conclude()
 
@@ -53147,6 +53234,7 @@ class ResolverCall:
     def call_ended(self):
         self.result, self.error = self.call.result, self.call.error
         self.ended()
+        self.call.error = self.error
 
     def ended(self):
         """Counts the call."""
@@ -53155,6 +53243,7 @@ class ResolverCall:
         if isinstance(error, JSError):
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
+            self.error = error.kept()       # the result may hold many
         elif isinstance(error, MissingHandler):
             host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})",
                                host.name)
@@ -54574,6 +54663,8 @@ def read_import(path, specifier, referrer, kind=None):
 DISPATCH_PATH = "/engine/dispatcher"
 #: Seconds for which the one process that does a job keeps others from it.
 JOB_CLAIM_SECONDS = 86_400
+#: Calls that may wait in a script when another message is sent to its listeners.
+MAX_WAITING_LISTENERS = 10_000
 #: Jobs of one script.
 MAX_JOBS = 1000
 #: Milliseconds that a timer waits at once for a job.
@@ -54595,9 +54686,14 @@ class Dispatcher:
             self.stream.expected.append(self)           # it sees every message
 
     def send(self, type, text):
+        listeners = self.listeners(type)
+        for host, _ in listeners:
+            if len(host.turns) >= MAX_WAITING_LISTENERS:
+                raise HostError(f"sendMessage: {len(host.turns):,} calls wait in {host.name}, which listens "
+                                f"for '{type}'; a listener must not send more messages than it gets")
         self.open()
         self.app.relay.send(self.stream, json.dumps([type, text]), None, "sendMessage")
-        count = len(self.listeners(type))
+        count = len(listeners)
         return f"Dispatched '{type}' to {count} listener{'s' * (count != 1)}"
 
     def listeners(self, type):
@@ -55355,7 +55451,7 @@ class LoadFailure:
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
-        self.error = error
+        self.error = None if error is None else error.kept()
         self.blockers, self.uses = set(), ()
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
@@ -58838,7 +58934,7 @@ class RequestAnswerer(RequestReader):
             if pace.quick and self.may_lead(body):
                 outcome = host.run_now(pace, handler, what, make_context, convert)
         except (JSError, MissingHandler, Refusal) as error:
-            outcome = error
+            outcome = error.with_traceback(None)
         if outcome is not NOT_NOW and type(outcome) is not Pending:
             then(outcome)
             return
@@ -59139,13 +59235,16 @@ class ScriptCaller(RequestAnswerer):
             try:
                 return work()
             except Suspended as pause:
-                return pause
+                return pause.with_traceback(None)
 
         def go_on(result):
             if type(result) is Suspended:
                 self.when_done(result.call, lambda call: self.ask_resolvers(context, body, work, then))
-            else:
-                then(result)
+                return
+            if context.calls:
+                context.position = 0
+                context.calls.clear()   # they hold the request, and their errors
+            then(result)
 
         pace = self.app.resolver_pace
         if context.calls is None or not pace.quick or not self.may_lead(body):
@@ -59155,10 +59254,10 @@ class ScriptCaller(RequestAnswerer):
         try:
             result = work()
         except Suspended as pause:
-            go_on(pause)
+            go_on(pause.with_traceback(None))
         else:
             pace.note(time.perf_counter() - started)
-            then(result)
+            go_on(result)
 
     def reply_parts(self, parts):
         """Sends a (status, headers, body) triple."""
@@ -59555,6 +59654,8 @@ class HookCaller(ScriptCaller):
     def show_answer(self, hooks, response):
         """Shows the answer to the hooks after the request, one after the other, and sends it."""
         if not hooks.after:
+            for request, _ in hooks.known.values():
+                request.made = None     # which holds the request, and with it the body
             self.reply(response)
             return
         head, body, hook, source = self.head, self.body, hooks.after.popleft(), self.source
@@ -59772,10 +59873,20 @@ def handshake_head(head, protocol):
             f"Sec-WebSocket-Accept: {websocket_accept(head.fields['sec-websocket-key'])}\r\n{chosen}")
 
 
+class ClientGone(Exception):
+    """A connection broke off, or was ended here: what its client has sent and nobody has begun is dropped."""
+
+
+def check_client(connection):
+    """Raises ClientGone, but not for a client that has closed its WebSocket itself (RFC 6455, 1.4)."""
+    if connection.closed and not connection.wire.farewell:
+        raise ClientGone
+
+
 class MessageListener:
     """Has the onMessage handler of a stream called for what a client of it sends over WebSocket. The
     broadcaster's thread calls it, and goes on while the handler runs; the calls for one client begin in
-    the order of its messages."""
+    the order of its messages, as long as it is there."""
 
     def __init__(self, server, head, address, path, given=None):
         self.server, self.app, self.head, self.address, self.path = server, server.app, head, address, path
@@ -59808,7 +59919,7 @@ class MessageListener:
             self.app.broadcaster.finish(connection, b"", TRY_AGAIN_LATER, str(error))
         elif isinstance(error, JSError):
             self.app.report_error(host, error, f"onMessage of {self.path}")
-        elif error is not None:
+        elif error is not None and not isinstance(error, ClientGone):
             self.app.log.write("error", str(error), host.name)
         self.app.broadcaster.heard(connection)
 
@@ -59860,6 +59971,7 @@ class ReceivedMessage:
 
     def context(self):
         listener, host = self.listener, self.host
+        check_client(self.connection)
         facts = {"path": listener.path, "metadata": dict(self.connection.metadata),
                  "send": host.realm.new_function(self.send, "send"),
                  "close": host.realm.new_function(self.close, "close")}

@@ -3608,6 +3608,61 @@ class WrittenElementTest(unittest.TestCase):
             self.assertEqual(named, called, (strict, kind, value, change))
 
 
+class FoundMethodTest(unittest.TestCase):
+    """What generated code finds by itself is what the operators of the language find: each program runs a second
+    time by way of Reflect, of a variable, of an index in a text."""
+
+    VALUES = ("{ NAME(v) { return v } }", "new (class { NAME(v) { return v + this.n } n = 1 })", "new (class { get NAME() { return v => -v } })",
+              "Object.create({ NAME: v => v })", "Object.create(null)", "{ NAME: 7 }", "[4]", "'text'", "7", "new Map([[0, 1]])", "new Set([1])",
+              "new Proxy({}, { get: () => v => 'p' + v })", "Object.create(new Proxy({ NAME: v => 'q' }, {}))")
+    #: What happens to it between two calls.
+    CHANGES = """x => 0, x => { x.NAME = v => 'own' }, x => delete x.NAME, x => Object.setPrototypeOf(x, null), x => Object.freeze(x),
+        x => Object.defineProperty(x, 'NAME', { get() { return v => 'got' }, configurable: true }),
+        x => Object.setPrototypeOf(x, { NAME: v => 'proto' }), x => { Object.getPrototypeOf(x).NAME = () => 'changed' }"""
+    BODY = """(() => { const seen = [];
+        for (const change of [CHANGES]) {
+          const x = VALUE, box = { x }, list = [x];
+          for (let i = 0; i < 4; i++) {
+            try { if (i === 2) change(x); seen.push(String(CALL(x)), String(CALL(box.x)), String(CALL(list[0]))) } catch (error) { seen.push(error.name) }
+          }
+        }
+        return seen.join() })()"""
+
+    def test_a_method_is_the_property_that_its_object_has_at_the_time(self):
+        for name, value in itertools.product(("go", "get"), self.VALUES):
+            text = self.BODY.replace("VALUE", value).replace("CHANGES", self.CHANGES)
+            direct, reflected = (
+                aiwebengine.Realm().evaluate(re.sub(r"CALL\((.*?)\)", call, text).replace("NAME", name))
+                for call in (r"\1.NAME(i)", r"Reflect.get(Object(\1), 'NAME', \1).call(\1, i)"))
+            self.assertEqual(direct, reflected, (name, value))
+
+    def test_a_remainder_by_a_constant_is_that_by_a_variable(self):
+        self.assertIs(aiwebengine.Realm().evaluate("""
+            const mod = (a, b) => a % b, same = [];
+            for (const v of [0, -0, 5, -5, 7.5, -7.5, 1e300, 5e-324, NaN, Infinity, -Infinity, 2 ** 53, -(2 ** 53), 14, -14]) {
+              let x = 0; for (let i = 0; i < 2; i++) x = +v;
+              same.push(Object.is(x % 7, mod(x, 7)), Object.is(x % 1, mod(x, 1)), Object.is(x % 0.5, mod(x, 0.5)));
+            }
+            same.every(s => s)"""), True)
+
+    def test_characters_lengths_and_destructured_values_are_those_of_any_object(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            const seen = [];
+            function look(x) {
+              let text = ""; for (let i = 0; i < x.length; i++) text += x[i] + x[i + 1 - 1];
+              for (let i = -1; i < 1; i++) seen.push(String(x[i * 2 / 2]));
+              const { length, 0: first, other = "none" } = x;
+              return `${text}/${length}/${first}/${other}`;
+            }
+            for (const x of ["ab", "", [1, 2], [], { length: 2, 0: "p", 1: "q" }, { length: "1", other: 3 }, new String("st"), new Uint8Array(1),
+              new Proxy(["z"], {}), 7, { get length() { return 1 }, get other() { return "got" } }]) seen.push(look(x));
+            seen.join(" ")"""),
+            "undefined a aabb/2/a/none undefined undefined /0/undefined/none undefined 1 24/2/1/none undefined "
+            "undefined /0/undefined/none undefined p ppqq/2/p/none undefined undefined NaN/1/undefined/3 undefined "
+            "s sstt/2/s/none undefined 0 0/1/0/none undefined z zz/1/z/none undefined undefined "
+            "/undefined/undefined/none undefined undefined NaN/1/undefined/got")
+
+
 class ContinueThroughFinallyTest(unittest.TestCase):
     """`continue` leaves finally blocks first and steps the loop then (14.7.4.4)."""
 
@@ -13939,6 +13994,25 @@ class GraphQLClientsTest(ServerCase):
             service.registry.get("/graphql/subscription/news").history.pop()
             channels.clear()
 
+    def test_texts_of_subscriptions_that_are_over_are_not_kept_without_end(self):
+        self.serve(self.SCRIPT)
+        service, kinds = self.server.app.graphql, (aiwebengine.GraphQLDocument, aiwebengine.Stream)
+
+        def kept():
+            gc.collect()
+            return sum(isinstance(each, kinds) for each in gc.get_objects())
+        with unittest.mock.patch.multiple(aiwebengine, MAX_GRAPHQL_CACHED_DOCUMENTS=4, MAX_GRAPHQL_IDLE_CHANNELS=1, GRAPHQL_IDLE_SECONDS=-1.0):
+            counts = []
+            for n in range(24):
+                self.subscribe("/graphql/sse", f"subscription S{n} {{ a{n}: news }}").close()
+                if n % 12 == 11:
+                    self.eventually(lambda: not any(channel.stream.connections for channel in service.channels["news"].values()))
+                    service.sweep()
+                    self.eventually(lambda: counts.append(kept()) or len(counts) < 2 or counts[-1] <= counts[0])
+                    del counts[1:]
+            self.assertEqual(len(service.channels["news"]), 1)
+            self.assertLessEqual(len(service.texts), 5)
+
     def test_who_begins_to_listen_while_a_message_is_being_left_out_is_told(self):
         self.serve(self.SCRIPT)
         service = self.server.app.graphql
@@ -15420,6 +15494,17 @@ class BetweenScriptsTest(ServerCase):
         self.eventually(lambda: self.get_json("/seen")[1:] == [["order", None]])
         self.assertEqual(self.output.getvalue().count("listener for order: the handler failed"), 2)
 
+    def test_a_listener_that_sends_more_than_it_gets_is_stopped_by_an_error(self):
+        with unittest.mock.patch.object(aiwebengine, "MAX_WAITING_LISTENERS", 50):
+            self.serve(""" let calls = 0, on = true;
+                dispatcher.registerListener("x", () => { calls++; if (on) { dispatcher.sendMessage("x"); dispatcher.sendMessage("x") } });
+                routeRegistry.registerRoute("/send", () => dispatcher.sendMessage("x"));
+                routeRegistry.registerRoute("/off", () => { on = false; return String(calls) });""")
+            self.get("/send")
+            self.eventually(lambda: "calls wait in app.js, which listens for 'x'" in self.output.getvalue())
+            self.assertLess(len(self.server.app.hosts["app.js"].turns), 60)
+            self.assertEqual(self.get("/off")[0], 200)
+
     def test_a_reload_takes_listeners_and_jobs_along(self):
         self.serve({"a.js": self.SEEN + "dispatcher.registerListener('x', () => { seen.push('old') });"
                             "routeRegistry.registerRoute('/send', () => dispatcher.sendMessage('x'));"
@@ -16118,6 +16203,25 @@ class RedisFailureTest(RedisCase):
         self.post_to(two, "/send", "end")
         self.assertEqual({tuple(order[-2:]) for order in self.read_to_the_end(clients)}, {("GAP", "end")})
         self.assertEqual(self.client(one, "/s", ids[2]).next()["event"], "gap")
+
+    def test_a_redis_whose_clock_is_ahead_causes_no_gap(self):
+        ahead, note_time = 120, aiwebengine.RedisRelay._note_time
+        ids = "local t = redis.call('TIME') local id = string.format('%.0f-*', (t[1] + 120) * 1000)\n"
+        self.assertIn("'*'", aiwebengine._REDIS_ADD)
+        with unittest.mock.patch.object(aiwebengine, "_REDIS_ADD", ids + aiwebengine._REDIS_ADD.replace("'*'", "id")), \
+                unittest.mock.patch.object(aiwebengine.RedisRelay, "_note_time", lambda relay, answer:
+                                           note_time(relay, [int(answer[0]) + ahead, answer[1]])):
+            one, two = self.serve_both(REDIS_SCRIPT)
+            client, stream, gate = self.client(one), two.app.streams.get("/s"), threading.Event()
+            send = stream.send
+            stream.send = lambda *arguments, **named: gate.wait(WAIT) and send(*arguments, **named)     # it lags
+            for n in range(2):
+                self.post_to(one, "/send", str(n))
+            last = [client.next()["id"] for _ in range(2)][-1]
+            clients = [client, *[self.client(server, "/s", last) for server in (one, two)]]
+            gate.set()
+            self.post_to(one, "/send", "end")
+            self.assertEqual(self.read_to_the_end(clients), [["end"]] * 3)
 
     def test_an_epoch_that_another_process_began_is_followed_and_nothing_is_sent_in_the_old_one(self):
         one, two = self.serve_both(REDIS_SCRIPT)
@@ -18982,6 +19086,32 @@ class WaitingTest(ServerCase):
             while (!sharedStorage.getItem("go") && Date.now() < end); return "done"; });
     """}
 
+    def test_what_failed_calls_held_is_free_when_they_are_over(self):
+        self.serve("""const boom = () => { throw new Error("boom") }, pause = () => new Promise(resolve => setTimeout(resolve, 1));
+            routeRegistry.registerRoute("/now", boom);
+            routeRegistry.registerRoute("/later", async () => { await pause(); boom() });
+            routeRegistry.registerRoute("/timer", () => { setTimeout(boom, 1) });
+            graphQLRegistry.registerQuery("now", "type Query { now: Int }", boom);
+            graphQLRegistry.registerQuery("later", "type Query { later: Int }", async () => { await pause(); boom() });""")
+        queries = [("/graphql", {"query": query}) for query in ("{now}", "{later}", "{now later}")]
+        kinds = (aiwebengine.JSErrorObject, aiwebengine.JSError, aiwebengine.Request)
+        self.addCleanup(gc.enable)
+        for path, *query in [("/now",), ("/later",), ("/timer",), *queries]:
+            def ask():
+                self.post_json(path, *query) if query else self.get(path)
+            ask()
+            gc.collect()
+            gc.disable()
+            known = {id(each) for each in gc.get_objects() if isinstance(each, kinds)}
+            for _ in range(3):
+                ask()
+
+            def left():
+                return [each for each in gc.get_objects() if isinstance(each, kinds) and id(each) not in known]
+            self.eventually(lambda: len(left()) <= 1)       # the copy that the dashboard shows
+            self.assertEqual([each.value for each in left()], [None] * len(left()))
+            gc.enable()
+
     def ask(self, *paths):
         """A socket on which these paths were asked for."""
         sock = socket.create_connection(("127.0.0.1", self.server.port))
@@ -20804,6 +20934,25 @@ class WebSocketStreamTest(WebSocketCase):
         self.assertEqual([client.next()["data"][1] for _ in range(count)], [{"wait": 300}] * count)
         self.eventually(lambda: not self.server.app.broadcaster._deaf)
 
+    def test_what_waits_of_a_client_that_broke_off_is_dropped_but_not_of_one_that_closed(self):
+        self.serve(""" const seen = [];
+            routeRegistry.registerStreamRoute("/talk", { onMessage: ({ data }) => { seen.push(data) } });
+            routeRegistry.registerRoute("/seen", () => seen);""")
+        host, stream = self.server.app.hosts["app.js"], self.server.app.streams.get("/talk")
+        for end, expected in ((b"", ["1"]), (WebSocketClient.frame(struct.pack("!H", 1000), 8), ["1", "1", "2", "3"])):
+            client = self.dial("/talk")
+            self.eventually(lambda: stream.connections)
+            with host.realm.lock:               # as if a call was in it
+                client.socket.sendall(b"".join(client.frame(text) for text in "123"))
+                self.eventually(lambda: len(host.turns) == 2)
+                client.socket.sendall(end)
+                if not end:
+                    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
+                    client.close()
+                self.eventually(lambda: not stream.connections)
+            self.eventually(lambda: self.get_json("/seen") == expected)
+            self.eventually(lambda: not host.active)
+
     def test_an_error_of_on_message_is_logged_and_the_client_stays(self):
         self.serve(self.SOURCE)
         client = self.dial("/talk")
@@ -20930,6 +21079,59 @@ class WebSocketProtocolTest(WebSocketCase):
         for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535):
             self.refused(self.client.frame(struct.pack("!H", code), 8), 1002)
         self.refused(self.client.frame(b"", 8) + self.client.frame("too late") + self.client.frame(b"", 9), 0)
+
+    #: Texts from Markus Kuhn's table for decoders of UTF-8: the bounds of what is valid, and what is not.
+    VALID_UTF_8 = "\0 \x7f \x80 \u07ff \u0800 \uffff \U00010000 \U0010ffff \ud7ff \ue000 \ufffd \ufffe \ufdd0 \U0001fffe κόσμε".split(" ")
+    INVALID_UTF_8 = [bytes.fromhex(text) for text in """
+        80 bf 80bf 80bf80 fe ff fefeffff c020 c120 df20 e020 ef20 f020 f420 f520 f820 fc20 c0 e080 f08080 ce e1bd f09f98
+        c0af e080af f08080af f8808080af fc80808080af c1bf e09fbf f08fbfbf f887bfbfbf fc83bfbfbfbf c080 e08080 f0808080 f880808080
+        eda080 edadbf edae80 edafbf edb080 edbe80 edbfbf eda080edb080 edafbfedbfbf f4908080 f7bfbfbf f888808080 fbbfbfbfbf fc8480808080
+        fdbfbfbfbfbf""".split()]
+
+    def test_utf_8_at_its_bounds_whole_and_cut_by_frames(self):      # 6.5-6.23
+        def frames(data):
+            return [self.client.frame(data)], [self.client.frame(data[i:i + 1], 1 if i == 0 else 0, first=0) for i in range(len(data))]
+        for text in self.VALID_UTF_8:
+            whole, parts = frames(text.encode())
+            self.client.socket.sendall(b"".join([*whole, *parts, self.client.frame("", 0)]))
+            self.assertEqual([self.client.read(), self.client.read()], [(1, text)] * 2)
+        for data in self.INVALID_UTF_8:
+            whole, parts = frames(b"a" + data)
+            self.refused(whole[0], 1007)
+            self.refused(b"".join(parts) + self.client.frame("", 0), 1007)
+
+    def test_cases_of_control_frames_fragments_reserved_bits_and_the_end(self):
+        frame, ping, pong = self.client.frame, self.client.frame(b"p", 9), (10, b"p")
+        close, piece = frame(struct.pack("!H", 1000), 8), lambda text: frame(text, 0, first=0)
+        cases = {                                                   # bytes, what they are answered with, the code of the end
+            "2.6": (frame(b"\xfe" * 125, 9), [(10, b"\xfe" * 125)], None),
+            "2.7-2.9": (frame(b"", 10) + frame(b"unasked", 10) + ping, [pong], None),
+            "2.10, 2.11": (b"".join(frame(b"%d" % n, 9) for n in range(10)), [(10, b"%d" % n) for n in range(10)], None),
+            "5.2": (ping + frame(b"x", 10, first=0), [pong], 1002), "5.1": (ping + frame(b"x", 9, first=0) + frame(b"y", 0), [pong], 1002),
+            "5.3-5.5": (frame("a", first=0) + frame("b", 0), [(1, "ab")], None),
+            "5.9-5.14": (ping + piece("x") + frame("y"), [pong], 1002), "5.16, 5.17": (ping + frame("x", 0) + frame("y", first=0), [pong], 1002),
+            "5.19, 5.20": (frame("a", first=0) + piece("b") + ping + piece("c") + piece("d") + ping + frame("e", 0), [pong, pong, (1, "abcde")], None),
+            "6.1.1": (frame(""), [(1, "")], None), "6.1.2": (frame("", first=0) + piece("") + frame("", 0), [(1, "")], None),
+            "6.1.3": (frame("", first=0) + piece("middle") + frame("", 0), [(1, "middle")], None),
+            "7.1.2": (close + close, [], 1000), "7.1.3": (close + ping, [], 1000), "7.1.4": (close + frame("late"), [], 1000),
+            "7.1.5": (frame("a", first=0) + close + frame("b", 0), [], 1000), "7.3.1": (frame(b"", 8), [], 0),
+            "7.3.5": (frame(struct.pack("!H", 1000) + b"*" * 123, 8), [], 1000), "7.3.6": (frame(struct.pack("!H", 1000) + b"*" * 124, 8), [], 1002),
+            "9.3": (frame("*" * 4096, first=0) + piece("*" * 4096) * 254 + frame("*" * 4096, 0), [(1, "*" * (1 << 20))], None)}
+        for bits in range(0x10, 0x80, 0x10):
+            for opcode in (0, 1, 2, 8, 9, 10):
+                cases[f"3, bits {bits:#x}, opcode {opcode}"] = ping + frame(b"", opcode, first=0x80 | bits), [pong], 1002
+        for opcode in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15):
+            cases[f"4, opcode {opcode}"] = ping + frame(b"reserved", opcode) + ping, [pong], 1002
+        for name, (data, answers, code) in cases.items():
+            for size in {len(data), 1 if len(data) < 200 else 997}:
+                with self.subTest(name, size=size):
+                    client = self.echo()
+                    for start in range(0, len(data), size):
+                        client.socket.sendall(data[start:start + size])
+                    self.assertEqual([client.read() for _ in answers], answers)
+                    if code is None:
+                        client.socket.sendall(close)
+                    self.assertEqual(client.end()[0], 1000 if code is None else code)
 
     def test_binary_messages_are_not_supported(self):
         self.refused(self.client.frame(b"\x00\x01", 2), 1003)

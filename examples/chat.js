@@ -41,7 +41,8 @@ function listRooms() {
 function hear({ connection, json }) {
   const { name, room } = connection.metadata;
   const answer = say(name, room, json ?? {});
-  connection.send({ ok: !answer.status, text: answer.body ?? answer }, { event: "answer" });
+  const sent = typeof answer === "string";
+  connection.send({ ok: sent, text: sent ? answer : answer.body }, { event: "answer" });
 }
 
 // The same with POST: for pages behind a proxy that lets no WebSocket through, and for curl.
