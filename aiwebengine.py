@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,279
+    15  Realm, jobs and timers                                                         5,285
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,048
+    20  Scripts: loading and hot reload                                                4,054
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         173
           Modules of node                                                                837
           Packages                                                                       235
-          Imported files                                                                 135
+          Imported files                                                                 141
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               173
