@@ -24749,10 +24749,9 @@ class PatternParser:
         return self.strings_node(*self.class_set())
 
     def strings_node(self, ranges, strings):
-        if not strings:
-            return CharSet(ranges)
-        options = [self.tree_of_strings(strings - {""}), CharSet(ranges)]
-        return Choice(options + [Sequence([])] * ("" in strings))
+        longer = strings - {""}
+        options = [self.tree_of_strings(longer)] * bool(longer) + [CharSet(ranges)]
+        return Choice(options + [Sequence([])] * ("" in strings)) if strings else options[0]
 
     def tree_of_strings(self, strings):
         """A Choice between strings that share their beginnings; those that go on in the same ways are one."""

@@ -6414,6 +6414,9 @@ result = "a\u{1F468}\u200D\u{1F469}\u200D\u{1F467}\u{1F468}b1".match(/\p{RGI_Emo
 # in classes, and operations on them
 result = [/^[\p{RGI_Emoji}x]+$/v.test("x\u{1F44D}\u{1F3FD}1\uFE0F\u20E3"), /^[\p{Emoji_Keycap_Sequence}--\q{1\uFE0F\u20E3}]$/v.test("1\uFE0F\u20E3"), /^[\p{RGI_Emoji}&&\q{a|2\uFE0F\u20E3}]$/v.test("2\uFE0F\u20E3")].join()
 => true,false,true
+# the empty string as the only one of a class
+result = ["[\\q{}]", "[\\q{|a}]", "x[\\q{}]y", "(?<=[\\q{}])a", "[\\q{ab|}--\\q{ab}]"].map((p) => new RegExp(p, "v").exec("axy")[0]).join()
+=> ,a,xy,a,
 # not negated, and not without the flag v
 const refused = (p, f) => { try { new RegExp(p, f); return "no" } catch (e) { return e.name } };
 result = [refused("\\P{RGI_Emoji}", "v"), refused("[^\\p{RGI_Emoji}]", "v"), refused("\\p{RGI_Emoji}", "u"), refused("\\p{RGI_Emoji=x}", "v")].join()
