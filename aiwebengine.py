@@ -134,14 +134,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     93
-    12  Regular expressions                                                            3,446
+    12  Regular expressions                                                            3,445
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
           RegExp: case of letters                                                         67
           RegExp: the tree of a pattern                                                   93
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 579
+          RegExp: the parser of patterns                                                 578
           RegExp: patterns for Python's `re`                                             140
           RegExp: how many steps a pattern can take                                      466
           RegExp: the threaded matcher                                                   522
