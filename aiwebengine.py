@@ -54291,7 +54291,8 @@ _CONDITIONS = frozenset(("module-sync", "edge-light", "workerd", "browser", "def
 IMPORT_CONDITIONS, REQUIRE_CONDITIONS = _CONDITIONS | {"import"}, _CONDITIONS | {"require"}
 #: Endings that a require may leave out; those of the files that a package's folder may mean.
 _PACKAGE_ENDS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", "/index.cjs", "/index.json")
-MAX_PACKAGE_JSON = 1 << 20
+#: Bytes of a package.json, and levels of the lists and objects in it.
+MAX_PACKAGE_JSON, MAX_PACKAGE_NESTING = 1 << 20, 100
 
 
 _COMMENTS = re.compile(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL)
@@ -54311,9 +54312,17 @@ def _package_json(path, stamp):
         return {}
     try:
         found = json.loads(text) if len(text) <= MAX_PACKAGE_JSON else "larger than 1 MiB"
-        return found if isinstance(found, dict) else {None: found if type(found) is str else "not an object"}
-    except (ValueError, RecursionError):
+    except ValueError:
         return {None: "not JSON"}
+    except RecursionError:
+        return {None: "nested too deeply"}
+    level = [found] if type(found) is dict else []      # from 3.14 on, what is read may be of any depth
+    for _ in range(MAX_PACKAGE_NESTING):
+        level = [part for each in level for part in (each.values() if type(each) is dict else each)
+                 if type(part) in (dict, list)]
+    if level:
+        return {None: "nested too deeply"}
+    return found if isinstance(found, dict) else {None: found if type(found) is str else "not an object"}
 
 
 def package_json(folder):

@@ -8610,7 +8610,7 @@ class PackageFormTest(ServerCase):
                 ("not json", {"p/package.json": "{", "p/index.js": "module.exports = 1"}, "p", "of the package p, its package.json is not JSON"),
                 ("a list", {"p/package.json": "[]", "p/index.js": "module.exports = 1"}, "p", "its package.json is not an object"),
                 ("a large one", {"p/package.json": '{"x": "' + "y" * (2 << 20) + '"}', "p/index.js": ""}, "p", "its package.json is larger than 1 MiB"),
-                ("a deep one", {"p/package.json": '{"exports": ' + "[" * 100_000 + "]" * 100_000 + "}"}, "p", "its package.json is not JSON"),
+                ("a deep one", {"p/package.json": '{"exports": ' + "[" * 100_000 + "]" * 100_000 + "}"}, "p", "its package.json is nested"),
                 ("no module of node", {}, "node:nope", "node has no such module here"),
                 ("passwords", {"p/index.js": "require('../../users.json')", "app/../users.json": "{}"}, "p", "users.json is not for packages"),
                 ("secrets", {"p/index.mjs": "import x from '../../.env' with { type: 'text' }", "app/../.env": "A=1"}, "p", ".env is not for packages"),
