@@ -264,14 +264,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,054
+    20  Scripts: loading and hot reload                                                4,063
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         173
           Modules of node                                                                837
-          Packages                                                                       235
+          Packages                                                                       244
           Imported files                                                                 141
           Between scripts, and in time                                                   113
           Settings                                                                        81
