@@ -41702,9 +41702,9 @@ PLAIN_EVENT = EventFields()
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
     the connections that a filter chose when it was sent, until they have it; `delivery` says how
-    many it was for."""
+    many it was for; `size` is what it counts in a history, in bytes."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery", "size")
 
     def __init__(self, sequence, frame, filter, moment=None):
         self.sequence = sequence
@@ -41714,6 +41714,9 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+        self.size = len(frame)
+        if filter:
+            self.size += sum(map(sys.getsizeof, itertools.chain(filter, filter.values())))
 
     @property
     def id(self):
@@ -42105,9 +42108,9 @@ class Expected:
 
     def add(self, message):
         self.messages.append(message)
-        self.bytes += len(message.frame)
+        self.bytes += message.size
         while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
-            self.bytes -= len(self.messages.popleft().frame)
+            self.bytes -= self.messages.popleft().size
             self.complete = False
 
 
@@ -42199,7 +42202,7 @@ class Stream:
             if self.slow:
                 delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
-            self._pending_bytes += len(message.frame)
+            self._pending_bytes += message.size
             return delivery, self._pending_bytes > MAX_BACKLOG_BYTES \
                 or len(self._pending) > MAX_BACKLOG_MESSAGES
 
@@ -42261,10 +42264,10 @@ class Stream:
     def _remember(self, message):
         history = self.history
         history.append(message)
-        self.history_bytes += len(message.frame)
+        self.history_bytes += message.size
         while len(history) > self.depth or self.history_bytes > MAX_HISTORY_BYTES:
             oldest = history.popleft()
-            self.history_bytes -= len(oldest.frame)
+            self.history_bytes -= oldest.size
             self.floor = oldest.sequence
 
     def shed(self):
@@ -42273,7 +42276,7 @@ class Stream:
             target = self.history_bytes // 2
             while self.history_bytes > target:
                 oldest = self.history.popleft()
-                self.history_bytes -= len(oldest.frame)
+                self.history_bytes -= oldest.size
                 self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
@@ -49833,8 +49836,10 @@ def cron_field(function, text, what, low, high, names):
 
 #: Seconds that a write waits for another process that is writing to the same file.
 STORAGE_PATIENCE = 1.0
-#: Bytes that the file may have: a script that writes without end must not fill the disk.
+#: Bytes that the file may have, and its log: a script that writes without end must not fill the disk.
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
+#: Seconds between two looks at how large the log of a database is.
+LOG_CHECK_SECONDS = 0.1
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
 #: The version of the tables below; a file with a larger one is left alone.
@@ -49848,6 +49853,8 @@ STORAGE_STEPS = 100_000
 MAX_STORED_SEQUENCE = 10**15
 #: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
 MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
+#: Bytes of a row: SQLite refuses longer ones, which nothing here has written, before it copies them.
+MAX_STORAGE_ROW = 16 * 1024 * 1024
 
 _STORAGE_TABLES = (
     "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
@@ -49857,6 +49864,29 @@ _STORAGE_TABLES = (
 
 _STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
                            rb"(?:data: [^\r\n]*\n)+\n\Z")
+
+
+def odd_database_file(path):
+    """The first of the files of a SQLite database that is no file, such as a pipe, on which opening it would
+    wait for ever; None if all are fine. A folder gives an error of its own."""
+    return next((name for name in (path, f"{path}-journal", f"{path}-wal", f"{path}-shm")
+                 if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)), None)
+
+
+def check_log_size(connection, path, limit):
+    """Raises sqlite3.OperationalError when the write-ahead log of a database has more bytes: it cannot begin
+    anew while somebody reads what was there before, and `limit` of the file does not count it."""
+    for full in (False, True):
+        try:
+            if os.stat(f"{path}-wal").st_size <= limit:
+                return
+        except OSError:
+            return
+        if full:
+            raise sqlite3.OperationalError(
+                f"its log has grown to {limit >> 20:,} MiB, because something has been reading the database "
+                "meanwhile, such as another program: let that end")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 class StorageUnavailable(Exception):
@@ -49878,6 +49908,8 @@ class StorageFile:
         self.closed = False
         #: When the statement that runs is to be interrupted.
         self.deadline = math.inf
+        #: Seconds that a write waits now, and when the size of the log was looked at.
+        self.patience, self.checked = STORAGE_PATIENCE, -math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
         try:
@@ -49885,8 +49917,8 @@ class StorageFile:
         except ImportError:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built "
                                      "without") from None
-        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-            raise self._unusable("it is not an ordinary file")
+        if odd := odd_database_file(self.path):
+            raise self._unusable(f"{odd} is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -49906,6 +49938,8 @@ class StorageFile:
     def _prepare(self):
         run = self.connection.execute
         self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        if hasattr(self.connection, "setlimit"):        # CPython 3.11
+            self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_STORAGE_ROW)
         run("PRAGMA trusted_schema = OFF")
         found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
@@ -49953,20 +49987,43 @@ class StorageFile:
             raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start "
                                            "the server again")
 
-    def execute(self, statement, *values):
-        """The rows of one statement, which is committed. Raises sqlite3.Error."""
+    @contextlib.contextmanager
+    def _writing(self):
+        """Held while something is written. A file that was locked for all of STORAGE_PATIENCE is not waited
+        for again until a write succeeds: else everybody in line would wait as long, one after the other."""
         with self.lock:
-            if not statement.startswith(("SELECT", "PRAGMA")):
-                self._check_identity()
+            self._check_identity()
+            now = time.monotonic()
+            self.deadline = now + STORAGE_SECONDS
+            if now > self.checked + LOG_CHECK_SECONDS:
+                check_log_size(self.connection, self.path, MAX_STORAGE_FILE)
+                self.checked = now
+            patience = STORAGE_PATIENCE
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                patience = 0 if "locked" in str(error) else self.patience
+                raise
+            finally:
+                if patience != self.patience:
+                    self.patience = patience
+                    self.connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience)}")
+
+    def execute(self, statement, *values, wanted=None):
+        """The rows of one statement, which is committed; with `wanted`, only those before the first that
+        it does not want. Raises sqlite3.Error."""
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            with self._writing():
+                return self.connection.execute(statement, values).fetchall()
+        with self.lock:
             self.deadline = time.monotonic() + STORAGE_SECONDS
-            return self.connection.execute(statement, values).fetchall()
+            rows = self.connection.execute(statement, values)
+            return rows.fetchall() if wanted is None else list(itertools.takewhile(wanted, rows))
 
     @contextlib.contextmanager
     def transaction(self):
         """For several statements that take effect together; gives the function that runs one."""
-        with self.lock, self.connection:
-            self._check_identity()
-            self.deadline = time.monotonic() + STORAGE_SECONDS
+        with self._writing(), self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection.execute
 
@@ -49989,10 +50046,15 @@ class StorageFile:
                          stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?",
                                                stream.path)
+            room = MAX_HISTORY_BYTES
+
+            def fits(row):
+                nonlocal room
+                room -= len(row[1] or "") + len(row[2] or "")
+                return room >= 0
             rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path "
                                 "= ? ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path,
-                                stream.depth)
-            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+                                stream.depth, wanted=fits)
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
             self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new "
@@ -50096,6 +50158,8 @@ class StoredInFile:
     def _run(self, function, statement, *values):
         try:
             return self.file.execute(statement, self.script, *values)
+        except sqlite3.DataError:
+            raise self._changed(function) from None
         except sqlite3.Error as error:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
@@ -50148,9 +50212,13 @@ class StoredInFile:
                 return text
         except UnicodeDecodeError:
             pass
-        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
-                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} "
-                        "characters; sharedStorage.clear() makes it usable again")
+        raise self._changed(function)
+
+    def _changed(self, function):
+        what, limit = ("value", MAX_STORAGE_VALUE) if function == "getItem" else ("key", MAX_STORAGE_KEY)
+        return HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a {what} "
+                         f"is not a text of up to {limit:,} characters; sharedStorage.clear() makes it usable "
+                         "again")
 
 
 def to_sql(text):
@@ -51150,6 +51218,8 @@ class Database:
         #: The realm whose statement runs, and what it asked for but may not have.
         self.realm, self.denied = None, ""
         self.nesting = 0                # of transactions
+        #: Cursors of iterate(), and when the size of the log was looked at.
+        self.cursors, self.looked = weakref.WeakSet(), -math.inf
 
     def open(self):
         """Connects; raises HostError."""
@@ -51158,6 +51228,8 @@ class Database:
         if self.redis is not None and self.path is None:
             raise HostError("database: with --redis each process would have a database of its own; add "
                             "--storage FILE, whose database all processes of one machine share")
+        if self.path and (odd := odd_database_file(self.path)):
+            raise HostError(f"database: {odd} is not an ordinary file")
         try:
             connection = sqlite3.connect(self.path or ":memory:", timeout=MEMORY_CHECK_SECONDS,
                                          isolation_level=None, check_same_thread=False)
@@ -51196,7 +51268,7 @@ class Database:
         """For SQLite: may a statement do this?"""
         if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
             self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
-        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS and self.realm is not None:
             self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
@@ -51221,10 +51293,31 @@ class Database:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
+            if self.path:
+                self.check_log(realm)
             yield self.connection
         finally:
             self.realm = outer
             self.lock.release()
+
+    def check_log(self, realm):
+        """Ends iterators before the log, of which they need all, gets too large; raises DatabaseError when
+        somebody else keeps it."""
+        now = time.monotonic()
+        if now > self.looked + LOG_CHECK_SECONDS and not self.nesting:
+            self.realm = None           # this is not to be interrupted, nor asked for its rights
+            try:
+                if os.stat(f"{self.path}-wal").st_size > MAX_DATABASE_FILE:
+                    for cursor in list(self.cursors):
+                        cursor.close()
+                    check_log_size(self.connection, self.path, MAX_DATABASE_FILE)
+            except OSError:
+                pass
+            except sqlite3.Error as error:
+                raise self.error(realm, error, "") from None
+            finally:
+                self.realm = realm
+            self.looked = now
 
     def acquire(self, realm):
         end = time.monotonic() + DATABASE_PATIENCE
@@ -51303,6 +51396,8 @@ class Database:
             connection.interrupt()
         if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("SELECT 1")         # ends the interruption, or the log would stay
                 self.connection.close()
             self.connection = None
             self.lock.release()
@@ -51337,6 +51432,9 @@ class Database:
         denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
+        if "closed cursor" in text:
+            return DatabaseError("the iterator was ended, because the database has been written to so much "
+                                 "since; read its rows sooner, or take them with all()")
         if text.startswith("Could not decode"):
             return DatabaseError("a text in the result is not UTF-8; read it with CAST(… AS BLOB)")
         sql = sql.removeprefix("EXPLAIN ") if sql.startswith("EXPLAIN ") else sql
@@ -51513,6 +51611,7 @@ class Statement:
     def iterate(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
+            self.database.cursors.add(cursor)
         return self.realm.new_iterator(self.each(cursor))
 
     def each(self, cursor):
@@ -58580,7 +58679,7 @@ class Carriers:
         streams = self.of.get(key)
         if streams is None:
             raise Refusal(404, "There is no such connection, or it belongs to another process")
-        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+        if not re.fullmatch("[0-9]{1,9}", number) or target and not re.fullmatch(r"/[!-~]*", target):
             raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
         if target and len(streams) >= MAX_CARRIED:
             raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
@@ -59729,6 +59828,8 @@ class StreamOpener(HookCaller):
         """Opens what carries the streams of all tabs of a browser."""
         if not is_same_origin(head):
             raise Refusal(403, "Only pages of this server may listen here")
+        if self.connection in self.app.carried:         # each one around another doubles what is escaped
+            raise Refusal(400, "This connection does not carry another one like it")
         self.check_room()
         key = self.server.carriers.open()
         self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
@@ -62882,9 +62983,9 @@ class ShownMessages:
                 key = stream.epoch, message.sequence
                 if key not in self.messages:
                     self.messages[key] = message
-                    self.size += len(message.frame)
+                    self.size += message.size
             while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
-                self.size -= len(self.messages.popitem(last=False)[1].frame)
+                self.size -= self.messages.popitem(last=False)[1].size
 
     def get(self, stream, number):
         """The message of this number, if it is known here; it is the last that will be forgotten."""

@@ -12237,6 +12237,13 @@ class StreamFaultTest(unittest.TestCase):
                 self.assertEqual(self.frames(data), [b"hi", b"for a", b"for all", b"after"])
                 self.assertEqual(stream.expected, [])
 
+    def test_filters_count_in_histories_as_texts_do(self):
+        stream = self.stream(history=100)
+        for number in range(9):
+            stream.send("short", {"room": str(number) * (aiwebengine.MAX_HISTORY_BYTES // 4)})
+        self.assertEqual((len(stream.history), stream.floor), (3, 6))
+        self.assertLessEqual(stream.history_bytes, aiwebengine.MAX_HISTORY_BYTES)
+
     def test_expected_messages_have_a_limit_beyond_which_there_is_a_gap(self):
         stream = self.stream(history=0)
         expected = stream.expect()
@@ -15104,6 +15111,68 @@ class StorageFileTest(ServerCase):
             file.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n")
         self.assertEqual(file.execute("SELECT 1"), [(1,)])
 
+    def test_a_row_longer_than_any_that_was_kept_is_refused_before_it_is_copied(self):
+        self.tampered("UPDATE items SET value = zeroblob(20000000)")
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        with self.assertRaisesRegex(aiwebengine.HostError, "data.db was changed by something else"):
+            file.storage_of("app.js").get("k")
+        if sys.version_info >= (3, 11):
+            with self.assertRaisesRegex(sqlite3.DataError, "too big"):
+                file.execute("SELECT value FROM items")
+
+    def test_of_a_history_no_more_is_read_than_memory_may_keep(self):
+        self.tampered()
+        with contextlib.closing(sqlite3.connect(self.file)) as database:
+            size, = database.execute("SELECT sum(length(frame)) FROM messages WHERE path = '/s' AND sequence > 1").fetchone()
+        with mock.patch.object(aiwebengine, "stored_messages", return_value=[]) as read, \
+                mock.patch.object(aiwebengine, "MAX_HISTORY_BYTES", size):
+            self.serve_file()
+        self.assertEqual([number for call in read.call_args_list for number, *_ in call[0][2]], [3, 2])
+
+    def test_a_file_that_another_program_holds_for_long_is_not_waited_for_again_until_it_is_free(self):
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        other = sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(other.close)
+        storage, waits = file.storage_of("app.js"), lambda: file.execute("PRAGMA busy_timeout")[0][0]
+        with mock.patch.object(aiwebengine, "STORAGE_PATIENCE", 0.05):
+            storage.set("k", "v")
+            other.execute("BEGIN IMMEDIATE")
+            for change in (lambda: storage.set("k", "w"), lambda: storage.replace("k", "v", "w")):
+                with self.assertRaisesRegex(aiwebengine.HostError, "locked"):
+                    change()
+                self.assertEqual((waits(), storage.get("k")), (0, "v"))
+            other.execute("ROLLBACK")
+            self.assertTrue(storage.replace("k", "v", "w"))
+            self.assertEqual(waits(), 50)
+
+    def test_what_cannot_be_written_because_somebody_reads_for_long_does_not_fill_the_disk(self):
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        storage, other = file.storage_of("app.js"), sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(other.close)
+        storage.set("k", "v")
+        other.execute("BEGIN").execute("SELECT * FROM items").fetchall()
+        with mock.patch.object(aiwebengine, "MAX_STORAGE_FILE", 200_000), mock.patch.object(aiwebengine, "LOG_CHECK_SECONDS", -1):
+            with self.assertRaisesRegex(aiwebengine.HostError, "its log has grown to 0 MiB, because something has been reading"):
+                for number in range(9):
+                    storage.set("k", str(number) * 50_000)
+            other.execute("COMMIT")
+            storage.set("k", "after")
+        self.assertLess(os.path.getsize(f"{self.file}-wal"), 200_000)
+
+    @needs(hasattr(os, "mkfifo"), "named pipes")
+    def test_a_pipe_in_the_place_of_a_file_of_a_database_is_an_error(self):
+        for name in ("data.db", "data.db-journal", "data.db-wal", "data.db-shm"):
+            os.mkfifo(self.file.with_name(name))
+            with self.assertRaisesRegex(aiwebengine.StorageUnavailable, f"{name} is not an ordinary file"):
+                aiwebengine.StorageFile(self.file)
+            with self.assertRaisesRegex(aiwebengine.HostError, f"{name} is not an ordinary file"), \
+                    aiwebengine.Database(self.file).used_by(aiwebengine.DatabaseVisitor(5)):
+                pass
+            os.unlink(self.file.with_name(name))
+
     def test_a_file_of_the_version_before_is_read_and_marked(self):
         self.tampered("PRAGMA user_version = 0")
         self.serve_file()
@@ -15408,6 +15477,34 @@ class DatabaseTest(ServerCase):
         self.assertEqual(self.ask(None), [{"n": 3}])
         self.serve(script)
         self.assertEqual(self.ask(None), [{"n": 1}])
+
+    def test_when_it_is_closed_all_is_in_the_one_file(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        database, visitor = aiwebengine.Database(path), aiwebengine.DatabaseVisitor(5)
+        with database.used_by(visitor):
+            database.execute(visitor, "CREATE TABLE t (x)").close()
+        database.close()
+        self.assertEqual(os.listdir(path.parent), [path.name])
+
+    def test_an_iterator_that_is_not_read_does_not_let_the_log_grow_for_ever(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        script = """
+            database.exec("CREATE TABLE t (x)"); database.exec("INSERT INTO t VALUES (1)");
+            const rows = database.prepare("SELECT a.value FROM json_each(?) a, t").iterate(JSON.stringify([...Array(300)]));
+            rows.next();
+            routeRegistry.registerRoute("/x", () => {
+              for (let i = 0; i < 9; i++) database.sql`UPDATE t SET x = randomblob(50000)`;
+              try { for (const row of rows); } catch (error) { return [error.message] }
+            });"""
+        with mock.patch.object(aiwebengine, "MAX_DATABASE_FILE", 200_000), mock.patch.object(aiwebengine, "LOG_CHECK_SECONDS", -1):
+            self.serve(script, storage=path)
+            self.assertRegex(self.ask(None)[0], "^the iterator was ended, because the database has been written to so much")
+            self.assertLess(os.path.getsize(path.with_name("data.sql.db-wal")), 400_000)
+            with contextlib.closing(sqlite3.connect(path.with_name("data.sql.db"), isolation_level=None)) as other:
+                other.execute("BEGIN").execute("SELECT * FROM t").fetchall()
+                status, _, body = self.request("GET", "/x")
+                self.assertEqual(status, 500)
+                self.assertIn("its log has grown to 0 MiB", body)
 
     def test_two_servers_share_the_file_and_wait_for_each_other(self):
         path = pathlib.Path(self.enterTemporary(), "data.db")
@@ -21406,7 +21503,7 @@ class CarrierTest(ServerCase):
     def test_bad_orders_are_refused(self):
         self.serve(self.SCRIPT)
         _, key = self.carrier()
-        for number, target in (("x", "/s"), ("1", "s"), ("1", "/s x"), ("1", "/s\r\nX: y"), ("", "/s")):
+        for number, target in (("x", "/s"), ("1", "s"), ("1", "/s x"), ("1", "/s\r\nX: y"), ("", "/s"), ("9" * 5000, "/s"), ("%C2%B2", "/s")):
             self.assertEqual(self.ask(key, number, target)[0], 400, (number, target))
         self.assertEqual(self.ask("guess", 1, "/s")[0], 404)
         self.assertEqual(self.ask(key, 1, "/s", Origin="http://evil.example")[0], 403)
@@ -21415,6 +21512,13 @@ class CarrierTest(ServerCase):
             self.assertEqual(self.ask(key, 1, "/s?name=a")[0], 204)
             self.eventually(self.connections)
             self.assertEqual(self.ask(key, 2, "/s?name=b")[0], 503)
+
+    def test_a_carrier_carries_no_carrier_whose_texts_would_be_escaped_twice_as_long_each_time(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        self.ask(key, 1, "/engine/stream%73")
+        self.assertIn("HTTP/1.1 400 Bad Request\r\n", self.read(client, "<EOF>")[1])
+        self.assertEqual(len(self.server._http.carriers.of), 1)
 
     def test_a_server_that_stops_leaves_no_sockets_of_carried_streams(self):
         self.serve(self.SCRIPT)
