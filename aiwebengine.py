@@ -39597,8 +39597,12 @@ class ForegroundRealm(Realm):
     """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values,
     `language` the end of the name of a file in the language that it is given code in."""
 
+    #: What its code finds in `env`.
+    settings = {}
+
     def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
+        self.define("env", self.read_only(self.settings))
         self.stopped = False
         self.language = language
         self.colors = self.host_hooks["console colors"] = colors
@@ -55452,15 +55456,15 @@ class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
     which were refused to it: it is tried again when one of them changes. `uses` are the files that it
-    imports, as far as that is known."""
+    imports, as far as that is known. `guards` says whether it would call handlers before requests."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses", "guards")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = None if error is None else error.kept()
-        self.blockers, self.uses = set(), ()
+        self.blockers, self.uses, self.guards = set(), (), False
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -55471,6 +55475,9 @@ class LoadFailure:
 
 
 # -- All scripts -------------------------------------------------------------------------
+
+#: What a script may write to call routeRegistry.use, and not a directive such as "use strict".
+_USE = re.compile(r"""(?:\.\s*|['"`]|[{,]\s*)use\b(?!\s+\w)""")
 
 
 class Application:
@@ -55729,12 +55736,41 @@ class Application:
             failure = LoadFailure(name, f"{name}: {error}")
         finally:
             self._imports[name] = host.imports if host is not None else {}
+        failure.guards = self._would_guard(path, host)
         if host is not None:
             failure.blockers = host.blockers
             failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
                 - {os.path.realpath(path)}
             self._give_up(host)
         return failure
+
+    def _would_guard(self, path, host):
+        """Whether a script that could not be loaded, or a file that it imports, calls routeRegistry.use, as
+        far as one sees; what cannot be read might do anything."""
+        files = [path]
+        if host is not None:
+            if any(hook.kind == "use" for hook in host.hooks):
+                return True
+            files += seeming_imports(self.folder, host.name, host.source) | {*map(str, host.imports)}
+        for file in files:
+            try:
+                text = read_bytes_of_script(file).decode("utf-8", "replace")
+            except ValueError:          # it is no script
+                continue
+            except OSError:
+                if file is path:
+                    return True
+                continue
+            if "routeRegistry" in text and _USE.search(text):
+                return True
+        return False
+
+    @property
+    def missing_guard(self):
+        """The LoadFailure of a script of which no version runs and that would have handlers called before
+        requests, or None."""
+        return next((failure for name, failure in list(self.failures.items())
+                     if failure.guards and name not in self.hosts), None)
 
     def _give_up(self, host):
         """Ends a version that never served."""
@@ -55751,7 +55787,8 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the previous version keeps running)" if failure.name in self.hosts else ""
+        still = " (the previous version keeps running)" if failure.name in self.hosts else \
+            "; every request gets 503 until it is, because it calls routeRegistry.use" * failure.guards
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -58906,7 +58943,7 @@ class RequestAnswerer(RequestReader):
             if body and "content-encoding" in head.fields:
                 body = decoded_body(head.fields["content-encoding"], body, self.server.max_body)
             self.hooks = None
-            if self.app.hooks and self.has_hooks(head, body):
+            if (self.app.hooks or self.app.failures) and self.has_hooks(head, body):
                 self.go_through_hooks(head, body, method)
             else:
                 method(head, body)
@@ -59017,6 +59054,8 @@ class RequestAnswerer(RequestReader):
             self.reply(response)
         elif self.allowed(head):
             self.refuse_method(head)
+        elif head.path == "/favicon.ico":       # browsers ask for it on their own account
+            self.reply(Response(204, None, b"", [("Cache-Control", "no-store")]))
         else:
             self.not_found(head)
 
@@ -59612,6 +59651,11 @@ class HookCaller(ScriptCaller):
         if head.reserved and not path.startswith("/graphql") \
                 or path in ("/auth/login", "/auth/logout") and self.app.accounts.users() is not None:
             return False
+        guard = self.app.missing_guard
+        if guard is not None:
+            about = f": {guard.headline}" if made_here(head, self.address) else ""
+            raise Refusal(503, f"Nothing is answered until {guard.name} is loaded, because it calls "
+                               f"routeRegistry.use and may protect any path. It was not loaded{about}")
         hooks = [hook for hook in self.app.hooks if hook.covers(path)]
         if not hooks:
             return False
@@ -59827,12 +59871,21 @@ class StreamOpener(HookCaller):
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
-        expected, greeting, given = route.stream.expect(), Greeting(route), self.given
+        expected, greeting, given, shown = route.stream.expect(), Greeting(route), self.given, None
 
         def make_context():
-            facts = {"path": route.stream.path, "metadata": metadata,
+            nonlocal shown
+            shown = host.realm.from_python(metadata)
+            facts = {"path": route.stream.path, "metadata": shown,
                      "send": host.realm.new_function(greeting.send, "send")}
             return host.context("streamCustomization", Request(head, b"", None, address, given), None, facts)
+
+        def convert(realm, value):
+            answer = connect_answer(realm, value)
+            if answer is None and realm.to_python(shown) != metadata:
+                host.warn_once(f"{what}: connection.metadata was changed, but only what onConnect returns "
+                               "counts: end it with `return connection.metadata;`")
+            return answer
 
         def go_on(answer):
             try:
@@ -59849,7 +59902,7 @@ class StreamOpener(HookCaller):
                 self.forget_expected()
 
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
-        self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
+        self.call(host, route.pace, route.on_connect, what, make_context, convert, b"", go_on)
 
 
 # -- One connection: WebSocket -----------------------------------------------------------
@@ -60389,8 +60442,10 @@ class TLSMistake(Exception):
 
 
 def tls_context(cert, key=None):
-    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake."""
-    texts = []
+    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake. Its
+    `files` and `stamps` tell when another is needed."""
+    files = cert, key
+    stamps, texts = [file_stamp(file) for file in files if file is not None], []
     for option, file in (("--cert", cert), ("--key", key)):
         try:
             texts.append(pathlib.Path(file).read_text("latin-1") if file is not None else "")
@@ -60414,6 +60469,7 @@ def tls_context(cert, key=None):
         raise TLSMistake(f"the key in {key} is not that of the certificate in {cert}"
                          if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else
                          f"{cert if key is None else f'{cert} or {key}'} is damaged: {error}") from None
+    context.files, context.stamps = files, stamps
     return context
 
 
@@ -60521,6 +60577,8 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+#: Seconds between two looks at the files of --cert and --key, when connections come.
+RENEWAL_SECONDS = 1.0
 #: How often a free port is looked for that is free at all addresses.
 PORT_ATTEMPTS = 20
 
@@ -60659,7 +60717,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.cautious_until = 0.0
         self._active = threading.Event()
         self._ended = threading.Event()
-        self._sweep_at = self._warned_at = self._grace_until = 0.0
+        self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
         super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
@@ -60922,7 +60980,22 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
-            self.process_request(TLSSocket(request, self.tls) if self.tls else request, address)
+            self.process_request(TLSSocket(request, self._current_tls()) if self.tls else request, address)
+
+    def _current_tls(self):
+        """The ssl.SSLContext for a new connection: that of the certificate as it is in its files now. One that
+        cannot be used, or is written only half, leaves the one before."""
+        if self.clock >= self._renew_at and hasattr(self.tls, "files"):
+            self._renew_at = self.clock + RENEWAL_SECONDS
+            stamps = [file_stamp(file) for file in self.tls.files if file is not None]
+            if stamps != self.tls.stamps:
+                try:
+                    self.tls = tls_context(*self.tls.files)
+                    self.log.write("info", f"{self.tls.files[0]}: new connections get this new certificate")
+                except TLSMistake as mistake:
+                    self.tls.stamps = stamps
+                    self.log.write("warn", f"{mistake}; new connections get the certificate from before")
+        return self.tls
 
     def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
@@ -62761,7 +62834,7 @@ def login_summary(accounts):
 def asset_summary(assets):
     """A line about the files of assets/, "" without any."""
     sizes = [size for size, _, _ in assets.all().values()]
-    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {size_text(sum(sizes))}, " \
            f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
@@ -69063,6 +69136,9 @@ def main(argv=None):
     ScriptThread.require()
     if options.allow_net:
         ForegroundRealm.network = Network(options.allow_net)
+    ForegroundRealm.settings = options.settings.values
+    for warning in options.settings.warnings if options.code is not None or options.repl or options.run else ():
+        print(f"aiwebengine: {warning}", file=sys.stderr)
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     language = ".tsx" if options.ts else ".js"
@@ -69113,8 +69189,9 @@ def trouble_with_modes(options):
         return "--watch, --reporter and --report need --test"
     if options.report and options.reporter == "spec":
         return "--report FILE needs --reporter tap or --reporter junit"
-    if (options.env or options.env_file) and chosen and chosen[0] not in ("--check", "--test"):
-        return f"--env and --env-file are for the server, --check and --test, not for {chosen[0]}"
+    if (options.env or options.env_file) and chosen and chosen[0] not in (
+            *MODES_OF_SCRIPTS, "-e", "--repl"):
+        return f"--env and --env-file are for what runs scripts, not for {chosen[0]}"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     if options.ts and not (options.init or options.repl or options.code is not None):
@@ -70816,7 +70893,7 @@ def test_files(scripts):
     """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
         return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
-    return [scripts] if is_test(scripts) else []
+    return [scripts.absolute()] if is_test(scripts) else []
 
 
 def run_tests(scripts, options):
@@ -70841,6 +70918,25 @@ def run_tests(scripts, options):
         return EXIT_SCRIPT
 
 
+#: What the folder of a project may have, and those below it have not.
+PROJECT_MARKS = frozenset(("public", "assets", "users.json", "aiwebengine.d.ts"))
+
+
+def project_of(path):
+    """The folder whose scripts a test file is about, by its absolute path: the nearest from its own on that has
+    PROJECT_MARKS; else the topmost in the working directory that one gets to through folders with scripts."""
+    folder, here = path.parent, pathlib.Path.cwd()
+    for place in itertools.islice(path.parents, MAX_SCRIPT_DEPTH + 1):
+        with contextlib.suppress(OSError):
+            if not PROJECT_MARKS.isdisjoint(os.listdir(place)):
+                return place
+        if place != path.parent and not has_scripts(place):
+            break
+        if here == place or here in place.parents:
+            folder = place
+    return folder
+
+
 def run_tests_once(scripts, options):
     """Runs all test files; returns the exit code."""
     with contextlib.ExitStack() as stack:
@@ -70860,7 +70956,8 @@ def run_tests_once(scripts, options):
         for path in test_files(scripts):
             reported = len(results)
             tests = ScriptTests(path, handler_timeout=options.handler_timeout,
-                                folder=scripts if scripts.is_dir() else None, settings=options.settings)
+                                folder=scripts if scripts.is_dir() else project_of(path),
+                                settings=options.settings)
             tests.run(report)
             if len(results) == reported:
                 idle.append(tests.name)
@@ -70875,7 +70972,7 @@ def run_tests_once(scripts, options):
 
 def watch_tests(scripts, options):
     """--watch: runs the tests again whenever a file of the folder changes, until Ctrl+C."""
-    folder = scripts if scripts.is_dir() else scripts.parent
+    folder = scripts if scripts.is_dir() else project_of(scripts.absolute())
     code = EXIT_OK
     try:
         while True:
@@ -71248,6 +71345,11 @@ def print_console(level, text):
         os._exit(EXIT_PIPE)             # `| head` has seen enough
 
 
+def print_failure(text):
+    """Why code has ended: unlike what it prints itself, this shows no secrets."""
+    print_console("error", SECRETS.hide(text))
+
+
 def terminal_colors():
     """Whether values are shown in colours: both streams may get them."""
     return wants_colour(sys.stdout) and wants_colour(sys.stderr)
@@ -71274,7 +71376,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
             realm.report(error, "Uncaught")
         if realm.failure is None:
             return EXIT_OK
-        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
+        print_failure(on_script_thread(failure_report, realm, realm.failure, sources))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         realm.stop()
@@ -71286,6 +71388,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
 def run_on_engine(engine, source, filename):
     """run_code() on an engine that is known by ENGINE_INTERFACE only."""
     realm = engine(filename, console=print_console)
+    realm.define("env", realm.read_only(ForegroundRealm.settings))
 
     def work():
         value = realm.evaluate(source, filename)
@@ -71296,7 +71399,7 @@ def run_on_engine(engine, source, filename):
     try:
         on_script_thread(work)
     except JSError as error:
-        print_console("error", error_report(error, {filename: source}, False))
+        print_failure(error_report(error, {filename: source}, False))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -71477,8 +71580,8 @@ class Prompt:
             print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
             if error.phase == "parse" and error.line is not None:
-                print_console("error", code_frame(source, error.line, error.column, 0))
-            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+                print_failure(code_frame(source, error.line, error.column, 0))
+            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
             if realm.language == ".js" and (meant := language_meant(error, source)):
                 print_console("error", meant[0])
         except KeyboardInterrupt:       # it came too late

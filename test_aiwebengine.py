@@ -17256,6 +17256,21 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
             self.assertNotIn("reported", out.getvalue())
             self.assertRegex(out.getvalue(), "1 passed, 1 failed|not ok 2|failures=.1.")
 
+    def test_code_without_a_server_has_them_and_its_errors_show_none(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "my.env", "KEY = shown-by-itself #x\nG=hello#there")
+        self.write(folder / "a.js", "console.log(env.KEY, Object.keys(env)); throw new Error('no ' + env.KEY)")
+        settings, code = ["--env-file", folder / "my.env", "--env", "OTHER=1"], "console.log(env.KEY); throw new TypeError(env.KEY)"
+        for arguments, text in (((folder / "a.js", "--run"), ""), (("-e", code), ""), (("--repl",), code),
+                                *([(("-e", code, "--engine", "js2py"), "")] if not JS2PY_MISSING else [])):
+            with self.subTest(arguments):
+                _, out, err = run_command(*arguments, *settings, text=text)
+                self.assertIn("shown-by-itself", out)           # what code prints is its own affair
+                self.assertIn("Error: " + "no " * ("--run" in arguments) + "[env.KEY]", err)
+                self.assertNotIn("shown-by", err)
+        self.assertEqual(run_command("-e", "typeof env + Object.keys(env).length")[1], "object0\n")
+        self.assertIn("are for what runs scripts, not for --types", run_command("--types", *settings)[2])
+
     def test_the_command_line_says_what_cannot_be(self):
         folder = pathlib.Path(self.enterTemporary())
         self.write(folder / "app.js", "")
@@ -18632,7 +18647,7 @@ class AssetTest(ServerCase):
         self.assertRegex(listed[0]["updated_at"], r"^\d{4}-\d\d-\d\dT")
         self.assertEqual(self.run_code("assetStorage.fetchAsset('icons/_a.bin')"), self.base64(b"\0\xff"))
         self.assertEqual(self.run_code("assetStorage.fetchAsset('nix')"), "Asset 'nix' not found")
-        self.assertIn("assets/: 2 files, 0.0 MiB, read only", aiwebengine.server_facts(self.server.http)["assets"])
+        self.assertIn("assets/: 2 files, 8 bytes, read only", aiwebengine.server_facts(self.server.http)["assets"])
 
     def test_no_name_leads_out_of_the_folder(self):
         self.serve({"app.js": self.RUN, "secret.txt": "s", "assets/a.txt": "a"}, storage=os.path.join(self.enterTemporary(), "x.db"))
@@ -18795,6 +18810,31 @@ class HookTest(ServerCase):
         for text, answer in (("nix()", "one"), ('routeRegistry.use("/b", () => "two"); routeRegistry.use("/b", () => "three")', "two"), (";", "b")):
             self.change("a.js", text)
             self.assertEqual(self.get("/b")[2], answer)
+
+    def test_while_no_version_of_a_guard_could_be_loaded_nothing_is_answered(self):
+        others = {"a.js": "routeRegistry.registerRoute('/a', () => 'a'); routeRegistry.registerStreamRoute('/s');"
+                          "graphQLRegistry.registerQuery('x', 'x: Int', () => 1)", "public/f.txt": "file"}
+        paths = ("/a", "/s", "/f.txt", "/nix", "/graphql?query={x}", "/graphql/ws", "/graphql/sse?query={x}")
+        for files in ({"guard.js": "routeRegistry.use(() => {}); nix()"}, {"guard.js": "routeRegistry.use(() => {}"},
+                      {"guard.js": "const { use } = routeRegistry; nix(use)"}, {"guard.js": "import './lib/g.js'; nix(", "lib/g.js": "routeRegistry.use(0"},
+                      {"guard.js": "import './lib/g.js'", "lib/g.js": "const all = routeRegistry; nix(all['use'])"},
+                      {"guard.js": "const add = 'u' + 'se'; routeRegistry[add](() => {}); nix()"}, {"guard.js": b"routeRegistry.use(() => { /* \xff */ })"},
+                      {"guard.js": "routeRegistry.registerRoute('/a', () => 'b'); routeRegistry.use(() => {})"}):
+            with self.subTest(files["guard.js"]):
+                self.serve({**others, **files})
+                self.assertEqual([self.get(path)[0] for path in paths], [503] * len(paths))
+                self.assertEqual(self.post("/a", "")[0], 503)
+                self.assertIn("until guard.js is loaded", self.get("/a", Accept="text/html")[2])
+                self.assertNotIn("is not defined", self.get("/a", **{"X-Forwarded-For": "1.2.3.4"})[2])
+                self.assertIn("every request gets 503 until it is", self.output.getvalue())
+                self.assertEqual([self.get(path)[0] for path in ("/engine", "/engine/health")], [200, 200])
+        self.change("guard.js", "routeRegistry.use(({ request }) => request.path === '/a' ? 'guarded' : undefined)")
+        self.assertEqual([self.get(path)[2] for path in ("/a", "/f.txt")], ["guarded", "file"])
+        self.change("guard.js", "routeRegistry.use(() => {}); nix()")
+        self.assertEqual(self.get("/a")[2], "guarded")          # by the version before
+        for text in ("'use strict'; nix()", "use(); routeRegistry.registerRoute('/b', () => 1); nix()", "// .use\nnix()"):
+            self.serve({**others, "broken.js": text})           # no guard: the other scripts are served
+            self.assertEqual(self.get("/a")[2], "a")
 
     def test_hooks_are_told_of_like_routes_and_are_limited(self):
         self.serve("""
@@ -19449,6 +19489,18 @@ class StreamsOverHttpTest(ServerCase):
         again = self.connect("/s?name=Ada", [*self.EVENT_SOURCE, f"Last-Event-ID: {client.last_id}"])
         self.assertEqual([again.next()["data"] for _ in range(3)], ['{"hello":"Ada"}', "missed", "came"])
         self.assertIn("only onConnect can send", self.send("later", "x"))
+
+    def test_metadata_that_on_connect_changes_and_does_not_return_are_warned_of_once(self):
+        self.serve("""
+            routeRegistry.registerStreamRoute("/s", ({ connection, request }) => {
+              connection.metadata.room = "lobby"; if (request.query.returned) return connection.metadata });
+            routeRegistry.registerStreamRoute("/t", ({ connection }) => { connection.metadata.name });""")
+        clients = [self.connect(path) for path in ("/t?name=a", "/s?returned=1", "/s?name=b", "/s?name=c")]
+        self.eventually(lambda: sorted(str(one.metadata) for one in self.server.app.streams.get("/s").connections) == [
+            "{'name': 'b'}", "{'name': 'c'}", "{'returned': '1', 'room': 'lobby'}"])
+        warned = re.findall(r"stream (\S+) \(onConnect\): connection.metadata was changed, but only what onConnect returns counts",
+                            self.output.getvalue())
+        self.assertEqual((warned, len(clients)), (["/s"], 4))
 
     def test_metadata_that_on_connect_cannot_mean_are_refused(self):
         self.serve("""
@@ -20633,6 +20685,22 @@ T3Hu59zod9mOaW8SeKgkHGJ3dxU3F7lHhd2NgQWGJSe7hFgu08TtcTtP
 """
 
 
+#: Another certificate of the same key.
+RENEWED_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBkTCCATegAwIBAgIUKraF54m1S+4dcrQLBaETJ5WvUJEwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHcmVuZXdlZDAgFw0yNjExMzAxMzU5NDZaGA8yMTI2MTEwNjEz
+NTk0NlowEjEQMA4GA1UEAwwHcmVuZXdlZDBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABCQFT2jwfofUIFm9/rTcjZ5SdEen9zZPce7n3Oh32Y5pbxJ4qCQcYnd3FTcX
+uUeF3Y2BBYYlJ7uEWC7TxO1xO0+jaTBnMB0GA1UdDgQWBBRItESJqtWjOx16zF1/
+wQahauLAozAfBgNVHSMEGDAWgBRItESJqtWjOx16zF1/wQahauLAozAPBgNVHRMB
+Af8EBTADAQH/MBQGA1UdEQQNMAuCCWxvY2FsaG9zdDAKBggqhkjOPQQDAgNIADBF
+AiBocmcFWrmYhWTIvs6p2Ep55nQweHAbl0kjpqrrEtFivAIhAO470GY78HVutBSH
+xy0P3d0hk8Wp0sup6a4McdWlHTqe
+-----END CERTIFICATE-----
+"""
+
+
 class TLSTest(ServerCase):
     """--cert and --key: HTTPS."""
 
@@ -20768,6 +20836,21 @@ class TLSTest(ServerCase):
             with self.assertRaises(SystemExit), contextlib.redirect_stderr(err):
                 aiwebengine.main([str(self.pem), *arguments])
             self.assertIn(expected, err.getvalue())
+
+    def test_new_connections_get_the_certificate_that_the_files_have_by_then(self):
+        self.serve_tls()
+        self.client.check_hostname, self.client.verify_mode = False, ssl.CERT_NONE
+        kept = self.open()
+        for number, (text, expected, told) in enumerate((
+                ("nonsense", TEST_CERTIFICATE, "holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE; new connections get"),
+                (RENEWED_CERTIFICATE, RENEWED_CERTIFICATE, "cert.pem: new connections get this new certificate"))):
+            self.write(self.pem / "cert.pem", text)
+            os.utime(self.pem / "cert.pem", (1e9, 1e9 + number))
+            self.server.http._renew_at = 0.0
+            self.assertEqual(self.open().getpeercert(binary_form=True), ssl.PEM_cert_to_DER_cert(expected))
+            self.assertIn(told, self.output.getvalue())
+        kept.sendall(b"GET /hi HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        self.assertIn(b"hello", self.read_all(kept))
 
     def test_openssl_is_loaded_for_https_only(self):
         done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
@@ -24506,6 +24589,28 @@ class ScriptTestsTest(ServerCase):
                                     **scripts)
         self.assertEqual(code, 1, text)
         return text
+
+    def test_one_file_is_run_with_the_scripts_of_its_project(self):
+        top = pathlib.Path(os.path.realpath(self.enterTemporary()))
+        files = ("p/routes.js", "p/admin/list.js", "p/admin/users/one.js", "p/admin/users/one.test.js")
+        for name in files:
+            self.write(top / name, "")
+        project = lambda: aiwebengine.project_of(top / files[-1]).relative_to(top).as_posix()
+        for here, expected in (("", "p"), ("p", "p"), ("p/admin", "p/admin"), ("p/admin/users", "p/admin/users"), ("other", "p/admin/users")):
+            (top / here).mkdir(exist_ok=True)
+            with self.subTest(here), mock.patch.object(pathlib.Path, "cwd", return_value=top / here):
+                self.assertEqual(project(), expected)
+                self.write(top / "p" / "users.json", "[]")
+                self.assertEqual(project(), "p")
+                (top / "p" / "users.json").unlink()
+        (top / "p/admin/list.js").unlink()              # now nothing leads further up
+        with mock.patch.object(pathlib.Path, "cwd", return_value=top):
+            self.assertEqual(project(), "p/admin/users")
+        self.write(top / "p/public/index.html", "")
+        self.write(top / "p/admin/list.js", "routeRegistry.registerRoute('/a', () => 'a')")
+        self.write(top / files[-1], "test('a', async () => { assert.equal((await request('/a')).body, 'a') })")
+        code, out, err = run_command("--test", top / files[-1])
+        self.assertEqual((code, out.split("\n")[0]), (0, "admin/users/one.test.js"), out + err)
 
     # -- requests and streams ----
 
