@@ -52344,7 +52344,7 @@ interface TestConnectOptions {
   /** Asks for the messages after this one. */
   lastEventId?: string;
   /** Connects as `new WebSocket(path)` does, and can send. */
-  websocket?: boolean;
+  websocket?: boolean | string;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
@@ -69894,6 +69894,7 @@ TEST_PRELUDE = r"""
       ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     delete headers["sec-websocket-protocol"];
+    if (typeof options.websocket === "string") headers["sec-websocket-protocol"] = options.websocket;
     return client(addressOf(path, options.query), headers);
   }
 
@@ -70112,6 +70113,9 @@ class StreamClient:
             self.ended = True
         elif opcode == PING_FRAME:
             self.send(PONG_FRAME, payload)
+        elif opcode == TEXT_FRAME and self.exchange.headers.get("sec-websocket-protocol",
+                                                                JSON_PROTOCOL) != JSON_PROTOCOL:
+            self.messages.append({"event": "message", "id": "", "text": payload})
         elif opcode == TEXT_FRAME:
             message = json.loads(payload)
             data, self.last_id = message["data"], message["id"] or self.last_id
