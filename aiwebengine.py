@@ -52343,7 +52343,7 @@ interface TestConnectOptions {
   headers?: Record<string, string>;
   /** Asks for the messages after this one. */
   lastEventId?: string;
-  /** Connects as `new WebSocket(path)` does, and can send. */
+  /** Connects as `new WebSocket(path)` does, and can send; a text is the subprotocol. */
   websocket?: boolean | string;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */

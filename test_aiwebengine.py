@@ -18135,6 +18135,12 @@ class RoutingTest(ServerCase):
         text = json.loads(self.get("/cat")[2])["error"]["message"]
         self.assertRegex(text, r"Not loaded because of an error: dogs\.js.* Did you mean /cats\?")
 
+    def test_the_icon_that_browsers_ask_for_by_themselves_may_be_missing(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/data', () => [1])"})
+        self.assertEqual(self.get("/favicon.ico")[0::2], (204, ""))
+        self.serve({"app.js": "", "public/favicon.ico": b"icon"})
+        self.assertEqual(self.get("/favicon.ico")[0::2], (200, "icon"))
+
 
 class OtherOriginsTest(ServerCase):
     """--cors, proxies before the server, and the addresses it listens on."""
