@@ -30878,17 +30878,24 @@ class SoakServer:
         self.port, self.command = free_port(), command
         self.start()
 
-    def start(self):
-        self.process = subprocess.Popen([part.replace("{port}", str(self.port)) for part in self.command],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        pin(0, self.process.pid)
-        for _ in range(600):
-            try:
-                ask(self.port, "GET", "/hello")
-                return
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.05)
-        raise ConnectionError(f"did not start: {self.command}")
+    def start(self, patience=4 * STUCK):
+        """Starts it and waits until it answers; a `ConnectionError` tells how it ended, or what it said until then."""
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+            self.process = subprocess.Popen([part.replace("{port}", str(self.port)) for part in self.command],
+                                            stdout=subprocess.DEVNULL, stderr=said)
+            pin(0, self.process.pid)
+            end, failed = time.monotonic() + patience, None
+            while time.monotonic() < end and self.process.poll() is None:
+                try:
+                    ask(self.port, "GET", "/hello")
+                    return
+                except (OSError, http.client.HTTPException) as error:
+                    failed = error
+                    time.sleep(0.05)
+            said.seek(0)
+            ended = self.process.poll()
+            raise ConnectionError(f"{'no answer in time' if ended is None else f'ended with {ended}'}, {failed!r}: "
+                                  f"{self.command}\n{said.read()[-2000:]}")
 
     def kill(self):
         self.process.kill()
@@ -30952,7 +30959,10 @@ class Soak:
                     server = random.choice(self.servers)
                     server.kill()
                     (self.folder / "app.js").write_text(SOAK_SCRIPT, "utf-8")
-                    server.start()
+                    try:
+                        server.start()
+                    except ConnectionError as error:
+                        self.faults.append(f"a killed server did not come back: {error}")
             self.disturbed = time.monotonic() + 5
 
     def is_disturbed(self, since):
@@ -31109,7 +31119,7 @@ def bench_soak(kind, seconds=600):
         for path, text in (("app.js", SOAK_SCRIPT), ("other.js", SOAK_OTHER), ("public/page.txt", "page")):
             (folder / path).write_text(text, "utf-8")
         pin(1)
-        command = [sys.executable, str(MODULE), str(folder), "--port", "{port}", "--log-level", "silent", "--handler-timeout", "2"]
+        command = [*COMMAND, str(folder), "--port", "{port}", "--log-level", "silent", "--handler-timeout", "2"]
         redis = None
         if kind == "storage":
             command += ["--storage", str(Path(name, "data.db"))]
