@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,231
+     6  Parser                                                                         4,213
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              164
@@ -38,9 +38,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                213
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    756
+          Parser: types of TypeScript                                                    739
           Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   247
+          Parser: enums and namespaces                                                   246
           Parser: elements of JSX                                                        352
           From TypeScript and JSX to JavaScript                                           80
      7  Scope analysis                                                                 1,384
@@ -264,13 +264,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,063
+    20  Scripts: loading and hot reload                                                3,970
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         173
-          Modules of node                                                                837
+          Modules of node                                                                744
           Packages                                                                       244
           Imported files                                                                 141
           Between scripts, and in time                                                   113
