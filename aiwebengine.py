@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,231
+     6  Parser                                                                         4,213
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              164
@@ -38,9 +38,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                213
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    756
+          Parser: types of TypeScript                                                    739
           Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   247
+          Parser: enums and namespaces                                                   246
           Parser: elements of JSX                                                        352
           From TypeScript and JSX to JavaScript                                           80
      7  Scope analysis                                                                 1,384
@@ -264,13 +264,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,063
+    20  Scripts: loading and hot reload                                                3,970
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         173
-          Modules of node                                                                837
+          Modules of node                                                                744
           Packages                                                                       244
           Imported files                                                                 141
           Between scripts, and in time                                                   113
@@ -4399,6 +4399,11 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
+    def accept_type(self, before):
+        """Read a type if this token is what stands before one."""
+        if self.accept(before):
+            self.skip_with(self.skip_type)
+
     def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
         match = _simple_types(which)(self.source, self.start)
@@ -4437,8 +4442,7 @@ class TypeParser(JSParser):
     def skip_function_type(self):
         if self.is_name("abstract"):
             self.advance()
-        if self.type == "new":
-            self.advance()
+        self.accept("new")
         self.skip_parameters()
         self.expect("=>")
         self.skip_return_type()
@@ -4451,17 +4455,13 @@ class TypeParser(JSParser):
         while self.type != ")":
             if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
                 continue
-            if self.type == "...":
-                self.advance()
+            self.accept("...")
             if self.type == "this":
                 self.advance()
             else:
                 self.parse_binding_target([])
-            if self.type == "?":
-                self.advance()
-            if self.type == ":":
-                self.advance()
-                self.skip_with(self.skip_type)
+            self.accept("?")
+            self.accept_type(":")
             if self.type != ")":
                 self.expect(",")
         self.advance()
@@ -4518,7 +4518,12 @@ class TypeParser(JSParser):
         elif type == "{":
             self.skip_object_type()
         elif type == "[":
-            self.skip_list("[", "]", self.skip_tuple_element)
+            self.advance()
+            while self.type != "]":
+                self.skip_with(self.skip_tuple_element)
+                if self.type != "]":
+                    self.expect(",")
+            self.advance()
         elif type == "(":
             self.advance()
             self.skip_with(self.skip_type)
@@ -4535,15 +4540,6 @@ class TypeParser(JSParser):
             self.skip_import_type()
         else:
             self.unexpected()
-
-    def skip_list(self, opening, closing, skip_one):
-        """Read `[a, b]` and the like, with skip_one() for each part."""
-        self.expect(opening)
-        while self.type != closing:
-            self.skip_with(skip_one)
-            if self.type != closing:
-                self.expect(",")
-        self.advance()
 
     def skip_type_reference(self):
         """Read `a.b.C<T>`."""
@@ -4574,8 +4570,7 @@ class TypeParser(JSParser):
         if self.type == ",":
             self.advance()
             self.parse_assignment()
-            if self.type == ",":
-                self.advance()
+            self.accept(",")
         self.expect(")")
         if self.type == ".":
             self.advance()
@@ -4594,14 +4589,12 @@ class TypeParser(JSParser):
                 raise self.error("Missing } in template literal type")
 
     def skip_tuple_element(self):
-        if self.type == "...":
-            self.advance()
+        self.accept("...")
         if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
             self.advance()
         else:
             self.skip_type()
-        if self.type == "?":
-            self.advance()
+        self.accept("?")
         if self.type == ":":
             self.advance()
             self.skip_type()
@@ -4631,8 +4624,7 @@ class TypeParser(JSParser):
             self.skip_type_key()
         if self.type in ("+", "-"):
             self.advance()
-        if self.type == "?":
-            self.advance()
+        self.accept("?")
         if self.type in ("(", "<"):
             self.skip_parameters()
         if self.type == ":":
@@ -4666,12 +4658,8 @@ class TypeParser(JSParser):
             while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
                 self.advance()
             self.skip_word()
-            if self.type == "extends":
-                self.advance()
-                self.skip_with(self.skip_type)
-            if self.type == "=":
-                self.advance()
-                self.skip_with(self.skip_type)
+            self.accept_type("extends")
+            self.accept_type("=")
             if self.type != ",":
                 break
             self.advance()
@@ -4708,9 +4696,7 @@ class TypeParser(JSParser):
             return
         if self.type in ("!", "?"):
             self.advance()
-        if self.type == ":":
-            self.advance()
-            self.skip_with(self.skip_type)
+        self.accept_type(":")
         self.erase(start)
 
     def open_parameters(self):
@@ -4720,11 +4706,8 @@ class TypeParser(JSParser):
         if self.type == "this":
             start = self.start
             self.advance()
-            if self.type == ":":
-                self.advance()
-                self.skip_with(self.skip_type)
-            if self.type == ",":
-                self.advance()
+            self.accept_type(":")
+            self.accept(",")
             self.erase(start)
 
     def parse_parameters(self, names):
@@ -5453,8 +5436,7 @@ class EnumParser(TypeScriptParser):
         start, here = self.start, self.here()
         if not self.has_types:
             raise self.error(_NO_TYPES, start)
-        if self.type == "const":
-            self.advance()
+        self.accept("const")
         self.advance()
         name = self.value
         self.skip_word()
@@ -53543,70 +53525,21 @@ const pathToFileURL = (path) => new URL("file://" + (require("path").resolve(pat
 const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname.replace(/^\[|]$/g, ""), hash: url.hash, search: url.search,
   pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }),
   ...((url.username || url.password) && { auth: decodeURIComponent(url.username) + ":" + decodeURIComponent(url.password) }) });
-const slashed = /^(https?|ftp|gopher|file|wss?):?$/;
-class Url {}
-// WHATWG's URL is not enough: this also takes relative addresses, and leaves parts as they are
-const parse = (given, query = false, hostFirst = false) => {
-  const made = Object.assign(new Url(), { protocol: null, slashes: null, auth: null, host: null, port: null, hostname: null, hash: null,
-    search: null, query: null, pathname: null, path: null, href: null });
-  let [, rest, search = null, hash = null] = /^([^?#]*)(\?[^#]*)?(#[^]*)?$/.exec(check("string", "url", given).trim());
-  rest = rest.replace(/\\/g, "/");
-  const protocol = /^[a-z0-9.+-]+:/i.exec(rest)?.[0].toLowerCase() ?? null, code = protocol === "javascript:";
-  if (protocol) [made.protocol, rest] = [protocol, rest.slice(protocol.length)];
-  if (rest.startsWith("//") && !code && (hostFirst || protocol || /^\/\/[^@/]+@[^@/]+/.test(rest))) [made.slashes, rest] = [true, rest.slice(2)];
-  if (!code && (made.slashes || protocol && !slashed.test(protocol))) {
-    let [host] = /^(?:[^/]*@)?[^/\t\n\r "'%;<>\\^`{|}]*/.exec(rest);
-    rest = rest.slice(host.length);
-    const at = host.lastIndexOf("@");
-    if (at >= 0) [made.auth, host] = [decodeURIComponent(host.slice(0, at)), host.slice(at + 1)];
-    const [, name, port] = /^(.*?)(?::(\d*))?$/.exec(host);
-    made.port = port || null;
-    made.hostname = /^\[.*]$/.test(name) ? name.slice(1, -1) : name && /[^\x00-\x7f]/.test(name) ? new URL("http://" + name).hostname
-      : name.toLowerCase();
-    made.host = (made.hostname.includes(":") ? `[${made.hostname}]` : made.hostname) + (port ? ":" + port : "");
-    if (rest && rest[0] !== "/") rest = "/" + rest;
-  }
-  const escape = (text) => text && (code ? text : text.replace(/[\t\n\r "'<>\\^`{|}]/g, (c) => "%"
-    + c.charCodeAt(0).toString(16).toUpperCase().padStart(2, 0)));
-  Object.assign(made, { hash: escape(hash), search: escape(search) ?? (query ? "" : null), pathname: escape(rest) || null });
-  made.query = query ? require("querystring").parse(made.search.slice(1)) : made.search && made.search.slice(1);
-  if (!made.pathname && made.hostname && slashed.test(protocol)) made.pathname = "/";
-  made.path = made.pathname || made.search ? (made.pathname ?? "") + (made.search ?? "") : null;
-  return Object.assign(made, { href: format(made) });
-};
+const old = (name) => () => { throw new Error(`url.${name} is an old form that is not there: use new URL(address, base)`) };
 const format = (url, { auth = true, fragment = true, search = true } = {}) => {
-  if (typeof url === "string") return parse(url).href;
-  if (url instanceof URL) {
-    const copy = new URL(url);
-    if (!auth) copy.username = copy.password = "";
-    if (!fragment) copy.hash = "";
-    if (!search) copy.search = "";
-    return copy.href;
-  }
-  if (url === null || typeof url !== "object") throw wrong("urlObject", "one of type object or string", url);
-  let protocol = url.protocol ?? "", path = (url.pathname ?? "").replace(/[?#]/g, encodeURIComponent), hash = url.hash ?? "";
-  if (protocol && !protocol.endsWith(":")) protocol += ":";
-  const user = url.auth ? encodeURIComponent(url.auth).replace(/%3A/i, ":") + "@" : "";
-  let host = url.host ? user + url.host : url.hostname ? user + (url.hostname.includes(":") && url.hostname[0] !== "[" ? `[${url.hostname}]`
-    : url.hostname) + (url.port ? ":" + url.port : "") : "";
-  if (url.slashes || slashed.test(protocol)) {
-    if (url.slashes || host) {
-      if (path && path[0] !== "/") path = "/" + path;
-      host = "//" + host;
-    } else if (protocol === "file:") host = "//";
-  }
-  let asked = url.search ?? "";
-  if (!asked && url.query && typeof url.query === "object") asked = require("querystring").stringify(url.query);
-  if (asked && asked[0] !== "?") asked = "?" + asked;
-  return protocol + host + path + asked.replace("#", "%23") + (hash && hash[0] !== "#" ? "#" + hash : hash);
+  if (typeof url !== "string" && !(url instanceof URL)) return old("format(object)")();
+  const copy = new URL(url);
+  if (!auth) copy.username = copy.password = "";
+  if (!fragment) copy.hash = "";
+  if (!search) copy.search = "";
+  return copy.href;
 };
 const resolve = (from, to) => {
   const base = new URL(from, "resolve://x/"), url = new URL(to, base);
   return url.protocol === "resolve:" ? (url.host === "x" ? "" : "//" + url.host) + url.pathname + url.search + url.hash : url.href;
 };
-module.exports = { URL, URLSearchParams, Url, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve, domainToUnicode: (name) => name,
-  domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } },
-  resolveObject: (from, to) => parse(resolve(typeof from === "string" ? from : format(from), to)) };
+module.exports = { URL, URLSearchParams, fileURLToPath, pathToFileURL, urlToHttpOptions, format, resolve, parse: old("parse"),
+  domainToUnicode: (name) => name, domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } } };
 """
 
 _NODE_UTIL = r"""
@@ -53622,16 +53555,6 @@ const inspect = (value, options, depth, colors) => {
 };
 inspect.custom = Symbol.for("nodejs.util.inspect.custom");
 inspect.defaultOptions = { depth: 2, colors: false };
-inspect.colors = { bold: [1, 22], dim: [2, 22], italic: [3, 23], underline: [4, 24], inverse: [7, 27], hidden: [8, 28], strikethrough: [9, 29] };
-["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"].forEach((name, i) => { inspect.colors[name] = [30 + i, 39];
-  inspect.colors["bg" + name[0].toUpperCase() + name.slice(1)] = [40 + i, 49] });
-inspect.colors.gray = inspect.colors.grey = [90, 39];
-const styleText = (styles, text) => [styles].flat().reduceRight((made, style) => {
-  const all = Object.keys(inspect.colors).map((name) => `'${name}'`).join(", ");
-  if (!inspect.colors[style]) throw coded(new TypeError(`The argument 'format' must be one of: ${all}. Received ${native.inspect(style)}`),
-    "ERR_INVALID_ARG_VALUE");
-  return `\x1b[${inspect.colors[style][0]}m${made}\x1b[${inspect.colors[style][1]}m`;
-}, text);
 const tag = (value) => Object.prototype.toString.call(value).slice(8, -1);
 const is = (...names) => (value) => typeof value === "object" && value !== null && names.includes(native.kind(value));
 const isTypedArray = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
@@ -53655,14 +53578,6 @@ const promisify = (f) => {
   return Object.defineProperties(Object.setPrototypeOf(made, Object.getPrototypeOf(f)), Object.getOwnPropertyDescriptors(f));
 };
 promisify.custom = Symbol.for("nodejs.util.promisify.custom");
-const callbackify = (f) => {
-  check("function", "original", f);
-  return function (...given) {
-    const done = check("function", "last argument", given.pop());
-    f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error
-      || Object.assign(new Error("Promise was rejected with falsy value"), { code: "ERR_FALSY_VALUE_REJECTION", reason: error }))));
-  };
-};
 const inherits = (child, parent) => {
   check("function", "ctor", child);
   check("function", "superCtor", parent);
@@ -53674,10 +53589,9 @@ const old = { isArray: Array.isArray, isBoolean: (v) => typeof v === "boolean", 
   isString: (v) => typeof v === "string", isNumber: (v) => typeof v === "number", isFunction: (v) => typeof v === "function",
   isObject: (v) => v !== null && typeof v === "object", isRegExp: types.isRegExp, isDate: types.isDate, isError: (v) => v instanceof Error };
 module.exports = { inspect, format: (...given) => native.format(...given), formatWithOptions: (_, ...given) => native.format(...given), types,
-  promisify, callbackify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
+  promisify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
   isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b),
-    stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""),
-  toUSVString: (text) => String(text).toWellFormed(), styleText, ...old };
+  stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""), ...old };
 """
 
 _NODE_ASSERT = r"""
@@ -53776,19 +53690,6 @@ class EventEmitter {
     emitter.once(name, done);
     if (name !== "error") emitter.once("error", failed);
   });
-  static on = async function* (emitter, name) {
-    const got = [];
-    let wake, failure;
-    const add = (...given) => { got.push(given); wake?.() }, fail = (error) => { failure = { error }; wake?.() };
-    emitter.on(name, add).on("error", fail);
-    try {
-      for (;;) {
-        while (got.length) yield got.shift();
-        if (failure) throw failure.error;
-        await new Promise((resolve) => { wake = resolve });
-      }
-    } finally { emitter.off(name, add).off("error", fail) }
-  };
   on(name, listener) { return add(this, name, listener, false) }
   addListener(name, listener) { return add(this, name, listener, false) }
   prependListener(name, listener) { return add(this, name, listener, true) }
@@ -53916,8 +53817,6 @@ class Buffer extends Uint8Array {
   static alloc(size, fill, encoding) { const made = new Buffer(sized(size)); return fill === undefined || !size ? made : made.fill(fill, encoding) }
   static allocUnsafe(size) { return new Buffer(sized(size)) }
   static allocUnsafeSlow(size) { return new Buffer(sized(size)) }
-  static copyBytesFrom(from, at = 0, length = from.length) { const part = from.subarray(at, at + length);
-    return Buffer.from(part.buffer.slice(part.byteOffset, part.byteOffset + part.byteLength)) }
   static isBuffer(value) { return value instanceof Buffer }
   static isEncoding(encoding) { return typeof encoding === "string" && known(encoding) }
   static byteLength(value, encoding) {
@@ -53941,14 +53840,11 @@ class Buffer extends Uint8Array {
     const from = place(start, 0), to = place(end, this.length);
     return to <= from ? (coder(text_of, encoding), "") : coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset + from, to - from));
   }
-  toLocaleString(encoding, start, end) { return this.toString(encoding, start, end) }
   toJSON() { return { type: "Buffer", data: Array.from(this) } }
   [Symbol.for("nodejs.util.inspect.custom")]() {
     const more = this.length - 50;
     return `<Buffer${this.toString("hex", 0, 50).replace(/../g, " $&")}${more > 0 ? ` ... ${more} more byte${more > 1 ? "s" : ""}` : ""}>`;
   }
-  get parent() { return this.buffer }
-  get offset() { return this.byteOffset }
   write(text, at, length, encoding) {
     if (typeof text !== "string") throw coded(new TypeError("argument must be a string"), "ERR_INVALID_ARG_TYPE");
     if (typeof at === "string") [encoding, at] = [at];
@@ -54060,20 +53956,13 @@ for (const kind of ["UInt", "Int"]) for (const end of ["LE", "BE"]) {
     return at + size;
   });
 }
-for (const bits of [16, 32, 64]) method("swap" + bits, function () {
-  const size = bits / 8;
-  if (this.length % size) throw coded(new RangeError(`Buffer size must be a multiple of ${bits}-bits`), "ERR_INVALID_BUFFER_SIZE");
-  for (let i = 0; i < this.length; i += size) this.subarray(i, i + size).reverse();
-  return this;
-});
 Buffer.poolSize = 8192;
 const Callable = new Proxy(Buffer, {
   apply: (_, __, [value, ...rest]) => typeof value === "number" ? Buffer.alloc(value) : Buffer.from(value, ...rest),
   construct: (_, given, target) => target !== Callable ? Reflect.construct(Buffer, given, target) : Callable(...given) });
 const { Blob, File } = globalThis;
 module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, INSPECT_MAX_BYTES: 50,
-  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa, isAscii: (bytes) => bytes.every((byte) => byte < 128),
-  isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
+  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa };
 """
 
 _NODE_SMALL = {
