@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,285
+    15  Realm, jobs and timers                                                         5,289
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -212,7 +212,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Network: connections                                                           223
           Network: one request                                                           223
           Functions for a console                                                         32
-          Realms of a terminal                                                            99
+          Realms of a terminal                                                           103
           The prompt                                                                     145
     16  js2py, and the choice of an engine                                             1,743
           js2py: the private copy                                                        301
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                3,970
+    20  Scripts: loading and hot reload                                                4,003
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -277,9 +277,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               173
           One script                                                                     438
-          All scripts                                                                    800
+          All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,632
+    21  HTTP server                                                                    4,668
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
@@ -291,15 +291,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Static files                                                                   341
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        223
-          One connection: answering                                                      338
+          One connection: answering                                                      340
           One connection: GraphQL and routes of scripts                                  301
-          One connection: around requests                                                201
-          One connection: streams                                                        162
+          One connection: around requests                                                206
+          One connection: streams                                                        171
           One connection: WebSocket                                                      159
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
-          TLS                                                                            136
-          The server                                                                     589
+          TLS                                                                            139
+          The server                                                                     606
     22  Pages                                                                          5,923
           Page kit                                                                       141
           Page kit: texts of code                                                        251
@@ -324,22 +324,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,539
+    23  Command line                                                                   4,573
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
           Options                                                                        307
           Documentation                                                                  406
-          The program                                                                    218
+          The program                                                                    222
           The map of this file                                                            58
           Serving                                                                        186
-          Script tests                                                                   427
-          Script tests: requests and streams                                             299
+          Script tests                                                                   428
+          Script tests: requests and streams                                             302
           Script tests: one file                                                         447
-          Reports of tests                                                               248
+          Reports of tests                                                               268
           Several processes                                                              272
           A starter                                                                       62
-          JavaScript without a server                                                    121
+          JavaScript without a server                                                    127
           The prompt's terminal                                                          176
           The file as a program                                                           33
 """
