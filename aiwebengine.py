@@ -60872,8 +60872,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self.process_request(TLSSocket(request, self._current_tls()) if self.tls else request, address)
 
     def _current_tls(self):
-        """The ssl.SSLContext for a new connection: that of the certificate as it is in its files now. One that
-        cannot be used, or is written only half, leaves the one before."""
+        """The ssl.SSLContext for a new connection: that of the certificate as it is in its files now. One
+        that cannot be used, or is written only half, leaves the one before."""
         if self.clock >= self._renew_at and hasattr(self.tls, "files"):
             self._renew_at = self.clock + RENEWAL_SECONDS
             stamps = [file_stamp(file) for file in self.tls.files if file is not None]
@@ -69026,8 +69026,6 @@ def main(argv=None):
     if options.allow_net:
         ForegroundRealm.network = Network(options.allow_net)
     ForegroundRealm.settings = options.settings.values
-    for warning in options.settings.warnings if options.code is not None or options.repl or options.run else ():
-        print(f"aiwebengine: {warning}", file=sys.stderr)
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     language = ".tsx" if options.ts else ".js"
@@ -69092,6 +69090,9 @@ def trouble_with_settings(options):
     """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings."""
     try:
         options.settings = Settings(options.env_file, dict(options.env))
+        if options.code is not None or options.repl or options.run:
+            for warning in options.settings.warnings:
+                print(f"aiwebengine: {warning}", file=sys.stderr)
     except SettingsMistake as mistake:
         return f"--env-file: {mistake}"
     return None
@@ -70815,9 +70816,9 @@ def run_tests(scripts, options):
 PROJECT_MARKS = frozenset(("public", "assets", "users.json", "aiwebengine.d.ts"))
 
 
-def project_of(path):
-    """The folder whose scripts a test file is about, by its absolute path: the nearest from its own on that has
-    PROJECT_MARKS; else the topmost in the working directory that one gets to through folders with scripts."""
+def tests_project(path):
+    """The folder whose scripts a test file is about, both by absolute paths: the nearest from its own on that
+    has PROJECT_MARKS; else the topmost in the working directory to which folders with scripts lead."""
     folder, here = path.parent, pathlib.Path.cwd()
     for place in itertools.islice(path.parents, MAX_SCRIPT_DEPTH + 1):
         with contextlib.suppress(OSError):
@@ -70849,7 +70850,7 @@ def run_tests_once(scripts, options):
         for path in test_files(scripts):
             reported = len(results)
             tests = ScriptTests(path, handler_timeout=options.handler_timeout,
-                                folder=scripts if scripts.is_dir() else project_of(path),
+                                folder=scripts if scripts.is_dir() else tests_project(path),
                                 settings=options.settings)
             tests.run(report)
             if len(results) == reported:
@@ -70865,7 +70866,7 @@ def run_tests_once(scripts, options):
 
 def watch_tests(scripts, options):
     """--watch: runs the tests again whenever a file of the folder changes, until Ctrl+C."""
-    folder = scripts if scripts.is_dir() else project_of(scripts.absolute())
+    folder = scripts if scripts.is_dir() else tests_project(scripts.absolute())
     code = EXIT_OK
     try:
         while True:

@@ -24582,7 +24582,7 @@ class ScriptTestsTest(ServerCase):
         files = ("p/routes.js", "p/admin/list.js", "p/admin/users/one.js", "p/admin/users/one.test.js")
         for name in files:
             self.write(top / name, "")
-        project = lambda: aiwebengine.project_of(top / files[-1]).relative_to(top).as_posix()
+        project = lambda: aiwebengine.tests_project(top / files[-1]).relative_to(top).as_posix()
         for here, expected in (("", "p"), ("p", "p"), ("p/admin", "p/admin"), ("p/admin/users", "p/admin/users"), ("other", "p/admin/users")):
             (top / here).mkdir(exist_ok=True)
             with self.subTest(here), mock.patch.object(pathlib.Path, "cwd", return_value=top / here):
