@@ -69025,7 +69025,6 @@ def main(argv=None):
     ScriptThread.require()
     if options.allow_net:
         ForegroundRealm.network = Network(options.allow_net)
-    ForegroundRealm.settings = options.settings.values
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     language = ".tsx" if options.ts else ".js"
@@ -69087,9 +69086,11 @@ def trouble_with_modes(options):
 
 
 def trouble_with_settings(options):
-    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings."""
+    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings,
+    and those of code that runs without a server."""
     try:
         options.settings = Settings(options.env_file, dict(options.env))
+        ForegroundRealm.settings = options.settings.values
         if options.code is not None or options.repl or options.run:
             for warning in options.settings.warnings:
                 print(f"aiwebengine: {warning}", file=sys.stderr)
