@@ -324,13 +324,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,574
+    23  Command line                                                                   4,575
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
           Options                                                                        307
           Documentation                                                                  406
-          The program                                                                    223
+          The program                                                                    224
           The map of this file                                                            58
           Serving                                                                        186
           Script tests                                                                   428
