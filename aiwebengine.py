@@ -50176,6 +50176,10 @@ class LocalRelay:
         with not_sent(function):
             return self.graphql.broadcast(name, text, filter)
 
+    def in_order(self, path, work):
+        """work(), which sends to one client of a stream, once what was sent on that before is under way."""
+        work()
+
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
         return stream.list_connections()
@@ -50585,6 +50589,7 @@ class RedisRelay:
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
+        self.held = {}                  # key -> (the number that it waits for, work) in order
         self.unread = []                # streams that Redis did not give when they were made
         self._ask_at = 0.0              # when to ask for them again
         self._contact = (0, 0.0)        # Redis's clock in milliseconds, and ours, when it last answered
@@ -50674,6 +50679,7 @@ class RedisRelay:
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
         self.begun = era.epoch
+        self._release()
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
 
     @staticmethod
@@ -50728,6 +50734,26 @@ class RedisRelay:
         with self.lock:
             if number > self.proofs.get(key, 0):
                 self.proofs[key] = number
+
+    def in_order(self, path, work):
+        key = key_of_stream(self.era.epoch, path)
+        with self.lock:
+            number = self.proofs.get(key, 0)
+            wait = key in self.held or self.positions.get(key, number) < number
+            if wait:
+                self.held.setdefault(key, collections.deque()).append((number, work))
+        if not wait:
+            work()
+
+    def _release(self):
+        """Does what waited for messages that have been read by now."""
+        for key, waiting in list(self.held.items()):
+            while waiting and waiting[0][0] <= self.positions.get(key, math.inf):
+                waiting[0][1]()
+                with self.lock:         # until then what comes waits behind it
+                    waiting.popleft()
+                    if not waiting:
+                        del self.held[key]
 
     def list_connections(self, stream):
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
@@ -50880,6 +50906,8 @@ class RedisRelay:
             wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
             wanted.add(key_of_stream(self.era.epoch, GRAPHQL_SUBSCRIPTION_PATH))
             self.positions = {key: position for key, position in self.positions.items() if key in wanted}
+        self._release()
+        with self.lock:
             places = {key: redis_id(position) for key, position in self.positions.items()}
         if block is not None:
             places[self._wake_key] = woken
@@ -50910,6 +50938,8 @@ class RedisRelay:
             finally:
                 with self.lock:
                     self.positions[key] = number
+                if self.held:
+                    self._release()
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -59939,7 +59969,8 @@ class ReceivedMessage:
             return null
 
     def send(self, data=undefined, options=undefined):
-        self.listener.app.broadcaster.post(self.connection, private_event(self.host, data, options))
+        app, frame = self.listener.app, private_event(self.host, data, options)
+        app.relay.in_order(self.listener.path, lambda: app.broadcaster.post(self.connection, frame))
         return f"Sent to one connection of '{self.listener.path}'"
 
     def close(self, code=undefined, reason=undefined):
@@ -59949,7 +59980,9 @@ class ReceivedMessage:
         reason = "" if reason is undefined else plain_text(self.host.realm, reason)
         if len(utf8(reason)) > MAX_CLOSE_REASON:
             raise HostError(f"connection.close: the reason can have {MAX_CLOSE_REASON} bytes")
-        self.listener.app.broadcaster.finish(self.connection, b"", int(code), reason)
+        app = self.listener.app
+        app.relay.in_order(self.listener.path,
+                           lambda: app.broadcaster.finish(self.connection, b"", int(code), reason))
         return "Closed"
 
 

@@ -15682,6 +15682,25 @@ class RedisTest(RedisCase):
         self.assertLess(abs(counts[0] - counts[1]), 3)
         self.assertLessEqual(max(counts), len(self.redis_keys("aiwebengine:job:*")) + 1)
 
+    def test_what_goes_to_all_and_to_one_client_arrives_in_the_order_of_the_calls(self):
+        first, second = self.serve_both("""
+            routeRegistry.registerStreamRoute("/talk", { onMessage({ connection, json: round }) {
+              routeRegistry.sendStreamMessage("/talk", `all ${round}`);
+              connection.send(`you ${round}`);
+              routeRegistry.sendStreamMessageFiltered("/talk", `room ${round}`, { room: "a" });
+              connection.send(`again ${round}`);
+              if (round === 9) connection.close(3001, "done");
+            } });""")
+        client, other = WebSocketClient(first.port, "/talk?room=a"), self.client(second, "/talk?room=a")
+        self.addCleanup(client.close)
+        for round in range(10):
+            client.send(str(round))
+        self.assertEqual([client.next()["data"] for _ in range(40)],
+                         [f"{who} {round}" for round in range(10) for who in ("all", "you", "room", "again")])
+        self.assertEqual(client.end(), (3001, "done"))
+        self.assertEqual(self.take(other, 20), [f"{who} {round}" for round in range(10) for who in ("all", "room")])
+        self.assertEqual(first.app.relay.held, {})
+
     def redis_keys(self, pattern):
         import redis
         with redis.Redis.from_url(self.redis.url) as client:
