@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,913
+    19  Host API                                                                       3,943
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -259,8 +259,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           validate                                                                        99
           dispatcher and schedulerService                                                186
           Storage in a file                                                              332
-          Relays                                                                          48
-          Redis                                                                          853
+          Relays                                                                          52
+          Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
@@ -279,7 +279,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,668
+    21  HTTP server                                                                    4,671
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
@@ -295,7 +295,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: GraphQL and routes of scripts                                  301
           One connection: around requests                                                206
           One connection: streams                                                        171
-          One connection: WebSocket                                                      159
+          One connection: WebSocket                                                      162
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
           TLS                                                                            139
