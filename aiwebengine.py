@@ -960,7 +960,7 @@ class Secrets:
 
     def __init__(self):
         self.names, self.pattern = {}, None
-        #: The real paths of files that nobody may import.
+        #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
@@ -977,6 +977,14 @@ class Secrets:
             self.pattern = re.compile("|".join(
                 rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
+
+    def add_files(self, paths):
+        self.files |= {os.path.realpath(path) for path in paths}
+
+    def check_file(self, path):
+        """Raises PermissionError for one of `files`."""
+        if self.files and os.path.realpath(path) in self.files:
+            raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
 
     def hide(self, text):
         return text if self.pattern is None else self.pattern.sub(
@@ -54505,8 +54513,11 @@ def find_import(folder, specifier, referrer):
     return path, path.relative_to(folder).as_posix()
 
 
-def open_ordinary(path):
-    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits."""
+def open_ordinary(path, own=False):
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError for
+    what belongs to the server, unless this is for its `own` use."""
+    if not own:
+        SECRETS.check_file(path)
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -54578,8 +54589,6 @@ def load_import(folder, specifier, referrer, kind):
 
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
-    if os.path.realpath(path) in SECRETS.files:
-        raise HostError(f"cannot import '{specifier}' from {referrer}: what stands in this file is in env")
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -54757,7 +54766,7 @@ class Settings:
         self.stamps, values, warnings = [file_stamp(file) for file in self.files], {}, []
         for file in self.files:
             try:
-                with open_ordinary(file) as opened:
+                with open_ordinary(file, own=True) as opened:
                     data = opened.read(MAX_ENV_FILE + 1)
                 text = data.decode("utf-8-sig")
             except OSError as error:
@@ -54771,7 +54780,7 @@ class Settings:
             warnings += more
         self.values, self.warnings = {**values, **self.given}, warnings
         SECRETS.add(self.values)
-        SECRETS.files |= {os.path.realpath(file) for file in self.files}
+        SECRETS.add_files(self.files)
 
     def change(self):
         """Whether a file has changed since it was read; None while one may still be written."""
@@ -54868,6 +54877,10 @@ class Assets:
         real = os.path.realpath(os.path.join(top, *parts))
         if not real.startswith(top + os.sep):
             raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        try:
+            SECRETS.check_file(real)
+        except PermissionError as error:
+            raise HostError(f"{function}: {json.dumps(name)} cannot be used: {error.strerror}") from None
         return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
 
     def read(self, function, name):
@@ -67067,6 +67080,9 @@ class Server:
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
+        SECRETS.add_files(f"{file}{end}" for file in (storage, database.path) if file is not None
+                          for end in ("", "-wal", "-shm", "-journal"))
+        SECRETS.add_files(filter(None, getattr(tls, "files", ())[-1:]))
         storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,

@@ -17221,10 +17221,36 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
             if specifier == "./settings.txt":
                 aiwebengine.Settings([self.folder / "settings.txt"])
                 self.server.app.reload("app.js")
-            self.assertRegex(self.server.app.failures["app.js"].text, "what stands in this file is in env|begin with a dot, such as .env")
+            self.assertRegex(self.server.app.failures["app.js"].text, "it belongs to the server|begin with a dot, such as .env")
             for path in ("/.env", "/../.env", "/%2e%2e/.env", "/.env.local"):
                 self.assertIn(self.get(path)[0], (400, 404), path)
         self.assertEqual(self.get("/engine/file?name=.env")[0], 400)
+
+    def test_no_script_and_no_client_reads_what_belongs_to_the_server(self):
+        folder, names = pathlib.Path(self.enterTemporary()), ["data.db", "data.db-wal", "data.sql.db", "key.pem"]
+        self.write(folder / "cert.pem", TEST_CERTIFICATE)
+        self.write(folder / "key.pem", TEST_KEY)
+        for place in ("public/x.txt", "assets/x.txt"):
+            self.write(folder / place, "")
+        for name in names:
+            self.write(folder / f"read-{name}.js", f"import text from './{name}' with {{ type: 'bytes' }};")
+        self.write(folder / "app.js", """
+            database.exec("CREATE TABLE IF NOT EXISTS t (a)"); sharedStorage.setItem("k", "v");
+            const got = (what) => { try { return [what()] } catch (error) { return error.message } };
+            routeRegistry.registerRoute("/all/:name", ({ request: { params: { name } } }) => [got(() => assetStorage.fetchAsset(name)),
+              got(() => assetStorage.upsertAsset(name, "text/plain", "")), got(() => assetStorage.deleteAsset(name))]);""")
+        for place in (folder, folder / "public", folder / "assets"):
+            tls = aiwebengine.tls_context(folder / "cert.pem", folder / "key.pem")
+            with aiwebengine.Server(folder, port=0, log_level="silent", storage=place / "data.db", tls=tls):
+                pass                    # from now on they are known
+            with self.subTest(place.name), aiwebengine.Server(folder, port=0, log_level="silent", storage=place / "data.db") as self.server:
+                for name in names if place == folder else ():
+                    self.server.app.reload(f"read-{name}.js")
+                    self.assertIn("it belongs to the server", self.server.app.failures[f"read-{name}.js"].text)
+                for name in names[:3]:
+                    self.assertIn(self.get("/" + name)[0], (403,) if place.name == "public" else (403, 404))
+                    if place.name == "assets":
+                        self.assertEqual(["it belongs to the server" in text for text in self.get_json("/all/" + name)], [True] * 3)
 
     def test_a_file_that_changes_loads_all_scripts_again(self):
         self.serve_settings({"a.js": self.SCRIPT, "b.js": "routeRegistry.registerRoute('/b', () => [env.KEY])"}, text="KEY=first\n")
