@@ -57573,28 +57573,35 @@ class Accounts:
 
     def cookie(self, user):
         """The value of the cookie of a user."""
-        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time()), self.mark(user)])))
         return f"{text}.{self.signature(text)}"
 
+    def mark(self, user):
+        """What a login has of a password: with another one it ends."""
+        return self.signature(f"password {user.password}")[:12] if user.password else ""
+
     def session_of(self, head):
-        """(id, name, time of the login) of a request's cookie, or None."""
+        """(id, name, time of the login, mark of the password) of a request's cookie, or None."""
         value = head.cookies.get(self.cookie_name(head.host))
         if not value:
             return None
         text, _, signature = value.partition(".")
         if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
             return None
-        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return (id, name, since) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
+        id, name, since, *mark = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return (id, name, since, *mark) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
 
     def user_of(self, head):
-        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json, or has another
+        password there, is nobody."""
         users = self.users()
         session = None if users is None else self.session_of(head)
         if session is None:
             return None
-        id, name, since = session
+        id, name, since, *mark = session
         user = users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        if user is not None and mark != [self.mark(user)]:
+            user = None
         if user is not None:
             if len(self.seen) >= MAX_SEEN_SESSIONS and (id, since) not in self.seen:
                 self.seen = {}
@@ -57635,9 +57642,12 @@ class Accounts:
         if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
             raise Refusal(429, "Too many wrong passwords; try again in a minute",
                           headers=(("Retry-After", "60"),))
-        if user is None or not is_password(user, form.get("password", "")):
-            self.wrong.append((now, address))
-            raise Refusal(401, "This user does not exist, or the password is wrong")
+        self.wrong.append(attempt := (now, address))       # those that are being looked at count, too
+        password = form.get("password", "")
+        if not (is_password(user, password) if user is not None else hash_password(password) is None):
+            raise Refusal(401, "This user does not exist, or the password is wrong")   # in the same time
+        with contextlib.suppress(ValueError):
+            self.wrong.remove(attempt)
         return user
 
     def answer(self, head, address, body):
@@ -57649,8 +57659,9 @@ class Accounts:
         target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
         if head.method not in ("GET", "HEAD", "POST"):
             raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
-        if head.method == "POST" and not is_same_origin(head):
-            raise Refusal(403, "Only pages of this server may log somebody in")
+        if head.method == "POST" and not is_same_origin(head) \
+                or leaves and head.fields.get("sec-fetch-site", "").lower() == "cross-site":
+            raise Refusal(403, "Only pages of this server may log somebody in or out")
         if leaves and (session := self.session_of(head)):
             self.seen.pop((session[0], session[2]), None)
         if leaves or head.method == "POST":

@@ -18556,6 +18556,38 @@ class LoginTest(ServerCase):
         self.assertIn('type="password"', page)
         self.assertNotIn("scrypt", page)
 
+    def test_another_password_ends_a_login(self):
+        hashed = [aiwebengine.hash_password("x" * 8, costs=(16, 8, 1)) for _ in range(2)]
+        self.serve_users([{"id": "ada", "password": hashed[0]}, {"id": "ben"}])
+        log_in = lambda user: self.post("/auth/login", {"user": user, "password": "x" * 8})[1]["set-cookie"].partition(";")[0]
+        ada, ben = log_in("ada"), log_in("ben")
+        users = lambda: [self.get_json("/me", Cookie=cookie)["userId"] for cookie in (ada, ben)]
+        self.assertEqual(users(), ["ada", "ben"])
+        for number, (one, other) in enumerate((({"password": hashed[1]}, {}), ({}, {"password": hashed[0]}))):
+            self.write(self.folder / "users.json", json.dumps([{"id": "ada", **one}, {"id": "ben", **other}]))
+            os.utime(self.folder / "users.json", (1e9, 1e9 + number))
+            self.assertEqual(users(), [None, None if other else "ben"])
+
+    def test_guesses_at_the_same_time_are_counted_and_a_user_who_is_not_there_takes_as_long(self):
+        self.serve_users([{"id": "ada", "password": aiwebengine.hash_password("right", costs=(16, 8, 1))}])
+        asked, go = [], threading.Event()
+
+        def slow(*arguments, **options):
+            asked.append(arguments[0])
+            go.wait(STUCK)
+            return "scrypt$none"
+        with mock.patch.object(aiwebengine, "hash_password", slow):
+            found = []
+            threads = [threading.Thread(target=lambda user=user: found.append(self.post("/auth/login", {"user": user, "password": "wrong"})[0]))
+                       for user in ("ada", "nobody") * 8]
+            for thread in threads:
+                thread.start()
+            self.eventually(lambda: len(found) == 6)            # ten are being looked at
+            go.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual((sorted(found), len(asked)), ([401] * 10 + [429] * 6, 10))
+
     def test_without_a_password_nobody_comes_in_from_another_device(self):
         self.serve_users()
         status, cookie, _ = self.log_in("ada", headers={"X-Forwarded-For": "10.0.0.7"})
@@ -18564,6 +18596,7 @@ class LoginTest(ServerCase):
     def test_only_pages_of_this_server_log_somebody_in_and_it_sends_nobody_elsewhere(self):
         self.serve_users()
         self.assertEqual(self.log_in("ada", headers={"Origin": "http://evil.example"})[0], 403)
+        self.assertEqual([self.get("/auth/logout", **{"Sec-Fetch-Site": site})[0] for site in ("cross-site", "same-origin", "none")], [403, 303, 303])
         for target in ("//evil.example", "/\\evil.example", "http://evil.example", "javascript:1", "/a\r\nb", ""):
             _, fields, _ = self.post("/auth/login", {"user": "ada", "redirect": target})
             self.assertEqual(fields["location"], "/", target)
