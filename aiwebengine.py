@@ -39056,13 +39056,18 @@ def open_hosts(text):
         if not match or match[2] and not 0 < int(match[2]) < 65536:
             raise ValueError(f"{part!r} is not a host: write its name, and perhaps a port, such as "
                              "api.example.org or localhost:8080; *.example.org is every name below it, "
-                             "* every host")
+                             "* all of the internet")
         found.append((match[1].lower().strip("[]"), int(match[2]) if match[2] else None))
     return found
 
 
 #: Names that are given out within a network: they mean private addresses.
 _LOCAL_NAME = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
+
+
+def is_local_name(host):
+    """Can a name, or an address, mean a private address by right?"""
+    return is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
 
 
 def inner_address(address):
@@ -39077,9 +39082,10 @@ def inner_address(address):
 
 
 class OpenHosts:
-    """What --allow-net opens. A name that was opened may mean any public address. A private or loopback
-    address is reached only by a name of the local network, such as localhost, by its own digits, or when
-    it is listed; a link-local one, where clouds keep their secrets, only when it is listed."""
+    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those: the
+    internet. A private or loopback address is reached only when it is listed, or by a listed name of the
+    local network, such as localhost; a link-local one, where clouds keep their secrets, only when it is
+    listed."""
 
     def __init__(self, entries=()):
         self.entries = list(entries)
@@ -39087,9 +39093,9 @@ class OpenHosts:
     def lists(self, name, port):
         return any(entry == name and only in (None, port) for entry, only in self.entries)
 
-    def opens(self, host, port):
+    def opens(self, host, port, everything="*"):
         """May this host be asked at all?"""
-        return any((entry in ("*", host) or entry.startswith("*.") and host.endswith(entry[1:]))
+        return any((entry in (everything, host) or entry.startswith("*.") and host.endswith(entry[1:]))
                    and only in (None, port) for entry, only in self.entries)
 
     def allows(self, host, port, address):
@@ -39100,7 +39106,7 @@ class OpenHosts:
         if inner.is_multicast or inner.is_unspecified or inner.is_link_local or inner.is_reserved \
                 and not inner.is_loopback:
             return False
-        return inner.is_global or is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
+        return inner.is_global or is_local_name(host) and self.opens(host, port, None)
 
 
 # -- Network: connections ----------------------------------------------------------------
@@ -39269,9 +39275,10 @@ class Network:
         allowed = [item for item in found if self.open.allows(host, port, item[4][0])]
         if found and not allowed:
             address = found[0][4][0]
-            raise NetworkTrouble(f"{host} means {address}, an address of this machine or of a private "
-                                 "network, which is not open: to allow that, start the server with "
-                                 f"--allow-net {host},{address}")
+            what = host if host == address else f"{host} means {address}, which"
+            named = host if is_local_name(host) and not inner_address(address).is_link_local else address
+            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not open: "
+                                 f"to allow that, add it to --allow-net: {named}")
         return allowed
 
     def connect(self, order, url, port):
@@ -68527,7 +68534,8 @@ OPTIONS = {
                                  help="answer for this host name too; * for all")),
         (("--allow-net",), dict(type=open_net, action="extend", default=[], metavar="HOST",
                                 help="let scripts ask these hosts with fetch, such as "
-                                     "api.example.org,localhost:8080; * for all; may be repeated")),
+                                     "api.example.org,localhost:8080; * for all of the internet; may be "
+                                     "repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
         (("--max-body",), dict(type=size, default=MAX_BODY_BYTES, metavar="SIZE",

@@ -10678,7 +10678,7 @@ class FetchTest(ServerCase):
             return http_answer(b"late")
         self.other = self.outside(answer)
         self.serve(f"""routeRegistry.registerRoute("/slow", async () => (await fetch("{self.other.url}")).text());
-            routeRegistry.registerRoute("/quick", () => "quick");""", allow_net=[("*", None)], handler_timeout=WAIT)
+            routeRegistry.registerRoute("/quick", () => "quick");""", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)], handler_timeout=WAIT)
         found = []
         thread = threading.Thread(target=lambda: found.append(self.get("/slow")[2]))
         thread.start()
@@ -10703,7 +10703,7 @@ class FetchTest(ServerCase):
         self.assertIn("nothing listens", self.fetching(
             "return caught(() => fetch('http://127.0.0.1:1/'))", allow_net=[("127.0.0.1", None)]))
         self.assertIn("is not known", self.fetching(
-            "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None)]))
+            "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)]))
 
     def test_bodies_have_a_limit_also_when_they_are_compressed(self):
         self.addCleanup(setattr, aiwebengine, "MAX_FETCH_BYTES", aiwebengine.MAX_FETCH_BYTES)
@@ -10731,7 +10731,7 @@ class FetchTest(ServerCase):
 
     def test_what_a_script_asks_ends_with_the_script(self):
         self.other = self.outside(lambda *_: [WAIT * 4])
-        self.serve(f"fetch('{self.other.url}').catch(() => console.log('told'));", allow_net=[("*", None)])
+        self.serve(f"fetch('{self.other.url}').catch(() => console.log('told'));", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)])
         self.eventually(lambda: self.other.seen)
         [host] = self.server.app.hosts.values()
         [order] = host.realm.orders
@@ -10798,7 +10798,7 @@ class FetchTest(ServerCase):
         context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
         other = self.outside(lambda *_: http_answer(b"secure"), context=context)
         self.serve(f"""routeRegistry.registerRoute("/x", async () => {{ try {{ return await (await fetch("{other.url}")).text() }}
-            catch (error) {{ return error.message }} }})""", allow_net=[("*", None)], handler_timeout=WAIT)
+            catch (error) {{ return error.message }} }})""", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)], handler_timeout=WAIT)
         self.assertIn("certificate of 127.0.0.1", self.get("/x")[2])
         self.assertEqual(other.seen, [])
         self.server.app.network._context = ssl.create_default_context(cafile=folder / "cert.pem")
@@ -10823,9 +10823,13 @@ class OpenHostsTest(unittest.TestCase):
                         "fd00::1", "0.0.0.0", "::", "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "100.64.0.1"):
             self.assertFalse(hosts.allows("rebound.example.org", 80, address), address)
         self.assertTrue(hosts.allows("example.org", 80, "93.184.216.34"))
-        self.assertTrue(hosts.allows("localhost", 80, "127.0.0.1") and hosts.allows("127.0.0.1", 80, "127.0.0.1"))
-        self.assertFalse(hosts.allows("169.254.169.254", 80, "169.254.169.254"))
-        listed = aiwebengine.OpenHosts(aiwebengine.open_hosts("inner.example.org,10.0.0.1:80,169.254.1.1"))
+        for name, address in (("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("printer", "10.0.0.7"), ("[::1]", "::1"),
+                              ("169.254.169.254", "169.254.169.254")):
+            self.assertFalse(hosts.allows(name, 80, address), name)     # * is the internet
+        listed = aiwebengine.OpenHosts(aiwebengine.open_hosts("*,inner.example.org,10.0.0.1:80,169.254.1.1,localhost:8080,*.local"))
+        self.assertEqual([listed.allows(*facts) for facts in (("localhost", 8080, "127.0.0.1"), ("localhost", 80, "127.0.0.1"),
+                                                              ("printer.local", 80, "10.0.0.7"), ("x.example.org", 80, "127.0.0.1"))],
+                         [True, False, True, False])
         self.assertTrue(listed.allows("inner.example.org", 80, "10.0.0.1"))
         self.assertFalse(listed.allows("inner.example.org", 81, "10.0.0.1"))
         self.assertTrue(listed.allows("169.254.1.1", 80, "169.254.1.1"))
@@ -11381,7 +11385,7 @@ class Js2PyServerTest(ServerCase):
 
     def test_fetch_says_what_to_do_instead(self):
         self.serve("""routeRegistry.registerRoute('/x', function () {
-            try { fetch('http://localhost/'); } catch (error) { return [error.message]; } });""", allow_net=[("*", None)])
+            try { fetch('http://localhost/'); } catch (error) { return [error.message]; } });""", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)])
         self.assertEqual(self.get_json("/x"), ["fetch needs promises, which js2py has not; leave out --engine js2py"])
 
     def test_routes_requests_and_responses(self):
