@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         548
+     3  ERRORS, TEXT AND NUMBERS                                                         556
           Attributes of classes                                                           26
           Long texts                                                                     151
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             84
+          Escaping, and names that were meant                                             92
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,289
+    15  Realm, jobs and timers                                                         5,296
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -208,8 +208,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           92
-          Network: connections                                                           223
+          Network: what is open                                                           98
+          Network: connections                                                           224
           Network: one request                                                           223
           Functions for a console                                                         32
           Realms of a terminal                                                           103
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,003
+    20  Scripts: loading and hot reload                                                4,008
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -272,19 +272,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         173
           Modules of node                                                                744
           Packages                                                                       244
-          Imported files                                                                 141
+          Imported files                                                                 142
           Between scripts, and in time                                                   113
           Settings                                                                        81
-          Files of assets/                                                               173
+          Files of assets/                                                               177
           One script                                                                     438
           All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,671
+    21  HTTP server                                                                    4,682
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
           Who may ask                                                                    212
-          Who is logged in                                                               291
+          Who is logged in                                                               302
           The last requests                                                               47
           Fault injection                                                                329
           Live pages                                                                      48
@@ -324,11 +324,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,575
+    23  Command line                                                                   4,579
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
-          Options                                                                        307
+          Options                                                                        308
           Documentation                                                                  406
           The program                                                                    224
           The map of this file                                                            58
@@ -39082,10 +39082,10 @@ def inner_address(address):
 
 
 class OpenHosts:
-    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those: the
-    internet. A private or loopback address is reached only when it is listed, or by a listed name of the
-    local network, such as localhost; a link-local one, where clouds keep their secrets, only when it is
-    listed."""
+    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those:
+    the internet. A private or loopback address is reached only when it is listed, or by a listed name of
+    the local network, such as localhost; a link-local one, where clouds keep their secrets, only when it
+    is listed."""
 
     def __init__(self, entries=()):
         self.entries = list(entries)
@@ -39277,8 +39277,8 @@ class Network:
             address = found[0][4][0]
             what = host if host == address else f"{host} means {address}, which"
             named = host if is_local_name(host) and not inner_address(address).is_link_local else address
-            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not open: "
-                                 f"to allow that, add it to --allow-net: {named}")
+            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not "
+                                 f"open: to allow that, add it to --allow-net: {named}")
         return allowed
 
     def connect(self, order, url, port):
@@ -48751,7 +48751,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     if method is undefined or method is null:
         method = "GET"
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
-        shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
+        shown = json.dumps(method[:40]) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
@@ -54521,8 +54521,8 @@ def find_import(folder, specifier, referrer):
 
 
 def open_ordinary(path, own=False):
-    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError for
-    what belongs to the server, unless this is for its `own` use."""
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError
+    for what belongs to the server, unless this is for its `own` use."""
     if not own:
         SECRETS.check_file(path)
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
