@@ -39082,10 +39082,10 @@ def inner_address(address):
 
 
 class OpenHosts:
-    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those: the
-    internet. A private or loopback address is reached only when it is listed, or by a listed name of the
-    local network, such as localhost; a link-local one, where clouds keep their secrets, only when it is
-    listed."""
+    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those:
+    the internet. A private or loopback address is reached only when it is listed, or by a listed name of
+    the local network, such as localhost; a link-local one, where clouds keep their secrets, only when it
+    is listed."""
 
     def __init__(self, entries=()):
         self.entries = list(entries)
@@ -39277,8 +39277,8 @@ class Network:
             address = found[0][4][0]
             what = host if host == address else f"{host} means {address}, which"
             named = host if is_local_name(host) and not inner_address(address).is_link_local else address
-            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not open: "
-                                 f"to allow that, add it to --allow-net: {named}")
+            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not "
+                                 f"open: to allow that, add it to --allow-net: {named}")
         return allowed
 
     def connect(self, order, url, port):
@@ -48751,7 +48751,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     if method is undefined or method is null:
         method = "GET"
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
-        shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
+        shown = json.dumps(method[:40]) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
@@ -54521,8 +54521,8 @@ def find_import(folder, specifier, referrer):
 
 
 def open_ordinary(path, own=False):
-    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError for
-    what belongs to the server, unless this is for its `own` use."""
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError
+    for what belongs to the server, unless this is for its `own` use."""
     if not own:
         SECRETS.check_file(path)
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
