@@ -869,6 +869,8 @@ def utf16(text):
     """Return text with each astral character as two surrogates: the form of strings inside the engine."""
     if text.isascii():
         return text
+    if len(text) <= SLICE_LENGTH:
+        return _ASTRAL.sub(_split_astral, text)
     return in_slices(text, lambda piece: _ASTRAL.sub(_split_astral, piece))
 
 
@@ -32000,10 +32002,14 @@ def decode_urlencoded(text):
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
+#: Texts up to this length are parted at each percent sign: quicker, but it makes an object for each.
+MAX_PARTED = 4096
 
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
+    if len(text) <= MAX_PARTED:
+        return urllib.parse.unquote_to_bytes(text.encode("latin-1"))
     return replace_in_slices(_ESCAPED_BYTES,
                              lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
@@ -37763,6 +37769,28 @@ def guard_in_all_realms():
 Guard.listeners.append(guard_in_all_realms)
 
 
+class Intrinsic:
+    """An attribute of realms that is made when it is first read. (With __getattr__, CPython would read all
+    other attributes slowly, too.)"""
+
+    __slots__, __init__ = attributes("name table")
+
+    def __get__(self, realm, _type):
+        if realm is None:
+            return self
+        made = set(realm.__dict__)
+        try:
+            with HEADROOM:
+                self.table.install(realm)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(realm.__dict__) - made:
+                if late in INTRINSICS:
+                    del realm.__dict__[late]
+            raise
+        return realm.__dict__[self.name]
+
+
 class RealmBase:
     """The objects of a realm, its errors, jobs and timers, and the way in."""
 
@@ -37817,22 +37845,6 @@ class RealmBase:
         self.runtime.update(guards())
         self.globals = {"__builtins__": self.runtime, "%realm": self}
         self.declare_builtins()
-
-    def __getattr__(self, name):
-        table = INTRINSICS.get(name)
-        if table is None:
-            raise AttributeError(name)
-        made = set(self.__dict__)
-        try:
-            with HEADROOM:
-                table.install(self)
-        except BaseException:
-            # No half-made built-in stays: the next use makes it, and what it needs, anew.
-            for late in set(self.__dict__) - made:
-                if late in INTRINSICS:
-                    del self.__dict__[late]
-            raise
-        return self.__dict__[name]
 
     def declare_builtins(self):
         """Names the standard globals; each is made when first used."""
@@ -37986,9 +37998,10 @@ class RealmBase:
         if self.interruption is not None:       # it was stopped meanwhile
             self.interrupt = self.runtime["interrupt"] = True
 
-    @needs_deep_stack
     def enter(self, work, timeout=None):
         """Runs work() under lock and deadline, then microtasks; raises JSError or ScriptTimeout."""
+        if ScriptThread.required and not isinstance(threading.current_thread(), ScriptThread):
+            return on_script_thread(self.enter, work, timeout)
         seconds = timeout if timeout is not None else self.timeout
         if not self.lock.acquire(False) and not self.take_lock():
             return self.enter_lent(work)
@@ -38101,7 +38114,8 @@ class RealmBase:
         except Exception:
             self.run_jobs()
             raise
-        self.run_jobs()
+        if self.jobs or self.rejections:
+            self.run_jobs()
         return result
 
     def clear_interrupt(self):
@@ -38263,6 +38277,10 @@ class RealmBase:
                     return
 
 
+for _name, _table in INTRINSICS.items():
+    setattr(RealmBase, _name, Intrinsic(_name, _table))
+
+
 # -- Realm: running code, values in and out ----------------------------------------------
 
 class Realm(RealmBase):
@@ -38403,14 +38421,18 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
+        convert, started = convert or self.to_python, self.clock.elapsed()
+
         def work():
             outer, self.caller = self.caller, subject_of(args[0]) if args else None
             try:
                 value = call(function, undefined, *map(self.from_python, args))
             finally:
                 self.caller = outer
-            return self.awaitable(value) if isinstance(value, JSObject) else value
-        return self.begin(work, timeout, convert or self.to_python)
+            return self.concluded(self.awaitable(value), timeout, convert, started) \
+                if isinstance(value, JSObject) else convert(value)
+        outcome = self.enter(work, timeout)
+        return outcome.value() if type(outcome) is Pending and outcome.done else outcome
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
@@ -38428,17 +38450,17 @@ class Realm(RealmBase):
     def begin(self, start, timeout, convert):
         """Runs start() as an entry; its result through `convert`, or a Pending for an unsettled promise."""
         started = self.clock.elapsed()
-
-        def work():
-            result = start()
-            if isinstance(result, JSResponse) and result.content is not None \
-                    and result.content.source is not None:
-                result = resolved(self, result)
-            if isinstance(result, JSPromise):
-                return Pending(self, result, timeout, convert, started)
-            return convert(result)
-        outcome = self.enter(work, timeout)
+        outcome = self.enter(lambda: self.concluded(start(), timeout, convert, started), timeout)
         return outcome.value() if type(outcome) is Pending and outcome.done else outcome
+
+    def concluded(self, result, timeout, convert, started):
+        """The result of an entry that began at `started`, through `convert`; a Pending for a promise."""
+        if isinstance(result, JSResponse) and result.content is not None \
+                and result.content.source is not None:
+            result = resolved(self, result)
+        if isinstance(result, JSPromise):
+            return Pending(self, result, timeout, convert, started)
+        return convert(result)
 
     def await_settled(self, settled, timeout, started):
         """Waits, lock released, for a promise that timers or other calls will settle."""
@@ -38453,6 +38475,9 @@ class Realm(RealmBase):
 
     def lookup(self, name):
         """The function that a global or a top-level variable of script or module holds, or None."""
+        value = self.globals.get(global_name(name))
+        if isinstance(value, JSFunction):       # as nearly always, and one look needs no lock
+            return value
         held = self.lock.acquire(False) or self.take_lock()
         try:
             value = self.globals.get(global_name(name))
@@ -38587,7 +38612,8 @@ class Realm(RealmBase):
             return null
         if kind is dict:
             return JSObject(self.ObjectPrototype,
-                            {utf16(str(key)): self.from_python(item) for key, item in value.items()})
+                            {utf16(str(key)): utf16(item) if type(item) is str else self.from_python(item)
+                             for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
         if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
@@ -38630,6 +38656,16 @@ class Realm(RealmBase):
     def get_all(self, obj, keys):
         """The properties of an object with these names, which are ASCII."""
         return [*map(obj.get, keys)]
+
+    def plain_parts(self, value, keys):
+        """get_all() of a plain object; None for anything else."""
+        if type(value) is not JSObject:
+            return None
+        above = self.ObjectPrototype
+        if value.attrs is None and value.proto is above and above.props.keys().isdisjoint(keys) \
+                and above.attrs.keys().isdisjoint(keys):
+            return [*map(value.props.get, keys, itertools.repeat(undefined))]       # its own, or nobody's
+        return [*map(value.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
         """A property's value without running a script; `hidden` for a getter, undefined if there is none."""
@@ -41466,6 +41502,10 @@ class Js2PyRealm:
     def get_all(self, obj, keys):
         return [self.get(obj, key) for key in keys]
 
+    def plain_parts(self, value, keys):
+        return self.get_all(value, keys) if self.is_object(value) and not self.is_callable(value) \
+            and self.class_of(value) == "Object" else None
+
     def peek(self, value, key, hidden=undefined):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key, hidden)
         return undefined if found is None else found if found is hidden else self.outward(found)
@@ -41555,8 +41595,8 @@ ENGINE_INTERFACE = (
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "network",                                                  # how it asks others
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put", "added",
-    "put_getter", "response_of", "answer_fetch",                              # fetch
+    "get", "get_all", "plain_parts", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put",
+    "added", "put_getter", "response_of", "answer_fetch",       # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "lazy_object", "request_object", "answering_object", "read_only", "new_array",
@@ -53302,10 +53342,12 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset",
+                 "what")
 
     def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.what = f"route {method} {path}"
         self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
@@ -53361,9 +53403,10 @@ class RouteTable:
 
     def __init__(self, routes=()):
         self.exact = {}                 # place of a fixed path -> {method: Route}
-        self.patterns = {}              # method -> [(regular expression, names, Route)]
+        #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
+        self.patterns = {}
         self.routes = list(routes)
-        places = {}
+        places, patterns = {}, {}
         for route in self.routes:
             places.setdefault(route.place, {})[route.method] = route
         for methods in sorted(places.values(),
@@ -53375,7 +53418,9 @@ class RouteTable:
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
-                self.patterns.setdefault(method, []).append((*route_pattern(route.path), route))
+                patterns.setdefault(method, []).append((*route_pattern(route.path), route))
+        for method, entries in patterns.items():
+            self.patterns[method] = one_pattern(entries)
 
     def find(self, key, method):
         """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
@@ -53384,16 +53429,16 @@ class RouteTable:
             route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
             if route is not None:
                 return route, {}
-        for pattern, names, route in self.patterns.get(method, ()):
-            found = pattern.match(key)
-            if found:
-                return route, dict(zip(names, found.groups()))
-        return None, {}
+        found = method in self.patterns and self.patterns[method][0].match(key)
+        if not found:
+            return None, {}
+        names, route = self.patterns[method][1][found.lastindex]
+        return route, dict(zip(names, found.groups()[found.lastindex:]))
 
     def methods(self, key):
         """The methods that any route has at a path."""
-        return {*self.exact.get(key, ()), *[method for method, entries in self.patterns.items()
-                                            if any(pattern.match(key) for pattern, _, _ in entries)]}
+        return {*self.exact.get(key, ()), *[method for method, (pattern, _) in self.patterns.items()
+                                            if pattern.match(key)]}
 
     def paths(self):
         return [route.path for route in self.routes]
@@ -53418,7 +53463,8 @@ def route_place(path):
 
 
 def route_pattern(path):
-    """(regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any rest."""
+    """(text of a regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any
+    rest."""
     pieces, names, end = [], [], 0
     for found in _PATTERN_PART.finditer(path):
         pieces.append(re.escape(path_key(path[end:found.start()])))
@@ -53426,7 +53472,17 @@ def route_pattern(path):
         names.append(found[1] or "*")
         end = found.end()
     pieces.append(re.escape(path_key(path[end:])))
-    return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
+    return "".join(pieces) + r"\Z", names
+
+
+def one_pattern(entries):
+    """What RouteTable has for [(text of a pattern, names, Route)]: the first that matches counts. Each has a
+    group of its own around those of its names, which therefore is the last one that ends."""
+    routes, group = {}, 1
+    for _, names, route in entries:
+        routes[group] = names, route
+        group += len(names) + 1
+    return re.compile("|".join([f"({text})" for text, _, _ in entries]), re.DOTALL), routes
 
 
 def percent_decoded(text):
@@ -56484,6 +56540,7 @@ def public_stamps(folder):
 # ======================================================================================
 
 SERVER_NAME = "aiwebengine"
+LENGTH_NAME = "Content-Length: "
 DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
@@ -56530,6 +56587,7 @@ GRACE_SECONDS = 2.0
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
+MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -56605,12 +56663,15 @@ class RequestHead:
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
     `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
-    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket.
+    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket, `bare` that
+    no body follows. `answer` is the name of the method that answers it. The answer `usual` framing where
+    neither its method nor a header of the request wants it otherwise.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client", "direct", "websocket")
+                 "query_all", "reserved", "client", "direct", "websocket", "bare", "answer",
+                 "usual")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -56636,6 +56697,8 @@ def parse_head(data, base_path="", proxies=0):
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
     head.refusal = head.direct = None
+    head.usual = head.method != "HEAD" and "connection" not in fields
+    head.bare, head.answer = not (head.length or head.chunked or head.expect), "do_" + head.method
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -57063,9 +57126,9 @@ _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
 BYTES = "application/octet-stream"
-#: Content types that need no look.
-_KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
-                          "text/html; charset=utf-8"))
+#: What handlers gave as contentType -> what is sent for it. It is remembered for so many.
+_SENT_TYPES = {JSON_TYPE: JSON_TYPE}
+MAX_SENT_TYPES = 256
 
 
 class HandlerMistake(Exception):
@@ -57074,6 +57137,9 @@ class HandlerMistake(Exception):
 
 def response_from(realm, value):
     """The Response that a handler's result stands for. To be run inside the realm."""
+    parts = realm.plain_parts(value, _RESPONSE_KEYS)
+    if parts is not None:
+        return response_of_parts(realm, value, parts)
     if isinstance(value, str):
         return Response(200, TEXT, utf8(realm.to_python(value)), untyped=True)
     if value is undefined or value is null:
@@ -57093,7 +57159,11 @@ def response_from(realm, value):
         if data is not None:
             return Response(200, BYTES, data)
         refuse_emptied(realm, value, "the handler returned")
-    parts = realm.get_all(value, _RESPONSE_KEYS)
+    return response_of_parts(realm, value, realm.get_all(value, _RESPONSE_KEYS))
+
+
+def response_of_parts(realm, value, parts):
+    """The Response for an object with these values of _RESPONSE_KEYS, or, without any, for data."""
     for part in parts:
         if part is not undefined:
             return built_response(realm, *parts)
@@ -57144,18 +57214,16 @@ def json_bytes(realm, value):
 
 
 def built_response(realm, status, body, base64_body, content_type, headers):
-    code = check_response_status(realm, status)
-    pairs, header_type = header_pairs(realm, headers)
-    if isinstance(content_type, str) and content_type in _KNOWN_TYPES:
-        header_type = content_type
-    elif content_type is not undefined and content_type is not null:
-        header_type = header_value(realm, "Content-Type (contentType)", content_type)
+    code = status if type(status) is int and 200 <= status <= 599 else check_response_status(realm, status)
+    pairs, header_type = ((), None) if headers is undefined else header_pairs(realm, headers)
+    if content_type is not undefined and content_type is not null:
+        header_type = sent_type(realm, content_type)
     if base64_body is not undefined and base64_body is not null:
         data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
         data, default = b"", None
     elif isinstance(body, str):
-        data, default = utf8(realm.to_python(body)), TEXT
+        data, default = body.encode() if body.isascii() else utf8(realm.to_python(body)), TEXT
     else:
         data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
         if page is not None:
@@ -57163,11 +57231,24 @@ def built_response(realm, status, body, base64_body, content_type, headers):
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
-    kind = header_type or default
-    if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
-        kind += "; charset=UTF-8"
+    kind = with_charset(header_type) if header_type else default
     return Response(code, kind, b"" if code in _NO_BODY else data, pairs,
                     untyped=kind is TEXT and header_type is None)
+
+
+def sent_type(realm, content_type):
+    """The Content-Type to send for what a handler gave as contentType."""
+    kind = _SENT_TYPES.get(content_type) if type(content_type) is str else None
+    if kind is None:
+        kind = with_charset(header_value(realm, "Content-Type (contentType)", content_type))
+        if type(content_type) is str and len(_SENT_TYPES) < MAX_SENT_TYPES and len(content_type) < 100:
+            _SENT_TYPES[content_type] = kind
+    return kind
+
+
+def with_charset(kind):
+    """A content type; a text says how it is encoded."""
+    return kind + "; charset=UTF-8" if kind[:5].lower() == "text/" and "charset" not in kind.lower() else kind
 
 
 def check_response_status(realm, status):
@@ -57766,8 +57847,7 @@ class RequestLog:
     def add(self, head, body, status, seconds, address, source, answer, waited):
         """Notes an answer; returns what a LoggedRequest is made from, whose last item may be set later, or
         None for one that is not noted."""
-        path = head.path
-        if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
+        if head.reserved and head.path.startswith("/engine"):
             return None
         size = len(body)
         if size > MAX_KEPT_BODY:
@@ -58687,6 +58767,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def serve(self):
         """Reads or writes what can be, and answers requests that are complete."""
         try:
+            if self.state is READING:
+                if self.read_more():
+                    self.advance()
+                return
             if self.state is WRITING and not self.write_more():
                 return
             if self.state is HELD:
@@ -58712,7 +58796,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(self.receive_size())
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -58724,9 +58808,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return True
 
     def receive_size(self):
-        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+        """Of a body."""
+        if isinstance(self.pieces, ChunkedBody):
             return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
-        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
+        return RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
@@ -58771,6 +58856,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             if self.buffered:
                 self.hold(-self.buffered)
             data = self.received
+            head = self.server.known_head(data)
+            if head is not None:
+                self.head, self.received = head, b""
+                return b""
             if data[:2] == b"\r\n":
                 data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
             end = data.find(b"\r\n\r\n") + 4
@@ -58782,8 +58871,11 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
                 return None
             head = self.head = self.server.head_of(data[:end])
             self.received = data[end:]
-            if not (head.length or head.chunked or head.expect):
+            if head.bare:
                 return b""
+            if 0 < head.length <= len(self.received) and head.length <= self.server.max_body:
+                data, self.received = self.received, self.received[head.length:]
+                return data[:head.length] if self.received else data
             self.begin_body()
         return self.take_body()
 
@@ -58859,7 +58951,6 @@ class RequestAnswerer(RequestReader):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.source, self.began = FROM_SERVER, None
-        self.command, self.path = head.method, head.target
         self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
@@ -58900,7 +58991,7 @@ class RequestAnswerer(RequestReader):
                 raise head.refusal
             if self.fate is not None and self.fate.error:
                 raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
-            method = getattr(self, "do_" + head.method, None)
+            method = getattr(self, head.answer, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             if body and "content-encoding" in head.fields:
@@ -58937,8 +59028,8 @@ class RequestAnswerer(RequestReader):
     def call(self, host, pace, handler, what, make_context, answer, body, then):
         """Calls a handler, and then then(its value, through `answer`, or the exception it ended with)."""
         convert = converter(host.realm, answer)
+        outcome = NOT_NOW
         try:
-            outcome = NOT_NOW
             if pace.quick and self.may_lead(body):
                 outcome = host.run_now(pace, handler, what, make_context, convert)
         except (JSError, MissingHandler, Refusal) as error:
@@ -59352,7 +59443,7 @@ class ScriptCaller(RequestAnswerer):
 
     def call_route(self, route, head, params, body):
         """Runs a handler and sends what it returns."""
-        host, what = route.host, f"route {route.method} {route.path}"
+        host, what = route.host, route.what
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
@@ -60042,14 +60133,14 @@ class RequestHandler(StreamOpener):
             return
         head, status = self.head, response.status
         if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
-                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
-                or "connection" in head.fields):
-            first = self.server.first_lines(status, response.content_type)
-            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+                or response.file is not None or head is None or not head.usual
+                or status == 204 or status == 304):
+            first = self.server.first_bytes(status, response.content_type)
+            data = b"%b%d\r\n\r\n%b" % (first, response.size, response.body)
             self.note(status, data)
             self.write(data)
             return
-        lines = [self.server.first_lines(status, response.content_type)]
+        lines = [self.server.first_bytes(status, response.content_type)[:-len(LENGTH_NAME)].decode("latin-1")]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
@@ -60084,11 +60175,12 @@ class RequestHandler(StreamOpener):
 
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
-        head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
+        head, log = self.head, self.server.log
+        if head is not None and not (head.reserved and head.path.startswith((LIVE_PATH, "/engine/stream"))):
             seconds = time.perf_counter() - self.started
-            self.server.log.request(head.method, head.target, status, seconds,
-                                    self.fate.text() if self.fate is not None else "")
+            if log.threshold <= LEVELS["info"]:
+                log.request(head.method, head.target, status, seconds,
+                            self.fate.text() if self.fate is not None else "")
             self.noted = self.server.requests.add(
                 head, self.body, status, seconds, self.address, self.source, answer,
                 self.began - self.started if self.began is not None else 0.0)
@@ -61074,6 +61166,11 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     # -- for connections ----
 
+    def known_head(self, data):
+        """The RequestHead of bytes that are nothing but a request without a body, if it is remembered."""
+        head = self._heads.get(data) if len(data) <= MAX_HEAD_REMEMBERED else None
+        return head if head is not None and head.bare else None
+
     def head_of(self, data):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
         head = self._heads.get(data)
@@ -61081,14 +61178,14 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
             self.key.hide(head)
-            if len(data) <= 4096:
+            if len(data) <= MAX_HEAD_REMEMBERED:
                 if len(self._heads) >= HEADS_REMEMBERED:
                     self._heads.clear()
                 self._heads[data] = head
         return head
 
-    def first_lines(self, status, content_type):
-        """The first lines of a response, made once a second."""
+    def first_bytes(self, status, content_type):
+        """The first lines of a response, made once a second, and the name of the last one, LENGTH_NAME."""
         now = int(time.time())
         if now != self._lines_time:
             self._lines_time = now
@@ -61099,7 +61196,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
                 f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: "
-                f"nosniff\r\n{kind}")
+                f"nosniff\r\n{kind}{LENGTH_NAME}").encode("latin-1")
         return lines
 
 
