@@ -15,9 +15,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         548
+     3  ERRORS, TEXT AND NUMBERS                                                         550
           Attributes of classes                                                           26
-          Long texts                                                                     151
+          Long texts                                                                     153
           Lengths and numbers                                                             60
           Escaping, and names that were meant                                             84
      4  JavaScript lexer                                                                 464
@@ -169,13 +169,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         73
           Intl.DisplayNames                                                              173
           Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,127
+    14  Functions of the web                                                           4,131
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
           URL                                                                            609
-          URLSearchParams                                                                223
+          URLSearchParams                                                                227
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,285
+    15  Realm, jobs and timers                                                         5,313
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -204,8 +204,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   516
-          Realm: running code, values in and out                                         507
+          Realm: objects, errors, jobs                                                   522
+          Realm: running code, values in and out                                         529
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           92
@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,743
+    16  js2py, and the choice of an engine                                             1,746
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   682
+          js2py: realm                                                                   685
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,796
           Messages of streams                                                            111
@@ -264,12 +264,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,063
+    20  Scripts: loading and hot reload                                                4,079
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         173
+          Routes                                                                         189
           Modules of node                                                                837
           Packages                                                                       244
           Imported files                                                                 141
@@ -279,27 +279,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    800
           Live pages                                                                     201
-    21  HTTP server                                                                    4,632
-          Request heads                                                                  199
+    21  HTTP server                                                                    4,679
+          Request heads                                                                  204
           Request bodies                                                                 266
-          Responses of handlers                                                          184
+          Responses of handlers                                                          203
           Who may ask                                                                    212
           Who is logged in                                                               291
-          The last requests                                                               47
+          The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   341
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        223
-          One connection: answering                                                      338
-          One connection: GraphQL and routes of scripts                                  301
+          One connection: reading                                                        245
+          One connection: answering                                                      336
+          One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                201
           One connection: streams                                                        162
           One connection: WebSocket                                                      159
-          One connection: writing                                                        160
+          One connection: writing                                                        161
           Requests as scripts see them                                                   207
           TLS                                                                            136
-          The server                                                                     589
+          The server                                                                     593
     22  Pages                                                                          5,923
           Page kit                                                                       141
           Page kit: texts of code                                                        251
@@ -38018,7 +38018,12 @@ class RealmBase:
             watch = WATCHDOG.watch(self, seconds)
             try:
                 try:
-                    result = self.work_and_jobs(work)
+                    result = work()
+                    if self.jobs or self.rejections:
+                        self.run_jobs()
+                except Exception:
+                    self.run_jobs()     # what it queued before it threw still runs
+                    raise
                 finally:
                     WATCHDOG.release(watch)
                 if self.interruption is not None:
@@ -38106,17 +38111,6 @@ class RealmBase:
             return work()
         except Exception as error:
             raise self.js_error(error) from None
-
-    def work_and_jobs(self, work):
-        """Runs work() and the microtasks; what it queued before it threw still runs."""
-        try:
-            result = work()
-        except Exception:
-            self.run_jobs()
-            raise
-        if self.jobs or self.rejections:
-            self.run_jobs()
-        return result
 
     def clear_interrupt(self):
         STOPPED_THREADS.discard(self.thread)
@@ -38436,6 +38430,10 @@ class Realm(RealmBase):
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
+        above = self.ObjectPrototype
+        if type(value) is JSObject and value.proto is above and value.attrs is None \
+                and "then" not in value.props and "then" not in above.attrs and "then" not in above.props:
+            return value                # as nearly always
         if isinstance(value, JSObject) and not isinstance(value, JSPromise) \
                 and is_callable(value.get("then")):
             promise = new_promise(self)
@@ -41052,7 +41050,6 @@ class Js2PyRealm:
     take_lock = Realm.take_lock
     is_below = Realm.is_below
     enter_lent = Realm.enter_lent
-    work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
     report = Realm.report
@@ -57215,9 +57212,13 @@ def json_bytes(realm, value):
 
 def built_response(realm, status, body, base64_body, content_type, headers):
     code = status if type(status) is int and 200 <= status <= 599 else check_response_status(realm, status)
-    pairs, header_type = ((), None) if headers is undefined else header_pairs(realm, headers)
+    pairs, kind = ((), None) if headers is undefined else header_pairs(realm, headers)
     if content_type is not undefined and content_type is not null:
-        header_type = sent_type(realm, content_type)
+        kind = _SENT_TYPES.get(content_type) if type(content_type) is str else None
+        if kind is None:
+            kind = sent_type(realm, content_type)
+    elif kind is not None:
+        kind = with_charset(kind)
     if base64_body is not undefined and base64_body is not null:
         data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
@@ -57231,18 +57232,15 @@ def built_response(realm, status, body, base64_body, content_type, headers):
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
-    kind = with_charset(header_type) if header_type else default
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs,
-                    untyped=kind is TEXT and header_type is None)
+    return Response(code, kind or default, b"" if code in _NO_BODY else data, pairs,
+                    untyped=default is TEXT and kind is None)
 
 
 def sent_type(realm, content_type):
     """The Content-Type to send for what a handler gave as contentType."""
-    kind = _SENT_TYPES.get(content_type) if type(content_type) is str else None
-    if kind is None:
-        kind = with_charset(header_value(realm, "Content-Type (contentType)", content_type))
-        if type(content_type) is str and len(_SENT_TYPES) < MAX_SENT_TYPES and len(content_type) < 100:
-            _SENT_TYPES[content_type] = kind
+    kind = with_charset(header_value(realm, "Content-Type (contentType)", content_type))
+    if type(content_type) is str and len(_SENT_TYPES) < MAX_SENT_TYPES and len(content_type) < 100:
+        _SENT_TYPES[content_type] = kind
     return kind
 
 
@@ -57850,14 +57848,10 @@ class RequestLog:
         if head.reserved and head.path.startswith("/engine"):
             return None
         size = len(body)
-        if size > MAX_KEPT_BODY:
-            body = None
-        if len(answer) > MAX_KEPT_ANSWER:
-            answer = answer[:MAX_KEPT_ANSWER]
+        noted = [0, head, body if size <= MAX_KEPT_BODY else None, size, status, seconds, address,
+                 time.time(), source, answer[:MAX_KEPT_ANSWER], waited, 0.0]
         with self.lock:
-            self.total += 1
-            noted = [self.total, head, body, size, status, seconds, address, time.time(), source, answer,
-                     waited, 0.0]
+            noted[0] = self.total = self.total + 1
             self.kept.append(noted)
         return noted
 
@@ -58856,28 +58850,38 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             if self.buffered:
                 self.hold(-self.buffered)
             data = self.received
-            head = self.server.known_head(data)
-            if head is not None:
-                self.head, self.received = head, b""
-                return b""
-            if data[:2] == b"\r\n":
-                data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
             end = data.find(b"\r\n\r\n") + 4
-            if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
-                raise Refusal(431, f"The header is larger than {MAX_HEAD_BYTES >> 10} KiB", close=True)
-            if end < 4:
-                if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
-                    raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
-                return None
-            head = self.head = self.server.head_of(data[:end])
-            self.received = data[end:]
+            head = self.server.heads.get(data[:end])
+            if head is None:
+                head, end = self.new_head()
+                if head is None:
+                    return None
+                data = self.received
+            self.head = head
+            rest = self.received = data[end:]
             if head.bare:
                 return b""
-            if 0 < head.length <= len(self.received) and head.length <= self.server.max_body:
-                data, self.received = self.received, self.received[head.length:]
-                return data[:head.length] if self.received else data
+            length = head.length
+            if 0 < length <= len(rest) and length <= self.server.max_body:      # all of it is here
+                self.received = rest[length:]
+                return rest[:length]
             self.begin_body()
         return self.take_body()
+
+    def new_head(self):
+        """(RequestHead, where it ends) of a request that is not remembered; (None, 0) while it is
+        incomplete."""
+        data = self.received
+        if data[:2] == b"\r\n":
+            data = self.received = data.lstrip(b"\r\n")         # blank lines before a request are allowed
+        end = data.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
+            raise Refusal(431, f"The header is larger than {MAX_HEAD_BYTES >> 10} KiB", close=True)
+        if end < 4:
+            if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
+                raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
+            return None, 0
+        return self.server.head_of(data[:end]), end
 
     def begin_body(self):
         head = self.head
@@ -59076,11 +59080,10 @@ class RequestAnswerer(RequestReader):
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
-        stream = app.stream_keys.get(head.key)
-        if stream is not None:
-            self.open_stream(head, stream)
+        if head.key in app.stream_keys:
+            self.open_stream(head, app.stream_keys[head.key])
             return
-        if head.path.startswith("/graphql") and self.graphql(head, body):
+        if head.reserved and head.path.startswith("/graphql") and self.graphql(head, body):
             return
         route, params = self.find_route(head)
         if route is not None:
@@ -59115,7 +59118,7 @@ class RequestAnswerer(RequestReader):
 
     def do_POST(self, head, body):
         """Every method that may change something."""
-        if head.path.startswith("/graphql") and self.graphql(head, body):
+        if head.reserved and head.path.startswith("/graphql") and self.graphql(head, body):
             return
         route, params = self.find_route(head)
         if route is not None:
@@ -59455,8 +59458,9 @@ class ScriptCaller(RequestAnswerer):
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
-            requests[:] = [Request(head, body, params, address) if hooks is None else hooks.request_for(host)]
-            return host.context("httpRoute", requests[0])
+            request = Request(head, body, params, address) if hooks is None else hooks.request_for(host)
+            requests[:] = (request,)
+            return host.context("httpRoute", request)
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -60737,7 +60741,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                                    f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the "
                                    "limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
-        self._heads = {}
+        self.heads = {}
         self._first_lines = {}
         self._lines_time = 0
         self._ready = collections.deque()
@@ -60865,15 +60869,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _lead(self, term):
         """Waits for sockets and serves them, until the term is over."""
+        ready, turn = self._ready, self._turn
         while not self._ended.is_set():
-            while self._ready:
-                handler = self._ready.popleft()
-                if handler.state is CLOSED or handler.state is TAKEN or handler in self._away:
+            while ready:
+                handler = ready.popleft()
+                if handler.state is CLOSED or handler.state is TAKEN or self._away and handler in self._away:
                     continue
                 self._serial += 1
                 self._busy = handler
-                self._attempt(handler, handler.serve)
-                with self._turn:
+                try:
+                    handler.serve()
+                except Exception as error:
+                    self._give_up(handler, error)
+                with turn:
                     if self._term != term:
                         self._returned.append(handler)
                         break
@@ -61166,22 +61174,17 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     # -- for connections ----
 
-    def known_head(self, data):
-        """The RequestHead of bytes that are nothing but a request without a body, if it is remembered."""
-        head = self._heads.get(data) if len(data) <= MAX_HEAD_REMEMBERED else None
-        return head if head is not None and head.bare else None
-
     def head_of(self, data):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
-        head = self._heads.get(data)
+        head = self.heads.get(data)
         if head is None:
             head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
             self.key.hide(head)
             if len(data) <= MAX_HEAD_REMEMBERED:
-                if len(self._heads) >= HEADS_REMEMBERED:
-                    self._heads.clear()
-                self._heads[data] = head
+                if len(self.heads) >= HEADS_REMEMBERED:
+                    self.heads.clear()
+                self.heads[data] = head
         return head
 
     def first_bytes(self, status, content_type):
