@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,289
+    15  Realm, jobs and timers                                                         5,317
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -264,12 +264,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,003
+    20  Scripts: loading and hot reload                                                4,019
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         173
+          Routes                                                                         189
           Modules of node                                                                744
           Packages                                                                       244
           Imported files                                                                 141
@@ -279,8 +279,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,671
-          Request heads                                                                  199
+    21  HTTP server                                                                    4,718
+          Request heads                                                                  204
           Request bodies                                                                 266
           Responses of handlers                                                          203
           Who may ask                                                                    212
@@ -290,16 +290,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   341
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        223
-          One connection: answering                                                      340
-          One connection: GraphQL and routes of scripts                                  301
+          One connection: reading                                                        245
+          One connection: answering                                                      338
+          One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
           One connection: streams                                                        171
           One connection: WebSocket                                                      162
-          One connection: writing                                                        160
+          One connection: writing                                                        161
           Requests as scripts see them                                                   207
           TLS                                                                            139
-          The server                                                                     606
+          The server                                                                     610
     22  Pages                                                                          5,923
           Page kit                                                                       141
           Page kit: texts of code                                                        251
