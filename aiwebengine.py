@@ -15,7 +15,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         550
+     3  ERRORS, TEXT AND NUMBERS                                                         558
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,317
+    15  Realm, jobs and timers                                                         5,324
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,019
+    20  Scripts: loading and hot reload                                                4,024
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -279,12 +279,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,718
+    21  HTTP server                                                                    4,729
           Request heads                                                                  204
           Request bodies                                                                 266
           Responses of handlers                                                          203
           Who may ask                                                                    212
-          Who is logged in                                                               291
+          Who is logged in                                                               302
           The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
