@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         548
+     3  ERRORS, TEXT AND NUMBERS                                                         558
           Attributes of classes                                                           26
-          Long texts                                                                     151
+          Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             84
+          Escaping, and names that were meant                                             92
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,231
+     6  Parser                                                                         4,213
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              164
@@ -38,9 +38,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                213
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    756
+          Parser: types of TypeScript                                                    739
           Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   247
+          Parser: enums and namespaces                                                   246
           Parser: elements of JSX                                                        352
           From TypeScript and JSX to JavaScript                                           80
      7  Scope analysis                                                                 1,384
@@ -169,13 +169,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         73
           Intl.DisplayNames                                                              173
           Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,127
+    14  Functions of the web                                                           4,131
           Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        187
           URL                                                                            609
-          URLSearchParams                                                                223
+          URLSearchParams                                                                227
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    127
           Base64                                                                          28
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,285
+    15  Realm, jobs and timers                                                         5,324
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -204,21 +204,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   516
-          Realm: running code, values in and out                                         507
+          Realm: objects, errors, jobs                                                   522
+          Realm: running code, values in and out                                         529
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           92
-          Network: connections                                                           223
+          Network: what is open                                                           98
+          Network: connections                                                           224
           Network: one request                                                           223
           Functions for a console                                                         32
-          Realms of a terminal                                                            99
+          Realms of a terminal                                                           103
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,743
+    16  js2py, and the choice of an engine                                             1,746
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               463
           js2py: hardening                                                               252
-          js2py: realm                                                                   682
+          js2py: realm                                                                   685
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,796
           Messages of streams                                                            111
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,913
+    19  Host API                                                                       3,943
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -259,47 +259,47 @@ A reader meets, from top to bottom, each part using only what stands above it:
           validate                                                                        99
           dispatcher and schedulerService                                                186
           Storage in a file                                                              332
-          Relays                                                                          48
-          Redis                                                                          853
+          Relays                                                                          52
+          Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,063
+    20  Scripts: loading and hot reload                                                4,024
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         173
-          Modules of node                                                                837
+          Routes                                                                         189
+          Modules of node                                                                744
           Packages                                                                       244
-          Imported files                                                                 141
+          Imported files                                                                 142
           Between scripts, and in time                                                   113
           Settings                                                                        81
-          Files of assets/                                                               173
+          Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    800
+          All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,632
-          Request heads                                                                  199
+    21  HTTP server                                                                    4,729
+          Request heads                                                                  204
           Request bodies                                                                 266
-          Responses of handlers                                                          184
+          Responses of handlers                                                          203
           Who may ask                                                                    212
-          Who is logged in                                                               291
-          The last requests                                                               47
+          Who is logged in                                                               302
+          The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   341
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        223
+          One connection: reading                                                        245
           One connection: answering                                                      338
-          One connection: GraphQL and routes of scripts                                  301
-          One connection: around requests                                                201
-          One connection: streams                                                        162
-          One connection: WebSocket                                                      159
-          One connection: writing                                                        160
+          One connection: GraphQL and routes of scripts                                  302
+          One connection: around requests                                                206
+          One connection: streams                                                        171
+          One connection: WebSocket                                                      162
+          One connection: writing                                                        161
           Requests as scripts see them                                                   207
-          TLS                                                                            136
-          The server                                                                     589
+          TLS                                                                            139
+          The server                                                                     610
     22  Pages                                                                          5,923
           Page kit                                                                       141
           Page kit: texts of code                                                        251
@@ -324,22 +324,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,539
+    23  Command line                                                                   4,579
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
-          Options                                                                        307
+          Options                                                                        308
           Documentation                                                                  406
-          The program                                                                    218
+          The program                                                                    224
           The map of this file                                                            58
           Serving                                                                        186
-          Script tests                                                                   427
-          Script tests: requests and streams                                             299
+          Script tests                                                                   428
+          Script tests: requests and streams                                             302
           Script tests: one file                                                         447
-          Reports of tests                                                               248
+          Reports of tests                                                               268
           Several processes                                                              272
           A starter                                                                       62
-          JavaScript without a server                                                    121
+          JavaScript without a server                                                    127
           The prompt's terminal                                                          176
           The file as a program                                                           33
 """
@@ -869,6 +869,8 @@ def utf16(text):
     """Return text with each astral character as two surrogates: the form of strings inside the engine."""
     if text.isascii():
         return text
+    if len(text) <= SLICE_LENGTH:
+        return _ASTRAL.sub(_split_astral, text)
     return in_slices(text, lambda piece: _ASTRAL.sub(_split_astral, piece))
 
 
@@ -960,7 +962,7 @@ class Secrets:
 
     def __init__(self):
         self.names, self.pattern = {}, None
-        #: The real paths of files that nobody may import.
+        #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
@@ -977,6 +979,14 @@ class Secrets:
             self.pattern = re.compile("|".join(
                 rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
+
+    def add_files(self, paths):
+        self.files |= {os.path.realpath(path) for path in paths}
+
+    def check_file(self, path):
+        """Raises PermissionError for one of `files`."""
+        if self.files and os.path.realpath(path) in self.files:
+            raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
 
     def hide(self, text):
         return text if self.pattern is None else self.pattern.sub(
@@ -4399,6 +4409,11 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
+    def accept_type(self, before):
+        """Read a type if this token is what stands before one."""
+        if self.accept(before):
+            self.skip_with(self.skip_type)
+
     def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
         match = _simple_types(which)(self.source, self.start)
@@ -4437,8 +4452,7 @@ class TypeParser(JSParser):
     def skip_function_type(self):
         if self.is_name("abstract"):
             self.advance()
-        if self.type == "new":
-            self.advance()
+        self.accept("new")
         self.skip_parameters()
         self.expect("=>")
         self.skip_return_type()
@@ -4451,17 +4465,13 @@ class TypeParser(JSParser):
         while self.type != ")":
             if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
                 continue
-            if self.type == "...":
-                self.advance()
+            self.accept("...")
             if self.type == "this":
                 self.advance()
             else:
                 self.parse_binding_target([])
-            if self.type == "?":
-                self.advance()
-            if self.type == ":":
-                self.advance()
-                self.skip_with(self.skip_type)
+            self.accept("?")
+            self.accept_type(":")
             if self.type != ")":
                 self.expect(",")
         self.advance()
@@ -4518,7 +4528,12 @@ class TypeParser(JSParser):
         elif type == "{":
             self.skip_object_type()
         elif type == "[":
-            self.skip_list("[", "]", self.skip_tuple_element)
+            self.advance()
+            while self.type != "]":
+                self.skip_with(self.skip_tuple_element)
+                if self.type != "]":
+                    self.expect(",")
+            self.advance()
         elif type == "(":
             self.advance()
             self.skip_with(self.skip_type)
@@ -4535,15 +4550,6 @@ class TypeParser(JSParser):
             self.skip_import_type()
         else:
             self.unexpected()
-
-    def skip_list(self, opening, closing, skip_one):
-        """Read `[a, b]` and the like, with skip_one() for each part."""
-        self.expect(opening)
-        while self.type != closing:
-            self.skip_with(skip_one)
-            if self.type != closing:
-                self.expect(",")
-        self.advance()
 
     def skip_type_reference(self):
         """Read `a.b.C<T>`."""
@@ -4574,8 +4580,7 @@ class TypeParser(JSParser):
         if self.type == ",":
             self.advance()
             self.parse_assignment()
-            if self.type == ",":
-                self.advance()
+            self.accept(",")
         self.expect(")")
         if self.type == ".":
             self.advance()
@@ -4594,14 +4599,12 @@ class TypeParser(JSParser):
                 raise self.error("Missing } in template literal type")
 
     def skip_tuple_element(self):
-        if self.type == "...":
-            self.advance()
+        self.accept("...")
         if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
             self.advance()
         else:
             self.skip_type()
-        if self.type == "?":
-            self.advance()
+        self.accept("?")
         if self.type == ":":
             self.advance()
             self.skip_type()
@@ -4631,8 +4634,7 @@ class TypeParser(JSParser):
             self.skip_type_key()
         if self.type in ("+", "-"):
             self.advance()
-        if self.type == "?":
-            self.advance()
+        self.accept("?")
         if self.type in ("(", "<"):
             self.skip_parameters()
         if self.type == ":":
@@ -4666,12 +4668,8 @@ class TypeParser(JSParser):
             while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
                 self.advance()
             self.skip_word()
-            if self.type == "extends":
-                self.advance()
-                self.skip_with(self.skip_type)
-            if self.type == "=":
-                self.advance()
-                self.skip_with(self.skip_type)
+            self.accept_type("extends")
+            self.accept_type("=")
             if self.type != ",":
                 break
             self.advance()
@@ -4708,9 +4706,7 @@ class TypeParser(JSParser):
             return
         if self.type in ("!", "?"):
             self.advance()
-        if self.type == ":":
-            self.advance()
-            self.skip_with(self.skip_type)
+        self.accept_type(":")
         self.erase(start)
 
     def open_parameters(self):
@@ -4720,11 +4716,8 @@ class TypeParser(JSParser):
         if self.type == "this":
             start = self.start
             self.advance()
-            if self.type == ":":
-                self.advance()
-                self.skip_with(self.skip_type)
-            if self.type == ",":
-                self.advance()
+            self.accept_type(":")
+            self.accept(",")
             self.erase(start)
 
     def parse_parameters(self, names):
@@ -5453,8 +5446,7 @@ class EnumParser(TypeScriptParser):
         start, here = self.start, self.here()
         if not self.has_types:
             raise self.error(_NO_TYPES, start)
-        if self.type == "const":
-            self.advance()
+        self.accept("const")
         self.advance()
         name = self.value
         self.skip_word()
@@ -32000,10 +31992,14 @@ def decode_urlencoded(text):
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
+#: Texts up to this length are parted at each percent sign: quicker, but it makes an object for each.
+MAX_PARTED = 4096
 
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
+    if len(text) <= MAX_PARTED:
+        return urllib.parse.unquote_to_bytes(text.encode("latin-1"))
     return replace_in_slices(_ESCAPED_BYTES,
                              lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
@@ -37763,6 +37759,28 @@ def guard_in_all_realms():
 Guard.listeners.append(guard_in_all_realms)
 
 
+class Intrinsic:
+    """An attribute of realms that is made when it is first read. (With __getattr__, CPython would read all
+    other attributes slowly, too.)"""
+
+    __slots__, __init__ = attributes("name table")
+
+    def __get__(self, realm, _type):
+        if realm is None:
+            return self
+        made = set(realm.__dict__)
+        try:
+            with HEADROOM:
+                self.table.install(realm)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(realm.__dict__) - made:
+                if late in INTRINSICS:
+                    del realm.__dict__[late]
+            raise
+        return realm.__dict__[self.name]
+
+
 class RealmBase:
     """The objects of a realm, its errors, jobs and timers, and the way in."""
 
@@ -37817,22 +37835,6 @@ class RealmBase:
         self.runtime.update(guards())
         self.globals = {"__builtins__": self.runtime, "%realm": self}
         self.declare_builtins()
-
-    def __getattr__(self, name):
-        table = INTRINSICS.get(name)
-        if table is None:
-            raise AttributeError(name)
-        made = set(self.__dict__)
-        try:
-            with HEADROOM:
-                table.install(self)
-        except BaseException:
-            # No half-made built-in stays: the next use makes it, and what it needs, anew.
-            for late in set(self.__dict__) - made:
-                if late in INTRINSICS:
-                    del self.__dict__[late]
-            raise
-        return self.__dict__[name]
 
     def declare_builtins(self):
         """Names the standard globals; each is made when first used."""
@@ -37986,9 +37988,10 @@ class RealmBase:
         if self.interruption is not None:       # it was stopped meanwhile
             self.interrupt = self.runtime["interrupt"] = True
 
-    @needs_deep_stack
     def enter(self, work, timeout=None):
         """Runs work() under lock and deadline, then microtasks; raises JSError or ScriptTimeout."""
+        if ScriptThread.required and not isinstance(threading.current_thread(), ScriptThread):
+            return on_script_thread(self.enter, work, timeout)
         seconds = timeout if timeout is not None else self.timeout
         if not self.lock.acquire(False) and not self.take_lock():
             return self.enter_lent(work)
@@ -38005,7 +38008,12 @@ class RealmBase:
             watch = WATCHDOG.watch(self, seconds)
             try:
                 try:
-                    result = self.work_and_jobs(work)
+                    result = work()
+                    if self.jobs or self.rejections:
+                        self.run_jobs()
+                except Exception:
+                    self.run_jobs()     # what it queued before it threw still runs
+                    raise
                 finally:
                     WATCHDOG.release(watch)
                 if self.interruption is not None:
@@ -38093,16 +38101,6 @@ class RealmBase:
             return work()
         except Exception as error:
             raise self.js_error(error) from None
-
-    def work_and_jobs(self, work):
-        """Runs work() and the microtasks; what it queued before it threw still runs."""
-        try:
-            result = work()
-        except Exception:
-            self.run_jobs()
-            raise
-        self.run_jobs()
-        return result
 
     def clear_interrupt(self):
         STOPPED_THREADS.discard(self.thread)
@@ -38263,6 +38261,10 @@ class RealmBase:
                     return
 
 
+for _name, _table in INTRINSICS.items():
+    setattr(RealmBase, _name, Intrinsic(_name, _table))
+
+
 # -- Realm: running code, values in and out ----------------------------------------------
 
 class Realm(RealmBase):
@@ -38403,17 +38405,25 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
+        convert, started = convert or self.to_python, self.clock.elapsed()
+
         def work():
             outer, self.caller = self.caller, subject_of(args[0]) if args else None
             try:
                 value = call(function, undefined, *map(self.from_python, args))
             finally:
                 self.caller = outer
-            return self.awaitable(value) if isinstance(value, JSObject) else value
-        return self.begin(work, timeout, convert or self.to_python)
+            return self.concluded(self.awaitable(value), timeout, convert, started) \
+                if isinstance(value, JSObject) else convert(value)
+        outcome = self.enter(work, timeout)
+        return outcome.value() if type(outcome) is Pending and outcome.done else outcome
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
+        above = self.ObjectPrototype
+        if type(value) is JSObject and value.proto is above and value.attrs is None \
+                and "then" not in value.props and "then" not in above.attrs and "then" not in above.props:
+            return value                # as nearly always
         if isinstance(value, JSObject) and not isinstance(value, JSPromise) \
                 and is_callable(value.get("then")):
             promise = new_promise(self)
@@ -38428,17 +38438,17 @@ class Realm(RealmBase):
     def begin(self, start, timeout, convert):
         """Runs start() as an entry; its result through `convert`, or a Pending for an unsettled promise."""
         started = self.clock.elapsed()
-
-        def work():
-            result = start()
-            if isinstance(result, JSResponse) and result.content is not None \
-                    and result.content.source is not None:
-                result = resolved(self, result)
-            if isinstance(result, JSPromise):
-                return Pending(self, result, timeout, convert, started)
-            return convert(result)
-        outcome = self.enter(work, timeout)
+        outcome = self.enter(lambda: self.concluded(start(), timeout, convert, started), timeout)
         return outcome.value() if type(outcome) is Pending and outcome.done else outcome
+
+    def concluded(self, result, timeout, convert, started):
+        """The result of an entry that began at `started`, through `convert`; a Pending for a promise."""
+        if isinstance(result, JSResponse) and result.content is not None \
+                and result.content.source is not None:
+            result = resolved(self, result)
+        if isinstance(result, JSPromise):
+            return Pending(self, result, timeout, convert, started)
+        return convert(result)
 
     def await_settled(self, settled, timeout, started):
         """Waits, lock released, for a promise that timers or other calls will settle."""
@@ -38453,6 +38463,9 @@ class Realm(RealmBase):
 
     def lookup(self, name):
         """The function that a global or a top-level variable of script or module holds, or None."""
+        value = self.globals.get(global_name(name))
+        if isinstance(value, JSFunction):       # as nearly always, and one look needs no lock
+            return value
         held = self.lock.acquire(False) or self.take_lock()
         try:
             value = self.globals.get(global_name(name))
@@ -38587,7 +38600,8 @@ class Realm(RealmBase):
             return null
         if kind is dict:
             return JSObject(self.ObjectPrototype,
-                            {utf16(str(key)): self.from_python(item) for key, item in value.items()})
+                            {utf16(str(key)): utf16(item) if type(item) is str else self.from_python(item)
+                             for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
         if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
@@ -38630,6 +38644,16 @@ class Realm(RealmBase):
     def get_all(self, obj, keys):
         """The properties of an object with these names, which are ASCII."""
         return [*map(obj.get, keys)]
+
+    def plain_parts(self, value, keys):
+        """get_all() of a plain object; None for anything else."""
+        if type(value) is not JSObject:
+            return None
+        above = self.ObjectPrototype
+        if value.attrs is None and value.proto is above and above.props.keys().isdisjoint(keys) \
+                and above.attrs.keys().isdisjoint(keys):
+            return [*map(value.props.get, keys, itertools.repeat(undefined))]       # its own, or nobody's
+        return [*map(value.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
         """A property's value without running a script; `hidden` for a getter, undefined if there is none."""
@@ -39066,13 +39090,18 @@ def open_hosts(text):
         if not match or match[2] and not 0 < int(match[2]) < 65536:
             raise ValueError(f"{part!r} is not a host: write its name, and perhaps a port, such as "
                              "api.example.org or localhost:8080; *.example.org is every name below it, "
-                             "* every host")
+                             "* all of the internet")
         found.append((match[1].lower().strip("[]"), int(match[2]) if match[2] else None))
     return found
 
 
 #: Names that are given out within a network: they mean private addresses.
 _LOCAL_NAME = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
+
+
+def is_local_name(host):
+    """Can a name, or an address, mean a private address by right?"""
+    return is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
 
 
 def inner_address(address):
@@ -39087,9 +39116,10 @@ def inner_address(address):
 
 
 class OpenHosts:
-    """What --allow-net opens. A name that was opened may mean any public address. A private or loopback
-    address is reached only by a name of the local network, such as localhost, by its own digits, or when
-    it is listed; a link-local one, where clouds keep their secrets, only when it is listed."""
+    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those:
+    the internet. A private or loopback address is reached only when it is listed, or by a listed name of
+    the local network, such as localhost; a link-local one, where clouds keep their secrets, only when it
+    is listed."""
 
     def __init__(self, entries=()):
         self.entries = list(entries)
@@ -39097,9 +39127,9 @@ class OpenHosts:
     def lists(self, name, port):
         return any(entry == name and only in (None, port) for entry, only in self.entries)
 
-    def opens(self, host, port):
+    def opens(self, host, port, everything="*"):
         """May this host be asked at all?"""
-        return any((entry in ("*", host) or entry.startswith("*.") and host.endswith(entry[1:]))
+        return any((entry in (everything, host) or entry.startswith("*.") and host.endswith(entry[1:]))
                    and only in (None, port) for entry, only in self.entries)
 
     def allows(self, host, port, address):
@@ -39110,7 +39140,7 @@ class OpenHosts:
         if inner.is_multicast or inner.is_unspecified or inner.is_link_local or inner.is_reserved \
                 and not inner.is_loopback:
             return False
-        return inner.is_global or is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
+        return inner.is_global or is_local_name(host) and self.opens(host, port, None)
 
 
 # -- Network: connections ----------------------------------------------------------------
@@ -39279,9 +39309,10 @@ class Network:
         allowed = [item for item in found if self.open.allows(host, port, item[4][0])]
         if found and not allowed:
             address = found[0][4][0]
-            raise NetworkTrouble(f"{host} means {address}, an address of this machine or of a private "
-                                 "network, which is not open: to allow that, start the server with "
-                                 f"--allow-net {host},{address}")
+            what = host if host == address else f"{host} means {address}, which"
+            named = host if is_local_name(host) and not inner_address(address).is_link_local else address
+            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not "
+                                 f"open: to allow that, add it to --allow-net: {named}")
         return allowed
 
     def connect(self, order, url, port):
@@ -39597,8 +39628,12 @@ class ForegroundRealm(Realm):
     """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values,
     `language` the end of the name of a file in the language that it is given code in."""
 
+    #: What its code finds in `env`.
+    settings = {}
+
     def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
+        self.define("env", self.read_only(self.settings))
         self.stopped = False
         self.language = language
         self.colors = self.host_hooks["console colors"] = colors
@@ -41016,7 +41051,6 @@ class Js2PyRealm:
     take_lock = Realm.take_lock
     is_below = Realm.is_below
     enter_lent = Realm.enter_lent
-    work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
     report = Realm.report
@@ -41466,6 +41500,10 @@ class Js2PyRealm:
     def get_all(self, obj, keys):
         return [self.get(obj, key) for key in keys]
 
+    def plain_parts(self, value, keys):
+        return self.get_all(value, keys) if self.is_object(value) and not self.is_callable(value) \
+            and self.class_of(value) == "Object" else None
+
     def peek(self, value, key, hidden=undefined):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key, hidden)
         return undefined if found is None else found if found is hidden else self.outward(found)
@@ -41555,8 +41593,8 @@ ENGINE_INTERFACE = (
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "network",                                                  # how it asks others
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put", "added",
-    "put_getter", "response_of", "answer_fetch",                              # fetch
+    "get", "get_all", "plain_parts", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put",
+    "added", "put_getter", "response_of", "answer_fetch",       # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "lazy_object", "request_object", "answering_object", "read_only", "new_array",
@@ -48753,7 +48791,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     if method is undefined or method is null:
         method = "GET"
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
-        shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
+        shown = json.dumps(method[:40]) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
@@ -50258,6 +50296,10 @@ class LocalRelay:
         with not_sent(function):
             return self.graphql.broadcast(name, text, filter)
 
+    def in_order(self, path, work):
+        """work(), which sends to one client of a stream, once what was sent on that before is under way."""
+        work()
+
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
         return stream.list_connections()
@@ -50667,6 +50709,7 @@ class RedisRelay:
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
+        self.held = {}                  # key -> (the number that it waits for, work) in order
         self.unread = []                # streams that Redis did not give when they were made
         self._ask_at = 0.0              # when to ask for them again
         self._contact = (0, 0.0)        # Redis's clock in milliseconds, and ours, when it last answered
@@ -50756,6 +50799,7 @@ class RedisRelay:
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
         self.begun = era.epoch
+        self._release()
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
 
     @staticmethod
@@ -50810,6 +50854,26 @@ class RedisRelay:
         with self.lock:
             if number > self.proofs.get(key, 0):
                 self.proofs[key] = number
+
+    def in_order(self, path, work):
+        key = key_of_stream(self.era.epoch, path)
+        with self.lock:
+            number = self.proofs.get(key, 0)
+            wait = key in self.held or self.positions.get(key, number) < number
+            if wait:
+                self.held.setdefault(key, collections.deque()).append((number, work))
+        if not wait:
+            work()
+
+    def _release(self):
+        """Does what waited for messages that have been read by now."""
+        for key, waiting in list(self.held.items()):
+            while waiting and waiting[0][0] <= self.positions.get(key, math.inf):
+                waiting[0][1]()
+                with self.lock:         # until then what comes waits behind it
+                    waiting.popleft()
+                    if not waiting:
+                        del self.held[key]
 
     def list_connections(self, stream):
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
@@ -50962,6 +51026,8 @@ class RedisRelay:
             wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
             wanted.add(key_of_stream(self.era.epoch, GRAPHQL_SUBSCRIPTION_PATH))
             self.positions = {key: position for key, position in self.positions.items() if key in wanted}
+        self._release()
+        with self.lock:
             places = {key: redis_id(position) for key, position in self.positions.items()}
         if block is not None:
             places[self._wake_key] = woken
@@ -50992,6 +51058,8 @@ class RedisRelay:
             finally:
                 with self.lock:
                     self.positions[key] = number
+                if self.held:
+                    self._release()
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -52438,8 +52506,8 @@ interface TestConnectOptions {
   headers?: Record<string, string>;
   /** Asks for the messages after this one. */
   lastEventId?: string;
-  /** Connects as `new WebSocket(path)` does, and can send. */
-  websocket?: boolean;
+  /** Connects as `new WebSocket(path)` does, and can send; a text is the subprotocol. */
+  websocket?: boolean | string;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
@@ -53401,10 +53469,12 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset",
+                 "what")
 
     def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.what = f"route {method} {path}"
         self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
@@ -53460,9 +53530,10 @@ class RouteTable:
 
     def __init__(self, routes=()):
         self.exact = {}                 # place of a fixed path -> {method: Route}
-        self.patterns = {}              # method -> [(regular expression, names, Route)]
+        #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
+        self.patterns = {}
         self.routes = list(routes)
-        places = {}
+        places, patterns = {}, {}
         for route in self.routes:
             places.setdefault(route.place, {})[route.method] = route
         for methods in sorted(places.values(),
@@ -53474,7 +53545,9 @@ class RouteTable:
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
-                self.patterns.setdefault(method, []).append((*route_pattern(route.path), route))
+                patterns.setdefault(method, []).append((*route_pattern(route.path), route))
+        for method, entries in patterns.items():
+            self.patterns[method] = one_pattern(entries)
 
     def find(self, key, method):
         """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
@@ -53483,16 +53556,16 @@ class RouteTable:
             route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
             if route is not None:
                 return route, {}
-        for pattern, names, route in self.patterns.get(method, ()):
-            found = pattern.match(key)
-            if found:
-                return route, dict(zip(names, found.groups()))
-        return None, {}
+        found = method in self.patterns and self.patterns[method][0].match(key)
+        if not found:
+            return None, {}
+        names, route = self.patterns[method][1][found.lastindex]
+        return route, dict(zip(names, found.groups()[found.lastindex:]))
 
     def methods(self, key):
         """The methods that any route has at a path."""
-        return {*self.exact.get(key, ()), *[method for method, entries in self.patterns.items()
-                                            if any(pattern.match(key) for pattern, _, _ in entries)]}
+        return {*self.exact.get(key, ()), *[method for method, (pattern, _) in self.patterns.items()
+                                            if pattern.match(key)]}
 
     def paths(self):
         return [route.path for route in self.routes]
@@ -53517,7 +53590,8 @@ def route_place(path):
 
 
 def route_pattern(path):
-    """(regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any rest."""
+    """(text of a regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any
+    rest."""
     pieces, names, end = [], [], 0
     for found in _PATTERN_PART.finditer(path):
         pieces.append(re.escape(path_key(path[end:found.start()])))
@@ -53525,7 +53599,17 @@ def route_pattern(path):
         names.append(found[1] or "*")
         end = found.end()
     pieces.append(re.escape(path_key(path[end:])))
-    return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
+    return "".join(pieces) + r"\Z", names
+
+
+def one_pattern(entries):
+    """What RouteTable has for [(text of a pattern, names, Route)]: the first that matches counts. Each has a
+    group of its own around those of its names, which therefore is the last one that ends."""
+    routes, group = {}, 1
+    for _, names, route in entries:
+        routes[group] = names, route
+        group += len(names) + 1
+    return re.compile("|".join([f"({text})" for text, _, _ in entries]), re.DOTALL), routes
 
 
 def percent_decoded(text):
@@ -53638,70 +53722,21 @@ const pathToFileURL = (path) => new URL("file://" + (require("path").resolve(pat
 const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname.replace(/^\[|]$/g, ""), hash: url.hash, search: url.search,
   pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }),
   ...((url.username || url.password) && { auth: decodeURIComponent(url.username) + ":" + decodeURIComponent(url.password) }) });
-const slashed = /^(https?|ftp|gopher|file|wss?):?$/;
-class Url {}
-// WHATWG's URL is not enough: this also takes relative addresses, and leaves parts as they are
-const parse = (given, query = false, hostFirst = false) => {
-  const made = Object.assign(new Url(), { protocol: null, slashes: null, auth: null, host: null, port: null, hostname: null, hash: null,
-    search: null, query: null, pathname: null, path: null, href: null });
-  let [, rest, search = null, hash = null] = /^([^?#]*)(\?[^#]*)?(#[^]*)?$/.exec(check("string", "url", given).trim());
-  rest = rest.replace(/\\/g, "/");
-  const protocol = /^[a-z0-9.+-]+:/i.exec(rest)?.[0].toLowerCase() ?? null, code = protocol === "javascript:";
-  if (protocol) [made.protocol, rest] = [protocol, rest.slice(protocol.length)];
-  if (rest.startsWith("//") && !code && (hostFirst || protocol || /^\/\/[^@/]+@[^@/]+/.test(rest))) [made.slashes, rest] = [true, rest.slice(2)];
-  if (!code && (made.slashes || protocol && !slashed.test(protocol))) {
-    let [host] = /^(?:[^/]*@)?[^/\t\n\r "'%;<>\\^`{|}]*/.exec(rest);
-    rest = rest.slice(host.length);
-    const at = host.lastIndexOf("@");
-    if (at >= 0) [made.auth, host] = [decodeURIComponent(host.slice(0, at)), host.slice(at + 1)];
-    const [, name, port] = /^(.*?)(?::(\d*))?$/.exec(host);
-    made.port = port || null;
-    made.hostname = /^\[.*]$/.test(name) ? name.slice(1, -1) : name && /[^\x00-\x7f]/.test(name) ? new URL("http://" + name).hostname
-      : name.toLowerCase();
-    made.host = (made.hostname.includes(":") ? `[${made.hostname}]` : made.hostname) + (port ? ":" + port : "");
-    if (rest && rest[0] !== "/") rest = "/" + rest;
-  }
-  const escape = (text) => text && (code ? text : text.replace(/[\t\n\r "'<>\\^`{|}]/g, (c) => "%"
-    + c.charCodeAt(0).toString(16).toUpperCase().padStart(2, 0)));
-  Object.assign(made, { hash: escape(hash), search: escape(search) ?? (query ? "" : null), pathname: escape(rest) || null });
-  made.query = query ? require("querystring").parse(made.search.slice(1)) : made.search && made.search.slice(1);
-  if (!made.pathname && made.hostname && slashed.test(protocol)) made.pathname = "/";
-  made.path = made.pathname || made.search ? (made.pathname ?? "") + (made.search ?? "") : null;
-  return Object.assign(made, { href: format(made) });
-};
+const old = (name) => () => { throw new Error(`url.${name} is an old form that is not there: use new URL(address, base)`) };
 const format = (url, { auth = true, fragment = true, search = true } = {}) => {
-  if (typeof url === "string") return parse(url).href;
-  if (url instanceof URL) {
-    const copy = new URL(url);
-    if (!auth) copy.username = copy.password = "";
-    if (!fragment) copy.hash = "";
-    if (!search) copy.search = "";
-    return copy.href;
-  }
-  if (url === null || typeof url !== "object") throw wrong("urlObject", "one of type object or string", url);
-  let protocol = url.protocol ?? "", path = (url.pathname ?? "").replace(/[?#]/g, encodeURIComponent), hash = url.hash ?? "";
-  if (protocol && !protocol.endsWith(":")) protocol += ":";
-  const user = url.auth ? encodeURIComponent(url.auth).replace(/%3A/i, ":") + "@" : "";
-  let host = url.host ? user + url.host : url.hostname ? user + (url.hostname.includes(":") && url.hostname[0] !== "[" ? `[${url.hostname}]`
-    : url.hostname) + (url.port ? ":" + url.port : "") : "";
-  if (url.slashes || slashed.test(protocol)) {
-    if (url.slashes || host) {
-      if (path && path[0] !== "/") path = "/" + path;
-      host = "//" + host;
-    } else if (protocol === "file:") host = "//";
-  }
-  let asked = url.search ?? "";
-  if (!asked && url.query && typeof url.query === "object") asked = require("querystring").stringify(url.query);
-  if (asked && asked[0] !== "?") asked = "?" + asked;
-  return protocol + host + path + asked.replace("#", "%23") + (hash && hash[0] !== "#" ? "#" + hash : hash);
+  if (typeof url !== "string" && !(url instanceof URL)) return old("format(object)")();
+  const copy = new URL(url);
+  if (!auth) copy.username = copy.password = "";
+  if (!fragment) copy.hash = "";
+  if (!search) copy.search = "";
+  return copy.href;
 };
 const resolve = (from, to) => {
   const base = new URL(from, "resolve://x/"), url = new URL(to, base);
   return url.protocol === "resolve:" ? (url.host === "x" ? "" : "//" + url.host) + url.pathname + url.search + url.hash : url.href;
 };
-module.exports = { URL, URLSearchParams, Url, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve, domainToUnicode: (name) => name,
-  domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } },
-  resolveObject: (from, to) => parse(resolve(typeof from === "string" ? from : format(from), to)) };
+module.exports = { URL, URLSearchParams, fileURLToPath, pathToFileURL, urlToHttpOptions, format, resolve, parse: old("parse"),
+  domainToUnicode: (name) => name, domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } } };
 """
 
 _NODE_UTIL = r"""
@@ -53717,16 +53752,6 @@ const inspect = (value, options, depth, colors) => {
 };
 inspect.custom = Symbol.for("nodejs.util.inspect.custom");
 inspect.defaultOptions = { depth: 2, colors: false };
-inspect.colors = { bold: [1, 22], dim: [2, 22], italic: [3, 23], underline: [4, 24], inverse: [7, 27], hidden: [8, 28], strikethrough: [9, 29] };
-["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"].forEach((name, i) => { inspect.colors[name] = [30 + i, 39];
-  inspect.colors["bg" + name[0].toUpperCase() + name.slice(1)] = [40 + i, 49] });
-inspect.colors.gray = inspect.colors.grey = [90, 39];
-const styleText = (styles, text) => [styles].flat().reduceRight((made, style) => {
-  const all = Object.keys(inspect.colors).map((name) => `'${name}'`).join(", ");
-  if (!inspect.colors[style]) throw coded(new TypeError(`The argument 'format' must be one of: ${all}. Received ${native.inspect(style)}`),
-    "ERR_INVALID_ARG_VALUE");
-  return `\x1b[${inspect.colors[style][0]}m${made}\x1b[${inspect.colors[style][1]}m`;
-}, text);
 const tag = (value) => Object.prototype.toString.call(value).slice(8, -1);
 const is = (...names) => (value) => typeof value === "object" && value !== null && names.includes(native.kind(value));
 const isTypedArray = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
@@ -53750,14 +53775,6 @@ const promisify = (f) => {
   return Object.defineProperties(Object.setPrototypeOf(made, Object.getPrototypeOf(f)), Object.getOwnPropertyDescriptors(f));
 };
 promisify.custom = Symbol.for("nodejs.util.promisify.custom");
-const callbackify = (f) => {
-  check("function", "original", f);
-  return function (...given) {
-    const done = check("function", "last argument", given.pop());
-    f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error
-      || Object.assign(new Error("Promise was rejected with falsy value"), { code: "ERR_FALSY_VALUE_REJECTION", reason: error }))));
-  };
-};
 const inherits = (child, parent) => {
   check("function", "ctor", child);
   check("function", "superCtor", parent);
@@ -53769,10 +53786,9 @@ const old = { isArray: Array.isArray, isBoolean: (v) => typeof v === "boolean", 
   isString: (v) => typeof v === "string", isNumber: (v) => typeof v === "number", isFunction: (v) => typeof v === "function",
   isObject: (v) => v !== null && typeof v === "object", isRegExp: types.isRegExp, isDate: types.isDate, isError: (v) => v instanceof Error };
 module.exports = { inspect, format: (...given) => native.format(...given), formatWithOptions: (_, ...given) => native.format(...given), types,
-  promisify, callbackify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
+  promisify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
   isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b),
-    stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""),
-  toUSVString: (text) => String(text).toWellFormed(), styleText, ...old };
+  stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""), ...old };
 """
 
 _NODE_ASSERT = r"""
@@ -53871,19 +53887,6 @@ class EventEmitter {
     emitter.once(name, done);
     if (name !== "error") emitter.once("error", failed);
   });
-  static on = async function* (emitter, name) {
-    const got = [];
-    let wake, failure;
-    const add = (...given) => { got.push(given); wake?.() }, fail = (error) => { failure = { error }; wake?.() };
-    emitter.on(name, add).on("error", fail);
-    try {
-      for (;;) {
-        while (got.length) yield got.shift();
-        if (failure) throw failure.error;
-        await new Promise((resolve) => { wake = resolve });
-      }
-    } finally { emitter.off(name, add).off("error", fail) }
-  };
   on(name, listener) { return add(this, name, listener, false) }
   addListener(name, listener) { return add(this, name, listener, false) }
   prependListener(name, listener) { return add(this, name, listener, true) }
@@ -54011,8 +54014,6 @@ class Buffer extends Uint8Array {
   static alloc(size, fill, encoding) { const made = new Buffer(sized(size)); return fill === undefined || !size ? made : made.fill(fill, encoding) }
   static allocUnsafe(size) { return new Buffer(sized(size)) }
   static allocUnsafeSlow(size) { return new Buffer(sized(size)) }
-  static copyBytesFrom(from, at = 0, length = from.length) { const part = from.subarray(at, at + length);
-    return Buffer.from(part.buffer.slice(part.byteOffset, part.byteOffset + part.byteLength)) }
   static isBuffer(value) { return value instanceof Buffer }
   static isEncoding(encoding) { return typeof encoding === "string" && known(encoding) }
   static byteLength(value, encoding) {
@@ -54036,14 +54037,11 @@ class Buffer extends Uint8Array {
     const from = place(start, 0), to = place(end, this.length);
     return to <= from ? (coder(text_of, encoding), "") : coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset + from, to - from));
   }
-  toLocaleString(encoding, start, end) { return this.toString(encoding, start, end) }
   toJSON() { return { type: "Buffer", data: Array.from(this) } }
   [Symbol.for("nodejs.util.inspect.custom")]() {
     const more = this.length - 50;
     return `<Buffer${this.toString("hex", 0, 50).replace(/../g, " $&")}${more > 0 ? ` ... ${more} more byte${more > 1 ? "s" : ""}` : ""}>`;
   }
-  get parent() { return this.buffer }
-  get offset() { return this.byteOffset }
   write(text, at, length, encoding) {
     if (typeof text !== "string") throw coded(new TypeError("argument must be a string"), "ERR_INVALID_ARG_TYPE");
     if (typeof at === "string") [encoding, at] = [at];
@@ -54155,20 +54153,13 @@ for (const kind of ["UInt", "Int"]) for (const end of ["LE", "BE"]) {
     return at + size;
   });
 }
-for (const bits of [16, 32, 64]) method("swap" + bits, function () {
-  const size = bits / 8;
-  if (this.length % size) throw coded(new RangeError(`Buffer size must be a multiple of ${bits}-bits`), "ERR_INVALID_BUFFER_SIZE");
-  for (let i = 0; i < this.length; i += size) this.subarray(i, i + size).reverse();
-  return this;
-});
 Buffer.poolSize = 8192;
 const Callable = new Proxy(Buffer, {
   apply: (_, __, [value, ...rest]) => typeof value === "number" ? Buffer.alloc(value) : Buffer.from(value, ...rest),
   construct: (_, given, target) => target !== Callable ? Reflect.construct(Buffer, given, target) : Callable(...given) });
 const { Blob, File } = globalThis;
 module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, INSPECT_MAX_BYTES: 50,
-  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa, isAscii: (bytes) => bytes.every((byte) => byte < 128),
-  isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
+  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa };
 """
 
 _NODE_SMALL = {
@@ -54681,8 +54672,11 @@ def find_import(folder, specifier, referrer):
     return path, path.relative_to(folder).as_posix()
 
 
-def open_ordinary(path):
-    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits."""
+def open_ordinary(path, own=False):
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError
+    for what belongs to the server, unless this is for its `own` use."""
+    if not own:
+        SECRETS.check_file(path)
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -54754,8 +54748,6 @@ def load_import(folder, specifier, referrer, kind):
 
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
-    if os.path.realpath(path) in SECRETS.files:
-        raise HostError(f"cannot import '{specifier}' from {referrer}: what stands in this file is in env")
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -54933,7 +54925,7 @@ class Settings:
         self.stamps, values, warnings = [file_stamp(file) for file in self.files], {}, []
         for file in self.files:
             try:
-                with open_ordinary(file) as opened:
+                with open_ordinary(file, own=True) as opened:
                     data = opened.read(MAX_ENV_FILE + 1)
                 text = data.decode("utf-8-sig")
             except OSError as error:
@@ -54947,7 +54939,7 @@ class Settings:
             warnings += more
         self.values, self.warnings = {**values, **self.given}, warnings
         SECRETS.add(self.values)
-        SECRETS.files |= {os.path.realpath(file) for file in self.files}
+        SECRETS.add_files(self.files)
 
     def change(self):
         """Whether a file has changed since it was read; None while one may still be written."""
@@ -55044,6 +55036,10 @@ class Assets:
         real = os.path.realpath(os.path.join(top, *parts))
         if not real.startswith(top + os.sep):
             raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        try:
+            SECRETS.check_file(real)
+        except PermissionError as error:
+            raise HostError(f"{function}: {json.dumps(name)} cannot be used: {error.strerror}") from None
         return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
 
     def read(self, function, name):
@@ -55551,15 +55547,15 @@ class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
     which were refused to it: it is tried again when one of them changes. `uses` are the files that it
-    imports, as far as that is known."""
+    imports, as far as that is known. `guards` says whether it would call handlers before requests."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses", "guards")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = None if error is None else error.kept()
-        self.blockers, self.uses = set(), ()
+        self.blockers, self.uses, self.guards = set(), (), False
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -55570,6 +55566,9 @@ class LoadFailure:
 
 
 # -- All scripts -------------------------------------------------------------------------
+
+#: What a script may write to call routeRegistry.use, and not a directive such as "use strict".
+_USE = re.compile(r"""(?:\.\s*|['"`]|[{,]\s*)use\b(?!\s+\w)""")
 
 
 class Application:
@@ -55828,12 +55827,41 @@ class Application:
             failure = LoadFailure(name, f"{name}: {error}")
         finally:
             self._imports[name] = host.imports if host is not None else {}
+        failure.guards = self._would_guard(path, host)
         if host is not None:
             failure.blockers = host.blockers
             failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
                 - {os.path.realpath(path)}
             self._give_up(host)
         return failure
+
+    def _would_guard(self, path, host):
+        """Whether a script that could not be loaded, or a file that it imports, calls routeRegistry.use, as
+        far as one sees; what cannot be read might do anything."""
+        files = [path]
+        if host is not None:
+            if any(hook.kind == "use" for hook in host.hooks):
+                return True
+            files += seeming_imports(self.folder, host.name, host.source) | {*map(str, host.imports)}
+        for file in files:
+            try:
+                text = read_bytes_of_script(file).decode("utf-8", "replace")
+            except ValueError:          # it is no script
+                continue
+            except OSError:
+                if file is path:
+                    return True
+                continue
+            if "routeRegistry" in text and _USE.search(text):
+                return True
+        return False
+
+    @property
+    def missing_guard(self):
+        """The LoadFailure of a script of which no version runs and that would have handlers called before
+        requests, or None."""
+        return next((failure for name, failure in list(self.failures.items())
+                     if failure.guards and name not in self.hosts), None)
 
     def _give_up(self, host):
         """Ends a version that never served."""
@@ -55850,7 +55878,8 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the previous version keeps running)" if failure.name in self.hosts else ""
+        still = " (the previous version keeps running)" if failure.name in self.hosts else \
+            "; every request gets 503 until it is, because it calls routeRegistry.use" * failure.guards
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -56583,6 +56612,7 @@ def public_stamps(folder):
 # ======================================================================================
 
 SERVER_NAME = "aiwebengine"
+LENGTH_NAME = "Content-Length: "
 DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
@@ -56629,6 +56659,7 @@ GRACE_SECONDS = 2.0
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
+MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -56704,12 +56735,15 @@ class RequestHead:
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
     `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
-    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket.
+    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket, `bare` that
+    no body follows. `answer` is the name of the method that answers it. The answer `usual` framing where
+    neither its method nor a header of the request wants it otherwise.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client", "direct", "websocket")
+                 "query_all", "reserved", "client", "direct", "websocket", "bare", "answer",
+                 "usual")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -56735,6 +56769,8 @@ def parse_head(data, base_path="", proxies=0):
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
     head.refusal = head.direct = None
+    head.usual = head.method != "HEAD" and "connection" not in fields
+    head.bare, head.answer = not (head.length or head.chunked or head.expect), "do_" + head.method
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -57162,9 +57198,9 @@ _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
 BYTES = "application/octet-stream"
-#: Content types that need no look.
-_KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
-                          "text/html; charset=utf-8"))
+#: What handlers gave as contentType -> what is sent for it. It is remembered for so many.
+_SENT_TYPES = {JSON_TYPE: JSON_TYPE}
+MAX_SENT_TYPES = 256
 
 
 class HandlerMistake(Exception):
@@ -57173,6 +57209,9 @@ class HandlerMistake(Exception):
 
 def response_from(realm, value):
     """The Response that a handler's result stands for. To be run inside the realm."""
+    parts = realm.plain_parts(value, _RESPONSE_KEYS)
+    if parts is not None:
+        return response_of_parts(realm, value, parts)
     if isinstance(value, str):
         return Response(200, TEXT, utf8(realm.to_python(value)), untyped=True)
     if value is undefined or value is null:
@@ -57192,7 +57231,11 @@ def response_from(realm, value):
         if data is not None:
             return Response(200, BYTES, data)
         refuse_emptied(realm, value, "the handler returned")
-    parts = realm.get_all(value, _RESPONSE_KEYS)
+    return response_of_parts(realm, value, realm.get_all(value, _RESPONSE_KEYS))
+
+
+def response_of_parts(realm, value, parts):
+    """The Response for an object with these values of _RESPONSE_KEYS, or, without any, for data."""
     for part in parts:
         if part is not undefined:
             return built_response(realm, *parts)
@@ -57243,18 +57286,20 @@ def json_bytes(realm, value):
 
 
 def built_response(realm, status, body, base64_body, content_type, headers):
-    code = check_response_status(realm, status)
-    pairs, header_type = header_pairs(realm, headers)
-    if isinstance(content_type, str) and content_type in _KNOWN_TYPES:
-        header_type = content_type
-    elif content_type is not undefined and content_type is not null:
-        header_type = header_value(realm, "Content-Type (contentType)", content_type)
+    code = status if type(status) is int and 200 <= status <= 599 else check_response_status(realm, status)
+    pairs, kind = ((), None) if headers is undefined else header_pairs(realm, headers)
+    if content_type is not undefined and content_type is not null:
+        kind = _SENT_TYPES.get(content_type) if type(content_type) is str else None
+        if kind is None:
+            kind = sent_type(realm, content_type)
+    elif kind is not None:
+        kind = with_charset(kind)
     if base64_body is not undefined and base64_body is not null:
         data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
         data, default = b"", None
     elif isinstance(body, str):
-        data, default = utf8(realm.to_python(body)), TEXT
+        data, default = body.encode() if body.isascii() else utf8(realm.to_python(body)), TEXT
     else:
         data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
         if page is not None:
@@ -57262,11 +57307,21 @@ def built_response(realm, status, body, base64_body, content_type, headers):
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
-    kind = header_type or default
-    if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
-        kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs,
-                    untyped=kind is TEXT and header_type is None)
+    return Response(code, kind or default, b"" if code in _NO_BODY else data, pairs,
+                    untyped=default is TEXT and kind is None)
+
+
+def sent_type(realm, content_type):
+    """The Content-Type to send for what a handler gave as contentType."""
+    kind = with_charset(header_value(realm, "Content-Type (contentType)", content_type))
+    if type(content_type) is str and len(_SENT_TYPES) < MAX_SENT_TYPES and len(content_type) < 100:
+        _SENT_TYPES[content_type] = kind
+    return kind
+
+
+def with_charset(kind):
+    """A content type; a text says how it is encoded."""
+    return kind + "; charset=UTF-8" if kind[:5].lower() == "text/" and "charset" not in kind.lower() else kind
 
 
 def check_response_status(realm, status):
@@ -57703,28 +57758,35 @@ class Accounts:
 
     def cookie(self, user):
         """The value of the cookie of a user."""
-        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time()), self.mark(user)])))
         return f"{text}.{self.signature(text)}"
 
+    def mark(self, user):
+        """What a login has of a password: with another one it ends."""
+        return self.signature(f"password {user.password}")[:12] if user.password else ""
+
     def session_of(self, head):
-        """(id, name, time of the login) of a request's cookie, or None."""
+        """(id, name, time of the login, mark of the password) of a request's cookie, or None."""
         value = head.cookies.get(self.cookie_name(head.host))
         if not value:
             return None
         text, _, signature = value.partition(".")
         if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
             return None
-        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return (id, name, since) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
+        id, name, since, *mark = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return (id, name, since, *mark) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
 
     def user_of(self, head):
-        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json, or has another
+        password there, is nobody."""
         users = self.users()
         session = None if users is None else self.session_of(head)
         if session is None:
             return None
-        id, name, since = session
+        id, name, since, *mark = session
         user = users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        if user is not None and mark != [self.mark(user)]:
+            user = None
         if user is not None:
             if len(self.seen) >= MAX_SEEN_SESSIONS and (id, since) not in self.seen:
                 self.seen = {}
@@ -57765,9 +57827,12 @@ class Accounts:
         if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
             raise Refusal(429, "Too many wrong passwords; try again in a minute",
                           headers=(("Retry-After", "60"),))
-        if user is None or not is_password(user, form.get("password", "")):
-            self.wrong.append((now, address))
-            raise Refusal(401, "This user does not exist, or the password is wrong")
+        self.wrong.append(attempt := (now, address))       # those that are being looked at count, too
+        password = form.get("password", "")
+        if not (is_password(user, password) if user is not None else hash_password(password) is None):
+            raise Refusal(401, "This user does not exist, or the password is wrong")   # in the same time
+        with contextlib.suppress(ValueError):
+            self.wrong.remove(attempt)
         return user
 
     def answer(self, head, address, body):
@@ -57779,8 +57844,9 @@ class Accounts:
         target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
         if head.method not in ("GET", "HEAD", "POST"):
             raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
-        if head.method == "POST" and not is_same_origin(head):
-            raise Refusal(403, "Only pages of this server may log somebody in")
+        if head.method == "POST" and not is_same_origin(head) \
+                or leaves and head.fields.get("sec-fetch-site", "").lower() == "cross-site":
+            raise Refusal(403, "Only pages of this server may log somebody in or out")
         if leaves and (session := self.session_of(head)):
             self.seen.pop((session[0], session[2]), None)
         if leaves or head.method == "POST":
@@ -57865,18 +57931,13 @@ class RequestLog:
     def add(self, head, body, status, seconds, address, source, answer, waited):
         """Notes an answer; returns what a LoggedRequest is made from, whose last item may be set later, or
         None for one that is not noted."""
-        path = head.path
-        if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
+        if head.reserved and head.path.startswith("/engine"):
             return None
         size = len(body)
-        if size > MAX_KEPT_BODY:
-            body = None
-        if len(answer) > MAX_KEPT_ANSWER:
-            answer = answer[:MAX_KEPT_ANSWER]
+        noted = [0, head, body if size <= MAX_KEPT_BODY else None, size, status, seconds, address,
+                 time.time(), source, answer[:MAX_KEPT_ANSWER], waited, 0.0]
         with self.lock:
-            self.total += 1
-            noted = [self.total, head, body, size, status, seconds, address, time.time(), source, answer,
-                     waited, 0.0]
+            noted[0] = self.total = self.total + 1
             self.kept.append(noted)
         return noted
 
@@ -58786,6 +58847,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def serve(self):
         """Reads or writes what can be, and answers requests that are complete."""
         try:
+            if self.state is READING:
+                if self.read_more():
+                    self.advance()
+                return
             if self.state is WRITING and not self.write_more():
                 return
             if self.state is HELD:
@@ -58811,7 +58876,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(self.receive_size())
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -58823,9 +58888,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return True
 
     def receive_size(self):
-        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+        """Of a body."""
+        if isinstance(self.pieces, ChunkedBody):
             return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
-        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
+        return RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
@@ -58870,21 +58936,38 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             if self.buffered:
                 self.hold(-self.buffered)
             data = self.received
-            if data[:2] == b"\r\n":
-                data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
             end = data.find(b"\r\n\r\n") + 4
-            if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
-                raise Refusal(431, f"The header is larger than {MAX_HEAD_BYTES >> 10} KiB", close=True)
-            if end < 4:
-                if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
-                    raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
-                return None
-            head = self.head = self.server.head_of(data[:end])
-            self.received = data[end:]
-            if not (head.length or head.chunked or head.expect):
+            head = self.server.heads.get(data[:end])
+            if head is None:
+                head, end = self.new_head()
+                if head is None:
+                    return None
+                data = self.received
+            self.head = head
+            rest = self.received = data[end:]
+            if head.bare:
                 return b""
+            length = head.length
+            if 0 < length <= len(rest) and length <= self.server.max_body:      # all of it is here
+                self.received = rest[length:]
+                return rest[:length]
             self.begin_body()
         return self.take_body()
+
+    def new_head(self):
+        """(RequestHead, where it ends) of a request that is not remembered; (None, 0) while it is
+        incomplete."""
+        data = self.received
+        if data[:2] == b"\r\n":
+            data = self.received = data.lstrip(b"\r\n")         # blank lines before a request are allowed
+        end = data.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
+            raise Refusal(431, f"The header is larger than {MAX_HEAD_BYTES >> 10} KiB", close=True)
+        if end < 4:
+            if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
+                raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
+            return None, 0
+        return self.server.head_of(data[:end]), end
 
     def begin_body(self):
         head = self.head
@@ -58958,7 +59041,6 @@ class RequestAnswerer(RequestReader):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.source, self.began = FROM_SERVER, None
-        self.command, self.path = head.method, head.target
         self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
@@ -58999,13 +59081,13 @@ class RequestAnswerer(RequestReader):
                 raise head.refusal
             if self.fate is not None and self.fate.error:
                 raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
-            method = getattr(self, "do_" + head.method, None)
+            method = getattr(self, head.answer, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             if body and "content-encoding" in head.fields:
                 body = decoded_body(head.fields["content-encoding"], body, self.server.max_body)
             self.hooks = None
-            if self.app.hooks and self.has_hooks(head, body):
+            if (self.app.hooks or self.app.failures) and self.has_hooks(head, body):
                 self.go_through_hooks(head, body, method)
             else:
                 method(head, body)
@@ -59036,8 +59118,8 @@ class RequestAnswerer(RequestReader):
     def call(self, host, pace, handler, what, make_context, answer, body, then):
         """Calls a handler, and then then(its value, through `answer`, or the exception it ended with)."""
         convert = converter(host.realm, answer)
+        outcome = NOT_NOW
         try:
-            outcome = NOT_NOW
             if pace.quick and self.may_lead(body):
                 outcome = host.run_now(pace, handler, what, make_context, convert)
         except (JSError, MissingHandler, Refusal) as error:
@@ -59084,11 +59166,10 @@ class RequestAnswerer(RequestReader):
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
-        stream = app.stream_keys.get(head.key)
-        if stream is not None:
-            self.open_stream(head, stream)
+        if head.key in app.stream_keys:
+            self.open_stream(head, app.stream_keys[head.key])
             return
-        if head.path.startswith("/graphql") and self.graphql(head, body):
+        if head.reserved and head.path.startswith("/graphql") and self.graphql(head, body):
             return
         route, params = self.find_route(head)
         if route is not None:
@@ -59116,6 +59197,8 @@ class RequestAnswerer(RequestReader):
             self.reply(response)
         elif self.allowed(head):
             self.refuse_method(head)
+        elif head.path == "/favicon.ico":       # browsers ask for it on their own account
+            self.reply(Response(204, None, b"", [("Cache-Control", "no-store")]))
         else:
             self.not_found(head)
 
@@ -59123,7 +59206,7 @@ class RequestAnswerer(RequestReader):
 
     def do_POST(self, head, body):
         """Every method that may change something."""
-        if head.path.startswith("/graphql") and self.graphql(head, body):
+        if head.reserved and head.path.startswith("/graphql") and self.graphql(head, body):
             return
         route, params = self.find_route(head)
         if route is not None:
@@ -59451,7 +59534,7 @@ class ScriptCaller(RequestAnswerer):
 
     def call_route(self, route, head, params, body):
         """Runs a handler and sends what it returns."""
-        host, what = route.host, f"route {route.method} {route.path}"
+        host, what = route.host, route.what
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
@@ -59463,8 +59546,9 @@ class ScriptCaller(RequestAnswerer):
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
-            requests[:] = [Request(head, body, params, address) if hooks is None else hooks.request_for(host)]
-            return host.context("httpRoute", requests[0])
+            request = Request(head, body, params, address) if hooks is None else hooks.request_for(host)
+            requests[:] = (request,)
+            return host.context("httpRoute", request)
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -59711,6 +59795,11 @@ class HookCaller(ScriptCaller):
         if head.reserved and not path.startswith("/graphql") \
                 or path in ("/auth/login", "/auth/logout") and self.app.accounts.users() is not None:
             return False
+        guard = self.app.missing_guard
+        if guard is not None:
+            about = f": {guard.headline}" if made_here(head, self.address) else ""
+            raise Refusal(503, f"Nothing is answered until {guard.name} is loaded, because it calls "
+                               f"routeRegistry.use and may protect any path. It was not loaded{about}")
         hooks = [hook for hook in self.app.hooks if hook.covers(path)]
         if not hooks:
             return False
@@ -59928,12 +60017,21 @@ class StreamOpener(HookCaller):
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
-        expected, greeting, given = route.stream.expect(), Greeting(route), self.given
+        expected, greeting, given, shown = route.stream.expect(), Greeting(route), self.given, None
 
         def make_context():
-            facts = {"path": route.stream.path, "metadata": metadata,
+            nonlocal shown
+            shown = host.realm.from_python(metadata)
+            facts = {"path": route.stream.path, "metadata": shown,
                      "send": host.realm.new_function(greeting.send, "send")}
             return host.context("streamCustomization", Request(head, b"", None, address, given), None, facts)
+
+        def convert(realm, value):
+            answer = connect_answer(realm, value)
+            if answer is None and realm.to_python(shown) != metadata:
+                host.warn_once(f"{what}: connection.metadata was changed, but only what onConnect returns "
+                               "counts: end it with `return connection.metadata;`")
+            return answer
 
         def go_on(answer):
             try:
@@ -59950,7 +60048,7 @@ class StreamOpener(HookCaller):
                 self.forget_expected()
 
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
-        self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
+        self.call(host, route.pace, route.on_connect, what, make_context, convert, b"", go_on)
 
 
 # -- One connection: WebSocket -----------------------------------------------------------
@@ -60098,7 +60196,8 @@ class ReceivedMessage:
             return null
 
     def send(self, data=undefined, options=undefined):
-        self.listener.app.broadcaster.post(self.connection, private_event(self.host, data, options))
+        app, frame = self.listener.app, private_event(self.host, data, options)
+        app.relay.in_order(self.listener.path, lambda: app.broadcaster.post(self.connection, frame))
         return f"Sent to one connection of '{self.listener.path}'"
 
     def close(self, code=undefined, reason=undefined):
@@ -60108,7 +60207,9 @@ class ReceivedMessage:
         reason = "" if reason is undefined else plain_text(self.host.realm, reason)
         if len(utf8(reason)) > MAX_CLOSE_REASON:
             raise HostError(f"connection.close: the reason can have {MAX_CLOSE_REASON} bytes")
-        self.listener.app.broadcaster.finish(self.connection, b"", int(code), reason)
+        app = self.listener.app
+        app.relay.in_order(self.listener.path,
+                           lambda: app.broadcaster.finish(self.connection, b"", int(code), reason))
         return "Closed"
 
 
@@ -60143,14 +60244,14 @@ class RequestHandler(StreamOpener):
             return
         head, status = self.head, response.status
         if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
-                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
-                or "connection" in head.fields):
-            first = self.server.first_lines(status, response.content_type)
-            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+                or response.file is not None or head is None or not head.usual
+                or status == 204 or status == 304):
+            first = self.server.first_bytes(status, response.content_type)
+            data = b"%b%d\r\n\r\n%b" % (first, response.size, response.body)
             self.note(status, data)
             self.write(data)
             return
-        lines = [self.server.first_lines(status, response.content_type)]
+        lines = [self.server.first_bytes(status, response.content_type)[:-len(LENGTH_NAME)].decode("latin-1")]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
@@ -60185,11 +60286,12 @@ class RequestHandler(StreamOpener):
 
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
-        head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
+        head, log = self.head, self.server.log
+        if head is not None and not (head.reserved and head.path.startswith((LIVE_PATH, "/engine/stream"))):
             seconds = time.perf_counter() - self.started
-            self.server.log.request(head.method, head.target, status, seconds,
-                                    self.fate.text() if self.fate is not None else "")
+            if log.threshold <= LEVELS["info"]:
+                log.request(head.method, head.target, status, seconds,
+                            self.fate.text() if self.fate is not None else "")
             self.noted = self.server.requests.add(
                 head, self.body, status, seconds, self.address, self.source, answer,
                 self.began - self.started if self.began is not None else 0.0)
@@ -60490,8 +60592,10 @@ class TLSMistake(Exception):
 
 
 def tls_context(cert, key=None):
-    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake."""
-    texts = []
+    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake. Its
+    `files` and `stamps` tell when another is needed."""
+    files = cert, key
+    stamps, texts = [file_stamp(file) for file in files if file is not None], []
     for option, file in (("--cert", cert), ("--key", key)):
         try:
             texts.append(pathlib.Path(file).read_text("latin-1") if file is not None else "")
@@ -60515,6 +60619,7 @@ def tls_context(cert, key=None):
         raise TLSMistake(f"the key in {key} is not that of the certificate in {cert}"
                          if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else
                          f"{cert if key is None else f'{cert} or {key}'} is damaged: {error}") from None
+    context.files, context.stamps = files, stamps
     return context
 
 
@@ -60622,6 +60727,8 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+#: Seconds between two looks at the files of --cert and --key, when connections come.
+RENEWAL_SECONDS = 1.0
 #: How often a free port is looked for that is free at all addresses.
 PORT_ATTEMPTS = 20
 
@@ -60746,7 +60853,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                                    f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the "
                                    "limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
-        self._heads = {}
+        self.heads = {}
         self._first_lines = {}
         self._lines_time = 0
         self._ready = collections.deque()
@@ -60760,7 +60867,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.cautious_until = 0.0
         self._active = threading.Event()
         self._ended = threading.Event()
-        self._sweep_at = self._warned_at = self._grace_until = 0.0
+        self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
         super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
@@ -60874,15 +60981,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _lead(self, term):
         """Waits for sockets and serves them, until the term is over."""
+        ready, turn = self._ready, self._turn
         while not self._ended.is_set():
-            while self._ready:
-                handler = self._ready.popleft()
-                if handler.state is CLOSED or handler.state is TAKEN or handler in self._away:
+            while ready:
+                handler = ready.popleft()
+                if handler.state is CLOSED or handler.state is TAKEN or self._away and handler in self._away:
                     continue
                 self._serial += 1
                 self._busy = handler
-                self._attempt(handler, handler.serve)
-                with self._turn:
+                try:
+                    handler.serve()
+                except Exception as error:
+                    self._give_up(handler, error)
+                with turn:
                     if self._term != term:
                         self._returned.append(handler)
                         break
@@ -61023,7 +61134,22 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
-            self.process_request(TLSSocket(request, self.tls) if self.tls else request, address)
+            self.process_request(TLSSocket(request, self._current_tls()) if self.tls else request, address)
+
+    def _current_tls(self):
+        """The ssl.SSLContext for a new connection: that of the certificate as it is in its files now. One
+        that cannot be used, or is written only half, leaves the one before."""
+        if self.clock >= self._renew_at and hasattr(self.tls, "files"):
+            self._renew_at = self.clock + RENEWAL_SECONDS
+            stamps = [file_stamp(file) for file in self.tls.files if file is not None]
+            if stamps != self.tls.stamps:
+                try:
+                    self.tls = tls_context(*self.tls.files)
+                    self.log.write("info", f"{self.tls.files[0]}: new connections get this new certificate")
+                except TLSMistake as mistake:
+                    self.tls.stamps = stamps
+                    self.log.write("warn", f"{mistake}; new connections get the certificate from before")
+        return self.tls
 
     def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
@@ -61177,19 +61303,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def head_of(self, data):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
-        head = self._heads.get(data)
+        head = self.heads.get(data)
         if head is None:
             head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
             self.key.hide(head)
-            if len(data) <= 4096:
-                if len(self._heads) >= HEADS_REMEMBERED:
-                    self._heads.clear()
-                self._heads[data] = head
+            if len(data) <= MAX_HEAD_REMEMBERED:
+                if len(self.heads) >= HEADS_REMEMBERED:
+                    self.heads.clear()
+                self.heads[data] = head
         return head
 
-    def first_lines(self, status, content_type):
-        """The first lines of a response, made once a second."""
+    def first_bytes(self, status, content_type):
+        """The first lines of a response, made once a second, and the name of the last one, LENGTH_NAME."""
         now = int(time.time())
         if now != self._lines_time:
             self._lines_time = now
@@ -61200,7 +61326,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
                 f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: "
-                f"nosniff\r\n{kind}")
+                f"nosniff\r\n{kind}{LENGTH_NAME}").encode("latin-1")
         return lines
 
 
@@ -62862,7 +62988,7 @@ def login_summary(accounts):
 def asset_summary(assets):
     """A line about the files of assets/, "" without any."""
     sizes = [size for size, _, _ in assets.all().values()]
-    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {size_text(sum(sizes))}, " \
            f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
@@ -67173,6 +67299,9 @@ class Server:
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
+        SECRETS.add_files(f"{file}{end}" for file in (storage, database.path) if file is not None
+                          for end in ("", "-wal", "-shm", "-journal"))
+        SECRETS.add_files(filter(None, getattr(tls, "files", ())[-1:]))
         storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
@@ -68606,7 +68735,8 @@ OPTIONS = {
                                  help="answer for this host name too; * for all")),
         (("--allow-net",), dict(type=open_net, action="extend", default=[], metavar="HOST",
                                 help="let scripts ask these hosts with fetch, such as "
-                                     "api.example.org,localhost:8080; * for all; may be repeated")),
+                                     "api.example.org,localhost:8080; * for all of the internet; may be "
+                                     "repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
         (("--max-body",), dict(type=size, default=MAX_BODY_BYTES, metavar="SIZE",
@@ -69214,8 +69344,9 @@ def trouble_with_modes(options):
         return "--watch, --reporter and --report need --test"
     if options.report and options.reporter == "spec":
         return "--report FILE needs --reporter tap or --reporter junit"
-    if (options.env or options.env_file) and chosen and chosen[0] not in ("--check", "--test"):
-        return f"--env and --env-file are for the server, --check and --test, not for {chosen[0]}"
+    if (options.env or options.env_file) and chosen and chosen[0] not in (
+            *MODES_OF_SCRIPTS, "-e", "--repl"):
+        return f"--env and --env-file are for what runs scripts, not for {chosen[0]}"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     if options.ts and not (options.init or options.repl or options.code is not None):
@@ -69224,9 +69355,14 @@ def trouble_with_modes(options):
 
 
 def trouble_with_settings(options):
-    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings."""
+    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings,
+    and those of code that runs without a server."""
     try:
         options.settings = Settings(options.env_file, dict(options.env))
+        ForegroundRealm.settings = options.settings.values
+        if options.code is not None or options.repl or options.run:
+            for warning in options.settings.warnings:
+                print(f"aiwebengine: {warning}", file=sys.stderr)
     except SettingsMistake as mistake:
         return f"--env-file: {mistake}"
     return None
@@ -69918,6 +70054,7 @@ TEST_PRELUDE = r"""
       ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     delete headers["sec-websocket-protocol"];
+    if (typeof options.websocket === "string") headers["sec-websocket-protocol"] = options.websocket;
     return client(addressOf(path, options.query), headers);
   }
 
@@ -70136,6 +70273,9 @@ class StreamClient:
             self.ended = True
         elif opcode == PING_FRAME:
             self.send(PONG_FRAME, payload)
+        elif opcode == TEXT_FRAME and self.exchange.headers.get("sec-websocket-protocol",
+                                                                JSON_PROTOCOL) != JSON_PROTOCOL:
+            self.messages.append({"event": "message", "id": "", "text": payload})
         elif opcode == TEXT_FRAME:
             message = json.loads(payload)
             data, self.last_id = message["data"], message["id"] or self.last_id
@@ -70917,7 +71057,7 @@ def test_files(scripts):
     """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
         return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
-    return [scripts] if is_test(scripts) else []
+    return [scripts.absolute()] if is_test(scripts) else []
 
 
 def run_tests(scripts, options):
@@ -70942,6 +71082,25 @@ def run_tests(scripts, options):
         return EXIT_SCRIPT
 
 
+#: What the folder of a project may have, and those below it have not.
+PROJECT_MARKS = frozenset(("public", "assets", "users.json", "aiwebengine.d.ts"))
+
+
+def tests_project(path):
+    """The folder whose scripts a test file is about, both by absolute paths: the nearest from its own on that
+    has PROJECT_MARKS; else the topmost in the working directory to which folders with scripts lead."""
+    folder, here = path.parent, pathlib.Path.cwd()
+    for place in itertools.islice(path.parents, MAX_SCRIPT_DEPTH + 1):
+        with contextlib.suppress(OSError):
+            if not PROJECT_MARKS.isdisjoint(os.listdir(place)):
+                return place
+        if place != path.parent and not has_scripts(place):
+            break
+        if here == place or here in place.parents:
+            folder = place
+    return folder
+
+
 def run_tests_once(scripts, options):
     """Runs all test files; returns the exit code."""
     with contextlib.ExitStack() as stack:
@@ -70961,7 +71120,8 @@ def run_tests_once(scripts, options):
         for path in test_files(scripts):
             reported = len(results)
             tests = ScriptTests(path, handler_timeout=options.handler_timeout,
-                                folder=scripts if scripts.is_dir() else None, settings=options.settings)
+                                folder=scripts if scripts.is_dir() else tests_project(path),
+                                settings=options.settings)
             tests.run(report)
             if len(results) == reported:
                 idle.append(tests.name)
@@ -70976,7 +71136,7 @@ def run_tests_once(scripts, options):
 
 def watch_tests(scripts, options):
     """--watch: runs the tests again whenever a file of the folder changes, until Ctrl+C."""
-    folder = scripts if scripts.is_dir() else scripts.parent
+    folder = scripts if scripts.is_dir() else tests_project(scripts.absolute())
     code = EXIT_OK
     try:
         while True:
@@ -71349,6 +71509,11 @@ def print_console(level, text):
         os._exit(EXIT_PIPE)             # `| head` has seen enough
 
 
+def print_failure(text):
+    """Why code has ended: unlike what it prints itself, this shows no secrets."""
+    print_console("error", SECRETS.hide(text))
+
+
 def terminal_colors():
     """Whether values are shown in colours: both streams may get them."""
     return wants_colour(sys.stdout) and wants_colour(sys.stderr)
@@ -71375,7 +71540,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
             realm.report(error, "Uncaught")
         if realm.failure is None:
             return EXIT_OK
-        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
+        print_failure(on_script_thread(failure_report, realm, realm.failure, sources))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         realm.stop()
@@ -71387,6 +71552,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
 def run_on_engine(engine, source, filename):
     """run_code() on an engine that is known by ENGINE_INTERFACE only."""
     realm = engine(filename, console=print_console)
+    realm.define("env", realm.read_only(ForegroundRealm.settings))
 
     def work():
         value = realm.evaluate(source, filename)
@@ -71397,7 +71563,7 @@ def run_on_engine(engine, source, filename):
     try:
         on_script_thread(work)
     except JSError as error:
-        print_console("error", error_report(error, {filename: source}, False))
+        print_failure(error_report(error, {filename: source}, False))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -71578,8 +71744,8 @@ class Prompt:
             print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
             if error.phase == "parse" and error.line is not None:
-                print_console("error", code_frame(source, error.line, error.column, 0))
-            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+                print_failure(code_frame(source, error.line, error.column, 0))
+            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
             if realm.language == ".js" and (meant := language_meant(error, source)):
                 print_console("error", meant[0])
         except KeyboardInterrupt:       # it came too late
