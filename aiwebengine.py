@@ -220,8 +220,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   685
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,796
-          Messages of streams                                                            111
+    17  Streams: registry, connections, broadcaster                                    1,799
+          Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,943
+    19  Host API                                                                       4,039
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -258,11 +258,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           sharedStorage                                                                  294
           validate                                                                        99
           dispatcher and schedulerService                                                186
-          Storage in a file                                                              332
+          Storage in a file                                                              397
           Relays                                                                          52
           Redis                                                                          879
-          Database: statements                                                           376
-          database                                                                       275
+          Database: statements                                                           406
+          database                                                                       276
           Type declarations                                                              695
     20  Scripts: loading and hot reload                                                4,024
           Log                                                                            195
@@ -279,7 +279,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     438
           All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,729
+    21  HTTP server                                                                    4,731
           Request heads                                                                  204
           Request bodies                                                                 266
           Responses of handlers                                                          203
@@ -294,7 +294,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
-          One connection: streams                                                        171
+          One connection: streams                                                        173
           One connection: WebSocket                                                      162
           One connection: writing                                                        161
           Requests as scripts see them                                                   207
