@@ -53,13 +53,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,084
+     9  Conversions and operators                                                      1,113
           Numbers and text                                                               124
-          Type conversion                                                                259
+          Type conversion                                                                283
           Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     282
-          Iteration                                                                      154
+          Iteration                                                                      159
     10  Code generator                                                                 4,379
           Nodes of Python                                                                200
           Functions and their variables                                                  520
@@ -75,14 +75,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,398
+    11  Built-ins of the language                                                      9,239
           Helpers shared by the built-ins                                                 92
-          Object                                                                         340
+          Object                                                                         306
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          264
+          Error                                                                          266
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -91,22 +91,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
-          Date: getters and setters                                                       92
+          Date: getters and setters                                                       82
           Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  141
+          String: access, search, parts                                                  139
           String: changed copies                                                         181
           String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
-          String: constructor                                                             51
+          String: constructor                                                             49
           Iterator prototypes                                                             10
-          Array                                                                          147
+          Array                                                                          143
           Array: callbacks                                                               111
           Array: order                                                                   123
-          Array: prototype methods                                                       562
+          Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 36
@@ -114,24 +114,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
-          ArrayBuffer                                                                    177
+          ArrayBuffer                                                                    178
           Element types                                                                  138
-          Typed arrays                                                                   643
+          Typed arrays                                                                   620
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     194
-          DataView                                                                       112
-          Atomics                                                                         87
-          Promise                                                                        454
-          Generators and async functions                                                 195
-          Iterator helpers                                                               458
+          Uint8Array: base64 and hex                                                     193
+          DataView                                                                       103
+          Atomics                                                                         86
+          Promise                                                                        467
+          Generators and async functions                                                 193
+          Iterator helpers                                                               421
           Async functions                                                                 35
-          Async generators                                                               105
-          Async iteration                                                                153
+          Async generators                                                               102
+          Async iteration                                                                138
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
-          JSON: parsing                                                                  441
-          JSON: writing                                                                  346
-          Reflect                                                                         71
+          JSON: parsing                                                                  427
+          JSON: writing                                                                  341
+          Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
     12  Regular expressions                                                            3,445
@@ -153,48 +153,48 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,406
+    13  Intl                                                                           3,372
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       327
-          Intl.Locale                                                                    202
+          Intl (ECMA-402): locales                                                       343
+          Intl.Locale                                                                    198
           Plural rules                                                                    30
-          Intl.NumberFormat                                                              471
+          Intl.NumberFormat                                                              467
           Intl.DateTimeFormat                                                            445
-          Intl.Collator                                                                  106
-          Intl.PluralRules                                                                57
-          Intl.ListFormat                                                                 68
-          Intl.Segmenter                                                                 146
-          Intl.RelativeTimeFormat                                                         73
-          Intl.DisplayNames                                                              173
-          Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,127
-          Inspection                                                                     588
+          Intl.Collator                                                                  102
+          Intl.PluralRules                                                                54
+          Intl.ListFormat                                                                 62
+          Intl.Segmenter                                                                 138
+          Intl.RelativeTimeFormat                                                         62
+          Intl.DisplayNames                                                              170
+          Intl.DurationFormat                                                            179
+    14  Functions of the web                                                           3,963
+          Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
-          console                                                                        187
-          URL                                                                            609
-          URLSearchParams                                                                223
+          console                                                                        164
+          URL                                                                            608
+          URLSearchParams                                                                210
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    127
-          Base64                                                                          28
+          TextEncoder and TextDecoder                                                    119
+          Base64                                                                          26
           HTML of elements                                                               492
-          structuredClone                                                                140
+          structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
-          Headers                                                                        203
-          Blob, File and FormData                                                        246
-          crypto.subtle                                                                  123
-          Bodies, and streams of them                                                    347
-          Request and Response                                                           240
-          fetch                                                                           57
+          Headers                                                                        147
+          Blob, File and FormData                                                        221
+          crypto.subtle                                                                  117
+          Bodies, and streams of them                                                    343
+          Request and Response                                                           237
+          fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,285
+    15  Realm, jobs and timers                                                         5,262
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           667
+          Helpers of generated code: shortcuts                                           649
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   516
-          Realm: running code, values in and out                                         507
+          Realm: running code, values in and out                                         502
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           92
@@ -9007,6 +9007,13 @@ def relative_index(value, length, default=0):
     return length if value > length else int(value)
 
 
+def index_from_end(value, length):
+    """The index that at() is asked for, counted from the end when negative; None if there is no such."""
+    index = to_integer_or_infinity(value)
+    index = index + length if index < 0 else index
+    return int(index) if 0 <= index < length else None
+
+
 def to_length(value):
     """ToLength (7.1.20)."""
     length = to_integer_or_infinity(value)
@@ -9091,6 +9098,23 @@ def prototype_of_primitive(realm, value):
     if kind is JSBigInt:
         return realm.BigIntPrototype
     return None
+
+
+def is_enumerable(obj, key):
+    """Whether an object has an own enumerable property of that name."""
+    own = obj.get_own(key)
+    return own is not None and own.enumerable
+
+
+def enumerable_properties(obj, symbols=True):
+    """(key, value) of an object's own enumerable properties, each read in its turn; live."""
+    for key in with_polls(obj.own_keys()):
+        if symbols or type(key) is str:
+            if type(obj) is JSObject and obj.attrs is None:
+                if key in obj.props:
+                    yield key, obj.props[key]
+            elif is_enumerable(obj, key):
+                yield key, obj.get(key)
 
 
 def require_object(value, message="{} is not an object"):
@@ -9786,13 +9810,18 @@ def iterable_to_list(realm, value):
             and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return copied_list(value.items)
-    values = []
-    for item in iterate(realm, value):
-        values.append(item)
-        if not len(values) & 4095:
+    return list_of_values(realm, iterate(realm, value))
+
+
+def list_of_values(realm, values):
+    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
+    items = []
+    for item in values:
+        items.append(item)
+        if not len(items) & 4095:
             realm.poll()
-            check_array_length(len(values))
-    return values
+            check_array_length(len(items))
+    return items
 
 
 # ======================================================================================
@@ -14563,14 +14592,13 @@ def object_is_prototype_of(realm, this, value=undefined, *_):
 @OBJECT.method("propertyIsEnumerable", 1)
 def object_property_is_enumerable(realm, this, key=undefined, *_):
     key = to_property_key(key)
-    own = to_object(realm, this).get_own(key)
-    return own is not None and own.enumerable
+    return is_enumerable(to_object(realm, this), key)
 
 
 def object_set_proto(realm, this, proto=undefined, *_):
     require_object_coercible(this, "Object.prototype.__proto__")
     if isinstance(this, JSObject) and (proto is null or isinstance(proto, JSObject)):
-        set_proto_or_throw(this, proto)
+        set_proto_or_throw(this, proto_argument(proto))
     return undefined
 
 
@@ -14580,9 +14608,15 @@ def object_get_proto(realm, this, *_):
     return null if proto is None else proto
 
 
+def proto_argument(proto):
+    """The prototype that a script gives: an object, or None for null; a TypeError for anything else."""
+    if proto is not null and not isinstance(proto, JSObject):
+        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
+    return None if proto is null else proto
+
+
 def set_proto_or_throw(obj, proto):
-    """[[SetPrototypeOf]] with a script's value (an object or null)."""
-    proto = None if proto is null else proto
+    """[[SetPrototypeOf]] with a prototype or None."""
     if obj.set_proto(proto):
         return
     if isinstance(obj, JSProxyBase):
@@ -14595,21 +14629,12 @@ def set_proto_or_throw(obj, proto):
     raise JSTypeError("Cyclic __proto__ value")
 
 
-@OBJECT.method("__defineGetter__", 2)
-def object_define_getter(realm, this, key=undefined, getter=undefined, *_):
+def define_script_accessor(realm, this, key, **function):
+    """__defineGetter__ and __defineSetter__ (B.2.2.2, B.2.2.3); `function` is get=… or set=…."""
     obj = to_object(realm, this)
-    require_callable(getter)
+    require_callable(*function.values())
     define_or_throw(obj, to_property_key(key),
-                    PropertyDescriptor(get=getter, enumerable=True, configurable=True))
-    return undefined
-
-
-@OBJECT.method("__defineSetter__", 2)
-def object_define_setter(realm, this, key=undefined, setter=undefined, *_):
-    obj = to_object(realm, this)
-    require_callable(setter)
-    define_or_throw(obj, to_property_key(key),
-                    PropertyDescriptor(set=setter, enumerable=True, configurable=True))
+                    PropertyDescriptor(enumerable=True, configurable=True, **function))
     return undefined
 
 
@@ -14628,6 +14653,10 @@ def find_accessor(realm, this, key, field):
 OBJECT.methods(
     toLocaleString=lambda realm, this, *_: invoke(realm, this, "toString"),
     valueOf=lambda realm, this, *_: to_object(realm, this),
+    __defineGetter__=lambda realm, this, key=undefined, getter=undefined, *_:
+        define_script_accessor(realm, this, key, get=getter),
+    __defineSetter__=lambda realm, this, key=undefined, setter=undefined, *_:
+        define_script_accessor(realm, this, key, set=setter),
     __lookupGetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "get"),
     __lookupSetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "set"))
 
@@ -14651,39 +14680,22 @@ def object_assign(realm, this, target=undefined, *sources):
     target = to_object(realm, target)
     for source in sources:
         if source is not undefined and source is not null:
-            copy_enumerable(target, to_object(realm, source))
+            for key, value in enumerable_properties(to_object(realm, source)):
+                target.set_or_throw(key, value)
     return target
-
-
-def copy_enumerable(target, source):
-    """Assigns every own enumerable property of `source` to `target` (20.1.2.1, step 3.a)."""
-    for key in with_polls(source.own_keys()):
-        if is_plain(source):
-            if key in source.props:
-                target.set_or_throw(key, source.props[key])
-            continue
-        own = source.get_own(key)
-        if own is not None and own.enumerable:
-            target.set_or_throw(key, source.get(key))
 
 
 @OBJECT.static.method("create", 2)
 def object_create(realm, this, proto=undefined, properties=undefined, *_):
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
-    obj = JSObject(None if proto is null else proto)
+    obj = JSObject(proto_argument(proto))
     note_prototype(obj.proto)
     return obj if properties is undefined else define_all(realm, obj, properties)
 
 
 def define_all(realm, obj, properties):
     """ObjectDefineProperties (20.1.2.3.1)."""
-    source = to_object(realm, properties)
-    descriptors = []
-    for key in with_polls(source.own_keys()):
-        own = source.get_own(key)
-        if own is not None and own.enumerable:
-            descriptors.append((key, to_property_descriptor(source.get(key))))
+    descriptors = [(key, to_property_descriptor(value))
+                   for key, value in enumerable_properties(to_object(realm, properties))]
     for key, desc in with_polls(descriptors):
         define_or_throw(obj, key, desc)
     return obj
@@ -14709,13 +14721,9 @@ def enumerable_own(realm, value, pick):
     if is_plain(obj):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
         return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
-    found = []
-    for key in with_polls(obj.own_keys()):
-        if type(key) is str:
-            own = obj.get_own(key)
-            if own is not None and own.enumerable:
-                found.append(key if pick is None else pick(key, obj.get(key)))
-    return found
+    if pick is not None:
+        return [pick(key, item) for key, item in enumerable_properties(obj, False)]
+    return [key for key in with_polls(obj.own_keys()) if type(key) is str and is_enumerable(obj, key)]
 
 
 @OBJECT.static.method("fromEntries", 1)
@@ -14736,18 +14744,11 @@ def object_from_entries(realm, this, entries=undefined, *_):
     return obj
 
 
-@OBJECT.static.method("freeze", 1)
-def object_freeze(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not set_integrity(obj, True):
-        raise JSTypeError("Cannot freeze")
-    return obj
-
-
-@OBJECT.static.method("seal", 1)
-def object_seal(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not set_integrity(obj, False):
-        raise JSTypeError("Cannot seal")
-    return obj
+def restrict_or_throw(value, restrict, verb):
+    """Object.freeze() and its kin: any value, restricted if it is an object."""
+    if isinstance(value, JSObject) and not restrict(value):
+        raise JSTypeError(f"Cannot {verb}")
+    return value
 
 
 def set_integrity(obj, freeze):
@@ -14795,12 +14796,14 @@ def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     return JSObject(None, {key: realm.new_array(values) for key, values in groups})
 
 
-@OBJECT.static.method("is", 2)
-def object_is(realm, this, x=undefined, y=undefined, *_):
-    return same_value(x, y)
-
-
+OBJECT.static.method("is", 2)(lambda realm, this, x=undefined, y=undefined, *_: same_value(x, y))
 OBJECT.static.methods(
+    freeze=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: set_integrity(obj, True), "freeze"),
+    seal=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: set_integrity(obj, False), "seal"),
+    preventExtensions=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: obj.prevent_extensions(), "prevent extensions"),
     getOwnPropertyDescriptor=lambda realm, this, value=undefined, key=undefined, *_:
         from_property_descriptor(realm, to_object(realm, value).get_own(to_property_key(key))),
     getOwnPropertyNames=lambda realm, this, value=undefined, *_:
@@ -14823,18 +14826,10 @@ OBJECT.static.methods(
         not isinstance(value, JSObject) or has_integrity(value, False))
 
 
-@OBJECT.static.method("preventExtensions", 1)
-def object_prevent_extensions(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not obj.prevent_extensions():
-        raise JSTypeError("Cannot prevent extensions")
-    return obj
-
-
 @OBJECT.static.method("setPrototypeOf", 2)
 def object_set_prototype_of(realm, this, obj=undefined, proto=undefined, *_):
     require_object_coercible(obj, "Object.setPrototypeOf")
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
+    proto = proto_argument(proto)
     if isinstance(obj, JSObject):
         set_proto_or_throw(obj, proto)
     return obj
@@ -15263,9 +15258,14 @@ def new_error_object(realm, new_target, kind, message, options):
     return error
 
 
-ERROR = BuiltinClass("Error")
-ERROR.value("name", "Error")
-ERROR.value("message", "")
+def error_class(name, **parents):
+    table = BuiltinClass(name, **parents)
+    table.value("name", name)
+    table.value("message", "")
+    return table
+
+
+ERROR = error_class("Error")
 
 
 @ERROR.method("toString")
@@ -15343,11 +15343,12 @@ def call_site(realm, code, lasti):
     return site
 
 
+_OF_ERROR = {"parent": "ErrorPrototype", "base": "Error"}
+
+
 def native_error_class(name):
     """One of the NativeError constructors (20.5.6)."""
-    table = BuiltinClass(name, parent="ErrorPrototype", base="Error")
-    table.value("name", name)
-    table.value("message", "")
+    table = error_class(name, **_OF_ERROR)
 
     def construct_native(realm, new_target, message=undefined, options=undefined, *_):
         return new_error_object(realm, new_target, name, message, options)
@@ -15358,9 +15359,7 @@ def native_error_class(name):
 NATIVE_ERRORS = {name: native_error_class(name) for name in (
     "EvalError", "RangeError", "ReferenceError", "SyntaxError", "TypeError", "URIError")}
 
-AGGREGATE_ERROR = BuiltinClass("AggregateError", parent="ErrorPrototype", base="Error")
-AGGREGATE_ERROR.value("name", "AggregateError")
-AGGREGATE_ERROR.value("message", "")
+AGGREGATE_ERROR = error_class("AggregateError", **_OF_ERROR)
 
 
 @AGGREGATE_ERROR.constructor(2, call=True)
@@ -15371,9 +15370,7 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
     return error
 
 
-SUPPRESSED_ERROR = BuiltinClass("SuppressedError", parent="ErrorPrototype", base="Error")
-SUPPRESSED_ERROR.value("name", "SuppressedError")
-SUPPRESSED_ERROR.value("message", "")
+SUPPRESSED_ERROR = error_class("SuppressedError", **_OF_ERROR)
 
 
 @SUPPRESSED_ERROR.constructor(3, call=True)
@@ -15752,10 +15749,10 @@ def bigint_as_uint_n(realm, this, bits=undefined, value=undefined, *_):
 
 MATH = Namespace("Math", tag="Math")
 
-for _key in ("E", "LN10", "LN2", "LOG10E", "LOG2E", "PI", "SQRT1_2", "SQRT2"):
-    MATH.value(_key, {"E": math.e, "LN10": 2.302585092994046, "LN2": 0.6931471805599453,
-                      "LOG10E": 0.4342944819032518, "LOG2E": 1.4426950408889634, "PI": math.pi,
-                      "SQRT1_2": 0.7071067811865476, "SQRT2": 1.4142135623730951}[_key], 0)
+for _key, _value in {"E": math.e, "LN10": 2.302585092994046, "LN2": 0.6931471805599453,
+                     "LOG10E": 0.4342944819032518, "LOG2E": 1.4426950408889634, "PI": math.pi,
+                     "SQRT1_2": 0.7071067811865476, "SQRT2": 1.4142135623730951}.items():
+    MATH.value(_key, _value, 0)
 
 
 def real_function(name, function, at_pole=NAN):
@@ -16397,22 +16394,21 @@ _DATE_PARTS = ("FullYear", "Month", "Date", "Hours", "Minutes", "Seconds", "Mill
 _SETTER_ARGUMENTS = (3, 2, 1, 4, 3, 2, 1)
 
 
+def same_time(value):
+    return value
+
+
 def date_getter(name, index):
     """Declares get… and getUTC… of one part."""
-    def get_local(realm, this, *_):
-        value = this.value
-        return split_time(local_time(value))[index] if value == value else NAN
-
-    def get_utc(realm, this, *_):
-        value = this.value
-        return split_time(value)[index] if value == value else NAN
-    DATE.method("get" + name, 0)(get_local)
-    DATE.method("getUTC" + name, 0)(get_utc)
+    for prefix, to_local in (("get", local_time), ("getUTC", same_time)):
+        DATE.method(prefix + name, 0)(
+            lambda realm, this, *_, to_local=to_local:
+            split_time(to_local(this.value))[index] if this.value == this.value else NAN)
 
 
 def date_setter(name, index, count):
     """Declares set… and setUTC… of one part and those after it."""
-    def set_parts(this, values, to_local, to_utc):
+    def set_parts(realm, this, *values, to_local=local_time, to_utc=utc_time):
         value = this.value
         given = [to_number(each) for each in values[:count]] or [NAN]
         if value != value:
@@ -16426,17 +16422,8 @@ def date_setter(name, index, count):
         this.value = time_clip(to_utc(join_time(*parts)))
         return this.value
 
-    def set_local(realm, this, *values):
-        return set_parts(this, values, local_time, utc_time)
-
-    def set_utc(realm, this, *values):
-        return set_parts(this, values, same_time, same_time)
-    DATE.method("set" + name, count)(set_local)
-    DATE.method("setUTC" + name, count)(set_utc)
-
-
-def same_time(value):
-    return value
+    DATE.method("set" + name, count)(set_parts)
+    DATE.method("setUTC" + name, count)(functools.partial(set_parts, to_local=same_time, to_utc=same_time))
 
 
 for _index, _name in enumerate(_DATE_PARTS):
@@ -16683,10 +16670,8 @@ def numbered_capture(digits, captures):
 @STRING.method("at", 1)
 def string_at(realm, this, index=undefined, *_):
     text = this_text(this, "at")
-    index = to_integer_or_infinity(index)
-    if index < 0:
-        index += len(text)
-    return text[int(index)] if 0 <= index < len(text) else undefined
+    index = index_from_end(index, len(text))
+    return undefined if index is None else text[index]
 
 
 @STRING.method("charAt", 1)
@@ -17367,8 +17352,6 @@ def string_raw(realm, this, template=undefined, *substitutions):
         pieces.append(piece)
         total += len(piece)
         check_string_length(total)
-        if index % 1024 == 1023:
-            realm.poll()
     return "".join(pieces)
 
 
@@ -17490,9 +17473,7 @@ def append_element(target, index, value):
 
 def all_items(realm, obj, indices):
     """(index, Get(obj, index)) for each of `indices`, read one at a time."""
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(indices):
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
         else:
@@ -17518,9 +17499,7 @@ def present_items(realm, obj, indices):
             if done < some.stop:
                 break
         indices = range(done, indices.stop)
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in with_polls(indices):
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
             continue
@@ -17768,10 +17747,8 @@ def require_comparator(comparator):
 @ARRAY.method("at", 1)
 def array_at(realm, this, index=undefined, *_):
     obj, length = array_and_length(realm, this)
-    index = to_integer_or_infinity(index)
-    if index < 0:
-        index += length
-    return obj.get(str(int(index))) if 0 <= index < length else undefined
+    index = index_from_end(index, length)
+    return undefined if index is None else obj.get(str(index))
 
 
 @ARRAY.method("concat", 1)
@@ -17835,9 +17812,7 @@ def array_copy_within(realm, this, target=undefined, start=undefined, end=undefi
 
 def move_elements(realm, obj, start, to, count, backwards):
     """Moves `count` elements one by one, holes too."""
-    for step in range(count - 1, -1, -1) if backwards else range(count):
-        if not step & 4095:
-            realm.poll()
+    for step in interruptible(range(count - 1, -1, -1) if backwards else range(count)):
         source, key = str(start + step), str(to + step)
         if obj.has(source):
             obj.set_or_throw(key, obj.get(source))
@@ -17868,9 +17843,7 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
             return obj
     if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
         raise JSRangeError("Invalid array length")
-    for index in range(start, end):
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(range(start, end)):
         obj.set_or_throw(str(index), value)
     return obj
 
@@ -17985,13 +17958,15 @@ def first_equal(realm, items, value, equal=strict_equal):
 @ARRAY.method("lastIndexOf", 1)
 def array_last_index_of(realm, this, value=undefined, *start):
     obj, length = array_and_length(realm, this)
-    if length == 0:
-        return -1
-    index = to_integer_or_infinity(start[0]) if start else length - 1
-    index = min(index, length - 1) if index >= 0 else length + index
-    if index < 0:
-        return -1
-    return first_equal(realm, present_items(realm, obj, range(int(index), -1, -1)), value)
+    return first_equal(realm, present_items(realm, obj, range(last_start(start, length), -1, -1)), value)
+
+
+def last_start(start, length):
+    """Where lastIndexOf() begins, -1 for nowhere; `start`: () or the argument."""
+    if not (start and length):
+        return length - 1
+    index = to_integer_or_infinity(start[0])
+    return int(min(index, length - 1) if index >= 0 else max(length + index, -1))
 
 
 @ARRAY.method("join", 1)
@@ -18096,9 +18071,7 @@ def array_reverse(realm, this, *_):
     if is_dense(obj):
         obj.items.reverse()
         return obj
-    for low in range(length // 2):
-        if not low & 4095:
-            realm.poll()
+    for low in interruptible(range(length // 2)):
         swap_elements(obj, str(low), str(length - 1 - low))
     return obj
 
@@ -18172,9 +18145,7 @@ def array_sort(realm, this, comparator=undefined, *_):
         return obj
     for index, value in enumerate(interruptible(values)):
         obj.set_or_throw(str(index), value)
-    for index in range(len(values), length):
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(range(len(values), length)):
         if obj.has(str(index)):
             obj.delete_or_throw(str(index))
     return obj
@@ -18221,9 +18192,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
     if count != deleted:
         move_elements(realm, obj, start + deleted, start + count, length - start - deleted,
                       count > deleted)
-        for index in range(length - 1, length - deleted + count - 1, -1):
-            if not index & 4095:
-                realm.poll()
+        for index in interruptible(range(length - 1, length - deleted + count - 1, -1)):
             obj.delete_or_throw(str(index))
     for index, value in enumerate(interruptible(items), start):
         obj.set_or_throw(str(index), value)
@@ -19378,10 +19347,11 @@ def require_mutable(buffer, method):
 
 
 def require_view(view, method):
-    """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
+    """A typed array or DataView, unless it lies outside its buffer, for that was resized or detached."""
     if view.view is OUT_OF_BOUNDS:
         require_attached(view.buffer, method)
         raise JSTypeError(f"Cannot perform {method} on a view that lies outside its ArrayBuffer")
+    return view
 
 
 def clamp_range(length, start, end):
@@ -19784,10 +19754,6 @@ class ImmutableTypedArray(JSTypedArray):
     def set(self, key, value, receiver=None):
         return element_index(key) < 0 and JSObject.set(self, key, value, receiver)
 
-    def delete(self, key):
-        index = element_index(key)
-        return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
-
 
 def new_view(proto, kind, buffer, offset, length):
     """A typed array over a buffer."""
@@ -19815,9 +19781,7 @@ def validate_typed_array(value, method, writes=False):
         raise JSTypeError("this is not a typed array.")
     if writes:
         require_mutable(value.buffer, method)
-    if value.view is OUT_OF_BOUNDS:
-        require_view(value, method)
-    return value
+    return require_view(value, method)
 
 
 def typed_array_create(ctor, args, method, writes=True):
@@ -19857,9 +19821,7 @@ def typed_array_method(key, length, writes=False):
 
 def element_items(realm, array, indices):
     """(index, element) of a typed array for each of `indices`; undefined for those that are gone."""
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(indices):
         yield index, array.get_index(index)
 
 
@@ -19871,10 +19833,8 @@ TYPED_ARRAY.alias(SYM_ITERATOR, "values")
 
 @typed_array_method("at", 1)
 def typed_array_at(realm, this, index=undefined, *_):
-    length = len(this.view)
-    index = to_integer_or_infinity(index)
-    index = length + index if index < 0 else index
-    return this.get_index(index) if 0 <= index < length else undefined
+    index = index_from_end(index, len(this.view))
+    return undefined if index is None else this.get_index(index)
 
 
 @typed_array_method("copyWithin", 2, writes=True)
@@ -19969,11 +19929,7 @@ def typed_array_join(realm, this, separator=undefined, *_):
 
 @typed_array_method("lastIndexOf", 1)
 def typed_array_last_index_of(realm, this, value=undefined, *start):
-    length = len(this.view)
-    if not length:
-        return -1
-    last = to_integer_or_infinity(start[0]) if start else length - 1
-    last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
+    last = last_start(start, len(this.view))
     return first_equal(realm, element_items(realm, this, range(min(last, len(this.view) - 1), -1, -1)), value)
 
 
@@ -20240,19 +20196,10 @@ def values_of_source(realm, source):
         if type(source) is JSArray and not source.props and source.attrs is None \
                 and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
-        return limited_list(with_polls(iterator_from_method(source, method)))
+        return list_of_values(realm, iterator_from_method(source, method))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
-    return values
-
-
-def limited_list(iterator):
-    values = []
-    for value in with_polls(iterator):
-        values.append(value)
-        if len(values) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid typed array length")
     return values
 
 
@@ -20386,8 +20333,9 @@ def text_argument(text):
     return text
 
 
-def base64_option(options, name, *allowed):
-    """One of the options that are strings; the first of `allowed` is the default."""
+def strict_option(options, name, *allowed):
+    """One of the options that are strings, and are not made of anything else; the first of `allowed` is the
+    default."""
     if options is not undefined and not isinstance(options, JSObject):
         raise JSTypeError("The options must be an object")
     value = undefined if options is undefined else options.get(name)
@@ -20399,8 +20347,8 @@ def base64_option(options, name, *allowed):
 
 
 def base64_options(options):
-    return (base64_option(options, "alphabet", "base64", "base64url"),
-            base64_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
+    return (strict_option(options, "alphabet", "base64", "base64url"),
+            strict_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
 
 
 class Base64Error(Exception):
@@ -20541,7 +20489,7 @@ declare_decoder("Hex", from_hex, lambda options: None)
 
 @UINT8_ARRAY.method("toBase64", receiver=False)
 def uint8_array_to_base64(realm, this, options=undefined, *_):
-    array, alphabet = uint8_array(this), base64_option(options, "alphabet", "base64", "base64url")
+    array, alphabet = uint8_array(this), strict_option(options, "alphabet", "base64", "base64url")
     bare = options is not undefined and to_boolean(options.get("omitPadding"))
     require_view(array, "toBase64")
     text = binascii.b2a_base64(array.view, newline=False).decode()
@@ -20552,9 +20500,7 @@ def uint8_array_to_base64(realm, this, options=undefined, *_):
 
 @UINT8_ARRAY.method("toHex", receiver=False)
 def uint8_array_to_hex(realm, this, *_):
-    array = uint8_array(this)
-    require_view(array, "toHex")
-    return array.view.hex()
+    return require_view(uint8_array(this), "toHex").view.hex()
 
 
 # -- DataView ----------------------------------------------------------------------------
@@ -20592,19 +20538,10 @@ class JSDataView(JSObject):
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
 
 
-DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
-
-
-@DATA_VIEW.getter("byteLength")
-def data_view_byte_length(realm, this, *_):
-    require_view(this, "DataView.prototype.byteLength")
-    return this.size
-
-
-@DATA_VIEW.getter("byteOffset")
-def data_view_byte_offset(realm, this, *_):
-    require_view(this, "DataView.prototype.byteOffset")
-    return this.offset
+DATA_VIEW.getters(
+    buffer=lambda realm, this, *_: this.buffer,
+    byteLength=lambda realm, this, *_: require_view(this, "DataView.prototype.byteLength").size,
+    byteOffset=lambda realm, this, *_: require_view(this, "DataView.prototype.byteOffset").offset)
 
 
 def data_view_position(view, index, size, method):
@@ -20725,9 +20662,8 @@ for _name, _change, _operands in (
     atomic_access(_name, _change, _operands)
 
 
-@ATOMICS.method("isLockFree", 1)
-def atomics_is_lock_free(realm, this, size=undefined, *_):
-    return to_integer_or_infinity(size) in (1, 2, 4, 8)
+ATOMICS.methods(
+    isLockFree=lambda realm, this, value=undefined, *_: to_integer_or_infinity(value) in (1, 2, 4, 8))
 
 
 @ATOMICS.method("notify", 3)
@@ -20824,6 +20760,28 @@ class PromiseReaction:
 def new_promise(realm):
     """A pending promise."""
     return JSPromise(realm.PromisePrototype)
+
+
+def promised(realm, act):
+    """A promise that act(promise) settles, or rejects with what it throws."""
+    promise = new_promise(realm)
+    try:
+        act(promise)
+    except Exception as error:
+        reject_promise(realm, promise, realm.thrown_value(error))
+    return promise
+
+
+def resolved(realm, value):
+    """A promise that is fulfilled with a value that is no promise."""
+    promise = new_promise(realm)
+    settle_promise(realm, promise, "fulfilled", value)
+    return promise
+
+
+def rejected(realm, reason):
+    """A promise that is rejected."""
+    return promised(realm, lambda promise: reject_promise(realm, promise, reason))
 
 
 def resolve_promise(realm, promise, value):
@@ -21087,23 +21045,16 @@ def values_by_key(values, keys):
     """A Python iterator over an object's own enumerable properties, which notes their keys."""
     if not isinstance(values, JSObject):
         raise JSTypeError(f"{display(values)} is not an object of promises")
-    for key in values.own_keys():
-        own = values.get_own(key)
-        if own is not None and own.enumerable:
-            keys.append(key)
-            yield values.get(key)
+    for key, value in enumerable_properties(values):
+        keys.append(key)
+        yield value
 
 
 def gathering_for(realm, capability, keys):
     """A PromiseGathering that resolves with an array, or with an object without prototype."""
     def resolve(values):
-        if keys is None:
-            capability.resolve(realm.new_array(values))
-            return
-        result = JSObject(None)
-        for key, value in zip(keys, values):
-            result.put(key, value)
-        capability.resolve(result)
+        capability.resolve(realm.new_array(values) if keys is None
+                           else JSObject(None, dict(zip(keys, values))))
     return PromiseGathering(realm, resolve)
 
 
@@ -21168,9 +21119,7 @@ def promise_race(realm, this, iterable=undefined, *_):
 @PROMISE.static.method("reject", 1)
 def promise_reject_static(realm, this, reason=undefined, *_):
     if this is realm.Promise:
-        promise = new_promise(realm)
-        reject_promise(realm, promise, reason)
-        return promise
+        return rejected(realm, reason)
     capability = new_promise_capability(realm, this)
     capability.reject(reason)
     return capability.promise
@@ -21282,10 +21231,8 @@ def generator_result(realm, run, *args):
     """Makes an iterator result of what resume() or throw() does."""
     try:
         value = run(*args)
-    except StopIteration as end:
+    except (StopIteration, GeneratorReturn) as end:
         return realm.iter_result(end.value, True)
-    except GeneratorReturn as returned:
-        return realm.iter_result(returned.value, True)
     if type(value) is InnerResult:
         return value.result
     return realm.iter_result(value, False)
@@ -21414,7 +21361,7 @@ class JSIteratorHelper(JSObject):
     records   the IteratorRecords to close when it is left early
     """
 
-    __slots__ = ("body", "state", "records")
+    __slots__, __init__ = object_attributes("body records; state='start'")
     class_name = "Iterator Helper"
     begin, resume, throw = JSGenerator.begin, JSGenerator.resume, JSGenerator.throw
 
@@ -21422,7 +21369,7 @@ class JSIteratorHelper(JSObject):
 class JSWrappedIterator(JSObject):
     """What Iterator.from() puts around an iterator that does not inherit from Iterator.prototype."""
 
-    __slots__ = ("record",)
+    __slots__, __init__ = object_attributes("record")
     class_name = "Iterator"
 
 
@@ -21450,18 +21397,14 @@ def make_helper(realm, records, body):
                 close_all(records, error)
             raise
         return undefined
-    helper = JSIteratorHelper(realm.IteratorHelperPrototype)
-    helper.body, helper.state, helper.records = closing(), "start", records
-    return helper
+    return JSIteratorHelper(realm.IteratorHelperPrototype, closing(), records)
 
 
 ITERATOR_HELPER = BuiltinClass("IteratorHelper", JSIteratorHelper, parent="IteratorPrototype",
                                tag="Iterator Helper", is_global=False)
 
 
-@ITERATOR_HELPER.method("next")
-def iterator_helper_next(realm, this, *_):
-    return generator_result(realm, this.resume, undefined)
+ITERATOR_HELPER.methods(next=lambda realm, this, *_: generator_result(realm, this.resume, undefined))
 
 
 @ITERATOR_HELPER.method("return")
@@ -21476,9 +21419,8 @@ WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, paren
                                 is_global=False)
 
 
-@WRAPPED_ITERATOR.method("next")
-def wrapped_iterator_next(realm, this, *_):
-    return call(this.record.next_method, this.record.iterator)
+WRAPPED_ITERATOR.methods(
+    next=lambda realm, this, *_: call(this.record.next_method, this.record.iterator))
 
 
 @WRAPPED_ITERATOR.method("return")
@@ -21639,28 +21581,19 @@ def iterator_for_each(realm, record, function, *_):
     return undefined
 
 
-@iterator_method("some", check_function)
-def iterator_some(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, True)
-    return False
+def declare_iterator_search(name):
+    outcome, _, _, answer = SEARCHES[name]
+
+    @iterator_method(name, check_function)
+    def search(realm, record, predicate, *_):
+        for index, value in enumerate(record):
+            if to_boolean(predicate.fn(undefined, value, index)) is outcome:
+                return closed(record, answer(index, value))
+        return answer(-1, undefined)
 
 
-@iterator_method("every", check_function)
-def iterator_every(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if not to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, False)
-    return True
-
-
-@iterator_method("find", check_function)
-def iterator_find(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, value)
-    return undefined
+for _name in ("every", "some", "find"):
+    declare_iterator_search(_name)
 
 
 @iterator_method("reduce", check_function)
@@ -21677,16 +21610,6 @@ def iterator_reduce(realm, record, reducer, *initial):
 @iterator_method("toArray", length=0)
 def iterator_to_array(realm, record):
     return realm.new_array(list_of_values(realm, record))
-
-
-def list_of_values(realm, values):
-    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
-    items = []
-    for value in values:
-        items.append(value)
-        if len(items) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
-    return items
 
 
 def check_skipped(_value, skipped=undefined, *_):
@@ -21751,9 +21674,7 @@ def iterator_from(realm, this, value=undefined, *_):
     record = flattenable(realm, value, True)
     if ordinary_has_instance(realm.Iterator, record.iterator):
         return record.iterator
-    wrapper = JSWrappedIterator(realm.WrapForValidIteratorPrototype)
-    wrapper.record = record
-    return wrapper
+    return JSWrappedIterator(realm.WrapForValidIteratorPrototype, record)
 
 
 @ITERATOR.static.method("concat")
@@ -21776,12 +21697,7 @@ def iterator_concat(realm, this, *items):
 
 def zip_options(options):
     """-> (the mode of zip() and zipKeyed(), its padding)."""
-    if options is not undefined and not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
-    mode = undefined if options is undefined else options.get("mode")
-    mode = "shortest" if mode is undefined else mode
-    if type(mode) is not str or mode not in ("shortest", "longest", "strict"):
-        raise JSTypeError('The mode must be "shortest", "longest" or "strict"')
+    mode = strict_option(options, "mode", "shortest", "longest", "strict")
     padding = options.get("padding") if mode == "longest" and options is not undefined else undefined
     if padding is not undefined and not isinstance(padding, JSObject):
         raise JSTypeError("The padding must be an object")
@@ -21845,9 +21761,7 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     mode, padding = zip_options(options)
     records, keys = [], []
     try:
-        for key in iterables.own_keys():
-            own = iterables.get_own(key)
-            value = iterables.get(key) if own is not None and own.enumerable else undefined
+        for key, value in enumerable_properties(iterables):
             if value is not undefined:
                 keys.append(key)
                 records.append(flattenable(realm, value))
@@ -21855,12 +21769,8 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     except BaseException as error:
         close_all(records, error)
 
-    def finish(values):
-        result = JSObject(None)
-        for key, value in zip(keys, values):
-            result.create_data_property(key, value)
-        return result
-    return make_helper(realm, records, zipped(records, mode, fill, finish))
+    return make_helper(realm, records, zipped(records, mode, fill, lambda values: JSObject(
+        None, dict(zip(keys, values)))))
 
 
 # -- Async functions ---------------------------------------------------------------------
@@ -21962,12 +21872,9 @@ class JSAsyncGenerator(JSObject):
         """Runs the body until it yields, ends or awaits; then goes on with the requests."""
         try:
             out = resume(value)
-        except StopIteration as end:
+        except (StopIteration, GeneratorReturn) as end:
             self.state = "done"
             self.settle(self.realm.iter_result(end.value, True), True)
-        except GeneratorReturn as returned:
-            self.state = "done"
-            self.settle(self.realm.iter_result(returned.value, True), True)
         except Exception as error:
             self.state = "done"
             self.settle(self.realm.thrown_value(error), False)
@@ -22037,20 +21944,10 @@ def continue_sync_iterator(realm, this, promise, result, close):
                   lambda v: resolve_promise(realm, promise, realm.iter_result(v, done)), on_rejected)
 
 
-def from_sync(realm, this, act):
-    """Runs act(promise) and turns what it throws into a rejection."""
-    promise = new_promise(realm)
-    try:
-        act(promise)
-    except Exception as error:
-        reject_promise(realm, promise, realm.thrown_value(error))
-    return promise
-
-
 @ASYNC_FROM_SYNC.method("next", 1)
 def async_from_sync_next(realm, this, *args):
     record = this.record
-    return from_sync(realm, this, lambda promise: continue_sync_iterator(
+    return promised(realm, lambda promise: continue_sync_iterator(
         realm, this, promise, call(record.next_method, record.iterator, *args[:1]), True))
 
 
@@ -22064,7 +21961,7 @@ def async_from_sync_return(realm, this, *args):
             resolve_promise(realm, promise, realm.iter_result(value, True))
         else:
             continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), False)
-    return from_sync(realm, this, act)
+    return promised(realm, act)
 
 
 @ASYNC_FROM_SYNC.method("throw", 1)
@@ -22076,7 +21973,7 @@ def async_from_sync_throw(realm, this, *args):
             this.record.close()
             raise JSTypeError("The iterator does not provide a 'throw' method")
         continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), True)
-    return from_sync(realm, this, act)
+    return promised(realm, act)
 
 
 class AsyncIteratorRecord(IteratorRecord):
@@ -22141,13 +22038,8 @@ def async_abandon(record, error, wrap):
     """AsyncIteratorClose with a throw completion."""
     if record.done or isinstance(error, (Interrupted, GeneratorExit)):
         return
-    if isinstance(error, GeneratorReturn):
+    with contextlib.suppress(*() if isinstance(error, GeneratorReturn) else (Exception,)):
         yield from async_close(record, wrap)
-        return
-    try:
-        yield from async_close(record, wrap)
-    except Exception:
-        pass
 
 
 @runtime_helper
@@ -22366,6 +22258,11 @@ _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 JSON_CONTEXT = 10
 
 
+def refuse_json_constant(name):
+    """For the standard library's decoder, which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
+
+
 class JSONParser(json.JSONDecoder):
     """The standard library's decoder, making JavaScript values.
 
@@ -22376,16 +22273,8 @@ class JSONParser(json.JSONDecoder):
     def __init__(self, realm, text):
         self.mend = mender(realm, "null" in text, "\\u" in text)
         super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
-                         parse_int=self.integer if has_odd_integers(text) else int,
-                         parse_constant=self.refuse_constant)
-
-    @staticmethod
-    def integer(digits):
-        return number(float(digits))
-
-    @staticmethod
-    def refuse_constant(name):
-        raise ValueError(name)
+                         parse_int=(lambda digits: number(float(digits))) if has_odd_integers(text) else int,
+                         parse_constant=refuse_json_constant)
 
 
 _ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"000000000")
@@ -22598,11 +22487,6 @@ def has_too_many_values(text):
     return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
 
 
-def refuse_json_constant(name):
-    """For json.loads(), which takes NaN and Infinity for numbers."""
-    raise ValueError(name)
-
-
 _PLAIN_JSON = json.JSONDecoder(parse_constant=refuse_json_constant)
 
 
@@ -22786,12 +22670,6 @@ def internalize(realm, holder, name, reviver, source):
     elif type(source) is str and same_value(json_parse(realm, source), value):
         context["source"] = source
     return reviver.fn(holder, name, value, realm.new_object(context))
-
-
-def is_enumerable(obj, key):
-    """Whether an object has an own enumerable property of that name."""
-    desc = obj.get_own(key)
-    return desc is not None and desc.enumerable
 
 
 # -- JSON: writing (25.5.2) --------------------------------------------------------------
@@ -23057,10 +22935,7 @@ class JSONWriter:
         return before is separator
 
     def write_elements(self, value, before, separator):
-        for index in range(length_of_array_like(value)):
-            if index % 1024 == 1023:
-                self.realm.poll()
-            key = str(index)
+        for key in map(str, interruptible(range(length_of_array_like(value)))):
             if not self.write_property(lambda: value, key, value.get(key), before):
                 self.write(before + "null")
             before = separator
@@ -23113,9 +22988,7 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
 def property_list(realm, replacer):
     """The names in a replacer array (25.5.2.1, step 4.b)."""
     keys = {}
-    for index in range(length_of_array_like(replacer)):
-        if index % 1024 == 1023:
-            realm.poll()
+    for index in interruptible(range(length_of_array_like(replacer))):
         item = replacer.get(str(index))
         if isinstance(item, JSPrimitiveObject) and type(item.value) in (str, int, float):
             item = to_string(item)
@@ -23205,10 +23078,7 @@ def reflect_set(realm, this, target=undefined, key=undefined, value=undefined, *
 
 @REFLECT.method("setPrototypeOf", 2)
 def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_):
-    require_target(target, "setPrototypeOf")
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
-    return target.set_proto(None if proto is null else proto)
+    return require_target(target, "setPrototypeOf").set_proto(proto_argument(proto))
 
 
 # -- Proxy -------------------------------------------------------------------------------
@@ -28250,13 +28120,29 @@ class IntlSettings:
 
     CHOICES   option -> (the texts that it may be, its default), for choose()
     SHOWN     the properties of resolvedOptions() in their order; those that are None are left out
+    NUMBERS   whether numberingSystem is an option
     """
 
     CHOICES = {}
+    NUMBERS = False
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
     #: The language that its data are in, if it is one only: it falls back to that, and says so.
     language = None
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        keys, wanted = {}, {}
+        if self.NUMBERS:
+            keys, wanted = {"nu": NUMBERING_SYSTEMS}, {"nu": keyword_option(option, "numberingSystem")}
+        self.locale, self.data, values = resolve_locale(self.available(locales), keys, wanted)
+        self.numberingSystem = values.get("nu") or "latn"
+        self.read(option, options)
+
+    def read(self, option, options):
+        """Reads what is no option of all: the choices in their order, unless a class has more."""
+        self.choose(option, *self.CHOICES)
 
     @classmethod
     def available(cls, tags):
@@ -28412,21 +28298,22 @@ def number_option(options, name, low, high, default):
     return math.floor(value)
 
 
-def bound_format(realm, this, function):
+def bound_format(realm, this, function, length=1):
     """The function of the getters `format` and `compare`: always the same for one object."""
     if this.bound is None:
-        this.bound = realm.function(lambda _, *values: function(realm, this, *values), "", 1)
+        this.bound = realm.function(lambda _, *values: function(realm, this, *values), "", length)
     return this.bound
 
 
-def parts_to_array(realm, parts):
-    """What formatToParts() returns for a list of (type, text)."""
-    return realm.new_array([realm.new_object({"type": kind, "value": text})
-                            for kind, text in interruptible(parts)])
+def parts_to_array(realm, parts, more=None):
+    """What formatToParts() returns for (type, text) pairs, or triples with what `more` names, or None."""
+    return realm.new_array([realm.new_object(
+        {"type": part[0], "value": part[1], **({more: part[2]} if more and part[2] else {})})
+        for part in interruptible(parts)])
 
 
 def join_parts(parts):
-    return "".join([text for _, text in interruptible(parts)])
+    return "".join([part[1] for part in interruptible(parts)])
 
 
 def range_parts(first, last, between):
@@ -28440,11 +28327,10 @@ def range_parts(first, last, between):
 def declare_ranges(table, parts_of):
     """formatRange and formatRangeToParts from parts_of(realm, this, start, end)."""
     table.methods(
-        formatRange=lambda realm, this, start=undefined, end=undefined, *_: "".join(
-            [text for _, text, _ in parts_of(realm, this, start, end)]).replace("\u202f", " "),
-        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: realm.new_array([
-            realm.new_object({"type": kind, "value": text, "source": source})
-            for kind, text, source in parts_of(realm, this, start, end)]))
+        formatRange=lambda realm, this, start=undefined, end=undefined, *_: join_parts(
+            parts_of(realm, this, start, end)).replace("\u202f", " "),
+        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: parts_to_array(
+            realm, parts_of(realm, this, start, end), "source"))
 
 
 INTL.methods(
@@ -28647,12 +28533,6 @@ def locale_time_zones(realm, this, *_):
     return realm.new_array(sorted(zones_by_region().get(region, []))) if region else undefined
 
 
-@LOCALE.method("getTextInfo", 0)
-def locale_text_info(realm, this, *_):
-    script = this.tag.maximized()[1]
-    return realm.new_object({"direction": "rtl" if script in RIGHT_TO_LEFT else "ltr"})
-
-
 @LOCALE.method("getWeekInfo", 0)
 def locale_week_info(realm, this, *_):
     region = region_of_preferences(this.tag)
@@ -28663,6 +28543,8 @@ def locale_week_info(realm, this, *_):
 
 
 LOCALE.methods(
+    getTextInfo=lambda realm, this, *_:
+        realm.new_object({"direction": "rtl" if this.tag.maximized()[1] in RIGHT_TO_LEFT else "ltr"}),
     maximize=lambda realm, this, *_: with_subtags(realm, this, this.tag.maximized()),
     minimize=lambda realm, this, *_: with_subtags(realm, this, this.tag.minimized()),
     toString=lambda realm, this, *_: str(this.tag))
@@ -28763,13 +28645,9 @@ class NumberSettings(IntlSettings):
     ROUNDING = ("roundingIncrement", "roundingMode", "roundingPriority", "trailingZeroDisplay")
     SHOWN = ("locale", "numberingSystem", "style", "currency", "currencyDisplay", "currencySign", "unit",
              "unitDisplay", *DIGITS, "useGrouping", "notation", "compactDisplay", "signDisplay", *ROUNDING)
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style")
         self.read_currency(option)
         self.read_unit(option)
@@ -29650,11 +29528,7 @@ def collator_compare(realm, this, x=undefined, y=undefined, *_):
     return compare_text(x, to_string(y), this.settings)
 
 
-@COLLATOR.getter("compare")
-def collator_compare_getter(realm, this, *_):
-    if this.bound is None:
-        this.bound = realm.function(lambda _, *pair: collator_compare(realm, this, *pair), "", 2)
-    return this.bound
+COLLATOR.getters(compare=lambda realm, this, *_: bound_format(realm, this, collator_compare, 2))
 
 
 def tailoring(data):
@@ -29728,12 +29602,10 @@ class PluralSettings(NumberSettings):
     CHOICES = {**NumberSettings.CHOICES, "type": (("cardinal", "ordinal"), "cardinal")}
     SHOWN = ("locale", "type", "notation", "compactDisplay", *NumberSettings.DIGITS, "pluralCategories",
              *NumberSettings.ROUNDING)
+    NUMBERS = False
     style = None
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(locales)
+    def read(self, option, options):
         self.choose(option, "type", "notation", "compactDisplay")
         self.read_digits(options, option, 0, 3)
         self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
@@ -29758,9 +29630,8 @@ def category_of(value, settings):
     return plural_category(settings.rules, whole, fraction[places:], power)
 
 
-@PLURAL_RULES.method("select", 1)
-def plural_rules_select(realm, this, value=undefined, *_):
-    return category_of(to_number(value), this.settings)
+PLURAL_RULES.methods(
+    select=lambda realm, this, value=undefined, *_: category_of(to_number(value), this.settings))
 
 
 @PLURAL_RULES.method("selectRange", 2)
@@ -29786,12 +29657,6 @@ class ListSettings(IntlSettings):
                "style": (("long", "short", "narrow"), "long")}
     SHOWN = ("locale", "type", "style")
     coerce = staticmethod(object_options)
-
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(locales)
-        self.choose(option, "type", "style")
 
 
 LIST_FORMAT = intl_class("ListFormat", ListSettings)
@@ -29911,12 +29776,6 @@ class SegmenterSettings(IntlSettings):
     SHOWN = ("locale", "granularity")
     coerce = staticmethod(object_options)
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, _, _ = resolve_locale(locales)
-        self.choose(option, "granularity")
-
 
 SEGMENTER = intl_class("Segmenter", SegmenterSettings)
 
@@ -29964,9 +29823,8 @@ SEGMENT_ITERATOR = BuiltinClass("SegmentIterator", JSSegmentIterator, parent="It
                                 tag="Segmenter String Iterator", is_global=False)
 
 
-@SEGMENTER.method("segment", 1)
-def segmenter_segment(realm, this, text=undefined, *_):
-    return JSSegments(realm.SegmentsPrototype, this.settings.granularity, to_string(text))
+SEGMENTER.methods(segment=lambda realm, this, text=undefined, *_: JSSegments(
+    realm.SegmentsPrototype, this.settings.granularity, to_string(text)))
 
 
 @SEGMENTS.method("containing", 1)
@@ -29977,9 +29835,8 @@ def segments_containing(realm, this, index=undefined, *_):
     return this.data(realm, *this.around(realm, index))
 
 
-@SEGMENTS.method(SYM_ITERATOR, 0)
-def segments_iterator(realm, this, *_):
-    return JSSegmentIterator(realm.SegmentIteratorPrototype, this)
+SEGMENTS.method(SYM_ITERATOR, 0)(
+    lambda realm, this, *_: JSSegmentIterator(realm.SegmentIteratorPrototype, this))
 
 
 @SEGMENT_ITERATOR.method("next", 0)
@@ -30001,13 +29858,9 @@ class RelativeSettings(IntlSettings):
 
     CHOICES = {"style": (("long", "short", "narrow"), "long"), "numeric": (("always", "auto"), "always")}
     SHOWN = ("locale", "style", "numeric", "numberingSystem")
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style", "numeric")
         self.number = NumberSettings([self.locale], JSObject(None))
 
@@ -30024,7 +29877,7 @@ RELATIVE_TIME_FORMAT = intl_class("RelativeTimeFormat", RelativeSettings)
 
 
 def relative_parts(value, unit, settings):
-    """The parts of a relative time, as (type, text, whether it is of the number)."""
+    """The parts of a relative time, as (type, text, the unit if it is of the number)."""
     single = unit[:-1] if unit.endswith("s") else unit
     if single not in RELATIVE_UNITS:
         raise JSRangeError(f"Invalid unit argument for format() '{unit}'")
@@ -30035,7 +29888,7 @@ def relative_parts(value, unit, settings):
         words = settings.map("words").get(single, "").split(";")
         index = (-1, 0, 1, -2, 2).index(value)
         if words[index:] and words[index]:
-            return [("literal", words[index], False)]
+            return [("literal", words[index], None)]
     forms = settings.map("in")
     number = abs(value)
     digits = format_number_parts(number, settings.number)
@@ -30046,22 +29899,15 @@ def relative_parts(value, unit, settings):
     if "{0}" not in form and not form.startswith("!"):
         form = forms["past" if past else "future"].replace("#", form)
     before, mark, after = form.removeprefix("!").partition("{0}")
-    parts = [(kind, text, True) for kind, text in digits] if mark else []
-    return [("literal", before, False)] * bool(before) + parts + [("literal", after, False)] * bool(after)
+    parts = [(kind, text, single) for kind, text in digits] if mark else []
+    return [("literal", before, None)] * bool(before) + parts + [("literal", after, None)] * bool(after)
 
 
 RELATIVE_TIME_FORMAT.methods(
     format=lambda realm, this, value=undefined, unit=undefined, *_:
-        "".join([part[1] for part in relative_parts(to_number(value), to_string(unit), this.settings)]))
-
-
-@RELATIVE_TIME_FORMAT.method("formatToParts", 2)
-def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, *_):
-    value, unit = to_number(value), to_string(unit)
-    single = unit[:-1] if unit.endswith("s") else unit
-    return realm.new_array([
-        realm.new_object({"type": kind, "value": text, **({"unit": single} if of_number else {})})
-        for kind, text, of_number in relative_parts(value, unit, this.settings)])
+        join_parts(relative_parts(to_number(value), to_string(unit), this.settings)),
+    formatToParts=lambda realm, this, value=undefined, unit=undefined, *_:
+        parts_to_array(realm, relative_parts(to_number(value), to_string(unit), this.settings), "unit"))
 
 
 # -- Intl.DisplayNames -------------------------------------------------------------------
@@ -30182,10 +30028,7 @@ class DisplaySettings(IntlSettings):
     def coerce(realm, options):
         return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(self.available(locales))
+    def read(self, option, options):
         self.choose(option, "style", "type")
         if self.type is None:
             raise JSTypeError("Required option \"type\" must not be undefined")
@@ -30257,14 +30100,9 @@ class DurationSettings(IntlSettings):
     CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
     coerce = staticmethod(object_options)
     language = "en"
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(
-            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style")
         self.styles, self.displays = {}, {}
         before = ""
@@ -30410,17 +30248,15 @@ def duration_parts(settings, duration):
     """The parts of a duration, as (type, text, singular unit or None)."""
     groups = DurationWriter(settings, to_duration(duration)).groups
     texts, parts = iter(groups), []
-    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+    for kind, text in list_parts([join_parts(group) for group in groups], settings.list):
         parts += next(texts) if kind == "element" else [(kind, text, None)]
     return parts
 
 
 DURATION_FORMAT.methods(
-    format=lambda realm, this, duration=undefined, *_:
-        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
-    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
-        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
-        for kind, text, unit in duration_parts(this.settings, duration)]))
+    format=lambda realm, this, duration=undefined, *_: join_parts(duration_parts(this.settings, duration)),
+    formatToParts=lambda realm, this, duration=undefined, *_:
+        parts_to_array(realm, duration_parts(this.settings, duration), "unit"))
 
 
 # ======================================================================================
@@ -30568,6 +30404,13 @@ class Inspector:
         text = repr(value) if type(value) is JSSymbol else to_string(value)
         return self.paint(text + "n" if type(value) is JSBigInt else text, style)
 
+    def show_inside(self, value, level):
+        """The same for a value that stands two columns further in."""
+        self.indent += 2
+        text = self.show(value, level)
+        self.indent -= 2
+        return text
+
     def show_string(self, text):
         rest = len(text) - MAX_INSPECTED_STRING
         more = f"... {rest} more character{'s' if rest > 1 else ''}" if rest > 0 else ""
@@ -30602,9 +30445,7 @@ class Inspector:
         if level > self.depth:
             return self.paint("Proxy [Array]", "special")
         self.reached = level + 1
-        self.indent += 2
-        parts = [self.show(part, level + 1) for part in (proxy.target, proxy.handler)]
-        self.indent -= 2
+        parts = [self.show_inside(part, level + 1) for part in (proxy.target, proxy.handler)]
         return self.join(parts, InspectedShape("Proxy [", "]"), level + 1, proxy)
 
     def circle_number(self, obj):
@@ -30654,10 +30495,7 @@ class Inspector:
         if own is None:                 # it has gone
             return self.show(undefined, level)
         if not own.is_accessor():
-            self.indent += 2
-            text = self.show(own.value, level)
-            self.indent -= 2
-            return text
+            return self.show_inside(own.value, level)
         kinds = [word for word, function in (("Getter", own.get), ("Setter", own.set))
                  if isinstance(function, JSObject)]
         return self.paint(f"[{'/'.join(kinds)}]", "special") if kinds else self.show(undefined, level)
@@ -30725,8 +30563,7 @@ class Inspector:
         """Its Symbol.toStringTag, unless that is shown among the properties anyway."""
         if isinstance(obj, JSTypedArray):
             return obj.class_name
-        own = obj.get_own(SYM_TO_STRING_TAG)
-        if own is not None and own.enumerable:
+        if is_enumerable(obj, SYM_TO_STRING_TAG):
             return ""
         tag = peek(obj, SYM_TO_STRING_TAG)
         if tag is undefined and not isinstance(obj, JSProxyBase):
@@ -30878,11 +30715,8 @@ def iterator_content(inspector, obj, level):
         return []
     twin = type(obj)(None, obj.source, obj.kind)
     twin.position, twin.era = obj.position, obj.era
-    inspector.indent += 2
-    entries = [inspector.show(item, level)
-               for item in itertools.islice(twin.items(inspector.realm), inspector.items)]
-    inspector.indent -= 2
-    return entries
+    return [inspector.show_inside(item, level)
+            for item in itertools.islice(twin.items(inspector.realm), inspector.items)]
 
 
 def buffer_content(inspector, obj, level):
@@ -30895,36 +30729,27 @@ def buffer_content(inspector, obj, level):
 
 
 def data_view_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [f"{name}: {inspector.show(value, level)}" for name, value in (
+    return [f"{name}: {inspector.show_inside(value, level)}" for name, value in (
         ("byteLength", obj.size), ("byteOffset", obj.offset), ("buffer", obj.buffer))]
-    inspector.indent -= 2
-    return entries
 
 
 def set_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [inspector.show(obj.keys[position], level)
+    entries = [inspector.show_inside(obj.keys[position], level)
                for position in itertools.islice(obj.positions(), inspector.items)]
-    inspector.indent -= 2
     return entries + more_items(len(obj.index) - inspector.items)
 
 
 def map_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [f"{inspector.show(obj.keys[position], level)} => "
-               f"{inspector.show(obj.values[position], level)}"
+    entries = [f"{inspector.show_inside(obj.keys[position], level)} => "
+               f"{inspector.show_inside(obj.values[position], level)}"
                for position in itertools.islice(obj.positions(), inspector.items)]
-    inspector.indent -= 2
     return entries + more_items(len(obj.index) - inspector.items)
 
 
 def promise_content(inspector, obj, level):
     if obj.state == "pending":
         return [inspector.paint("<pending>", "special")]
-    inspector.indent += 2
-    text = inspector.show(obj.value, level)
-    inspector.indent -= 2
+    text = inspector.show_inside(obj.value, level)
     return [text if obj.state == "fulfilled" else inspector.paint("<rejected>", "special") + " " + text]
 
 
@@ -31210,88 +31035,71 @@ def write_console(realm, level, text):
 
 
 def console_method(name, length=0):
-    return CONSOLE.method(name, length, flags=DEFAULT_ATTRS)
+    """Declares work(realm, *args) as a function of the console, which returns nothing."""
+    def declare(work):
+        work = any_arguments(work)
+        CONSOLE.method(name, length, flags=DEFAULT_ATTRS)(
+            lambda realm, this, *args: (work(realm, *args), undefined)[1])
+        return work
+    return declare
 
 
-def logging_method(name):
-    """Declares console.log and its like."""
-    @console_method(name)
-    def console_log(realm, this, *values):
-        write_console(realm, name, format_log(realm, values))
-        return undefined
-
-
-for _level in ("log", "warn", "error", "info", "debug"):
-    logging_method(_level)
+for _name in ("log", "warn", "error", "info", "debug", "dirxml"):
+    console_method(_name)(lambda realm, *values, level="log" if _name == "dirxml" else _name:
+                          write_console(realm, level, format_log(realm, values)))
 
 
 @console_method("dir")
-def console_dir(realm, this, value=undefined, options=undefined, *_):
+def console_dir(realm, value=undefined, options=undefined, *_):
     depth = peek(options, "depth") if isinstance(options, JSObject) else undefined
     depth = INFINITY if depth is null else depth if type(depth) in NUMBER_TYPES else 2
     write_console(realm, "log", inspect_value(realm, value, depth))
-    return undefined
-
-
-@console_method("dirxml")
-def console_dirxml(realm, this, *values):
-    write_console(realm, "log", format_log(realm, values))
-    return undefined
 
 
 @console_method("trace")
-def console_trace(realm, this, *values):
+def console_trace(realm, *values):
     lines = ["Trace" + (": " + format_log(realm, values) if values else "")]
     lines += [frame_text(*frame) for frame in frames_of_stack(sys._getframe(1), stack_limit(realm))]
     write_console(realm, "error", well_formed_text("\n".join(lines)))
-    return undefined
 
 
 @console_method("assert")
-def console_assert(realm, this, condition=undefined, *values):
+def console_assert(realm, condition=undefined, *values):
     if to_boolean(condition):
-        return undefined
+        return
     if values and type(values[0]) is str:
         text = format_log(realm, ("Assertion failed: " + values[0], *values[1:]))
     else:
         text = " ".join(["Assertion failed" + (":" if values else "")]
                         + ([format_log(realm, values)] if values else []))
     write_console(realm, "error", text)
-    return undefined
 
 
 @console_method("table", 1)
-def console_table(realm, this, data=undefined, columns=undefined, *_):
+def console_table(realm, data=undefined, columns=undefined, *_):
     if not isinstance(data, JSObject):
-        write_console(realm, "log", format_log(realm, (data,)))
-        return undefined
-    if isinstance(data, JSProxyBase):
-        write_console(realm, "log", inspect_value(realm, data))
-        return undefined
-    names = None
-    if isinstance(columns, JSArray):
-        names = [value for _, value in own_values(columns) if type(value) is str]
-    write_console(realm, "log", format_table(realm, data, names))
-    return undefined
+        text = format_log(realm, (data,))
+    elif isinstance(data, JSProxyBase):
+        text = inspect_value(realm, data)
+    else:
+        text = format_table(realm, data, [value for _, value in own_values(columns) if type(value) is str]
+                            if isinstance(columns, JSArray) else None)
+    write_console(realm, "log", text)
 
 
-def console_group(realm, this, *values):
+@console_method("groupCollapsed")
+@console_method("group")
+def console_group(realm, *values):
     state = console_state(realm)
     if values:
         write_console(realm, "log", format_log(realm, values))
     state.groups = min(state.groups + 1, MAX_GROUPS)
-    return undefined
-
-
-console_method("group")(console_group)
-console_method("groupCollapsed")(console_group)
 
 
 @console_method("groupEnd")
-def console_group_end(realm, this, *_):
+def console_group_end(realm, *_):
     state = console_state(realm)
     state.groups = max(state.groups - 1, 0)
-    return undefined
 
 
 def label_text(label):
@@ -31299,34 +31107,31 @@ def label_text(label):
 
 
 @console_method("count")
-def console_count(realm, this, label=undefined, *_):
+def console_count(realm, label=undefined, *_):
     label, counts = label_text(label), console_state(realm).counts
     if label not in counts and len(counts) >= MAX_CONSOLE_LABELS:
         counts.clear()
     counts[label] = counts.get(label, 0) + 1
     write_console(realm, "log", well_formed_text(f"{label}: {counts[label]}"))
-    return undefined
 
 
 @console_method("countReset")
-def console_count_reset(realm, this, label=undefined, *_):
+def console_count_reset(realm, label=undefined, *_):
     label = label_text(label)
     if console_state(realm).counts.pop(label, None) is None:
         write_console(realm, "warn", well_formed_text(f"Count for '{label}' does not exist"))
-    return undefined
 
 
 @console_method("time")
-def console_time(realm, this, label=undefined, *_):
+def console_time(realm, label=undefined, *_):
     label, started = label_text(label), console_state(realm).started
     if label in started:
         write_console(realm, "warn", well_formed_text(
             f"Label '{label}' already exists for console.time()"))
-        return undefined
+        return
     if len(started) >= MAX_CONSOLE_LABELS:
         started.clear()
     started[label] = time.perf_counter()
-    return undefined
 
 
 def write_time(realm, label, method, values=()):
@@ -31355,18 +31160,15 @@ def duration_text(milliseconds):
     return f"{int(hours)}:{int(minutes):02d}:{seconds:06.3f} (h:mm:ss.mmm)"
 
 
-@console_method("timeLog")
-def console_time_log(realm, this, label=undefined, *values):
-    write_time(realm, label_text(label), "timeLog", values)
-    return undefined
+console_method("timeLog")(
+    lambda realm, label=undefined, *values: write_time(realm, label_text(label), "timeLog", values))
 
 
 @console_method("timeEnd")
-def console_time_end(realm, this, label=undefined, *_):
+def console_time_end(realm, label=undefined, *_):
     label = label_text(label)
     if write_time(realm, label, "timeEnd"):
         del console_state(realm).started[label]
-    return undefined
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -31739,12 +31541,24 @@ def web_text(value):
     return well_formed_text(to_string(value))
 
 
-def web_arguments(args, count, title):
-    """The first `count` arguments, all of them required, as text."""
+def required(args, count, title):
+    """The first `count` arguments, or a TypeError where there are fewer."""
     if len(args) < count:
         raise JSTypeError(f"{title}: {count} argument{'s' * (count > 1)} required, "
                           f"but only {len(args)} present")
-    return [web_text(value) for value in args[:count]]
+    return args[:count]
+
+
+def web_arguments(args, count, title):
+    """The same as text."""
+    return [web_text(value) for value in required(args, count, title)]
+
+
+def web_member(options, name):
+    """A member of an options object (Web IDL dictionary); undefined where there is no such object."""
+    if options is undefined or options is null:
+        return undefined
+    return require_object(options, "The options must be an object").get(name)
 
 
 #: Attribute bits of the methods and accessors of web interfaces.
@@ -31816,14 +31630,10 @@ def has_no_authority(url):
     return not url.host or url.scheme == "file"
 
 
-def write_username(url, text):
+def write_credential(url, text, name):
+    """Sets the user name or password."""
     if not has_no_authority(url):
-        url.username = percent_encode(text, SAFE_USERINFO)
-
-
-def write_password(url, text):
-    if not has_no_authority(url):
-        url.password = percent_encode(text, SAFE_USERINFO)
+        setattr(url, name, percent_encode(text, SAFE_USERINFO))
 
 
 def write_host(url, text, with_port=True):
@@ -31843,10 +31653,6 @@ def write_host(url, text, with_port=True):
     url.host = parse_host(host, url.special)
     if colon >= 0:
         write_port_digits(url, text[colon + 1:])
-
-
-def write_hostname(url, text):
-    write_host(url, text, False)
 
 
 def write_port_digits(url, text):
@@ -31885,10 +31691,6 @@ def write_hash(url, text):
     url.fragment = percent_encode(text[1:] if text[0] == "#" else text, SAFE_FRAGMENT) if text else None
 
 
-URL.method("toString", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
-URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
-
-
 def url_href(realm, this, *_):
     return utf16(this.record.href())
 
@@ -31899,13 +31701,15 @@ def url_set_href(realm, this, value=undefined, *_):
     return undefined
 
 
+URL.method("toString", 0, flags=DEFAULT_ATTRS)(url_href)
+URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(url_href)
 URL.getter("href", setter=URL.checked(url_set_href, "href", None), flags=WEB_GETTER_ATTRS)(url_href)
 url_attribute("origin", URLRecord.origin)
 url_attribute("protocol", lambda url: url.scheme + ":", write_protocol)
-url_attribute("username", lambda url: url.username, write_username)
-url_attribute("password", lambda url: url.password, write_password)
+url_attribute("username", lambda url: url.username, functools.partial(write_credential, name="username"))
+url_attribute("password", lambda url: url.password, functools.partial(write_credential, name="password"))
 url_attribute("host", URLRecord.host_text, write_host)
-url_attribute("hostname", lambda url: url.host or "", write_hostname)
+url_attribute("hostname", lambda url: url.host or "", functools.partial(write_host, with_port=False))
 url_attribute("port", lambda url: "" if url.port is None else str(url.port), write_port)
 url_attribute("pathname", URLRecord.path_text, write_pathname)
 url_attribute("search", lambda url: "?" + url.query if url.query else "", write_search)
@@ -31967,18 +31771,53 @@ def url_parse(realm, this, *args):
 
 def url_content(inspector, obj, level):
     """The entries of a URL in the console."""
-    inspector.indent += 2
-    entries = [f"{name}: " + inspector.show(
+    return [f"{name}: " + inspector.show_inside(
         url_search_params(inspector.realm, obj) if name == "searchParams"
         else utf16(URL_READERS[name](obj.record)), level) for name in URL_SHOWN]
-    inspector.indent -= 2
-    return entries
 
 
 SHAPES["URL"] = filled_shape(url_content)
 
 
 # -- URLSearchParams ---------------------------------------------------------------------
+
+class JSPairsIterator(JSObject):
+    """An iterator over the pairs that read() gives, live; `kind` is "keys", "values" or "entries"."""
+
+    __slots__, __init__ = object_attributes("read kind; position=0")
+    class_name = "Iterator"
+
+
+def iterable_pairs(table, read):
+    """Declares entries, keys, values and forEach of a class (Web IDL, 3.7.9); read(this) gives its pairs."""
+    name = f"{table.name}Iterator"
+    iterator = BuiltinClass(name, JSPairsIterator, parent="IteratorPrototype", tag=f"{table.name} Iterator",
+                            is_global=False)
+
+    @iterator.method("next", 0, flags=DEFAULT_ATTRS)
+    def pairs_next(realm, this, *_):
+        pairs = this.read()
+        if this.position >= len(pairs):
+            return realm.iter_result(undefined, True)
+        pair = pairs[this.position]
+        this.position += 1
+        return realm.iter_result(realm.new_array(list(pair)) if this.kind == "entries"
+                                 else pair[this.kind == "values"], False)
+
+    for kind in ("entries", "keys", "values"):
+        table.method(kind, 0, flags=DEFAULT_ATTRS)(
+            lambda realm, this, *_, kind=kind:
+            JSPairsIterator(getattr(realm, name + "Prototype"), lambda: read(this), kind))
+    table.alias(SYM_ITERATOR, "entries")
+
+    @table.method("forEach", 1, flags=DEFAULT_ATTRS)
+    def pairs_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
+        run, position = require_callable(callback).fn, 0
+        while position < len(pairs := read(this)):
+            run(this_arg, pairs[position][1], pairs[position][0], this)
+            position += 1
+        return undefined
+
 
 def parse_urlencoded(text):
     """The application/x-www-form-urlencoded parser (5.1): a list of [name, value], in code units."""
@@ -32054,13 +31893,13 @@ def params_method(key, length):
     return URL_SEARCH_PARAMS.method(key, length, flags=DEFAULT_ATTRS)
 
 
-def param_strings(args, count, name):
-    return [utf16(text) for text in web_arguments(args, count, f"URLSearchParams.{name}")]
+def param_strings(args, count, name, title="URLSearchParams"):
+    return [utf16(text) for text in web_arguments(args, count, f"{title}.{name}")]
 
 
 def values_of_name(this, args, method):
     """The values of the name that `get` and `getAll` are called with."""
-    [name] = param_strings(args, 1, method)
+    [name] = param_strings(args, 1, method, this.class_name)
     return [value for key, value in this.pairs if key == name]
 
 
@@ -32099,19 +31938,15 @@ def params_has(realm, this, *args):
 
 @params_method("set", 2)
 def params_set(realm, this, *args):
-    name, value = param_strings(args, 2, "set")
-    pairs, found = [], False
-    for pair in this.pairs:
-        if pair[0] != name:
-            pairs.append(pair)
-        elif not found:
-            found = True
-            pairs.append([name, value])
-    if not found:
-        pairs.append([name, value])
-    this.pairs = pairs
+    this.pairs = with_pair(this.pairs, param_strings(args, 2, "set"))
     this.changed()
     return undefined
+
+
+def with_pair(pairs, new):
+    """A list of pairs in which a new one has the place of the first of its name, or the last."""
+    place = next((index for index, pair in enumerate(pairs) if pair[0] == new[0]), len(pairs))
+    return [*pairs[:place], new, *[pair for pair in pairs[place:] if pair[0] != new[0]]]
 
 
 @params_method("sort", 0)
@@ -32124,25 +31959,7 @@ def params_sort(realm, this, *_):
 params_method("toString", 0)(lambda realm, this, *_: this.text())
 
 
-@params_method("forEach", 1)
-def params_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    run = require_callable(callback).fn
-    position = 0
-    while position < len(this.pairs):
-        name, value = this.pairs[position]
-        run(this_arg, value, name, this)
-        position += 1
-    return undefined
-
-
-params_method("entries", 0)(
-    lambda realm, this, *_:
-    JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries"))
-params_method("keys", 0)(
-    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys"))
-params_method("values", 0)(
-    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values"))
-URL_SEARCH_PARAMS.alias(SYM_ITERATOR, "entries")
+iterable_pairs(URL_SEARCH_PARAMS, lambda this: this.pairs)
 URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: len(this.pairs))
 
 
@@ -32156,49 +31973,20 @@ def params_construct(realm, new_target, init=undefined, *_):
         return JSURLSearchParams(proto, parse_urlencoded(text[1:] if text[:1] == "?" else text))
     method = get_method(realm, init, SYM_ITERATOR)
     if method is not undefined:
-        return JSURLSearchParams(proto, pairs_from_sequence(realm, init))
-    pairs = {}
-    for key in interruptible(init.own_keys()):
-        if type(key) is str:
-            own = init.get_own(key)
-            if own is not None and own.enumerable:
-                pairs[utf16(well_formed_text(key))] = utf16(web_text(init.get(key)))
+        pairs = pairs_from_sequence(realm, init, "Each query pair must be an iterable [name, value] tuple")
+        return JSURLSearchParams(proto, [[utf16(web_text(part)) for part in pair] for pair in pairs])
+    pairs = {utf16(well_formed_text(key)): utf16(web_text(value))
+             for key, value in enumerable_properties(init, False)}
     return JSURLSearchParams(proto, [[name, value] for name, value in pairs.items()])
 
 
-def pairs_from_sequence(realm, sequence):
-    pairs = []
+def pairs_from_sequence(realm, sequence, message):
+    """The [name, value] of an iterable of iterables, one by one; a TypeError with the message for others."""
     for item in iterable_to_list(realm, sequence):
-        require_object(item, "Each query pair must be an iterable [name, value] tuple")
-        pair = [utf16(web_text(part)) for part in iterable_to_list(realm, item)]
+        pair = iterable_to_list(realm, require_object(item, message))
         if len(pair) != 2:
-            raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
-        pairs.append(pair)
-    return pairs
-
-
-class JSURLSearchParamsIterator(JSObject):
-    """An iterator over `source`, live; `kind` is "keys", "values" or "entries"."""
-
-    __slots__, __init__ = object_attributes("source kind; position=0")
-    class_name = "URLSearchParams Iterator"
-
-
-URL_SEARCH_PARAMS_ITERATOR = BuiltinClass(
-    "URLSearchParamsIterator", JSURLSearchParamsIterator, parent="IteratorPrototype",
-    tag="URLSearchParams Iterator", is_global=False)
-
-
-@URL_SEARCH_PARAMS_ITERATOR.method("next", 0, flags=DEFAULT_ATTRS)
-def params_iterator_next(realm, this, *_):
-    pairs = this.source.pairs
-    if this.position >= len(pairs):
-        return realm.iter_result(undefined, True)
-    name, value = pairs[this.position]
-    this.position += 1
-    if this.kind == "entries":
-        return realm.iter_result(realm.new_array([name, value]), False)
-    return realm.iter_result(name if this.kind == "keys" else value, False)
+            raise JSTypeError(message)
+        yield pair
 
 
 # -- DOMException ------------------------------------------------------------------------
@@ -32303,7 +32091,7 @@ def text_encoder_construct(realm, new_target, *_):
 class JSTextDecoder(JSObject):
     """`decoder`: the codec's state within a stream, or None; `started`: the byte order mark was passed."""
 
-    __slots__ = ("encoding", "fatal", "ignore_bom", "decoder", "started")
+    __slots__, __init__ = object_attributes("encoding fatal ignore_bom; decoder=None started=False")
     class_name = "TextDecoder"
 
     def decode(self, data, more):
@@ -32358,21 +32146,13 @@ def text_decoder_construct(realm, new_target, label=undefined, options=undefined
     encoding = _ENCODING_LABELS.get(name.strip("\t\n\f\r ").lower())
     if encoding is None:
         raise JSRangeError(f'The "{name}" encoding is not supported')
-    decoder = JSTextDecoder(proto_from(realm, new_target, "TextDecoderPrototype"))
-    decoder.encoding = encoding
-    decoder.fatal = web_option(options, "fatal")
-    decoder.ignore_bom = web_option(options, "ignoreBOM")
-    decoder.decoder = None
-    decoder.started = False
-    return decoder
+    return JSTextDecoder(proto_from(realm, new_target, "TextDecoderPrototype"), encoding,
+                         web_option(options, "fatal"), web_option(options, "ignoreBOM"))
 
 
 def web_option(options, name):
-    """A boolean member of an options object (Web IDL dictionary)."""
-    if options is undefined or options is null:
-        return False
-    require_object(options, "The options must be an object")
-    return to_boolean(options.get(name))
+    """A boolean member of an options object."""
+    return to_boolean(web_member(options, name))
 
 
 # -- Base64 ------------------------------------------------------------------------------
@@ -32391,9 +32171,7 @@ def global_atob(realm, this, *args):
 
 @GLOBAL_FUNCTIONS.method("btoa", 1)
 def global_btoa(realm, this, *args):
-    if not args:
-        web_arguments(args, 1, "btoa")
-    text = to_string(args[0])
+    text = to_string(*required(args, 1, "btoa"))
     if len(text) > MAX_STRING_LENGTH // 4 * 3:
         raise JSRangeError("Invalid string length")
     try:
@@ -32933,11 +32711,8 @@ class Cloner:
 
     def clone_properties(self, value, copy):
         """The own enumerable properties with string keys."""
-        for key in interruptible(value.own_keys()):
-            if type(key) is str:
-                own = value.get_own(key)
-                if own is not None and own.enumerable:
-                    copy.create_data_property(key, self.clone(value.get(key)))
+        for key, item in enumerable_properties(value, False):
+            copy.create_data_property(key, self.clone(item))
         return copy
 
     def clone_array(self, value):
@@ -33008,8 +32783,7 @@ class Cloner:
 
 @GLOBAL_FUNCTIONS.method("structuredClone", 1)
 def global_structured_clone(realm, this, *args):
-    if not args:
-        web_arguments(args, 1, "structuredClone")
+    required(args, 1, "structuredClone")
     transfer = transfer_list(realm, args[1] if len(args) > 1 else undefined)
     cloner = Cloner(realm)
     for buffer in transfer:
@@ -33022,10 +32796,7 @@ def global_structured_clone(realm, this, *args):
 
 def transfer_list(realm, options):
     """The array buffers to be moved instead of copied: member `transfer` of the options."""
-    if options is undefined or options is null:
-        return []
-    require_object(options, "The options must be an object")
-    transfer = options.get("transfer")
+    transfer = web_member(options, "transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
         if not isinstance(buffer, JSArrayBuffer) or type(buffer.data) is not bytearray \
@@ -33270,44 +33041,6 @@ def abort_controller_construct(realm, new_target, *_):
 
 # -- Headers -----------------------------------------------------------------------------
 
-class JSPairsIterator(JSObject):
-    """An iterator over the pairs that read() gives, live; `kind` is "keys", "values" or "entries"."""
-
-    __slots__, __init__ = object_attributes("read kind; position=0")
-    class_name = "Iterator"
-
-
-def iterable_pairs(table, read):
-    """Declares entries, keys, values and forEach of a class (Web IDL, 3.7.9); read(this) gives its pairs."""
-    name = f"{table.name}Iterator"
-    iterator = BuiltinClass(name, JSPairsIterator, parent="IteratorPrototype", tag=f"{table.name} Iterator",
-                            is_global=False)
-
-    @iterator.method("next", 0, flags=DEFAULT_ATTRS)
-    def pairs_next(realm, this, *_):
-        pairs = this.read()
-        if this.position >= len(pairs):
-            return realm.iter_result(undefined, True)
-        pair = pairs[this.position]
-        this.position += 1
-        return realm.iter_result(realm.new_array(list(pair)) if this.kind == "entries"
-                                 else pair[this.kind == "values"], False)
-
-    for kind in ("entries", "keys", "values"):
-        table.method(kind, 0, flags=DEFAULT_ATTRS)(
-            lambda realm, this, *_, kind=kind:
-            JSPairsIterator(getattr(realm, name + "Prototype"), lambda: read(this), kind))
-    table.alias(SYM_ITERATOR, "entries")
-
-    @table.method("forEach", 1, flags=DEFAULT_ATTRS)
-    def pairs_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-        run, position = require_callable(callback).fn, 0
-        while position < len(pairs := read(this)):
-            run(this_arg, pairs[position][1], pairs[position][0], this)
-            position += 1
-        return undefined
-
-
 #: What no name of a field, no value of one, and no byte may be.
 _NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
 _NO_BYTE = re.compile("[^\0-\xff]")
@@ -33325,6 +33058,10 @@ class JSHeaders(JSObject):
 
     __slots__, __init__ = object_attributes("pairs; fixed=False")
     class_name = "Headers"
+
+    def check_mutable(self):
+        if self.fixed:
+            raise JSTypeError("Headers are immutable: these came with a response")
 
     def get_field(self, name):
         """The values of a field in one text, or None."""
@@ -33376,60 +33113,43 @@ def field_value(value, method):
 
 def append_field(headers, name, value, method="append"):
     pair = [field_name(name, method), field_value(value, method)]
-    if headers.fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
+    headers.check_mutable()
     if len(headers.pairs) >= MAX_FIELDS:
         raise JSRangeError("Too many header fields")
     headers.pairs.append(pair)
 
 
-def field_arguments(args, count, method):
-    if len(args) < count:
-        raise JSTypeError(f"Headers.{method}: {count} argument{'s' * (count > 1)} required, "
-                          f"but only {len(args)} present.")
-    return args
-
-
 @HEADERS.method("append", 2, flags=DEFAULT_ATTRS)
 def headers_append(realm, this, *args):
-    name, value, *_ = field_arguments(args, 2, "append")
-    append_field(this, name, value)
+    append_field(this, *required(args, 2, "Headers.append"))
     return undefined
 
 
 @HEADERS.method("set", 2, flags=DEFAULT_ATTRS)
 def headers_set(realm, this, *args):
-    name, value, *_ = field_arguments(args, 2, "set")
-    old, this_fixed = this.pairs, this.fixed
-    key, text = field_name(name, "set"), field_value(value, "set")
-    if this_fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
-    place = next((index for index, pair in enumerate(old) if pair[0] == key), len(old))
-    rest = [pair for pair in old[place:] if pair[0] != key]
-    this.pairs = [*old[:place], [key, text], *rest]
+    name, value = required(args, 2, "Headers.set")
+    new = [field_name(name, "set"), field_value(value, "set")]
+    this.check_mutable()
+    this.pairs = with_pair(this.pairs, new)
     return undefined
 
 
 @HEADERS.method("delete", 1, flags=DEFAULT_ATTRS)
 def headers_delete(realm, this, *args):
-    name = field_name(field_arguments(args, 1, "delete")[0], "delete")
-    if this.fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
+    name = field_name(*required(args, 1, "Headers.delete"), "delete")
+    this.check_mutable()
     this.pairs = [pair for pair in this.pairs if pair[0] != name]
     return undefined
 
 
 @HEADERS.method("get", 1, flags=DEFAULT_ATTRS)
 def headers_get(realm, this, *args):
-    value = this.get_field(field_name(field_arguments(args, 1, "get")[0], "get"))
+    value = this.get_field(field_name(*required(args, 1, "Headers.get"), "get"))
     return null if value is None else value
 
 
-@HEADERS.method("has", 1, flags=DEFAULT_ATTRS)
-def headers_has(realm, this, *args):
-    return this.get_field(field_name(field_arguments(args, 1, "has")[0], "has")) is not None
-
-
+HEADERS.method("has", 1, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *args: headers_get(realm, this, *args) is not null)
 HEADERS.method("getSetCookie", 0, flags=DEFAULT_ATTRS)(
     lambda realm, this, *_: realm.new_array([value for name, value in this.pairs if name == "set-cookie"]))
 iterable_pairs(HEADERS, JSHeaders.combined)
@@ -33444,17 +33164,12 @@ def fill_headers(realm, headers, init):
         headers.pairs += [list(pair) for pair in init.pairs]
         return headers
     if get_method(realm, init, SYM_ITERATOR) is not undefined:
-        for item in iterable_to_list(realm, init):
-            require_object(item, "Headers constructor: each item must be a pair [name, value]")
-            pair = iterable_to_list(realm, item)
-            if len(pair) != 2:
-                raise JSTypeError("Headers constructor: each item must be a pair [name, value]")
-            append_field(headers, *pair)
-        return headers
-    for key in interruptible(init.own_keys()):
-        own = init.get_own(key)
-        if own is not None and own.enumerable:
-            append_field(headers, key, init.get(key))
+        pairs = pairs_from_sequence(
+            realm, init, "Headers constructor: each item must be a pair [name, value]")
+    else:
+        pairs = enumerable_properties(init)
+    for pair in pairs:
+        append_field(headers, *pair)
     return headers
 
 
@@ -33520,10 +33235,7 @@ def blob_bytes(realm, parts):
 
 def options_text(options, name, default):
     """A string member of an options object."""
-    if options is undefined or options is null:
-        return default
-    require_object(options, "The options must be an object")
-    value = options.get(name)
+    value = web_member(options, name)
     return default if value is undefined else to_string(value)
 
 
@@ -33535,8 +33247,7 @@ def blob_construct(realm, new_target, parts=undefined, options=undefined, *_):
 
 @FILE.constructor(2)
 def file_construct(realm, new_target, *args):
-    if len(args) < 2:
-        raise JSTypeError(f"File constructor: 2 arguments required, but only {len(args)} present")
+    required(args, 2, "File constructor")
     options = args[2] if len(args) > 2 else undefined
     file = new_file(realm, blob_bytes(realm, args[0]), blob_type(options_text(options, "type", "")),
                     utf16(web_text(args[1])), proto_from(realm, new_target, "FilePrototype"))
@@ -33548,13 +33259,6 @@ def file_construct(realm, new_target, *args):
 
 web_getters(BLOB, size=lambda this: len(this.data), type=lambda this: this.type)
 web_getters(FILE, name=lambda this: this.name, lastModified=lambda this: this.modified)
-
-
-def resolved(realm, value):
-    """A promise that is fulfilled with a value that is no promise."""
-    promise = new_promise(realm)
-    settle_promise(realm, promise, "fulfilled", value)
-    return promise
 
 
 def text_of_bytes(data):
@@ -33594,9 +33298,8 @@ FORM_DATA = BuiltinClass("FormData", JSFormData, tag="FormData")
 
 def form_entry(realm, args, method):
     """[name, value] from the arguments (name, value, filename?)."""
-    if len(args) < 2:
-        raise JSTypeError(f"FormData.{method}: 2 arguments required, but only {len(args)} present.")
-    name, value = utf16(web_text(args[0])), args[1]
+    name, value = required(args, 2, f"FormData.{method}")
+    name = utf16(web_text(name))
     if not isinstance(value, JSBlob):
         if len(args) > 2 and args[2] is not undefined:
             raise JSTypeError(f"FormData.{method}: a file name belongs to a Blob, but the value is none")
@@ -33604,12 +33307,6 @@ def form_entry(realm, args, method):
     if len(args) > 2 and args[2] is not undefined:
         return [name, new_file(realm, value.data, value.type, utf16(web_text(args[2])))]
     return [name, value if isinstance(value, JSFile) else new_file(realm, value.data, value.type, "blob")]
-
-
-def form_name(args, method):
-    if not args:
-        raise JSTypeError(f"FormData.{method}: 1 argument required, but only 0 present.")
-    return utf16(web_text(args[0]))
 
 
 @FORM_DATA.method("append", 2, flags=DEFAULT_ATTRS)
@@ -33620,30 +33317,23 @@ def form_data_append(realm, this, *args):
 
 @FORM_DATA.method("set", 2, flags=DEFAULT_ATTRS)
 def form_data_set(realm, this, *args):
-    entry, old = form_entry(realm, args, "set"), this.pairs
-    place = next((index for index, pair in enumerate(old) if pair[0] == entry[0]), len(old))
-    this.pairs = [*old[:place], entry, *(pair for pair in old[place:] if pair[0] != entry[0])]
+    this.pairs = with_pair(this.pairs, form_entry(realm, args, "set"))
     return undefined
 
 
 @FORM_DATA.method("delete", 1, flags=DEFAULT_ATTRS)
 def form_data_delete(realm, this, *args):
-    name = form_name(args, "delete")
+    [name] = param_strings(args, 1, "delete", "FormData")
     this.pairs = [pair for pair in this.pairs if pair[0] != name]
     return undefined
 
 
-def form_values(this, args, method):
-    name = form_name(args, method)
-    return [value for key, value in this.pairs if key == name]
-
-
 FORM_DATA.method("get", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: next(iter(form_values(this, args, "get")), null))
+    lambda realm, this, *args: next(iter(values_of_name(this, args, "get")), null))
 FORM_DATA.method("getAll", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: realm.new_array(form_values(this, args, "getAll")))
+    lambda realm, this, *args: realm.new_array(values_of_name(this, args, "getAll")))
 FORM_DATA.method("has", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: bool(form_values(this, args, "has")))
+    lambda realm, this, *args: bool(values_of_name(this, args, "has")))
 iterable_pairs(FORM_DATA, lambda this: this.pairs)
 
 
@@ -33752,14 +33442,8 @@ def subtle_method(name, length):
     def declare(work):
         work = any_arguments(work)
 
-        @SUBTLE.method(name, length)
-        def call(realm, this, *args):
-            promise = new_promise(realm)
-            try:
-                resolve_promise(realm, promise, work(realm, *args))
-            except Exception as error:
-                reject_promise(realm, promise, realm.thrown_value(error))
-            return promise
+        SUBTLE.method(name, length)(lambda realm, this, *args: promised(
+            realm, lambda promise: resolve_promise(realm, promise, work(realm, *args))))
         return work
     return declare
 
@@ -34023,23 +33707,19 @@ READABLE_STREAM.alias(SYM_ASYNC_ITERATOR, "values")
 
 @READABLE_STREAM.method("cancel", 0, flags=DEFAULT_ATTRS)
 def stream_cancel(realm, this, *_):
-    promise = new_promise(realm)
     if this.locked:
-        reject_promise(realm, promise, realm.new_error(
+        return rejected(realm, realm.new_error(
             "TypeError", "Invalid state: the ReadableStream is locked: cancel its reader"))
-        return promise
     this.content.cancel()
-    resolve_promise(realm, promise, undefined)
-    return promise
+    return resolved(realm, undefined)
 
 
 def read_piece(realm, this, *_):
     """reader.read(), and the iterator's next()."""
     promise = new_promise(realm)
     if this.stream is None:
-        reject_promise(realm, promise, realm.new_error(
+        return rejected(realm, realm.new_error(
             "TypeError", "Invalid state: the reader is not attached to a stream"))
-        return promise
 
     def then(piece, error):
         if error is not None:
@@ -34243,8 +33923,7 @@ def request_method(value):
 
 @REQUEST.constructor(1)
 def request_construct(realm, new_target, *args):
-    if not args:
-        raise JSTypeError("Request constructor: 1 argument required, but only 0 present.")
+    required(args, 1, "Request constructor")
     source, options = args[0], args[1] if len(args) > 1 else undefined
     if options is not undefined and options is not null:
         require_object(options, "Request constructor: the second argument must be an object of options")
@@ -34417,10 +34096,8 @@ def message_content(inspector, obj, level):
     """A Request or Response in the console."""
     facts = {"method": obj.method, "url": utf16(obj.url.href())} if isinstance(obj, JSRequest) else \
         {"status": obj.status, "statusText": obj.status_text, "url": utf16(obj.url)}
-    inspector.indent += 2
-    entries = [f"{name}: {inspector.show(value, level)}"
+    entries = [f"{name}: {inspector.show_inside(value, level)}"
                for name, value in {**facts, "headers": obj.headers}.items()]
-    inspector.indent -= 2
     return [*entries, f"bodyUsed: {'true' if obj.content is not None and obj.content.used else 'false'}"]
 
 
@@ -34432,13 +34109,8 @@ SHAPES["Request"] = SHAPES["Response"] = filled_shape(message_content)
 @GLOBAL_FUNCTIONS.method("fetch", 1)
 def global_fetch(realm, this, *args):
     """fetch(input, init) (Fetch, 5.6): the realm's network does it, and the realm goes on meanwhile."""
-    promise = new_promise(realm)
-    try:
-        request = request_construct(realm, undefined, *args)
-        begin_fetch(realm, request, promise)
-    except Exception as error:
-        reject_promise(realm, promise, realm.thrown_value(error))
-    return promise
+    return promised(realm, lambda promise: begin_fetch(
+        realm, request_construct(realm, undefined, *args), promise))
 
 
 def begin_fetch(realm, request, promise):
@@ -35513,13 +35185,7 @@ def iterable_values(realm, value, text=None):
             and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return value.items
-    values = []
-    for item in iterate_fast(realm, value, text):
-        values.append(item)
-        if not len(values) & 4095:
-            realm.poll()
-            check_array_length(len(values))
-    return values
+    return list_of_values(realm, iterate_fast(realm, value, text))
 
 
 @runtime_helper
@@ -35604,10 +35270,7 @@ def template_object(realm, site):
 
 @runtime_helper
 def array_with_holes(realm, values):
-    array = realm.new_array(values)
-    if HOLE in values:
-        array.__class__ = HoleyArray
-    return array
+    return holey_array(values, realm.ArrayPrototype)
 
 
 @runtime_helper
@@ -35620,10 +35283,8 @@ def spread_into(realm, target, source):
         for key in order_keys(source.props):
             target.props[key] = source.props[key]
         return
-    for key in source.own_keys():
-        desc = source.get_own(key)
-        if desc is not None and desc.enumerable:
-            target.create_data_property_or_throw(key, source.get(key))
+    for key, value in enumerable_properties(source):
+        target.create_data_property_or_throw(key, value)
 
 
 @runtime_helper
@@ -35658,11 +35319,6 @@ def inherits_enumerable(obj):
     return False
 
 
-def is_own_enumerable(obj, key):
-    desc = obj.get_own(key)
-    return desc is not None and desc.enumerable
-
-
 @runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
@@ -35671,7 +35327,7 @@ def enumerate_keys(realm, value):
     obj = to_object(realm, value)
     if type(obj) is JSObject and obj.attrs is None and not inherits_enumerable(obj):
         for key in order_keys(obj.props):
-            if type(key) is str and (key in obj.props if obj.attrs is None else is_own_enumerable(obj, key)):
+            if type(key) is str and (key in obj.props if obj.attrs is None else is_enumerable(obj, key)):
                 yield key
         return
     seen = set()
@@ -35852,12 +35508,10 @@ def import_type(options):
         return None
     require_object(attributes, "The 'with' option of import() must be an object")
     found = {}
-    for key in attributes.own_keys():
-        own = attributes.get_own(key) if type(key) is str else None
-        if own is not None and own.enumerable:
-            found[key] = attributes.get(key)
-            if type(found[key]) is not str:
-                raise JSTypeError("The value of an import attribute must be a string")
+    for key, value in enumerable_properties(attributes, False):
+        if type(value) is not str:
+            raise JSTypeError("The value of an import attribute must be a string")
+        found[key] = value
     for key in found:
         if key != "type":
             raise JSTypeError(f"Import attribute '{key}' is not supported")
@@ -38564,13 +38218,8 @@ class Realm(RealmBase):
         to_json = value.get("toJSON")
         if is_callable(to_json):
             return self._to_python(to_json.fn(value, ""), around)
-        result = {}
-        for key in interruptible(value.own_keys()):
-            if type(key) is str:
-                desc = value.get_own(key)
-                if desc is not None and desc.enumerable:
-                    result[python_text(key)] = self._to_python(value.get(key), around)
-        return result
+        return {python_text(key): self._to_python(item, around)
+                for key, item in enumerable_properties(value, False)}
 
     def from_python(self, value):
         """Plain Python as a JavaScript value; JavaScript values pass."""
