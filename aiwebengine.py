@@ -40018,6 +40018,8 @@ _TRANSLATED_OPERATORS = (
     ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE,
     ast.Gt, ast.GtE)
 _TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
+#: Nodes of which only the parts are looked at.
+_TRANSLATED_FREELY = (ast.Pass, ast.Break, ast.Continue, ast.Expr, ast.If, ast.List, ast.IfExp, ast.BoolOp)
 
 
 class TranslationCheck:
@@ -40027,7 +40029,11 @@ class TranslationCheck:
         self.work = list(tree.body)
         while self.work:
             node = self.work.pop()
-            getattr(self, "check_" + type(node).__name__, self.refuse)(node)
+            if isinstance(node, _TRANSLATED_FREELY):
+                self.work += [part for part in ast.iter_child_nodes(node)
+                              if isinstance(part, (ast.expr, ast.stmt))]
+            else:
+                getattr(self, "check_" + type(node).__name__, self.refuse)(node)
 
     def refuse(self, node):
         raise SyntaxError(f"js2py's translator wrote {ast.unparse(node)[:80]!r}")
@@ -40051,20 +40057,9 @@ class TranslationCheck:
 
     # -- statements ----
 
-    def check_Pass(self, node):
-        pass
-
-    check_Break = check_Continue = check_Pass
-
-    def check_Expr(self, node):
-        self.work.append(node.value)
-
     def check_Return(self, node):
         self.require(node.value is not None, node)
         self.work.append(node.value)
-
-    def check_If(self, node):
-        self.work += [node.test, *node.body, *node.orelse]
 
     def check_While(self, node):
         self.require(not node.orelse, node)
@@ -40163,17 +40158,8 @@ class TranslationCheck:
         elif not (isinstance(function, ast.Name) and function.id in _TRANSLATED_CALLS):
             self.work.append(function)
 
-    def check_List(self, node):
-        self.work += node.elts
-
     def check_Dict(self, node):
         self.require(all(map(self.is_text, node.keys)), node)
-        self.work += node.values
-
-    def check_IfExp(self, node):
-        self.work += [node.test, node.body, node.orelse]
-
-    def check_BoolOp(self, node):
         self.work += node.values
 
     def check_BinOp(self, node):
@@ -40289,7 +40275,7 @@ def harden_js2py(realm, copy):
 def js2py_error(base, prototype, message):
     """An error object for MakeError(), made without any property or setter that a script may have changed."""
     error = base.PyJsError(None, prototype)
-    error.own["message"] = {"value": message, "writable": True, "enumerable": False, "configurable": True}
+    Js2PyRealm.put_hidden(error, "message", message)
     return error
 
 
@@ -40514,11 +40500,7 @@ def js2py_join(realm, base, array, separator):
 class Js2PyValue:
     """A handle of a JavaScript object that js2py holds; `object` is js2py's own."""
 
-    __slots__ = ("realm", "object")
-
-    def __init__(self, realm, value):
-        self.realm = realm
-        self.object = value
+    __slots__, __init__ = attributes("realm object")
 
     def __eq__(self, other):
         return isinstance(other, Js2PyValue) and other.object is self.object
@@ -40656,30 +40638,12 @@ class Js2PyRealm:
                     "PyJsException", "Scope",
                     "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
 
-    # -- entering: the lock, the deadline, the microtasks and the timers are Realm's ----
-
-    interrupt_run = Realm.interrupt_run
-    enter = Realm.enter
-    leaving = Realm.leaving
-    enter_again = Realm.enter_again
-    take_lock = Realm.take_lock
-    is_below = Realm.is_below
-    enter_lent = Realm.enter_lent
-    work_and_jobs = Realm.work_and_jobs
-    clear_interrupt = Realm.clear_interrupt
-    run_jobs = Realm.run_jobs
-    report = Realm.report
-    close = Realm.close
-    wait_idle = Realm.wait_idle
-    call = Realm.call
+    # -- entering ----
 
     def poll(self):
         """Raises Interrupted in a script's thread when that must end. Others may make values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
             Realm.poll(self)
-
-    rest = Realm.rest
-    unload = Realm.unload
 
     @staticmethod
     def empty(function):
@@ -40894,9 +40858,6 @@ class Js2PyRealm:
                 self.note_failure(error)
                 raise (internal_error(error) if raw else host_failure(name)) from error
         return host_call
-
-    note_ignored = Realm.note_ignored
-    note_failure = Realm.note_failure
 
     def declare_host_functions(self):
         """The console, timers and microtasks."""
@@ -41189,6 +41150,13 @@ def check_js2py():
         version = "%d.%d" % sys.version_info[:2]
         raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} "
                                 f"({answer}): {instead}")
+
+
+#: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
+for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
+              "work_and_jobs", "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest",
+              "unload", "note_ignored", "note_failure"):
+    setattr(Js2PyRealm, _name, getattr(Realm, _name))
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -43240,10 +43208,7 @@ def _suggestion(options, what=""):
     if not options:
         return ""
     quoted = [f'"{option}"' for option in options[:5]]
-    if len(quoted) > 2:
-        text = ", ".join(quoted[:-1]) + ", or " + quoted[-1]
-    else:
-        text = " or ".join(quoted)
+    text = " or ".join(quoted) if len(quoted) < 3 else f"{', '.join(quoted[:-1])}, or {quoted[-1]}"
     return f" Did you mean {what + ' ' if what else ''}{text}?"
 
 
@@ -43574,14 +43539,22 @@ class GraphQLParser:
             raise self.error(
                 f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing aborted.")
 
-    def many(self, opening, parse, closing):
-        """`parse` once or more between brackets; the brackets must be there."""
+    def many(self, opening, parse, closing, least=1):
+        """`parse` once or more, or any number of times, between brackets, which must be there."""
         self.expect(opening)
         self.enter()
-        nodes = [parse()]
+        nodes = [parse() for _ in range(least)]
         while not self.skip(closing):
             nodes.append(parse())
         self.nesting -= 1
+        return nodes
+
+    def separated(self, sign, parse):
+        """`parse` once or more with a sign between, and perhaps before."""
+        self.skip(sign)
+        nodes = [parse()]
+        while self.skip(sign):
+            nodes.append(parse())
         return nodes
 
     def optional_many(self, opening, parse, closing):
@@ -43602,10 +43575,7 @@ class GraphQLParser:
     def definition(self):
         if self.kind == "{":
             return self.operation()
-        start, description = self.start, None
-        if self.kind in ("String", "BlockString"):
-            description = self.value
-            self.advance()
+        start, description = self.start, self.description()
         if self.kind != "Name":
             if description is not None and self.kind == "{":
                 raise self.error(
@@ -43708,9 +43678,9 @@ class GraphQLParser:
     def value_literal(self, const):
         kind, value, start = self.kind, self.value, self.start
         if kind == "[":
-            return GqlList(start, self.bracketed("[", lambda: self.value_literal(const), "]"))
+            return GqlList(start, self.many("[", lambda: self.value_literal(const), "]", 0))
         if kind == "{":
-            return GqlObject(start, self.bracketed("{", lambda: self.argument(const), "}"))
+            return GqlObject(start, self.many("{", lambda: self.argument(const), "}", 0))
         if kind == "$":
             if const:
                 self.advance()
@@ -43727,16 +43697,6 @@ class GraphQLParser:
                 return GqlScalar(start, "Boolean", value == "true")
             return GqlScalar(start, "Null", None) if value == "null" else GqlScalar(start, "Enum", value)
         raise self.unexpected()
-
-    def bracketed(self, opening, parse, closing):
-        """`parse` any number of times between brackets."""
-        self.expect(opening)
-        self.enter()
-        nodes = []
-        while not self.skip(closing):
-            nodes.append(parse())
-        self.nesting -= 1
-        return nodes
 
     def directives(self, const=False):
         nodes = []
@@ -43803,22 +43763,14 @@ class GraphQLParser:
         name_start, name = self.start, self.name()
         interfaces, members = [], []
         if kind in ("type", "interface") and self.keyword("implements"):
-            self.skip("&")
-            interfaces.append(self.named_type())
-            while self.skip("&"):
-                interfaces.append(self.named_type())
+            interfaces = self.separated("&", self.named_type)
         directives = self.directives(True)
-        if kind in ("type", "interface"):
-            members = self.optional_many("{", self.field_definition, "}")
-        elif kind == "input":
-            members = self.optional_many("{", self.input_definition, "}")
-        elif kind == "enum":
-            members = self.optional_many("{", self.enum_value, "}")
+        member = {"type": self.field_definition, "interface": self.field_definition,
+                  "input": self.input_definition, "enum": self.enum_value}.get(kind)
+        if member is not None:
+            members = self.optional_many("{", member, "}")
         elif kind == "union" and self.skip("="):
-            self.skip("|")
-            interfaces.append(self.named_type())
-            while self.skip("|"):
-                interfaces.append(self.named_type())
+            interfaces = self.separated("|", self.named_type)
         return GqlTypeDefinition(start, kind, extend, name, name_start, description, interfaces, directives,
                                  members)
 
@@ -43851,10 +43803,7 @@ class GraphQLParser:
         arguments = self.optional_many("(", self.input_definition, ")")
         repeatable = self.keyword("repeatable")
         self.expect_keyword("on")
-        self.skip("|")
-        locations = [self.directive_location()]
-        while self.skip("|"):
-            locations.append(self.directive_location())
+        locations = self.separated("|", self.directive_location)
         return GqlDirectiveDefinition(start, name, name_start, description, arguments, repeatable, locations)
 
     def directive_location(self):
