@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                            99
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,743
+    16  js2py, and the choice of an engine                                             1,711
           js2py: the private copy                                                        301
-          js2py: from JavaScript to Python                                               463
+          js2py: from JavaScript to Python                                               449
           js2py: hardening                                                               252
-          js2py: realm                                                                   682
+          js2py: realm                                                                   664
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,796
           Messages of streams                                                            111
@@ -230,11 +230,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    533
-    18  GraphQL                                                                        5,121
-          GraphQL errors                                                                 176
+    18  GraphQL                                                                        5,102
+          GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
-          GraphQL parser                                                                 384
+          GraphQL parser                                                                 368
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
@@ -300,14 +300,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   207
           TLS                                                                            136
           The server                                                                     589
-    22  Pages                                                                          5,923
+    22  Pages                                                                          5,920
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
-          For monitors                                                                   119
-          Dashboard: facts                                                               379
+          For monitors                                                                   122
+          Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
           Dashboard: actions                                                             390
           Editor: files                                                                  242
@@ -324,21 +324,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,539
+    23  Command line                                                                   4,520
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
           Options                                                                        307
-          Documentation                                                                  406
+          Documentation                                                                  404
           The program                                                                    218
-          The map of this file                                                            58
+          The map of this file                                                            56
           Serving                                                                        186
           Script tests                                                                   427
-          Script tests: requests and streams                                             299
-          Script tests: one file                                                         447
-          Reports of tests                                                               248
-          Several processes                                                              272
-          A starter                                                                       62
+          Script tests: requests and streams                                             291
+          Script tests: one file                                                         448
+          Reports of tests                                                               245
+          Several processes                                                              270
+          A starter                                                                       59
           JavaScript without a server                                                    121
           The prompt's terminal                                                          176
           The file as a program                                                           33
@@ -60722,20 +60722,17 @@ def script_hash(script):
     return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
-def local_page(method, path):
-    """Registers a function in LOCAL_PAGES."""
-    def register(function):
-        LOCAL_PAGES[method, path] = function
-        return function
-    return register
-
-
-def page(name):
+def page(name, pages=PAGES):
     """Registers a function in PAGES."""
     def register(function):
-        PAGES[name] = function
+        pages[name] = function
         return function
     return register
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    return page((method, path), LOCAL_PAGES)
 
 
 
@@ -62090,13 +62087,19 @@ def duration_samples(route, labels):
     yield "_count", labels, count
 
 
+def counted(name, items, *counters):
+    """Counters of several things: `items` are (thing, labels), `counters` (end of the name, text, value)."""
+    for end, doc, value in counters:
+        yield from metric_lines(f"aiwebengine_{name}_{end}_total", "counter", doc,
+                                [("", labels, value(item)) for item, labels in items])
+
+
 def route_metrics(app):
     routes = [(route, {"method": route.method, "path": route.path, "script": route.host.name})
               for _, route in app.all_routes()]
-    yield from metric_lines("aiwebengine_route_calls_total", "counter", "Calls of a route's handler.",
-                            [("", labels, route.stats.calls) for route, labels in routes])
-    yield from metric_lines("aiwebengine_route_errors_total", "counter", "Calls whose handler failed.",
-                            [("", labels, route.stats.errors) for route, labels in routes])
+    yield from counted("route", routes,
+                       ("calls", "Calls of a route's handler.", lambda route: route.stats.calls),
+                       ("errors", "Calls whose handler failed.", lambda route: route.stats.errors))
     yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
                             "Time from a request to its answer.",
                             [sample for route, labels in routes
@@ -62106,13 +62109,10 @@ def route_metrics(app):
 def resolver_metrics(app):
     found = [(stats, {"kind": kind, "field": name, "script": script})
              for (script, kind, name), stats in sorted(app.resolver_stats.copy().items())]
-    yield from metric_lines("aiwebengine_resolver_calls_total", "counter",
-                            "Calls of the resolver of a root field.",
-                            [("", labels, stats.calls) for stats, labels in found])
-    yield from metric_lines("aiwebengine_resolver_errors_total", "counter", "Calls whose resolver failed.",
-                            [("", labels, stats.errors) for stats, labels in found])
-    yield from metric_lines("aiwebengine_resolver_seconds_total", "counter", "Time spent in a resolver.",
-                            [("", labels, round(stats.seconds, 6)) for stats, labels in found])
+    yield from counted("resolver", found,
+                       ("calls", "Calls of the resolver of a root field.", lambda stats: stats.calls),
+                       ("errors", "Calls whose resolver failed.", lambda stats: stats.errors),
+                       ("seconds", "Time spent in a resolver.", lambda stats: round(stats.seconds, 6)))
 
 
 def stream_metrics(app):
@@ -62202,11 +62202,8 @@ class Feed:
     """A stream as pages show it. A GraphQL subscription is several: its plain stream, whose messages
     stand for all, and one for each selection that clients ask for."""
 
-    def __init__(self, path, script, streams):
-        self.path = path
-        self.script = script
-        self.streams = streams
-        self.main = streams[0]
+    __init__ = constructor("path script streams")
+    main = property(lambda self: self.streams[0])
 
     def connected(self):
         return sum(len(stream.connections) for stream in self.streams)
@@ -68485,14 +68482,12 @@ def show_docs(name):
         if beside.is_file():
             print_docs(beside.read_text(encoding="utf-8"))
             return EXIT_OK
-        print(f"aiwebengine: the page {name} does not travel with this file: it is examples/docs/{name}.md "
-              f"of the project; {own_command()} --docs shows what does", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the page {name} does not travel with this file: it is examples/docs/{name}.md of the "
+                        f"project; {own_command()} --docs shows what does")
     if not found:
         near = nearest(name, [*DOCS, *PROJECT_PAGES, *headings])
-        print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
-              + (f"; did you mean {near}?" if near else "; --docs alone shows everything"), file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"nothing in the documentation is named {printable(name)}"
+                        + (f"; did you mean {near}?" if near else "; --docs alone shows everything"))
     print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
@@ -68629,6 +68624,12 @@ def escape_what_streams_lack():
             stream.reconfigure(errors="backslashreplace")
 
 
+def complain(text, code=EXIT_USAGE):
+    """Says why the program does not do what it was asked for; returns the exit code."""
+    print(f"aiwebengine: {text}", file=sys.stderr)
+    return code
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
     escape_what_streams_lack()
@@ -68640,8 +68641,7 @@ def main(argv=None):
         options.host = "0.0.0.0"
     problem = trouble_with_engine(options)
     if problem:
-        print(f"aiwebengine: {problem}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(problem)
     problem = trouble_with_modes(options) or trouble_with_settings(options) \
         or trouble_with_certificate(options)
     if problem:
@@ -68668,8 +68668,7 @@ def main(argv=None):
         status = run_code(options.code, CODE_FILENAME, pathlib.Path(), options.engine, language)
         file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
         if status == EXIT_SCRIPT and file:
-            print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
-                  file=sys.stderr)
+            complain(f"-e takes code; to run the file, use --run {shell_word(str(file))}")
         return status
     if options.repl:
         return Prompt(language).run()
@@ -68678,8 +68677,7 @@ def main(argv=None):
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
     problem = trouble_with(scripts, options)
     if problem:
-        print(f"aiwebengine: {problem}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(problem)
     if options.run:
         return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
     if options.dump_python is not None:
@@ -68747,12 +68745,9 @@ def trouble_with_engine(options):
         check_engine(options.engine)
     except EngineUnavailable as error:
         return str(error)
-    if options.repl and options.engine != DEFAULT_ENGINE:
-        return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
-    if options.test and options.engine != DEFAULT_ENGINE:
-        return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
-    if options.ts and options.engine != DEFAULT_ENGINE:
-        return f"--ts runs on the built-in engine only: leave out --engine {options.engine}"
+    for name in ("repl", "test", "ts") if options.engine != DEFAULT_ENGINE else ():
+        if getattr(options, name):
+            return f"--{name} runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
@@ -68886,10 +68881,8 @@ def show_outline(word):
             above.clear()
         else:
             above[entry.depth] = entry
-    if not shown:
-        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map",
-              file=sys.stderr)
-    return EXIT_OK if shown else EXIT_SCRIPT
+    return EXIT_OK if shown else complain(
+        f"nothing here has {word!r} in its name; --outline alone shows the map", EXIT_SCRIPT)
 
 
 # -- Serving -----------------------------------------------------------------------------
@@ -68909,9 +68902,9 @@ def start_server(scripts, options, worker=None, dealt=None):
                         max_body=options.max_body, settings=options.settings, tls=options.tls)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
-        print(f"aiwebengine: {error}", file=sys.stderr)
+        complain(error)
     except (OSError, OverflowError) as error:
-        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+        complain(listen_trouble(options, error))
     return None
 
 
@@ -69669,14 +69662,6 @@ class StreamClient:
         return f"{exchange.label}: the stream has ended" if self.ended else None
 
 
-class TestClock(ManualClock):
-    """The clock of a test file. Who waits under it lets others go on; see ScriptTests."""
-
-    def __init__(self, wait):
-        super().__init__(TEST_EPOCH)
-        self.wait = wait
-
-
 class TestLog(Log):
     """Keeps what scripts and tests write, for the report."""
 
@@ -69819,7 +69804,8 @@ class ScriptTests:
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
-        self.clock = TestClock(self.wait)
+        self.clock = ManualClock(TEST_EPOCH)
+        self.clock.wait = self.wait     # who waits lets others go on
         self.log = TestLog()
         self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock,
                                settings=settings)
@@ -70421,20 +70407,17 @@ def run_tests(scripts, options):
     """--test; returns the exit code."""
     if not test_files(scripts):
         what = f"no *{TEST_SUFFIX} in {scripts}" if scripts.is_dir() else f"{scripts} is not a *{TEST_SUFFIX}"
-        print(f"aiwebengine: {what}; tests of chat.js go into chat{TEST_SUFFIX} beside it", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"{what}; tests of chat.js go into chat{TEST_SUFFIX} beside it")
     try:
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
     except ReportTrouble as error:
-        print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the report cannot be written: {error}")
     except BrokenPipeError:             # `| head` has seen enough
         os._exit(EXIT_PIPE)
     except OSError as error:
-        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the tests cannot be run: {error}")
     except KeyboardInterrupt:
         return EXIT_SCRIPT
 
@@ -70465,7 +70448,7 @@ def run_tests_once(scripts, options):
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
-        print(f"aiwebengine: no test is declared in {printable(', '.join(idle))}", file=sys.stderr)
+        complain(f"no test is declared in {printable(', '.join(idle))}")
     if not results:
         return EXIT_USAGE
     return EXIT_SCRIPT if any(result.outcome == "failed" for result in results) else EXIT_OK
@@ -70545,11 +70528,9 @@ class Workers:
             RedisLink(self.options.redis).close()
             self._take_port()
         except StorageUnavailable as error:
-            print(f"aiwebengine: {error}", file=sys.stderr)
-            return EXIT_USAGE
+            return complain(error)
         except (OSError, OverflowError) as error:
-            print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
-            return EXIT_USAGE
+            return complain(listen_trouble(self.options, error))
         give_back_memory()
         while not self.stopping:
             for worker in self.workers:
@@ -70677,7 +70658,7 @@ class Workers:
             worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
-                print(f"aiwebengine: process #{worker.number} ended and is being restarted", file=sys.stderr)
+                complain(f"process #{worker.number} ended and is being restarted")
             if time.monotonic() - worker.started > WORKER_REST_SECONDS:
                 worker.started = -WORKER_REST_SECONDS       # at once
         return failed
@@ -70792,9 +70773,8 @@ def write_starter(folder, kind, has_types=False):
     files = starter_files(kind, has_types)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
-        print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
-              "Name another folder, or move them away", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"nothing was written, because {folder} already has {', '.join(there)}. "
+                        "Name another folder, or move them away")
     try:
         for name, (text, _) in files.items():
             path = folder / name
@@ -70804,8 +70784,7 @@ def write_starter(folder, kind, has_types=False):
     except OSError as error:
         reason = "is a file; name a new folder" if folder.is_file() \
             else f"cannot be written: {error.strerror}"
-        print(f"aiwebengine: {error.filename or folder} {reason}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"{error.filename or folder} {reason}")
     command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",
                      *[f"  {name:<18} {note}" for name, (_, note) in files.items()], "",
@@ -70827,8 +70806,7 @@ def print_password_hash():
     except EOFError:
         password = ""
     if not password:
-        print("aiwebengine: the password is empty", file=sys.stderr)
-        return EXIT_USAGE
+        return complain("the password is empty")
     print(hash_password(password))
     return EXIT_OK
 
