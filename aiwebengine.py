@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,231
+     6  Parser                                                                         4,213
           Parser: names and scopes                                                       260
           Parser: statements                                                             502
           Parser: functions                                                              164
@@ -38,9 +38,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                213
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    756
+          Parser: types of TypeScript                                                    739
           Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   247
+          Parser: enums and namespaces                                                   246
           Parser: elements of JSX                                                        352
           From TypeScript and JSX to JavaScript                                           80
      7  Scope analysis                                                                 1,384
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,262
+    15  Realm, jobs and timers                                                         5,289
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -212,7 +212,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Network: connections                                                           223
           Network: one request                                                           223
           Functions for a console                                                         32
-          Realms of a terminal                                                            99
+          Realms of a terminal                                                           103
           The prompt                                                                     145
     16  js2py, and the choice of an engine                                             1,711
           js2py: the private copy                                                        301
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,913
+    19  Host API                                                                       3,943
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -259,27 +259,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           validate                                                                        99
           dispatcher and schedulerService                                                186
           Storage in a file                                                              332
-          Relays                                                                          48
-          Redis                                                                          853
+          Relays                                                                          52
+          Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,063
+    20  Scripts: loading and hot reload                                                4,003
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         173
-          Modules of node                                                                837
+          Modules of node                                                                744
           Packages                                                                       244
           Imported files                                                                 141
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               173
           One script                                                                     438
-          All scripts                                                                    800
+          All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,632
+    21  HTTP server                                                                    4,671
           Request heads                                                                  199
           Request bodies                                                                 266
           Responses of handlers                                                          184
@@ -291,16 +291,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Static files                                                                   341
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        223
-          One connection: answering                                                      338
+          One connection: answering                                                      340
           One connection: GraphQL and routes of scripts                                  301
-          One connection: around requests                                                201
-          One connection: streams                                                        162
-          One connection: WebSocket                                                      159
+          One connection: around requests                                                206
+          One connection: streams                                                        171
+          One connection: WebSocket                                                      162
           One connection: writing                                                        160
           Requests as scripts see them                                                   207
-          TLS                                                                            136
-          The server                                                                     589
-    22  Pages                                                                          5,920
+          TLS                                                                            139
+          The server                                                                     606
+    22  Pages                                                                          5,923
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -324,22 +324,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,520
+    23  Command line                                                                   4,575
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
           Options                                                                        307
-          Documentation                                                                  404
-          The program                                                                    218
-          The map of this file                                                            56
+          Documentation                                                                  406
+          The program                                                                    224
+          The map of this file                                                            58
           Serving                                                                        186
-          Script tests                                                                   427
-          Script tests: requests and streams                                             291
-          Script tests: one file                                                         448
-          Reports of tests                                                               245
-          Several processes                                                              270
-          A starter                                                                       59
-          JavaScript without a server                                                    121
+          Script tests                                                                   428
+          Script tests: requests and streams                                             302
+          Script tests: one file                                                         447
+          Reports of tests                                                               268
+          Several processes                                                              272
+          A starter                                                                       62
+          JavaScript without a server                                                    127
           The prompt's terminal                                                          176
           The file as a program                                                           33
 """
@@ -4399,6 +4399,11 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
+    def accept_type(self, before):
+        """Read a type if this token is what stands before one."""
+        if self.accept(before):
+            self.skip_with(self.skip_type)
+
     def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
         match = _simple_types(which)(self.source, self.start)
@@ -4437,8 +4442,7 @@ class TypeParser(JSParser):
     def skip_function_type(self):
         if self.is_name("abstract"):
             self.advance()
-        if self.type == "new":
-            self.advance()
+        self.accept("new")
         self.skip_parameters()
         self.expect("=>")
         self.skip_return_type()
@@ -4451,17 +4455,13 @@ class TypeParser(JSParser):
         while self.type != ")":
             if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
                 continue
-            if self.type == "...":
-                self.advance()
+            self.accept("...")
             if self.type == "this":
                 self.advance()
             else:
                 self.parse_binding_target([])
-            if self.type == "?":
-                self.advance()
-            if self.type == ":":
-                self.advance()
-                self.skip_with(self.skip_type)
+            self.accept("?")
+            self.accept_type(":")
             if self.type != ")":
                 self.expect(",")
         self.advance()
@@ -4518,7 +4518,12 @@ class TypeParser(JSParser):
         elif type == "{":
             self.skip_object_type()
         elif type == "[":
-            self.skip_list("[", "]", self.skip_tuple_element)
+            self.advance()
+            while self.type != "]":
+                self.skip_with(self.skip_tuple_element)
+                if self.type != "]":
+                    self.expect(",")
+            self.advance()
         elif type == "(":
             self.advance()
             self.skip_with(self.skip_type)
@@ -4535,15 +4540,6 @@ class TypeParser(JSParser):
             self.skip_import_type()
         else:
             self.unexpected()
-
-    def skip_list(self, opening, closing, skip_one):
-        """Read `[a, b]` and the like, with skip_one() for each part."""
-        self.expect(opening)
-        while self.type != closing:
-            self.skip_with(skip_one)
-            if self.type != closing:
-                self.expect(",")
-        self.advance()
 
     def skip_type_reference(self):
         """Read `a.b.C<T>`."""
@@ -4574,8 +4570,7 @@ class TypeParser(JSParser):
         if self.type == ",":
             self.advance()
             self.parse_assignment()
-            if self.type == ",":
-                self.advance()
+            self.accept(",")
         self.expect(")")
         if self.type == ".":
             self.advance()
@@ -4594,14 +4589,12 @@ class TypeParser(JSParser):
                 raise self.error("Missing } in template literal type")
 
     def skip_tuple_element(self):
-        if self.type == "...":
-            self.advance()
+        self.accept("...")
         if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
             self.advance()
         else:
             self.skip_type()
-        if self.type == "?":
-            self.advance()
+        self.accept("?")
         if self.type == ":":
             self.advance()
             self.skip_type()
@@ -4631,8 +4624,7 @@ class TypeParser(JSParser):
             self.skip_type_key()
         if self.type in ("+", "-"):
             self.advance()
-        if self.type == "?":
-            self.advance()
+        self.accept("?")
         if self.type in ("(", "<"):
             self.skip_parameters()
         if self.type == ":":
@@ -4666,12 +4658,8 @@ class TypeParser(JSParser):
             while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
                 self.advance()
             self.skip_word()
-            if self.type == "extends":
-                self.advance()
-                self.skip_with(self.skip_type)
-            if self.type == "=":
-                self.advance()
-                self.skip_with(self.skip_type)
+            self.accept_type("extends")
+            self.accept_type("=")
             if self.type != ",":
                 break
             self.advance()
@@ -4708,9 +4696,7 @@ class TypeParser(JSParser):
             return
         if self.type in ("!", "?"):
             self.advance()
-        if self.type == ":":
-            self.advance()
-            self.skip_with(self.skip_type)
+        self.accept_type(":")
         self.erase(start)
 
     def open_parameters(self):
@@ -4720,11 +4706,8 @@ class TypeParser(JSParser):
         if self.type == "this":
             start = self.start
             self.advance()
-            if self.type == ":":
-                self.advance()
-                self.skip_with(self.skip_type)
-            if self.type == ",":
-                self.advance()
+            self.accept_type(":")
+            self.accept(",")
             self.erase(start)
 
     def parse_parameters(self, names):
@@ -5453,8 +5436,7 @@ class EnumParser(TypeScriptParser):
         start, here = self.start, self.here()
         if not self.has_types:
             raise self.error(_NO_TYPES, start)
-        if self.type == "const":
-            self.advance()
+        self.accept("const")
         self.advance()
         name = self.value
         self.skip_word()
@@ -39246,8 +39228,12 @@ class ForegroundRealm(Realm):
     """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values,
     `language` the end of the name of a file in the language that it is given code in."""
 
+    #: What its code finds in `env`.
+    settings = {}
+
     def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
+        self.define("env", self.read_only(self.settings))
         self.stopped = False
         self.language = language
         self.colors = self.host_hooks["console colors"] = colors
@@ -49788,6 +49774,10 @@ class LocalRelay:
         with not_sent(function):
             return self.graphql.broadcast(name, text, filter)
 
+    def in_order(self, path, work):
+        """work(), which sends to one client of a stream, once what was sent on that before is under way."""
+        work()
+
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
         return stream.list_connections()
@@ -50197,6 +50187,7 @@ class RedisRelay:
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
+        self.held = {}                  # key -> (the number that it waits for, work) in order
         self.unread = []                # streams that Redis did not give when they were made
         self._ask_at = 0.0              # when to ask for them again
         self._contact = (0, 0.0)        # Redis's clock in milliseconds, and ours, when it last answered
@@ -50286,6 +50277,7 @@ class RedisRelay:
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
         self.begun = era.epoch
+        self._release()
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
 
     @staticmethod
@@ -50340,6 +50332,26 @@ class RedisRelay:
         with self.lock:
             if number > self.proofs.get(key, 0):
                 self.proofs[key] = number
+
+    def in_order(self, path, work):
+        key = key_of_stream(self.era.epoch, path)
+        with self.lock:
+            number = self.proofs.get(key, 0)
+            wait = key in self.held or self.positions.get(key, number) < number
+            if wait:
+                self.held.setdefault(key, collections.deque()).append((number, work))
+        if not wait:
+            work()
+
+    def _release(self):
+        """Does what waited for messages that have been read by now."""
+        for key, waiting in list(self.held.items()):
+            while waiting and waiting[0][0] <= self.positions.get(key, math.inf):
+                waiting[0][1]()
+                with self.lock:         # until then what comes waits behind it
+                    waiting.popleft()
+                    if not waiting:
+                        del self.held[key]
 
     def list_connections(self, stream):
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
@@ -50492,6 +50504,8 @@ class RedisRelay:
             wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
             wanted.add(key_of_stream(self.era.epoch, GRAPHQL_SUBSCRIPTION_PATH))
             self.positions = {key: position for key, position in self.positions.items() if key in wanted}
+        self._release()
+        with self.lock:
             places = {key: redis_id(position) for key, position in self.positions.items()}
         if block is not None:
             places[self._wake_key] = woken
@@ -50522,6 +50536,8 @@ class RedisRelay:
             finally:
                 with self.lock:
                     self.positions[key] = number
+                if self.held:
+                    self._release()
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -51937,8 +51953,8 @@ interface TestConnectOptions {
   headers?: Record<string, string>;
   /** Asks for the messages after this one. */
   lastEventId?: string;
-  /** Connects as `new WebSocket(path)` does, and can send. */
-  websocket?: boolean;
+  /** Connects as `new WebSocket(path)` does, and can send; a text is the subprotocol. */
+  websocket?: boolean | string;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
@@ -53137,70 +53153,21 @@ const pathToFileURL = (path) => new URL("file://" + (require("path").resolve(pat
 const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname.replace(/^\[|]$/g, ""), hash: url.hash, search: url.search,
   pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }),
   ...((url.username || url.password) && { auth: decodeURIComponent(url.username) + ":" + decodeURIComponent(url.password) }) });
-const slashed = /^(https?|ftp|gopher|file|wss?):?$/;
-class Url {}
-// WHATWG's URL is not enough: this also takes relative addresses, and leaves parts as they are
-const parse = (given, query = false, hostFirst = false) => {
-  const made = Object.assign(new Url(), { protocol: null, slashes: null, auth: null, host: null, port: null, hostname: null, hash: null,
-    search: null, query: null, pathname: null, path: null, href: null });
-  let [, rest, search = null, hash = null] = /^([^?#]*)(\?[^#]*)?(#[^]*)?$/.exec(check("string", "url", given).trim());
-  rest = rest.replace(/\\/g, "/");
-  const protocol = /^[a-z0-9.+-]+:/i.exec(rest)?.[0].toLowerCase() ?? null, code = protocol === "javascript:";
-  if (protocol) [made.protocol, rest] = [protocol, rest.slice(protocol.length)];
-  if (rest.startsWith("//") && !code && (hostFirst || protocol || /^\/\/[^@/]+@[^@/]+/.test(rest))) [made.slashes, rest] = [true, rest.slice(2)];
-  if (!code && (made.slashes || protocol && !slashed.test(protocol))) {
-    let [host] = /^(?:[^/]*@)?[^/\t\n\r "'%;<>\\^`{|}]*/.exec(rest);
-    rest = rest.slice(host.length);
-    const at = host.lastIndexOf("@");
-    if (at >= 0) [made.auth, host] = [decodeURIComponent(host.slice(0, at)), host.slice(at + 1)];
-    const [, name, port] = /^(.*?)(?::(\d*))?$/.exec(host);
-    made.port = port || null;
-    made.hostname = /^\[.*]$/.test(name) ? name.slice(1, -1) : name && /[^\x00-\x7f]/.test(name) ? new URL("http://" + name).hostname
-      : name.toLowerCase();
-    made.host = (made.hostname.includes(":") ? `[${made.hostname}]` : made.hostname) + (port ? ":" + port : "");
-    if (rest && rest[0] !== "/") rest = "/" + rest;
-  }
-  const escape = (text) => text && (code ? text : text.replace(/[\t\n\r "'<>\\^`{|}]/g, (c) => "%"
-    + c.charCodeAt(0).toString(16).toUpperCase().padStart(2, 0)));
-  Object.assign(made, { hash: escape(hash), search: escape(search) ?? (query ? "" : null), pathname: escape(rest) || null });
-  made.query = query ? require("querystring").parse(made.search.slice(1)) : made.search && made.search.slice(1);
-  if (!made.pathname && made.hostname && slashed.test(protocol)) made.pathname = "/";
-  made.path = made.pathname || made.search ? (made.pathname ?? "") + (made.search ?? "") : null;
-  return Object.assign(made, { href: format(made) });
-};
+const old = (name) => () => { throw new Error(`url.${name} is an old form that is not there: use new URL(address, base)`) };
 const format = (url, { auth = true, fragment = true, search = true } = {}) => {
-  if (typeof url === "string") return parse(url).href;
-  if (url instanceof URL) {
-    const copy = new URL(url);
-    if (!auth) copy.username = copy.password = "";
-    if (!fragment) copy.hash = "";
-    if (!search) copy.search = "";
-    return copy.href;
-  }
-  if (url === null || typeof url !== "object") throw wrong("urlObject", "one of type object or string", url);
-  let protocol = url.protocol ?? "", path = (url.pathname ?? "").replace(/[?#]/g, encodeURIComponent), hash = url.hash ?? "";
-  if (protocol && !protocol.endsWith(":")) protocol += ":";
-  const user = url.auth ? encodeURIComponent(url.auth).replace(/%3A/i, ":") + "@" : "";
-  let host = url.host ? user + url.host : url.hostname ? user + (url.hostname.includes(":") && url.hostname[0] !== "[" ? `[${url.hostname}]`
-    : url.hostname) + (url.port ? ":" + url.port : "") : "";
-  if (url.slashes || slashed.test(protocol)) {
-    if (url.slashes || host) {
-      if (path && path[0] !== "/") path = "/" + path;
-      host = "//" + host;
-    } else if (protocol === "file:") host = "//";
-  }
-  let asked = url.search ?? "";
-  if (!asked && url.query && typeof url.query === "object") asked = require("querystring").stringify(url.query);
-  if (asked && asked[0] !== "?") asked = "?" + asked;
-  return protocol + host + path + asked.replace("#", "%23") + (hash && hash[0] !== "#" ? "#" + hash : hash);
+  if (typeof url !== "string" && !(url instanceof URL)) return old("format(object)")();
+  const copy = new URL(url);
+  if (!auth) copy.username = copy.password = "";
+  if (!fragment) copy.hash = "";
+  if (!search) copy.search = "";
+  return copy.href;
 };
 const resolve = (from, to) => {
   const base = new URL(from, "resolve://x/"), url = new URL(to, base);
   return url.protocol === "resolve:" ? (url.host === "x" ? "" : "//" + url.host) + url.pathname + url.search + url.hash : url.href;
 };
-module.exports = { URL, URLSearchParams, Url, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve, domainToUnicode: (name) => name,
-  domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } },
-  resolveObject: (from, to) => parse(resolve(typeof from === "string" ? from : format(from), to)) };
+module.exports = { URL, URLSearchParams, fileURLToPath, pathToFileURL, urlToHttpOptions, format, resolve, parse: old("parse"),
+  domainToUnicode: (name) => name, domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } } };
 """
 
 _NODE_UTIL = r"""
@@ -53216,16 +53183,6 @@ const inspect = (value, options, depth, colors) => {
 };
 inspect.custom = Symbol.for("nodejs.util.inspect.custom");
 inspect.defaultOptions = { depth: 2, colors: false };
-inspect.colors = { bold: [1, 22], dim: [2, 22], italic: [3, 23], underline: [4, 24], inverse: [7, 27], hidden: [8, 28], strikethrough: [9, 29] };
-["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"].forEach((name, i) => { inspect.colors[name] = [30 + i, 39];
-  inspect.colors["bg" + name[0].toUpperCase() + name.slice(1)] = [40 + i, 49] });
-inspect.colors.gray = inspect.colors.grey = [90, 39];
-const styleText = (styles, text) => [styles].flat().reduceRight((made, style) => {
-  const all = Object.keys(inspect.colors).map((name) => `'${name}'`).join(", ");
-  if (!inspect.colors[style]) throw coded(new TypeError(`The argument 'format' must be one of: ${all}. Received ${native.inspect(style)}`),
-    "ERR_INVALID_ARG_VALUE");
-  return `\x1b[${inspect.colors[style][0]}m${made}\x1b[${inspect.colors[style][1]}m`;
-}, text);
 const tag = (value) => Object.prototype.toString.call(value).slice(8, -1);
 const is = (...names) => (value) => typeof value === "object" && value !== null && names.includes(native.kind(value));
 const isTypedArray = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
@@ -53249,14 +53206,6 @@ const promisify = (f) => {
   return Object.defineProperties(Object.setPrototypeOf(made, Object.getPrototypeOf(f)), Object.getOwnPropertyDescriptors(f));
 };
 promisify.custom = Symbol.for("nodejs.util.promisify.custom");
-const callbackify = (f) => {
-  check("function", "original", f);
-  return function (...given) {
-    const done = check("function", "last argument", given.pop());
-    f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error
-      || Object.assign(new Error("Promise was rejected with falsy value"), { code: "ERR_FALSY_VALUE_REJECTION", reason: error }))));
-  };
-};
 const inherits = (child, parent) => {
   check("function", "ctor", child);
   check("function", "superCtor", parent);
@@ -53268,10 +53217,9 @@ const old = { isArray: Array.isArray, isBoolean: (v) => typeof v === "boolean", 
   isString: (v) => typeof v === "string", isNumber: (v) => typeof v === "number", isFunction: (v) => typeof v === "function",
   isObject: (v) => v !== null && typeof v === "object", isRegExp: types.isRegExp, isDate: types.isDate, isError: (v) => v instanceof Error };
 module.exports = { inspect, format: (...given) => native.format(...given), formatWithOptions: (_, ...given) => native.format(...given), types,
-  promisify, callbackify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
+  promisify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
   isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b),
-    stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""),
-  toUSVString: (text) => String(text).toWellFormed(), styleText, ...old };
+  stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""), ...old };
 """
 
 _NODE_ASSERT = r"""
@@ -53370,19 +53318,6 @@ class EventEmitter {
     emitter.once(name, done);
     if (name !== "error") emitter.once("error", failed);
   });
-  static on = async function* (emitter, name) {
-    const got = [];
-    let wake, failure;
-    const add = (...given) => { got.push(given); wake?.() }, fail = (error) => { failure = { error }; wake?.() };
-    emitter.on(name, add).on("error", fail);
-    try {
-      for (;;) {
-        while (got.length) yield got.shift();
-        if (failure) throw failure.error;
-        await new Promise((resolve) => { wake = resolve });
-      }
-    } finally { emitter.off(name, add).off("error", fail) }
-  };
   on(name, listener) { return add(this, name, listener, false) }
   addListener(name, listener) { return add(this, name, listener, false) }
   prependListener(name, listener) { return add(this, name, listener, true) }
@@ -53510,8 +53445,6 @@ class Buffer extends Uint8Array {
   static alloc(size, fill, encoding) { const made = new Buffer(sized(size)); return fill === undefined || !size ? made : made.fill(fill, encoding) }
   static allocUnsafe(size) { return new Buffer(sized(size)) }
   static allocUnsafeSlow(size) { return new Buffer(sized(size)) }
-  static copyBytesFrom(from, at = 0, length = from.length) { const part = from.subarray(at, at + length);
-    return Buffer.from(part.buffer.slice(part.byteOffset, part.byteOffset + part.byteLength)) }
   static isBuffer(value) { return value instanceof Buffer }
   static isEncoding(encoding) { return typeof encoding === "string" && known(encoding) }
   static byteLength(value, encoding) {
@@ -53535,14 +53468,11 @@ class Buffer extends Uint8Array {
     const from = place(start, 0), to = place(end, this.length);
     return to <= from ? (coder(text_of, encoding), "") : coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset + from, to - from));
   }
-  toLocaleString(encoding, start, end) { return this.toString(encoding, start, end) }
   toJSON() { return { type: "Buffer", data: Array.from(this) } }
   [Symbol.for("nodejs.util.inspect.custom")]() {
     const more = this.length - 50;
     return `<Buffer${this.toString("hex", 0, 50).replace(/../g, " $&")}${more > 0 ? ` ... ${more} more byte${more > 1 ? "s" : ""}` : ""}>`;
   }
-  get parent() { return this.buffer }
-  get offset() { return this.byteOffset }
   write(text, at, length, encoding) {
     if (typeof text !== "string") throw coded(new TypeError("argument must be a string"), "ERR_INVALID_ARG_TYPE");
     if (typeof at === "string") [encoding, at] = [at];
@@ -53654,20 +53584,13 @@ for (const kind of ["UInt", "Int"]) for (const end of ["LE", "BE"]) {
     return at + size;
   });
 }
-for (const bits of [16, 32, 64]) method("swap" + bits, function () {
-  const size = bits / 8;
-  if (this.length % size) throw coded(new RangeError(`Buffer size must be a multiple of ${bits}-bits`), "ERR_INVALID_BUFFER_SIZE");
-  for (let i = 0; i < this.length; i += size) this.subarray(i, i + size).reverse();
-  return this;
-});
 Buffer.poolSize = 8192;
 const Callable = new Proxy(Buffer, {
   apply: (_, __, [value, ...rest]) => typeof value === "number" ? Buffer.alloc(value) : Buffer.from(value, ...rest),
   construct: (_, given, target) => target !== Callable ? Reflect.construct(Buffer, given, target) : Callable(...given) });
 const { Blob, File } = globalThis;
 module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, INSPECT_MAX_BYTES: 50,
-  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa, isAscii: (bytes) => bytes.every((byte) => byte < 128),
-  isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
+  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa };
 """
 
 _NODE_SMALL = {
@@ -55050,15 +54973,15 @@ class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
     which were refused to it: it is tried again when one of them changes. `uses` are the files that it
-    imports, as far as that is known."""
+    imports, as far as that is known. `guards` says whether it would call handlers before requests."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses", "guards")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = None if error is None else error.kept()
-        self.blockers, self.uses = set(), ()
+        self.blockers, self.uses, self.guards = set(), (), False
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -55069,6 +54992,9 @@ class LoadFailure:
 
 
 # -- All scripts -------------------------------------------------------------------------
+
+#: What a script may write to call routeRegistry.use, and not a directive such as "use strict".
+_USE = re.compile(r"""(?:\.\s*|['"`]|[{,]\s*)use\b(?!\s+\w)""")
 
 
 class Application:
@@ -55327,12 +55253,41 @@ class Application:
             failure = LoadFailure(name, f"{name}: {error}")
         finally:
             self._imports[name] = host.imports if host is not None else {}
+        failure.guards = self._would_guard(path, host)
         if host is not None:
             failure.blockers = host.blockers
             failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
                 - {os.path.realpath(path)}
             self._give_up(host)
         return failure
+
+    def _would_guard(self, path, host):
+        """Whether a script that could not be loaded, or a file that it imports, calls routeRegistry.use, as
+        far as one sees; what cannot be read might do anything."""
+        files = [path]
+        if host is not None:
+            if any(hook.kind == "use" for hook in host.hooks):
+                return True
+            files += seeming_imports(self.folder, host.name, host.source) | {*map(str, host.imports)}
+        for file in files:
+            try:
+                text = read_bytes_of_script(file).decode("utf-8", "replace")
+            except ValueError:          # it is no script
+                continue
+            except OSError:
+                if file is path:
+                    return True
+                continue
+            if "routeRegistry" in text and _USE.search(text):
+                return True
+        return False
+
+    @property
+    def missing_guard(self):
+        """The LoadFailure of a script of which no version runs and that would have handlers called before
+        requests, or None."""
+        return next((failure for name, failure in list(self.failures.items())
+                     if failure.guards and name not in self.hosts), None)
 
     def _give_up(self, host):
         """Ends a version that never served."""
@@ -55349,7 +55304,8 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the previous version keeps running)" if failure.name in self.hosts else ""
+        still = " (the previous version keeps running)" if failure.name in self.hosts else \
+            "; every request gets 503 until it is, because it calls routeRegistry.use" * failure.guards
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -58504,7 +58460,7 @@ class RequestAnswerer(RequestReader):
             if body and "content-encoding" in head.fields:
                 body = decoded_body(head.fields["content-encoding"], body, self.server.max_body)
             self.hooks = None
-            if self.app.hooks and self.has_hooks(head, body):
+            if (self.app.hooks or self.app.failures) and self.has_hooks(head, body):
                 self.go_through_hooks(head, body, method)
             else:
                 method(head, body)
@@ -58615,6 +58571,8 @@ class RequestAnswerer(RequestReader):
             self.reply(response)
         elif self.allowed(head):
             self.refuse_method(head)
+        elif head.path == "/favicon.ico":       # browsers ask for it on their own account
+            self.reply(Response(204, None, b"", [("Cache-Control", "no-store")]))
         else:
             self.not_found(head)
 
@@ -59210,6 +59168,11 @@ class HookCaller(ScriptCaller):
         if head.reserved and not path.startswith("/graphql") \
                 or path in ("/auth/login", "/auth/logout") and self.app.accounts.users() is not None:
             return False
+        guard = self.app.missing_guard
+        if guard is not None:
+            about = f": {guard.headline}" if made_here(head, self.address) else ""
+            raise Refusal(503, f"Nothing is answered until {guard.name} is loaded, because it calls "
+                               f"routeRegistry.use and may protect any path. It was not loaded{about}")
         hooks = [hook for hook in self.app.hooks if hook.covers(path)]
         if not hooks:
             return False
@@ -59425,12 +59388,21 @@ class StreamOpener(HookCaller):
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
-        expected, greeting, given = route.stream.expect(), Greeting(route), self.given
+        expected, greeting, given, shown = route.stream.expect(), Greeting(route), self.given, None
 
         def make_context():
-            facts = {"path": route.stream.path, "metadata": metadata,
+            nonlocal shown
+            shown = host.realm.from_python(metadata)
+            facts = {"path": route.stream.path, "metadata": shown,
                      "send": host.realm.new_function(greeting.send, "send")}
             return host.context("streamCustomization", Request(head, b"", None, address, given), None, facts)
+
+        def convert(realm, value):
+            answer = connect_answer(realm, value)
+            if answer is None and realm.to_python(shown) != metadata:
+                host.warn_once(f"{what}: connection.metadata was changed, but only what onConnect returns "
+                               "counts: end it with `return connection.metadata;`")
+            return answer
 
         def go_on(answer):
             try:
@@ -59447,7 +59419,7 @@ class StreamOpener(HookCaller):
                 self.forget_expected()
 
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
-        self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
+        self.call(host, route.pace, route.on_connect, what, make_context, convert, b"", go_on)
 
 
 # -- One connection: WebSocket -----------------------------------------------------------
@@ -59595,7 +59567,8 @@ class ReceivedMessage:
             return null
 
     def send(self, data=undefined, options=undefined):
-        self.listener.app.broadcaster.post(self.connection, private_event(self.host, data, options))
+        app, frame = self.listener.app, private_event(self.host, data, options)
+        app.relay.in_order(self.listener.path, lambda: app.broadcaster.post(self.connection, frame))
         return f"Sent to one connection of '{self.listener.path}'"
 
     def close(self, code=undefined, reason=undefined):
@@ -59605,7 +59578,9 @@ class ReceivedMessage:
         reason = "" if reason is undefined else plain_text(self.host.realm, reason)
         if len(utf8(reason)) > MAX_CLOSE_REASON:
             raise HostError(f"connection.close: the reason can have {MAX_CLOSE_REASON} bytes")
-        self.listener.app.broadcaster.finish(self.connection, b"", int(code), reason)
+        app = self.listener.app
+        app.relay.in_order(self.listener.path,
+                           lambda: app.broadcaster.finish(self.connection, b"", int(code), reason))
         return "Closed"
 
 
@@ -59987,8 +59962,10 @@ class TLSMistake(Exception):
 
 
 def tls_context(cert, key=None):
-    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake."""
-    texts = []
+    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake. Its
+    `files` and `stamps` tell when another is needed."""
+    files = cert, key
+    stamps, texts = [file_stamp(file) for file in files if file is not None], []
     for option, file in (("--cert", cert), ("--key", key)):
         try:
             texts.append(pathlib.Path(file).read_text("latin-1") if file is not None else "")
@@ -60012,6 +59989,7 @@ def tls_context(cert, key=None):
         raise TLSMistake(f"the key in {key} is not that of the certificate in {cert}"
                          if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else
                          f"{cert if key is None else f'{cert} or {key}'} is damaged: {error}") from None
+    context.files, context.stamps = files, stamps
     return context
 
 
@@ -60119,6 +60097,8 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+#: Seconds between two looks at the files of --cert and --key, when connections come.
+RENEWAL_SECONDS = 1.0
 #: How often a free port is looked for that is free at all addresses.
 PORT_ATTEMPTS = 20
 
@@ -60257,7 +60237,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.cautious_until = 0.0
         self._active = threading.Event()
         self._ended = threading.Event()
-        self._sweep_at = self._warned_at = self._grace_until = 0.0
+        self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
         super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
@@ -60520,7 +60500,22 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
-            self.process_request(TLSSocket(request, self.tls) if self.tls else request, address)
+            self.process_request(TLSSocket(request, self._current_tls()) if self.tls else request, address)
+
+    def _current_tls(self):
+        """The ssl.SSLContext for a new connection: that of the certificate as it is in its files now. One
+        that cannot be used, or is written only half, leaves the one before."""
+        if self.clock >= self._renew_at and hasattr(self.tls, "files"):
+            self._renew_at = self.clock + RENEWAL_SECONDS
+            stamps = [file_stamp(file) for file in self.tls.files if file is not None]
+            if stamps != self.tls.stamps:
+                try:
+                    self.tls = tls_context(*self.tls.files)
+                    self.log.write("info", f"{self.tls.files[0]}: new connections get this new certificate")
+                except TLSMistake as mistake:
+                    self.tls.stamps = stamps
+                    self.log.write("warn", f"{mistake}; new connections get the certificate from before")
+        return self.tls
 
     def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
@@ -62356,7 +62351,7 @@ def login_summary(accounts):
 def asset_summary(assets):
     """A line about the files of assets/, "" without any."""
     sizes = [size for size, _, _ in assets.all().values()]
-    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {size_text(sum(sizes))}, " \
            f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
@@ -68709,8 +68704,9 @@ def trouble_with_modes(options):
         return "--watch, --reporter and --report need --test"
     if options.report and options.reporter == "spec":
         return "--report FILE needs --reporter tap or --reporter junit"
-    if (options.env or options.env_file) and chosen and chosen[0] not in ("--check", "--test"):
-        return f"--env and --env-file are for the server, --check and --test, not for {chosen[0]}"
+    if (options.env or options.env_file) and chosen and chosen[0] not in (
+            *MODES_OF_SCRIPTS, "-e", "--repl"):
+        return f"--env and --env-file are for what runs scripts, not for {chosen[0]}"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     if options.ts and not (options.init or options.repl or options.code is not None):
@@ -68719,9 +68715,14 @@ def trouble_with_modes(options):
 
 
 def trouble_with_settings(options):
-    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings."""
+    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings,
+    and those of code that runs without a server."""
     try:
         options.settings = Settings(options.env_file, dict(options.env))
+        ForegroundRealm.settings = options.settings.values
+        if options.code is not None or options.repl or options.run:
+            for warning in options.settings.warnings:
+                print(f"aiwebengine: {warning}", file=sys.stderr)
     except SettingsMistake as mistake:
         return f"--env-file: {mistake}"
     return None
@@ -69408,6 +69409,7 @@ TEST_PRELUDE = r"""
       ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     delete headers["sec-websocket-protocol"];
+    if (typeof options.websocket === "string") headers["sec-websocket-protocol"] = options.websocket;
     return client(addressOf(path, options.query), headers);
   }
 
@@ -69626,6 +69628,9 @@ class StreamClient:
             self.ended = True
         elif opcode == PING_FRAME:
             self.send(PONG_FRAME, payload)
+        elif opcode == TEXT_FRAME and self.exchange.headers.get("sec-websocket-protocol",
+                                                                JSON_PROTOCOL) != JSON_PROTOCOL:
+            self.messages.append({"event": "message", "id": "", "text": payload})
         elif opcode == TEXT_FRAME:
             message = json.loads(payload)
             data, self.last_id = message["data"], message["id"] or self.last_id
@@ -70400,7 +70405,7 @@ def test_files(scripts):
     """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
         return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
-    return [scripts] if is_test(scripts) else []
+    return [scripts.absolute()] if is_test(scripts) else []
 
 
 def run_tests(scripts, options):
@@ -70422,6 +70427,25 @@ def run_tests(scripts, options):
         return EXIT_SCRIPT
 
 
+#: What the folder of a project may have, and those below it have not.
+PROJECT_MARKS = frozenset(("public", "assets", "users.json", "aiwebengine.d.ts"))
+
+
+def tests_project(path):
+    """The folder whose scripts a test file is about, both by absolute paths: the nearest from its own on that
+    has PROJECT_MARKS; else the topmost in the working directory to which folders with scripts lead."""
+    folder, here = path.parent, pathlib.Path.cwd()
+    for place in itertools.islice(path.parents, MAX_SCRIPT_DEPTH + 1):
+        with contextlib.suppress(OSError):
+            if not PROJECT_MARKS.isdisjoint(os.listdir(place)):
+                return place
+        if place != path.parent and not has_scripts(place):
+            break
+        if here == place or here in place.parents:
+            folder = place
+    return folder
+
+
 def run_tests_once(scripts, options):
     """Runs all test files; returns the exit code."""
     with contextlib.ExitStack() as stack:
@@ -70441,7 +70465,8 @@ def run_tests_once(scripts, options):
         for path in test_files(scripts):
             reported = len(results)
             tests = ScriptTests(path, handler_timeout=options.handler_timeout,
-                                folder=scripts if scripts.is_dir() else None, settings=options.settings)
+                                folder=scripts if scripts.is_dir() else tests_project(path),
+                                settings=options.settings)
             tests.run(report)
             if len(results) == reported:
                 idle.append(tests.name)
@@ -70456,7 +70481,7 @@ def run_tests_once(scripts, options):
 
 def watch_tests(scripts, options):
     """--watch: runs the tests again whenever a file of the folder changes, until Ctrl+C."""
-    folder = scripts if scripts.is_dir() else scripts.parent
+    folder = scripts if scripts.is_dir() else tests_project(scripts.absolute())
     code = EXIT_OK
     try:
         while True:
@@ -70824,6 +70849,11 @@ def print_console(level, text):
         os._exit(EXIT_PIPE)             # `| head` has seen enough
 
 
+def print_failure(text):
+    """Why code has ended: unlike what it prints itself, this shows no secrets."""
+    print_console("error", SECRETS.hide(text))
+
+
 def terminal_colors():
     """Whether values are shown in colours: both streams may get them."""
     return wants_colour(sys.stdout) and wants_colour(sys.stderr)
@@ -70850,7 +70880,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
             realm.report(error, "Uncaught")
         if realm.failure is None:
             return EXIT_OK
-        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
+        print_failure(on_script_thread(failure_report, realm, realm.failure, sources))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         realm.stop()
@@ -70862,6 +70892,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
 def run_on_engine(engine, source, filename):
     """run_code() on an engine that is known by ENGINE_INTERFACE only."""
     realm = engine(filename, console=print_console)
+    realm.define("env", realm.read_only(ForegroundRealm.settings))
 
     def work():
         value = realm.evaluate(source, filename)
@@ -70872,7 +70903,7 @@ def run_on_engine(engine, source, filename):
     try:
         on_script_thread(work)
     except JSError as error:
-        print_console("error", error_report(error, {filename: source}, False))
+        print_failure(error_report(error, {filename: source}, False))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -71053,8 +71084,8 @@ class Prompt:
             print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
             if error.phase == "parse" and error.line is not None:
-                print_console("error", code_frame(source, error.line, error.column, 0))
-            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+                print_failure(code_frame(source, error.line, error.column, 0))
+            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
             if realm.language == ".js" and (meant := language_meant(error, source)):
                 print_console("error", meant[0])
         except KeyboardInterrupt:       # it came too late

@@ -8852,23 +8852,11 @@ url.pathToFileURL("/a b#c?d%e").href
 url.pathToFileURL("/a\\b\nc").href
 url.pathToFileURL("/a/").href
 url.urlToHttpOptions(new URL("https://u:p%40@h:81/p?q#x"))
-...["http://u:p@h:80/p/a?q=1&r#f", "https://h", "//h/p", "/a/b?c#d", "a/b", "?q", "#f", "", "mailto:a@b.c", "javascript:alert(1)", "http://h/p a",
-     "HTTP://H.com/P", "http://a.com?x", "http://a.com#x", "x:y", "http://[::1]:80/a", "file:///a/b", "//", "http://a@b@c/", "http:a", "http://h:/",
-     " http://a ", "http://a.com/a\\b", "http://日本.jp/é", "ftp://x/y;type=a", "http://x/'\"<>", "data:text/plain,hi", "h:80/p"].flatMap(u =>
-     [`({...url.parse(${JSON.stringify(u)})})`, `({...url.parse(${JSON.stringify(u)}, true)}).query`, `url.format(url.parse(${JSON.stringify(u)}))`])
-({...url.parse("//h/p", false, true)})
-url.parse(5)
-url.format({protocol: "http", host: "a.com", pathname: "x", query: {a: [1, 2], b: "c d"}, hash: "h"})
-url.format({protocol: "http:", hostname: "h", port: 8, search: "q", auth: "a:b"})
-url.format({pathname: "/a?b#c", slashes: true})
-url.format({protocol: "mailto", pathname: "a@b"})
-url.format({hostname: "::1", protocol: "http"})
 url.format("http://a/ b")
 url.format(new URL("http://u:p@日本.jp/p?q#h"), {auth: false, fragment: false, search: false})
 url.resolve("/one/two/three", "four")
 url.resolve("http://example.com/one", "/two")
 url.resolve("http://a/b", "//c/d")
-typeof url.Url
 ## querystring
 ...["", "a", "a=", "=a", "a=b", "a=b&a=c&a=d", "a=b=c", "&&a=1&", "a+b=c+d", "%41=%42", "a=%", "a=%zz", "a=%E4%BD%A0", "a=%E4%BD", "__proto__=1",
      "hasOwnProperty=x&toString=y", "a[]=1&a[]=2", "a;b=c", "x=%C3%A9&%F0%9F%98%80=1", "a=1&b", "=", "&=&", "a=%u0041", "length=1", "0=x&1=y"].map(q
@@ -8955,10 +8943,6 @@ util.inspect("a", {colors: true})
 util.promisify(5)
 util.promisify(Object.assign((cb) => cb(null, 1), {x: 5})).x
 util.promisify(function named(a, b) {}).name
-new Promise(done => util.callbackify(async (x) => x + 1)(1, (e, v) => done([e, v])))
-new Promise(done => util.callbackify(async () => { throw null })((e, v) => done([e.message, e.reason, v])))
-util.callbackify(5)
-util.callbackify(async () => 1)()
 (() => { function A() {} function B() {} util.inherits(A, B); return [new A instanceof B, A.super_ === B] })()
 util.inherits(() => 1, null)
 util.deprecate((x) => x + 1, "m")(1)
@@ -8972,9 +8956,6 @@ util.deprecate((x) => x + 1, "m")(1)
      [NaN]"].flatMap(x => { const f = x; return [`util.isDeepStrictEqual(${f})`, `(() => { try { assert.deepEqual(${f}); return true } catch (e) {
      return e.code } })()`, `(() => { try { assert.notDeepStrictEqual(${f}); return true } catch (e) { return e.code } })()`] })
 util.stripVTControlCharacters("\u001b[31ma\u001b[0m\u001b]8;;http://x\u0007l\u001b]8;;\u0007")
-util.toUSVString("a\ud800")
-util.styleText(["bold", "blue"], "a")
-util.styleText("nope", "a")
 util.isArray([])
 util.types.isExternal ? util.types.isExternal({}) : false
 util.inspect.defaultOptions.depth
@@ -9041,8 +9022,6 @@ new EE().setMaxListeners(-1)
 (async () => { const e = new EE(); setTimeout(() => e.emit("a", 1, 2), 1); return events.once(e, "a") })()
 (async () => { const e = new EE(); setTimeout(() => e.emit("error", new Error("bad")), 1); try { await events.once(e, "a") } catch (x) { return
      x.message } })()
-(async () => { const e = new EE(); setTimeout(() => { e.emit("a", 1); e.emit("a", 2) }, 1); const got = []; for await (const x of events.on(e, "a"))
-     { got.push(x); if (got.length === 2) break } return got })()
 events.listenerCount(new EE(), "a")
 events.getEventListeners(new EE().on("a", () => {}), "a").length
 events.EventEmitter === events
@@ -9098,12 +9077,8 @@ Buffer.from("abc").equals("abc")
 JSON.stringify(Buffer.from("ab"))
 [...Buffer.from("abc").entries()]
 [...Buffer.from("ab").keys(), ...Buffer.from("ab").values()]
-[Buffer.from([1, 2, 3, 4]).swap16().toString("hex"), Buffer.from([1, 2, 3, 4]).swap32().toString("hex"), Buffer.from([1, 2, 3, 4, 5, 6, 7,
-     8]).swap64().toString("hex")]
-Buffer.from([1, 2, 3]).swap16()
 Buffer.from("abc").map(x => x + 1).toString()
 (() => { const b = Buffer.from("abc"), s = b.slice(1); s[0] = 120; return b.toString() })()
-Buffer.from("abc").toLocaleString()
 (() => { const b = Buffer.alloc(6); return [b.write("abc"), b.write("xyz", 4), b.write("q", 1, 1), b.write("é", 5), b.toString("hex")] })()
 Buffer.alloc(2).write("a", 9)
 Buffer.alloc(2).write(5)
@@ -9116,11 +9091,9 @@ Buffer(3).length
 Buffer("ab").toString()
 new Buffer("ab").toString()
 Buffer.allocUnsafe(4).length
-[buffer.isUtf8(Buffer.from([0xff])), buffer.isAscii(Buffer.from("a")), buffer.isAscii(Buffer.from("é"))]
 util.inspect(Buffer.from("abc")) + util.inspect(Buffer.alloc(60))
 Object.prototype.toString.call(Buffer.from("a"))
 Buffer.from("a") instanceof Buffer && Buffer.name
-Buffer.copyBytesFrom(new Uint16Array([1, 2]), 1).toString("hex")
 Buffer.from("test").readInt8(0) + Buffer.poolSize
 Buffer.byteLength(5)
 Buffer.byteLength(new ArrayBuffer(3)) + Buffer.byteLength("aGk=", "base64") + Buffer.byteLength("abc", "hex")
@@ -9228,6 +9201,14 @@ class NodeModulesTest(Case):
 
     def test_paths_and_addresses(self):
         self.compare("path", "url", "querystring")
+
+    def test_the_old_parser_of_addresses_says_what_to_use_instead(self):
+        realm = aiwebengine.Realm()
+        self.addCleanup(realm.close)
+        realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(), {})
+        for call in ("url.parse('http://a/b')", "url.format({host: 'a'})"):
+            with self.subTest(call), self.assertRaisesRegex(aiwebengine.JSError, r"is not there: use new URL\(address, base\)"):
+                realm.evaluate(f"import url from 'node:url'; {call}", "main.mjs")
 
     def test_util_assert_and_events(self):
         self.compare("util", "assert", "events")
@@ -15657,6 +15638,25 @@ class RedisTest(RedisCase):
         self.assertLess(abs(counts[0] - counts[1]), 3)
         self.assertLessEqual(max(counts), len(self.redis_keys("aiwebengine:job:*")) + 1)
 
+    def test_what_goes_to_all_and_to_one_client_arrives_in_the_order_of_the_calls(self):
+        first, second = self.serve_both("""
+            routeRegistry.registerStreamRoute("/talk", { onMessage({ connection, json: round }) {
+              routeRegistry.sendStreamMessage("/talk", `all ${round}`);
+              connection.send(`you ${round}`);
+              routeRegistry.sendStreamMessageFiltered("/talk", `room ${round}`, { room: "a" });
+              connection.send(`again ${round}`);
+              if (round === 9) connection.close(3001, "done");
+            } });""")
+        client, other = WebSocketClient(first.port, "/talk?room=a"), self.client(second, "/talk?room=a")
+        self.addCleanup(client.close)
+        for round in range(10):
+            client.send(str(round))
+        self.assertEqual([client.next()["data"] for _ in range(40)],
+                         [f"{who} {round}" for round in range(10) for who in ("all", "you", "room", "again")])
+        self.assertEqual(client.end(), (3001, "done"))
+        self.assertEqual(self.take(other, 20), [f"{who} {round}" for round in range(10) for who in ("all", "room")])
+        self.assertEqual(first.app.relay.held, {})
+
     def redis_keys(self, pattern):
         import redis
         with redis.Redis.from_url(self.redis.url) as client:
@@ -17203,6 +17203,21 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
             self.assertNotIn("reported", out.getvalue())
             self.assertRegex(out.getvalue(), "1 passed, 1 failed|not ok 2|failures=.1.")
 
+    def test_code_without_a_server_has_them_and_its_errors_show_none(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "my.env", "KEY = shown-by-itself #x\nG=hello#there")
+        self.write(folder / "a.js", "console.log(env.KEY, Object.keys(env)); throw new Error('no ' + env.KEY)")
+        settings, code = ["--env-file", folder / "my.env", "--env", "OTHER=1"], "console.log(env.KEY); throw new TypeError(env.KEY)"
+        for arguments, text in (((folder / "a.js", "--run"), ""), (("-e", code), ""), (("--repl",), code),
+                                *([(("-e", code, "--engine", "js2py"), "")] if not JS2PY_MISSING else [])):
+            with self.subTest(arguments):
+                _, out, err = run_command(*arguments, *settings, text=text)
+                self.assertIn("shown-by-itself", out)           # what code prints is its own affair
+                self.assertIn("Error: " + "no " * ("--run" in arguments) + "[env.KEY]", err)
+                self.assertNotIn("shown-by", err)
+        self.assertEqual(run_command("-e", "typeof env + Object.keys(env).length")[1], "object0\n")
+        self.assertIn("are for what runs scripts, not for --types", run_command("--types", *settings)[2])
+
     def test_the_command_line_says_what_cannot_be(self):
         folder = self.folder_of({"app.js": "", "public/my.txt": "A=1"})
         for arguments, expected in ((["--env", "AIWE_NONE"], "--env wants a name that the environment has"), (["--env", "a b=1"], "not 'a b'"),
@@ -18061,6 +18076,12 @@ class RoutingTest(ServerCase):
         text = json.loads(self.get("/cat")[2])["error"]["message"]
         self.assertRegex(text, r"Not loaded because of an error: dogs\.js.* Did you mean /cats\?")
 
+    def test_the_icon_that_browsers_ask_for_by_themselves_may_be_missing(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/data', () => [1])"})
+        self.assertEqual(self.get("/favicon.ico")[0::2], (204, ""))
+        self.serve({"app.js": "", "public/favicon.ico": b"icon"})
+        self.assertEqual(self.get("/favicon.ico")[0::2], (200, "icon"))
+
 
 class OtherOriginsTest(ServerCase):
     """--cors, proxies before the server, and the addresses it listens on."""
@@ -18573,7 +18594,7 @@ class AssetTest(ServerCase):
         self.assertRegex(listed[0]["updated_at"], r"^\d{4}-\d\d-\d\dT")
         self.assertEqual(self.run_code("assetStorage.fetchAsset('icons/_a.bin')"), self.base64(b"\0\xff"))
         self.assertEqual(self.run_code("assetStorage.fetchAsset('nix')"), "Asset 'nix' not found")
-        self.assertIn("assets/: 2 files, 0.0 MiB, read only", aiwebengine.server_facts(self.server.http)["assets"])
+        self.assertIn("assets/: 2 files, 8 bytes, read only", aiwebengine.server_facts(self.server.http)["assets"])
 
     def test_no_name_leads_out_of_the_folder(self):
         self.serve({"app.js": self.RUN, "secret.txt": "s", "assets/a.txt": "a"}, storage=os.path.join(self.enterTemporary(), "x.db"))
@@ -18736,6 +18757,31 @@ class HookTest(ServerCase):
         for text, answer in (("nix()", "one"), ('routeRegistry.use("/b", () => "two"); routeRegistry.use("/b", () => "three")', "two"), (";", "b")):
             self.change("a.js", text)
             self.assertEqual(self.get("/b")[2], answer)
+
+    def test_while_no_version_of_a_guard_could_be_loaded_nothing_is_answered(self):
+        others = {"a.js": "routeRegistry.registerRoute('/a', () => 'a'); routeRegistry.registerStreamRoute('/s');"
+                          "graphQLRegistry.registerQuery('x', 'x: Int', () => 1)", "public/f.txt": "file"}
+        paths = ("/a", "/s", "/f.txt", "/nix", "/graphql?query={x}", "/graphql/ws", "/graphql/sse?query={x}")
+        for files in ({"guard.js": "routeRegistry.use(() => {}); nix()"}, {"guard.js": "routeRegistry.use(() => {}"},
+                      {"guard.js": "const { use } = routeRegistry; nix(use)"}, {"guard.js": "import './lib/g.js'; nix(", "lib/g.js": "routeRegistry.use(0"},
+                      {"guard.js": "import './lib/g.js'", "lib/g.js": "const all = routeRegistry; nix(all['use'])"},
+                      {"guard.js": "const add = 'u' + 'se'; routeRegistry[add](() => {}); nix()"}, {"guard.js": b"routeRegistry.use(() => { /* \xff */ })"},
+                      {"guard.js": "routeRegistry.registerRoute('/a', () => 'b'); routeRegistry.use(() => {})"}):
+            with self.subTest(files["guard.js"]):
+                self.serve({**others, **files})
+                self.assertEqual([self.get(path)[0] for path in paths], [503] * len(paths))
+                self.assertEqual(self.post("/a", "")[0], 503)
+                self.assertIn("until guard.js is loaded", self.get("/a", Accept="text/html")[2])
+                self.assertNotIn("is not defined", self.get("/a", **{"X-Forwarded-For": "1.2.3.4"})[2])
+                self.assertIn("every request gets 503 until it is", self.output.getvalue())
+                self.assertEqual([self.get(path)[0] for path in ("/engine", "/engine/health")], [200, 200])
+        self.change("guard.js", "routeRegistry.use(({ request }) => request.path === '/a' ? 'guarded' : undefined)")
+        self.assertEqual([self.get(path)[2] for path in ("/a", "/f.txt")], ["guarded", "file"])
+        self.change("guard.js", "routeRegistry.use(() => {}); nix()")
+        self.assertEqual(self.get("/a")[2], "guarded")          # by the version before
+        for text in ("'use strict'; nix()", "use(); routeRegistry.registerRoute('/b', () => 1); nix()", "// .use\nnix()"):
+            self.serve({**others, "broken.js": text})           # no guard: the other scripts are served
+            self.assertEqual(self.get("/a")[2], "a")
 
     def test_hooks_are_told_of_like_routes_and_are_limited(self):
         self.serve("""
@@ -19390,6 +19436,18 @@ class StreamsOverHttpTest(ServerCase):
         again = self.connect("/s?name=Ada", [*self.EVENT_SOURCE, f"Last-Event-ID: {client.last_id}"])
         self.assertEqual([again.next()["data"] for _ in range(3)], ['{"hello":"Ada"}', "missed", "came"])
         self.assertIn("only onConnect can send", self.send("later", "x"))
+
+    def test_metadata_that_on_connect_changes_and_does_not_return_are_warned_of_once(self):
+        self.serve("""
+            routeRegistry.registerStreamRoute("/s", ({ connection, request }) => {
+              connection.metadata.room = "lobby"; if (request.query.returned) return connection.metadata });
+            routeRegistry.registerStreamRoute("/t", ({ connection }) => { connection.metadata.name });""")
+        clients = [self.connect(path) for path in ("/t?name=a", "/s?returned=1", "/s?name=b", "/s?name=c")]
+        self.eventually(lambda: sorted(str(one.metadata) for one in self.server.app.streams.get("/s").connections) == [
+            "{'name': 'b'}", "{'name': 'c'}", "{'returned': '1', 'room': 'lobby'}"])
+        warned = re.findall(r"stream (\S+) \(onConnect\): connection.metadata was changed, but only what onConnect returns counts",
+                            self.output.getvalue())
+        self.assertEqual((warned, len(clients)), (["/s"], 4))
 
     def test_metadata_that_on_connect_cannot_mean_are_refused(self):
         self.serve("""
@@ -20564,6 +20622,22 @@ T3Hu59zod9mOaW8SeKgkHGJ3dxU3F7lHhd2NgQWGJSe7hFgu08TtcTtP
 """
 
 
+#: Another certificate of the same key.
+RENEWED_CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBkTCCATegAwIBAgIUKraF54m1S+4dcrQLBaETJ5WvUJEwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHcmVuZXdlZDAgFw0yNjExMzAxMzU5NDZaGA8yMTI2MTEwNjEz
+NTk0NlowEjEQMA4GA1UEAwwHcmVuZXdlZDBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABCQFT2jwfofUIFm9/rTcjZ5SdEen9zZPce7n3Oh32Y5pbxJ4qCQcYnd3FTcX
+uUeF3Y2BBYYlJ7uEWC7TxO1xO0+jaTBnMB0GA1UdDgQWBBRItESJqtWjOx16zF1/
+wQahauLAozAfBgNVHSMEGDAWgBRItESJqtWjOx16zF1/wQahauLAozAPBgNVHRMB
+Af8EBTADAQH/MBQGA1UdEQQNMAuCCWxvY2FsaG9zdDAKBggqhkjOPQQDAgNIADBF
+AiBocmcFWrmYhWTIvs6p2Ep55nQweHAbl0kjpqrrEtFivAIhAO470GY78HVutBSH
+xy0P3d0hk8Wp0sup6a4McdWlHTqe
+-----END CERTIFICATE-----
+"""
+
+
 class TLSTest(ServerCase):
     """--cert and --key: HTTPS."""
 
@@ -20697,6 +20771,21 @@ class TLSTest(ServerCase):
             with self.assertRaises(SystemExit), contextlib.redirect_stderr(err):
                 aiwebengine.main([str(self.pem), *arguments])
             self.assertIn(expected, err.getvalue())
+
+    def test_new_connections_get_the_certificate_that_the_files_have_by_then(self):
+        self.serve_tls()
+        self.client.check_hostname, self.client.verify_mode = False, ssl.CERT_NONE
+        kept = self.open()
+        for number, (text, expected, told) in enumerate((
+                ("nonsense", TEST_CERTIFICATE, "holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE; new connections get"),
+                (RENEWED_CERTIFICATE, RENEWED_CERTIFICATE, "cert.pem: new connections get this new certificate"))):
+            self.write(self.pem / "cert.pem", text)
+            os.utime(self.pem / "cert.pem", (1e9, 1e9 + number))
+            self.server.http._renew_at = 0.0
+            self.assertEqual(self.open().getpeercert(binary_form=True), ssl.PEM_cert_to_DER_cert(expected))
+            self.assertIn(told, self.output.getvalue())
+        kept.sendall(b"GET /hi HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        self.assertIn(b"hello", self.read_all(kept))
 
     def test_openssl_is_loaded_for_https_only(self):
         done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
@@ -24391,6 +24480,28 @@ class ScriptTestsTest(ServerCase):
                                     **scripts)
         self.assertEqual(code, 1, text)
         return text
+
+    def test_one_file_is_run_with_the_scripts_of_its_project(self):
+        top = pathlib.Path(os.path.realpath(self.enterTemporary()))
+        files = ("p/routes.js", "p/admin/list.js", "p/admin/users/one.js", "p/admin/users/one.test.js")
+        for name in files:
+            self.write(top / name, "")
+        project = lambda: aiwebengine.tests_project(top / files[-1]).relative_to(top).as_posix()
+        for here, expected in (("", "p"), ("p", "p"), ("p/admin", "p/admin"), ("p/admin/users", "p/admin/users"), ("other", "p/admin/users")):
+            (top / here).mkdir(exist_ok=True)
+            with self.subTest(here), mock.patch.object(pathlib.Path, "cwd", return_value=top / here):
+                self.assertEqual(project(), expected)
+                self.write(top / "p" / "users.json", "[]")
+                self.assertEqual(project(), "p")
+                (top / "p" / "users.json").unlink()
+        (top / "p/admin/list.js").unlink()              # now nothing leads further up
+        with mock.patch.object(pathlib.Path, "cwd", return_value=top):
+            self.assertEqual(project(), "p/admin/users")
+        self.write(top / "p/public/index.html", "")
+        self.write(top / "p/admin/list.js", "routeRegistry.registerRoute('/a', () => 'a')")
+        self.write(top / files[-1], "test('a', async () => { assert.equal((await request('/a')).body, 'a') })")
+        code, out, err = run_command("--test", top / files[-1])
+        self.assertEqual((code, out.split("\n")[0]), (0, "admin/users/one.test.js"), out + err)
 
     # -- requests and streams ----
 
@@ -30716,17 +30827,24 @@ class SoakServer:
         self.port, self.command = free_port(), command
         self.start()
 
-    def start(self):
-        self.process = subprocess.Popen([part.replace("{port}", str(self.port)) for part in self.command],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        pin(0, self.process.pid)
-        for _ in range(600):
-            try:
-                ask(self.port, "GET", "/hello")
-                return
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.05)
-        raise ConnectionError(f"did not start: {self.command}")
+    def start(self, patience=4 * STUCK):
+        """Starts it and waits until it answers; a `ConnectionError` tells how it ended, or what it said until then."""
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
+            self.process = subprocess.Popen([part.replace("{port}", str(self.port)) for part in self.command],
+                                            stdout=subprocess.DEVNULL, stderr=said)
+            pin(0, self.process.pid)
+            end, failed = time.monotonic() + patience, None
+            while time.monotonic() < end and self.process.poll() is None:
+                try:
+                    ask(self.port, "GET", "/hello")
+                    return
+                except (OSError, http.client.HTTPException) as error:
+                    failed = error
+                    time.sleep(0.05)
+            said.seek(0)
+            ended = self.process.poll()
+            raise ConnectionError(f"{'no answer in time' if ended is None else f'ended with {ended}'}, {failed!r}: "
+                                  f"{self.command}\n{said.read()[-2000:]}")
 
     def kill(self):
         self.process.kill()
@@ -30790,7 +30908,10 @@ class Soak:
                     server = random.choice(self.servers)
                     server.kill()
                     (self.folder / "app.js").write_text(SOAK_SCRIPT, "utf-8")
-                    server.start()
+                    try:
+                        server.start()
+                    except ConnectionError as error:
+                        self.faults.append(f"a killed server did not come back: {error}")
             self.disturbed = time.monotonic() + 5
 
     def is_disturbed(self, since):
@@ -30947,7 +31068,7 @@ def bench_soak(kind, seconds=600):
         for path, text in (("app.js", SOAK_SCRIPT), ("other.js", SOAK_OTHER), ("public/page.txt", "page")):
             (folder / path).write_text(text, "utf-8")
         pin(1)
-        command = [sys.executable, str(MODULE), str(folder), "--port", "{port}", "--log-level", "silent", "--handler-timeout", "2"]
+        command = [*COMMAND, str(folder), "--port", "{port}", "--log-level", "silent", "--handler-timeout", "2"]
         redis = None
         if kind == "storage":
             command += ["--storage", str(Path(name, "data.db"))]
