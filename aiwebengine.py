@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,289
+    15  Realm, jobs and timers                                                         5,266
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -300,7 +300,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   207
           TLS                                                                            139
           The server                                                                     606
-    22  Pages                                                                          5,923
+    22  Pages                                                                          5,920
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -324,21 +324,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,575
+    23  Command line                                                                   4,556
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
           Options                                                                        307
-          Documentation                                                                  406
+          Documentation                                                                  404
           The program                                                                    224
-          The map of this file                                                            58
+          The map of this file                                                            56
           Serving                                                                        186
           Script tests                                                                   428
-          Script tests: requests and streams                                             302
-          Script tests: one file                                                         447
-          Reports of tests                                                               268
-          Several processes                                                              272
-          A starter                                                                       62
+          Script tests: requests and streams                                             294
+          Script tests: one file                                                         448
+          Reports of tests                                                               265
+          Several processes                                                              270
+          A starter                                                                       59
           JavaScript without a server                                                    127
           The prompt's terminal                                                          176
           The file as a program                                                           33
