@@ -1991,6 +1991,12 @@ class NameParser(JSLexer):
 
     # -- small helpers ----
 
+    def step(self):
+        """Go past a token with which a node begins. Return its place, for finish()."""
+        place = self.start, self.line, self.start - self.line_start
+        self.advance()
+        return place
+
     def finish(self, node, start, line, column):
         """Give a node its position: from where its first token was to the end of the previous token."""
         node.start, node.line, node.column = start, line, column
@@ -2356,19 +2362,17 @@ class StatementParser(NameParser):
         return self.take(EmptyStatement())
 
     def parse_debugger(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.consume_semicolon()
-        return self.finish(DebuggerStatement(), start, line, column)
+        return self.finish(DebuggerStatement(), *place)
 
     def parse_with(self):
         if self.strict:
             raise self.error("Strict mode code may not include a with statement")
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         value = self.parse_parenthesized()
         body = self.check_labelled_function(self.parse_substatement())
-        return self.finish(WithStatement(value, body), start, line, column)
+        return self.finish(WithStatement(value, body), *place)
 
     def using_kind(self, in_for=False):
         """The kind of a declaration that begins here: "using", "await using"; None for anything else."""
@@ -2454,24 +2458,21 @@ class StatementParser(NameParser):
         return body
 
     def parse_while(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         test = self.parse_parenthesized()
         body = self.parse_loop_body()
-        return self.finish(WhileStatement(test, body), start, line, column)
+        return self.finish(WhileStatement(test, body), *place)
 
     def parse_do(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         body = self.parse_loop_body()
         self.expect("while")
         test = self.parse_parenthesized()
         self.accept(";")
-        return self.finish(DoWhileStatement(body, test), start, line, column)
+        return self.finish(DoWhileStatement(body, test), *place)
 
     def parse_for(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         is_await = self.is_name("await")
         if is_await:
             if not self.function.is_async:
@@ -2483,7 +2484,7 @@ class StatementParser(NameParser):
         self.expect(")")
         node.body = self.parse_loop_body()
         self.declarations = self.declarations.outer
-        return self.finish(node, start, line, column)
+        return self.finish(node, *place)
 
     def parse_for_head(self, is_await):
         """Read what stands in the parentheses of a for statement. Return its node, still without a body."""
@@ -2557,13 +2558,12 @@ class StatementParser(NameParser):
         return self.finish(ReturnStatement(argument), start, line, column)
 
     def parse_throw(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         if self.newline:
             raise self.error("Illegal newline after throw")
         argument = self.parse_expression()
         self.consume_semicolon()
-        return self.finish(ThrowStatement(argument), start, line, column)
+        return self.finish(ThrowStatement(argument), *place)
 
     def parse_break(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2600,8 +2600,7 @@ class StatementParser(NameParser):
         return label
 
     def parse_switch(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         discriminant = self.parse_parenthesized()
         function = self.function
         self.declarations = _Declarations(self.declarations)
@@ -2617,7 +2616,7 @@ class StatementParser(NameParser):
         self.advance()
         function.breakable -= 1
         self.declarations = self.declarations.outer
-        return self.finish(SwitchStatement(discriminant, cases), start, line, column)
+        return self.finish(SwitchStatement(discriminant, cases), *place)
 
     def parse_case(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2638,8 +2637,7 @@ class StatementParser(NameParser):
         return self.finish(SwitchCase(test, consequent), start, line, column)
 
     def parse_try(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         block = self.parse_block()
         handler = finalizer = None
         if self.type == "catch":
@@ -2648,11 +2646,10 @@ class StatementParser(NameParser):
             finalizer = self.parse_block()
         if handler is None and finalizer is None:
             raise self.error("Missing catch or finally after try")
-        return self.finish(TryStatement(block, handler, finalizer), start, line, column)
+        return self.finish(TryStatement(block, handler, finalizer), *place)
 
     def parse_catch(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.declarations = _Declarations(self.declarations)
         param = None
         if self.accept("("):
@@ -2668,7 +2665,7 @@ class StatementParser(NameParser):
             self.expect(")")
         body = self.parse_bare_block()
         self.declarations = self.declarations.outer
-        return self.finish(CatchClause(param, body), start, line, column)
+        return self.finish(CatchClause(param, body), *place)
 
 
 # -- Parser: functions -------------------------------------------------------------------
@@ -3349,9 +3346,8 @@ class ExpressionParser(ClassParser):
         return argument
 
     def parse_spread(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
-        return self.finish(SpreadElement(self.parse_assignment()), start, line, column)
+        place = self.step()
+        return self.finish(SpreadElement(self.parse_assignment()), *place)
 
     def parse_new(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3581,15 +3577,14 @@ class LiteralParser(ExpressionParser):
         return expression
 
     def parse_array(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         elements = []
         while self.type != "]":
             elements.append(None if self.type == "," else self.parse_argument())
             if self.type != "]":
                 self.expect(",")
         self.advance()
-        return self.finish(ArrayExpression(elements), start, line, column)
+        return self.finish(ArrayExpression(elements), *place)
 
     def parse_object(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3722,17 +3717,15 @@ class DestructuringParser(LiteralParser):
         return node
 
     def parse_array_binding(self, names):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         elements = self.parse_list(
             "]", lambda: None if self.type == "," else self.parse_binding_element(names, "]"))
-        return self.finish(ArrayPattern(elements), start, line, column)
+        return self.finish(ArrayPattern(elements), *place)
 
     def parse_object_binding(self, names):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         properties = self.parse_list("}", lambda: self.parse_binding_property(names))
-        return self.finish(ObjectPattern(properties), start, line, column)
+        return self.finish(ObjectPattern(properties), *place)
 
     def parse_binding_property(self, names):
         if self.type == "...":
@@ -3903,10 +3896,9 @@ class JSParser(DestructuringParser):
         return local
 
     def parse_namespace_import(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.expect_word("as")
-        return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), start, line, column)
+        return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), *place)
 
     def parse_module_name(self):
         """Read a ModuleExportName: an identifier name, or a string of well-formed Unicode."""
@@ -68477,8 +68469,8 @@ def show_docs(name):
         if beside.is_file():
             print_docs(beside.read_text(encoding="utf-8"))
             return EXIT_OK
-        return complain(f"the page {name} does not travel with this file: it is examples/docs/{name}.md of the "
-                        f"project; {own_command()} --docs shows what does")
+        return complain(f"the page {name} does not travel with this file: it is examples/docs/{name}.md of "
+                        f"the project; {own_command()} --docs shows what does")
     if not found:
         near = nearest(name, [*DOCS, *PROJECT_PAGES, *headings])
         return complain(f"nothing in the documentation is named {printable(name)}"
