@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         548
+     3  ERRORS, TEXT AND NUMBERS                                                         558
           Attributes of classes                                                           26
-          Long texts                                                                     151
+          Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             84
+          Escaping, and names that were meant                                             92
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -162,20 +162,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
           Intl.DateTimeFormat                                                            445
-          Intl.Collator                                                                  102
-          Intl.PluralRules                                                                54
-          Intl.ListFormat                                                                 62
-          Intl.Segmenter                                                                 138
-          Intl.RelativeTimeFormat                                                         62
-          Intl.DisplayNames                                                              170
-          Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,963
-          Inspection                                                                     577
+          Intl.Collator                                                                  106
+          Intl.PluralRules                                                                57
+          Intl.ListFormat                                                                 68
+          Intl.Segmenter                                                                 146
+          Intl.RelativeTimeFormat                                                         73
+          Intl.DisplayNames                                                              173
+          Intl.DurationFormat                                                            186
+    14  Functions of the web                                                           4,131
+          Inspection                                                                     588
           console: formatting                                                             84
           console: tables                                                                 78
-          console                                                                        164
-          URL                                                                            608
-          URLSearchParams                                                                210
+          console                                                                        187
+          URL                                                                            609
+          URLSearchParams                                                                227
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,266
+    15  Realm, jobs and timers                                                         5,324
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -204,21 +204,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   516
-          Realm: running code, values in and out                                         502
+          Realm: objects, errors, jobs                                                   522
+          Realm: running code, values in and out                                         529
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           92
-          Network: connections                                                           223
+          Network: what is open                                                           98
+          Network: connections                                                           224
           Network: one request                                                           223
           Functions for a console                                                         32
           Realms of a terminal                                                           103
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,711
+    16  js2py, and the choice of an engine                                             1,746
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               449
           js2py: hardening                                                               252
-          js2py: realm                                                                   664
+          js2py: realm                                                                   685
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,796
           Messages of streams                                                            111
@@ -264,43 +264,43 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,003
+    20  Scripts: loading and hot reload                                                4,024
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         173
+          Routes                                                                         189
           Modules of node                                                                744
           Packages                                                                       244
-          Imported files                                                                 141
+          Imported files                                                                 142
           Between scripts, and in time                                                   113
           Settings                                                                        81
-          Files of assets/                                                               173
+          Files of assets/                                                               177
           One script                                                                     438
           All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,671
-          Request heads                                                                  199
+    21  HTTP server                                                                    4,729
+          Request heads                                                                  204
           Request bodies                                                                 266
-          Responses of handlers                                                          184
+          Responses of handlers                                                          203
           Who may ask                                                                    212
-          Who is logged in                                                               291
-          The last requests                                                               47
+          Who is logged in                                                               302
+          The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   341
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        223
-          One connection: answering                                                      340
-          One connection: GraphQL and routes of scripts                                  301
+          One connection: reading                                                        245
+          One connection: answering                                                      338
+          One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
           One connection: streams                                                        171
           One connection: WebSocket                                                      162
-          One connection: writing                                                        160
+          One connection: writing                                                        161
           Requests as scripts see them                                                   207
           TLS                                                                            139
-          The server                                                                     606
-    22  Pages                                                                          5,920
+          The server                                                                     610
+    22  Pages                                                                          5,923
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -324,12 +324,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,556
+    23  Command line                                                                   4,579
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
-          Options                                                                        307
-          Documentation                                                                  404
+          Options                                                                        308
+          Documentation                                                                  406
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
@@ -869,6 +869,8 @@ def utf16(text):
     """Return text with each astral character as two surrogates: the form of strings inside the engine."""
     if text.isascii():
         return text
+    if len(text) <= SLICE_LENGTH:
+        return _ASTRAL.sub(_split_astral, text)
     return in_slices(text, lambda piece: _ASTRAL.sub(_split_astral, piece))
 
 
@@ -960,7 +962,7 @@ class Secrets:
 
     def __init__(self):
         self.names, self.pattern = {}, None
-        #: The real paths of files that nobody may import.
+        #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
@@ -977,6 +979,14 @@ class Secrets:
             self.pattern = re.compile("|".join(
                 rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
+
+    def add_files(self, paths):
+        self.files |= {os.path.realpath(path) for path in paths}
+
+    def check_file(self, path):
+        """Raises PermissionError for one of `files`."""
+        if self.files and os.path.realpath(path) in self.files:
+            raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
 
     def hide(self, text):
         return text if self.pattern is None else self.pattern.sub(
@@ -31813,10 +31823,14 @@ def decode_urlencoded(text):
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
+#: Texts up to this length are parted at each percent sign: quicker, but it makes an object for each.
+MAX_PARTED = 4096
 
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
+    if len(text) <= MAX_PARTED:
+        return urllib.parse.unquote_to_bytes(text.encode("latin-1"))
     return replace_in_slices(_ESCAPED_BYTES,
                              lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
@@ -37391,6 +37405,28 @@ def guard_in_all_realms():
 Guard.listeners.append(guard_in_all_realms)
 
 
+class Intrinsic:
+    """An attribute of realms that is made when it is first read. (With __getattr__, CPython would read all
+    other attributes slowly, too.)"""
+
+    __slots__, __init__ = attributes("name table")
+
+    def __get__(self, realm, _type):
+        if realm is None:
+            return self
+        made = set(realm.__dict__)
+        try:
+            with HEADROOM:
+                self.table.install(realm)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(realm.__dict__) - made:
+                if late in INTRINSICS:
+                    del realm.__dict__[late]
+            raise
+        return realm.__dict__[self.name]
+
+
 class RealmBase:
     """The objects of a realm, its errors, jobs and timers, and the way in."""
 
@@ -37445,22 +37481,6 @@ class RealmBase:
         self.runtime.update(guards())
         self.globals = {"__builtins__": self.runtime, "%realm": self}
         self.declare_builtins()
-
-    def __getattr__(self, name):
-        table = INTRINSICS.get(name)
-        if table is None:
-            raise AttributeError(name)
-        made = set(self.__dict__)
-        try:
-            with HEADROOM:
-                table.install(self)
-        except BaseException:
-            # No half-made built-in stays: the next use makes it, and what it needs, anew.
-            for late in set(self.__dict__) - made:
-                if late in INTRINSICS:
-                    del self.__dict__[late]
-            raise
-        return self.__dict__[name]
 
     def declare_builtins(self):
         """Names the standard globals; each is made when first used."""
@@ -37614,9 +37634,10 @@ class RealmBase:
         if self.interruption is not None:       # it was stopped meanwhile
             self.interrupt = self.runtime["interrupt"] = True
 
-    @needs_deep_stack
     def enter(self, work, timeout=None):
         """Runs work() under lock and deadline, then microtasks; raises JSError or ScriptTimeout."""
+        if ScriptThread.required and not isinstance(threading.current_thread(), ScriptThread):
+            return on_script_thread(self.enter, work, timeout)
         seconds = timeout if timeout is not None else self.timeout
         if not self.lock.acquire(False) and not self.take_lock():
             return self.enter_lent(work)
@@ -37633,7 +37654,12 @@ class RealmBase:
             watch = WATCHDOG.watch(self, seconds)
             try:
                 try:
-                    result = self.work_and_jobs(work)
+                    result = work()
+                    if self.jobs or self.rejections:
+                        self.run_jobs()
+                except Exception:
+                    self.run_jobs()     # what it queued before it threw still runs
+                    raise
                 finally:
                     WATCHDOG.release(watch)
                 if self.interruption is not None:
@@ -37721,16 +37747,6 @@ class RealmBase:
             return work()
         except Exception as error:
             raise self.js_error(error) from None
-
-    def work_and_jobs(self, work):
-        """Runs work() and the microtasks; what it queued before it threw still runs."""
-        try:
-            result = work()
-        except Exception:
-            self.run_jobs()
-            raise
-        self.run_jobs()
-        return result
 
     def clear_interrupt(self):
         STOPPED_THREADS.discard(self.thread)
@@ -37891,6 +37907,10 @@ class RealmBase:
                     return
 
 
+for _name, _table in INTRINSICS.items():
+    setattr(RealmBase, _name, Intrinsic(_name, _table))
+
+
 # -- Realm: running code, values in and out ----------------------------------------------
 
 class Realm(RealmBase):
@@ -38031,17 +38051,25 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
+        convert, started = convert or self.to_python, self.clock.elapsed()
+
         def work():
             outer, self.caller = self.caller, subject_of(args[0]) if args else None
             try:
                 value = call(function, undefined, *map(self.from_python, args))
             finally:
                 self.caller = outer
-            return self.awaitable(value) if isinstance(value, JSObject) else value
-        return self.begin(work, timeout, convert or self.to_python)
+            return self.concluded(self.awaitable(value), timeout, convert, started) \
+                if isinstance(value, JSObject) else convert(value)
+        outcome = self.enter(work, timeout)
+        return outcome.value() if type(outcome) is Pending and outcome.done else outcome
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
+        above = self.ObjectPrototype
+        if type(value) is JSObject and value.proto is above and value.attrs is None \
+                and "then" not in value.props and "then" not in above.attrs and "then" not in above.props:
+            return value                # as nearly always
         if isinstance(value, JSObject) and not isinstance(value, JSPromise) \
                 and is_callable(value.get("then")):
             promise = new_promise(self)
@@ -38056,17 +38084,17 @@ class Realm(RealmBase):
     def begin(self, start, timeout, convert):
         """Runs start() as an entry; its result through `convert`, or a Pending for an unsettled promise."""
         started = self.clock.elapsed()
-
-        def work():
-            result = start()
-            if isinstance(result, JSResponse) and result.content is not None \
-                    and result.content.source is not None:
-                result = resolved(self, result)
-            if isinstance(result, JSPromise):
-                return Pending(self, result, timeout, convert, started)
-            return convert(result)
-        outcome = self.enter(work, timeout)
+        outcome = self.enter(lambda: self.concluded(start(), timeout, convert, started), timeout)
         return outcome.value() if type(outcome) is Pending and outcome.done else outcome
+
+    def concluded(self, result, timeout, convert, started):
+        """The result of an entry that began at `started`, through `convert`; a Pending for a promise."""
+        if isinstance(result, JSResponse) and result.content is not None \
+                and result.content.source is not None:
+            result = resolved(self, result)
+        if isinstance(result, JSPromise):
+            return Pending(self, result, timeout, convert, started)
+        return convert(result)
 
     def await_settled(self, settled, timeout, started):
         """Waits, lock released, for a promise that timers or other calls will settle."""
@@ -38081,6 +38109,9 @@ class Realm(RealmBase):
 
     def lookup(self, name):
         """The function that a global or a top-level variable of script or module holds, or None."""
+        value = self.globals.get(global_name(name))
+        if isinstance(value, JSFunction):       # as nearly always, and one look needs no lock
+            return value
         held = self.lock.acquire(False) or self.take_lock()
         try:
             value = self.globals.get(global_name(name))
@@ -38210,7 +38241,8 @@ class Realm(RealmBase):
             return null
         if kind is dict:
             return JSObject(self.ObjectPrototype,
-                            {utf16(str(key)): self.from_python(item) for key, item in value.items()})
+                            {utf16(str(key)): utf16(item) if type(item) is str else self.from_python(item)
+                             for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
         if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
@@ -38253,6 +38285,16 @@ class Realm(RealmBase):
     def get_all(self, obj, keys):
         """The properties of an object with these names, which are ASCII."""
         return [*map(obj.get, keys)]
+
+    def plain_parts(self, value, keys):
+        """get_all() of a plain object; None for anything else."""
+        if type(value) is not JSObject:
+            return None
+        above = self.ObjectPrototype
+        if value.attrs is None and value.proto is above and above.props.keys().isdisjoint(keys) \
+                and above.attrs.keys().isdisjoint(keys):
+            return [*map(value.props.get, keys, itertools.repeat(undefined))]       # its own, or nobody's
+        return [*map(value.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
         """A property's value without running a script; `hidden` for a getter, undefined if there is none."""
@@ -38689,13 +38731,18 @@ def open_hosts(text):
         if not match or match[2] and not 0 < int(match[2]) < 65536:
             raise ValueError(f"{part!r} is not a host: write its name, and perhaps a port, such as "
                              "api.example.org or localhost:8080; *.example.org is every name below it, "
-                             "* every host")
+                             "* all of the internet")
         found.append((match[1].lower().strip("[]"), int(match[2]) if match[2] else None))
     return found
 
 
 #: Names that are given out within a network: they mean private addresses.
 _LOCAL_NAME = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
+
+
+def is_local_name(host):
+    """Can a name, or an address, mean a private address by right?"""
+    return is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
 
 
 def inner_address(address):
@@ -38710,9 +38757,10 @@ def inner_address(address):
 
 
 class OpenHosts:
-    """What --allow-net opens. A name that was opened may mean any public address. A private or loopback
-    address is reached only by a name of the local network, such as localhost, by its own digits, or when
-    it is listed; a link-local one, where clouds keep their secrets, only when it is listed."""
+    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those:
+    the internet. A private or loopback address is reached only when it is listed, or by a listed name of
+    the local network, such as localhost; a link-local one, where clouds keep their secrets, only when it
+    is listed."""
 
     def __init__(self, entries=()):
         self.entries = list(entries)
@@ -38720,9 +38768,9 @@ class OpenHosts:
     def lists(self, name, port):
         return any(entry == name and only in (None, port) for entry, only in self.entries)
 
-    def opens(self, host, port):
+    def opens(self, host, port, everything="*"):
         """May this host be asked at all?"""
-        return any((entry in ("*", host) or entry.startswith("*.") and host.endswith(entry[1:]))
+        return any((entry in (everything, host) or entry.startswith("*.") and host.endswith(entry[1:]))
                    and only in (None, port) for entry, only in self.entries)
 
     def allows(self, host, port, address):
@@ -38733,7 +38781,7 @@ class OpenHosts:
         if inner.is_multicast or inner.is_unspecified or inner.is_link_local or inner.is_reserved \
                 and not inner.is_loopback:
             return False
-        return inner.is_global or is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
+        return inner.is_global or is_local_name(host) and self.opens(host, port, None)
 
 
 # -- Network: connections ----------------------------------------------------------------
@@ -38902,9 +38950,10 @@ class Network:
         allowed = [item for item in found if self.open.allows(host, port, item[4][0])]
         if found and not allowed:
             address = found[0][4][0]
-            raise NetworkTrouble(f"{host} means {address}, an address of this machine or of a private "
-                                 "network, which is not open: to allow that, start the server with "
-                                 f"--allow-net {host},{address}")
+            what = host if host == address else f"{host} means {address}, which"
+            named = host if is_local_name(host) and not inner_address(address).is_link_local else address
+            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not "
+                                 f"open: to allow that, add it to --allow-net: {named}")
         return allowed
 
     def connect(self, order, url, port):
@@ -41054,6 +41103,10 @@ class Js2PyRealm:
     def get_all(self, obj, keys):
         return [self.get(obj, key) for key in keys]
 
+    def plain_parts(self, value, keys):
+        return self.get_all(value, keys) if self.is_object(value) and not self.is_callable(value) \
+            and self.class_of(value) == "Object" else None
+
     def peek(self, value, key, hidden=undefined):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key, hidden)
         return undefined if found is None else found if found is hidden else self.outward(found)
@@ -41132,8 +41185,8 @@ def check_js2py():
 
 #: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
 for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
-              "work_and_jobs", "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest",
-              "unload", "note_ignored", "note_failure"):
+              "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest", "unload",
+              "note_ignored", "note_failure"):
     setattr(Js2PyRealm, _name, getattr(Realm, _name))
 
 
@@ -41150,8 +41203,8 @@ ENGINE_INTERFACE = (
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "network",                                                  # how it asks others
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put", "added",
-    "put_getter", "response_of", "answer_fetch",                              # fetch
+    "get", "get_all", "plain_parts", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put",
+    "added", "put_getter", "response_of", "answer_fetch",       # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "lazy_object", "request_object", "answering_object", "read_only", "new_array",
@@ -48326,7 +48379,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     if method is undefined or method is null:
         method = "GET"
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
-        shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
+        shown = json.dumps(method[:40]) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
@@ -52908,10 +52961,12 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset",
+                 "what")
 
     def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.what = f"route {method} {path}"
         self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
@@ -52967,9 +53022,10 @@ class RouteTable:
 
     def __init__(self, routes=()):
         self.exact = {}                 # place of a fixed path -> {method: Route}
-        self.patterns = {}              # method -> [(regular expression, names, Route)]
+        #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
+        self.patterns = {}
         self.routes = list(routes)
-        places = {}
+        places, patterns = {}, {}
         for route in self.routes:
             places.setdefault(route.place, {})[route.method] = route
         for methods in sorted(places.values(),
@@ -52981,7 +53037,9 @@ class RouteTable:
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
-                self.patterns.setdefault(method, []).append((*route_pattern(route.path), route))
+                patterns.setdefault(method, []).append((*route_pattern(route.path), route))
+        for method, entries in patterns.items():
+            self.patterns[method] = one_pattern(entries)
 
     def find(self, key, method):
         """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
@@ -52990,16 +53048,16 @@ class RouteTable:
             route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
             if route is not None:
                 return route, {}
-        for pattern, names, route in self.patterns.get(method, ()):
-            found = pattern.match(key)
-            if found:
-                return route, dict(zip(names, found.groups()))
-        return None, {}
+        found = method in self.patterns and self.patterns[method][0].match(key)
+        if not found:
+            return None, {}
+        names, route = self.patterns[method][1][found.lastindex]
+        return route, dict(zip(names, found.groups()[found.lastindex:]))
 
     def methods(self, key):
         """The methods that any route has at a path."""
-        return {*self.exact.get(key, ()), *[method for method, entries in self.patterns.items()
-                                            if any(pattern.match(key) for pattern, _, _ in entries)]}
+        return {*self.exact.get(key, ()), *[method for method, (pattern, _) in self.patterns.items()
+                                            if pattern.match(key)]}
 
     def paths(self):
         return [route.path for route in self.routes]
@@ -53024,7 +53082,8 @@ def route_place(path):
 
 
 def route_pattern(path):
-    """(regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any rest."""
+    """(text of a regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any
+    rest."""
     pieces, names, end = [], [], 0
     for found in _PATTERN_PART.finditer(path):
         pieces.append(re.escape(path_key(path[end:found.start()])))
@@ -53032,7 +53091,17 @@ def route_pattern(path):
         names.append(found[1] or "*")
         end = found.end()
     pieces.append(re.escape(path_key(path[end:])))
-    return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
+    return "".join(pieces) + r"\Z", names
+
+
+def one_pattern(entries):
+    """What RouteTable has for [(text of a pattern, names, Route)]: the first that matches counts. Each has a
+    group of its own around those of its names, which therefore is the last one that ends."""
+    routes, group = {}, 1
+    for _, names, route in entries:
+        routes[group] = names, route
+        group += len(names) + 1
+    return re.compile("|".join([f"({text})" for text, _, _ in entries]), re.DOTALL), routes
 
 
 def percent_decoded(text):
@@ -54095,8 +54164,11 @@ def find_import(folder, specifier, referrer):
     return path, path.relative_to(folder).as_posix()
 
 
-def open_ordinary(path):
-    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits."""
+def open_ordinary(path, own=False):
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError
+    for what belongs to the server, unless this is for its `own` use."""
+    if not own:
+        SECRETS.check_file(path)
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -54168,8 +54240,6 @@ def load_import(folder, specifier, referrer, kind):
 
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
-    if os.path.realpath(path) in SECRETS.files:
-        raise HostError(f"cannot import '{specifier}' from {referrer}: what stands in this file is in env")
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -54347,7 +54417,7 @@ class Settings:
         self.stamps, values, warnings = [file_stamp(file) for file in self.files], {}, []
         for file in self.files:
             try:
-                with open_ordinary(file) as opened:
+                with open_ordinary(file, own=True) as opened:
                     data = opened.read(MAX_ENV_FILE + 1)
                 text = data.decode("utf-8-sig")
             except OSError as error:
@@ -54361,7 +54431,7 @@ class Settings:
             warnings += more
         self.values, self.warnings = {**values, **self.given}, warnings
         SECRETS.add(self.values)
-        SECRETS.files |= {os.path.realpath(file) for file in self.files}
+        SECRETS.add_files(self.files)
 
     def change(self):
         """Whether a file has changed since it was read; None while one may still be written."""
@@ -54458,6 +54528,10 @@ class Assets:
         real = os.path.realpath(os.path.join(top, *parts))
         if not real.startswith(top + os.sep):
             raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        try:
+            SECRETS.check_file(real)
+        except PermissionError as error:
+            raise HostError(f"{function}: {json.dumps(name)} cannot be used: {error.strerror}") from None
         return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
 
     def read(self, function, name):
@@ -56030,6 +56104,7 @@ def public_stamps(folder):
 # ======================================================================================
 
 SERVER_NAME = "aiwebengine"
+LENGTH_NAME = "Content-Length: "
 DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
@@ -56076,6 +56151,7 @@ GRACE_SECONDS = 2.0
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
+MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -56151,12 +56227,15 @@ class RequestHead:
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
     `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
-    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket.
+    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket, `bare` that
+    no body follows. `answer` is the name of the method that answers it. The answer `usual` framing where
+    neither its method nor a header of the request wants it otherwise.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client", "direct", "websocket")
+                 "query_all", "reserved", "client", "direct", "websocket", "bare", "answer",
+                 "usual")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -56182,6 +56261,8 @@ def parse_head(data, base_path="", proxies=0):
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
     head.refusal = head.direct = None
+    head.usual = head.method != "HEAD" and "connection" not in fields
+    head.bare, head.answer = not (head.length or head.chunked or head.expect), "do_" + head.method
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -56609,9 +56690,9 @@ _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
 BYTES = "application/octet-stream"
-#: Content types that need no look.
-_KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
-                          "text/html; charset=utf-8"))
+#: What handlers gave as contentType -> what is sent for it. It is remembered for so many.
+_SENT_TYPES = {JSON_TYPE: JSON_TYPE}
+MAX_SENT_TYPES = 256
 
 
 class HandlerMistake(Exception):
@@ -56620,6 +56701,9 @@ class HandlerMistake(Exception):
 
 def response_from(realm, value):
     """The Response that a handler's result stands for. To be run inside the realm."""
+    parts = realm.plain_parts(value, _RESPONSE_KEYS)
+    if parts is not None:
+        return response_of_parts(realm, value, parts)
     if isinstance(value, str):
         return Response(200, TEXT, utf8(realm.to_python(value)), untyped=True)
     if value is undefined or value is null:
@@ -56639,7 +56723,11 @@ def response_from(realm, value):
         if data is not None:
             return Response(200, BYTES, data)
         refuse_emptied(realm, value, "the handler returned")
-    parts = realm.get_all(value, _RESPONSE_KEYS)
+    return response_of_parts(realm, value, realm.get_all(value, _RESPONSE_KEYS))
+
+
+def response_of_parts(realm, value, parts):
+    """The Response for an object with these values of _RESPONSE_KEYS, or, without any, for data."""
     for part in parts:
         if part is not undefined:
             return built_response(realm, *parts)
@@ -56690,18 +56778,20 @@ def json_bytes(realm, value):
 
 
 def built_response(realm, status, body, base64_body, content_type, headers):
-    code = check_response_status(realm, status)
-    pairs, header_type = header_pairs(realm, headers)
-    if isinstance(content_type, str) and content_type in _KNOWN_TYPES:
-        header_type = content_type
-    elif content_type is not undefined and content_type is not null:
-        header_type = header_value(realm, "Content-Type (contentType)", content_type)
+    code = status if type(status) is int and 200 <= status <= 599 else check_response_status(realm, status)
+    pairs, kind = ((), None) if headers is undefined else header_pairs(realm, headers)
+    if content_type is not undefined and content_type is not null:
+        kind = _SENT_TYPES.get(content_type) if type(content_type) is str else None
+        if kind is None:
+            kind = sent_type(realm, content_type)
+    elif kind is not None:
+        kind = with_charset(kind)
     if base64_body is not undefined and base64_body is not null:
         data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
         data, default = b"", None
     elif isinstance(body, str):
-        data, default = utf8(realm.to_python(body)), TEXT
+        data, default = body.encode() if body.isascii() else utf8(realm.to_python(body)), TEXT
     else:
         data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
         if page is not None:
@@ -56709,11 +56799,21 @@ def built_response(realm, status, body, base64_body, content_type, headers):
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
-    kind = header_type or default
-    if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
-        kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs,
-                    untyped=kind is TEXT and header_type is None)
+    return Response(code, kind or default, b"" if code in _NO_BODY else data, pairs,
+                    untyped=default is TEXT and kind is None)
+
+
+def sent_type(realm, content_type):
+    """The Content-Type to send for what a handler gave as contentType."""
+    kind = with_charset(header_value(realm, "Content-Type (contentType)", content_type))
+    if type(content_type) is str and len(_SENT_TYPES) < MAX_SENT_TYPES and len(content_type) < 100:
+        _SENT_TYPES[content_type] = kind
+    return kind
+
+
+def with_charset(kind):
+    """A content type; a text says how it is encoded."""
+    return kind + "; charset=UTF-8" if kind[:5].lower() == "text/" and "charset" not in kind.lower() else kind
 
 
 def check_response_status(realm, status):
@@ -57150,28 +57250,35 @@ class Accounts:
 
     def cookie(self, user):
         """The value of the cookie of a user."""
-        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time()), self.mark(user)])))
         return f"{text}.{self.signature(text)}"
 
+    def mark(self, user):
+        """What a login has of a password: with another one it ends."""
+        return self.signature(f"password {user.password}")[:12] if user.password else ""
+
     def session_of(self, head):
-        """(id, name, time of the login) of a request's cookie, or None."""
+        """(id, name, time of the login, mark of the password) of a request's cookie, or None."""
         value = head.cookies.get(self.cookie_name(head.host))
         if not value:
             return None
         text, _, signature = value.partition(".")
         if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
             return None
-        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return (id, name, since) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
+        id, name, since, *mark = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return (id, name, since, *mark) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
 
     def user_of(self, head):
-        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json, or has another
+        password there, is nobody."""
         users = self.users()
         session = None if users is None else self.session_of(head)
         if session is None:
             return None
-        id, name, since = session
+        id, name, since, *mark = session
         user = users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        if user is not None and mark != [self.mark(user)]:
+            user = None
         if user is not None:
             if len(self.seen) >= MAX_SEEN_SESSIONS and (id, since) not in self.seen:
                 self.seen = {}
@@ -57212,9 +57319,12 @@ class Accounts:
         if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
             raise Refusal(429, "Too many wrong passwords; try again in a minute",
                           headers=(("Retry-After", "60"),))
-        if user is None or not is_password(user, form.get("password", "")):
-            self.wrong.append((now, address))
-            raise Refusal(401, "This user does not exist, or the password is wrong")
+        self.wrong.append(attempt := (now, address))       # those that are being looked at count, too
+        password = form.get("password", "")
+        if not (is_password(user, password) if user is not None else hash_password(password) is None):
+            raise Refusal(401, "This user does not exist, or the password is wrong")   # in the same time
+        with contextlib.suppress(ValueError):
+            self.wrong.remove(attempt)
         return user
 
     def answer(self, head, address, body):
@@ -57226,8 +57336,9 @@ class Accounts:
         target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
         if head.method not in ("GET", "HEAD", "POST"):
             raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
-        if head.method == "POST" and not is_same_origin(head):
-            raise Refusal(403, "Only pages of this server may log somebody in")
+        if head.method == "POST" and not is_same_origin(head) \
+                or leaves and head.fields.get("sec-fetch-site", "").lower() == "cross-site":
+            raise Refusal(403, "Only pages of this server may log somebody in or out")
         if leaves and (session := self.session_of(head)):
             self.seen.pop((session[0], session[2]), None)
         if leaves or head.method == "POST":
@@ -57312,18 +57423,13 @@ class RequestLog:
     def add(self, head, body, status, seconds, address, source, answer, waited):
         """Notes an answer; returns what a LoggedRequest is made from, whose last item may be set later, or
         None for one that is not noted."""
-        path = head.path
-        if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
+        if head.reserved and head.path.startswith("/engine"):
             return None
         size = len(body)
-        if size > MAX_KEPT_BODY:
-            body = None
-        if len(answer) > MAX_KEPT_ANSWER:
-            answer = answer[:MAX_KEPT_ANSWER]
+        noted = [0, head, body if size <= MAX_KEPT_BODY else None, size, status, seconds, address,
+                 time.time(), source, answer[:MAX_KEPT_ANSWER], waited, 0.0]
         with self.lock:
-            self.total += 1
-            noted = [self.total, head, body, size, status, seconds, address, time.time(), source, answer,
-                     waited, 0.0]
+            noted[0] = self.total = self.total + 1
             self.kept.append(noted)
         return noted
 
@@ -58233,6 +58339,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def serve(self):
         """Reads or writes what can be, and answers requests that are complete."""
         try:
+            if self.state is READING:
+                if self.read_more():
+                    self.advance()
+                return
             if self.state is WRITING and not self.write_more():
                 return
             if self.state is HELD:
@@ -58258,7 +58368,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(self.receive_size())
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -58270,9 +58380,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return True
 
     def receive_size(self):
-        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+        """Of a body."""
+        if isinstance(self.pieces, ChunkedBody):
             return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
-        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
+        return RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
@@ -58317,21 +58428,38 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             if self.buffered:
                 self.hold(-self.buffered)
             data = self.received
-            if data[:2] == b"\r\n":
-                data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
             end = data.find(b"\r\n\r\n") + 4
-            if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
-                raise Refusal(431, f"The header is larger than {MAX_HEAD_BYTES >> 10} KiB", close=True)
-            if end < 4:
-                if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
-                    raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
-                return None
-            head = self.head = self.server.head_of(data[:end])
-            self.received = data[end:]
-            if not (head.length or head.chunked or head.expect):
+            head = self.server.heads.get(data[:end])
+            if head is None:
+                head, end = self.new_head()
+                if head is None:
+                    return None
+                data = self.received
+            self.head = head
+            rest = self.received = data[end:]
+            if head.bare:
                 return b""
+            length = head.length
+            if 0 < length <= len(rest) and length <= self.server.max_body:      # all of it is here
+                self.received = rest[length:]
+                return rest[:length]
             self.begin_body()
         return self.take_body()
+
+    def new_head(self):
+        """(RequestHead, where it ends) of a request that is not remembered; (None, 0) while it is
+        incomplete."""
+        data = self.received
+        if data[:2] == b"\r\n":
+            data = self.received = data.lstrip(b"\r\n")         # blank lines before a request are allowed
+        end = data.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
+            raise Refusal(431, f"The header is larger than {MAX_HEAD_BYTES >> 10} KiB", close=True)
+        if end < 4:
+            if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
+                raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
+            return None, 0
+        return self.server.head_of(data[:end]), end
 
     def begin_body(self):
         head = self.head
@@ -58405,7 +58533,6 @@ class RequestAnswerer(RequestReader):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.source, self.began = FROM_SERVER, None
-        self.command, self.path = head.method, head.target
         self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
@@ -58446,7 +58573,7 @@ class RequestAnswerer(RequestReader):
                 raise head.refusal
             if self.fate is not None and self.fate.error:
                 raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
-            method = getattr(self, "do_" + head.method, None)
+            method = getattr(self, head.answer, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             if body and "content-encoding" in head.fields:
@@ -58483,8 +58610,8 @@ class RequestAnswerer(RequestReader):
     def call(self, host, pace, handler, what, make_context, answer, body, then):
         """Calls a handler, and then then(its value, through `answer`, or the exception it ended with)."""
         convert = converter(host.realm, answer)
+        outcome = NOT_NOW
         try:
-            outcome = NOT_NOW
             if pace.quick and self.may_lead(body):
                 outcome = host.run_now(pace, handler, what, make_context, convert)
         except (JSError, MissingHandler, Refusal) as error:
@@ -58531,11 +58658,10 @@ class RequestAnswerer(RequestReader):
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
-        stream = app.stream_keys.get(head.key)
-        if stream is not None:
-            self.open_stream(head, stream)
+        if head.key in app.stream_keys:
+            self.open_stream(head, app.stream_keys[head.key])
             return
-        if head.path.startswith("/graphql") and self.graphql(head, body):
+        if head.reserved and head.path.startswith("/graphql") and self.graphql(head, body):
             return
         route, params = self.find_route(head)
         if route is not None:
@@ -58572,7 +58698,7 @@ class RequestAnswerer(RequestReader):
 
     def do_POST(self, head, body):
         """Every method that may change something."""
-        if head.path.startswith("/graphql") and self.graphql(head, body):
+        if head.reserved and head.path.startswith("/graphql") and self.graphql(head, body):
             return
         route, params = self.find_route(head)
         if route is not None:
@@ -58900,7 +59026,7 @@ class ScriptCaller(RequestAnswerer):
 
     def call_route(self, route, head, params, body):
         """Runs a handler and sends what it returns."""
-        host, what = route.host, f"route {route.method} {route.path}"
+        host, what = route.host, route.what
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
@@ -58912,8 +59038,9 @@ class ScriptCaller(RequestAnswerer):
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
-            requests[:] = [Request(head, body, params, address) if hooks is None else hooks.request_for(host)]
-            return host.context("httpRoute", requests[0])
+            request = Request(head, body, params, address) if hooks is None else hooks.request_for(host)
+            requests[:] = (request,)
+            return host.context("httpRoute", request)
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -59607,14 +59734,14 @@ class RequestHandler(StreamOpener):
             return
         head, status = self.head, response.status
         if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
-                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
-                or "connection" in head.fields):
-            first = self.server.first_lines(status, response.content_type)
-            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+                or response.file is not None or head is None or not head.usual
+                or status == 204 or status == 304):
+            first = self.server.first_bytes(status, response.content_type)
+            data = b"%b%d\r\n\r\n%b" % (first, response.size, response.body)
             self.note(status, data)
             self.write(data)
             return
-        lines = [self.server.first_lines(status, response.content_type)]
+        lines = [self.server.first_bytes(status, response.content_type)[:-len(LENGTH_NAME)].decode("latin-1")]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
@@ -59649,11 +59776,12 @@ class RequestHandler(StreamOpener):
 
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
-        head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
+        head, log = self.head, self.server.log
+        if head is not None and not (head.reserved and head.path.startswith((LIVE_PATH, "/engine/stream"))):
             seconds = time.perf_counter() - self.started
-            self.server.log.request(head.method, head.target, status, seconds,
-                                    self.fate.text() if self.fate is not None else "")
+            if log.threshold <= LEVELS["info"]:
+                log.request(head.method, head.target, status, seconds,
+                            self.fate.text() if self.fate is not None else "")
             self.noted = self.server.requests.add(
                 head, self.body, status, seconds, self.address, self.source, answer,
                 self.began - self.started if self.began is not None else 0.0)
@@ -60215,7 +60343,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                                    f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the "
                                    "limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
-        self._heads = {}
+        self.heads = {}
         self._first_lines = {}
         self._lines_time = 0
         self._ready = collections.deque()
@@ -60343,15 +60471,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _lead(self, term):
         """Waits for sockets and serves them, until the term is over."""
+        ready, turn = self._ready, self._turn
         while not self._ended.is_set():
-            while self._ready:
-                handler = self._ready.popleft()
-                if handler.state is CLOSED or handler.state is TAKEN or handler in self._away:
+            while ready:
+                handler = ready.popleft()
+                if handler.state is CLOSED or handler.state is TAKEN or self._away and handler in self._away:
                     continue
                 self._serial += 1
                 self._busy = handler
-                self._attempt(handler, handler.serve)
-                with self._turn:
+                try:
+                    handler.serve()
+                except Exception as error:
+                    self._give_up(handler, error)
+                with turn:
                     if self._term != term:
                         self._returned.append(handler)
                         break
@@ -60661,19 +60793,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def head_of(self, data):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
-        head = self._heads.get(data)
+        head = self.heads.get(data)
         if head is None:
             head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
             self.key.hide(head)
-            if len(data) <= 4096:
-                if len(self._heads) >= HEADS_REMEMBERED:
-                    self._heads.clear()
-                self._heads[data] = head
+            if len(data) <= MAX_HEAD_REMEMBERED:
+                if len(self.heads) >= HEADS_REMEMBERED:
+                    self.heads.clear()
+                self.heads[data] = head
         return head
 
-    def first_lines(self, status, content_type):
-        """The first lines of a response, made once a second."""
+    def first_bytes(self, status, content_type):
+        """The first lines of a response, made once a second, and the name of the last one, LENGTH_NAME."""
         now = int(time.time())
         if now != self._lines_time:
             self._lines_time = now
@@ -60684,7 +60816,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
                 f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: "
-                f"nosniff\r\n{kind}")
+                f"nosniff\r\n{kind}{LENGTH_NAME}").encode("latin-1")
         return lines
 
 
@@ -66654,6 +66786,9 @@ class Server:
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
+        SECRETS.add_files(f"{file}{end}" for file in (storage, database.path) if file is not None
+                          for end in ("", "-wal", "-shm", "-journal"))
+        SECRETS.add_files(filter(None, getattr(tls, "files", ())[-1:]))
         storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
@@ -68087,7 +68222,8 @@ OPTIONS = {
                                  help="answer for this host name too; * for all")),
         (("--allow-net",), dict(type=open_net, action="extend", default=[], metavar="HOST",
                                 help="let scripts ask these hosts with fetch, such as "
-                                     "api.example.org,localhost:8080; * for all; may be repeated")),
+                                     "api.example.org,localhost:8080; * for all of the internet; may be "
+                                     "repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
         (("--max-body",), dict(type=size, default=MAX_BODY_BYTES, metavar="SIZE",

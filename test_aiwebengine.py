@@ -10687,7 +10687,7 @@ class FetchTest(ServerCase):
             return http_answer(b"late")
         self.other = self.outside(answer)
         self.serve(f"""routeRegistry.registerRoute("/slow", async () => (await fetch("{self.other.url}")).text());
-            routeRegistry.registerRoute("/quick", () => "quick");""", allow_net=[("*", None)], handler_timeout=WAIT)
+            routeRegistry.registerRoute("/quick", () => "quick");""", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)], handler_timeout=WAIT)
         found = []
         thread = threading.Thread(target=lambda: found.append(self.get("/slow")[2]))
         thread.start()
@@ -10712,7 +10712,7 @@ class FetchTest(ServerCase):
         self.assertIn("nothing listens", self.fetching(
             "return caught(() => fetch('http://127.0.0.1:1/'))", allow_net=[("127.0.0.1", None)]))
         self.assertIn("is not known", self.fetching(
-            "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None)]))
+            "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)]))
 
     def test_bodies_have_a_limit_also_when_they_are_compressed(self):
         self.addCleanup(setattr, aiwebengine, "MAX_FETCH_BYTES", aiwebengine.MAX_FETCH_BYTES)
@@ -10740,7 +10740,7 @@ class FetchTest(ServerCase):
 
     def test_what_a_script_asks_ends_with_the_script(self):
         self.other = self.outside(lambda *_: [WAIT * 4])
-        self.serve(f"fetch('{self.other.url}').catch(() => console.log('told'));", allow_net=[("*", None)])
+        self.serve(f"fetch('{self.other.url}').catch(() => console.log('told'));", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)])
         self.eventually(lambda: self.other.seen)
         [host] = self.server.app.hosts.values()
         [order] = host.realm.orders
@@ -10807,7 +10807,7 @@ class FetchTest(ServerCase):
         context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
         other = self.outside(lambda *_: http_answer(b"secure"), context=context)
         self.serve(f"""routeRegistry.registerRoute("/x", async () => {{ try {{ return await (await fetch("{other.url}")).text() }}
-            catch (error) {{ return error.message }} }})""", allow_net=[("*", None)], handler_timeout=WAIT)
+            catch (error) {{ return error.message }} }})""", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)], handler_timeout=WAIT)
         self.assertIn("certificate of 127.0.0.1", self.get("/x")[2])
         self.assertEqual(other.seen, [])
         self.server.app.network._context = ssl.create_default_context(cafile=folder / "cert.pem")
@@ -10832,9 +10832,13 @@ class OpenHostsTest(Case):
                         "fd00::1", "0.0.0.0", "::", "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "100.64.0.1"):
             self.assertFalse(hosts.allows("rebound.example.org", 80, address), address)
         self.assertTrue(hosts.allows("example.org", 80, "93.184.216.34"))
-        self.assertTrue(hosts.allows("localhost", 80, "127.0.0.1") and hosts.allows("127.0.0.1", 80, "127.0.0.1"))
-        self.assertFalse(hosts.allows("169.254.169.254", 80, "169.254.169.254"))
-        listed = aiwebengine.OpenHosts(aiwebengine.open_hosts("inner.example.org,10.0.0.1:80,169.254.1.1"))
+        for name, address in (("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("printer", "10.0.0.7"), ("[::1]", "::1"),
+                              ("169.254.169.254", "169.254.169.254")):
+            self.assertFalse(hosts.allows(name, 80, address), name)     # * is the internet
+        listed = aiwebengine.OpenHosts(aiwebengine.open_hosts("*,inner.example.org,10.0.0.1:80,169.254.1.1,localhost:8080,*.local"))
+        self.assertEqual([listed.allows(*facts) for facts in (("localhost", 8080, "127.0.0.1"), ("localhost", 80, "127.0.0.1"),
+                                                              ("printer.local", 80, "10.0.0.7"), ("x.example.org", 80, "127.0.0.1"))],
+                         [True, False, True, False])
         self.assertTrue(listed.allows("inner.example.org", 80, "10.0.0.1"))
         self.assertFalse(listed.allows("inner.example.org", 81, "10.0.0.1"))
         self.assertTrue(listed.allows("169.254.1.1", 80, "169.254.1.1"))
@@ -11382,7 +11386,7 @@ class Js2PyServerTest(ServerCase):
 
     def test_fetch_says_what_to_do_instead(self):
         self.serve("""routeRegistry.registerRoute('/x', function () {
-            try { fetch('http://localhost/'); } catch (error) { return [error.message]; } });""", allow_net=[("*", None)])
+            try { fetch('http://localhost/'); } catch (error) { return [error.message]; } });""", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)])
         self.assertEqual(self.get_json("/x"), ["fetch needs promises, which js2py has not; leave out --engine js2py"])
 
     def test_routes_requests_and_responses(self):
@@ -17169,10 +17173,36 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
             if specifier == "./settings.txt":
                 aiwebengine.Settings([self.folder / "settings.txt"])
                 self.server.app.reload("app.js")
-            self.assertRegex(self.server.app.failures["app.js"].text, "what stands in this file is in env|begin with a dot, such as .env")
+            self.assertRegex(self.server.app.failures["app.js"].text, "it belongs to the server|begin with a dot, such as .env")
             for path in ("/.env", "/../.env", "/%2e%2e/.env", "/.env.local"):
                 self.assertIn(self.get(path)[0], (400, 404), path)
         self.assertEqual(self.get("/engine/file?name=.env")[0], 400)
+
+    def test_no_script_and_no_client_reads_what_belongs_to_the_server(self):
+        folder, names = pathlib.Path(self.enterTemporary()), ["data.db", "data.db-wal", "data.sql.db", "key.pem"]
+        self.write(folder / "cert.pem", TEST_CERTIFICATE)
+        self.write(folder / "key.pem", TEST_KEY)
+        for place in ("public/x.txt", "assets/x.txt"):
+            self.write(folder / place, "")
+        for name in names:
+            self.write(folder / f"read-{name}.js", f"import text from './{name}' with {{ type: 'bytes' }};")
+        self.write(folder / "app.js", """
+            database.exec("CREATE TABLE IF NOT EXISTS t (a)"); sharedStorage.setItem("k", "v");
+            const got = (what) => { try { return [what()] } catch (error) { return error.message } };
+            routeRegistry.registerRoute("/all/:name", ({ request: { params: { name } } }) => [got(() => assetStorage.fetchAsset(name)),
+              got(() => assetStorage.upsertAsset(name, "text/plain", "")), got(() => assetStorage.deleteAsset(name))]);""")
+        for place in (folder, folder / "public", folder / "assets"):
+            tls = aiwebengine.tls_context(folder / "cert.pem", folder / "key.pem")
+            with aiwebengine.Server(folder, port=0, log_level="silent", storage=place / "data.db", tls=tls):
+                pass                    # from now on they are known
+            with self.subTest(place.name), aiwebengine.Server(folder, port=0, log_level="silent", storage=place / "data.db") as self.server:
+                for name in names if place == folder else ():
+                    self.server.app.reload(f"read-{name}.js")
+                    self.assertIn("it belongs to the server", self.server.app.failures[f"read-{name}.js"].text)
+                for name in names[:3]:
+                    self.assertIn(self.get("/" + name)[0], (403,) if place.name == "public" else (403, 404))
+                    if place.name == "assets":
+                        self.assertEqual(["it belongs to the server" in text for text in self.get_json("/all/" + name)], [True] * 3)
 
     def test_a_file_that_changes_loads_all_scripts_again(self):
         self.serve_settings({"a.js": self.SCRIPT, "b.js": "routeRegistry.registerRoute('/b', () => [env.KEY])"}, text="KEY=first\n")
@@ -18471,6 +18501,38 @@ class LoginTest(ServerCase):
         self.assertIn('type="password"', page)
         self.assertNotIn("scrypt", page)
 
+    def test_another_password_ends_a_login(self):
+        hashed = [aiwebengine.hash_password("x" * 8, costs=(16, 8, 1)) for _ in range(2)]
+        self.serve_users([{"id": "ada", "password": hashed[0]}, {"id": "ben"}])
+        log_in = lambda user: self.post("/auth/login", {"user": user, "password": "x" * 8})[1]["set-cookie"].partition(";")[0]
+        ada, ben = log_in("ada"), log_in("ben")
+        users = lambda: [self.get_json("/me", Cookie=cookie)["userId"] for cookie in (ada, ben)]
+        self.assertEqual(users(), ["ada", "ben"])
+        for number, (one, other) in enumerate((({"password": hashed[1]}, {}), ({}, {"password": hashed[0]}))):
+            self.write(self.folder / "users.json", json.dumps([{"id": "ada", **one}, {"id": "ben", **other}]))
+            os.utime(self.folder / "users.json", (1e9, 1e9 + number))
+            self.assertEqual(users(), [None, None if other else "ben"])
+
+    def test_guesses_at_the_same_time_are_counted_and_a_user_who_is_not_there_takes_as_long(self):
+        self.serve_users([{"id": "ada", "password": aiwebengine.hash_password("right", costs=(16, 8, 1))}])
+        asked, go = [], threading.Event()
+
+        def slow(*arguments, **options):
+            asked.append(arguments[0])
+            go.wait(STUCK)
+            return "scrypt$none"
+        with mock.patch.object(aiwebengine, "hash_password", slow):
+            found = []
+            threads = [threading.Thread(target=lambda user=user: found.append(self.post("/auth/login", {"user": user, "password": "wrong"})[0]))
+                       for user in ("ada", "nobody") * 8]
+            for thread in threads:
+                thread.start()
+            self.eventually(lambda: len(found) == 6)            # ten are being looked at
+            go.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual((sorted(found), len(asked)), ([401] * 10 + [429] * 6, 10))
+
     def test_without_a_password_nobody_comes_in_from_another_device(self):
         self.serve_users()
         status, cookie, _ = self.log_in("ada", headers={"X-Forwarded-For": "10.0.0.7"})
@@ -18479,6 +18541,7 @@ class LoginTest(ServerCase):
     def test_only_pages_of_this_server_log_somebody_in_and_it_sends_nobody_elsewhere(self):
         self.serve_users()
         self.assertEqual(self.log_in("ada", headers={"Origin": "http://evil.example"})[0], 403)
+        self.assertEqual([self.get("/auth/logout", **{"Sec-Fetch-Site": site})[0] for site in ("cross-site", "same-origin", "none")], [403, 303, 303])
         for target in ("//evil.example", "/\\evil.example", "http://evil.example", "javascript:1", "/a\r\nb", ""):
             _, fields, _ = self.post("/auth/login", {"user": "ada", "redirect": target})
             self.assertEqual(fields["location"], "/", target)
