@@ -28,15 +28,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,213
-          Parser: names and scopes                                                       260
-          Parser: statements                                                             502
+     6  Parser                                                                         4,205
+          Parser: names and scopes                                                       266
+          Parser: statements                                                             493
           Parser: functions                                                              164
           Parser: classes                                                                192
-          Parser: expressions                                                            453
-          Parser: literals                                                               195
-          Parser: patterns                                                               167
-          Parser: modules                                                                213
+          Parser: expressions                                                            452
+          Parser: literals                                                               194
+          Parser: patterns                                                               165
+          Parser: modules                                                                212
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    739
           Parser: declarations of TypeScript                                             469
@@ -162,20 +162,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
           Intl.DateTimeFormat                                                            445
-          Intl.Collator                                                                  106
-          Intl.PluralRules                                                                57
-          Intl.ListFormat                                                                 68
-          Intl.Segmenter                                                                 146
-          Intl.RelativeTimeFormat                                                         73
-          Intl.DisplayNames                                                              173
-          Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,131
-          Inspection                                                                     588
+          Intl.Collator                                                                  102
+          Intl.PluralRules                                                                54
+          Intl.ListFormat                                                                 62
+          Intl.Segmenter                                                                 138
+          Intl.RelativeTimeFormat                                                         62
+          Intl.DisplayNames                                                              170
+          Intl.DurationFormat                                                            179
+    14  Functions of the web                                                           3,967
+          Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
-          console                                                                        187
-          URL                                                                            609
-          URLSearchParams                                                                227
+          console                                                                        164
+          URL                                                                            608
+          URLSearchParams                                                                214
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,324
+    15  Realm, jobs and timers                                                         5,301
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   522
-          Realm: running code, values in and out                                         529
+          Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                           98
@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                           103
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,746
+    16  js2py, and the choice of an engine                                             1,715
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               449
           js2py: hardening                                                               252
-          js2py: realm                                                                   685
+          js2py: realm                                                                   668
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,796
           Messages of streams                                                            111
@@ -300,7 +300,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   207
           TLS                                                                            139
           The server                                                                     610
-    22  Pages                                                                          5,923
+    22  Pages                                                                          5,920
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -324,12 +324,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,579
+    23  Command line                                                                   4,560
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
           Options                                                                        308
-          Documentation                                                                  406
+          Documentation                                                                  404
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
