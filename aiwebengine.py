@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           406
           database                                                                       276
           Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,024
+    20  Scripts: loading and hot reload                                                4,027
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -277,9 +277,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    833
+          All scripts                                                                    836
           Live pages                                                                     201
-    21  HTTP server                                                                    4,731
+    21  HTTP server                                                                    4,741
           Request heads                                                                  204
           Request bodies                                                                 266
           Responses of handlers                                                          203
@@ -288,7 +288,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   341
+          Static files                                                                   345
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        245
           One connection: answering                                                      338
@@ -296,7 +296,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: around requests                                                206
           One connection: streams                                                        173
           One connection: WebSocket                                                      162
-          One connection: writing                                                        161
+          One connection: writing                                                        165
           Requests as scripts see them                                                   207
           TLS                                                                            139
           The server                                                                     610
@@ -55216,7 +55216,7 @@ class Application:
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
-        self._absent = {}               # name of a file that is gone or empty -> since when
+        self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
@@ -55781,7 +55781,7 @@ class Application:
             stamp = file_stamp(path)
             imported = self._changed_import(name)
             empty = stamp is not None and not stamp[1] and name in self.hosts
-            if not self._is_meant(name, empty, patience):
+            if not self._is_meant(name, empty and stamp, patience):
                 unsure = True
                 continue
             if renewed:
@@ -55832,12 +55832,15 @@ class Application:
         return loaded
 
     def _is_meant(self, name, absent, patience):
-        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long. One
+        that is empty again, but was written to meanwhile, has not."""
         if not absent:
             self._absent.pop(name, None)
             return True
         now = time.monotonic()
-        return now - self._absent.setdefault(name, now) >= patience
+        since, before = self._absent.get(name, (now, absent))
+        self._absent[name] = since, _ = (since if before == absent else now), absent
+        return now - since >= patience
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
@@ -56249,6 +56252,8 @@ GRACE_SECONDS = 2.0
 #: Requests of one connection answered in a row before others have their turn.
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
+#: Bytes of a file that a client gets before others have their turn.
+FILE_TURN_BYTES = 8 * FILE_CHUNK_BYTES
 HEADS_REMEMBERED = 256
 MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
@@ -58209,7 +58214,11 @@ class FilePart:
         self.close = file.close
 
     def read(self, size):
+        """Raises OSError when the file has become shorter: the client would take the next response for what
+        is missing, so the connection has to end."""
         data = self.file.read(min(size, self.left))
+        if self.left and not data:
+            raise OSError("the file has become shorter")
         self.left -= len(data)
         return data
 
@@ -59910,9 +59919,13 @@ class RequestHandler(StreamOpener):
 
     def write_more(self):
         """Goes on with a response; True when it is out and the connection can be read again."""
+        room = FILE_TURN_BYTES
         try:
             while self.unsent or self.file is not None:
                 if not self.unsent:
+                    if room <= 0:               # a fast client of a large file: others come first
+                        return False
+                    room -= FILE_CHUNK_BYTES
                     self.unsent = memoryview(self.file.read(FILE_CHUNK_BYTES))
                     if not self.unsent:
                         self.file.close()
