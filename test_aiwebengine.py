@@ -17046,6 +17046,13 @@ class ScriptTest(ServerCase):
         path.unlink()
         self.eventually(lambda: self.get("/v")[0] == 404)
 
+    def test_a_file_that_is_written_again_and_again_is_not_taken_for_one_that_stays_empty(self):
+        app = self.serve("routeRegistry.registerRoute('/v', () => '1');").app
+        for stamp, meant in ((1, False), (2, False), (2, True)):
+            self.assertEqual(app._is_meant("app.js", (stamp, 0), STUCK), meant)
+            since, before = app._absent["app.js"]
+            app._absent["app.js"] = since - STUCK, before
+
     def test_timers_of_a_replaced_version_stop(self):
         self.serve("routeRegistry.registerStreamRoute('/s');\n"
                    "setInterval(() => routeRegistry.sendStreamMessage('/s', 'old'), 5);")
@@ -17970,6 +17977,30 @@ class HttpTest(ServerCase):
             answer = connection.getresponse()
             self.assertEqual((answer.status, answer.read()), (status, data))
         connection.close()
+
+    def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(self):
+        path = self.folder / "public/shorter.bin"
+        with open(path, "wb") as file:
+            file.truncate(30_000_000)
+        with socket.create_connection(("127.0.0.1", self.server.port), WAIT) as client:
+            client.sendall(b"GET /shorter.bin" + HEAD + b"\r\n")
+            data = client.recv(4096)
+            os.truncate(path, 1000)
+            client.sendall(b"GET /hello" + HEAD + b"\r\n")
+            received = 0
+            with contextlib.suppress(ConnectionResetError):
+                while piece := client.recv(1 << 20):
+                    received, data = received + len(piece), piece
+        self.assertLess(received, 30_000_000)
+        self.assertNotIn(b"HTTP/1.1", data)
+
+    def test_a_fast_client_of_a_large_file_lets_others_have_their_turn(self):
+        handler = mock.Mock(unsent=memoryview(b"head"), file=io.BytesIO(bytes(3 * aiwebengine.FILE_TURN_BYTES)), noted=None,
+                            server=mock.Mock(clock=0))
+        handler.connection.send.side_effect = len
+        for turn in (1, 2, 3):
+            self.assertFalse(aiwebengine.RequestHandler.write_more(handler))
+            self.assertEqual(handler.file.tell(), turn * aiwebengine.FILE_TURN_BYTES)
 
     def test_nothing_outside_public_can_be_read(self):
         link(self.folder / "secret.txt", self.folder / "public/link.txt")
