@@ -49846,8 +49846,8 @@ class StoredInFile:
     def _changed(self, function):
         what, limit = ("value", MAX_STORAGE_VALUE) if function == "getItem" else ("key", MAX_STORAGE_KEY)
         return HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
-                         f"{what} is not a text of up to {limit:,} characters; sharedStorage.clear() makes it "
-                         "usable again")
+                         f"{what} is not a text of up to {limit:,} characters; sharedStorage.clear() makes "
+                         "it usable again")
 
 
 def to_sql(text):
