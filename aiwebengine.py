@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         558
+     3  ERRORS, TEXT AND NUMBERS                                                         587
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             92
+          Escaping, and names that were meant                                            121
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -956,28 +956,49 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 MIN_SECRET = 6
 
 
+#: Characters that are looked through for secrets at once: nothing interrupts a search.
+SECRETS_SLICE = 1 << 18
+
+
+def coded_forms(text):
+    """What a secret looks like in base64, also for URLs and after other bytes, as in `user:password`, and in
+    hexadecimal."""
+    data = text.encode("utf-8", "surrogatepass")
+    for shift, first in ((0, 0), (1, 2), (2, 3)):       # bytes before it, and characters that depend on them
+        coded = base64.b64encode(bytes(shift) + data)[first:(shift + len(data)) * 8 // 6].decode()
+        yield from (coded, coded.translate({43: "-", 47: "_"}))
+    yield from (data.hex(), data.hex().upper())
+
+
 class Secrets:
-    """What no log, page or report shows: the values of settings, as they are or escaped for HTML, JSON (also
-    twice) or a URL, and each line of a long one. A part of one, or another encoding, is not known again."""
+    """What no log, page or report shows: the values of settings, as they are, escaped for HTML, JSON (also
+    twice) or a URL, or as `coded_forms`, and each line of a long one. A part of one, or what a script has
+    made of it in another way, is not known again."""
 
     def __init__(self):
-        self.names, self.pattern = {}, None
+        self.names, self.pattern, self.longest = {}, None, 0
         #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
         """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
+        words = set()
         for name, value in values.items():
             for text in {value, *value.splitlines()}:
-                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, "")
+                words.add(text)
+                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, ""), \
+                    urllib.parse.quote(text, "!*'()"), urllib.parse.quote_plus(text, "*")
                 for once in shown if len(text) >= MIN_SECRET else ():
                     once = once, json.dumps(once, ensure_ascii=False)[1:-1]
                     for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
                         self.names.setdefault(form, name)
+                for form in coded_forms(text) if len(text) > MIN_SECRET else ():
+                    self.names.setdefault(form, name)
         if self.names:
+            self.longest = max(map(len, self.names)) + 1
             # Letters alone may be a word, such as "production", that is part of others.
             self.pattern = re.compile("|".join(
-                rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
+                rf"(?<![^\W_]){form}(?![^\W_])" if form in words and form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
 
     def add_files(self, paths):
@@ -989,8 +1010,16 @@ class Secrets:
             raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
 
     def hide(self, text):
-        return text if self.pattern is None else self.pattern.sub(
-            lambda found: f"[env.{self.names[found[0]]}]", text)
+        if self.pattern is None:
+            return text
+        parts, done = [], 0
+        for end in range(SECRETS_SLICE, len(text) + SECRETS_SLICE, SECRETS_SLICE):
+            for found in self.pattern.finditer(text, max(done, end - SECRETS_SLICE), end + self.longest):
+                if found.start() >= end:
+                    break
+                parts += text[done:found.start()], f"[env.{self.names[found[0]]}]"
+                done = found.end()
+        return "".join((*parts, text[done:])) if parts else text
 
 
 SECRETS = Secrets()

@@ -17269,6 +17269,26 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
         self.assertEqual(secrets.hide("a MIIEvQIBADANBg b -----BEGIN----- short 12345"), "a [env.PEM] b [env.PEM] short 12345")
         self.assertEqual(secrets.hide("MIIEvQIBADANBg and more"), "[env.LONG]")
 
+    def test_secrets_in_base64_and_hexadecimal_are_hidden_alone_and_after_other_bytes(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"KEY": self.SECRET, "WORD": "production"})
+        data = self.SECRET.encode()
+        for before in (b"", b"a", b"a:", b"user:"):
+            for code in (base64.b64encode, base64.urlsafe_b64encode):
+                whole = code(before + data + b" and more").decode()
+                self.assertRegex(secrets.hide(f"Basic {whole}"), r"\ABasic \S{0,8}\[env\.KEY\]\S{11,13}\Z")
+        for text in (data.hex(), data.hex().upper(), urllib.parse.quote_plus(self.SECRET), urllib.parse.quote(self.SECRET, "~!*'()")):
+            self.assertEqual(secrets.hide(f"x{text}x"), "x[env.KEY]x")
+        self.assertEqual(secrets.hide("productions"), "productions")
+
+    def test_secrets_in_a_long_text_are_found_slice_by_slice(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"KEY": "K3Y-of-some-length", "WORD": "production"})
+        with mock.patch.object(aiwebengine, "SECRETS_SLICE", 16):
+            for before in range(40):
+                self.assertEqual(secrets.hide("-" * before + "K3Y-of-some-length production K3Y-of-some-lengthproduction"),
+                                 "-" * before + "[env.KEY] [env.WORD] [env.KEY]production")
+
     def test_files_of_settings_are_neither_served_nor_imported(self):
         for specifier in ("./.env", "./.env.local", "./settings.txt"):
             files = {"app.js": f"import text from '{specifier}' with {{ type: 'text' }};", ".env": "A=1", ".env.local": "A=1", "settings.txt": "A=1",
