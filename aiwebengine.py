@@ -44457,6 +44457,7 @@ enum __DirectiveLocation {
 '''
 
 _ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_KIND_WORDS = {"type": "object", "input": "input object"}
 _KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
 #: A field of a root type without the type around it, behind comments and a description.
@@ -44571,7 +44572,7 @@ class _SdlText:
         members = {}
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
-            what = {"enum": "Enum value", "input": "Field"}.get(node.kind, "Field")
+            what = "Enum value" if node.kind == "enum" else "Field"
             for member in node.members:
                 if member.name in known:
                     self.problem(f'{what} "{node.name}.{member.name}" can only be defined once.',
@@ -44693,7 +44694,7 @@ class _SdlMerge:
                 self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start,
                                      registration))
             elif known.kind != node.kind:
-                self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
+                self.problem(f'Cannot extend non-{_KIND_WORDS.get(node.kind, node.kind)} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
@@ -44702,11 +44703,6 @@ class _SdlMerge:
 
 
 # -- GraphQL schema ----------------------------------------------------------------------
-
-_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
-               "enum": "enum",
-               "input": "input object"}
-
 
 def _owner_of(registration):
     return registration.label + (f" of {registration.owner}" if registration.owner else "")
@@ -44852,29 +44848,21 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(
-                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
-                         offset, registration)
+            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
+                         "introspection.", offset, registration)
 
     def unknown_type(self, name):
         return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
-        if isinstance(node, GqlNamedType):
-            type_ = self.types.get(node.name)
-            if type_ is None:
-                operation = registration.parsed.operation_of.get(node.name)
-                if operation:
-                    return self.root_shell(operation)
-                self.missing.append((functools.partial(self.unknown_type, node.name), node.start,
-                                     registration))
-                self.wanting[node.name].add(registration)
-            return type_
-        inner = self._reference(node.of, registration)
-        if inner is None:
-            return None
-        return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
+        def not_found(named):
+            operation = registration.parsed.operation_of.get(named.name)
+            if operation:
+                return self.root_shell(operation)
+            self.missing.append((functools.partial(self.unknown_type, named.name), named.start, registration))
+            self.wanting[named.name].add(registration)
+        return self.reference(node, not_found)
 
     def root_shell(self, operation):
         """The root type of an operation, made when it is first asked for."""
@@ -45093,8 +45081,8 @@ class GraphQLSchema:
                 if state.get(inner) == "open":
                     merged = self.merge.types[inner.name]
                     self.problem(f'Cannot reference Input Object "{inner}" within itself through a series of '
-                                 'non-null '
-                                 f'fields: "{".".join(step)}".', merged.node.name_start, merged.registration)
+                                 f'non-null fields: "{".".join(step)}".', merged.node.name_start,
+                                 merged.registration)
                 elif inner not in state:
                     visit(inner, step)
             state[type_] = "done"
@@ -45180,11 +45168,11 @@ class GraphQLSchema:
         others = self.object_types(right)
         return any(type_ in others for type_ in self.object_types(left))
 
-    def reference(self, node):
-        """The type of a reference node in a document, or None."""
+    def reference(self, node, not_found=lambda named: None):
+        """The type of a reference node, or what a function gives for the name of one that is unknown."""
         if isinstance(node, GqlNamedType):
-            return self.types.get(node.name)
-        inner = self.reference(node.of)
+            return self.types.get(node.name) or not_found(node)
+        inner = self.reference(node.of, not_found)
         if inner is None:
             return None
         return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
@@ -45264,28 +45252,26 @@ class _IntrospectionTypes:
     def describe(self, type_, value):
         value.update(name=type_.name, description=type_.description, specifiedByURL=type_.specified_by)
         if type_.kind in ("OBJECT", "INTERFACE"):
-            value["fields"] = [{
-                "name": field.name, "description": field.description, "args": self.inputs(field.arguments),
-                "type": self.type_value(field.type), "isDeprecated": field.deprecated is not None,
-                "deprecationReason": field.deprecated} for field in type_.fields.values()]
+            value["fields"] = [self.named(field, args=self.inputs(field.arguments),
+                                          type=self.type_value(field.type)) for field in type_.fields.values()]
             value["interfaces"] = [self.type_value(item) for item in type_.interfaces]
         if type_.is_abstract:
             value["possibleTypes"] = [self.type_value(item) for item in type_.possible]
         elif type_.kind == "ENUM":
-            value["enumValues"] = [{
-                "name": item.name, "description": item.description,
-                "isDeprecated": item.deprecated is not None,
-                "deprecationReason": item.deprecated} for item in type_.values.values()]
+            value["enumValues"] = [*map(self.named, type_.values.values())]
         elif type_.kind == "INPUT_OBJECT":
             value["inputFields"] = self.inputs(type_.fields)
             value["isOneOf"] = type_.one_of
 
     def inputs(self, items):
-        return [{
-            "name": item.name, "description": item.description, "type": self.type_value(item.type),
-            "defaultValue": None if item.default is None else _print_value(item.default),
-            "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated,
-        } for item in items.values()]
+        return [self.named(item, type=self.type_value(item.type),
+                           defaultValue=None if item.default is None else _print_value(item.default))
+                for item in items.values()]
+
+    @staticmethod
+    def named(item, **more):
+        return {"name": item.name, "description": item.description, **more,
+                "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated}
 
 
 def _without_deprecated(items, args, schema):
@@ -46341,7 +46327,7 @@ class GraphQLPlanner:
         if type_.kind == "NON_NULL":
             return _non_null_completer(self.completer(type_.of, plan, selections), plan)
         if type_.kind == "LIST":
-            return _list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
+            return _list_completer(self.completer(type_.of, plan, selections), plan, type_)
         if type_.is_leaf:
             if selections:
                 self.untyped = True
@@ -46349,20 +46335,8 @@ class GraphQLPlanner:
             return _leaf_completer(type_.serialize, plan)
         if type_.kind == "OBJECT":
             return _object_completer(_LazyObject(self, type_, selections), plan, type_)
-        return self.abstract(type_, plan, selections)
-
-    def abstract(self, type_, plan, selections):
-        executors = {item: _LazyObject(self, item, selections) for item in type_.possible}
-
-        def complete(value, run, path, key):
-            if value is None or value is run.absent:
-                return None
-            if type(value) is not dict:
-                value = _object_source(value, run, plan, type_, path)
-                if value is None:
-                    return None
-            return executors[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
-        return complete
+        return _abstract_completer({item: _LazyObject(self, item, selections) for item in type_.possible},
+                                   plan, type_)
 
     def untyped_object(self, selection_sets):
         """Projection without types: picks keys from JSON objects, through lists; what is missing is null."""
@@ -46458,12 +46432,10 @@ def _argument_checker(plan):
 
 def _leaf_completer(serialize, plan):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if callable(value):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-            if value is None or value is run.absent:
-                return None
+        if value is None or value is run.absent:
+            return None
         if type(value) is dict and serialize is not _pass_through and callable(value.get("valueOf")):
             number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
             value = value if type(number) is dict else number
@@ -46495,15 +46467,14 @@ def _non_null_completer(inner, plan):
     return complete
 
 
-def _list_completer(item_complete, plan, item_type):
+def _list_completer(item_complete, plan, type_):
+    item_type = type_.of
     nullable = item_type.kind != "NON_NULL"
     fast = _FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
 
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not list:
-            value = _list_source(value, run, plan, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         run.left -= len(value)
@@ -46536,42 +46507,38 @@ def _value_of_text(text, plan):
         return None
 
 
-def _meant(value, run, plan, path):
-    """(a resolver's value for a list or object, what its JSON text holds or itself), or None."""
+def _source(value, run, plan, type_, path):
+    """The list or dict that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    return value, _value_of_text(value, plan) if isinstance(value, str) else value
-
-
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
-    meant_list = _meant(value, run, plan, path)
-    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
-        return meant_list and meant_list[1]
-    raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
+    if value is None or value is run.absent:
+        return None
+    meant = _value_of_text(value, plan) if isinstance(value, str) else value
+    if isinstance(meant, (list, tuple) if type_.kind == "LIST" else dict):
+        return meant
+    field = f'for field "{plan.parent}.{plan.name}"'
+    raise GraphQLError(f"Expected Iterable, but did not find one {field}." if type_.kind == "LIST" else
+                       f'Expected an object of type "{type_}" {field}, but got: {_inspect_value(value)}.')
 
 
 def _object_completer(lazy, plan, type_):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not dict:
-            value = _object_source(value, run, plan, type_, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
-def _object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text; None if none."""
-    meant_object = _meant(value, run, plan, path)
-    if meant_object is None or isinstance(meant_object[1], dict):
-        return meant_object and meant_object[1]
-    raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(meant_object[0])}.")
+def _abstract_completer(lazy_objects, plan, type_):
+    def complete(value, run, path, key):
+        if type(value) is not dict:
+            value = _source(value, run, plan, type_, path)
+            if value is None:
+                return None
+        return lazy_objects[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
+    return complete
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -46626,16 +46593,13 @@ class GraphQLDocument:
         self.condition_names = _condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (spec 6.1); raises GraphQLError."""
-        if name is None or name == "":
-            if len(self.operations) == 1:
-                return self.operations[0]
-            raise GraphQLError("Must provide an operation." if not self.operations else
-                               "Must provide operation name if query contains multiple operations.")
-        for node in self.operations:
-            if node.name == name:
-                return node
-        raise GraphQLError(f'Unknown operation named "{name}".')
+        """(the operation to execute (spec 6.1), the errors of the document or of the name)."""
+        found = [node for node in self.operations if not name or node.name == name]
+        if self.errors or len(found) == 1:
+            return found and found[0], self.errors
+        return None, [GraphQLError(f'Unknown operation named "{name}".' if name else
+                                   "Must provide operation name if query contains multiple operations."
+                                   if found else "Must provide an operation.")]
 
     def variables(self, operation, given):
         """CoerceVariableValues (spec 6.1.2): (values, errors)."""
@@ -46862,14 +46826,13 @@ class GraphQLSubscription:
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
         schema = self.service.view()
         self.document = document = _document_of(schema, self.source)
-        self.failure = document.errors or None
-        if not self.failure:
+        self.operation, errors = document.operation(self.operation_name)
+        if not errors:
+            self.variables, errors = document.variables(self.operation, self.given)
+        self.failure = errors or None
+        if not errors:
             try:
-                self.operation = document.operation(self.operation_name)
-                self.variables, errors = document.variables(self.operation, self.given)
-                self.failure = errors or None
-                if not errors:
-                    self.plan()
+                self.plan()
             except GraphQLError as error:
                 self.failure = [error]
         self.projection = self.projection or _Projection()
@@ -47158,21 +47121,17 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         if method not in ("GET", "HEAD", "POST"):
             raise _BadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
-            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json, and subscriptions with text/event-stream, here "
-                                          "and at /graphql/sse.")
+            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or application/json, "
+                                   "and subscriptions with text/event-stream, here and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
     # Errors before execution are a 400, but old clients that ask for plain JSON expect 200 (6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
     document = _document_of(schema, request.query)
-    if document.errors:
-        return answer(failed, {"errors": format_errors(document.errors, context)})
-    try:
-        operation = document.operation(request.operation_name)
-    except GraphQLError as error:
-        return answer(failed, {"errors": format_errors([error], context)})
+    operation, errors = document.operation(request.operation_name)
+    if errors:
+        return answer(failed, {"errors": format_errors(errors, context)})
     if operation.operation == "mutation" and method != "POST":
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
@@ -47228,12 +47187,9 @@ class _SseOperation:
     def answer(self, request):
         service = self.service
         document = _document_of(service.view(), request.query)
-        if document.errors:
-            return self.over_with({"errors": service.format_errors(document.errors, self.context)}, 400)
-        try:
-            operation = document.operation(request.operation_name)
-        except GraphQLError as error:
-            return self.over_with({"errors": service.format_errors([error], self.context)}, 400)
+        operation, errors = document.operation(request.operation_name)
+        if errors:
+            return self.over_with({"errors": service.format_errors(errors, self.context)}, 400)
         if operation.operation == "subscription":
             return self.subscribe(request)
         if operation.operation == "mutation" and self.method != "POST":
@@ -47712,16 +47668,12 @@ class GraphQLService:
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation in a view (None: that of HTTP); returns {"data", "errors"}."""
         document = _document_of(view or self.view(), query)
-        errors = document.errors
+        operation, errors = document.operation(operation_name)
+        if not errors and operation.operation == "subscription":
+            errors = [GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
+                                   [operation.start], query)]
         if not errors:
-            try:
-                operation = document.operation(operation_name)
-                if operation.operation == "subscription":
-                    raise GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
-                                       [operation.start], query)
-                values, errors = document.variables(operation, variables or {})
-            except GraphQLError as error:
-                errors = [error]
+            values, errors = document.variables(operation, variables or {})
         if errors:
             return {"errors": self.format_errors(errors, context)}
         data, errors = document.run(operation, values, context, self.absent)
@@ -48207,6 +48159,11 @@ def describe_value(realm, value):
     return f"a {kind}"
 
 
+def unlike(realm, value, text):
+    """The HostError for a value that is not what the text says."""
+    return HostError(f"{text}, not {describe_value(realm, value)}")
+
+
 def plain_text(realm, value):
     """A number or boolean as JavaScript writes it; a string as it is."""
     if isinstance(value, str):
@@ -48224,8 +48181,7 @@ def plain_text(realm, value):
 def check_path(host, function, value, reserved=True):
     """The path as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the path must be a string such as \"/events\", "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the path must be a string such as \"/events\"")
     path = host.realm.to_python(value)
     shown = json.dumps(path if len(path) <= 60 else path[:60] + "…", ensure_ascii=False)
     if not path.startswith("/"):
@@ -48264,8 +48220,7 @@ def check_handler(host, function, value, what="handler"):
     if host.realm.is_callable(value):
         return value
     if not isinstance(value, str):
-        raise HostError(f"{function}: the {what} must be a function or the name of one, "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the {what} must be a function or the name of one")
     check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
@@ -48396,8 +48351,7 @@ def required_role(host, options, function="registerRoute", others=()):
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError(f"{function}: requireAuth must be true or a role, not "
-                        + describe_value(host.realm, role))
+        raise unlike(host.realm, role, f"{function}: requireAuth must be true or a role")
     return host.realm.to_python(role)
 
 
@@ -48411,10 +48365,7 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
         raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
                         "path of its own")
     role = required_role(host, options, function, ("tags", "summary", "description"))
-    if not isinstance(name, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, name))
-    return host.add_asset_route(path, host.realm.to_python(name), role)
+    return host.add_asset_route(path, asset_name(host, function, name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48501,8 +48452,7 @@ def whole_option(realm, function, options, name, default, most):
     if value is undefined or value is null:
         return default
     if not is_whole(value, 0, most):
-        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: {name} must be a whole number from 0 to {most:,}")
     return int(value)
 
 
@@ -48623,8 +48573,7 @@ def declare_graphql(kind):
         texts = []
         for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
-                raise HostError(f"{function}: the {what} must be a string, not "
-                                f"{describe_value(host.realm, value)}")
+                raise unlike(host.realm, value, f"{function}: the {what} must be a string")
             check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
@@ -48645,9 +48594,8 @@ for _kind in ("query", "mutation", "subscription"):
                "any order.")
 def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
-        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String "
-                        "}\", "
-                        f"not {describe_value(host.realm, sdl)}")
+        raise unlike(host.realm, sdl, "registerTypes: the SDL must be a string such as "
+                                      "\"type Book { id: ID! title: String }\"")
     check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
@@ -48670,8 +48618,7 @@ def send_subscription_message_filtered(host, name=undefined, data=undefined, fil
 
 def broadcast_subscription(host, function, name, data, filter):
     if not isinstance(name, str):
-        raise HostError(f"{function}: the name of the subscription must be a string, "
-                        f"not {describe_value(host.realm, name)}")
+        raise unlike(host.realm, name, f"{function}: the name of the subscription must be a string")
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
     delivery = host.app.relay.send_subscription(name, text, filter, function)
@@ -48706,7 +48653,7 @@ _EXECUTING = Executing()
 def execute_graphql(host, query=undefined, variables=undefined):
     realm = host.realm
     if not isinstance(query, str):
-        raise HostError(f"executeGraphQL: the query must be a string, not {describe_value(realm, query)}")
+        raise unlike(realm, query, "executeGraphQL: the query must be a string")
     if variables is undefined or variables is null or variables == "":
         values = {}
     elif isinstance(variables, str):
@@ -48778,8 +48725,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if value is undefined or value is null:
         value = default
     elif not is_whole(value, low, high):
-        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: the status must be a whole number from {low} to {high}")
     return {"status": int(value)} if headers is undefined or headers is null else \
         {"status": int(value), "headers": headers}
 
@@ -48857,8 +48803,7 @@ def response_redirect(host, url=undefined, options=undefined):
     if is_options(host.realm, url) and host.realm.class_of(url) == "URL":
         url = host.realm.get(url, "href")
     if not isinstance(url, str) or not url:
-        raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
-                        f"not {describe_value(host.realm, url)}")
+        raise unlike(host.realm, url, "ResponseBuilder.redirect: the address must be a string")
     response = response_options(host, "redirect", options, 302, 300, 399)
     try:
         given = header_items(host.realm, response.get("headers", undefined))
@@ -49004,8 +48949,7 @@ def data_to_store(host, function, what, value):
 def storage_increment(host, key=undefined, by=undefined):
     by = 1 if by is undefined else by
     if not is_number(host.realm, by):
-        raise HostError("sharedStorage.increment: the second argument is the number to add, not "
-                        + describe_value(host.realm, by))
+        raise unlike(host.realm, by, "sharedStorage.increment: the second argument is the number to add")
     key = storage_text(host, "increment", "key", key, MAX_STORAGE_KEY)
 
     def change(old):
@@ -49086,8 +49030,7 @@ def storage_keys(host):
 def asset_name(host, function, value):
     """The name of a file in assets/ as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, value))
+        raise unlike(host.realm, value, f"{function}: the name must be a string such as \"logo.svg\"")
     return host.realm.to_python(value)
 
 
@@ -49191,8 +49134,7 @@ def required_parameter(host, function, context, name, part, what):
         raise HostError(f"validate.{function}: the first argument is what a handler gets, its context, not "
                         + describe_value(realm, context))
     if not isinstance(name, str):
-        raise HostError(f"validate.{function}: the second argument is the name of a parameter, not "
-                        + describe_value(realm, name))
+        raise unlike(realm, name, f"validate.{function}: the second argument is the name of a parameter")
     value = realm.get(realm.get(request, part), name)
     if not isinstance(value, str) or not value:
         raise invalid(f"Required {what} parameter '{realm.to_python(name)}' is missing or empty")
@@ -49222,8 +49164,7 @@ def limits_of(host, function, options, known):
     values = {name: host.realm.get(options, name) for name in known}
     for name, value in values.items():
         if value is not undefined and name != "pattern" and not is_number(host.realm, value):
-            raise HostError(f"validate.{function}: {name} must be a number, not "
-                            + describe_value(host.realm, value))
+            raise unlike(host.realm, value, f"validate.{function}: {name} must be a number")
     return {name: value for name, value in values.items() if value is not undefined}
 
 
@@ -49336,8 +49277,7 @@ def register_recurring(host, job=undefined):
     start, now, every = moment_option(host, function, job, "startAt"), host.app.now(), None
     if cron is undefined:
         if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
-            raise HostError(f"{function}: intervalMinutes must be a number above 0, not "
-                            + describe_value(host.realm, minutes))
+            raise unlike(host.realm, minutes, f"{function}: intervalMinutes must be a number above 0")
         interval = max(minutes * 60_000, 1000)
         if start is None:
             start, every = now + interval, interval
@@ -50139,11 +50079,7 @@ class StoredInRedis:
         return None if value is None else value.decode("utf-8", "surrogatepass")
 
     def peek(self, keys, limit):
-        names = [key.encode("utf-8", "surrogatepass") for key in keys]
-        try:
-            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
-        except RedisTrouble as error:
-            raise HostError(f"sharedStorage.getItem: {error}") from None
+        found = self._run("getItem", "EVAL", str(4 * limit), *keys, script=(_REDIS_PEEK, 1))
         return {key: (start.decode("utf-8", "ignore")[:limit], size)
                 for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
@@ -51278,7 +51214,7 @@ def shown_sql(sql):
 def sql_statements(host, function, sql):
     """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
     if not isinstance(sql, str):
-        raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
+        raise unlike(host.realm, sql, f"{function}: the SQL must be a string")
     return allowed_sql(function, well_formed_text(sql))
 
 
@@ -51338,7 +51274,7 @@ def database_prepare(host, sql=undefined):
 def database_transaction(host, work=undefined):
     realm = host.realm
     if not realm.is_callable(work):
-        raise HostError(f"database.transaction: this takes a function, not {describe_value(realm, work)}")
+        raise unlike(realm, work, "database.transaction: this takes a function")
 
     def call(*values):
         with host.app.database.transaction(realm):
@@ -57382,7 +57318,7 @@ def auth_object(realm, request):
 
     def require(role=undefined):
         if role is not undefined and not isinstance(role, str):
-            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+            raise unlike(realm, role, "requireAuth: the role must be a string")
         try:
             accounts.required(request.head, None if role is undefined else realm.to_python(role))
         except Refusal as refusal:
