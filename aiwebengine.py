@@ -45252,8 +45252,9 @@ class _IntrospectionTypes:
     def describe(self, type_, value):
         value.update(name=type_.name, description=type_.description, specifiedByURL=type_.specified_by)
         if type_.kind in ("OBJECT", "INTERFACE"):
-            value["fields"] = [self.named(field, args=self.inputs(field.arguments),
-                                          type=self.type_value(field.type)) for field in type_.fields.values()]
+            value["fields"] = [
+                self.named(field, args=self.inputs(field.arguments), type=self.type_value(field.type))
+                for field in type_.fields.values()]
             value["interfaces"] = [self.type_value(item) for item in type_.interfaces]
         if type_.is_abstract:
             value["possibleTypes"] = [self.type_value(item) for item in type_.possible]
@@ -66931,6 +66932,41 @@ STARTER_HEAD = """\
 </head>
 """
 
+#: How the page says whether it is connected.
+STARTER_REPORT = """\
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+"""
+#: The end of a page that shows what is at PATH, and what its stream says.
+STARTER_LIVE = STARTER_REPORT + """
+    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    let turn = 0;
+    const source = new SharedEventSource("PATH/events");
+    source.onmessage = (event) => {
+      turn += 1;
+      show(JSON.parse(event.data));
+    };
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = () => {
+      report("live", "Live");
+      look();
+    };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    // What was asked earlier may arrive later, and shall not hide what is newer.
+    async function look() {
+      const mine = ++turn;
+      const found = await (await fetch("PATH")).json();
+      if (mine === turn) show(found);
+    }
+    look();
+  </script>
+</body>
+</html>
+"""
+
 
 # -- Starters: their files ---------------------------------------------------------------
 
@@ -67042,36 +67078,7 @@ test("only what is on the list can be chosen", async () => {
       $("answer").textContent = response.ok ? "" : problem;
     }
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
-    let turn = 0;
-    const source = new SharedEventSource("/poll/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/poll")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/poll"),
     }),
     "quiz": ("a quiz for a class",
              "you are the teacher at {url}/?teacher; with --share, pupils scan the code", {
@@ -67412,10 +67419,7 @@ test("nobody comes in without a name, and nothing empty is said", async () => {
     const $ = (id) => document.getElementById(id);
     let socket, lastEventId = "";
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     function connect(name) {
       const query = new URLSearchParams({ name, lastEventId });
@@ -67620,35 +67624,7 @@ test("open pages get the whole list after each change", async () => {
       if (await call("POST", "/api/notes", { title: $("title").value })) $("title").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    let turn = 0;
-    const source = new SharedEventSource("/api/notes/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/api/notes")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/api/notes"),
     }),
     "graphql": ("a guest book with GraphQL",
              "the explorer at {url}/graphql runs your own queries", {
@@ -67757,10 +67733,7 @@ test("an empty text is refused", async () => {
       if (await graphql(WRITE, { author: $("author").value, text: $("text").value })) $("text").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     // First subscribe, then ask for what is there: so nothing is missed between the two.
     const query = encodeURIComponent(`subscription { written { ${FIELDS} } }`);
