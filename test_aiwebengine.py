@@ -294,7 +294,7 @@ def thrown(kind, run, *args, **options):
     raise AssertionError(f"no {kind.__name__} was raised")
 
 
-def started(function, *arguments):
+def in_thread(function, *arguments):
     """A thread that runs a function."""
     thread = threading.Thread(target=function, args=arguments)
     thread.start()
@@ -303,7 +303,7 @@ def started(function, *arguments):
 
 def run_together(*functions):
     """Runs functions in threads of their own, and waits for all."""
-    for thread in [started(function) for function in functions]:
+    for thread in [in_thread(function) for function in functions]:
         thread.join()
 
 
@@ -7631,7 +7631,7 @@ class RealmTest(Case):
         realm = aiwebengine.Realm()
         realm.evaluate("let open; const gate = new Promise(r => open = r); async function wait() { await gate; return 'through' }")
         got = []
-        waiting = started(lambda: got.append(realm.run(realm.lookup("wait"), timeout=WAIT)))
+        waiting = in_thread(lambda: got.append(realm.run(realm.lookup("wait"), timeout=WAIT)))
         realm.evaluate("open()")
         waiting.join(WAIT)
         self.assertEqual(got, ["through"])
@@ -7976,7 +7976,7 @@ class LimitTest(Case):
         begun, stop, ended = threading.Event(), threading.Event(), []
         busy.define("begun", begun.set)
         busy.define("stopped", stop.is_set)
-        thread = started(lambda: ended.append(
+        thread = in_thread(lambda: ended.append(
             busy.evaluate("begun(); while (!stopped()); 'ended'", timeout=2 * STUCK)))
         self.assertTrue(begun.wait(WAIT))
         self.assertEqual(other.evaluate("[1, 2, 3].map(x => x * 2).join()", timeout=WAIT), "2,4,6")
@@ -10686,7 +10686,7 @@ class FetchTest(ServerCase):
         self.serve(f"""routeRegistry.registerRoute("/slow", async () => (await fetch("{self.other.url}")).text());
             routeRegistry.registerRoute("/quick", () => "quick");""", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)], handler_timeout=WAIT)
         found = []
-        thread = started(lambda: found.append(self.get("/slow")[2]))
+        thread = in_thread(lambda: found.append(self.get("/slow")[2]))
         self.eventually(lambda: self.other.seen)
         self.assertEqual(self.get("/quick")[2], "quick")
         gate.set()
@@ -11464,7 +11464,7 @@ class Js2PyServerTest(ServerCase):
     def test_other_scripts_are_served_while_one_hangs(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
                     "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
-        thread = started(self.get, "/hang")
+        thread = in_thread(self.get, "/hang")
         self.assertEqual(self.get("/b")[2], "b")
         thread.join()
 
@@ -11567,7 +11567,7 @@ class StreamTest(Case):
                 self.broadcaster.attach(stream, sock, b"", {})
                 client.close()
 
-        thread = started(churn)
+        thread = in_thread(churn)
         for i in range(2000):
             stream.send(str(i))
         stream.send("end")
@@ -12065,7 +12065,7 @@ class StreamFaultTest(Case):
         stream, arrived, let_go = self.stream(), threading.Event(), threading.Event()
         stream.archive = unittest.mock.Mock(append=lambda stream, message: (arrived.set(), let_go.wait(WAIT))[1])
         client = self.attach(stream)
-        sender = started(stream.send, "x")
+        sender = in_thread(stream.send, "x")
         self.assertTrue(arrived.wait(WAIT))
         client.close()                          # the broadcaster must get the lock of this stream
         self.eventually(lambda: not stream.connections)
@@ -15280,18 +15280,18 @@ class DatabaseTest(ServerCase):
 
     def test_the_server_ends_though_a_statement_cannot_be_interrupted(self):
         database = aiwebengine.Database()
-        started, go_on = threading.Event(), threading.Event()
+        holding, go_on = threading.Event(), threading.Event()
 
         def hold():
             with database.used_by(mock.Mock(interruption=None)) as connection:
-                connection.create_function("hold", 0, lambda: (started.set(), go_on.wait(10)) and None)
+                connection.create_function("hold", 0, lambda: (holding.set(), go_on.wait(10)) and None)
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("SELECT hold()").fetchall()
 
-        thread = started(hold)
-        started.wait(10)
+        thread = in_thread(hold)
+        holding.wait(10)
         with mock.patch.object(aiwebengine, "DATABASE_CLOSE_SECONDS", 0.05):
-            closing = started(database.close)
+            closing = in_thread(database.close)
             closing.join(5)
         self.assertFalse(closing.is_alive())
         go_on.set()
@@ -15801,7 +15801,7 @@ class RedisTest(RedisCase):
     def test_all_processes_deliver_in_the_same_order(self):
         one, two = self.serve_both(REDIS_SCRIPT)
         clients = [self.client(server) for server in (one, two) for _ in range(100)]
-        senders = [started(ask, server.port, "POST", "/many?count=50", name)
+        senders = [in_thread(ask, server.port, "POST", "/many?count=50", name)
                    for server, name in ((one, "one "), (two, "two "))]
         orders = [self.take(client, 100) for client in clients]
         for sender in senders:
@@ -16297,7 +16297,7 @@ class RedisFailureTest(RedisCase):
                 connection.request("POST", "/send", text)
                 (accepted.add if connection.getresponse().status == 200 else refused.append)(text)
                 connection.close()
-        threads = [started(traffic, *pair) for pair in ((one, "a"), (two, "b"))]
+        threads = [in_thread(traffic, *pair) for pair in ((one, "a"), (two, "b"))]
         self.until(lambda: len(accepted) > 50)
         self.redis.stop(kill=True)
         self.until(lambda: len(refused) > 20)
@@ -16808,7 +16808,7 @@ class ScriptTest(ServerCase):
                     wrong.extend(path for path in ("/a", "/b", "/c") if self.get(path)[0] != 200)
             self.put({"a.js": self.routes((f"/{a}", f"a{a}")), "b.js": self.routes((f"/{b}", f"b{b}")),
                       "c.js": self.routes((f"/{c}", f"c{c}"))})
-            watcher = started(look)
+            watcher = in_thread(look)
             self.server.app.refresh()
             stop.set()
             watcher.join()
@@ -16962,7 +16962,7 @@ class ScriptTest(ServerCase):
         self.serve({"stuck.js": "routeRegistry.registerRoute('/stuck', () => { console.log('here'); for (;;) {} });",
                     "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=5.0)
         answers = []
-        thread = started(lambda: answers.append(self.get("/stuck")[0]))
+        thread = in_thread(lambda: answers.append(self.get("/stuck")[0]))
         self.eventually(lambda: "here" in self.output.getvalue())
         self.assertEqual(self.get("/free")[2], "free")
         self.assertEqual(answers, [])
@@ -16976,7 +16976,7 @@ class ScriptTest(ServerCase):
         for name, value in (("MAX_CALLS_PER_SCRIPT", 3), ("MAX_TURN_SECONDS", 0)):
             self.enter(mock.patch.object(aiwebengine, name, value))
         answers = []
-        threads = [started(lambda: answers.append(self.get("/busy")[0])) for _ in range(6)]
+        threads = [in_thread(lambda: answers.append(self.get("/busy")[0])) for _ in range(6)]
         self.assertEqual(self.get("/b")[2], "b")
         self.eventually(lambda: len(answers) == 2)      # one runs and three wait for their turn
         self.server.app.hosts["a.js"].storage.set("go", "1")
@@ -17964,7 +17964,7 @@ class HttpTest(ServerCase):
                    "routeRegistry.registerRoute('/slow', async () => { console.log('begun'); "
                    "await new Promise(r => setTimeout(r, 300)); return 'done' });")
         client, answers = self.connect("/s"), []
-        thread = started(lambda: answers.append(self.get("/slow")[2]))
+        thread = in_thread(lambda: answers.append(self.get("/slow")[2]))
         self.eventually(lambda: "begun" in self.output.getvalue())
         start = time.monotonic()
         self.server.stop()
@@ -18482,7 +18482,7 @@ class LoginTest(ServerCase):
             return "scrypt$none"
         with mock.patch.object(aiwebengine, "hash_password", slow):
             found = []
-            threads = [started(lambda user: found.append(self.post("/auth/login", {"user": user, "password": "wrong"})[0]), user)
+            threads = [in_thread(lambda user: found.append(self.post("/auth/login", {"user": user, "password": "wrong"})[0]), user)
                        for user in ("ada", "nobody") * 8]
             self.eventually(lambda: len(found) == 6)            # ten are being looked at
             go.set()
@@ -19320,7 +19320,7 @@ class WaitingTest(ServerCase):
                 self.get("/go")
             self.assertEqual(json.loads(self.bodies(sock, 1)[0]), {"data": answer})
         answers = []
-        thread = started(lambda: answers.append(
+        thread = in_thread(lambda: answers.append(
             self.post_json("/graphql", {"query": "mutation {a:add(n:1) b:add(n:2)}"})))
         for _ in range(2):
             self.wait_for(1)
@@ -20135,7 +20135,7 @@ class FaultTest(ServerCase):
             sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             slow.append(sock)
         before, answers = resident(process.pid) if PROC else 0, []
-        flood = started(lambda: answers.append(ask(port, "GET", "/flood")))
+        flood = in_thread(lambda: answers.append(ask(port, "GET", "/flood")))
         largest, others = before, 0
         while flood.is_alive():
             others += ask(port, "GET", "/hello") == b"Hello"
@@ -20188,7 +20188,7 @@ class FaultTest(ServerCase):
                 visits[0] += 1
                 time.sleep(0.002)
 
-        thread = started(churn)
+        thread = in_thread(churn)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
         for i in range(400):
             connection.request("POST", "/send", str(i))
@@ -20216,7 +20216,7 @@ class FaultTest(ServerCase):
                     ask(port, method, path, body)
                     answered[path] = answered.get(path, 0) + 1
 
-        threads = [started(load, *work) for work in
+        threads = [in_thread(load, *work) for work in
                    [("POST", "/send", "x" * 1000), ("POST", "/send", "y"), ("GET", "/hello"), ("GET", "/spin")]]
         self.eventually(lambda: min(answered.values()) >= 3, STUCK)
         start = time.monotonic()
@@ -20367,7 +20367,7 @@ class LivePageTest(LiveCase):
         self.serve("routeRegistry.registerRoute('/', async () => { await new Promise((go) => setTimeout(go, 800));"
                    " return ResponseBuilder.html('<html>old</html>'); });")
         answers = []
-        thread = started(lambda: answers.append(self.get("/", **self.browser)[2]))
+        thread = in_thread(lambda: answers.append(self.get("/", **self.browser)[2]))
         self.eventually(lambda: self.server.app.waiting)
         self.server.app.reload("app.js")
         thread.join()
