@@ -8723,7 +8723,7 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
+    "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
@@ -9821,6 +9821,8 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: Most operands that are tested together, for operators whose operands are results of others.
+MAX_OPERANDS_JOINED = 8
 #: What loops begin with.
 _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
@@ -9831,6 +9833,12 @@ _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "p
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
             ">>": "shift_right", ">>>": "shift_right_unsigned",
             "<": "lt", ">": "gt", "<=": "le", ">=": "ge", "==": "loose_equal"}
+
+
+#: Globals of generated code that never change, which CPython finds faster where they are local names of a
+#: function; and how often the loops of a function must name one for that.
+LOOP_GLOBALS = frozenset(("JSArray", "JSFunction", "JSObject", "float", "int", "len", "str", "type", "undefined"))
+MIN_LOOP_USES = 3
 
 
 def recursion_goes_unchecked():
@@ -10248,6 +10256,8 @@ class FunctionEmitter(NodeMaker):
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
+        if self.has_loops:
+            body = self.with_local_globals(body)
         self_name = self.receiver_name(scope)
         leading = [self_name] if self.constructor is None else ["new_target"]
         if self.takes_new_target(node):
@@ -10258,6 +10268,16 @@ class FunctionEmitter(NodeMaker):
             made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
+
+    def with_local_globals(self, body):
+        """The statements of a function; what its loops use most of LOOP_GLOBALS becomes local."""
+        result = []
+        for id, names in sorted(names_in_loops(body, LOOP_GLOBALS).items()):
+            if len(names) >= MIN_LOOP_USES:
+                result += self.python("{local} = {id}", local=id + ".", id=id)
+                for name in names:
+                    name.id = id + "."
+        return result + body
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -11938,6 +11958,33 @@ class ClassEmitter(ExpressionEmitter):
 
 # -- Operators ---------------------------------------------------------------------------
 
+class Operand:
+    """A value that operators are inline for: code to use again, code to use first, and the inferred type."""
+
+    __slots__, __init__ = attributes("again first kind")
+
+
+class Operation:
+    """+, -, * or % of two parts, each of them an Operand or an Operation; the node of Python that stands for
+    one has it as `operation`."""
+
+    def __init__(self, operator, left, right):
+        self.operator, self.left, self.right = operator, left, right
+        self.kind = binary_type(operator, left.kind, right.kind)
+        self.operands = [one for part in (left, right)
+                         for one in (part.operands if type(part) is Operation else [part])]
+
+    def float_kind(self):
+        """What it makes of floats for its operands of unknown type: "float", "num", or None (if perhaps a Number
+        that is not exact)."""
+        kinds = [part.float_kind() if type(part) is Operation else
+                 "num" if is_numeric(part.kind) and part.kind != "float" else "float"
+                 for part in (self.left, self.right)]
+        if None in kinds or "float" in kinds:
+            return None if None in kinds else "float"
+        return "num" if type(self.kind) is tuple else None
+
+
 class OperatorEmitter(ClassEmitter):
     """Translates operators; to Python's own where the types of the operands are known."""
 
@@ -12129,13 +12176,20 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
-                               self.name(temp), self.call("fix_number", self.name(temp)))
+            result = self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                                 self.name(temp), self.call("fix_number", self.name(temp)))
+            result.sum = value
+            return result
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
             return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
                                self.name(temp), self.call("mul", a, b))
+        if operator == "%" and isinstance(right, ast.Constant) and right.value > 0 and hasattr(left, "sum"):
+            return self.python("{a} % {right} if {value} <= {digit!r} and {a} > 0 or 0 < {a} <= {most!r} "
+                               "else mod({a} if {least!r} <= {a} <= {most!r} else fix_number({a}), {right})",
+                               least=-MAX_SAFE, a=left.sum.target.id, value=left.sum,
+                               right=right, digit=MAX_DIGIT, most=MAX_SAFE)
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)       # of -0 Python makes 0
             return self.python("{a} % {right} if {left} > 0 or {a} == 0 and type({a}) is int "
@@ -12190,8 +12244,6 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
-            if type(left_kind) is not tuple:
-                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -12201,77 +12253,120 @@ class OperatorEmitter(ClassEmitter):
         if operator == "%" and right_kind is not None \
                 and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, first, b, second = self.pair(left, right)
-        helper = self.call(_HELPERS[operator], a, b)
-        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        whole = self.operation(operator, left, left_kind, right, right_kind)
+        tests = self.number_tests(*[(one.again, one.first, one.kind) for one in whole.operands])
         if operator == "/":
+            a, b = whole.left.again, whole.right.again
             check = tests("float") or tests("int")
-            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+            return self.either(self.both(check, b), self.operate(a, "/", b), self.call("div", a, b))
         order = ("float", "int") if self.expects_floats else ("int", "float")
-        if operator not in ("+", "-", "*") or not self.unit.fractions:
+        if operator == "%" or not self.unit.fractions:
             order = ("int",)
         arms = []
         for kind in order:
-            check = tests(kind)
+            check = tests(kind) if kind == "int" or whole.float_kind() == "float" else None
             if check is not None:
-                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
-                            self.int_arm(check, operator, a, b, right_kind))
+                checks, value = self.int_operation(whole) if kind == "int" else ((), self.bare_operation(whole))
+                arms.append((self.both(check, *checks) if checks else check, value))
         if not arms:                    # no test has evaluated the operands
-            return self.call(_HELPERS[operator], first, second)
+            return self.call(_HELPERS[operator], left, right)
+        result = self.slow_operation(whole)
         for check, value in reversed(arms):
-            helper = self.either(check, value, helper)
-        return helper
+            result = self.either(check, value, result)
+        if operator != "%" and self.runs_often():
+            result.operation = whole
+        return result
 
-    def int_arm(self, check, operator, a, b, right_kind):
-        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
+    def operation(self, operator, left, left_kind, right, right_kind):
+        """The Operation of an operator on two values. Where one of these is the result of others, as in
+        `sum + a * b`, and their operands can all be evaluated first, they become parts of it."""
+        parts = [getattr(value, "operation", None) for value in (left, right)]
+        for index, part in enumerate(parts):
+            if part is not None and (len(part.operands) >= MAX_OPERANDS_JOINED or operator == "/"
+                                     or operator == "%" and type(right_kind) is not tuple):
+                parts[index] = None
+        if not isinstance(right, (ast.Name, ast.Constant)) and (parts[1] is None or not all(
+                one.first is one.again for one in parts[1].operands)):
+            parts[0] = None             # its operator comes before what `right` evaluates
+        again, first, again_right, first_right = self.pair(left, right)
+        return Operation(operator, parts[0] or Operand(again, first, left_kind),
+                         parts[1] or Operand(again_right, first_right, right_kind))
+
+    def bare_operation(self, part):
+        """An Operation, or one operand, by Python's operators alone."""
+        if type(part) is Operand:
+            return part.again
+        return self.operate(self.bare_operation(part.left), part.operator, self.bare_operation(part.right))
+
+    def slow_operation(self, part):
+        """The same by helpers alone."""
+        if type(part) is Operand:
+            return part.again
+        return self.call(_HELPERS[part.operator], self.slow_operation(part.left),
+                         self.slow_operation(part.right))
+
+    def int_operation(self, part, minus_zero=True, positive=False):
+        """-> (conditions, in order, for an Operation on ints to be exact; its value). `minus_zero`: whether a
+        result of 0 that might have to be -0 counts as inexact; `positive`: whether a negative one does."""
+        if type(part) is Operand:
+            is_free = not positive or type(part.kind) is tuple and part.kind[0] >= 0
+            return [] if is_free else [self.compare(part.again, ast.GtE(), self.const(0))], part.again
+        operator, left, right = part.operator, part.left, part.right
+        signs = type(left.kind) is tuple and left.kind[0] > 0, type(right.kind) is tuple and right.kind[0] > 0
+        # Ints have no -0, and x + -0 is x; a product is 0 where a factor is.
+        may_be_minus = operator == "*" and minus_zero and not any(signs)
+        inner = operator == "*" and minus_zero and not may_be_minus
+        checks, a = self.int_operation(left, inner or operator in "-%", operator == "%")
+        more, b = self.int_operation(right, inner or operator == "+" and getattr(left, "operator", "") == "*")
+        checks += more
+        value = self.operate(a, operator, b)
         if operator == "%":
-            positive = self.compare(a, ast.GtE(), self.const(0))
-            if right_kind is None:
-                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
-            return self.both(check, positive), self.operate(a, "%", b)
+            return checks if signs[1] else [*checks, self.compare(b, ast.Gt(), self.const(0))], value
+        if type(part.kind) is tuple and not positive:
+            return checks, value
         temp = self.temporary()
-        inside = self.walrus(temp, self.operate(a, operator, b))
-        if operator == "*":
-            limit = self.safe_product(temp, inside)
-        elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
-                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
-                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
-                            digit=-MAX_DIGIT, most=-MAX_SAFE)
+        value = self.walrus(temp, value)
+        if positive:
+            check = self.python("{value} <= {digit!r} and {temp} >= {least!r} or {least!r} <= {temp} <= {most!r}",
+                                value=value, temp=temp, digit=MAX_DIGIT, least=int(may_be_minus), most=MAX_SAFE)
+        elif operator == "*":
+            check = self.safe_product(temp, value) if may_be_minus else self.safe_sum(temp, value)
+        elif type(right.kind) is tuple and right.kind[0] >= 0:
+            check = self.python("{value} <= {digit!r} or {temp} <= {most!r}" if operator == "+" else
+                                "{value} >= {digit!r} or {temp} >= {most!r}", value=value, temp=temp,
+                                **dict(digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else
+                                dict(digit=-MAX_DIGIT, most=-MAX_SAFE))
         else:
-            limit = self.safe_sum(temp, inside)
-        return self.both(check, limit), self.name(temp)
+            check = self.safe_sum(temp, value)
+        return [*checks, check], self.name(temp)
 
-    def number_tests(self, left, right):
-        """A function of "int" or "float" that makes the condition for both operands to be of that type, or
-        for one to be a float and the other known to be a Number; None where they cannot be. The first
+    def number_tests(self, *operands):
+        """A function of "int" or "float" that makes the condition for all operands to be of that type, or
+        for some to be floats and the others known to be Numbers; None where they cannot be. The first
         condition evaluates the operands, in order and in any case. An operand is (code to use again, code to
         use first, inferred type)."""
-        (a, first, left_kind), (b, second, right_kind) = left, right
+        codes = [first for _, first, _ in operands]
 
         def tests(kind):
-            nonlocal first, second
-            if kind == "int":
-                if left_kind == "float" or right_kind == "float":
-                    return None
-                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
-            else:
-                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
-            left, right, first, second = first, second, a, b
-            calm_left, calm_right = left is a, right is b
-            if not calm_left and not calm_right:
-                return self.chain(self.call("type", left), (_IS, self.call("type", right)),
-                                  (_IS, self.name(kind)))
-            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
-                and a.id == b.id
-            checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
-                      if is_wanted]
-            if not calm_right:
-                checks.reverse()
-            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
-                if not calm and not is_wanted:
-                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            if kind == "int" and any(known == "float" for _, _, known in operands):
+                return None
+            wanted = [(type(known) is not tuple) if kind == "int" else not is_numeric(known)
+                      for _, _, known in operands]
+            fresh = [index for index, (again, _, _) in enumerate(operands) if codes[index] is not again]
+            checks = [self.compare(codes[index], _IS_NOT, self.const(None)) for index in fresh[:-2]]
+            if len(fresh) > 1:
+                left, right = fresh[-2:]
+                checks.append(self.chain(self.call("type", codes[left]), (_IS, self.call("type", codes[right])),
+                                         (_IS, self.name(kind))))
+                wanted[left] = wanted[right] = False
+            elif fresh:
+                checks.append(self.type_is(codes[fresh[0]], kind) if wanted[fresh[0]]
+                              else self.compare(codes[fresh[0]], _IS_NOT, self.const(None)))
+                wanted[fresh[0]] = False
+            names = {again.id if isinstance(again, ast.Name) else id(again): again
+                     for (again, _, _), is_wanted in zip(operands, wanted) if is_wanted}
+            checks += [self.type_is(again, kind) for again in names.values()]
+            codes[:] = [again for again, _, _ in operands]
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
@@ -12632,14 +12727,15 @@ class AssignmentEmitter(OperatorEmitter):
         return self.saved(value)
 
     def append_text(self, variable, node):
-        """text += value: as a statement of its own, which CPython does without copying."""
+        """text += value: as a statement of its own, which CPython does without copying where the next
+        instruction does not load a local name."""
         kind, piece = infer(node), self.expression(node)
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
-            if len({text}) > {most!r}: too_long()""",
+            if text_length({text}) > {most!r}: too_long()""",
                          text=variable.python, piece=piece, most=MAX_STRING_LENGTH)
 
     def assign_member(self, target, right):
@@ -13415,6 +13511,25 @@ def assigned_names(statements):
             names.add(node.id)
         stack.extend(ast.iter_child_nodes(node))
     return names
+
+
+def names_in_loops(statements, wanted):
+    """{name: nodes of ast.Name} of the loops of a Python function, nested functions left out."""
+    found, stack = {}, [(node, False) for node in statements]
+    while stack:
+        node, in_loop = stack.pop()
+        kind = type(node)
+        if kind is ast.Name:
+            if in_loop and node.id in wanted:
+                found.setdefault(node.id, []).append(node)
+        elif kind is not ast.Constant and kind is not ast.FunctionDef:
+            in_loop = in_loop or kind is ast.While or kind is ast.For
+            for part in vars(node).values():
+                if type(part) is list:
+                    stack.extend([(one, in_loop) for one in part])
+                elif isinstance(part, ast.expr):
+                    stack.append((part, in_loop))
+    return found
 
 
 def is_stable(left, right):
