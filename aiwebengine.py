@@ -8727,7 +8727,7 @@ RUNTIME = {
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, range, checked_text, abs,
         math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
@@ -9823,6 +9823,10 @@ _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%"
             ">>": ast.RShift()}
 #: Most operands that are tested together, for operators whose operands are results of others.
 MAX_OPERANDS_JOINED = 8
+#: From how many turns on a Python range is faster than counting.
+MIN_TURNS_OF_RANGE = 20
+#: Most characters of a loop's body that is translated twice, for few turns and for many.
+MAX_WRITTEN_TWICE = 400
 #: What loops begin with.
 _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
@@ -10884,6 +10888,13 @@ class StatementEmitter(FunctionEmitter):
 
 # -- Loops, jumps and try ----------------------------------------------------------------
 
+class CountedLoop:
+    """A `for` statement that counts up: the Python name of its variable, code for the limit that this does not
+    reach and for the step, and how many turns it takes at least if nothing leaves it."""
+
+    __slots__, __init__ = attributes("variable limit step turns")
+
+
 class LoopEmitter(StatementEmitter):
     """Translates loops, switch, try, and the jumps that leave them."""
 
@@ -11046,6 +11057,21 @@ class LoopEmitter(StatementEmitter):
                 else:
                     self.effect(node.init)
             self.empty_completion()
+            counted = self.counted(node)
+            if counted is not None and counted.turns >= MIN_TURNS_OF_RANGE:
+                self.range_loop(node, labels, counted)
+            elif counted is not None and self.may_be_written_twice(node.body):
+                often = self.collect(lambda: self.range_loop(node, labels, counted, False))
+                seldom = self.collect(while_loop)
+                self.at(node)
+                self.emit_python("""
+                    if {limit} - {variable} >= {turns!r} * {step}: {often}
+                    else: {seldom}""", limit=counted.limit, variable=counted.variable, step=counted.step,
+                                 turns=MIN_TURNS_OF_RANGE, often=often, seldom=seldom)
+            else:
+                while_loop()
+
+        def while_loop():
             jump = self.loop(labels)
             fresh = [v for v in scope.names.values() if v.boxed]
 
@@ -11068,6 +11094,65 @@ class LoopEmitter(StatementEmitter):
         kind = node.init.kind if isinstance(node.init, VariableDeclaration) else None
         self.in_scope(scope, inside if kind not in USING
                       else lambda: self.disposing(inside, kind == "await using"))
+
+    def counted(self, node):
+        """What is needed to run a `for` statement over a Python range, or None where its variable, the limit or
+        the step is no int that only the statement itself changes."""
+        bound = getattr(node.update, "scope", None)
+        if type(bound) is not LoopBound:
+            return None
+        step = node.update.right if isinstance(node.update, AssignmentExpression) else None
+        parts = [node.test.left, bound.limit] + ([step] if step is not None else [])
+        for part in parts:
+            if type(infer(part)) is not tuple or type(part) is not NumericLiteral and not (
+                    type(part) is Identifier and self.is_own_int(part.scope, node.body)):
+                return None
+        if node.test.left.scope.captured or step is not None and infer(step)[0] < 1:
+            return None
+        steps = (1, 1) if step is None else infer(step)
+        inclusive = node.test.operator == "<="
+        start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
+            node.test.left.scope, source)]
+        turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
+        limit, one = self.expression(bound.limit), self.const(1)
+        if inclusive:
+            limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) else self.operate(limit, "+", one)
+        return CountedLoop(node.test.left.scope.python, limit, one if step is None else self.expression(step), turns)
+
+    def is_own_int(self, variable, body):
+        """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
+        return type(variable) is Variable and variable.scope.function is self.scope and not variable.boxed \
+            and not variable.early and not variable.remote and not any(
+                type(source) is str or body.start <= source.start < body.end for source in variable.sources)
+
+    def range_loop(self, node, labels, counted, may_be_empty=True):
+        """A `for` statement as a Python loop over a range; its variable ends as the test leaves it."""
+        jump = self.loop(labels)
+
+        def inside():
+            self.at(node)
+            self.emit_python("if interrupt: stop()")
+            self.loop_body(node.body, jump)
+        body = self.collect(inside)
+        self.at(node)
+        steps = [counted.step] if getattr(counted.step, "value", None) != 1 else []
+        loop = self.python("""
+            for {variable} in range({variable}, {limit}, *{steps}): {body}
+            else: {variable} = {variable} + {step}""", body=body, variable=counted.variable,
+                           limit=counted.limit, step=counted.step, steps=steps)
+        if may_be_empty:
+            loop = self.python("""
+                if {variable} < {limit}: {loop}""", variable=counted.variable, limit=counted.limit, loop=loop)
+        self.out += loop
+        self.finish_loop(jump)
+
+    def may_be_written_twice(self, body):
+        """Whether the body of a loop is short and plain enough to be translated twice."""
+        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.has_lifts and not any(
+            isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
+                              SwitchStatement, TaggedTemplateExpression))
+            or type(part) is VariableDeclaration and part.kind in USING
+            or type(getattr(part, "scope", None)) is EvalSite for part in body.walk())
 
     def visit_ForInStatement(self, node):
         labels = self.take_labels()
@@ -12183,12 +12268,13 @@ class OperatorEmitter(ClassEmitter):
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
-            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
+            check = self.safe_sum if isinstance(b, ast.Constant) and b.value > 0 else self.safe_product
+            return self.either(self.unless_float(value, temp, lambda value: check(temp, value)),
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0 and hasattr(left, "sum"):
-            return self.python("{a} % {right} if {value} <= {digit!r} and {a} > 0 or 0 < {a} <= {most!r} "
-                               "else mod({a} if {least!r} <= {a} <= {most!r} else fix_number({a}), {right})",
-                               least=-MAX_SAFE, a=left.sum.target.id, value=left.sum,
+            return self.python("{a} % {right} if {value} > 0 and ({a} <= {digit!r} or {a} <= {most!r} "
+                               "or type({a}) is float) else mod({a} if {least!r} <= {a} <= {most!r} "
+                               "else fix_number({a}), {right})", least=-MAX_SAFE, a=left.sum.target.id, value=left.sum,
                                right=right, digit=MAX_DIGIT, most=MAX_SAFE)
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)       # of -0 Python makes 0
@@ -13496,6 +13582,7 @@ class TemplateSite:
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
 FUNCTION_NODES = (FunctionExpression, FunctionDeclaration, ArrowFunctionExpression)
+LOOP_NODES = (ForStatement, ForInStatement, ForOfStatement, WhileStatement, DoWhileStatement)
 LIFTED = frozenset((AssignmentExpression, ClassExpression))
 
 
