@@ -60,19 +60,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      154
-    10  Code generator                                                                 4,379
+    10  Code generator                                                                 4,585
           Nodes of Python                                                                200
-          Functions and their variables                                                  520
+          Functions and their variables                                                  532
           Statements                                                                     212
-          Loops, jumps and try                                                           452
+          Loops, jumps and try                                                           535
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        185
-          Operators                                                                      481
-          Assignments                                                                    343
+          Operators                                                                      559
+          Assignments                                                                    344
           Members and calls                                                              535
           Members as targets                                                             100
-          Questions about nodes                                                          178
+          Questions about nodes                                                          198
           Compiling a source text                                                        507
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,398
@@ -9841,7 +9841,7 @@ _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "p
 
 #: Globals of generated code that never change, which CPython finds faster where they are local names of a
 #: function; and how often the loops of a function must name one for that.
-LOOP_GLOBALS = frozenset(("JSArray", "JSFunction", "JSObject", "float", "int", "len", "str", "type", "undefined"))
+LOOP_GLOBALS = frozenset("JSArray JSFunction JSObject float int len str type undefined".split())
 MIN_LOOP_USES = 3
 
 
@@ -10889,8 +10889,8 @@ class StatementEmitter(FunctionEmitter):
 # -- Loops, jumps and try ----------------------------------------------------------------
 
 class CountedLoop:
-    """A `for` statement that counts up: the Python name of its variable, code for the limit that this does not
-    reach and for the step, and how many turns it takes at least if nothing leaves it."""
+    """A `for` statement that counts up: the Python name of its variable, code for the limit that this does
+    not reach and for the step, and how many turns it takes at least if nothing leaves it."""
 
     __slots__, __init__ = attributes("variable limit step turns")
 
@@ -11096,8 +11096,8 @@ class LoopEmitter(StatementEmitter):
                       else lambda: self.disposing(inside, kind == "await using"))
 
     def counted(self, node):
-        """What is needed to run a `for` statement over a Python range, or None where its variable, the limit or
-        the step is no int that only the statement itself changes."""
+        """The CountedLoop of a `for` statement; None where its variable, the limit or the step is no int that
+        only the head of the statement changes."""
         bound = getattr(node.update, "scope", None)
         if type(bound) is not LoopBound:
             return None
@@ -11116,8 +11116,10 @@ class LoopEmitter(StatementEmitter):
         turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
         limit, one = self.expression(bound.limit), self.const(1)
         if inclusive:
-            limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) else self.operate(limit, "+", one)
-        return CountedLoop(node.test.left.scope.python, limit, one if step is None else self.expression(step), turns)
+            limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) \
+                else self.operate(limit, "+", one)
+        return CountedLoop(node.test.left.scope.python, limit,
+                           one if step is None else self.expression(step), turns)
 
     def is_own_int(self, variable, body):
         """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
@@ -12060,8 +12062,8 @@ class Operation:
                          for one in (part.operands if type(part) is Operation else [part])]
 
     def float_kind(self):
-        """What it makes of floats for its operands of unknown type: "float", "num", or None (if perhaps a Number
-        that is not exact)."""
+        """What it makes of floats for its operands of unknown type: "float", "num", or None where that may be
+        a Number that is not exact."""
         kinds = [part.float_kind() if type(part) is Operation else
                  "num" if is_numeric(part.kind) and part.kind != "float" else "float"
                  for part in (self.left, self.right)]
@@ -12274,8 +12276,8 @@ class OperatorEmitter(ClassEmitter):
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0 and hasattr(left, "sum"):
             return self.python("{a} % {right} if {value} > 0 and ({a} <= {digit!r} or {a} <= {most!r} "
                                "or type({a}) is float) else mod({a} if {least!r} <= {a} <= {most!r} "
-                               "else fix_number({a}), {right})", least=-MAX_SAFE, a=left.sum.target.id, value=left.sum,
-                               right=right, digit=MAX_DIGIT, most=MAX_SAFE)
+                               "else fix_number({a}), {right})", a=left.sum.target.id, value=left.sum,
+                               right=right, digit=MAX_DIGIT, most=MAX_SAFE, least=-MAX_SAFE)
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)       # of -0 Python makes 0
             return self.python("{a} % {right} if {left} > 0 or {a} == 0 and type({a}) is int "
@@ -12352,7 +12354,8 @@ class OperatorEmitter(ClassEmitter):
         for kind in order:
             check = tests(kind) if kind == "int" or whole.float_kind() == "float" else None
             if check is not None:
-                checks, value = self.int_operation(whole) if kind == "int" else ((), self.bare_operation(whole))
+                checks, value = self.int_operation(whole) if kind == "int" \
+                    else ((), self.bare_operation(whole))
                 arms.append((self.both(check, *checks) if checks else check, value))
         if not arms:                    # no test has evaluated the operands
             return self.call(_HELPERS[operator], left, right)
@@ -12413,8 +12416,9 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         value = self.walrus(temp, value)
         if positive:
-            check = self.python("{value} <= {digit!r} and {temp} >= {least!r} or {least!r} <= {temp} <= {most!r}",
-                                value=value, temp=temp, digit=MAX_DIGIT, least=int(may_be_minus), most=MAX_SAFE)
+            check = self.python("{value} <= {digit!r} and {temp} >= {least!r} "
+                                "or {least!r} <= {temp} <= {most!r}", value=value, temp=temp,
+                                digit=MAX_DIGIT, least=int(may_be_minus), most=MAX_SAFE)
         elif operator == "*":
             check = self.safe_product(temp, value) if may_be_minus else self.safe_sum(temp, value)
         elif type(right.kind) is tuple and right.kind[0] >= 0:
@@ -12442,8 +12446,8 @@ class OperatorEmitter(ClassEmitter):
             checks = [self.compare(codes[index], _IS_NOT, self.const(None)) for index in fresh[:-2]]
             if len(fresh) > 1:
                 left, right = fresh[-2:]
-                checks.append(self.chain(self.call("type", codes[left]), (_IS, self.call("type", codes[right])),
-                                         (_IS, self.name(kind))))
+                checks.append(self.chain(self.call("type", codes[left]), (
+                    _IS, self.call("type", codes[right])), (_IS, self.name(kind))))
                 wanted[left] = wanted[right] = False
             elif fresh:
                 checks.append(self.type_is(codes[fresh[0]], kind) if wanted[fresh[0]]

@@ -3578,6 +3578,60 @@ var r = []; try { class A { [1..x = 1]() {} } } catch (e) { r.push(e.name) } try
 """)
 
 
+class CountedLoopTest(unittest.TestCase):
+    """Loops that count up turn the same whether or not their variable is known to be an int."""
+
+    HEADS = tuple(f"for ({kind} DECLARED = START; k {test} {limit}; {step})" for kind, test, limit, step in (
+        ("var", "<", "40", "k++"), ("let", "<", "n", "++k"), ("var", "<=", "n", "k += 3"), ("var", "<", "n", "k += n"), ("let", "<=", "25", "k += s"),
+        ("var", "<", "m", "k++"), ("let", "<", "3", "k++"), ("var", "<=", "m", "k += 1")))
+    BODIES = """seen.push(k) ;; if (k > 7) break; seen.push(k) ;; if (k % 3) continue; seen.push(k) ;; k += 2; seen.push(k) ;; n = 9; seen.push(k) ;;
+        m = 8; seen.push(k) ;; change(); seen.push(k) ;; seen.push(() => k) ;; try { if (k == 4) continue; seen.push(k) } finally { seen.push(s) } ;;
+        if (k > 30) return seen; seen.push(k) ;; for (let i = 0; i < 30; i++) { if (i == k) continue outer; if (i > 27) break outer; seen.push(i) } ;;
+        let q = k * 2; seen.push(q) ;; [n] = [k]; seen.push(k) ;; s = 4; seen.push(k) ;; seen.push(eval("k"))"""
+
+    def test_the_turns_and_what_the_variable_ends_as(self):
+        realm = aiwebengine.Realm()
+        for head, start, body in itertools.product(self.HEADS, ("0", "5", "-2", "30", "n"), re.split(r"\s;;\s+", self.BODIES)):
+            change = "const change = () => { n = 6 };" if "change" in body else ""
+            text = f"(() => {{ var n = 24, m = 26, s = 5, seen = []; {change} outer: {head} {{ if (seen.length > 90) break; {body} }} " \
+                f"{'seen.push(k);' if '(var' in head else ''} return [seen.map(v => typeof v == 'function' ? v() : v), n, s].join() }})()"
+            known, unknown = (realm.evaluate(text.replace("DECLARED = START", one)) for one in (f"k = {start}", f"[k] = [{start}]"))
+            self.assertEqual(known, unknown, (head, start, body))
+
+
+class JoinedOperatorTest(unittest.TestCase):
+    """Operators on results of operators give what they give one by one, in the same order."""
+
+    EXPRESSIONS = ("a + b * c", "a - b * c", "b * c - a", "a * b + c * d", "a * b - c * d", "a * b * c", "(a + b) * (c - d)", "(a * b + c) % 7",
+                   "(a - b * c) % 1000003", "a * 2 + c", "(a + 1) * 3 - b * 2", "a * 0 + b", "a * -1 - b", "p.x + p.y * a", "p.x * p.y + p.z", "(a * b) % c")
+    VALUES = ("0", "-0", "3", "-7", "1.5", "1073741824", "94906267", "9007199254740991", "-9007199254740991", "NaN", "'5'", "undefined", "2n",
+              "({ valueOf() { order.push('v'); c = 2; return -0 } })")
+    STEPS = "const add = (a, b) => a + b, sub = (a, b) => a - b, mul = (a, b) => a * b, mod = (a, b) => a % b"
+
+    def one_by_one(self, text):
+        """The expression with calls in the place of its operators."""
+        def call(node):
+            if isinstance(node, ast.BinOp):
+                name = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Mod: "mod"}[type(node.op)]
+                return f"{name}({call(node.left)}, {call(node.right)})"
+            return ast.unparse(node)
+        return call(ast.parse(text, mode="eval").body)
+
+    def test_each_value_in_each_place(self):
+        realm, chooser = aiwebengine.Realm(), random.Random(1)
+        realm.evaluate(self.STEPS)
+        for fractions, text in itertools.product(("", "0.5;"), self.EXPRESSIONS):
+            parts = []
+            for number in range(60):
+                a, b, c, d = (chooser.choice(self.VALUES if number % 3 else self.VALUES[:9]) for _ in range(4))
+                parts.append(f"a = {a}, b = {b}, c = {c}, d = {d}, p = {{ x: a, get y() {{ order.push('y'); a = 4; return b }}, z: c }};"
+                             "order = []; try { r = EXPRESSION } catch (error) { r = error.name } seen.push(order, Object.is(r, -0) ? '-0' : String(r));")
+            body = "(function () { " + fractions + " const seen = []; let a, b, c, d, p, order, r; for (let i = 0; i < 2; i++) { PARTS } return seen.join() })()"
+            body = body.replace("PARTS", "".join(parts))
+            joined, single = (realm.evaluate(body.replace("EXPRESSION", one)) for one in (text, self.one_by_one(text)))
+            self.assertEqual(joined.split(","), single.split(","), (text, fractions))
+
+
 class WrittenElementTest(unittest.TestCase):
     """Elements are read and written the same whether or not generated code knows the array's list by a name of
     its own: each program runs a second time with members of what a call returns."""
