@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,301
+    15  Realm, jobs and timers                                                         5,316
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -208,8 +208,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           98
-          Network: connections                                                           224
+          Network: what is open                                                          100
+          Network: connections                                                           237
           Network: one request                                                           223
           Functions for a console                                                         32
           Realms of a terminal                                                           103
