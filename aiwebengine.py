@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,296
+    15  Realm, jobs and timers                                                         5,311
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           667
@@ -208,8 +208,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Realm: running code, values in and out                                         507
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           98
-          Network: connections                                                           224
+          Network: what is open                                                          100
+          Network: connections                                                           237
           Network: one request                                                           223
           Functions for a console                                                         32
           Realms of a terminal                                                           103
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,943
+    19  Host API                                                                       3,953
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -263,7 +263,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              695
+          Type declarations                                                              705
     20  Scripts: loading and hot reload                                                4,008
           Log                                                                            195
           Causes of errors                                                               289
@@ -51855,6 +51855,8 @@ interface HttpRequest {
   ip: string;
   /** Who is logged in: see users.json and --login. */
   auth: Auth;
+  /** What a handler of `routeRegistry.use` has set. For other names, say `interface HttpRequest { name: type }`. */
+  user?: any;
 }
 
 interface Auth {
@@ -51975,7 +51977,7 @@ type ResponseHandler = (context: ResponseContext) => RouteResult | Promise<Route
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
 type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
 /** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
-type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
+type StreamHandler = (context: Context & { connection: StreamConnection }) => ConnectResult | Promise<ConnectResult>;
 
 interface StreamOptions {
   /** Decides the metadata of a new connection, or refuses it. */
@@ -52432,6 +52434,11 @@ TSCONFIG = JSCONFIG.replace('"checkJs": true', '''"jsx": "react",
     "allowImportingTsExtensions": true''').replace('"strict": false', '"strict": true')
 
 
+#: What an import is for TypeScript, by the ends of files: it cannot tell by `with { type: "text" }`.
+_IMPORTED_TYPES = (("string", "html htm txt md css sql csv svg xml graphql".split()),
+                   ("Uint8Array", "png jpg jpeg gif webp avif ico pdf bin wasm woff2 zip mp3 mp4".split()))
+
+
 def type_declarations():
     """The text of aiwebengine.d.ts: the host API as its tables have it, and the shapes around it."""
     parts, done = [], set()
@@ -52443,6 +52450,9 @@ def type_declarations():
         parts.append(f"interface {kind} {{\n{members}\n}}\n/** {doc} */\ndeclare const {name}: {kind};")
     parts += [declaration_of(entry, "", "declare function ") for entry in HOST_API.values()
               if entry.name not in done]
+    parts.append("// Files that are imported with { type: \"text\" } or { type: \"bytes\" }.")
+    parts += [f'declare module "*.{end}" {{ const content: {kind}; export default content; }}'
+              for kind, ends in _IMPORTED_TYPES for end in ends]
     return TYPE_DECLARATIONS.replace("{host}", "\n\n".join(parts))
 
 

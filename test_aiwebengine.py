@@ -16516,6 +16516,7 @@ class TypesTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
                                **files}.items():
+                Path(folder, name).parent.mkdir(exist_ok=True)
                 Path(folder, name).write_text(text, encoding="utf-8")
             done = subprocess.run([NODE, compiler, *arguments, "--pretty", "false"], cwd=folder,
                                   capture_output=True, encoding="utf-8")
@@ -16550,8 +16551,31 @@ class TypesTest(unittest.TestCase):
             self.assertIn(f"interface {name} ", self.declarations)
 
     def test_typescript_finds_nothing_wrong_in_the_examples(self):
-        files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.js")}
+        files = {path.relative_to(EXAMPLES).as_posix(): path.read_text(encoding="utf-8")
+                 for path in EXAMPLES.rglob("*.js") if "public" not in path.parts}
+        self.assertIn("gallery/wall.js", files)
         self.assertEqual(self.tsc(files), "")
+
+    def test_strict_typescript_knows_what_handlers_get(self):
+        script = textwrap.dedent("""
+            /// <reference path="aiwebengine.d.ts" />
+            import page from "./page.html" with { type: "text" };
+            import icon from "./icon.png" with { type: "bytes" };
+            const length: number = page.length + icon.byteLength;
+            routeRegistry.registerStreamRoute("/s", { onConnect: ({ connection }) => connection.metadata,
+              onMessage: ({ connection, json }) => { connection.send(json) }, onDisconnect: ({ connection }) => console.log(connection.metadata.name) });
+            routeRegistry.use("/a", ({ request }) => { request.user = { id: 1 } });
+            routeRegistry.after(({ response }) => { response.status = 201 });
+            const move = database.transaction((from: string, coins: number) => from + coins);
+            const moved: string = move("a", 1);
+            const socket = connect("/graphql", { websocket: "graphql-transport-ws" });
+            const key: string | undefined = env.KEY;
+            env.KEY = "other";
+            routeRegistry.registerRoute("/x", () => "x", "GET", { requireauth: true });
+        """).strip()
+        found = self.tsc({"app.ts": script}, ["--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler",
+                                              "--skipLibCheck", "--lib", "es2023", "app.ts"])
+        self.assertEqual(sorted({line for line in re.findall(r"^app\.ts\((\d+),", found, re.M)}), ["13", "14"], found)
 
     def test_typescript_finds_mistakes(self):
         script = textwrap.dedent("""
