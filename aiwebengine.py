@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,953
+    19  Host API                                                                       3,957
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -263,7 +263,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              705
+          Type declarations                                                              709
     20  Scripts: loading and hot reload                                                4,008
           Log                                                                            195
           Causes of errors                                                               289
@@ -52086,7 +52086,9 @@ interface TextEncoder {
   readonly encoding: string;
   encode(text?: string): Uint8Array;
 }
-declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : { new (): TextEncoder };
+declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : {
+  new (): TextEncoder;
+};
 
 interface TextDecoder {
   readonly encoding: string;
@@ -52173,7 +52175,9 @@ interface FormData extends Iterable<[string, string | File]> {
   values(): IterableIterator<string | File>;
   entries(): IterableIterator<[string, string | File]>;
 }
-declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : { new (): FormData };
+declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : {
+  new (): FormData;
+};
 
 /** The bytes of a body: for reading, with `for await` or a reader. */
 interface ReadableStream<R = any> {
