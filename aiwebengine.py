@@ -48461,6 +48461,9 @@ def add_hook(host, kind, prefix, handler):
         raise HostError(f"{kind}: {json.dumps(prefix, ensure_ascii=False)} is not fixed: a handler is called "
                         "for all paths below a prefix such as \"/admin\"; look at context.request.path for "
                         "more")
+    if (path + "/").startswith("/engine/"):
+        raise HostError(f"{kind}: no handler is called for {json.dumps(prefix, ensure_ascii=False)}: what is "
+                        "below /engine belongs to the server")
     return host.add_hook(kind, path, check_handler(host, kind, handler))
 
 
