@@ -39143,6 +39143,9 @@ class Order(Timed):
         target = self.url.path_text() + ("" if self.url.query is None else "?" + self.url.query)
         connection.putrequest(self.method, target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self.url.host_text())
+        if inner_address(timed.sock.getpeername()[0]).is_loopback:
+            # To the server itself this is then no request of whoever sits at this machine.
+            connection.putheader("Via", "1.1 aiwebengine")
         names = {name for name, _ in self.headers}
         for name, value in (("accept", "*/*"), ("accept-encoding", "identity"),
                             ("user-agent", f"aiwebengine/{__version__}")):

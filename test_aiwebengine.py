@@ -10697,6 +10697,22 @@ class FetchTest(ServerCase):
         thread.join()
         self.assertEqual(found, ["late"])
 
+    def test_a_script_that_asks_its_own_server_is_not_somebody_at_this_machine(self):
+        self.serve({"users.json": '[{"id": "ada", "roles": ["admin"]}]', "other.js": "const secret = 'of other.js';", "app.js": """
+            const ask = async (path, settings) => { const answer = await fetch(path, settings); return [answer.status, await answer.text()] };
+            const post = (type, body) => ({ method: "POST", headers: { "content-type": type, via: "" }, body, redirect: "manual" });
+            routeRegistry.registerRoute("/echo", ({ request }) => request.body, "POST");
+            routeRegistry.registerRoute("/fail", () => nix);
+            routeRegistry.registerRoute("/x", ({ request: { headers: { host } } }) => Promise.all([
+              ask(`http://${host}/echo`, post("text/plain", "hi")), ask(`http://${host}/engine/file?name=other.js`), ask(`http://${host}/fail`),
+              ask(`http://${host}/engine/evaluate`, post("application/json", '{"script": "other.js", "code": "secret"}')),
+              ask(`http://${host}/auth/login`, post("application/x-www-form-urlencoded", "user=ada"))]));"""},
+                   allow_net=[("localhost", None)], handler_timeout=WAIT)
+        answers = self.get_json("/x", Host=f"localhost:{self.server.port}")
+        self.assertEqual(answers[0], [200, "hi"])
+        self.assertEqual([status for status, _ in answers], [200, 403, 500, 403, 403])
+        self.assertNotIn("app.js", answers[2][1])
+
     def test_servers_that_never_end_give_way_to_other_requests_of_the_script(self):
         drip = [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", *[b"x", 0.05] * 600]
         for target in ("/never", "/drip"):
