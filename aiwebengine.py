@@ -1907,6 +1907,7 @@ _AWAIT_IN_PARAMETERS = "Illegal await-expression in formal parameters of async f
 _AWAIT_AS_NAME = "'await' is not a valid identifier name in an async function"
 _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
+_NO_DECLARATION = "What is exported here must be a declaration"
 
 
 # -- Parser: names and scopes ------------------------------------------------------------
@@ -4036,6 +4037,7 @@ class JSParser(DestructuringParser):
     def parse_export_declaration(self):
         if not self.begins_declaration():
             self.unexpected()
+        start = self.start
         declaration = self.parse_statement()
         if declaration.__class__ is EmptyStatement:     # only types
             return declaration
@@ -4043,8 +4045,10 @@ class JSParser(DestructuringParser):
             for declarator in declaration.declarations:
                 for identifier in _declared_identifiers(declarator.id):
                     self.export_name(identifier)
-        else:
+        elif declaration.__class__ in (FunctionDeclaration, ClassDeclaration):
             self.export_name(declaration.id)
+        else:
+            raise self.error(_NO_DECLARATION, start)
         return ExportNamedDeclaration(declaration, [], None, [])
 
     def begins_declaration(self):
@@ -4190,11 +4194,34 @@ _TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
+#: What begins an operand, or else a statement or the body of an arrow function.
+_STATEMENT_STARTS = frozenset(("{", "function", "class"))
+#: What a class member may begin with that could go on with the field before it.
+_OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
 _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
 _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
 
+
+def _apply(source, edits):
+    """The text that the edits make; it has the same lines."""
+    pieces, at = [], 0
+    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            continue    # a part of what is erased
+        removed = source[start:end]
+        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        elif text:
+            text += blank[len(text):]
+        pieces += source[at:start], text
+        at = end
+    pieces.append(source[at:])
+    return "".join(pieces)
 
 
 @functools.cache
@@ -4701,7 +4728,11 @@ class TypeParser(JSParser):
 
     def open_parameters(self):
         if self.type == "<":
+            start = self.start
             self.erasing(self.skip_type_parameters)
+            if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
+                # behind `async` and `return` no line may end before it
+                self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
         super().open_parameters()
         if self.type == "this":
             start = self.start
@@ -4908,7 +4939,12 @@ class TypeParser(JSParser):
             self.skip_with(self.skip_type)
         self.close_angle()
         self.erase(start)
-        return self.parse_unary()
+        operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
+        operand = self.parse_unary()
+        if begins_statement or _LINE_BREAKS.search(self.source, start, operand_at):
+            # without the type it would be a statement or, behind `return`, another one
+            self.edits += Edit(start, start, "(", True), Edit(self.last_end, self.last_end, ")", True)
+        return operand
 
 
 # -- Parser: declarations of TypeScript --------------------------------------------------
@@ -5147,6 +5183,8 @@ class TypeScriptParser(TypeParser):
                 self.advance()
             else:
                 self.erase_token()
+                if following in _OPERATOR_KEYS and not static:
+                    self.edits[-1] = self.edits[-1]._replace(text=";")
         if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
             self.skip_type_member()
             self.consume_semicolon()
@@ -5464,6 +5502,12 @@ class EnumParser(TypeScriptParser):
                 assignment.left.property.right = value
         return self.code_node(name, statements, here)
 
+    def parse_substatement(self):
+        node = super().parse_substatement()
+        if node in self.followers or node.__class__ is ClassDeclaration:
+            raise self.error(_SINGLE_STATEMENT, node.start)
+        return node
+
     def code_node(self, name, statements, here):
         """Declare the name of an enum or namespace; return its first statement, an empty one where the name
         was known."""
@@ -5516,6 +5560,9 @@ class EnumParser(TypeScriptParser):
             self.put(part.start, part.start, f"{name}.")
             return MemberExpression(Identifier(name).at(part), part, False, False).at(part)
         for node in [holder, *value.walk()]:
+            if node.__class__ is Property and node.shorthand and node.key.name in members:
+                node.shorthand = False
+                self.put(node.start, node.start, node.key.name + ": ")
             for field in node.fields:
                 part = getattr(node, field)
                 if field not in ("property", "key") or node.computed:
@@ -5620,6 +5667,8 @@ class EnumParser(TypeScriptParser):
                 for name in names)
         elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
             text = f" {space}.{node.id.name} = {node.id.name};"
+        elif not makes_object and node.__class__ is not EmptyStatement:
+            raise self.error(_NO_DECLARATION, start)
         if text is not None:
             self.put(self.last_end, self.last_end, text)
             self.followers[node] = self.code(text.lstrip(";"), node)
@@ -5683,13 +5732,13 @@ class JSXParser(EnumParser):
             self.fragment = "_Fragment"
 
     def parse_program(self):
-        first = self.start
+        first, here = self.start, self.here()
         node = super().parse_program()
         if self.import_source and self.makes_code:
             text = 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from ' \
                 f'{json.dumps(self.import_source + "/jsx-runtime")}; '
             self.put(first, first, text)
-            node.body[:0] = self.code(text, node)
+            node.body[:0] = self.code(text, here)
         return node
 
     def leap(self, offset):
@@ -5869,10 +5918,9 @@ class JSXParser(EnumParser):
         """Read the value of `key`, which the automatic form passes apart; return its code and node."""
         first, edits = self.pos, len(self.edits)
         value = self.read_attribute_value(self.source[first])
-        del self.edits[edits:]
-        self.edits.append(Edit(start, self.pos))
-        text = self.source[first:self.pos]
-        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1])), value
+        inside = [edit._replace(start=edit.start - first, end=edit.end - first) for edit in self.edits[edits:]]
+        self.edits[edits:] = [Edit(start, self.pos)]
+        return _apply(self.source[first:self.pos], inside), value
 
     def read_attribute_value(self, char):
         place = start, *_ = self.pos, self.line, self.pos - self.line_start
@@ -5988,26 +6036,6 @@ LANGUAGES = {".js": (False, False), ".mjs": (False, False), ".cjs": (False, Fals
 def language_of(name):
     """(has types, has JSX) of a file by its name; ordinary JavaScript for a name that tells nothing."""
     return LANGUAGES.get(name[name.rfind("."):], (False, False))
-
-
-def _apply(source, edits):
-    """The text that the edits make; it has the same lines."""
-    pieces, at = [], 0
-    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
-        if start < at:
-            continue    # a part of what is erased
-        removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
-        if text is None:
-            text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
-        elif text:
-            text += blank[len(text):]
-        pieces += source[at:start], text
-        at = end
-    pieces.append(source[at:])
-    return "".join(pieces)
 
 
 def typed_parser(source, name, is_module):
@@ -7414,8 +7442,9 @@ def javascript_of(source, name):
     program, text, edits = parse_with_edits(source, name, True)
     if language_of(name)[0]:
         analyze_scopes(program)
-        edits = edits + [Edit(node.start, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier
-                              else node.end) for node in drop_type_imports(program)]
+        edits = edits + [Edit(node.start, node.end if node.__class__ is ImportDeclaration
+                              else _COMMA(text, node.end).end())
+                         for node in drop_type_imports(program) if node.end > node.start]
     return _apply(text, edits)
 
 
@@ -7435,6 +7464,8 @@ def drop_type_imports(program):
             dropped.append(statement)
             continue
         if statement_dropped:
+            if specifiers[-1].__class__ is ImportNamespaceSpecifier:
+                specifiers[-1].start = specifiers[0].end    # it goes with the comma before it
             dropped += statement_dropped
             statement.specifiers = [one for one in specifiers if one not in statement_dropped]
         body.append(statement)

@@ -1294,6 +1294,13 @@ ERASED = [
     ("import type { A } from 'a'; import type B from 'b'; import { type C, D } from 'd'; import { type E } from 'e'; import F, { G } from 'f';"
      "import * as H from 'h'; import 'i'; import type from 'j'; D; F; type; let x: G | H.I", "import { D } from 'd'; import F from 'f'; import 'i'; "
      "import type from 'j'; D; F; type; let x"),
+    ("import A, { b } from 'b'; import c, * as d from 'd'; import E, * as f from 'f'; let x: A; b; c; let y: d.E; f",
+     "import { b } from 'b'; import c from 'd'; import * as f from 'f'; let x; b; c; let y; f"),
+    ("a = async <\nT\n>(x: T) => x; function f() { return <\nT>(x: T) => x } function g() { return <T>\nx.y }",
+     "a = async (x) => x; function f() { return (x) => x } function g() { return x.y }"),
+    ("f = () => <T>{ a: 1 }; <T>{}.a; <any>function () {}(); export default <any>class {}",
+     "f = () => ({ a: 1 }); ({}.a); (function () {}()); export default (class {})"),
+    ("class A { x = 1\n private *g() {} y = 2\n public [z] = 3\n readonly in = 4 }", "class A { x = 1; *g() {} y = 2; [z] = 3; in = 4 }"),
     ("interface A {} const b = 1; export { A, b, type C }; export type { D } from 'd'; export type * from 'e'; export { type F, G } from 'g'",
      "const b = 1; export { b }; export { G } from 'g'"),
     ("export interface A {} export type B = 1; export declare const c: B; export default interface D {} export abstract class E { abstract f(): void }",
@@ -1401,6 +1408,16 @@ class TypeScriptTest(unittest.TestCase):
                 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from "preact/jsx-runtime"; '
                 "x = _jsxs(_Fragment, { children: [_jsx('a', { b: '1', children: 'c' }, 2), _jsxs('d', { children: [e, 'f'] })] })")))
 
+    def test_a_member_of_an_enum_in_an_initializer_is_the_member_in_short_properties_too(self):
+        self.assertEqual(self.tree("enum E { A = 1, B = f({ A, c: A }) }"), javascript_tree(aiwebengine.parse_module(
+            "var E; (function (E) { E[E['A'] = 1] = 'A'; E[E['B'] = f({ A: E.A, c: E.A })] = 'B' })(E || (E = {}))")))
+
+    def test_the_import_of_a_factory_stays_in_the_text_of_a_page(self):
+        source = "/** @jsxImportSource preact */\nx = <a key={b as T} c={d!}/>"
+        text = aiwebengine.javascript_of(source, "a.tsx")
+        self.assertEqual(javascript_tree(aiwebengine.parse_module(text)), javascript_tree(aiwebengine.parse_module(
+            'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from "preact/jsx-runtime"; x = _jsx("a", { c: d }, b)')))
+
     def test_erased_text_keeps_every_position(self):
         source = "let x: number = 1, y = <T>(a: T): T => a as T;\nclass A<T> { private b?: T }\n"
         text = aiwebengine.javascript_of(source, "a.ts")
@@ -1444,6 +1461,9 @@ class TypeScriptTest(unittest.TestCase):
                 ("function f(public x) {}", "1:12 A parameter property is only allowed in the parameters of a constructor with a body"),
                 ("const f = (a: number, b: c d) => 1", "1:28 Unexpected identifier 'd'"),
                 ("let x = function (): void;", "1:26 Unexpected token ';'"), ("namespace A { export const b = 1;", "1:34 Unexpected end of input"),
+                ("if (x) namespace A { f() }", "1:8 Lexical declaration cannot appear in a single-statement context"),
+                ("export type\nA = 1", "1:8 What is exported here must be a declaration"),
+                ("namespace A { export b() }", "1:15 What is exported here must be a declaration"),
                 ("enum A { B } let A = 1", "1:18 Identifier 'A' has already been declared"), ("type A = " + "(" * 9999, "too deeply nested")):
             with self.subTest(source[:50]):
                 self.assertIn(message.partition(" ")[2] if "deeply" in message else message, self.error(source))
