@@ -13833,6 +13833,8 @@ def refuses_clearly(compiler):
     """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
     def compile_text(*args, **options):
+        collects_garbage = gc.isenabled()
+        gc.disable()        # trees are large, and the collector would look at each again and again
         try:
             return compiler(*args, **options)
         except JSNativeError:
@@ -13843,6 +13845,9 @@ def refuses_clearly(compiler):
                 f"The engine cannot compile the code here (internal error: {type(error).__name__})"
             refused = JSSyntaxError(message, *place_of_failure(error))
             refused.overflow = isinstance(error, RecursionError)
+        finally:
+            if collects_garbage:
+                gc.enable()
         raise refused
     return compile_text
 
@@ -51922,6 +51927,7 @@ declare const html: {
 declare namespace JSX {
   type Element = any;
   interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicAttributes { key?: unknown }
   interface IntrinsicElements { [name: string]: any }
 }
 
@@ -54465,12 +54471,14 @@ _TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".ts
 
 
 def complete_import(folder, specifier):
-    """An import's specifier with the file's ending: `./x` is x.js, x.ts …; `./x.js` may be x.ts."""
+    """An import's specifier with the file's ending: `./x` is x.js, x.ts … or x/index.ts …; `./x.js` may be
+    x.ts."""
     if os.path.isfile(os.path.join(folder, specifier)):
         return specifier
     stem, end = os.path.splitext(specifier)
     tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
-             *(specifier + other for other in SCRIPT_SUFFIXES)]
+             *(specifier + other for other in SCRIPT_SUFFIXES),
+             *(posixpath.join(specifier, "index" + other) for other in SCRIPT_SUFFIXES)]
     return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
 
 
@@ -54537,7 +54545,7 @@ def refuse_twin(path):
 def load_import(folder, specifier, referrer, kind):
     """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
     from_package = is_in_packages(referrer) or referrer.startswith("node:")
-    if specifier.startswith(("./", "../")) and not from_package:
+    if (specifier.startswith(("./", "../")) or specifier in (".", "..")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         source = read_import(path, specifier, referrer, kind)
         if kind in (None, "require") and (path.suffix in (".cjs", ".cts") or path.suffix == ".js"

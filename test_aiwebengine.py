@@ -1531,6 +1531,13 @@ class TypeScriptServerTest(ServerCase):
             "g.mjs": "routeRegistry.registerRoute('/g', () => 'g')", "types.d.ts": "declare const nothing: 1"})
         self.assertEqual([self.get(path) for path in ("/a", "/d", "/e", "/f", "/g")], ["bc", "d", "b", "i", "g"])
 
+    def test_a_folder_means_its_index(self):
+        self.serve({"a.ts": "import { c } from './lib'; routeRegistry.registerRoute('/a', () => c())",
+                    "lib/index.ts": "export * from './b'; export { c } from './sub/'", "lib/b.ts": "export const b = 'b'",
+                    "lib/sub/index.tsx": "import { d } from './d'; export const c = () => d()",
+                    "lib/sub/d.ts": "import { b } from '..'; import * as all from '.'; export const d = () => b + Object.keys(all)"})
+        self.assertEqual(self.get("/a"), "bc")
+
     def test_two_scripts_of_one_name_are_an_error(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/a', () => 'js')", "a.ts": "routeRegistry.registerRoute('/b', () => 'ts')"})
         self.assertEqual(self.get("/a"), "js")
@@ -25242,11 +25249,12 @@ class StarterTest(ServerCase):
         for kind in aiwebengine.STARTERS:       # all in one folder: every start of tsc takes seconds
             for path in self.in_typescript(kind).glob(f"{kind}.*"):
                 shutil.copy(path, folder)
+        script = folder / "poll.tsx"
+        self.write(script, script.read_text("utf-8").replace("<Page ", '<Page key="every component may have one" '))
         self.assertEqual(self.tsc(folder, "--noEmit"), "")
         self.assertEqual(len([*folder.glob("*.ts*")]), 2 * len(aiwebengine.STARTERS) + 1)
         self.assertEqual(self.tsc(folder, "--noEmit", "--strict", "--ignoreConfig", "--lib", "ESNext,DOM,DOM.Iterable", "--module",
                                   "ESNext", "public/page.ts"), "")
-        script = folder / "poll.tsx"
         self.write(script, script.read_text("utf-8").replace("request.form;", "request.from;").replace("title={", "titel={"))
         self.assertRegex(self.tsc(folder, "--noEmit"), r"(?s)'titel' does not exist.*'from' does not exist on type 'HttpRequest'")
 
