@@ -45,3 +45,9 @@ function sendNotice({ request }) {
   console.info(`notice for ${audience}: ${result}`);
   return result;
 }
+
+// Another script, reminders.js, says when something is due; whoever is here hears of it.
+dispatcher.registerListener("reminder.due", ({ data: { text } }) => {
+  const notice = { type: "notice", level: "info", audience: "everyone", text: `Reminder: ${text}`, time: new Date().toISOString() };
+  routeRegistry.sendStreamMessage("/notify/events", notice);
+});
