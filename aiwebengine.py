@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,205
+     6  Parser                                                                         4,233
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -36,17 +36,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                212
+          Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    739
-          Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   246
-          Parser: elements of JSX                                                        352
-          From TypeScript and JSX to JavaScript                                           80
-     7  Scope analysis                                                                 1,384
+          Parser: types of TypeScript                                                    771
+          Parser: declarations of TypeScript                                             471
+          Parser: enums and namespaces                                                   257
+          Parser: elements of JSX                                                        351
+          From TypeScript and JSX to JavaScript                                           60
+     7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             364
+          Types of variables                                                             367
      8  Values and objects                                                             1,251
           Property descriptors                                                           202
           Ordinary objects                                                               427
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      159
-    10  Code generator                                                                 4,379
+    10  Code generator                                                                 4,384
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -73,7 +73,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              535
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        507
+          Compiling a source text                                                        512
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,239
           Helpers shared by the built-ins                                                 92
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,943
+    19  Host API                                                                       3,944
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
@@ -263,8 +263,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,024
+          Type declarations                                                              696
+    20  Scripts: loading and hot reload                                                4,026
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         189
           Modules of node                                                                744
           Packages                                                                       244
-          Imported files                                                                 142
+          Imported files                                                                 144
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
