@@ -5920,7 +5920,8 @@ class JSXParser(EnumParser):
         """Read the value of `key`, which the automatic form passes apart; return its code and node."""
         first, edits = self.pos, len(self.edits)
         value = self.read_attribute_value(self.source[first])
-        inside = [edit._replace(start=edit.start - first, end=edit.end - first) for edit in self.edits[edits:]]
+        inside = [edit._replace(start=edit.start - first, end=edit.end - first)
+                  for edit in self.edits[edits:]]
         self.edits[edits:] = [Edit(start, self.pos)]
         return _apply(self.source[first:self.pos], inside), value
 
