@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,233
+     6  Parser                                                                         4,234
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -41,7 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: types of TypeScript                                                    771
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        351
+          Parser: elements of JSX                                                        352
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,967
+    14  Functions of the web                                                           3,985
           Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               492
+          HTML of elements                                                               510
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -250,11 +250,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,944
+    19  Host API                                                                       3,952
           Arguments                                                                      170
           routeRegistry                                                                  246
           graphQLRegistry                                                                124
-          ResponseBuilder                                                                147
+          ResponseBuilder                                                                155
           sharedStorage                                                                  294
           validate                                                                        99
           dispatcher and schedulerService                                                186
@@ -32216,9 +32216,27 @@ _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
-                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
-                    "xlinkHref": "xlink:href"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
+                    "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
+_ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
+                     "Actuate Arcrole Href Role Show Title Type".split()}
+_ATTRIBUTE_NAMES |= {"xml" + name: "xml:" + name.lower() for name in "Base Lang Space".split()}
+#: Those whose words HTML and SVG write with hyphens.
+_ATTRIBUTE_NAMES |= {name: re.sub("[A-Z]", lambda found: "-" + found[0].lower(), name) for name in (
+    "acceptCharset httpEquiv "
+    "accentHeight alignmentBaseline arabicForm baselineShift capHeight clipPath clipRule colorInterpolation "
+    "colorInterpolationFilters colorProfile colorRendering dominantBaseline enableBackground fillOpacity "
+    "fillRule floodColor floodOpacity fontFamily fontSize fontSizeAdjust fontStretch fontStyle fontVariant "
+    "fontWeight glyphName glyphOrientationHorizontal glyphOrientationVertical horizAdvX horizOriginX "
+    "imageRendering letterSpacing lightingColor markerEnd markerMid markerStart maskType overlinePosition "
+    "overlineThickness paintOrder pointerEvents renderingIntent shapeRendering stopColor stopOpacity "
+    "strikethroughPosition strikethroughThickness strokeDasharray strokeDashoffset strokeLinecap "
+    "strokeLinejoin strokeMiterlimit strokeOpacity strokeWidth textAnchor textDecoration textRendering "
+    "transformOrigin underlinePosition underlineThickness unicodeBidi unicodeRange unitsPerEm vAlphabetic "
+    "vHanging vIdeographic vMathematical vectorEffect vertAdvY vertOriginX vertOriginY wordSpacing "
+    "writingMode xHeight").split()}
+#: Attributes that say "true" or "false".
+_TRUE_OR_FALSE = frozenset("contenteditable draggable focusable preservealpha spellcheck".split())
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
 #: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
@@ -32597,7 +32615,7 @@ def add_attributes(realm, parts, name, props):
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
         if value is False or value is True:
-            if not shown.startswith(("aria-", "data-")):
+            if not shown.startswith(("aria-", "data-")) and shown.lower() not in _TRUE_OR_FALSE:
                 if value:
                     parts.append(" " + shown)
                 continue
@@ -48858,12 +48876,20 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
+_WHOLE_DOCUMENT = re.compile(r"<html[\s>]", re.IGNORECASE).match
+
+
+def html_document(page):
+    """The HTML to send for elements: a whole document gets its DOCTYPE, which no element can say."""
+    return "<!DOCTYPE html>" + page if _WHOLE_DOCUMENT(page) else page
+
+
 @host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
                "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
     page = host.realm.html_of(text)
     if page is not None:
-        text = utf16(page)
+        text = utf16(html_document(page))
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -56758,7 +56784,7 @@ def response_from(realm, value):
             return response_of_script(realm, value)
         page = realm.html_of(value)
         if page is not None:
-            return Response(200, HTML, utf8(page))
+            return Response(200, HTML, utf8(html_document(page)))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -56773,7 +56799,7 @@ def response_of_parts(realm, value, parts):
             return built_response(realm, *parts)
     page = realm.html_of(value)
     return Response(200, JSON_TYPE, json_bytes(realm, value)) if page is None \
-        else Response(200, HTML, utf8(page))
+        else Response(200, HTML, utf8(html_document(page)))
 
 
 def response_of_script(realm, value):
@@ -56835,7 +56861,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     else:
         data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
         if page is not None:
-            data, default = utf8(page), HTML
+            data, default = utf8(html_document(page)), HTML
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
