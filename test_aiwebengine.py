@@ -1673,6 +1673,19 @@ class TypeScriptServerTest(ServerCase):
                 self.assertEqual((answer.status, answer.read().decode()), (status, expected))
                 self.assertEqual(answer.headers["Content-Type"].lower(), "text/html; charset=utf-8")
 
+    def test_a_whole_document_of_elements_gets_its_doctype(self):
+        self.serve({"a.jsx": """
+            const page = () => <html lang="en"><p/></html>;
+            routeRegistry.registerRoute("/a", page);
+            routeRegistry.registerRoute("/b", () => ({ body: page() }));
+            routeRegistry.registerRoute("/c", () => ResponseBuilder.html(page()));
+            routeRegistry.registerRoute("/d", () => String(page()) + String(<htmlx/>));
+            routeRegistry.registerRoute("/e", () => <htmlx/>);
+            """})
+        text = '<html lang="en"><p></p></html>'
+        self.assertEqual([self.get(f"/{path}") for path in "abcde"], [
+            *3 * ["<!DOCTYPE html>" + text], text + "<htmlx></htmlx>", "<htmlx></htmlx>"])
+
     def test_an_error_at_load_shows_the_typescript(self):
         self.serve({"a.ts": "let a: number = 1;\nlet b: = 2;\n"})
         self.assertIn("a.ts:2:8", self.output.getvalue())
@@ -6871,6 +6884,10 @@ class ElementTest(Case):
             ('html`<p title="${html`<b c="${"d e"}">&amp;`}">`', '<p title="&lt;b c=&quot;d e&quot;&gt;&amp;">'),
             ("h('p', { title: html`&amp; \"` })", '<p title="&amp; &quot;"></p>'), ("h('meta', { httpEquiv: 'x', acceptCharset: 'y' })",
                                                                                  '<meta http-equiv="x" accept-charset="y">'),
+            ("h('path', { strokeWidth: 2, clipPath: 'a', xHeight: 1, viewBox: 'b', xmlSpace: 'c', xlinkTitle: 'd', xmlnsXlink: 'e' })",
+             '<path stroke-width="2" clip-path="a" x-height="1" viewBox="b" xml:space="c" xlink:title="d" xmlns:xlink="e"></path>'),
+            ("h('p', { draggable: true, spellCheck: false, contentEditable: true, hidden: true, inert: false })",
+             '<p draggable="true" spellCheck="false" contentEditable="true" hidden></p>'),
             ('html`<iframe srcdoc="${"<b>"}${html`<i>${"<"}</i>`}"></iframe>`',
              '<iframe srcdoc="&amp;lt;b&amp;gt;&lt;i&gt;&amp;lt;&lt;/i&gt;"></iframe>'),
             ("h('iframe', { srcDoc: '<b>' })", '<iframe srcDoc="&amp;lt;b&amp;gt;"></iframe>'), ("h('p', { title: {} })", "TypeError: The attribute title of "
