@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,301
+    15  Realm, jobs and timers                                                         5,316
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -208,8 +208,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           98
-          Network: connections                                                           224
+          Network: what is open                                                          100
+          Network: connections                                                           237
           Network: one request                                                           223
           Functions for a console                                                         32
           Realms of a terminal                                                           103
@@ -38754,6 +38754,8 @@ KEEP_SECONDS = 10.0
 #: Bytes of one body, and redirects that are followed.
 MAX_FETCH_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 20
+#: Seconds after which a wait ends when other requests of the same script wait for a thread.
+GIVE_WAY_SECONDS = 5.0
 #: Threads that wait for answers; those of one script; requests of one script that wait for a thread.
 MAX_FETCH_THREADS = 32
 MAX_FETCHES_OF_REALM = 8
@@ -38885,9 +38887,15 @@ class TimedSocket(Timed):
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
+class GaveWay(TimeoutError):
+    """Others of the same script needed the thread that waited."""
+
+
 RECEIVE_SIZE = 1 << 16
 #: Seconds after which a wait looks whether it was cut.
 WAIT_SLICE = 0.25
+#: Of a thread of a Network: `since` when it does its work, and the `crowd` of works that wait.
+_AT_WORK = threading.local()
 
 
 class TimedReader(io.RawIOBase):
@@ -38900,6 +38908,8 @@ class TimedReader(io.RawIOBase):
     def readinto(self, buffer):
         owner = self.owner
         while True:
+            if getattr(_AT_WORK, "crowd", None) and time.monotonic() > _AT_WORK.since + GIVE_WAY_SECONDS:
+                raise GaveWay
             owner.sock.settimeout(min(WAIT_SLICE, owner.seconds_left()))
             try:
                 return owner.sock.recv_into(buffer)
@@ -38917,6 +38927,8 @@ def trouble_text(error, host):
     """What went wrong with a connection, for people."""
     if isinstance(error, socket.gaierror):
         return f"the host {host} is not known"
+    if isinstance(error, GaveWay):
+        return f"{host} took more than {GIVE_WAY_SECONDS:g} s while other requests of this script waited"
     if isinstance(error, TimeoutError):
         return f"{host} did not answer in time"
     if type(error).__name__ == "SSLCertVerificationError":      # a look at ssl would load it
@@ -38964,11 +38976,14 @@ class Network:
         self.threads.run(self._run, state, work)
 
     def _run(self, state, work):
+        _AT_WORK.crowd = state[1]
         while work is not None:
+            _AT_WORK.since = time.monotonic()
             work()
             with self.lock:
                 work = state[1].popleft() if state[1] else None
                 state[0] -= work is None
+        _AT_WORK.crowd = None
 
     def order(self, method, url, *facts):
         try:

@@ -10741,6 +10741,18 @@ class FetchTest(ServerCase):
         thread.join()
         self.assertEqual(found, ["late"])
 
+    def test_servers_that_never_end_give_way_to_other_requests_of_the_script(self):
+        drip = [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", *[b"x", 0.05] * 600]
+        for target in ("/never", "/drip"):
+            with self.subTest(target), mock.patch.object(aiwebengine, "GIVE_WAY_SECONDS", 0.2):
+                found = json.loads(self.fetching(
+                    f"""const slow = Array.from({{ length: 8 }}, () => caught(async () => (await fetch(BASE + "{target}")).text()));
+                        await new Promise((go) => setTimeout(go, 50));
+                        return [await (await fetch(BASE)).text(), await Promise.race(slow)]""",
+                    lambda method, path, *_: {"/never": [WAIT], "/drip": drip}.get(path, http_answer(b"served"))))
+                self.assertEqual(found[0], "served", found)
+                self.assertIn("took more than 0.2 s while other requests of this script waited", found[1])
+
     def test_broken_servers_are_told_in_plain_words(self):
         for answer, words in [
                 (None, "closed the connection without an answer"), (b"SSH-2.0-x\r\n\r\n", "is not HTTP"),
