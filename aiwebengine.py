@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,316
+    15  Realm, jobs and timers                                                         5,319
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -210,7 +210,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Clocks                                                                         104
           Network: what is open                                                          100
           Network: connections                                                           237
-          Network: one request                                                           223
+          Network: one request                                                           226
           Functions for a console                                                         32
           Realms of a terminal                                                           103
           The prompt                                                                     145
@@ -250,9 +250,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,952
+    19  Host API                                                                       3,969
           Arguments                                                                      170
-          routeRegistry                                                                  246
+          routeRegistry                                                                  249
           graphQLRegistry                                                                124
           ResponseBuilder                                                                155
           sharedStorage                                                                  294
@@ -263,7 +263,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              696
+          Type declarations                                                              710
     20  Scripts: loading and hot reload                                                4,026
           Log                                                                            195
           Causes of errors                                                               289
