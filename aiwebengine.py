@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      159
-    10  Code generator                                                                 4,384
+    10  Code generator                                                                 4,590
           Nodes of Python                                                                200
           Functions and their variables                                                  532
           Statements                                                                     212
@@ -72,7 +72,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Assignments                                                                    344
           Members and calls                                                              535
           Members as targets                                                             100
-          Questions about nodes                                                          178
+          Questions about nodes                                                          198
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,239
