@@ -1346,6 +1346,13 @@ ERASED = [
     ("import type { A } from 'a'; import type B from 'b'; import { type C, D } from 'd'; import { type E } from 'e'; import F, { G } from 'f';"
      "import * as H from 'h'; import 'i'; import type from 'j'; D; F; type; let x: G | H.I", "import { D } from 'd'; import F from 'f'; import 'i'; "
      "import type from 'j'; D; F; type; let x"),
+    ("import A, { b } from 'b'; import c, * as d from 'd'; import E, * as f from 'f'; let x: A; b; c; let y: d.E; f",
+     "import { b } from 'b'; import c from 'd'; import * as f from 'f'; let x; b; c; let y; f"),
+    ("a = async <\nT\n>(x: T) => x; function f() { return <\nT>(x: T) => x } function g() { return <T>\nx.y }",
+     "a = async (x) => x; function f() { return (x) => x } function g() { return x.y }"),
+    ("f = () => <T>{ a: 1 }; <T>{}.a; <any>function () {}(); export default <any>class {}",
+     "f = () => ({ a: 1 }); ({}.a); (function () {}()); export default (class {})"),
+    ("class A { x = 1\n private *g() {} y = 2\n public [z] = 3\n readonly in = 4 }", "class A { x = 1; *g() {} y = 2; [z] = 3; in = 4 }"),
     ("interface A {} const b = 1; export { A, b, type C }; export type { D } from 'd'; export type * from 'e'; export { type F, G } from 'g'",
      "const b = 1; export { b }; export { G } from 'g'"),
     ("export interface A {} export type B = 1; export declare const c: B; export default interface D {} export abstract class E { abstract f(): void }",
@@ -1452,6 +1459,16 @@ class TypeScriptTest(Case):
                 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from "preact/jsx-runtime"; '
                 "x = _jsxs(_Fragment, { children: [_jsx('a', { b: '1', children: 'c' }, 2), _jsxs('d', { children: [e, 'f'] })] })")))
 
+    def test_a_member_of_an_enum_in_an_initializer_is_the_member_in_short_properties_too(self):
+        self.assertEqual(self.tree("enum E { A = 1, B = f({ A, c: A }) }"), javascript_tree(aiwebengine.parse_module(
+            "var E; (function (E) { E[E['A'] = 1] = 'A'; E[E['B'] = f({ A: E.A, c: E.A })] = 'B' })(E || (E = {}))")))
+
+    def test_the_import_of_a_factory_stays_in_the_text_of_a_page(self):
+        source = "/** @jsxImportSource preact */\nx = <a key={b as T} c={d!}/>"
+        text = aiwebengine.javascript_of(source, "a.tsx")
+        self.assertEqual(javascript_tree(aiwebengine.parse_module(text)), javascript_tree(aiwebengine.parse_module(
+            'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from "preact/jsx-runtime"; x = _jsx("a", { c: d }, b)')))
+
     def test_erased_text_keeps_every_position(self):
         source = "let x: number = 1, y = <T>(a: T): T => a as T;\nclass A<T> { private b?: T }\n"
         text = aiwebengine.javascript_of(source, "a.ts")
@@ -1495,6 +1512,9 @@ class TypeScriptTest(Case):
                 ("function f(public x) {}", "1:12 A parameter property is only allowed in the parameters of a constructor with a body"),
                 ("const f = (a: number, b: c d) => 1", "1:28 Unexpected identifier 'd'"),
                 ("let x = function (): void;", "1:26 Unexpected token ';'"), ("namespace A { export const b = 1;", "1:34 Unexpected end of input"),
+                ("if (x) namespace A { f() }", "1:8 Lexical declaration cannot appear in a single-statement context"),
+                ("export type\nA = 1", "1:8 What is exported here must be a declaration"),
+                ("namespace A { export b() }", "1:15 What is exported here must be a declaration"),
                 ("enum A { B } let A = 1", "1:18 Identifier 'A' has already been declared"), ("type A = " + "(" * 9999, "too deeply nested")):
             with self.subTest(source[:50]):
                 self.assertIn(message.partition(" ")[2] if "deeply" in message else message, self.error(source))
@@ -1561,6 +1581,13 @@ class TypeScriptServerTest(ServerCase):
             "routeRegistry.registerRoute('/e', () => <b/>)", "f.jsx": "const h = (tag) => tag; routeRegistry.registerRoute('/f', () => <i/>)",
             "g.mjs": "routeRegistry.registerRoute('/g', () => 'g')", "types.d.ts": "declare const nothing: 1"})
         self.assertEqual([self.get(path) for path in ("/a", "/d", "/e", "/f", "/g")], ["bc", "d", "b", "i", "g"])
+
+    def test_a_folder_means_its_index(self):
+        self.serve({"a.ts": "import { c } from './lib'; routeRegistry.registerRoute('/a', () => c())",
+                    "lib/index.ts": "export * from './b'; export { c } from './sub/'", "lib/b.ts": "export const b = 'b'",
+                    "lib/sub/index.tsx": "import { d } from './d'; export const c = () => d()",
+                    "lib/sub/d.ts": "import { b } from '..'; import * as all from '.'; export const d = () => b + Object.keys(all)"})
+        self.assertEqual(self.get("/a"), "bc")
 
     def test_two_scripts_of_one_name_are_an_error(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/a', () => 'js')", "a.ts": "routeRegistry.registerRoute('/b', () => 'ts')"})
@@ -1664,6 +1691,19 @@ class TypeScriptServerTest(ServerCase):
             with urllib.request.urlopen(self.server.url + path, timeout=STUCK) as answer:
                 self.assertEqual((answer.status, answer.read().decode()), (status, expected))
                 self.assertEqual(answer.headers["Content-Type"].lower(), "text/html; charset=utf-8")
+
+    def test_a_whole_document_of_elements_gets_its_doctype(self):
+        self.serve({"a.jsx": """
+            const page = () => <html lang="en"><p/></html>;
+            routeRegistry.registerRoute("/a", page);
+            routeRegistry.registerRoute("/b", () => ({ body: page() }));
+            routeRegistry.registerRoute("/c", () => ResponseBuilder.html(page()));
+            routeRegistry.registerRoute("/d", () => String(page()) + String(<htmlx/>));
+            routeRegistry.registerRoute("/e", () => <htmlx/>);
+            """})
+        text = '<html lang="en"><p></p></html>'
+        self.assertEqual([self.get(f"/{path}") for path in "abcde"], [
+            *3 * ["<!DOCTYPE html>" + text], text + "<htmlx></htmlx>", "<htmlx></htmlx>"])
 
     def test_an_error_at_load_shows_the_typescript(self):
         self.serve({"a.ts": "let a: number = 1;\nlet b: = 2;\n"})
@@ -3622,6 +3662,63 @@ var r = []; for (var f of [() => { var { name } = undefined }, ({ "a b": q }) =>
 var r = []; try { class A { [1..x = 1]() {} } } catch (e) { r.push(e.name) } try { class A extends (y_ = Object) {} } catch (e) { r.push(e.name) } 1..x = 1; result = r.join()
 => TypeError,ReferenceError
 """)
+
+
+class CountedLoopTest(Case):
+    """Loops that count up turn the same whether or not their variable is known to be an int."""
+
+    HEADS = tuple(f"for ({kind} DECLARED = START; k {test} {limit}; {step})" for kind, test, limit, step in (
+        ("var", "<", "40", "k++"), ("let", "<", "n", "++k"), ("var", "<=", "n", "k += 3"), ("var", "<", "n", "k += n"), ("let", "<=", "25", "k += s"),
+        ("var", "<", "m", "k++"), ("let", "<", "3", "k++"), ("var", "<=", "m", "k += 1")))
+    BODIES = """seen.push(k) ;; if (k > 7) break; seen.push(k) ;; if (k % 3) continue; seen.push(k) ;; k += 2; seen.push(k) ;; n = 9; seen.push(k) ;;
+        m = 8; seen.push(k) ;; change(); seen.push(k) ;; seen.push(() => k) ;; try { if (k == 4) continue; seen.push(k) } finally { seen.push(s) } ;;
+        if (k > 30) return seen; seen.push(k) ;; for (let i = 0; i < 30; i++) { if (i == k) continue outer; if (i > 27) break outer; seen.push(i) } ;;
+        let q = k * 2; seen.push(q) ;; [n] = [k]; seen.push(k) ;; s = 4; seen.push(k) ;; seen.push(eval("k"))"""
+
+    def test_the_turns_and_what_the_variable_ends_as(self):
+        realm = aiwebengine.Realm()
+        starts = itertools.cycle(("0", "5", "-2", "30", "n", "1", "25"))
+        for (head, body), start in zip(itertools.product(self.HEADS, re.split(r"\s;;\s+", self.BODIES)), starts):
+            change = "const change = () => { n = 6 };" if "change" in body else ""
+            text = f"(() => {{ var n = 24, m = 26, s = 5, seen = []; {change} outer: {head} {{ if (seen.length > 90) break; {body} }} " \
+                f"{'seen.push(k);' if '(var' in head else ''} return [seen.map(v => typeof v == 'function' ? v() : v), n, s].join() }})()"
+            known, unknown = (realm.evaluate(text.replace("DECLARED = START", one)) for one in (f"k = {start}", f"[k] = [{start}]"))
+            self.assertEqual(known, unknown, (head, start, body))
+
+
+class JoinedOperatorTest(Case):
+    """Operators on results of operators give what they give one by one, in the same order."""
+
+    EXPRESSIONS = ("a + b * c", "a - b * c", "b * c - a", "a * b + c * d", "a * b - c * d", "a * b * c", "(a + b) * (c - d)", "(a * b + c) % 7",
+                   "(a - b * c) % 1000003", "a * 2 + c", "(a + 1) * 3 - b * 2", "a * 0 + b", "a * -1 - b", "p.x + p.y * a", "p.x * p.y + p.z", "p.x - p.z * p.y",
+                   "p.x * a + p.y", "(a * b) % c")
+    VALUES = ("0", "-0", "3", "-7", "1.5", "1073741824", "94906267", "9007199254740991", "-9007199254740991", "NaN", "'5'", "undefined", "2n",
+              "({ valueOf() { order.push('v'); c = 2; return -0 } })")
+    STEPS = "const add = (a, b) => a + b, sub = (a, b) => a - b, mul = (a, b) => a * b, mod = (a, b) => a % b"
+
+    def one_by_one(self, text):
+        """The expression with calls in the place of its operators."""
+        def call(node):
+            if isinstance(node, ast.BinOp):
+                name = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Mod: "mod"}[type(node.op)]
+                return f"{name}({call(node.left)}, {call(node.right)})"
+            return ast.unparse(node)
+        return call(ast.parse(text, mode="eval").body)
+
+    def test_each_value_in_each_place(self):
+        realm, chooser = aiwebengine.Realm(), random.Random(1)
+        realm.evaluate(self.STEPS)
+        for fractions, text in itertools.product(("", "0.5;"), self.EXPRESSIONS):
+            parts = []
+            for number in range(9):
+                a, b, c, d = (chooser.choice(self.VALUES if number % 3 else self.VALUES[:9]) for _ in range(4))
+                a = self.VALUES[-1] if number == 1 else a
+                parts.append(f"a = {a}, b = {b}, c = {c}, d = {d}, p = {{ x: a, get y() {{ order.push('y'); a = 4; return b }}, z: c }};"
+                             "order = []; try { r = EXPRESSION } catch (error) { r = error.name } seen.push(order, Object.is(r, -0) ? '-0' : String(r));")
+            body = "(function () { " + fractions + " const seen = []; let a, b, c, d, p, order, r; for (let i = 0; i < 2; i++) { PARTS } return seen.join() })()"
+            body = body.replace("PARTS", "".join(parts))
+            joined, single = (realm.evaluate(body.replace("EXPRESSION", one)) for one in (text, self.one_by_one(text)))
+            self.assertEqual(joined.split(","), single.split(","), (text, fractions))
 
 
 class WrittenElementTest(Case):
@@ -6861,6 +6958,10 @@ class ElementTest(Case):
             ('html`<p title="${html`<b c="${"d e"}">&amp;`}">`', '<p title="&lt;b c=&quot;d e&quot;&gt;&amp;">'),
             ("h('p', { title: html`&amp; \"` })", '<p title="&amp; &quot;"></p>'), ("h('meta', { httpEquiv: 'x', acceptCharset: 'y' })",
                                                                                  '<meta http-equiv="x" accept-charset="y">'),
+            ("h('path', { strokeWidth: 2, clipPath: 'a', xHeight: 1, viewBox: 'b', xmlSpace: 'c', xlinkTitle: 'd', xmlnsXlink: 'e' })",
+             '<path stroke-width="2" clip-path="a" x-height="1" viewBox="b" xml:space="c" xlink:title="d" xmlns:xlink="e"></path>'),
+            ("h('p', { draggable: true, spellCheck: false, contentEditable: true, hidden: true, inert: false })",
+             '<p draggable="true" spellCheck="false" contentEditable="true" hidden></p>'),
             ('html`<iframe srcdoc="${"<b>"}${html`<i>${"<"}</i>`}"></iframe>`',
              '<iframe srcdoc="&amp;lt;b&amp;gt;&lt;i&gt;&amp;lt;&lt;/i&gt;"></iframe>'),
             ("h('iframe', { srcDoc: '<b>' })", '<iframe srcDoc="&amp;lt;b&amp;gt;"></iframe>'), ("h('p', { title: {} })", "TypeError: The attribute title of "
@@ -10692,6 +10793,34 @@ class FetchTest(ServerCase):
         gate.set()
         thread.join()
         self.assertEqual(found, ["late"])
+
+    def test_a_script_that_asks_its_own_server_is_not_somebody_at_this_machine(self):
+        self.serve({"users.json": '[{"id": "ada", "roles": ["admin"]}]', "other.js": "const secret = 'of other.js';", "app.js": """
+            const ask = async (path, settings) => { const answer = await fetch(path, settings); return [answer.status, await answer.text()] };
+            const post = (type, body) => ({ method: "POST", headers: { "content-type": type, via: "" }, body, redirect: "manual" });
+            routeRegistry.registerRoute("/echo", ({ request }) => request.body, "POST");
+            routeRegistry.registerRoute("/fail", () => nix);
+            routeRegistry.registerRoute("/x", ({ request: { headers: { host } } }) => Promise.all([
+              ask(`http://${host}/echo`, post("text/plain", "hi")), ask(`http://${host}/engine/file?name=other.js`), ask(`http://${host}/fail`),
+              ask(`http://${host}/engine/evaluate`, post("application/json", '{"script": "other.js", "code": "secret"}')),
+              ask(`http://${host}/auth/login`, post("application/x-www-form-urlencoded", "user=ada"))]));"""},
+                   allow_net=[("localhost", None)], handler_timeout=WAIT)
+        answers = self.get_json("/x", Host=f"localhost:{self.server.port}")
+        self.assertEqual(answers[0], [200, "hi"])
+        self.assertEqual([status for status, _ in answers], [200, 403, 500, 403, 403])
+        self.assertNotIn("app.js", answers[2][1])
+
+    def test_servers_that_never_end_give_way_to_other_requests_of_the_script(self):
+        drip = [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", *[b"x", 0.05] * 600]
+        for target in ("/never", "/drip"):
+            with self.subTest(target), mock.patch.object(aiwebengine, "GIVE_WAY_SECONDS", 0.2):
+                found = json.loads(self.fetching(
+                    f"""const slow = Array.from({{ length: 8 }}, () => caught(async () => (await fetch(BASE + "{target}")).text()));
+                        await new Promise((go) => setTimeout(go, 50));
+                        return [await (await fetch(BASE)).text(), await Promise.race(slow)]""",
+                    lambda method, path, *_: {"/never": [WAIT], "/drip": drip}.get(path, http_answer(b"served"))))
+                self.assertEqual(found[0], "served", found)
+                self.assertIn("took more than 0.2 s while other requests of this script waited", found[1])
 
     def test_broken_servers_are_told_in_plain_words(self):
         for answer, words in [
@@ -16429,6 +16558,7 @@ class TypesTest(Case):
         with tempfile.TemporaryDirectory() as folder:
             for name, text in {"aiwebengine.d.ts": self.declarations, "jsconfig.json": aiwebengine.JSCONFIG,
                                **files}.items():
+                Path(folder, name).parent.mkdir(exist_ok=True)
                 Path(folder, name).write_text(text, encoding="utf-8")
             done = subprocess.run([NODE, compiler, *arguments, "--pretty", "false"], cwd=folder,
                                   capture_output=True, encoding="utf-8")
@@ -16462,8 +16592,31 @@ class TypesTest(Case):
             self.assertHolds(self.declarations, f"declare var {name}: ", f"interface {name} ")
 
     def test_typescript_finds_nothing_wrong_in_the_examples(self):
-        files = {path.name: path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.js")}
+        files = {path.relative_to(EXAMPLES).as_posix(): path.read_text(encoding="utf-8")
+                 for path in EXAMPLES.rglob("*.js") if "public" not in path.parts}
+        self.assertIn("gallery/wall.js", files)
         self.assertEqual(self.tsc(files), "")
+
+    def test_strict_typescript_knows_what_handlers_get(self):
+        script = textwrap.dedent("""
+            /// <reference path="aiwebengine.d.ts" />
+            import page from "./page.html" with { type: "text" };
+            import icon from "./icon.png" with { type: "bytes" };
+            const length: number = page.length + icon.byteLength;
+            routeRegistry.registerStreamRoute("/s", { onConnect: ({ connection }) => connection.metadata,
+              onMessage: ({ connection, json }) => { connection.send(json) }, onDisconnect: ({ connection }) => console.log(connection.metadata.name) });
+            routeRegistry.use("/a", ({ request }) => { request.user = { id: 1 } });
+            routeRegistry.after(({ response }) => { response.status = 201 });
+            const move = database.transaction((from: string, coins: number) => from + coins);
+            const moved: string = move("a", 1);
+            const socket = connect("/graphql", { websocket: "graphql-transport-ws" });
+            const key: string | undefined = env.KEY;
+            env.KEY = "other";
+            routeRegistry.registerRoute("/x", () => "x", "GET", { requireauth: true });
+        """).strip()
+        found = self.tsc({"app.ts": script}, ["--noEmit", "--strict", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler",
+                                              "--skipLibCheck", "--lib", "es2023", "app.ts"])
+        self.assertEqual(sorted({line for line in re.findall(r"^app\.ts\((\d+),", found, re.M)}), ["13", "14"], found)
 
     def test_typescript_finds_mistakes(self):
         script = textwrap.dedent("""
@@ -18808,7 +18961,7 @@ class HookTest(ServerCase):
             routeRegistry.use("/x/*", "named"); routeRegistry.after("gone");
             function named() {}
             const wrong = [() => routeRegistry.use(), () => routeRegistry.use("/x"), () => routeRegistry.use("/u/:id", named),
-                           () => routeRegistry.after("", named), () => { for (let i = 0; i < 200; i++) routeRegistry.use(named) }];
+                           () => routeRegistry.after("", named), () => routeRegistry.use("/engine/*", named), () => { for (let i = 0; i < 200; i++) routeRegistry.use(named) }];
             routeRegistry.registerRoute("/wrong", () => wrong.map((call) => { try { return call() } catch (error) { return error.message } }));
             routeRegistry.registerRoute("/x/y", () => "y");""")
         self.assertIn('after / names the handler "gone", but app.js has no function of this name', self.output.getvalue())
@@ -18819,7 +18972,7 @@ class HookTest(ServerCase):
         self.server.app.hosts["app.js"].hooks.pop()
         self.server.app._rebuild()
         for text, told in zip(self.get_json("/wrong"), ("the handler must be a function", "the handler must be a function", "is not fixed",
-                                                        "the path must start with", "100 handlers of this script")):
+                                                        "the path must start with", "below /engine belongs to the server", "100 handlers of this script")):
             self.assertIn(told, text)
 
     def test_a_flood_is_refused_before_hooks_are_called(self):
@@ -25195,11 +25348,12 @@ class StarterTest(ServerCase):
         for kind in aiwebengine.STARTERS:       # all in one folder: every start of tsc takes seconds
             for path in self.in_typescript(kind).glob(f"{kind}.*"):
                 shutil.copy(path, folder)
+        script = folder / "poll.tsx"
+        self.write(script, script.read_text("utf-8").replace("<Page ", '<Page key="every component may have one" '))
         self.assertEqual(self.tsc(folder, "--noEmit"), "")
         self.assertEqual(len([*folder.glob("*.ts*")]), 2 * len(aiwebengine.STARTERS) + 1)
         self.assertEqual(self.tsc(folder, "--noEmit", "--strict", "--ignoreConfig", "--lib", "ESNext,DOM,DOM.Iterable", "--module",
                                   "ESNext", "public/page.ts"), "")
-        script = folder / "poll.tsx"
         self.write(script, script.read_text("utf-8").replace("request.form;", "request.from;").replace("title={", "titel={"))
         self.assertRegex(self.tsc(folder, "--noEmit"), r"(?s)'titel' does not exist.*'from' does not exist on type 'HttpRequest'")
 
