@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    533
-    18  GraphQL                                                                        5,102
+    18  GraphQL                                                                        5,055
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -238,29 +238,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
-          GraphQL: what every schema contains                                            117
+          GraphQL: what every schema contains                                            118
           GraphQL registrations, and their SDL in one                                    235
-          GraphQL schema                                                                 619
+          GraphQL schema                                                                 605
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  515
-          GraphQL documents                                                              164
-          GraphQL subscriptions                                                          238
-          GraphQL over HTTP                                                              189
-          GraphQL over Server-Sent Events                                                114
+          GraphQL plans                                                                  496
+          GraphQL documents                                                              161
+          GraphQL subscriptions                                                          237
+          GraphQL over HTTP                                                              185
+          GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                715
-    19  Host API                                                                       3,969
-          Arguments                                                                      170
-          routeRegistry                                                                  249
-          graphQLRegistry                                                                124
-          ResponseBuilder                                                                155
-          sharedStorage                                                                  294
-          validate                                                                        99
-          dispatcher and schedulerService                                                186
+          GraphQL service                                                                711
+    19  Host API                                                                       3,953
+          Arguments                                                                      173
+          routeRegistry                                                                  244
+          graphQLRegistry                                                                121
+          ResponseBuilder                                                                153
+          sharedStorage                                                                  292
+          validate                                                                        97
+          dispatcher and schedulerService                                                185
           Storage in a file                                                              332
           Relays                                                                          52
-          Redis                                                                          879
+          Redis                                                                          875
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              710
@@ -324,9 +324,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,560
-          Starters: what they share                                                       90
-          Starters: their files                                                          847
+    23  Command line                                                                   4,532
+          Starters: what they share                                                      125
+          Starters: their files                                                          784
           Starters: in TypeScript                                                        179
           Options                                                                        308
           Documentation                                                                  404
