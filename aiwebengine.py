@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,205
+     6  Parser                                                                         4,234
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -36,17 +36,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                212
+          Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    739
-          Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   246
+          Parser: types of TypeScript                                                    771
+          Parser: declarations of TypeScript                                             471
+          Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        352
-          From TypeScript and JSX to JavaScript                                           80
-     7  Scope analysis                                                                 1,384
+          From TypeScript and JSX to JavaScript                                           60
+     7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             364
+          Types of variables                                                             367
      8  Values and objects                                                             1,251
           Property descriptors                                                           202
           Ordinary objects                                                               427
@@ -60,20 +60,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      159
-    10  Code generator                                                                 4,379
+    10  Code generator                                                                 4,590
           Nodes of Python                                                                200
-          Functions and their variables                                                  520
+          Functions and their variables                                                  532
           Statements                                                                     212
-          Loops, jumps and try                                                           452
+          Loops, jumps and try                                                           535
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        185
-          Operators                                                                      481
-          Assignments                                                                    343
+          Operators                                                                      559
+          Assignments                                                                    344
           Members and calls                                                              535
           Members as targets                                                             100
-          Questions about nodes                                                          178
-          Compiling a source text                                                        507
+          Questions about nodes                                                          198
+          Compiling a source text                                                        512
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,239
           Helpers shared by the built-ins                                                 92
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,967
+    14  Functions of the web                                                           3,985
           Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               492
+          HTML of elements                                                               510
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,301
+    15  Realm, jobs and timers                                                         5,319
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -208,9 +208,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           98
-          Network: connections                                                           224
-          Network: one request                                                           223
+          Network: what is open                                                          100
+          Network: connections                                                           237
+          Network: one request                                                           226
           Functions for a console                                                         32
           Realms of a terminal                                                           103
           The prompt                                                                     145
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    533
-    18  GraphQL                                                                        5,102
+    18  GraphQL                                                                        5,055
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -238,33 +238,33 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
-          GraphQL: what every schema contains                                            117
+          GraphQL: what every schema contains                                            118
           GraphQL registrations, and their SDL in one                                    235
-          GraphQL schema                                                                 619
+          GraphQL schema                                                                 605
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  515
-          GraphQL documents                                                              164
-          GraphQL subscriptions                                                          238
-          GraphQL over HTTP                                                              189
-          GraphQL over Server-Sent Events                                                114
+          GraphQL plans                                                                  496
+          GraphQL documents                                                              161
+          GraphQL subscriptions                                                          237
+          GraphQL over HTTP                                                              185
+          GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                715
-    19  Host API                                                                       4,039
-          Arguments                                                                      170
-          routeRegistry                                                                  246
-          graphQLRegistry                                                                124
-          ResponseBuilder                                                                147
-          sharedStorage                                                                  294
-          validate                                                                        99
-          dispatcher and schedulerService                                                186
-          Storage in a file                                                              397
+          GraphQL service                                                                711
+    19  Host API                                                                       3,953
+          Arguments                                                                      173
+          routeRegistry                                                                  244
+          graphQLRegistry                                                                121
+          ResponseBuilder                                                                153
+          sharedStorage                                                                  292
+          validate                                                                        97
+          dispatcher and schedulerService                                                185
+          Storage in a file                                                              332
           Relays                                                                          52
-          Redis                                                                          879
-          Database: statements                                                           406
-          database                                                                       276
-          Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,027
+          Redis                                                                          875
+          Database: statements                                                           376
+          database                                                                       275
+          Type declarations                                                              710
+    20  Scripts: loading and hot reload                                                4,026
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         189
           Modules of node                                                                744
           Packages                                                                       244
-          Imported files                                                                 142
+          Imported files                                                                 144
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
@@ -324,9 +324,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,560
-          Starters: what they share                                                       90
-          Starters: their files                                                          847
+    23  Command line                                                                   4,532
+          Starters: what they share                                                      125
+          Starters: their files                                                          784
           Starters: in TypeScript                                                        179
           Options                                                                        308
           Documentation                                                                  404
@@ -1946,6 +1946,7 @@ _AWAIT_IN_PARAMETERS = "Illegal await-expression in formal parameters of async f
 _AWAIT_AS_NAME = "'await' is not a valid identifier name in an async function"
 _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
+_NO_DECLARATION = "What is exported here must be a declaration"
 
 
 # -- Parser: names and scopes ------------------------------------------------------------
@@ -4067,6 +4068,7 @@ class JSParser(DestructuringParser):
     def parse_export_declaration(self):
         if not self.begins_declaration():
             self.unexpected()
+        start = self.start
         declaration = self.parse_statement()
         if declaration.__class__ is EmptyStatement:     # only types
             return declaration
@@ -4074,8 +4076,10 @@ class JSParser(DestructuringParser):
             for declarator in declaration.declarations:
                 for identifier in _declared_identifiers(declarator.id):
                     self.export_name(identifier)
-        else:
+        elif declaration.__class__ in (FunctionDeclaration, ClassDeclaration):
             self.export_name(declaration.id)
+        else:
+            raise self.error(_NO_DECLARATION, start)
         return ExportNamedDeclaration(declaration, [], None, [])
 
     def begins_declaration(self):
@@ -4221,11 +4225,34 @@ _TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
+#: What begins an operand, or else a statement or the body of an arrow function.
+_STATEMENT_STARTS = frozenset(("{", "function", "class"))
+#: What a class member may begin with that could go on with the field before it.
+_OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
 _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
 _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
 
+
+def _apply(source, edits):
+    """The text that the edits make; it has the same lines."""
+    pieces, at = [], 0
+    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            continue    # a part of what is erased
+        removed = source[start:end]
+        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        elif text:
+            text += blank[len(text):]
+        pieces += source[at:start], text
+        at = end
+    pieces.append(source[at:])
+    return "".join(pieces)
 
 
 @functools.cache
@@ -4732,7 +4759,11 @@ class TypeParser(JSParser):
 
     def open_parameters(self):
         if self.type == "<":
+            start = self.start
             self.erasing(self.skip_type_parameters)
+            if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
+                # behind `async` and `return` no line may end before it
+                self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
         super().open_parameters()
         if self.type == "this":
             start = self.start
@@ -4939,7 +4970,12 @@ class TypeParser(JSParser):
             self.skip_with(self.skip_type)
         self.close_angle()
         self.erase(start)
-        return self.parse_unary()
+        operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
+        operand = self.parse_unary()
+        if begins_statement or _LINE_BREAKS.search(self.source, start, operand_at):
+            # without the type it would be a statement or, behind `return`, another one
+            self.edits += Edit(start, start, "(", True), Edit(self.last_end, self.last_end, ")", True)
+        return operand
 
 
 # -- Parser: declarations of TypeScript --------------------------------------------------
@@ -5178,6 +5214,8 @@ class TypeScriptParser(TypeParser):
                 self.advance()
             else:
                 self.erase_token()
+                if following in _OPERATOR_KEYS and not static:
+                    self.edits[-1] = self.edits[-1]._replace(text=";")
         if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
             self.skip_type_member()
             self.consume_semicolon()
@@ -5495,6 +5533,12 @@ class EnumParser(TypeScriptParser):
                 assignment.left.property.right = value
         return self.code_node(name, statements, here)
 
+    def parse_substatement(self):
+        node = super().parse_substatement()
+        if node in self.followers or node.__class__ is ClassDeclaration:
+            raise self.error(_SINGLE_STATEMENT, node.start)
+        return node
+
     def code_node(self, name, statements, here):
         """Declare the name of an enum or namespace; return its first statement, an empty one where the name
         was known."""
@@ -5547,6 +5591,9 @@ class EnumParser(TypeScriptParser):
             self.put(part.start, part.start, f"{name}.")
             return MemberExpression(Identifier(name).at(part), part, False, False).at(part)
         for node in [holder, *value.walk()]:
+            if node.__class__ is Property and node.shorthand and node.key.name in members:
+                node.shorthand = False
+                self.put(node.start, node.start, node.key.name + ": ")
             for field in node.fields:
                 part = getattr(node, field)
                 if field not in ("property", "key") or node.computed:
@@ -5651,6 +5698,8 @@ class EnumParser(TypeScriptParser):
                 for name in names)
         elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
             text = f" {space}.{node.id.name} = {node.id.name};"
+        elif not makes_object and node.__class__ is not EmptyStatement:
+            raise self.error(_NO_DECLARATION, start)
         if text is not None:
             self.put(self.last_end, self.last_end, text)
             self.followers[node] = self.code(text.lstrip(";"), node)
@@ -5714,13 +5763,13 @@ class JSXParser(EnumParser):
             self.fragment = "_Fragment"
 
     def parse_program(self):
-        first = self.start
+        first, here = self.start, self.here()
         node = super().parse_program()
         if self.import_source and self.makes_code:
             text = 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from ' \
                 f'{json.dumps(self.import_source + "/jsx-runtime")}; '
             self.put(first, first, text)
-            node.body[:0] = self.code(text, node)
+            node.body[:0] = self.code(text, here)
         return node
 
     def leap(self, offset):
@@ -5900,10 +5949,10 @@ class JSXParser(EnumParser):
         """Read the value of `key`, which the automatic form passes apart; return its code and node."""
         first, edits = self.pos, len(self.edits)
         value = self.read_attribute_value(self.source[first])
-        del self.edits[edits:]
-        self.edits.append(Edit(start, self.pos))
-        text = self.source[first:self.pos]
-        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1])), value
+        inside = [edit._replace(start=edit.start - first, end=edit.end - first)
+                  for edit in self.edits[edits:]]
+        self.edits[edits:] = [Edit(start, self.pos)]
+        return _apply(self.source[first:self.pos], inside), value
 
     def read_attribute_value(self, char):
         place = start, *_ = self.pos, self.line, self.pos - self.line_start
@@ -6019,26 +6068,6 @@ LANGUAGES = {".js": (False, False), ".mjs": (False, False), ".cjs": (False, Fals
 def language_of(name):
     """(has types, has JSX) of a file by its name; ordinary JavaScript for a name that tells nothing."""
     return LANGUAGES.get(name[name.rfind("."):], (False, False))
-
-
-def _apply(source, edits):
-    """The text that the edits make; it has the same lines."""
-    pieces, at = [], 0
-    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
-        if start < at:
-            continue    # a part of what is erased
-        removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
-        if text is None:
-            text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
-        elif text:
-            text += blank[len(text):]
-        pieces += source[at:start], text
-        at = end
-    pieces.append(source[at:])
-    return "".join(pieces)
 
 
 def typed_parser(source, name, is_module):
@@ -7445,8 +7474,9 @@ def javascript_of(source, name):
     program, text, edits = parse_with_edits(source, name, True)
     if language_of(name)[0]:
         analyze_scopes(program)
-        edits = edits + [Edit(node.start, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier
-                              else node.end) for node in drop_type_imports(program)]
+        edits = edits + [Edit(node.start, node.end if node.__class__ is ImportDeclaration
+                              else _COMMA(text, node.end).end())
+                         for node in drop_type_imports(program) if node.end > node.start]
     return _apply(text, edits)
 
 
@@ -7466,6 +7496,8 @@ def drop_type_imports(program):
             dropped.append(statement)
             continue
         if statement_dropped:
+            if specifiers[-1].__class__ is ImportNamespaceSpecifier:
+                specifiers[-1].start = specifiers[0].end    # it goes with the comma before it
             dropped += statement_dropped
             statement.specifiers = [one for one in specifiers if one not in statement_dropped]
         body.append(statement)
@@ -8736,11 +8768,11 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
+    "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, range, checked_text, abs,
         math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
@@ -9863,6 +9895,12 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: Most operands that are tested together, for operators whose operands are results of others.
+MAX_OPERANDS_JOINED = 8
+#: From how many turns on a Python range is faster than counting.
+MIN_TURNS_OF_RANGE = 20
+#: Most characters of a loop's body that is translated twice, for few turns and for many.
+MAX_WRITTEN_TWICE = 400
 #: What loops begin with.
 _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
@@ -9873,6 +9911,12 @@ _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "p
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
             ">>": "shift_right", ">>>": "shift_right_unsigned",
             "<": "lt", ">": "gt", "<=": "le", ">=": "ge", "==": "loose_equal"}
+
+
+#: Globals of generated code that never change, which CPython finds faster where they are local names of a
+#: function; and how often the loops of a function must name one for that.
+LOOP_GLOBALS = frozenset("JSArray JSFunction JSObject float int len str type undefined".split())
+MIN_LOOP_USES = 3
 
 
 def recursion_goes_unchecked():
@@ -10290,6 +10334,8 @@ class FunctionEmitter(NodeMaker):
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
+        if self.has_loops:
+            body = self.with_local_globals(body)
         self_name = self.receiver_name(scope)
         leading = [self_name] if self.constructor is None else ["new_target"]
         if self.takes_new_target(node):
@@ -10300,6 +10346,16 @@ class FunctionEmitter(NodeMaker):
             made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
+
+    def with_local_globals(self, body):
+        """The statements of a function; what its loops use most of LOOP_GLOBALS becomes local."""
+        result = []
+        for id, names in sorted(names_in_loops(body, LOOP_GLOBALS).items()):
+            if len(names) >= MIN_LOOP_USES:
+                result += self.python("{local} = {id}", local=id + ".", id=id)
+                for name in names:
+                    name.id = id + "."
+        return result + body
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -10906,6 +10962,13 @@ class StatementEmitter(FunctionEmitter):
 
 # -- Loops, jumps and try ----------------------------------------------------------------
 
+class CountedLoop:
+    """A `for` statement that counts up: the Python name of its variable, code for the limit that this does
+    not reach and for the step, and how many turns it takes at least if nothing leaves it."""
+
+    __slots__, __init__ = attributes("variable limit step turns")
+
+
 class LoopEmitter(StatementEmitter):
     """Translates loops, switch, try, and the jumps that leave them."""
 
@@ -11068,6 +11131,21 @@ class LoopEmitter(StatementEmitter):
                 else:
                     self.effect(node.init)
             self.empty_completion()
+            counted = self.counted(node)
+            if counted is not None and counted.turns >= MIN_TURNS_OF_RANGE:
+                self.range_loop(node, labels, counted)
+            elif counted is not None and self.may_be_written_twice(node.body):
+                often = self.collect(lambda: self.range_loop(node, labels, counted, False))
+                seldom = self.collect(while_loop)
+                self.at(node)
+                self.emit_python("""
+                    if {limit} - {variable} >= {turns!r} * {step}: {often}
+                    else: {seldom}""", limit=counted.limit, variable=counted.variable, step=counted.step,
+                                 turns=MIN_TURNS_OF_RANGE, often=often, seldom=seldom)
+            else:
+                while_loop()
+
+        def while_loop():
             jump = self.loop(labels)
             fresh = [v for v in scope.names.values() if v.boxed]
 
@@ -11090,6 +11168,67 @@ class LoopEmitter(StatementEmitter):
         kind = node.init.kind if isinstance(node.init, VariableDeclaration) else None
         self.in_scope(scope, inside if kind not in USING
                       else lambda: self.disposing(inside, kind == "await using"))
+
+    def counted(self, node):
+        """The CountedLoop of a `for` statement; None where its variable, the limit or the step is no int that
+        only the head of the statement changes."""
+        bound = getattr(node.update, "scope", None)
+        if type(bound) is not LoopBound:
+            return None
+        step = node.update.right if isinstance(node.update, AssignmentExpression) else None
+        parts = [node.test.left, bound.limit] + ([step] if step is not None else [])
+        for part in parts:
+            if type(infer(part)) is not tuple or type(part) is not NumericLiteral and not (
+                    type(part) is Identifier and self.is_own_int(part.scope, node.body)):
+                return None
+        if node.test.left.scope.captured or step is not None and infer(step)[0] < 1:
+            return None
+        steps = (1, 1) if step is None else infer(step)
+        inclusive = node.test.operator == "<="
+        start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
+            node.test.left.scope, source)]
+        turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
+        limit, one = self.expression(bound.limit), self.const(1)
+        if inclusive:
+            limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) \
+                else self.operate(limit, "+", one)
+        return CountedLoop(node.test.left.scope.python, limit,
+                           one if step is None else self.expression(step), turns)
+
+    def is_own_int(self, variable, body):
+        """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
+        return type(variable) is Variable and variable.scope.function is self.scope and not variable.boxed \
+            and not variable.early and not variable.remote and not any(
+                type(source) is str or body.start <= source.start < body.end for source in variable.sources)
+
+    def range_loop(self, node, labels, counted, may_be_empty=True):
+        """A `for` statement as a Python loop over a range; its variable ends as the test leaves it."""
+        jump = self.loop(labels)
+
+        def inside():
+            self.at(node)
+            self.emit_python("if interrupt: stop()")
+            self.loop_body(node.body, jump)
+        body = self.collect(inside)
+        self.at(node)
+        steps = [counted.step] if getattr(counted.step, "value", None) != 1 else []
+        loop = self.python("""
+            for {variable} in range({variable}, {limit}, *{steps}): {body}
+            else: {variable} = {variable} + {step}""", body=body, variable=counted.variable,
+                           limit=counted.limit, step=counted.step, steps=steps)
+        if may_be_empty:
+            loop = self.python("""
+                if {variable} < {limit}: {loop}""", variable=counted.variable, limit=counted.limit, loop=loop)
+        self.out += loop
+        self.finish_loop(jump)
+
+    def may_be_written_twice(self, body):
+        """Whether the body of a loop is short and plain enough to be translated twice."""
+        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.has_lifts and not any(
+            isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
+                              SwitchStatement, TaggedTemplateExpression))
+            or type(part) is VariableDeclaration and part.kind in USING
+            or type(getattr(part, "scope", None)) is EvalSite for part in body.walk())
 
     def visit_ForInStatement(self, node):
         labels = self.take_labels()
@@ -11980,6 +12119,33 @@ class ClassEmitter(ExpressionEmitter):
 
 # -- Operators ---------------------------------------------------------------------------
 
+class Operand:
+    """A value that operators are inline for: code to use again, code to use first, and the inferred type."""
+
+    __slots__, __init__ = attributes("again first kind")
+
+
+class Operation:
+    """+, -, * or % of two parts, each of them an Operand or an Operation; the node of Python that stands for
+    one has it as `operation`."""
+
+    def __init__(self, operator, left, right):
+        self.operator, self.left, self.right = operator, left, right
+        self.kind = binary_type(operator, left.kind, right.kind)
+        self.operands = [one for part in (left, right)
+                         for one in (part.operands if type(part) is Operation else [part])]
+
+    def float_kind(self):
+        """What it makes of floats for its operands of unknown type: "float", "num", or None where that may be
+        a Number that is not exact."""
+        kinds = [part.float_kind() if type(part) is Operation else
+                 "num" if is_numeric(part.kind) and part.kind != "float" else "float"
+                 for part in (self.left, self.right)]
+        if None in kinds or "float" in kinds:
+            return None if None in kinds else "float"
+        return "num" if type(self.kind) is tuple else None
+
+
 class OperatorEmitter(ClassEmitter):
     """Translates operators; to Python's own where the types of the operands are known."""
 
@@ -12171,13 +12337,21 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
-                               self.name(temp), self.call("fix_number", self.name(temp)))
+            result = self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                                 self.name(temp), self.call("fix_number", self.name(temp)))
+            result.sum = value
+            return result
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
-            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
+            check = self.safe_sum if isinstance(b, ast.Constant) and b.value > 0 else self.safe_product
+            return self.either(self.unless_float(value, temp, lambda value: check(temp, value)),
                                self.name(temp), self.call("mul", a, b))
+        if operator == "%" and isinstance(right, ast.Constant) and right.value > 0 and hasattr(left, "sum"):
+            return self.python("{a} % {right} if {value} > 0 and ({a} <= {digit!r} or {a} <= {most!r} "
+                               "or type({a}) is float) else mod({a} if {least!r} <= {a} <= {most!r} "
+                               "else fix_number({a}), {right})", a=left.sum.target.id, value=left.sum,
+                               right=right, digit=MAX_DIGIT, most=MAX_SAFE, least=-MAX_SAFE)
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)       # of -0 Python makes 0
             return self.python("{a} % {right} if {left} > 0 or {a} == 0 and type({a}) is int "
@@ -12232,8 +12406,6 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
-            if type(left_kind) is not tuple:
-                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -12243,77 +12415,122 @@ class OperatorEmitter(ClassEmitter):
         if operator == "%" and right_kind is not None \
                 and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, first, b, second = self.pair(left, right)
-        helper = self.call(_HELPERS[operator], a, b)
-        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        whole = self.operation(operator, left, left_kind, right, right_kind)
+        tests = self.number_tests(*[(one.again, one.first, one.kind) for one in whole.operands])
         if operator == "/":
+            a, b = whole.left.again, whole.right.again
             check = tests("float") or tests("int")
-            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+            return self.either(self.both(check, b), self.operate(a, "/", b), self.call("div", a, b))
         order = ("float", "int") if self.expects_floats else ("int", "float")
-        if operator not in ("+", "-", "*") or not self.unit.fractions:
+        if operator == "%" or not self.unit.fractions:
             order = ("int",)
         arms = []
         for kind in order:
-            check = tests(kind)
+            check = tests(kind) if kind == "int" or whole.float_kind() == "float" else None
             if check is not None:
-                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
-                            self.int_arm(check, operator, a, b, right_kind))
+                checks, value = self.int_operation(whole) if kind == "int" \
+                    else ((), self.bare_operation(whole))
+                arms.append((self.both(check, *checks) if checks else check, value))
         if not arms:                    # no test has evaluated the operands
-            return self.call(_HELPERS[operator], first, second)
+            return self.call(_HELPERS[operator], left, right)
+        result = self.slow_operation(whole)
         for check, value in reversed(arms):
-            helper = self.either(check, value, helper)
-        return helper
+            result = self.either(check, value, result)
+        if operator != "%" and self.runs_often():
+            result.operation = whole
+        return result
 
-    def int_arm(self, check, operator, a, b, right_kind):
-        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
+    def operation(self, operator, left, left_kind, right, right_kind):
+        """The Operation of an operator on two values. Where one of these is the result of others, as in
+        `sum + a * b`, and their operands can all be evaluated first, they become parts of it."""
+        parts = [getattr(value, "operation", None) for value in (left, right)]
+        for index, part in enumerate(parts):
+            if part is not None and (len(part.operands) >= MAX_OPERANDS_JOINED or operator == "/"
+                                     or operator == "%" and type(right_kind) is not tuple):
+                parts[index] = None
+        if not isinstance(right, (ast.Name, ast.Constant)) and (parts[1] is None or not all(
+                one.first is one.again for one in parts[1].operands)):
+            parts[0] = None             # its operator comes before what `right` evaluates
+        again, first, again_right, first_right = self.pair(left, right)
+        return Operation(operator, parts[0] or Operand(again, first, left_kind),
+                         parts[1] or Operand(again_right, first_right, right_kind))
+
+    def bare_operation(self, part):
+        """An Operation, or one operand, by Python's operators alone."""
+        if type(part) is Operand:
+            return part.again
+        return self.operate(self.bare_operation(part.left), part.operator, self.bare_operation(part.right))
+
+    def slow_operation(self, part):
+        """The same by helpers alone."""
+        if type(part) is Operand:
+            return part.again
+        return self.call(_HELPERS[part.operator], self.slow_operation(part.left),
+                         self.slow_operation(part.right))
+
+    def int_operation(self, part, minus_zero=True, positive=False):
+        """-> (conditions, in order, for an Operation on ints to be exact; its value). `minus_zero`: whether a
+        result of 0 that might have to be -0 counts as inexact; `positive`: whether a negative one does."""
+        if type(part) is Operand:
+            is_free = not positive or type(part.kind) is tuple and part.kind[0] >= 0
+            return [] if is_free else [self.compare(part.again, ast.GtE(), self.const(0))], part.again
+        operator, left, right = part.operator, part.left, part.right
+        signs = type(left.kind) is tuple and left.kind[0] > 0, type(right.kind) is tuple and right.kind[0] > 0
+        # Ints have no -0, and x + -0 is x; a product is 0 where a factor is.
+        may_be_minus = operator == "*" and minus_zero and not any(signs)
+        inner = operator == "*" and minus_zero and not may_be_minus
+        checks, a = self.int_operation(left, inner or operator in "-%", operator == "%")
+        more, b = self.int_operation(right, inner or operator == "+" and getattr(left, "operator", "") == "*")
+        checks += more
+        value = self.operate(a, operator, b)
         if operator == "%":
-            positive = self.compare(a, ast.GtE(), self.const(0))
-            if right_kind is None:
-                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
-            return self.both(check, positive), self.operate(a, "%", b)
+            return checks if signs[1] else [*checks, self.compare(b, ast.Gt(), self.const(0))], value
+        if type(part.kind) is tuple and not positive:
+            return checks, value
         temp = self.temporary()
-        inside = self.walrus(temp, self.operate(a, operator, b))
-        if operator == "*":
-            limit = self.safe_product(temp, inside)
-        elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
-                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
-                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
-                            digit=-MAX_DIGIT, most=-MAX_SAFE)
+        value = self.walrus(temp, value)
+        if positive:
+            check = self.python("{value} <= {digit!r} and {temp} >= {least!r} "
+                                "or {least!r} <= {temp} <= {most!r}", value=value, temp=temp,
+                                digit=MAX_DIGIT, least=int(may_be_minus), most=MAX_SAFE)
+        elif operator == "*":
+            check = self.safe_product(temp, value) if may_be_minus else self.safe_sum(temp, value)
+        elif type(right.kind) is tuple and right.kind[0] >= 0:
+            check = self.python("{value} <= {digit!r} or {temp} <= {most!r}" if operator == "+" else
+                                "{value} >= {digit!r} or {temp} >= {most!r}", value=value, temp=temp,
+                                **dict(digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else
+                                dict(digit=-MAX_DIGIT, most=-MAX_SAFE))
         else:
-            limit = self.safe_sum(temp, inside)
-        return self.both(check, limit), self.name(temp)
+            check = self.safe_sum(temp, value)
+        return [*checks, check], self.name(temp)
 
-    def number_tests(self, left, right):
-        """A function of "int" or "float" that makes the condition for both operands to be of that type, or
-        for one to be a float and the other known to be a Number; None where they cannot be. The first
+    def number_tests(self, *operands):
+        """A function of "int" or "float" that makes the condition for all operands to be of that type, or
+        for some to be floats and the others known to be Numbers; None where they cannot be. The first
         condition evaluates the operands, in order and in any case. An operand is (code to use again, code to
         use first, inferred type)."""
-        (a, first, left_kind), (b, second, right_kind) = left, right
+        codes = [first for _, first, _ in operands]
 
         def tests(kind):
-            nonlocal first, second
-            if kind == "int":
-                if left_kind == "float" or right_kind == "float":
-                    return None
-                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
-            else:
-                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
-            left, right, first, second = first, second, a, b
-            calm_left, calm_right = left is a, right is b
-            if not calm_left and not calm_right:
-                return self.chain(self.call("type", left), (_IS, self.call("type", right)),
-                                  (_IS, self.name(kind)))
-            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
-                and a.id == b.id
-            checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
-                      if is_wanted]
-            if not calm_right:
-                checks.reverse()
-            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
-                if not calm and not is_wanted:
-                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            if kind == "int" and any(known == "float" for _, _, known in operands):
+                return None
+            wanted = [(type(known) is not tuple) if kind == "int" else not is_numeric(known)
+                      for _, _, known in operands]
+            fresh = [index for index, (again, _, _) in enumerate(operands) if codes[index] is not again]
+            checks = [self.compare(codes[index], _IS_NOT, self.const(None)) for index in fresh[:-2]]
+            if len(fresh) > 1:
+                left, right = fresh[-2:]
+                checks.append(self.chain(self.call("type", codes[left]), (
+                    _IS, self.call("type", codes[right])), (_IS, self.name(kind))))
+                wanted[left] = wanted[right] = False
+            elif fresh:
+                checks.append(self.type_is(codes[fresh[0]], kind) if wanted[fresh[0]]
+                              else self.compare(codes[fresh[0]], _IS_NOT, self.const(None)))
+                wanted[fresh[0]] = False
+            names = {again.id if isinstance(again, ast.Name) else id(again): again
+                     for (again, _, _), is_wanted in zip(operands, wanted) if is_wanted}
+            checks += [self.type_is(again, kind) for again in names.values()]
+            codes[:] = [again for again, _, _ in operands]
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
@@ -12674,14 +12891,15 @@ class AssignmentEmitter(OperatorEmitter):
         return self.saved(value)
 
     def append_text(self, variable, node):
-        """text += value: as a statement of its own, which CPython does without copying."""
+        """text += value: as a statement of its own, which CPython does without copying where the next
+        instruction does not load a local name."""
         kind, piece = infer(node), self.expression(node)
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
-            if len({text}) > {most!r}: too_long()""",
+            if text_length({text}) > {most!r}: too_long()""",
                          text=variable.python, piece=piece, most=MAX_STRING_LENGTH)
 
     def assign_member(self, target, right):
@@ -13442,6 +13660,7 @@ class TemplateSite:
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
 FUNCTION_NODES = (FunctionExpression, FunctionDeclaration, ArrowFunctionExpression)
+LOOP_NODES = (ForStatement, ForInStatement, ForOfStatement, WhileStatement, DoWhileStatement)
 LIFTED = frozenset((AssignmentExpression, ClassExpression))
 
 
@@ -13457,6 +13676,25 @@ def assigned_names(statements):
             names.add(node.id)
         stack.extend(ast.iter_child_nodes(node))
     return names
+
+
+def names_in_loops(statements, wanted):
+    """{name: nodes of ast.Name} of the loops of a Python function, nested functions left out."""
+    found, stack = {}, [(node, False) for node in statements]
+    while stack:
+        node, in_loop = stack.pop()
+        kind = type(node)
+        if kind is ast.Name:
+            if in_loop and node.id in wanted:
+                found.setdefault(node.id, []).append(node)
+        elif kind is not ast.Constant and kind is not ast.FunctionDef:
+            in_loop = in_loop or kind is ast.While or kind is ast.For
+            for part in vars(node).values():
+                if type(part) is list:
+                    stack.extend([(one, in_loop) for one in part])
+                elif isinstance(part, ast.expr):
+                    stack.append((part, in_loop))
+    return found
 
 
 def is_stable(left, right):
@@ -13862,6 +14100,8 @@ def refuses_clearly(compiler):
     """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
     def compile_text(*args, **options):
+        collects_garbage = gc.isenabled()
+        gc.disable()        # trees are large, and the collector would look at each again and again
         try:
             return compiler(*args, **options)
         except JSNativeError:
@@ -13872,6 +14112,9 @@ def refuses_clearly(compiler):
                 f"The engine cannot compile the code here (internal error: {type(error).__name__})"
             refused = JSSyntaxError(message, *place_of_failure(error))
             refused.overflow = isinstance(error, RecursionError)
+        finally:
+            if collects_garbage:
+                gc.enable()
         raise refused
     return compile_text
 
@@ -32208,9 +32451,27 @@ _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
-                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
-                    "xlinkHref": "xlink:href"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
+                    "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
+_ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
+                     "Actuate Arcrole Href Role Show Title Type".split()}
+_ATTRIBUTE_NAMES |= {"xml" + name: "xml:" + name.lower() for name in "Base Lang Space".split()}
+#: Those whose words HTML and SVG write with hyphens.
+_ATTRIBUTE_NAMES |= {name: re.sub("[A-Z]", lambda found: "-" + found[0].lower(), name) for name in (
+    "acceptCharset httpEquiv "
+    "accentHeight alignmentBaseline arabicForm baselineShift capHeight clipPath clipRule colorInterpolation "
+    "colorInterpolationFilters colorProfile colorRendering dominantBaseline enableBackground fillOpacity "
+    "fillRule floodColor floodOpacity fontFamily fontSize fontSizeAdjust fontStretch fontStyle fontVariant "
+    "fontWeight glyphName glyphOrientationHorizontal glyphOrientationVertical horizAdvX horizOriginX "
+    "imageRendering letterSpacing lightingColor markerEnd markerMid markerStart maskType overlinePosition "
+    "overlineThickness paintOrder pointerEvents renderingIntent shapeRendering stopColor stopOpacity "
+    "strikethroughPosition strikethroughThickness strokeDasharray strokeDashoffset strokeLinecap "
+    "strokeLinejoin strokeMiterlimit strokeOpacity strokeWidth textAnchor textDecoration textRendering "
+    "transformOrigin underlinePosition underlineThickness unicodeBidi unicodeRange unitsPerEm vAlphabetic "
+    "vHanging vIdeographic vMathematical vectorEffect vertAdvY vertOriginX vertOriginY wordSpacing "
+    "writingMode xHeight").split()}
+#: Attributes that say "true" or "false".
+_TRUE_OR_FALSE = frozenset("contenteditable draggable focusable preservealpha spellcheck".split())
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
 #: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
@@ -32589,7 +32850,7 @@ def add_attributes(realm, parts, name, props):
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
         if value is False or value is True:
-            if not shown.startswith(("aria-", "data-")):
+            if not shown.startswith(("aria-", "data-")) and shown.lower() not in _TRUE_OR_FALSE:
                 if value:
                     parts.append(" " + shown)
                 continue
@@ -38728,6 +38989,8 @@ KEEP_SECONDS = 10.0
 #: Bytes of one body, and redirects that are followed.
 MAX_FETCH_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 20
+#: Seconds after which a wait ends when other requests of the same script wait for a thread.
+GIVE_WAY_SECONDS = 5.0
 #: Threads that wait for answers; those of one script; requests of one script that wait for a thread.
 MAX_FETCH_THREADS = 32
 MAX_FETCHES_OF_REALM = 8
@@ -38859,9 +39122,15 @@ class TimedSocket(Timed):
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
+class GaveWay(TimeoutError):
+    """Others of the same script needed the thread that waited."""
+
+
 RECEIVE_SIZE = 1 << 16
 #: Seconds after which a wait looks whether it was cut.
 WAIT_SLICE = 0.25
+#: Of a thread of a Network: `since` when it does its work, and the `crowd` of works that wait.
+_AT_WORK = threading.local()
 
 
 class TimedReader(io.RawIOBase):
@@ -38874,6 +39143,8 @@ class TimedReader(io.RawIOBase):
     def readinto(self, buffer):
         owner = self.owner
         while True:
+            if getattr(_AT_WORK, "crowd", None) and time.monotonic() > _AT_WORK.since + GIVE_WAY_SECONDS:
+                raise GaveWay
             owner.sock.settimeout(min(WAIT_SLICE, owner.seconds_left()))
             try:
                 return owner.sock.recv_into(buffer)
@@ -38891,6 +39162,8 @@ def trouble_text(error, host):
     """What went wrong with a connection, for people."""
     if isinstance(error, socket.gaierror):
         return f"the host {host} is not known"
+    if isinstance(error, GaveWay):
+        return f"{host} took more than {GIVE_WAY_SECONDS:g} s while other requests of this script waited"
     if isinstance(error, TimeoutError):
         return f"{host} did not answer in time"
     if type(error).__name__ == "SSLCertVerificationError":      # a look at ssl would load it
@@ -38938,11 +39211,14 @@ class Network:
         self.threads.run(self._run, state, work)
 
     def _run(self, state, work):
+        _AT_WORK.crowd = state[1]
         while work is not None:
+            _AT_WORK.since = time.monotonic()
             work()
             with self.lock:
                 work = state[1].popleft() if state[1] else None
                 state[0] -= work is None
+        _AT_WORK.crowd = None
 
     def order(self, method, url, *facts):
         try:
@@ -39157,6 +39433,9 @@ class Order(Timed):
         target = self.url.path_text() + ("" if self.url.query is None else "?" + self.url.query)
         connection.putrequest(self.method, target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self.url.host_text())
+        if inner_address(timed.sock.getpeername()[0]).is_loopback:
+            # To the server itself this is then no request of whoever sits at this machine.
+            connection.putheader("Via", "1.1 aiwebengine")
         names = {name for name, _ in self.headers}
         for name, value in (("accept", "*/*"), ("accept-encoding", "identity"),
                             ("user-agent", f"aiwebengine/{__version__}")):
@@ -44489,6 +44768,7 @@ enum __DirectiveLocation {
 '''
 
 _ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_KIND_WORDS = {"type": "object", "input": "input object"}
 _KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
 #: A field of a root type without the type around it, behind comments and a description.
@@ -44603,7 +44883,7 @@ class _SdlText:
         members = {}
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
-            what = {"enum": "Enum value", "input": "Field"}.get(node.kind, "Field")
+            what = "Enum value" if node.kind == "enum" else "Field"
             for member in node.members:
                 if member.name in known:
                     self.problem(f'{what} "{node.name}.{member.name}" can only be defined once.',
@@ -44725,7 +45005,7 @@ class _SdlMerge:
                 self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start,
                                      registration))
             elif known.kind != node.kind:
-                self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
+                self.problem(f'Cannot extend non-{_KIND_WORDS.get(node.kind, node.kind)} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
@@ -44734,11 +45014,6 @@ class _SdlMerge:
 
 
 # -- GraphQL schema ----------------------------------------------------------------------
-
-_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
-               "enum": "enum",
-               "input": "input object"}
-
 
 def _owner_of(registration):
     return registration.label + (f" of {registration.owner}" if registration.owner else "")
@@ -44884,29 +45159,21 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(
-                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
-                         offset, registration)
+            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
+                         "introspection.", offset, registration)
 
     def unknown_type(self, name):
         return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
-        if isinstance(node, GqlNamedType):
-            type_ = self.types.get(node.name)
-            if type_ is None:
-                operation = registration.parsed.operation_of.get(node.name)
-                if operation:
-                    return self.root_shell(operation)
-                self.missing.append((functools.partial(self.unknown_type, node.name), node.start,
-                                     registration))
-                self.wanting[node.name].add(registration)
-            return type_
-        inner = self._reference(node.of, registration)
-        if inner is None:
-            return None
-        return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
+        def not_found(named):
+            operation = registration.parsed.operation_of.get(named.name)
+            if operation:
+                return self.root_shell(operation)
+            self.missing.append((functools.partial(self.unknown_type, named.name), named.start, registration))
+            self.wanting[named.name].add(registration)
+        return self.reference(node, not_found)
 
     def root_shell(self, operation):
         """The root type of an operation, made when it is first asked for."""
@@ -45125,8 +45392,8 @@ class GraphQLSchema:
                 if state.get(inner) == "open":
                     merged = self.merge.types[inner.name]
                     self.problem(f'Cannot reference Input Object "{inner}" within itself through a series of '
-                                 'non-null '
-                                 f'fields: "{".".join(step)}".', merged.node.name_start, merged.registration)
+                                 f'non-null fields: "{".".join(step)}".', merged.node.name_start,
+                                 merged.registration)
                 elif inner not in state:
                     visit(inner, step)
             state[type_] = "done"
@@ -45212,11 +45479,11 @@ class GraphQLSchema:
         others = self.object_types(right)
         return any(type_ in others for type_ in self.object_types(left))
 
-    def reference(self, node):
-        """The type of a reference node in a document, or None."""
+    def reference(self, node, not_found=lambda named: None):
+        """The type of a reference node, or what a function gives for the name of one that is unknown."""
         if isinstance(node, GqlNamedType):
-            return self.types.get(node.name)
-        inner = self.reference(node.of)
+            return self.types.get(node.name) or not_found(node)
+        inner = self.reference(node.of, not_found)
         if inner is None:
             return None
         return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
@@ -45296,28 +45563,27 @@ class _IntrospectionTypes:
     def describe(self, type_, value):
         value.update(name=type_.name, description=type_.description, specifiedByURL=type_.specified_by)
         if type_.kind in ("OBJECT", "INTERFACE"):
-            value["fields"] = [{
-                "name": field.name, "description": field.description, "args": self.inputs(field.arguments),
-                "type": self.type_value(field.type), "isDeprecated": field.deprecated is not None,
-                "deprecationReason": field.deprecated} for field in type_.fields.values()]
+            value["fields"] = [
+                self.named(field, args=self.inputs(field.arguments), type=self.type_value(field.type))
+                for field in type_.fields.values()]
             value["interfaces"] = [self.type_value(item) for item in type_.interfaces]
         if type_.is_abstract:
             value["possibleTypes"] = [self.type_value(item) for item in type_.possible]
         elif type_.kind == "ENUM":
-            value["enumValues"] = [{
-                "name": item.name, "description": item.description,
-                "isDeprecated": item.deprecated is not None,
-                "deprecationReason": item.deprecated} for item in type_.values.values()]
+            value["enumValues"] = [*map(self.named, type_.values.values())]
         elif type_.kind == "INPUT_OBJECT":
             value["inputFields"] = self.inputs(type_.fields)
             value["isOneOf"] = type_.one_of
 
     def inputs(self, items):
-        return [{
-            "name": item.name, "description": item.description, "type": self.type_value(item.type),
-            "defaultValue": None if item.default is None else _print_value(item.default),
-            "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated,
-        } for item in items.values()]
+        return [self.named(item, type=self.type_value(item.type),
+                           defaultValue=None if item.default is None else _print_value(item.default))
+                for item in items.values()]
+
+    @staticmethod
+    def named(item, **more):
+        return {"name": item.name, "description": item.description, **more,
+                "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated}
 
 
 def _without_deprecated(items, args, schema):
@@ -46373,7 +46639,7 @@ class GraphQLPlanner:
         if type_.kind == "NON_NULL":
             return _non_null_completer(self.completer(type_.of, plan, selections), plan)
         if type_.kind == "LIST":
-            return _list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
+            return _list_completer(self.completer(type_.of, plan, selections), plan, type_)
         if type_.is_leaf:
             if selections:
                 self.untyped = True
@@ -46381,20 +46647,8 @@ class GraphQLPlanner:
             return _leaf_completer(type_.serialize, plan)
         if type_.kind == "OBJECT":
             return _object_completer(_LazyObject(self, type_, selections), plan, type_)
-        return self.abstract(type_, plan, selections)
-
-    def abstract(self, type_, plan, selections):
-        executors = {item: _LazyObject(self, item, selections) for item in type_.possible}
-
-        def complete(value, run, path, key):
-            if value is None or value is run.absent:
-                return None
-            if type(value) is not dict:
-                value = _object_source(value, run, plan, type_, path)
-                if value is None:
-                    return None
-            return executors[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
-        return complete
+        return _abstract_completer({item: _LazyObject(self, item, selections) for item in type_.possible},
+                                   plan, type_)
 
     def untyped_object(self, selection_sets):
         """Projection without types: picks keys from JSON objects, through lists; what is missing is null."""
@@ -46490,12 +46744,10 @@ def _argument_checker(plan):
 
 def _leaf_completer(serialize, plan):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if callable(value):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-            if value is None or value is run.absent:
-                return None
+        if value is None or value is run.absent:
+            return None
         if type(value) is dict and serialize is not _pass_through and callable(value.get("valueOf")):
             number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
             value = value if type(number) is dict else number
@@ -46527,15 +46779,14 @@ def _non_null_completer(inner, plan):
     return complete
 
 
-def _list_completer(item_complete, plan, item_type):
+def _list_completer(item_complete, plan, type_):
+    item_type = type_.of
     nullable = item_type.kind != "NON_NULL"
     fast = _FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
 
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not list:
-            value = _list_source(value, run, plan, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         run.left -= len(value)
@@ -46568,42 +46819,38 @@ def _value_of_text(text, plan):
         return None
 
 
-def _meant(value, run, plan, path):
-    """(a resolver's value for a list or object, what its JSON text holds or itself), or None."""
+def _source(value, run, plan, type_, path):
+    """The list or dict that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    return value, _value_of_text(value, plan) if isinstance(value, str) else value
-
-
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
-    meant_list = _meant(value, run, plan, path)
-    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
-        return meant_list and meant_list[1]
-    raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
+    if value is None or value is run.absent:
+        return None
+    meant = _value_of_text(value, plan) if isinstance(value, str) else value
+    if isinstance(meant, (list, tuple) if type_.kind == "LIST" else dict):
+        return meant
+    field = f'for field "{plan.parent}.{plan.name}"'
+    raise GraphQLError(f"Expected Iterable, but did not find one {field}." if type_.kind == "LIST" else
+                       f'Expected an object of type "{type_}" {field}, but got: {_inspect_value(value)}.')
 
 
 def _object_completer(lazy, plan, type_):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not dict:
-            value = _object_source(value, run, plan, type_, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
-def _object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text; None if none."""
-    meant_object = _meant(value, run, plan, path)
-    if meant_object is None or isinstance(meant_object[1], dict):
-        return meant_object and meant_object[1]
-    raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(meant_object[0])}.")
+def _abstract_completer(lazy_objects, plan, type_):
+    def complete(value, run, path, key):
+        if type(value) is not dict:
+            value = _source(value, run, plan, type_, path)
+            if value is None:
+                return None
+        return lazy_objects[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
+    return complete
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -46658,16 +46905,13 @@ class GraphQLDocument:
         self.condition_names = _condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (spec 6.1); raises GraphQLError."""
-        if name is None or name == "":
-            if len(self.operations) == 1:
-                return self.operations[0]
-            raise GraphQLError("Must provide an operation." if not self.operations else
-                               "Must provide operation name if query contains multiple operations.")
-        for node in self.operations:
-            if node.name == name:
-                return node
-        raise GraphQLError(f'Unknown operation named "{name}".')
+        """(the operation to execute (spec 6.1), the errors of the document or of the name)."""
+        found = [node for node in self.operations if not name or node.name == name]
+        if self.errors or len(found) == 1:
+            return found and found[0], self.errors
+        return None, [GraphQLError(f'Unknown operation named "{name}".' if name else
+                                   "Must provide operation name if query contains multiple operations."
+                                   if found else "Must provide an operation.")]
 
     def variables(self, operation, given):
         """CoerceVariableValues (spec 6.1.2): (values, errors)."""
@@ -46894,14 +47138,13 @@ class GraphQLSubscription:
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
         schema = self.service.view()
         self.document = document = _document_of(schema, self.source)
-        self.failure = document.errors or None
-        if not self.failure:
+        self.operation, errors = document.operation(self.operation_name)
+        if not errors:
+            self.variables, errors = document.variables(self.operation, self.given)
+        self.failure = errors or None
+        if not errors:
             try:
-                self.operation = document.operation(self.operation_name)
-                self.variables, errors = document.variables(self.operation, self.given)
-                self.failure = errors or None
-                if not errors:
-                    self.plan()
+                self.plan()
             except GraphQLError as error:
                 self.failure = [error]
         self.projection = self.projection or _Projection()
@@ -47190,21 +47433,17 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         if method not in ("GET", "HEAD", "POST"):
             raise _BadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
-            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json, and subscriptions with text/event-stream, here "
-                                          "and at /graphql/sse.")
+            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or application/json, "
+                                   "and subscriptions with text/event-stream, here and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
     # Errors before execution are a 400, but old clients that ask for plain JSON expect 200 (6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
     document = _document_of(schema, request.query)
-    if document.errors:
-        return answer(failed, {"errors": format_errors(document.errors, context)})
-    try:
-        operation = document.operation(request.operation_name)
-    except GraphQLError as error:
-        return answer(failed, {"errors": format_errors([error], context)})
+    operation, errors = document.operation(request.operation_name)
+    if errors:
+        return answer(failed, {"errors": format_errors(errors, context)})
     if operation.operation == "mutation" and method != "POST":
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
@@ -47260,12 +47499,9 @@ class _SseOperation:
     def answer(self, request):
         service = self.service
         document = _document_of(service.view(), request.query)
-        if document.errors:
-            return self.over_with({"errors": service.format_errors(document.errors, self.context)}, 400)
-        try:
-            operation = document.operation(request.operation_name)
-        except GraphQLError as error:
-            return self.over_with({"errors": service.format_errors([error], self.context)}, 400)
+        operation, errors = document.operation(request.operation_name)
+        if errors:
+            return self.over_with({"errors": service.format_errors(errors, self.context)}, 400)
         if operation.operation == "subscription":
             return self.subscribe(request)
         if operation.operation == "mutation" and self.method != "POST":
@@ -47744,16 +47980,12 @@ class GraphQLService:
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation in a view (None: that of HTTP); returns {"data", "errors"}."""
         document = _document_of(view or self.view(), query)
-        errors = document.errors
+        operation, errors = document.operation(operation_name)
+        if not errors and operation.operation == "subscription":
+            errors = [GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
+                                   [operation.start], query)]
         if not errors:
-            try:
-                operation = document.operation(operation_name)
-                if operation.operation == "subscription":
-                    raise GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
-                                       [operation.start], query)
-                values, errors = document.variables(operation, variables or {})
-            except GraphQLError as error:
-                errors = [error]
+            values, errors = document.variables(operation, variables or {})
         if errors:
             return {"errors": self.format_errors(errors, context)}
         data, errors = document.run(operation, values, context, self.absent)
@@ -48239,6 +48471,11 @@ def describe_value(realm, value):
     return f"a {kind}"
 
 
+def unlike(realm, value, text):
+    """The HostError for a value that is not what the text says."""
+    return HostError(f"{text}, not {describe_value(realm, value)}")
+
+
 def plain_text(realm, value):
     """A number or boolean as JavaScript writes it; a string as it is."""
     if isinstance(value, str):
@@ -48256,8 +48493,7 @@ def plain_text(realm, value):
 def check_path(host, function, value, reserved=True):
     """The path as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the path must be a string such as \"/events\", "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the path must be a string such as \"/events\"")
     path = host.realm.to_python(value)
     shown = json.dumps(path if len(path) <= 60 else path[:60] + "…", ensure_ascii=False)
     if not path.startswith("/"):
@@ -48296,8 +48532,7 @@ def check_handler(host, function, value, what="handler"):
     if host.realm.is_callable(value):
         return value
     if not isinstance(value, str):
-        raise HostError(f"{function}: the {what} must be a function or the name of one, "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the {what} must be a function or the name of one")
     check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
@@ -48428,8 +48663,7 @@ def required_role(host, options, function="registerRoute", others=()):
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError(f"{function}: requireAuth must be true or a role, not "
-                        + describe_value(host.realm, role))
+        raise unlike(host.realm, role, f"{function}: requireAuth must be true or a role")
     return host.realm.to_python(role)
 
 
@@ -48443,10 +48677,7 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
         raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
                         "path of its own")
     role = required_role(host, options, function, ("tags", "summary", "description"))
-    if not isinstance(name, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, name))
-    return host.add_asset_route(path, host.realm.to_python(name), role)
+    return host.add_asset_route(path, asset_name(host, function, name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48478,6 +48709,9 @@ def add_hook(host, kind, prefix, handler):
         raise HostError(f"{kind}: {json.dumps(prefix, ensure_ascii=False)} is not fixed: a handler is called "
                         "for all paths below a prefix such as \"/admin\"; look at context.request.path for "
                         "more")
+    if (path + "/").startswith("/engine/"):
+        raise HostError(f"{kind}: no handler is called for {json.dumps(prefix, ensure_ascii=False)}: what is "
+                        "below /engine belongs to the server")
     return host.add_hook(kind, path, check_handler(host, kind, handler))
 
 
@@ -48533,8 +48767,7 @@ def whole_option(realm, function, options, name, default, most):
     if value is undefined or value is null:
         return default
     if not is_whole(value, 0, most):
-        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: {name} must be a whole number from 0 to {most:,}")
     return int(value)
 
 
@@ -48655,8 +48888,7 @@ def declare_graphql(kind):
         texts = []
         for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
-                raise HostError(f"{function}: the {what} must be a string, not "
-                                f"{describe_value(host.realm, value)}")
+                raise unlike(host.realm, value, f"{function}: the {what} must be a string")
             check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
@@ -48677,9 +48909,8 @@ for _kind in ("query", "mutation", "subscription"):
                "any order.")
 def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
-        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String "
-                        "}\", "
-                        f"not {describe_value(host.realm, sdl)}")
+        raise unlike(host.realm, sdl, "registerTypes: the SDL must be a string such as "
+                                      "\"type Book { id: ID! title: String }\"")
     check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
@@ -48702,8 +48933,7 @@ def send_subscription_message_filtered(host, name=undefined, data=undefined, fil
 
 def broadcast_subscription(host, function, name, data, filter):
     if not isinstance(name, str):
-        raise HostError(f"{function}: the name of the subscription must be a string, "
-                        f"not {describe_value(host.realm, name)}")
+        raise unlike(host.realm, name, f"{function}: the name of the subscription must be a string")
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
     delivery = host.app.relay.send_subscription(name, text, filter, function)
@@ -48738,7 +48968,7 @@ _EXECUTING = Executing()
 def execute_graphql(host, query=undefined, variables=undefined):
     realm = host.realm
     if not isinstance(query, str):
-        raise HostError(f"executeGraphQL: the query must be a string, not {describe_value(realm, query)}")
+        raise unlike(realm, query, "executeGraphQL: the query must be a string")
     if variables is undefined or variables is null or variables == "":
         values = {}
     elif isinstance(variables, str):
@@ -48810,8 +49040,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if value is undefined or value is null:
         value = default
     elif not is_whole(value, low, high):
-        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: the status must be a whole number from {low} to {high}")
     return {"status": int(value)} if headers is undefined or headers is null else \
         {"status": int(value), "headers": headers}
 
@@ -48853,12 +49082,20 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
+_WHOLE_DOCUMENT = re.compile(r"<html[\s>]", re.IGNORECASE).match
+
+
+def html_document(page):
+    """The HTML to send for elements: a whole document gets its DOCTYPE, which no element can say."""
+    return "<!DOCTYPE html>" + page if _WHOLE_DOCUMENT(page) else page
+
+
 @host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
                "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
     page = host.realm.html_of(text)
     if page is not None:
-        text = utf16(page)
+        text = utf16(html_document(page))
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -48889,8 +49126,7 @@ def response_redirect(host, url=undefined, options=undefined):
     if is_options(host.realm, url) and host.realm.class_of(url) == "URL":
         url = host.realm.get(url, "href")
     if not isinstance(url, str) or not url:
-        raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
-                        f"not {describe_value(host.realm, url)}")
+        raise unlike(host.realm, url, "ResponseBuilder.redirect: the address must be a string")
     response = response_options(host, "redirect", options, 302, 300, 399)
     try:
         given = header_items(host.realm, response.get("headers", undefined))
@@ -49036,8 +49272,7 @@ def data_to_store(host, function, what, value):
 def storage_increment(host, key=undefined, by=undefined):
     by = 1 if by is undefined else by
     if not is_number(host.realm, by):
-        raise HostError("sharedStorage.increment: the second argument is the number to add, not "
-                        + describe_value(host.realm, by))
+        raise unlike(host.realm, by, "sharedStorage.increment: the second argument is the number to add")
     key = storage_text(host, "increment", "key", key, MAX_STORAGE_KEY)
 
     def change(old):
@@ -49118,8 +49353,7 @@ def storage_keys(host):
 def asset_name(host, function, value):
     """The name of a file in assets/ as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, value))
+        raise unlike(host.realm, value, f"{function}: the name must be a string such as \"logo.svg\"")
     return host.realm.to_python(value)
 
 
@@ -49223,8 +49457,7 @@ def required_parameter(host, function, context, name, part, what):
         raise HostError(f"validate.{function}: the first argument is what a handler gets, its context, not "
                         + describe_value(realm, context))
     if not isinstance(name, str):
-        raise HostError(f"validate.{function}: the second argument is the name of a parameter, not "
-                        + describe_value(realm, name))
+        raise unlike(realm, name, f"validate.{function}: the second argument is the name of a parameter")
     value = realm.get(realm.get(request, part), name)
     if not isinstance(value, str) or not value:
         raise invalid(f"Required {what} parameter '{realm.to_python(name)}' is missing or empty")
@@ -49254,8 +49487,7 @@ def limits_of(host, function, options, known):
     values = {name: host.realm.get(options, name) for name in known}
     for name, value in values.items():
         if value is not undefined and name != "pattern" and not is_number(host.realm, value):
-            raise HostError(f"validate.{function}: {name} must be a number, not "
-                            + describe_value(host.realm, value))
+            raise unlike(host.realm, value, f"validate.{function}: {name} must be a number")
     return {name: value for name, value in values.items() if value is not undefined}
 
 
@@ -49368,8 +49600,7 @@ def register_recurring(host, job=undefined):
     start, now, every = moment_option(host, function, job, "startAt"), host.app.now(), None
     if cron is undefined:
         if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
-            raise HostError(f"{function}: intervalMinutes must be a number above 0, not "
-                            + describe_value(host.realm, minutes))
+            raise unlike(host.realm, minutes, f"{function}: intervalMinutes must be a number above 0")
         interval = max(minutes * 60_000, 1000)
         if start is None:
             start, every = now + interval, interval
@@ -50236,11 +50467,7 @@ class StoredInRedis:
         return None if value is None else value.decode("utf-8", "surrogatepass")
 
     def peek(self, keys, limit):
-        names = [key.encode("utf-8", "surrogatepass") for key in keys]
-        try:
-            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
-        except RedisTrouble as error:
-            raise HostError(f"sharedStorage.getItem: {error}") from None
+        found = self._run("getItem", "EVAL", str(4 * limit), *keys, script=(_REDIS_PEEK, 1))
         return {key: (start.decode("utf-8", "ignore")[:limit], size)
                 for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
@@ -51406,7 +51633,7 @@ def shown_sql(sql):
 def sql_statements(host, function, sql):
     """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
     if not isinstance(sql, str):
-        raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
+        raise unlike(host.realm, sql, f"{function}: the SQL must be a string")
     return allowed_sql(function, well_formed_text(sql))
 
 
@@ -51466,7 +51693,7 @@ def database_prepare(host, sql=undefined):
 def database_transaction(host, work=undefined):
     realm = host.realm
     if not realm.is_callable(work):
-        raise HostError(f"database.transaction: this takes a function, not {describe_value(realm, work)}")
+        raise unlike(realm, work, "database.transaction: this takes a function")
 
     def call(*values):
         with host.app.database.transaction(realm):
@@ -51596,6 +51823,8 @@ interface HttpRequest {
   ip: string;
   /** Who is logged in: see users.json and --login. */
   auth: Auth;
+  /** What a handler of `routeRegistry.use` has set. For other names, say `interface HttpRequest { name: type }`. */
+  user?: any;
 }
 
 interface Auth {
@@ -51696,6 +51925,7 @@ declare const html: {
 declare namespace JSX {
   type Element = any;
   interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicAttributes { key?: unknown }
   interface IntrinsicElements { [name: string]: any }
 }
 
@@ -51716,7 +51946,7 @@ type ResponseHandler = (context: ResponseContext) => RouteResult | Promise<Route
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
 type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
 /** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
-type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
+type StreamHandler = (context: Context & { connection: StreamConnection }) => ConnectResult | Promise<ConnectResult>;
 
 interface StreamOptions {
   /** Decides the metadata of a new connection, or refuses it. */
@@ -51825,7 +52055,9 @@ interface TextEncoder {
   readonly encoding: string;
   encode(text?: string): Uint8Array;
 }
-declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : { new (): TextEncoder };
+declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : {
+  new (): TextEncoder;
+};
 
 interface TextDecoder {
   readonly encoding: string;
@@ -51912,7 +52144,9 @@ interface FormData extends Iterable<[string, string | File]> {
   values(): IterableIterator<string | File>;
   entries(): IterableIterator<[string, string | File]>;
 }
-declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : { new (): FormData };
+declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : {
+  new (): FormData;
+};
 
 /** The bytes of a body: for reading, with `for await` or a reader. */
 interface ReadableStream<R = any> {
@@ -52173,6 +52407,11 @@ TSCONFIG = JSCONFIG.replace('"checkJs": true', '''"jsx": "react",
     "allowImportingTsExtensions": true''').replace('"strict": false', '"strict": true')
 
 
+#: What an import is for TypeScript, by the ends of files: it cannot tell by `with { type: "text" }`.
+_IMPORTED_TYPES = (("string", "html htm txt md css sql csv svg xml graphql".split()),
+                   ("Uint8Array", "png jpg jpeg gif webp avif ico pdf bin wasm woff2 zip mp3 mp4".split()))
+
+
 def type_declarations():
     """The text of aiwebengine.d.ts: the host API as its tables have it, and the shapes around it."""
     parts, done = [], set()
@@ -52184,6 +52423,9 @@ def type_declarations():
         parts.append(f"interface {kind} {{\n{members}\n}}\n/** {doc} */\ndeclare const {name}: {kind};")
     parts += [declaration_of(entry, "", "declare function ") for entry in HOST_API.values()
               if entry.name not in done]
+    parts.append("// Files that are imported with { type: \"text\" } or { type: \"bytes\" }.")
+    parts += [f'declare module "*.{end}" {{ const content: {kind}; export default content; }}'
+              for kind, ends in _IMPORTED_TYPES for end in ends]
     return TYPE_DECLARATIONS.replace("{host}", "\n\n".join(parts))
 
 
@@ -54255,12 +54497,14 @@ _TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".ts
 
 
 def complete_import(folder, specifier):
-    """An import's specifier with the file's ending: `./x` is x.js, x.ts …; `./x.js` may be x.ts."""
+    """An import's specifier with the file's ending: `./x` is x.js, x.ts … or x/index.ts …; `./x.js` may be
+    x.ts."""
     if os.path.isfile(os.path.join(folder, specifier)):
         return specifier
     stem, end = os.path.splitext(specifier)
     tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
-             *(specifier + other for other in SCRIPT_SUFFIXES)]
+             *(specifier + other for other in SCRIPT_SUFFIXES),
+             *(posixpath.join(specifier, "index" + other) for other in SCRIPT_SUFFIXES)]
     return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
 
 
@@ -54330,7 +54574,7 @@ def refuse_twin(path):
 def load_import(folder, specifier, referrer, kind):
     """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
     from_package = is_in_packages(referrer) or referrer.startswith("node:")
-    if specifier.startswith(("./", "../")) and not from_package:
+    if (specifier.startswith(("./", "../")) or specifier in (".", "..")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         source = read_import(path, specifier, referrer, kind)
         if kind in (None, "require") and (path.suffix in (".cjs", ".cts") or path.suffix == ".js"
@@ -56851,7 +57095,7 @@ def response_from(realm, value):
             return response_of_script(realm, value)
         page = realm.html_of(value)
         if page is not None:
-            return Response(200, HTML, utf8(page))
+            return Response(200, HTML, utf8(html_document(page)))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -56866,7 +57110,7 @@ def response_of_parts(realm, value, parts):
             return built_response(realm, *parts)
     page = realm.html_of(value)
     return Response(200, JSON_TYPE, json_bytes(realm, value)) if page is None \
-        else Response(200, HTML, utf8(page))
+        else Response(200, HTML, utf8(html_document(page)))
 
 
 def response_of_script(realm, value):
@@ -56928,7 +57172,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     else:
         data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
         if page is not None:
-            data, default = utf8(page), HTML
+            data, default = utf8(html_document(page)), HTML
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
@@ -57515,7 +57759,7 @@ def auth_object(realm, request):
 
     def require(role=undefined):
         if role is not undefined and not isinstance(role, str):
-            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+            raise unlike(realm, role, "requireAuth: the role must be a string")
         try:
             accounts.required(request.head, None if role is undefined else realm.to_python(role))
         except Refusal as refusal:
@@ -67138,6 +67382,41 @@ STARTER_HEAD = """\
 </head>
 """
 
+#: How the page says whether it is connected.
+STARTER_REPORT = """\
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+"""
+#: The end of a page that shows what is at PATH, and what its stream says.
+STARTER_LIVE = STARTER_REPORT + """
+    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    let turn = 0;
+    const source = new SharedEventSource("PATH/events");
+    source.onmessage = (event) => {
+      turn += 1;
+      show(JSON.parse(event.data));
+    };
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = () => {
+      report("live", "Live");
+      look();
+    };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    // What was asked earlier may arrive later, and shall not hide what is newer.
+    async function look() {
+      const mine = ++turn;
+      const found = await (await fetch("PATH")).json();
+      if (mine === turn) show(found);
+    }
+    look();
+  </script>
+</body>
+</html>
+"""
+
 
 # -- Starters: their files ---------------------------------------------------------------
 
@@ -67249,36 +67528,7 @@ test("only what is on the list can be chosen", async () => {
       $("answer").textContent = response.ok ? "" : problem;
     }
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
-    let turn = 0;
-    const source = new SharedEventSource("/poll/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/poll")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/poll"),
     }),
     "quiz": ("a quiz for a class",
              "you are the teacher at {url}/?teacher; with --share, pupils scan the code", {
@@ -67619,10 +67869,7 @@ test("nobody comes in without a name, and nothing empty is said", async () => {
     const $ = (id) => document.getElementById(id);
     let socket, lastEventId = "";
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     function connect(name) {
       const query = new URLSearchParams({ name, lastEventId });
@@ -67827,35 +68074,7 @@ test("open pages get the whole list after each change", async () => {
       if (await call("POST", "/api/notes", { title: $("title").value })) $("title").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    let turn = 0;
-    const source = new SharedEventSource("/api/notes/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/api/notes")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/api/notes"),
     }),
     "graphql": ("a guest book with GraphQL",
              "the explorer at {url}/graphql runs your own queries", {
@@ -67964,10 +68183,7 @@ test("an empty text is refused", async () => {
       if (await graphql(WRITE, { author: $("author").value, text: $("text").value })) $("text").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     // First subscribe, then ask for what is there: so nothing is missed between the two.
     const query = encodeURIComponent(`subscription { written { ${FIELDS} } }`);
