@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                711
-    19  Host API                                                                       3,953
+    19  Host API                                                                       4,049
           Arguments                                                                      173
           routeRegistry                                                                  244
           graphQLRegistry                                                                121
@@ -258,13 +258,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           sharedStorage                                                                  292
           validate                                                                        97
           dispatcher and schedulerService                                                185
-          Storage in a file                                                              332
+          Storage in a file                                                              397
           Relays                                                                          52
           Redis                                                                          875
-          Database: statements                                                           376
-          database                                                                       275
+          Database: statements                                                           406
+          database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,026
+    20  Scripts: loading and hot reload                                                4,029
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
