@@ -220,13 +220,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,799
+    17  Streams: registry, connections, broadcaster                                    1,840
           Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
-          Streams                                                                        393
-          Runs of deliveries                                                             145
+          Streams                                                                        441
+          Runs of deliveries                                                             138
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    533
@@ -42070,6 +42070,42 @@ class Expected:
             self.complete = False
 
 
+class Replay:
+    """The history of a stream as it is sent to those who come back. All who come before the next message share
+    it: a thousand of them, each reading ten thousand messages anew, would hold up everybody else."""
+
+    def __init__(self, history, state):
+        self.messages, self.state = list(history), state
+        self.sequences = [message.sequence for message in self.messages]
+        self.frames = {None: [message.frame for message in self.messages]}
+        self.filters, self.kinds, numbers = [], [], {None: 0}
+        if any([message.filter for message in self.messages]):
+            for message in self.messages:
+                key = tuple(message.filter.items()) if message.filter else None
+                if key not in numbers:
+                    numbers[key] = len(numbers)
+                    self.filters.append(message.filter)
+                self.kinds.append(numbers[key])
+
+    @functools.cached_property
+    def ids(self):
+        """Id -> sequence of its last message."""
+        return {message.id: message.sequence for message in self.messages}
+
+    def after(self, sequence, connection):
+        """(sequences, frames in the form of its wire) of what a connection is to get after a position."""
+        start, form = bisect.bisect_right(self.sequences, sequence), connection.wire.form
+        if form not in self.frames:
+            self.frames[form] = [connection.wire.encode(frame) for frame in self.frames[None]]
+        sequences, frames = self.sequences[start:], self.frames[form][start:]
+        if not self.filters:
+            return sequences, frames
+        metadata = connection.metadata.items()
+        wanted = [True, *[filter.items() <= metadata for filter in self.filters]]
+        mask = [wanted[kind] for kind in self.kinds[start:]]
+        return list(itertools.compress(sequences, mask)), list(itertools.compress(frames, mask))
+
+
 class Stream:
     """A path that clients connect to. All public methods may be called from any thread."""
 
@@ -42087,6 +42123,8 @@ class Stream:
         self.retry = RETRY_MILLISECONDS
         self.history = collections.deque()
         self.history_bytes = self.counted_bytes = 0
+        #: A Replay of the history as it was a while ago, or None.
+        self._replay = None
         #: The sequence of the last message that is no longer kept.
         self.floor = 0
         #: Keeps messages beyond the life of this process, by `append(stream, message)`, or None.
@@ -42279,8 +42317,8 @@ class Stream:
 
     def position_of_own(self, event_id):
         """The same for an id that a script gave to one of its messages; the last one that had it counts."""
-        found = next((message for message in reversed(self.history) if message.id == event_id), None)
-        return (0, False) if found is None else (found.sequence, True)
+        found = self.replay().ids.get(event_id)
+        return (0, False) if found is None else (found, True)
 
     def current_id(self, connection):
         """The id of a connection's position; None while there is something that it may have to get."""
@@ -42325,7 +42363,7 @@ class Stream:
             if self.closed:
                 raise LookupError(self.path)
             known = self.position_of(last_event_id) if last_event_id else None
-            missed = self._missed(known, expected, connection) if known or expected else []
+            unsent = self._missed(known, expected, connection, last_event_id) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
             if known:
@@ -42339,28 +42377,38 @@ class Stream:
                     index.setdefault(value, set()).add(connection)
             current = utf8(self.event_id(connection.position))
         wire = connection.wire
-        if missed:
-            connection.messages = sum(1 for item in missed if item is not GAP)
-            connection.unsent = [wire.encode(self._gap_event(last_event_id, missed) if item is GAP
-                                             else item.frame) for item in missed]
-            connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, connection.unsent))
-        return current, wire.opening(self.retry, greeting, None if missed else current)
+        if unsent:
+            connection.unsent = unsent
+            connection.allowance = MAX_OUTBOX_BYTES + sum(map(len, unsent))
+        return current, wire.opening(self.retry, greeting, None if unsent else current)
 
-    def _missed(self, known, expected, connection):
-        """What a connection should have got after its `known` position or Expected; perhaps GAP first."""
-        after, complete = known or (0, True)
-        messages = {message.sequence: message for message in expected.messages} if expected else {}
-        if known:
-            messages.update((message.sequence, message) for message in self.history)
-        missed = [] if complete and (expected is None or expected.complete) else [GAP]
-        for sequence, message in sorted(messages.items()):
-            if sequence > after and (not message.filter or connection.matches(message.filter)):
-                missed.append(message)
-        return missed
+    def replay(self):
+        """The Replay of the history as it is now."""
+        replay, state = self._replay, (self.epoch, self.sequence, self.floor, len(self.history))
+        if replay is None or replay.state != state:
+            replay = self._replay = Replay(self.history, state)
+        return replay
 
-    def _gap_event(self, last_event_id, missed):
+    def _missed(self, known, expected, connection, last_event_id):
+        """The frames that a connection should have got after its `known` position or Expected; perhaps a gap
+        first. Of what was sent while it was expected, the history has the newest."""
+        recent, wire = expected.messages if expected is not None else (), connection.wire
+        after, complete = known or (recent[0].sequence - 1 if recent else self.sequence, True)
+        sequences, frames = self.replay().after(after, connection)
+        oldest = self.history[0].sequence if self.history else math.inf
+        older = [message for message in recent if after < message.sequence < oldest
+                 and (not message.filter or connection.matches(message.filter))]
+        if older:
+            sequences = [*[message.sequence for message in older], *sequences]
+            frames = [*[wire.encode(message.frame) for message in older], *frames]
+        connection.messages = len(frames)
+        if complete and (expected is None or expected.complete):
+            return frames
+        return [wire.encode(self._gap_event(last_event_id, sequences)), *frames]
+
+    def _gap_event(self, last_event_id, sequences):
         """Tells the client that messages are gone; its id is that before the first one that is kept."""
-        first = self.event_id(missed[1].sequence - 1 if len(missed) > 1 else self.sequence)
+        first = self.event_id(sequences[0] - 1 if sequences else self.sequence)
         facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
                           "messages in between are no longer kept")
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
@@ -42449,13 +42497,6 @@ class Stream:
 
 
 # -- Runs of deliveries ------------------------------------------------------------------
-
-class _Gap:
-    """Stands where messages are missing in a list of those to replay."""
-
-
-GAP = _Gap()
-
 
 class DeliveryRun:
     """The broadcaster's view of one stream: who still has to get what.

@@ -12308,6 +12308,27 @@ class StreamFaultTest(Case):
                 self.assertEqual(self.frames(data), [b"hi", b"for a", b"for all", b"after"])
                 self.assertEqual(stream.expected, [])
 
+    def test_a_crowd_that_comes_back_reads_the_history_once_and_shares_its_frames(self):
+        stream = self.stream(history=100)
+        for number in range(9):
+            stream.send(str(number), {"room": str(number % 2)} if number % 3 else None, id=f"own {number}")
+        wire, crowd = aiwebengine.WebSocket(), []
+        with mock.patch.object(aiwebengine, "Replay", wraps=aiwebengine.Replay) as read, \
+                mock.patch.object(aiwebengine, "event_parts", wraps=aiwebengine.event_parts) as encoded:
+            for last, room in ((stream.event_id(0), "1"), ("own 0", "1"), (stream.event_id(2), "0"), ("own 9", "0")) * 9:
+                crowd.append(aiwebengine.Connection(None, stream, {"room": room}, "1.2.3.4", wire))
+                stream.attach(crowd[-1], last)
+            self.assertEqual((read.call_count, encoded.call_count), (1, 9 + 9))    # and the gap of whoever came with "own 9"
+        self.assertEqual([[json.loads(re.search(rb"{.*", frame)[0])["data"] for frame in one.unsent][-6:] for one in crowd[:3]],
+                         [[0, 1, 3, 5, 6, 7], [1, 3, 5, 6, 7], [2, 3, 4, 6, 8]])
+        self.assertIs(crowd[0].unsent[-1], crowd[1].unsent[-1])
+        self.assertEqual([one.messages for one in crowd[:4]], [6, 5, 5, 6])
+        self.assertIn(b'"event":"gap"', crowd[3].unsent[0])
+        stream.send("new")
+        stream.attach(crowd[0], stream.event_id(9))
+        self.assertIn(b'"data":"new"', crowd[0].unsent[0])
+        self.assertEqual(len(crowd[0].unsent), 1)
+
     def test_filters_count_in_histories_as_texts_do(self):
         stream = self.stream(history=100)
         for number in range(9):
