@@ -5765,6 +5765,8 @@ class JSXParser(EnumParser):
         node = self.read_element(self.start, self.line, self.start - self.line_start)
         self.depth -= 1
         self.advance()
+        if self.type == "<":
+            raise self.error("Elements side by side need one around them: <>…</>")
         return node
 
     def made(self, node, start, line, column):
@@ -5782,13 +5784,13 @@ class JSXParser(EnumParser):
             node = MemberExpression(node, self.made(Identifier(utf16(one)), *place), False, False).at(node)
         return node
 
-    def read_name(self):
-        """Read `name`, `a.b.c` or `a:b`; return it as written."""
+    def read_name(self, otherwise="The name of an element is missing"):
+        """Read `name`, `a.b.c` or `a:b`; return it as written. `otherwise` is the error if there is none."""
         start = self.pos
         while True:
             match = _JSX_NAME(self.source, self.pos)
             if match is None:
-                self.jsx_error("The name of an element is missing")
+                self.jsx_error(otherwise)
             self.pos = match.end()
             if self.source[self.pos:self.pos + 1] not in (".", ":"):
                 return self.source[start:self.pos]
@@ -5799,6 +5801,8 @@ class JSXParser(EnumParser):
         start = place[0]
         if self.leap_space() == ">":
             name, shown = "", self.fragment
+        elif self.source.startswith("!--", self.pos):
+            self.jsx_error("Write {/* … */} for a comment")
         else:
             name = self.read_name()
             shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
@@ -5821,7 +5825,7 @@ class JSXParser(EnumParser):
             self.pos += 2
         else:
             self.pos += 1
-            self.read_children(children, automatic, "" if properties else name, start)
+            self.read_children(children, automatic, name, start, not properties)
             closing = self.pos
             self.read_closing(name, start)
         if shown in _JSX_CODE_TAGS and factory == "h" and not automatic:
@@ -5898,7 +5902,7 @@ class JSXParser(EnumParser):
                 self.close_container()
                 properties.append(self.made(SpreadElement(argument), *place))
                 continue
-            name = self.read_name()
+            name = self.read_name("A tag goes on with an attribute, or ends with > or />")
             end = self.pos
             is_key = automatic and name == "key"
             head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
@@ -5959,9 +5963,13 @@ class JSXParser(EnumParser):
             self.unexpected()
         self.put(self.start, self.pos, "")
 
-    def read_children(self, children, automatic, name, opened):
-        """Read what stands between the tags: its nodes into children. The opening tag stands at the offset
-        `opened`; it is <name> if that has no attributes."""
+    def not_closed(self, name, message, offset):
+        return self.error(message + (name and f": write </{name}>, or <{name} /> for one without children"),
+                          offset)
+
+    def read_children(self, children, automatic, name, opened, is_bare):
+        """Read what stands between the tags: its nodes into children. The opening tag <name> stands at the
+        offset `opened`; is_bare: it has no attributes."""
         source = self.source
         while True:
             start = self.pos
@@ -5986,12 +5994,13 @@ class JSXParser(EnumParser):
                 children.append(self.read_element(end, self.line, end - self.line_start))
             elif char == "{":
                 self.read_container(children, comma)
-            elif self.has_types and _TYPE_NAME(name):
-                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}",
-                                 opened)
+            elif self.has_types and is_bare and _TYPE_NAME(name):
+                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, or "
+                                 f"<{name},>(…) => … for a function", opened)
+            elif char:
+                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
             else:
-                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element" if char else
-                               "An element is not closed")
+                raise self.not_closed(name, f"<{name}> is not closed", opened)
 
     def read_container(self, children, comma):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
@@ -6015,8 +6024,7 @@ class JSXParser(EnumParser):
         self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
         found = "" if self.leap_space() == ">" else self.read_name()
         if found != name:
-            raise self.error(f"</{found}> closes an element that <{name}> did not open" if found else
-                             f"<{name}> is closed by </>", self.pos)
+            raise self.not_closed(name, f"<{name}> is not closed before </{found}>", self.pos)
         if self.leap_space() != ">":
             self.jsx_error("A closing tag ends with >")
         self.pos += 1
@@ -14099,7 +14107,7 @@ def code_of(unit, module, filename):
 #: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
 _COMPILED = collections.OrderedDict()
 MAX_COMPILED = 64
-#: Modules of packages, which seldom change: (file name, compiler) -> (text, what it became).
+#: Modules, which seldom change: (file name, compiler) -> (text, what it became).
 _COMPILED_FILES = collections.OrderedDict()
 MAX_COMPILED_FILES = 4096
 
@@ -14112,7 +14120,7 @@ def compile_cached(source, filename):
 
 
 def compile_file(source, filename, compiler):
-    """compiler(source, filename), or its earlier result if the file of a package is the same."""
+    """compiler(source, filename), or its earlier result if the file is the same."""
     text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
     if text != source:
         compiled = compiler(source, filename)
@@ -36211,7 +36219,7 @@ class ModuleMap:
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
         if "node_modules/" not in name:
-            return compile_module(source, name)
+            return compile_file(source, name, compile_module)
         given = sorted({*_GIVEN.findall(source)})
         with self.realm.uncounted():
             while True:
@@ -52542,7 +52550,7 @@ def language_meant(error, source):
     if error.phase == "parse" and _HTML_PAGE.match(source):
         return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
-            or len(source) > MAX_EXPLAINED_CHARACTERS:
+            or len(source) > MAX_EXPLAINED_CHARACTERS or "rename the file" in error.message:
         return None
     with contextlib.suppress(JSSyntaxError):
         parse_typed(source, end, True)
@@ -54071,6 +54079,8 @@ def entry_of_package(folder, subpath, conditions):
             found = match_exports(exports, subpath, conditions - {"browser"} | {"node"}) or found
         if found is None:
             raise PackageFault(f"its package.json exports no {subpath!r}" if subpath != "." else
+                               "its package.json exports nothing but types: write import type"
+                               if '"types"' in json.dumps(exports) else
                                "its package.json exports nothing that can be imported")
         if not found.startswith("./") or {"..", "node_modules"} & {*found[2:].split("/")}:
             raise PackageFault(f"its package.json exports {found!r}, which leads out of it")
@@ -54085,7 +54095,8 @@ def entry_of_package(folder, subpath, conditions):
         path = os.path.join(folder, one)
         if os.path.isfile(path):
             return path
-    raise PackageFault("it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
+    raise PackageFault("it has only types: write import type" if "types" in facts or "typings" in facts else
+                       "it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
 
 
 def import_target(scope, specifier, conditions):
@@ -54110,7 +54121,7 @@ def find_package_file(folder, specifier, referrer, conditions):
     parts = specifier.split("/")
     name = "/".join(parts[:2 if specifier.startswith("@") else 1])
     subpath = "." + specifier[len(name):]
-    if not re.fullmatch(r"(?:@[\w.~-]+/)?[\w.~-]+", name) or name.startswith(".") or ".." in parts:
+    if not re.fullmatch(r"(?:@[\w.~-]+/)?[\w.~-]+", name) or name.startswith((".", "~")) or ".." in parts:
         raise HostError(wrong + "write a path that starts with ./ or ../, or the name of a package")
     scope = package_scope(importing)
     if scope and package_json(scope).get("name") == name and "exports" in package_json(scope):
@@ -54145,6 +54156,19 @@ def project_of(folder, path):
     return head if found else folder
 
 
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
+
+
 def find_in_packages(folder, specifier, referrer, conditions):
     """(path, name) of a file that a package's file or a script imports from a package; raises HostError."""
     folder = os.path.realpath(folder)
@@ -54166,6 +54190,9 @@ def find_in_packages(folder, specifier, referrer, conditions):
     path = os.path.realpath(found)
     if not path.startswith(inside.rstrip(os.sep) + os.sep):
         raise HostError(wrong + f"it leads out of {inside}")
+    named = os.path.relpath(found, inside).split(os.sep)
+    if named[0] != ".." and not is_spelled_so(inside, named):
+        raise HostError(wrong + "there is no file with this spelling")
     below = path[len(inside.rstrip(os.sep)) + 1:].split(os.sep)
     if "node_modules" not in below and any(part.startswith(".") or part == USERS_FILE for part in below):
         raise HostError(wrong + f"{below[-1]} is not for packages")
@@ -54186,19 +54213,6 @@ def is_common_js(path, name, source):
 
 
 # -- Imported files ----------------------------------------------------------------------
-
-
-def is_spelled_so(folder, parts):
-    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
-    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
-    for part in parts:
-        other = part.swapcase()
-        if other != part and os.path.lexists(os.path.join(folder, other)) \
-                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
-            if part not in os.listdir(folder):
-                return False
-        folder = os.path.join(folder, part)
-    return True
 
 
 #: Endings that an import may leave out or name otherwise: what a file is called that TypeScript compiles.
@@ -54319,8 +54333,15 @@ def load_import(folder, specifier, referrer, kind):
     return None, *found
 
 
+#: Endings of files that bundlers take in an import, and that are no code.
+_NO_CODE = frozenset(".css .gif .html .jpg .less .md .png .sass .scss .svelte .svg .txt .vue .wasm".split())
+
+
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
+    if kind in (None, "require") and path.suffix in _NO_CODE:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: {path.name} is no JavaScript; import "
+                        'it with { type: "text" } or { type: "bytes" }')
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:

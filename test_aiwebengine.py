@@ -1502,12 +1502,16 @@ class TypeScriptTest(Case):
 
     def test_wrong_elements_are_errors_with_a_place(self):
         for source, message in (
-                ("x = <a>", "1:8 An element is not closed"), ("x = <a></b>", "1:11 </b> closes an element that <a> did not open"),
+                ("x = <a b='c'>\n\n", "1:5 <a> is not closed: write </a>, or <a /> for one without children"),
+                ("x = <>a", "1:5 <> is not closed"), ("x = <>a</b>", "1:11 <> is not closed before </b>"),
+                ("x = <p><br></p>", "1:15 <br> is not closed before </p>: write </br>, or <br /> for one without children"),
+                ("x = <a/><b/>", "1:9 Elements side by side need one around them: <>…</>"),
+                ("x = <p><!-- a --></p>", "1:9 Write {/* … */} for a comment"),
                 ("x = <a b=c/>", "1:10 The value of an attribute is a text in quotes or an expression in braces"),
-                ("x = <a>}</a>", "1:8 Write {'}'} for a } in the text of an element"), ("x = <a", "1:7 The name of an element is missing"),
+                ("x = <a>}</a>", "1:8 Write {'}'} for a } in the text of an element"), ("x = <a", "1:7 A tag goes on with an attribute, or ends with > or />"),
                 ("x = <a>\n{b c}</a>", "2:4 Unexpected identifier 'c'"),
-                ("let x = <T>y;", "1:9 The element <T> is not closed; for a type, write: value as T"),
-                ("let x = <any>f(() => 1)", "1:9 The element <any> is not closed; for a type, write: value as any")):
+                ("let x = <T>(y: T) => y;", "1:9 The element <T> is not closed; for a type, write: value as T, or <T,>(…) => … for a function"),
+                ("let x = <any>f(() => 1)", "1:9 The element <any> is not closed; for a type, write: value as any, or <any,>(…) => … for a function")):
             with self.subTest(source):
                 self.assertEqual(self.error(source, "a.tsx"), message)
 
@@ -8665,6 +8669,10 @@ class PackageFormTest(ServerCase):
                 ("no entry", {"p/package.json": {}}, "p", "it has no file that could be its entry"),
                 ("wrong file", {"p/package.json": {"exports": "./a.js"}}, "p", "it has no file ./a.js"),
                 ("a binary", {"p/package.json": {"main": "a.node"}, "p/a.node": b"x"}, "p", "it is a binary for node"),
+                ("a style sheet", {"p/a.css": "a {}"}, "p/a.css", 'a.css is no JavaScript; import it with { type: "text" }'),
+                ("types", {"p/package.json": {"types": "a.d.ts"}, "p/a.d.ts": ""}, "p", "it has only types: write import type"),
+                ("exported types", {"p/package.json": {"exports": {"types": "./a.d.ts"}}}, "p", "exports nothing but types: write import type"),
+                ("an alias of bundlers", {}, "~/a", "write a path that starts with ./ or ../"),
                 ("not json", {"p/package.json": "{", "p/index.js": "module.exports = 1"}, "p", "of the package p, its package.json is not JSON"),
                 ("a list", {"p/package.json": "[]", "p/index.js": "module.exports = 1"}, "p", "its package.json is not an object"),
                 ("a large one", {"p/package.json": '{"x": "' + "y" * (2 << 20) + '"}', "p/index.js": ""}, "p", "its package.json is larger than 1 MiB"),
@@ -17391,6 +17399,16 @@ class ScriptModuleTest(ServerCase):
         self.assertEqual(self.server.app.refresh(), ["app.js"])
         self.assertEqual(self.get("/hello?name=Ann")[2], "Good day Ann")
 
+    def test_a_change_in_one_file_compiles_no_other(self):
+        self.serve(self.FILES | {"other.js": "import './lib/greet.js'; import './lib/more.js'", "lib/more.js": "export const more = 1"})
+        path = self.folder / "lib" / "more.js"
+        path.write_text("export const more = 2", "utf-8")
+        os.utime(path, (1, 1))
+        parse = aiwebengine.parse_with_edits
+        with mock.patch.object(aiwebengine, "parse_with_edits", wraps=parse) as parsed:
+            self.assertEqual(self.server.app.refresh(), ["other.js"])
+        self.assertEqual({call.args[1] for call in parsed.call_args_list} - {"other.js"}, {"lib/more.js"})
+
     def test_an_import_does_not_leave_the_folder(self):
         with tempfile.TemporaryDirectory() as outside:
             secret = Path(outside, "secret.js")
@@ -17407,8 +17425,10 @@ class ScriptModuleTest(ServerCase):
 
     def test_files_are_found_by_their_spelling_alone_also_where_the_system_ignores_case(self):
         self.serve({"app.js": "", "lib/x.js": "export default 'x'", "public/sub/x.js": "x", "good.js": "import './lib/x.js'",
-                    "upper.js": "import './lib/X.js'", "folder.js": "import './LIB/x.js'", "back.js": r"import './lib\\x.js'"})
-        lexists, realpath = os.path.lexists, os.path.realpath
+                    "dep.js": "import 'p'", "updep.js": "import 'P'", "upfile.js": "import 'p/A.js'", "inside.js": "import 'q'",
+                    "node_modules/p/index.js": "", "node_modules/p/a.js": "", "node_modules/q/index.js": "require('./B')",
+                    "node_modules/q/b.js": "", "upper.js": "import './lib/X.js'", "folder.js": "import './LIB/x.js'", "back.js": r"import './lib\\x.js'"})
+        lexists, realpath, isfile, isdir = os.path.lexists, os.path.realpath, os.path.isfile, os.path.isdir
 
         def folded(path):
             """The path of a file as Windows and macOS find it."""
@@ -17416,14 +17436,17 @@ class ScriptModuleTest(ServerCase):
             if not name:
                 return head
             head = folded(head)
-            found = [other for other in (os.listdir(head) if os.path.isdir(head) else []) if other.lower() == name.lower()]
+            found = [other for other in (os.listdir(head) if isdir(head) else []) if other.lower() == name.lower()]
             return os.path.join(head, found[0] if found else name)
         with mock.patch("os.path.lexists", lambda path: lexists(folded(path))), \
+                mock.patch("os.path.isfile", lambda path: isfile(folded(path))), \
+                mock.patch("os.path.isdir", lambda path: isdir(folded(path))), \
                 mock.patch("os.path.realpath", lambda path, **options: realpath(folded(path), **options)):
             self.assertEqual(self.get("/sub/x.js")[2], "x")
             for path in ("/sub/X.JS", "/SUB/x.js", "/Sub/", "/sub%5Cx.js"):
                 self.assertEqual(self.get(path)[0], 404, path)
-            for name, told in (("good.js", None), ("upper.js", "spelling"), ("folder.js", "spelling"), ("back.js", "spelling")):
+            for name, told in (("good.js", None), ("dep.js", None), ("updep.js", "spelling"), ("upfile.js", "spelling"),
+                               ("inside.js", "spelling"), ("upper.js", "spelling"), ("folder.js", "spelling"), ("back.js", "spelling")):
                 self.server.app.load(name, self.folder / name)
                 failure = self.server.app.failures.get(name)
                 self.assertEqual(failure and re.search("spelling", failure.text)[0], told, name)
