@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,234
+     6  Parser                                                                         4,242
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -41,7 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: types of TypeScript                                                    771
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        352
+          Parser: elements of JSX                                                        360
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
@@ -264,15 +264,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           376
           database                                                                       275
           Type declarations                                                              696
-    20  Scripts: loading and hot reload                                                4,026
+    20  Scripts: loading and hot reload                                                4,039
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         189
           Modules of node                                                                744
-          Packages                                                                       244
-          Imported files                                                                 144
+          Packages                                                                       263
+          Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
