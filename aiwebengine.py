@@ -4270,6 +4270,7 @@ class TypeParser(JSParser):
     has_types      whether the text may contain types
     has_jsx        whether the text may contain JSX; then `<T>x` is none of TypeScript's assertions
     not_arrows     offsets of parentheses that were tried and begin no arrow function
+    no_arguments   those of each `<` that was tried and begins no type arguments
     trying         how many attempts are under way; their errors are seen by nobody
     ambient        whether what is read has no code: `declare …`
     no_conditional whether `extends` ends a type
@@ -4281,7 +4282,7 @@ class TypeParser(JSParser):
     followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
-    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
+    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "no_arguments", "trying", "ambient",
                  "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
                  "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
                  "aliases", "followers")
@@ -4289,7 +4290,7 @@ class TypeParser(JSParser):
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
         self.exporting = False
-        self.not_arrows, self.trying = set(), 0
+        self.not_arrows, self.no_arguments, self.trying = set(), set(), 0
         self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
         self.aliases, self.followers = [], {}
@@ -4584,6 +4585,8 @@ class TypeParser(JSParser):
 
     def skip_type_arguments(self, before_text=False):
         """Read `<A, B>`; with before_text stay at the `>`, as what follows it is not made of tokens."""
+        start = self.start
+        self.no_arguments.add(start)        # until it is read whole
         self.split_token("<")
         self.advance()
         while True:
@@ -4591,6 +4594,7 @@ class TypeParser(JSParser):
             if not self.accept(",") or self.type[:1] == ">":
                 break
         self.close_angle(before_text)
+        self.no_arguments.discard(start)
 
     def skip_import_type(self):
         self.advance()
@@ -4808,7 +4812,8 @@ class TypeParser(JSParser):
                 return False
             self.erase_token()
             return True
-        return self.attempt(self.skip_arguments_in_expression) is not None
+        return self.start not in self.no_arguments \
+            and self.attempt(self.skip_arguments_in_expression) is not None
 
     def skip_arguments_in_expression(self):
         """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
@@ -5995,8 +6000,8 @@ class JSXParser(EnumParser):
             elif char == "{":
                 self.read_container(children, comma)
             elif self.has_types and is_bare and _TYPE_NAME(name):
-                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, or "
-                                 f"<{name},>(…) => … for a function", opened)
+                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
+                                 f"or <{name},>(…) => … for a function", opened)
             elif char:
                 self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
             else:

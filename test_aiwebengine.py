@@ -1468,7 +1468,7 @@ class TypeScriptTest(Case):
 
     def test_nested_attempts_do_not_multiply(self):
         for opening, middle, closing in (("a ? (b): c => ", "1", " : 2"), ("a ? (b) : (c) => ", "1", ""), ("(a = ", "1", ")"), ("<A>(b = ", "1", ")"),
-                                         ("async (a = ", "1", ")"), ("(a = (b) => ", "1", ") => 1"), ("({ a: b = ", "1", "} = c)")):
+                                         ("async (a = ", "1", ")"), ("(a = (b) => ", "1", ") => 1"), ("a < ", "b", ""), ("({ a: b = ", "1", "} = c)")):
             tokens = []
             for depth in (5, 10, 20):
                 parser = aiwebengine.typed_parser("x = " + opening * depth + middle + closing * depth, "a.ts", True)
