@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,242
+     6  Parser                                                                         4,247
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -38,7 +38,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               165
           Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    771
+          Parser: types of TypeScript                                                    776
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        360
