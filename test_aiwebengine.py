@@ -31880,9 +31880,10 @@ class Child(threading.Thread):
         super().__init__(daemon=True)
         self.script = script
         self.output = Path(folder) / f"output{number}"
-        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
-                    "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled")), **env}    # or a thousand processes compile anew
-        self.env.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder), **env}
+        if sys.dont_write_bytecode or script != __file__:       # or a thousand processes compile anew
+            self.env["PYTHONPYCACHEPREFIX"] = str(Path(folder, "compiled"))
+            self.env.pop("PYTHONDONTWRITEBYTECODE", None)
         self.orders, self.told = orders, told
         self.process = None
         self.starting = threading.Lock()
