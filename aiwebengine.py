@@ -15957,6 +15957,7 @@ def days_from_civil(year, month, day):
         + day_of_year - 719468
 
 
+@functools.lru_cache(64)
 def civil_from_days(days):
     """(year, month from 1, day) of a number of days since 1970-01-01."""
     era, day_of_era = divmod(days + 719468, 146097)
@@ -22928,7 +22929,7 @@ def check_plain(value):
 def check_shape(shape):
     """All keys are names, not indices (which come first), symbols, private or `toJSON`."""
     for key in shape:
-        if type(key) is not str or key == "toJSON" or array_index(key) >= 0:
+        if type(key) is not str or key == "toJSON" or key[:1] in "0123456789" and array_index(key) >= 0:
             raise NotPlain
 
 
@@ -31985,14 +31986,14 @@ def decode_urlencoded(text):
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
-#: Texts up to this length are parted at each percent sign: quicker, but it makes an object for each.
-MAX_PARTED = 4096
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
-    if len(text) <= MAX_PARTED:
-        return urllib.parse.unquote_to_bytes(text.encode("latin-1"))
+    if len(text) <= SLICE_LENGTH and not _BAD_ESCAPE.search(text):
+        # quoted-printable writes its escapes as =41, and Python knows that in C
+        return binascii.a2b_qp(text.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"="))
     return replace_in_slices(_ESCAPED_BYTES,
                              lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
@@ -56608,7 +56609,6 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
 _HEADER_LINE = re.compile(rf"({_TOKEN}):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 _HEADER_NAME = re.compile(rf"{_TOKEN}\Z")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@\s]*)(?::([0-9]{0,5}))?\Z")
 _SINGLE_FIELDS = frozenset(("host", "content-length", "content-type", "origin", "transfer-encoding",
@@ -60380,8 +60380,9 @@ def text_object(realm, pairs):
     """A script's object with string properties."""
     if not pairs:
         return realm.new_object({})
-    if "".join([*pairs, *pairs.values()]).isascii():
-        return realm.new_object(dict(pairs))
+    if "".join(pairs).isascii():
+        return realm.new_object({key: value if value.isascii() else realm.from_python(value)
+                                 for key, value in pairs.items()})
     return realm.from_python(pairs)
 
 

@@ -18059,6 +18059,12 @@ class RoutingTest(ServerCase):
         status, headers, text = self.request(method, path)
         return json.loads(text)[0] if status == 200 and text[:1] == "[" else (status, headers.get("allow"))
 
+    def test_parameters_belong_to_the_pattern_that_matched(self):
+        self.routes("GET /a/:x/:y/one", "GET /a/:p/two", "GET /b/*", "GET /c/:q")
+        for path, route, params in (("/a/1/2/one", "/a/:x/:y/one", {"x": "1", "y": "2"}), ("/a/3/two", "/a/:p/two", {"p": "3"}),
+                                    ("/b/4/5", "/b/*", {"*": "4/5"}), ("/c/6", "/c/:q", {"q": "6"})):
+            self.assertEqual(json.loads(self.request("GET", path)[2]), [f"GET {route}", params])
+
     def test_each_method_finds_its_own_best_route(self):
         self.routes("GET /users/:id", "DELETE /users/:key", "POST /users/search", "PUT /:kind/:id.json", "PUT /:kind/:id",
                     "GET /*", "POST /api/*", "HEAD /api/*", "OPTIONS /users/:id")
@@ -18279,6 +18285,16 @@ class ResponseTest(ServerCase):
         """The answer to a request, of a handler with this body."""
         self.serve(f"routeRegistry.registerRoute('/x', (context) => {{ {code} }}, {method!r});")
         return self.request(method, "/x", body, headers)
+
+    def test_escapes_are_decoded_and_broken_ones_stay(self):
+        for text, data in (("a%20b=%3D=", b"a b==="), ("100%", b"100%"), ("%4", b"%4"), ("%%41", b"%A"), ("%zz%41", b"%zzA"),
+                           ("=\r\n %0A=", b"=\r\n \n="), ("\xe9%c3%A9", b"\xe9\xc3\xa9"), ("%3d" * 50_000, b"=" * 50_000)):
+            self.assertEqual(aiwebengine.unescaped_bytes(text), data)
+
+    def test_a_content_type_is_sent_alike_each_time(self):
+        self.serve("let n = 0; routeRegistry.registerRoute('/x', () => ({ body: 'a', contentType: ['text/csv', 5][n++ % 2] }));")
+        for kind in ("text/csv; charset=UTF-8", "5") * 2:
+            self.assertEqual(self.request("GET", "/x")[1]["content-type"], kind)
 
     def test_response_builder_takes_a_status_and_headers(self):
         for code, status, headers in (
