@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,316
+    15  Realm, jobs and timers                                                         5,319
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           649
@@ -210,7 +210,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Clocks                                                                         104
           Network: what is open                                                          100
           Network: connections                                                           237
-          Network: one request                                                           223
+          Network: one request                                                           226
           Functions for a console                                                         32
           Realms of a terminal                                                           103
           The prompt                                                                     145
@@ -250,9 +250,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,957
+    19  Host API                                                                       3,961
           Arguments                                                                      170
-          routeRegistry                                                                  246
+          routeRegistry                                                                  250
           graphQLRegistry                                                                124
           ResponseBuilder                                                                147
           sharedStorage                                                                  294
@@ -48440,7 +48440,8 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
                "Calls a handler before whatever answers a request whose path is the prefix or below it "
                "(every request without one): a route or stream of any script, a file, GraphQL, or nothing. "
                "It returns nothing to let the request go on, or a response in place of the answer. What it "
-               "sets on context.request is there for those that come after it.")
+               "sets on context.request is there for those that come after it. While no version of a script "
+               "that calls this could be loaded, every request gets 503.")
 def use(host, prefix=undefined, handler=undefined):
     return add_hook(host, "use", prefix, handler)
 
