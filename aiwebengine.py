@@ -39479,7 +39479,7 @@ class PromptRealm(ForegroundRealm):
         return "Uncaught " + self.enter(lambda: self.shown(error.value))
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {self.shown(error.value)}"
+        self.console("error", SECRETS.hide(f"{prefix} {self.shown(error.value)}")
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     def shown(self, value):

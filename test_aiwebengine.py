@@ -17297,6 +17297,8 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
                 self.assertIn("shown-by-itself", out)           # what code prints is its own affair
                 self.assertIn("Error: " + "no " * ("--run" in arguments) + "[env.KEY]", err)
                 self.assertNotIn("shown-by", err)
+        _, out, err = run_command("--repl", *settings, text="setTimeout(() => { throw env.KEY }); Promise.reject(Error(env.KEY)); 1\nawait 2\n")
+        self.assertNotIn("shown-by", out + err)
         self.assertEqual(run_command("-e", "typeof env + Object.keys(env).length")[1], "object0\n")
         self.assertIn("are for what runs scripts, not for --types", run_command("--types", *settings)[2])
 
