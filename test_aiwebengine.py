@@ -17287,20 +17287,33 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
 
     def test_code_without_a_server_has_them_and_its_errors_show_none(self):
         folder = pathlib.Path(self.enterTemporary())
-        self.write(folder / "my.env", "KEY = shown-by-itself #x\nG=hello#there")
+        self.write(folder / "my.env", "KEY = shown-by-itself\nG=hello#there")
         self.write(folder / "a.js", "console.log(env.KEY, Object.keys(env)); throw new Error('no ' + env.KEY)")
-        settings, code = ["--env-file", folder / "my.env", "--env", "OTHER=1"], "console.log(env.KEY); throw new TypeError(env.KEY)"
+        self.addCleanup(setattr, aiwebengine.ForegroundRealm, "settings", {})
+        settings = ["--env-file", str(folder / "my.env"), "--env", "OTHER=1"]
+        code = "console.log(env.KEY); throw new TypeError(env.KEY)"
+
+        def program(*arguments, text=""):
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch("sys.stdin", io.StringIO(text)):
+                try:
+                    aiwebengine.main([*map(str, arguments), *settings])
+                except SystemExit:
+                    pass
+            return out.getvalue(), err.getvalue()
         for arguments, text in (((folder / "a.js", "--run"), ""), (("-e", code), ""), (("--repl",), code),
                                 *([(("-e", code, "--engine", "js2py"), "")] if not JS2PY_MISSING else [])):
             with self.subTest(arguments):
-                _, out, err = run_command(*arguments, *settings, text=text)
+                out, err = program(*arguments, text=text)
                 self.assertIn("shown-by-itself", out)           # what code prints is its own affair
                 self.assertIn("Error: " + "no " * ("--run" in arguments) + "[env.KEY]", err)
                 self.assertNotIn("shown-by", err)
-        _, out, err = run_command("--repl", *settings, text="setTimeout(() => { throw env.KEY }); Promise.reject(Error(env.KEY)); 1\nawait 2\n")
+                self.assertIn("my.env, line 2: the value of G ends before #", err)
+        out, err = program("--repl", text="setTimeout(() => { throw env.KEY }); Promise.reject(Error(env.KEY)); 1\nawait 2\n")
         self.assertNotIn("shown-by", out + err)
-        self.assertEqual(run_command("-e", "typeof env + Object.keys(env).length")[1], "object0\n")
-        self.assertIn("are for what runs scripts, not for --types", run_command("--types", *settings)[2])
+        self.assertIn("are for what runs scripts, not for --types", program("--types")[1])
+        settings = []
+        self.assertEqual(program("-e", "typeof env + Object.keys(env).length")[0], "object0\n")
 
     def test_the_command_line_says_what_cannot_be(self):
         folder = self.folder_of({"app.js": "", "public/my.txt": "A=1"})
@@ -24617,8 +24630,9 @@ class ScriptTestsTest(ServerCase):
         self.write(top / "p/public/index.html", "")
         self.write(top / "p/admin/list.js", "routeRegistry.registerRoute('/a', () => 'a')")
         self.write(top / files[-1], "test('a', async () => { assert.equal((await request('/a')).body, 'a') })")
-        code, out, err = run_command("--test", top / files[-1])
-        self.assertEqual((code, out.split("\n")[0]), (0, "admin/users/one.test.js"), out + err)
+        self.folder = top / files[-1]
+        code, text = self.run_again()
+        self.assertEqual((code, text.split("\n")[0]), (0, "admin/users/one.test.js"), text)
 
     # -- requests and streams ----
 
