@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,205
+     6  Parser                                                                         4,234
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -36,17 +36,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                212
+          Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    739
-          Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   246
+          Parser: types of TypeScript                                                    771
+          Parser: declarations of TypeScript                                             471
+          Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        352
-          From TypeScript and JSX to JavaScript                                           80
-     7  Scope analysis                                                                 1,384
+          From TypeScript and JSX to JavaScript                                           60
+     7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             364
+          Types of variables                                                             367
      8  Values and objects                                                             1,251
           Property descriptors                                                           202
           Ordinary objects                                                               427
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      159
-    10  Code generator                                                                 4,379
+    10  Code generator                                                                 4,384
           Nodes of Python                                                                200
           Functions and their variables                                                  520
           Statements                                                                     212
@@ -73,7 +73,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              535
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        507
+          Compiling a source text                                                        512
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,239
           Helpers shared by the built-ins                                                 92
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,967
+    14  Functions of the web                                                           3,985
           Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               492
+          HTML of elements                                                               510
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -250,11 +250,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,961
+    19  Host API                                                                       3,969
           Arguments                                                                      170
-          routeRegistry                                                                  250
+          routeRegistry                                                                  249
           graphQLRegistry                                                                124
-          ResponseBuilder                                                                147
+          ResponseBuilder                                                                155
           sharedStorage                                                                  294
           validate                                                                        99
           dispatcher and schedulerService                                                186
@@ -263,8 +263,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              709
-    20  Scripts: loading and hot reload                                                4,024
+          Type declarations                                                              710
+    20  Scripts: loading and hot reload                                                4,026
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         189
           Modules of node                                                                744
           Packages                                                                       244
-          Imported files                                                                 142
+          Imported files                                                                 144
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
@@ -1917,6 +1917,7 @@ _AWAIT_IN_PARAMETERS = "Illegal await-expression in formal parameters of async f
 _AWAIT_AS_NAME = "'await' is not a valid identifier name in an async function"
 _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
+_NO_DECLARATION = "What is exported here must be a declaration"
 
 
 # -- Parser: names and scopes ------------------------------------------------------------
@@ -4038,6 +4039,7 @@ class JSParser(DestructuringParser):
     def parse_export_declaration(self):
         if not self.begins_declaration():
             self.unexpected()
+        start = self.start
         declaration = self.parse_statement()
         if declaration.__class__ is EmptyStatement:     # only types
             return declaration
@@ -4045,8 +4047,10 @@ class JSParser(DestructuringParser):
             for declarator in declaration.declarations:
                 for identifier in _declared_identifiers(declarator.id):
                     self.export_name(identifier)
-        else:
+        elif declaration.__class__ in (FunctionDeclaration, ClassDeclaration):
             self.export_name(declaration.id)
+        else:
+            raise self.error(_NO_DECLARATION, start)
         return ExportNamedDeclaration(declaration, [], None, [])
 
     def begins_declaration(self):
@@ -4192,11 +4196,34 @@ _TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
+#: What begins an operand, or else a statement or the body of an arrow function.
+_STATEMENT_STARTS = frozenset(("{", "function", "class"))
+#: What a class member may begin with that could go on with the field before it.
+_OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
 _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
 _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
 
+
+def _apply(source, edits):
+    """The text that the edits make; it has the same lines."""
+    pieces, at = [], 0
+    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            continue    # a part of what is erased
+        removed = source[start:end]
+        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        elif text:
+            text += blank[len(text):]
+        pieces += source[at:start], text
+        at = end
+    pieces.append(source[at:])
+    return "".join(pieces)
 
 
 @functools.cache
@@ -4703,7 +4730,11 @@ class TypeParser(JSParser):
 
     def open_parameters(self):
         if self.type == "<":
+            start = self.start
             self.erasing(self.skip_type_parameters)
+            if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
+                # behind `async` and `return` no line may end before it
+                self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
         super().open_parameters()
         if self.type == "this":
             start = self.start
@@ -4910,7 +4941,12 @@ class TypeParser(JSParser):
             self.skip_with(self.skip_type)
         self.close_angle()
         self.erase(start)
-        return self.parse_unary()
+        operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
+        operand = self.parse_unary()
+        if begins_statement or _LINE_BREAKS.search(self.source, start, operand_at):
+            # without the type it would be a statement or, behind `return`, another one
+            self.edits += Edit(start, start, "(", True), Edit(self.last_end, self.last_end, ")", True)
+        return operand
 
 
 # -- Parser: declarations of TypeScript --------------------------------------------------
@@ -5149,6 +5185,8 @@ class TypeScriptParser(TypeParser):
                 self.advance()
             else:
                 self.erase_token()
+                if following in _OPERATOR_KEYS and not static:
+                    self.edits[-1] = self.edits[-1]._replace(text=";")
         if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
             self.skip_type_member()
             self.consume_semicolon()
@@ -5466,6 +5504,12 @@ class EnumParser(TypeScriptParser):
                 assignment.left.property.right = value
         return self.code_node(name, statements, here)
 
+    def parse_substatement(self):
+        node = super().parse_substatement()
+        if node in self.followers or node.__class__ is ClassDeclaration:
+            raise self.error(_SINGLE_STATEMENT, node.start)
+        return node
+
     def code_node(self, name, statements, here):
         """Declare the name of an enum or namespace; return its first statement, an empty one where the name
         was known."""
@@ -5518,6 +5562,9 @@ class EnumParser(TypeScriptParser):
             self.put(part.start, part.start, f"{name}.")
             return MemberExpression(Identifier(name).at(part), part, False, False).at(part)
         for node in [holder, *value.walk()]:
+            if node.__class__ is Property and node.shorthand and node.key.name in members:
+                node.shorthand = False
+                self.put(node.start, node.start, node.key.name + ": ")
             for field in node.fields:
                 part = getattr(node, field)
                 if field not in ("property", "key") or node.computed:
@@ -5622,6 +5669,8 @@ class EnumParser(TypeScriptParser):
                 for name in names)
         elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
             text = f" {space}.{node.id.name} = {node.id.name};"
+        elif not makes_object and node.__class__ is not EmptyStatement:
+            raise self.error(_NO_DECLARATION, start)
         if text is not None:
             self.put(self.last_end, self.last_end, text)
             self.followers[node] = self.code(text.lstrip(";"), node)
@@ -5685,13 +5734,13 @@ class JSXParser(EnumParser):
             self.fragment = "_Fragment"
 
     def parse_program(self):
-        first = self.start
+        first, here = self.start, self.here()
         node = super().parse_program()
         if self.import_source and self.makes_code:
             text = 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from ' \
                 f'{json.dumps(self.import_source + "/jsx-runtime")}; '
             self.put(first, first, text)
-            node.body[:0] = self.code(text, node)
+            node.body[:0] = self.code(text, here)
         return node
 
     def leap(self, offset):
@@ -5871,10 +5920,10 @@ class JSXParser(EnumParser):
         """Read the value of `key`, which the automatic form passes apart; return its code and node."""
         first, edits = self.pos, len(self.edits)
         value = self.read_attribute_value(self.source[first])
-        del self.edits[edits:]
-        self.edits.append(Edit(start, self.pos))
-        text = self.source[first:self.pos]
-        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1])), value
+        inside = [edit._replace(start=edit.start - first, end=edit.end - first)
+                  for edit in self.edits[edits:]]
+        self.edits[edits:] = [Edit(start, self.pos)]
+        return _apply(self.source[first:self.pos], inside), value
 
     def read_attribute_value(self, char):
         place = start, *_ = self.pos, self.line, self.pos - self.line_start
@@ -5990,26 +6039,6 @@ LANGUAGES = {".js": (False, False), ".mjs": (False, False), ".cjs": (False, Fals
 def language_of(name):
     """(has types, has JSX) of a file by its name; ordinary JavaScript for a name that tells nothing."""
     return LANGUAGES.get(name[name.rfind("."):], (False, False))
-
-
-def _apply(source, edits):
-    """The text that the edits make; it has the same lines."""
-    pieces, at = [], 0
-    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
-        if start < at:
-            continue    # a part of what is erased
-        removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
-        if text is None:
-            text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
-        elif text:
-            text += blank[len(text):]
-        pieces += source[at:start], text
-        at = end
-    pieces.append(source[at:])
-    return "".join(pieces)
 
 
 def typed_parser(source, name, is_module):
@@ -7416,8 +7445,9 @@ def javascript_of(source, name):
     program, text, edits = parse_with_edits(source, name, True)
     if language_of(name)[0]:
         analyze_scopes(program)
-        edits = edits + [Edit(node.start, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier
-                              else node.end) for node in drop_type_imports(program)]
+        edits = edits + [Edit(node.start, node.end if node.__class__ is ImportDeclaration
+                              else _COMMA(text, node.end).end())
+                         for node in drop_type_imports(program) if node.end > node.start]
     return _apply(text, edits)
 
 
@@ -7437,6 +7467,8 @@ def drop_type_imports(program):
             dropped.append(statement)
             continue
         if statement_dropped:
+            if specifiers[-1].__class__ is ImportNamespaceSpecifier:
+                specifiers[-1].start = specifiers[0].end    # it goes with the comma before it
             dropped += statement_dropped
             statement.specifiers = [one for one in specifiers if one not in statement_dropped]
         body.append(statement)
@@ -13833,6 +13865,8 @@ def refuses_clearly(compiler):
     """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
     def compile_text(*args, **options):
+        collects_garbage = gc.isenabled()
+        gc.disable()        # trees are large, and the collector would look at each again and again
         try:
             return compiler(*args, **options)
         except JSNativeError:
@@ -13843,6 +13877,9 @@ def refuses_clearly(compiler):
                 f"The engine cannot compile the code here (internal error: {type(error).__name__})"
             refused = JSSyntaxError(message, *place_of_failure(error))
             refused.overflow = isinstance(error, RecursionError)
+        finally:
+            if collects_garbage:
+                gc.enable()
         raise refused
     return compile_text
 
@@ -32179,9 +32216,27 @@ _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
-                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
-                    "xlinkHref": "xlink:href"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
+                    "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
+_ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
+                     "Actuate Arcrole Href Role Show Title Type".split()}
+_ATTRIBUTE_NAMES |= {"xml" + name: "xml:" + name.lower() for name in "Base Lang Space".split()}
+#: Those whose words HTML and SVG write with hyphens.
+_ATTRIBUTE_NAMES |= {name: re.sub("[A-Z]", lambda found: "-" + found[0].lower(), name) for name in (
+    "acceptCharset httpEquiv "
+    "accentHeight alignmentBaseline arabicForm baselineShift capHeight clipPath clipRule colorInterpolation "
+    "colorInterpolationFilters colorProfile colorRendering dominantBaseline enableBackground fillOpacity "
+    "fillRule floodColor floodOpacity fontFamily fontSize fontSizeAdjust fontStretch fontStyle fontVariant "
+    "fontWeight glyphName glyphOrientationHorizontal glyphOrientationVertical horizAdvX horizOriginX "
+    "imageRendering letterSpacing lightingColor markerEnd markerMid markerStart maskType overlinePosition "
+    "overlineThickness paintOrder pointerEvents renderingIntent shapeRendering stopColor stopOpacity "
+    "strikethroughPosition strikethroughThickness strokeDasharray strokeDashoffset strokeLinecap "
+    "strokeLinejoin strokeMiterlimit strokeOpacity strokeWidth textAnchor textDecoration textRendering "
+    "transformOrigin underlinePosition underlineThickness unicodeBidi unicodeRange unitsPerEm vAlphabetic "
+    "vHanging vIdeographic vMathematical vectorEffect vertAdvY vertOriginX vertOriginY wordSpacing "
+    "writingMode xHeight").split()}
+#: Attributes that say "true" or "false".
+_TRUE_OR_FALSE = frozenset("contenteditable draggable focusable preservealpha spellcheck".split())
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
 #: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
@@ -32560,7 +32615,7 @@ def add_attributes(realm, parts, name, props):
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
         if value is False or value is True:
-            if not shown.startswith(("aria-", "data-")):
+            if not shown.startswith(("aria-", "data-")) and shown.lower() not in _TRUE_OR_FALSE:
                 if value:
                     parts.append(" " + shown)
                 continue
@@ -48843,12 +48898,20 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
+_WHOLE_DOCUMENT = re.compile(r"<html[\s>]", re.IGNORECASE).match
+
+
+def html_document(page):
+    """The HTML to send for elements: a whole document gets its DOCTYPE, which no element can say."""
+    return "<!DOCTYPE html>" + page if _WHOLE_DOCUMENT(page) else page
+
+
 @host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
                "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
     page = host.realm.html_of(text)
     if page is not None:
-        text = utf16(page)
+        text = utf16(html_document(page))
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -51592,6 +51655,7 @@ declare const html: {
 declare namespace JSX {
   type Element = any;
   interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicAttributes { key?: unknown }
   interface IntrinsicElements { [name: string]: any }
 }
 
@@ -54163,12 +54227,14 @@ _TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".ts
 
 
 def complete_import(folder, specifier):
-    """An import's specifier with the file's ending: `./x` is x.js, x.ts …; `./x.js` may be x.ts."""
+    """An import's specifier with the file's ending: `./x` is x.js, x.ts … or x/index.ts …; `./x.js` may be
+    x.ts."""
     if os.path.isfile(os.path.join(folder, specifier)):
         return specifier
     stem, end = os.path.splitext(specifier)
     tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
-             *(specifier + other for other in SCRIPT_SUFFIXES)]
+             *(specifier + other for other in SCRIPT_SUFFIXES),
+             *(posixpath.join(specifier, "index" + other) for other in SCRIPT_SUFFIXES)]
     return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
 
 
@@ -54238,7 +54304,7 @@ def refuse_twin(path):
 def load_import(folder, specifier, referrer, kind):
     """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
     from_package = is_in_packages(referrer) or referrer.startswith("node:")
-    if specifier.startswith(("./", "../")) and not from_package:
+    if (specifier.startswith(("./", "../")) or specifier in (".", "..")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         source = read_import(path, specifier, referrer, kind)
         if kind in (None, "require") and (path.suffix in (".cjs", ".cts") or path.suffix == ".js"
@@ -56754,7 +56820,7 @@ def response_from(realm, value):
             return response_of_script(realm, value)
         page = realm.html_of(value)
         if page is not None:
-            return Response(200, HTML, utf8(page))
+            return Response(200, HTML, utf8(html_document(page)))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -56769,7 +56835,7 @@ def response_of_parts(realm, value, parts):
             return built_response(realm, *parts)
     page = realm.html_of(value)
     return Response(200, JSON_TYPE, json_bytes(realm, value)) if page is None \
-        else Response(200, HTML, utf8(page))
+        else Response(200, HTML, utf8(html_document(page)))
 
 
 def response_of_script(realm, value):
@@ -56831,7 +56897,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     else:
         data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
         if page is not None:
-            data, default = utf8(page), HTML
+            data, default = utf8(html_document(page)), HTML
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE

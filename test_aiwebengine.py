@@ -1327,6 +1327,13 @@ ERASED = [
     ("import type { A } from 'a'; import type B from 'b'; import { type C, D } from 'd'; import { type E } from 'e'; import F, { G } from 'f';"
      "import * as H from 'h'; import 'i'; import type from 'j'; D; F; type; let x: G | H.I", "import { D } from 'd'; import F from 'f'; import 'i'; "
      "import type from 'j'; D; F; type; let x"),
+    ("import A, { b } from 'b'; import c, * as d from 'd'; import E, * as f from 'f'; let x: A; b; c; let y: d.E; f",
+     "import { b } from 'b'; import c from 'd'; import * as f from 'f'; let x; b; c; let y; f"),
+    ("a = async <\nT\n>(x: T) => x; function f() { return <\nT>(x: T) => x } function g() { return <T>\nx.y }",
+     "a = async (x) => x; function f() { return (x) => x } function g() { return x.y }"),
+    ("f = () => <T>{ a: 1 }; <T>{}.a; <any>function () {}(); export default <any>class {}",
+     "f = () => ({ a: 1 }); ({}.a); (function () {}()); export default (class {})"),
+    ("class A { x = 1\n private *g() {} y = 2\n public [z] = 3\n readonly in = 4 }", "class A { x = 1; *g() {} y = 2; [z] = 3; in = 4 }"),
     ("interface A {} const b = 1; export { A, b, type C }; export type { D } from 'd'; export type * from 'e'; export { type F, G } from 'g'",
      "const b = 1; export { b }; export { G } from 'g'"),
     ("export interface A {} export type B = 1; export declare const c: B; export default interface D {} export abstract class E { abstract f(): void }",
@@ -1433,6 +1440,16 @@ class TypeScriptTest(Case):
                 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from "preact/jsx-runtime"; '
                 "x = _jsxs(_Fragment, { children: [_jsx('a', { b: '1', children: 'c' }, 2), _jsxs('d', { children: [e, 'f'] })] })")))
 
+    def test_a_member_of_an_enum_in_an_initializer_is_the_member_in_short_properties_too(self):
+        self.assertEqual(self.tree("enum E { A = 1, B = f({ A, c: A }) }"), javascript_tree(aiwebengine.parse_module(
+            "var E; (function (E) { E[E['A'] = 1] = 'A'; E[E['B'] = f({ A: E.A, c: E.A })] = 'B' })(E || (E = {}))")))
+
+    def test_the_import_of_a_factory_stays_in_the_text_of_a_page(self):
+        source = "/** @jsxImportSource preact */\nx = <a key={b as T} c={d!}/>"
+        text = aiwebengine.javascript_of(source, "a.tsx")
+        self.assertEqual(javascript_tree(aiwebengine.parse_module(text)), javascript_tree(aiwebengine.parse_module(
+            'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from "preact/jsx-runtime"; x = _jsx("a", { c: d }, b)')))
+
     def test_erased_text_keeps_every_position(self):
         source = "let x: number = 1, y = <T>(a: T): T => a as T;\nclass A<T> { private b?: T }\n"
         text = aiwebengine.javascript_of(source, "a.ts")
@@ -1476,6 +1493,9 @@ class TypeScriptTest(Case):
                 ("function f(public x) {}", "1:12 A parameter property is only allowed in the parameters of a constructor with a body"),
                 ("const f = (a: number, b: c d) => 1", "1:28 Unexpected identifier 'd'"),
                 ("let x = function (): void;", "1:26 Unexpected token ';'"), ("namespace A { export const b = 1;", "1:34 Unexpected end of input"),
+                ("if (x) namespace A { f() }", "1:8 Lexical declaration cannot appear in a single-statement context"),
+                ("export type\nA = 1", "1:8 What is exported here must be a declaration"),
+                ("namespace A { export b() }", "1:15 What is exported here must be a declaration"),
                 ("enum A { B } let A = 1", "1:18 Identifier 'A' has already been declared"), ("type A = " + "(" * 9999, "too deeply nested")):
             with self.subTest(source[:50]):
                 self.assertIn(message.partition(" ")[2] if "deeply" in message else message, self.error(source))
@@ -1542,6 +1562,13 @@ class TypeScriptServerTest(ServerCase):
             "routeRegistry.registerRoute('/e', () => <b/>)", "f.jsx": "const h = (tag) => tag; routeRegistry.registerRoute('/f', () => <i/>)",
             "g.mjs": "routeRegistry.registerRoute('/g', () => 'g')", "types.d.ts": "declare const nothing: 1"})
         self.assertEqual([self.get(path) for path in ("/a", "/d", "/e", "/f", "/g")], ["bc", "d", "b", "i", "g"])
+
+    def test_a_folder_means_its_index(self):
+        self.serve({"a.ts": "import { c } from './lib'; routeRegistry.registerRoute('/a', () => c())",
+                    "lib/index.ts": "export * from './b'; export { c } from './sub/'", "lib/b.ts": "export const b = 'b'",
+                    "lib/sub/index.tsx": "import { d } from './d'; export const c = () => d()",
+                    "lib/sub/d.ts": "import { b } from '..'; import * as all from '.'; export const d = () => b + Object.keys(all)"})
+        self.assertEqual(self.get("/a"), "bc")
 
     def test_two_scripts_of_one_name_are_an_error(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/a', () => 'js')", "a.ts": "routeRegistry.registerRoute('/b', () => 'ts')"})
@@ -1645,6 +1672,19 @@ class TypeScriptServerTest(ServerCase):
             with urllib.request.urlopen(self.server.url + path, timeout=STUCK) as answer:
                 self.assertEqual((answer.status, answer.read().decode()), (status, expected))
                 self.assertEqual(answer.headers["Content-Type"].lower(), "text/html; charset=utf-8")
+
+    def test_a_whole_document_of_elements_gets_its_doctype(self):
+        self.serve({"a.jsx": """
+            const page = () => <html lang="en"><p/></html>;
+            routeRegistry.registerRoute("/a", page);
+            routeRegistry.registerRoute("/b", () => ({ body: page() }));
+            routeRegistry.registerRoute("/c", () => ResponseBuilder.html(page()));
+            routeRegistry.registerRoute("/d", () => String(page()) + String(<htmlx/>));
+            routeRegistry.registerRoute("/e", () => <htmlx/>);
+            """})
+        text = '<html lang="en"><p></p></html>'
+        self.assertEqual([self.get(f"/{path}") for path in "abcde"], [
+            *3 * ["<!DOCTYPE html>" + text], text + "<htmlx></htmlx>", "<htmlx></htmlx>"])
 
     def test_an_error_at_load_shows_the_typescript(self):
         self.serve({"a.ts": "let a: number = 1;\nlet b: = 2;\n"})
@@ -6844,6 +6884,10 @@ class ElementTest(Case):
             ('html`<p title="${html`<b c="${"d e"}">&amp;`}">`', '<p title="&lt;b c=&quot;d e&quot;&gt;&amp;">'),
             ("h('p', { title: html`&amp; \"` })", '<p title="&amp; &quot;"></p>'), ("h('meta', { httpEquiv: 'x', acceptCharset: 'y' })",
                                                                                  '<meta http-equiv="x" accept-charset="y">'),
+            ("h('path', { strokeWidth: 2, clipPath: 'a', xHeight: 1, viewBox: 'b', xmlSpace: 'c', xlinkTitle: 'd', xmlnsXlink: 'e' })",
+             '<path stroke-width="2" clip-path="a" x-height="1" viewBox="b" xml:space="c" xlink:title="d" xmlns:xlink="e"></path>'),
+            ("h('p', { draggable: true, spellCheck: false, contentEditable: true, hidden: true, inert: false })",
+             '<p draggable="true" spellCheck="false" contentEditable="true" hidden></p>'),
             ('html`<iframe srcdoc="${"<b>"}${html`<i>${"<"}</i>`}"></iframe>`',
              '<iframe srcdoc="&amp;lt;b&amp;gt;&lt;i&gt;&amp;lt;&lt;/i&gt;"></iframe>'),
             ("h('iframe', { srcDoc: '<b>' })", '<iframe srcDoc="&amp;lt;b&amp;gt;"></iframe>'), ("h('p', { title: {} })", "TypeError: The attribute title of "
@@ -25354,11 +25398,12 @@ class StarterTest(ServerCase):
         for kind in aiwebengine.STARTERS:       # all in one folder: every start of tsc takes seconds
             for path in self.in_typescript(kind).glob(f"{kind}.*"):
                 shutil.copy(path, folder)
+        script = folder / "poll.tsx"
+        self.write(script, script.read_text("utf-8").replace("<Page ", '<Page key="every component may have one" '))
         self.assertEqual(self.tsc(folder, "--noEmit"), "")
         self.assertEqual(len([*folder.glob("*.ts*")]), 2 * len(aiwebengine.STARTERS) + 1)
         self.assertEqual(self.tsc(folder, "--noEmit", "--strict", "--ignoreConfig", "--lib", "ESNext,DOM,DOM.Iterable", "--module",
                                   "ESNext", "public/page.ts"), "")
-        script = folder / "poll.tsx"
         self.write(script, script.read_text("utf-8").replace("request.form;", "request.from;").replace("title={", "titel={"))
         self.assertRegex(self.tsc(folder, "--noEmit"), r"(?s)'titel' does not exist.*'from' does not exist on type 'HttpRequest'")
 
