@@ -250,9 +250,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,969
+    19  Host API                                                                       3,970
           Arguments                                                                      170
-          routeRegistry                                                                  249
+          routeRegistry                                                                  250
           graphQLRegistry                                                                124
           ResponseBuilder                                                                155
           sharedStorage                                                                  294
