@@ -250,9 +250,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                711
-    19  Host API                                                                       4,049
+    19  Host API                                                                       4,050
           Arguments                                                                      173
-          routeRegistry                                                                  244
+          routeRegistry                                                                  245
           graphQLRegistry                                                                121
           ResponseBuilder                                                                153
           sharedStorage                                                                  292
