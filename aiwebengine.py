@@ -15,12 +15,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         550
+     3  ERRORS, TEXT AND NUMBERS                                                         587
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             84
-     4  JavaScript lexer                                                                 465
+          Escaping, and names that were meant                                            121
+     4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
@@ -28,61 +28,61 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,213
-          Parser: names and scopes                                                       260
-          Parser: statements                                                             502
+     6  Parser                                                                         4,234
+          Parser: names and scopes                                                       266
+          Parser: statements                                                             493
           Parser: functions                                                              164
           Parser: classes                                                                192
-          Parser: expressions                                                            453
-          Parser: literals                                                               195
-          Parser: patterns                                                               167
-          Parser: modules                                                                213
+          Parser: expressions                                                            452
+          Parser: literals                                                               194
+          Parser: patterns                                                               165
+          Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    739
-          Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   246
+          Parser: types of TypeScript                                                    771
+          Parser: declarations of TypeScript                                             471
+          Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        352
-          From TypeScript and JSX to JavaScript                                           80
-     7  Scope analysis                                                                 1,384
+          From TypeScript and JSX to JavaScript                                           60
+     7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             364
+          Types of variables                                                             367
      8  Values and objects                                                             1,251
           Property descriptors                                                           202
           Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,084
+     9  Conversions and operators                                                      1,113
           Numbers and text                                                               124
-          Type conversion                                                                259
+          Type conversion                                                                283
           Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     282
-          Iteration                                                                      154
-    10  Code generator                                                                 4,379
+          Iteration                                                                      159
+    10  Code generator                                                                 4,590
           Nodes of Python                                                                200
-          Functions and their variables                                                  520
+          Functions and their variables                                                  532
           Statements                                                                     212
-          Loops, jumps and try                                                           452
+          Loops, jumps and try                                                           535
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        185
-          Operators                                                                      481
-          Assignments                                                                    343
+          Operators                                                                      559
+          Assignments                                                                    344
           Members and calls                                                              535
           Members as targets                                                             100
-          Questions about nodes                                                          178
-          Compiling a source text                                                        507
+          Questions about nodes                                                          198
+          Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,398
+    11  Built-ins of the language                                                      9,239
           Helpers shared by the built-ins                                                 92
-          Object                                                                         340
+          Object                                                                         306
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          264
+          Error                                                                          266
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -91,22 +91,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
-          Date: getters and setters                                                       92
+          Date: getters and setters                                                       82
           Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  141
+          String: access, search, parts                                                  139
           String: changed copies                                                         181
           String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
-          String: constructor                                                             51
+          String: constructor                                                             49
           Iterator prototypes                                                             10
-          Array                                                                          147
+          Array                                                                          143
           Array: callbacks                                                               111
           Array: order                                                                   123
-          Array: prototype methods                                                       562
+          Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 36
@@ -114,24 +114,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
-          ArrayBuffer                                                                    177
+          ArrayBuffer                                                                    178
           Element types                                                                  138
-          Typed arrays                                                                   643
+          Typed arrays                                                                   620
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     194
-          DataView                                                                       112
-          Atomics                                                                         87
-          Promise                                                                        454
-          Generators and async functions                                                 195
-          Iterator helpers                                                               458
+          Uint8Array: base64 and hex                                                     193
+          DataView                                                                       103
+          Atomics                                                                         86
+          Promise                                                                        467
+          Generators and async functions                                                 193
+          Iterator helpers                                                               421
           Async functions                                                                 35
-          Async generators                                                               105
-          Async iteration                                                                153
+          Async generators                                                               102
+          Async iteration                                                                138
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
-          JSON: parsing                                                                  441
-          JSON: writing                                                                  346
-          Reflect                                                                         71
+          JSON: parsing                                                                  427
+          JSON: writing                                                                  341
+          Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
     12  Regular expressions                                                            3,445
@@ -153,48 +153,48 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           3,406
+    13  Intl                                                                           3,372
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       327
-          Intl.Locale                                                                    202
+          Intl (ECMA-402): locales                                                       343
+          Intl.Locale                                                                    198
           Plural rules                                                                    30
-          Intl.NumberFormat                                                              471
+          Intl.NumberFormat                                                              467
           Intl.DateTimeFormat                                                            445
-          Intl.Collator                                                                  106
-          Intl.PluralRules                                                                57
-          Intl.ListFormat                                                                 68
-          Intl.Segmenter                                                                 146
-          Intl.RelativeTimeFormat                                                         73
-          Intl.DisplayNames                                                              173
-          Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,131
-          Inspection                                                                     588
+          Intl.Collator                                                                  102
+          Intl.PluralRules                                                                54
+          Intl.ListFormat                                                                 62
+          Intl.Segmenter                                                                 138
+          Intl.RelativeTimeFormat                                                         62
+          Intl.DisplayNames                                                              170
+          Intl.DurationFormat                                                            179
+    14  Functions of the web                                                           3,985
+          Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
-          console                                                                        187
-          URL                                                                            609
-          URLSearchParams                                                                227
+          console                                                                        164
+          URL                                                                            608
+          URLSearchParams                                                                214
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    127
-          Base64                                                                          28
-          HTML of elements                                                               492
-          structuredClone                                                                140
+          TextEncoder and TextDecoder                                                    119
+          Base64                                                                          26
+          HTML of elements                                                               510
+          structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
-          Headers                                                                        203
-          Blob, File and FormData                                                        246
-          crypto.subtle                                                                  123
-          Bodies, and streams of them                                                    347
-          Request and Response                                                           240
-          fetch                                                                           57
+          Headers                                                                        147
+          Blob, File and FormData                                                        221
+          crypto.subtle                                                                  117
+          Bodies, and streams of them                                                    343
+          Request and Response                                                           237
+          fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,317
+    15  Realm, jobs and timers                                                         5,319
           Helpers of generated code: any realm                                           368
           Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           667
+          Helpers of generated code: shortcuts                                           649
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
@@ -205,23 +205,23 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   522
-          Realm: running code, values in and out                                         529
+          Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           92
-          Network: connections                                                           223
-          Network: one request                                                           223
+          Network: what is open                                                          100
+          Network: connections                                                           237
+          Network: one request                                                           226
           Functions for a console                                                         32
           Realms of a terminal                                                           103
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,746
+    16  js2py, and the choice of an engine                                             1,715
           js2py: the private copy                                                        301
-          js2py: from JavaScript to Python                                               463
+          js2py: from JavaScript to Python                                               449
           js2py: hardening                                                               252
-          js2py: realm                                                                   685
+          js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,796
-          Messages of streams                                                            111
+    17  Streams: registry, connections, broadcaster                                    1,799
+          Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
@@ -230,41 +230,41 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    533
-    18  GraphQL                                                                        5,121
-          GraphQL errors                                                                 176
+    18  GraphQL                                                                        5,055
+          GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
-          GraphQL parser                                                                 384
+          GraphQL parser                                                                 368
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
-          GraphQL: what every schema contains                                            117
+          GraphQL: what every schema contains                                            118
           GraphQL registrations, and their SDL in one                                    235
-          GraphQL schema                                                                 619
+          GraphQL schema                                                                 605
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  515
-          GraphQL documents                                                              164
-          GraphQL subscriptions                                                          238
-          GraphQL over HTTP                                                              189
-          GraphQL over Server-Sent Events                                                114
+          GraphQL plans                                                                  496
+          GraphQL documents                                                              161
+          GraphQL subscriptions                                                          237
+          GraphQL over HTTP                                                              185
+          GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                715
-    19  Host API                                                                       3,943
-          Arguments                                                                      170
-          routeRegistry                                                                  246
-          graphQLRegistry                                                                124
-          ResponseBuilder                                                                147
-          sharedStorage                                                                  294
-          validate                                                                        99
-          dispatcher and schedulerService                                                186
-          Storage in a file                                                              332
+          GraphQL service                                                                711
+    19  Host API                                                                       4,050
+          Arguments                                                                      173
+          routeRegistry                                                                  245
+          graphQLRegistry                                                                121
+          ResponseBuilder                                                                153
+          sharedStorage                                                                  292
+          validate                                                                        97
+          dispatcher and schedulerService                                                185
+          Storage in a file                                                              397
           Relays                                                                          52
-          Redis                                                                          879
-          Database: statements                                                           376
-          database                                                                       275
-          Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,023
+          Redis                                                                          875
+          Database: statements                                                           406
+          database                                                                       276
+          Type declarations                                                              710
+    20  Scripts: loading and hot reload                                                4,029
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -272,42 +272,42 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         189
           Modules of node                                                                744
           Packages                                                                       244
-          Imported files                                                                 141
+          Imported files                                                                 144
           Between scripts, and in time                                                   113
           Settings                                                                        81
-          Files of assets/                                                               173
+          Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    835
+          All scripts                                                                    836
           Live pages                                                                     201
-    21  HTTP server                                                                    4,718
+    21  HTTP server                                                                    4,741
           Request heads                                                                  204
           Request bodies                                                                 266
           Responses of handlers                                                          203
           Who may ask                                                                    212
-          Who is logged in                                                               291
+          Who is logged in                                                               302
           The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   341
+          Static files                                                                   345
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        245
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
-          One connection: streams                                                        171
+          One connection: streams                                                        173
           One connection: WebSocket                                                      162
-          One connection: writing                                                        161
+          One connection: writing                                                        165
           Requests as scripts see them                                                   207
           TLS                                                                            139
           The server                                                                     610
-    22  Pages                                                                          5,923
+    22  Pages                                                                          5,920
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
-          For monitors                                                                   119
-          Dashboard: facts                                                               379
+          For monitors                                                                   122
+          Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
           Dashboard: actions                                                             390
           Editor: files                                                                  242
@@ -324,21 +324,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,575
-          Starters: what they share                                                       90
-          Starters: their files                                                          847
+    23  Command line                                                                   4,532
+          Starters: what they share                                                      125
+          Starters: their files                                                          784
           Starters: in TypeScript                                                        179
-          Options                                                                        307
-          Documentation                                                                  406
+          Options                                                                        308
+          Documentation                                                                  404
           The program                                                                    224
-          The map of this file                                                            58
+          The map of this file                                                            56
           Serving                                                                        186
           Script tests                                                                   428
-          Script tests: requests and streams                                             302
-          Script tests: one file                                                         447
-          Reports of tests                                                               268
-          Several processes                                                              272
-          A starter                                                                       62
+          Script tests: requests and streams                                             294
+          Script tests: one file                                                         448
+          Reports of tests                                                               265
+          Several processes                                                              270
+          A starter                                                                       59
           JavaScript without a server                                                    127
           The prompt's terminal                                                          176
           The file as a program                                                           33
@@ -956,33 +956,70 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 MIN_SECRET = 6
 
 
+#: Characters that are looked through for secrets at once: nothing interrupts a search.
+SECRETS_SLICE = 1 << 18
+
+
+def coded_forms(text):
+    """What a secret looks like in base64, also for URLs and after other bytes, as in `user:password`, and in
+    hexadecimal."""
+    data = text.encode("utf-8", "surrogatepass")
+    for shift, first in ((0, 0), (1, 2), (2, 3)):       # bytes before it, and characters that depend on them
+        coded = base64.b64encode(bytes(shift) + data)[first:(shift + len(data)) * 8 // 6].decode()
+        yield from (coded, coded.translate({43: "-", 47: "_"}))
+    yield from (data.hex(), data.hex().upper())
+
+
 class Secrets:
-    """What no log, page or report shows: the values of settings, as they are or escaped for HTML, JSON (also
-    twice) or a URL, and each line of a long one. A part of one, or another encoding, is not known again."""
+    """What no log, page or report shows: the values of settings, as they are, escaped for HTML, JSON (also
+    twice) or a URL, or as `coded_forms`, and each line of a long one. A part of one, or what a script has
+    made of it in another way, is not known again."""
 
     def __init__(self):
-        self.names, self.pattern = {}, None
-        #: The real paths of files that nobody may import.
+        self.names, self.pattern, self.longest = {}, None, 0
+        #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
         """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
+        words = set()
         for name, value in values.items():
             for text in {value, *value.splitlines()}:
-                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, "")
+                words.add(text)
+                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, ""), \
+                    urllib.parse.quote(text, "!*'()"), urllib.parse.quote_plus(text, "*")
                 for once in shown if len(text) >= MIN_SECRET else ():
                     once = once, json.dumps(once, ensure_ascii=False)[1:-1]
                     for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
                         self.names.setdefault(form, name)
+                for form in coded_forms(text) if len(text) > MIN_SECRET else ():
+                    self.names.setdefault(form, name)
         if self.names:
+            self.longest = max(map(len, self.names)) + 1
             # Letters alone may be a word, such as "production", that is part of others.
             self.pattern = re.compile("|".join(
-                rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
+                rf"(?<![^\W_]){form}(?![^\W_])" if form in words and form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
 
+    def add_files(self, paths):
+        self.files |= {os.path.realpath(path) for path in paths}
+
+    def check_file(self, path):
+        """Raises PermissionError for one of `files`."""
+        if self.files and os.path.realpath(path) in self.files:
+            raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
+
     def hide(self, text):
-        return text if self.pattern is None else self.pattern.sub(
-            lambda found: f"[env.{self.names[found[0]]}]", text)
+        if self.pattern is None:
+            return text
+        parts, done = [], 0
+        for end in range(SECRETS_SLICE, len(text) + SECRETS_SLICE, SECRETS_SLICE):
+            for found in self.pattern.finditer(text, max(done, end - SECRETS_SLICE), end + self.longest):
+                if found.start() >= end:
+                    break
+                parts += text[done:found.start()], f"[env.{self.names[found[0]]}]"
+                done = found.end()
+        return "".join((*parts, text[done:])) if parts else text
 
 
 SECRETS = Secrets()
@@ -1910,6 +1947,7 @@ _AWAIT_IN_PARAMETERS = "Illegal await-expression in formal parameters of async f
 _AWAIT_AS_NAME = "'await' is not a valid identifier name in an async function"
 _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
+_NO_DECLARATION = "What is exported here must be a declaration"
 
 
 # -- Parser: names and scopes ------------------------------------------------------------
@@ -1993,6 +2031,12 @@ class NameParser(JSLexer):
         super().__init__(source, is_module, first_line)
 
     # -- small helpers ----
+
+    def step(self):
+        """Go past a token with which a node begins. Return its place, for finish()."""
+        place = self.start, self.line, self.start - self.line_start
+        self.advance()
+        return place
 
     def finish(self, node, start, line, column):
         """Give a node its position: from where its first token was to the end of the previous token."""
@@ -2359,19 +2403,17 @@ class StatementParser(NameParser):
         return self.take(EmptyStatement())
 
     def parse_debugger(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.consume_semicolon()
-        return self.finish(DebuggerStatement(), start, line, column)
+        return self.finish(DebuggerStatement(), *place)
 
     def parse_with(self):
         if self.strict:
             raise self.error("Strict mode code may not include a with statement")
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         value = self.parse_parenthesized()
         body = self.check_labelled_function(self.parse_substatement())
-        return self.finish(WithStatement(value, body), start, line, column)
+        return self.finish(WithStatement(value, body), *place)
 
     def using_kind(self, in_for=False):
         """The kind of a declaration that begins here: "using", "await using"; None for anything else."""
@@ -2457,24 +2499,21 @@ class StatementParser(NameParser):
         return body
 
     def parse_while(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         test = self.parse_parenthesized()
         body = self.parse_loop_body()
-        return self.finish(WhileStatement(test, body), start, line, column)
+        return self.finish(WhileStatement(test, body), *place)
 
     def parse_do(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         body = self.parse_loop_body()
         self.expect("while")
         test = self.parse_parenthesized()
         self.accept(";")
-        return self.finish(DoWhileStatement(body, test), start, line, column)
+        return self.finish(DoWhileStatement(body, test), *place)
 
     def parse_for(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         is_await = self.is_name("await")
         if is_await:
             if not self.function.is_async:
@@ -2486,7 +2525,7 @@ class StatementParser(NameParser):
         self.expect(")")
         node.body = self.parse_loop_body()
         self.declarations = self.declarations.outer
-        return self.finish(node, start, line, column)
+        return self.finish(node, *place)
 
     def parse_for_head(self, is_await):
         """Read what stands in the parentheses of a for statement. Return its node, still without a body."""
@@ -2560,13 +2599,12 @@ class StatementParser(NameParser):
         return self.finish(ReturnStatement(argument), start, line, column)
 
     def parse_throw(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         if self.newline:
             raise self.error("Illegal newline after throw")
         argument = self.parse_expression()
         self.consume_semicolon()
-        return self.finish(ThrowStatement(argument), start, line, column)
+        return self.finish(ThrowStatement(argument), *place)
 
     def parse_break(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2603,8 +2641,7 @@ class StatementParser(NameParser):
         return label
 
     def parse_switch(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         discriminant = self.parse_parenthesized()
         function = self.function
         self.declarations = _Declarations(self.declarations)
@@ -2620,7 +2657,7 @@ class StatementParser(NameParser):
         self.advance()
         function.breakable -= 1
         self.declarations = self.declarations.outer
-        return self.finish(SwitchStatement(discriminant, cases), start, line, column)
+        return self.finish(SwitchStatement(discriminant, cases), *place)
 
     def parse_case(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2641,8 +2678,7 @@ class StatementParser(NameParser):
         return self.finish(SwitchCase(test, consequent), start, line, column)
 
     def parse_try(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         block = self.parse_block()
         handler = finalizer = None
         if self.type == "catch":
@@ -2651,11 +2687,10 @@ class StatementParser(NameParser):
             finalizer = self.parse_block()
         if handler is None and finalizer is None:
             raise self.error("Missing catch or finally after try")
-        return self.finish(TryStatement(block, handler, finalizer), start, line, column)
+        return self.finish(TryStatement(block, handler, finalizer), *place)
 
     def parse_catch(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.declarations = _Declarations(self.declarations)
         param = None
         if self.accept("("):
@@ -2671,7 +2706,7 @@ class StatementParser(NameParser):
             self.expect(")")
         body = self.parse_bare_block()
         self.declarations = self.declarations.outer
-        return self.finish(CatchClause(param, body), start, line, column)
+        return self.finish(CatchClause(param, body), *place)
 
 
 # -- Parser: functions -------------------------------------------------------------------
@@ -3352,9 +3387,8 @@ class ExpressionParser(ClassParser):
         return argument
 
     def parse_spread(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
-        return self.finish(SpreadElement(self.parse_assignment()), start, line, column)
+        place = self.step()
+        return self.finish(SpreadElement(self.parse_assignment()), *place)
 
     def parse_new(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3584,15 +3618,14 @@ class LiteralParser(ExpressionParser):
         return expression
 
     def parse_array(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         elements = []
         while self.type != "]":
             elements.append(None if self.type == "," else self.parse_argument())
             if self.type != "]":
                 self.expect(",")
         self.advance()
-        return self.finish(ArrayExpression(elements), start, line, column)
+        return self.finish(ArrayExpression(elements), *place)
 
     def parse_object(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3725,17 +3758,15 @@ class DestructuringParser(LiteralParser):
         return node
 
     def parse_array_binding(self, names):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         elements = self.parse_list(
             "]", lambda: None if self.type == "," else self.parse_binding_element(names, "]"))
-        return self.finish(ArrayPattern(elements), start, line, column)
+        return self.finish(ArrayPattern(elements), *place)
 
     def parse_object_binding(self, names):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         properties = self.parse_list("}", lambda: self.parse_binding_property(names))
-        return self.finish(ObjectPattern(properties), start, line, column)
+        return self.finish(ObjectPattern(properties), *place)
 
     def parse_binding_property(self, names):
         if self.type == "...":
@@ -3906,10 +3937,9 @@ class JSParser(DestructuringParser):
         return local
 
     def parse_namespace_import(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.expect_word("as")
-        return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), start, line, column)
+        return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), *place)
 
     def parse_module_name(self):
         """Read a ModuleExportName: an identifier name, or a string of well-formed Unicode."""
@@ -4039,6 +4069,7 @@ class JSParser(DestructuringParser):
     def parse_export_declaration(self):
         if not self.begins_declaration():
             self.unexpected()
+        start = self.start
         declaration = self.parse_statement()
         if declaration.__class__ is EmptyStatement:     # only types
             return declaration
@@ -4046,8 +4077,10 @@ class JSParser(DestructuringParser):
             for declarator in declaration.declarations:
                 for identifier in _declared_identifiers(declarator.id):
                     self.export_name(identifier)
-        else:
+        elif declaration.__class__ in (FunctionDeclaration, ClassDeclaration):
             self.export_name(declaration.id)
+        else:
+            raise self.error(_NO_DECLARATION, start)
         return ExportNamedDeclaration(declaration, [], None, [])
 
     def begins_declaration(self):
@@ -4193,11 +4226,34 @@ _TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
+#: What begins an operand, or else a statement or the body of an arrow function.
+_STATEMENT_STARTS = frozenset(("{", "function", "class"))
+#: What a class member may begin with that could go on with the field before it.
+_OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
 _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
 _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
 
+
+def _apply(source, edits):
+    """The text that the edits make; it has the same lines."""
+    pieces, at = [], 0
+    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            continue    # a part of what is erased
+        removed = source[start:end]
+        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        elif text:
+            text += blank[len(text):]
+        pieces += source[at:start], text
+        at = end
+    pieces.append(source[at:])
+    return "".join(pieces)
 
 
 @functools.cache
@@ -4704,7 +4760,11 @@ class TypeParser(JSParser):
 
     def open_parameters(self):
         if self.type == "<":
+            start = self.start
             self.erasing(self.skip_type_parameters)
+            if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
+                # behind `async` and `return` no line may end before it
+                self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
         super().open_parameters()
         if self.type == "this":
             start = self.start
@@ -4911,7 +4971,12 @@ class TypeParser(JSParser):
             self.skip_with(self.skip_type)
         self.close_angle()
         self.erase(start)
-        return self.parse_unary()
+        operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
+        operand = self.parse_unary()
+        if begins_statement or _LINE_BREAKS.search(self.source, start, operand_at):
+            # without the type it would be a statement or, behind `return`, another one
+            self.edits += Edit(start, start, "(", True), Edit(self.last_end, self.last_end, ")", True)
+        return operand
 
 
 # -- Parser: declarations of TypeScript --------------------------------------------------
@@ -5150,6 +5215,8 @@ class TypeScriptParser(TypeParser):
                 self.advance()
             else:
                 self.erase_token()
+                if following in _OPERATOR_KEYS and not static:
+                    self.edits[-1] = self.edits[-1]._replace(text=";")
         if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
             self.skip_type_member()
             self.consume_semicolon()
@@ -5467,6 +5534,12 @@ class EnumParser(TypeScriptParser):
                 assignment.left.property.right = value
         return self.code_node(name, statements, here)
 
+    def parse_substatement(self):
+        node = super().parse_substatement()
+        if node in self.followers or node.__class__ is ClassDeclaration:
+            raise self.error(_SINGLE_STATEMENT, node.start)
+        return node
+
     def code_node(self, name, statements, here):
         """Declare the name of an enum or namespace; return its first statement, an empty one where the name
         was known."""
@@ -5519,6 +5592,9 @@ class EnumParser(TypeScriptParser):
             self.put(part.start, part.start, f"{name}.")
             return MemberExpression(Identifier(name).at(part), part, False, False).at(part)
         for node in [holder, *value.walk()]:
+            if node.__class__ is Property and node.shorthand and node.key.name in members:
+                node.shorthand = False
+                self.put(node.start, node.start, node.key.name + ": ")
             for field in node.fields:
                 part = getattr(node, field)
                 if field not in ("property", "key") or node.computed:
@@ -5623,6 +5699,8 @@ class EnumParser(TypeScriptParser):
                 for name in names)
         elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
             text = f" {space}.{node.id.name} = {node.id.name};"
+        elif not makes_object and node.__class__ is not EmptyStatement:
+            raise self.error(_NO_DECLARATION, start)
         if text is not None:
             self.put(self.last_end, self.last_end, text)
             self.followers[node] = self.code(text.lstrip(";"), node)
@@ -5686,13 +5764,13 @@ class JSXParser(EnumParser):
             self.fragment = "_Fragment"
 
     def parse_program(self):
-        first = self.start
+        first, here = self.start, self.here()
         node = super().parse_program()
         if self.import_source and self.makes_code:
             text = 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from ' \
                 f'{json.dumps(self.import_source + "/jsx-runtime")}; '
             self.put(first, first, text)
-            node.body[:0] = self.code(text, node)
+            node.body[:0] = self.code(text, here)
         return node
 
     def leap(self, offset):
@@ -5872,10 +5950,10 @@ class JSXParser(EnumParser):
         """Read the value of `key`, which the automatic form passes apart; return its code and node."""
         first, edits = self.pos, len(self.edits)
         value = self.read_attribute_value(self.source[first])
-        del self.edits[edits:]
-        self.edits.append(Edit(start, self.pos))
-        text = self.source[first:self.pos]
-        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1])), value
+        inside = [edit._replace(start=edit.start - first, end=edit.end - first)
+                  for edit in self.edits[edits:]]
+        self.edits[edits:] = [Edit(start, self.pos)]
+        return _apply(self.source[first:self.pos], inside), value
 
     def read_attribute_value(self, char):
         place = start, *_ = self.pos, self.line, self.pos - self.line_start
@@ -5991,26 +6069,6 @@ LANGUAGES = {".js": (False, False), ".mjs": (False, False), ".cjs": (False, Fals
 def language_of(name):
     """(has types, has JSX) of a file by its name; ordinary JavaScript for a name that tells nothing."""
     return LANGUAGES.get(name[name.rfind("."):], (False, False))
-
-
-def _apply(source, edits):
-    """The text that the edits make; it has the same lines."""
-    pieces, at = [], 0
-    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
-        if start < at:
-            continue    # a part of what is erased
-        removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
-        if text is None:
-            text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
-        elif text:
-            text += blank[len(text):]
-        pieces += source[at:start], text
-        at = end
-    pieces.append(source[at:])
-    return "".join(pieces)
 
 
 def typed_parser(source, name, is_module):
@@ -7417,8 +7475,9 @@ def javascript_of(source, name):
     program, text, edits = parse_with_edits(source, name, True)
     if language_of(name)[0]:
         analyze_scopes(program)
-        edits = edits + [Edit(node.start, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier
-                              else node.end) for node in drop_type_imports(program)]
+        edits = edits + [Edit(node.start, node.end if node.__class__ is ImportDeclaration
+                              else _COMMA(text, node.end).end())
+                         for node in drop_type_imports(program) if node.end > node.start]
     return _apply(text, edits)
 
 
@@ -7438,6 +7497,8 @@ def drop_type_imports(program):
             dropped.append(statement)
             continue
         if statement_dropped:
+            if specifiers[-1].__class__ is ImportNamespaceSpecifier:
+                specifiers[-1].start = specifiers[0].end    # it goes with the comma before it
             dropped += statement_dropped
             statement.specifiers = [one for one in specifiers if one not in statement_dropped]
         body.append(statement)
@@ -8708,11 +8769,11 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
+    "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, range, checked_text, abs,
         math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
@@ -8992,6 +9053,13 @@ def relative_index(value, length, default=0):
     return length if value > length else int(value)
 
 
+def index_from_end(value, length):
+    """The index that at() is asked for, counted from the end when negative; None if there is no such."""
+    index = to_integer_or_infinity(value)
+    index = index + length if index < 0 else index
+    return int(index) if 0 <= index < length else None
+
+
 def to_length(value):
     """ToLength (7.1.20)."""
     length = to_integer_or_infinity(value)
@@ -9076,6 +9144,23 @@ def prototype_of_primitive(realm, value):
     if kind is JSBigInt:
         return realm.BigIntPrototype
     return None
+
+
+def is_enumerable(obj, key):
+    """Whether an object has an own enumerable property of that name."""
+    own = obj.get_own(key)
+    return own is not None and own.enumerable
+
+
+def enumerable_properties(obj, symbols=True):
+    """(key, value) of an object's own enumerable properties, each read in its turn; live."""
+    for key in with_polls(obj.own_keys()):
+        if symbols or type(key) is str:
+            if type(obj) is JSObject and obj.attrs is None:
+                if key in obj.props:
+                    yield key, obj.props[key]
+            elif is_enumerable(obj, key):
+                yield key, obj.get(key)
 
 
 def require_object(value, message="{} is not an object"):
@@ -9771,13 +9856,18 @@ def iterable_to_list(realm, value):
             and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return copied_list(value.items)
-    values = []
-    for item in iterate(realm, value):
-        values.append(item)
-        if not len(values) & 4095:
+    return list_of_values(realm, iterate(realm, value))
+
+
+def list_of_values(realm, values):
+    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
+    items = []
+    for item in values:
+        items.append(item)
+        if not len(items) & 4095:
             realm.poll()
-            check_array_length(len(values))
-    return values
+            check_array_length(len(items))
+    return items
 
 
 # ======================================================================================
@@ -9806,6 +9896,12 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: Most operands that are tested together, for operators whose operands are results of others.
+MAX_OPERANDS_JOINED = 8
+#: From how many turns on a Python range is faster than counting.
+MIN_TURNS_OF_RANGE = 20
+#: Most characters of a loop's body that is translated twice, for few turns and for many.
+MAX_WRITTEN_TWICE = 400
 #: What loops begin with.
 _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
@@ -9816,6 +9912,12 @@ _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "p
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
             ">>": "shift_right", ">>>": "shift_right_unsigned",
             "<": "lt", ">": "gt", "<=": "le", ">=": "ge", "==": "loose_equal"}
+
+
+#: Globals of generated code that never change, which CPython finds faster where they are local names of a
+#: function; and how often the loops of a function must name one for that.
+LOOP_GLOBALS = frozenset("JSArray JSFunction JSObject float int len str type undefined".split())
+MIN_LOOP_USES = 3
 
 
 def recursion_goes_unchecked():
@@ -10233,6 +10335,8 @@ class FunctionEmitter(NodeMaker):
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
+        if self.has_loops:
+            body = self.with_local_globals(body)
         self_name = self.receiver_name(scope)
         leading = [self_name] if self.constructor is None else ["new_target"]
         if self.takes_new_target(node):
@@ -10243,6 +10347,16 @@ class FunctionEmitter(NodeMaker):
             made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
+
+    def with_local_globals(self, body):
+        """The statements of a function; what its loops use most of LOOP_GLOBALS becomes local."""
+        result = []
+        for id, names in sorted(names_in_loops(body, LOOP_GLOBALS).items()):
+            if len(names) >= MIN_LOOP_USES:
+                result += self.python("{local} = {id}", local=id + ".", id=id)
+                for name in names:
+                    name.id = id + "."
+        return result + body
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -10849,6 +10963,13 @@ class StatementEmitter(FunctionEmitter):
 
 # -- Loops, jumps and try ----------------------------------------------------------------
 
+class CountedLoop:
+    """A `for` statement that counts up: the Python name of its variable, code for the limit that this does
+    not reach and for the step, and how many turns it takes at least if nothing leaves it."""
+
+    __slots__, __init__ = attributes("variable limit step turns")
+
+
 class LoopEmitter(StatementEmitter):
     """Translates loops, switch, try, and the jumps that leave them."""
 
@@ -11011,6 +11132,21 @@ class LoopEmitter(StatementEmitter):
                 else:
                     self.effect(node.init)
             self.empty_completion()
+            counted = self.counted(node)
+            if counted is not None and counted.turns >= MIN_TURNS_OF_RANGE:
+                self.range_loop(node, labels, counted)
+            elif counted is not None and self.may_be_written_twice(node.body):
+                often = self.collect(lambda: self.range_loop(node, labels, counted, False))
+                seldom = self.collect(while_loop)
+                self.at(node)
+                self.emit_python("""
+                    if {limit} - {variable} >= {turns!r} * {step}: {often}
+                    else: {seldom}""", limit=counted.limit, variable=counted.variable, step=counted.step,
+                                 turns=MIN_TURNS_OF_RANGE, often=often, seldom=seldom)
+            else:
+                while_loop()
+
+        def while_loop():
             jump = self.loop(labels)
             fresh = [v for v in scope.names.values() if v.boxed]
 
@@ -11033,6 +11169,67 @@ class LoopEmitter(StatementEmitter):
         kind = node.init.kind if isinstance(node.init, VariableDeclaration) else None
         self.in_scope(scope, inside if kind not in USING
                       else lambda: self.disposing(inside, kind == "await using"))
+
+    def counted(self, node):
+        """The CountedLoop of a `for` statement; None where its variable, the limit or the step is no int that
+        only the head of the statement changes."""
+        bound = getattr(node.update, "scope", None)
+        if type(bound) is not LoopBound:
+            return None
+        step = node.update.right if isinstance(node.update, AssignmentExpression) else None
+        parts = [node.test.left, bound.limit] + ([step] if step is not None else [])
+        for part in parts:
+            if type(infer(part)) is not tuple or type(part) is not NumericLiteral and not (
+                    type(part) is Identifier and self.is_own_int(part.scope, node.body)):
+                return None
+        if node.test.left.scope.captured or step is not None and infer(step)[0] < 1:
+            return None
+        steps = (1, 1) if step is None else infer(step)
+        inclusive = node.test.operator == "<="
+        start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
+            node.test.left.scope, source)]
+        turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
+        limit, one = self.expression(bound.limit), self.const(1)
+        if inclusive:
+            limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) \
+                else self.operate(limit, "+", one)
+        return CountedLoop(node.test.left.scope.python, limit,
+                           one if step is None else self.expression(step), turns)
+
+    def is_own_int(self, variable, body):
+        """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
+        return type(variable) is Variable and variable.scope.function is self.scope and not variable.boxed \
+            and not variable.early and not variable.remote and not any(
+                type(source) is str or body.start <= source.start < body.end for source in variable.sources)
+
+    def range_loop(self, node, labels, counted, may_be_empty=True):
+        """A `for` statement as a Python loop over a range; its variable ends as the test leaves it."""
+        jump = self.loop(labels)
+
+        def inside():
+            self.at(node)
+            self.emit_python("if interrupt: stop()")
+            self.loop_body(node.body, jump)
+        body = self.collect(inside)
+        self.at(node)
+        steps = [counted.step] if getattr(counted.step, "value", None) != 1 else []
+        loop = self.python("""
+            for {variable} in range({variable}, {limit}, *{steps}): {body}
+            else: {variable} = {variable} + {step}""", body=body, variable=counted.variable,
+                           limit=counted.limit, step=counted.step, steps=steps)
+        if may_be_empty:
+            loop = self.python("""
+                if {variable} < {limit}: {loop}""", variable=counted.variable, limit=counted.limit, loop=loop)
+        self.out += loop
+        self.finish_loop(jump)
+
+    def may_be_written_twice(self, body):
+        """Whether the body of a loop is short and plain enough to be translated twice."""
+        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.has_lifts and not any(
+            isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
+                              SwitchStatement, TaggedTemplateExpression))
+            or type(part) is VariableDeclaration and part.kind in USING
+            or type(getattr(part, "scope", None)) is EvalSite for part in body.walk())
 
     def visit_ForInStatement(self, node):
         labels = self.take_labels()
@@ -11923,6 +12120,33 @@ class ClassEmitter(ExpressionEmitter):
 
 # -- Operators ---------------------------------------------------------------------------
 
+class Operand:
+    """A value that operators are inline for: code to use again, code to use first, and the inferred type."""
+
+    __slots__, __init__ = attributes("again first kind")
+
+
+class Operation:
+    """+, -, * or % of two parts, each of them an Operand or an Operation; the node of Python that stands for
+    one has it as `operation`."""
+
+    def __init__(self, operator, left, right):
+        self.operator, self.left, self.right = operator, left, right
+        self.kind = binary_type(operator, left.kind, right.kind)
+        self.operands = [one for part in (left, right)
+                         for one in (part.operands if type(part) is Operation else [part])]
+
+    def float_kind(self):
+        """What it makes of floats for its operands of unknown type: "float", "num", or None where that may be
+        a Number that is not exact."""
+        kinds = [part.float_kind() if type(part) is Operation else
+                 "num" if is_numeric(part.kind) and part.kind != "float" else "float"
+                 for part in (self.left, self.right)]
+        if None in kinds or "float" in kinds:
+            return None if None in kinds else "float"
+        return "num" if type(self.kind) is tuple else None
+
+
 class OperatorEmitter(ClassEmitter):
     """Translates operators; to Python's own where the types of the operands are known."""
 
@@ -12114,13 +12338,21 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
-                               self.name(temp), self.call("fix_number", self.name(temp)))
+            result = self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                                 self.name(temp), self.call("fix_number", self.name(temp)))
+            result.sum = value
+            return result
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
-            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
+            check = self.safe_sum if isinstance(b, ast.Constant) and b.value > 0 else self.safe_product
+            return self.either(self.unless_float(value, temp, lambda value: check(temp, value)),
                                self.name(temp), self.call("mul", a, b))
+        if operator == "%" and isinstance(right, ast.Constant) and right.value > 0 and hasattr(left, "sum"):
+            return self.python("{a} % {right} if {value} > 0 and ({a} <= {digit!r} or {a} <= {most!r} "
+                               "or type({a}) is float) else mod({a} if {least!r} <= {a} <= {most!r} "
+                               "else fix_number({a}), {right})", a=left.sum.target.id, value=left.sum,
+                               right=right, digit=MAX_DIGIT, most=MAX_SAFE, least=-MAX_SAFE)
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)       # of -0 Python makes 0
             return self.python("{a} % {right} if {left} > 0 or {a} == 0 and type({a}) is int "
@@ -12175,8 +12407,6 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
-            if type(left_kind) is not tuple:
-                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -12186,77 +12416,122 @@ class OperatorEmitter(ClassEmitter):
         if operator == "%" and right_kind is not None \
                 and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, first, b, second = self.pair(left, right)
-        helper = self.call(_HELPERS[operator], a, b)
-        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        whole = self.operation(operator, left, left_kind, right, right_kind)
+        tests = self.number_tests(*[(one.again, one.first, one.kind) for one in whole.operands])
         if operator == "/":
+            a, b = whole.left.again, whole.right.again
             check = tests("float") or tests("int")
-            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+            return self.either(self.both(check, b), self.operate(a, "/", b), self.call("div", a, b))
         order = ("float", "int") if self.expects_floats else ("int", "float")
-        if operator not in ("+", "-", "*") or not self.unit.fractions:
+        if operator == "%" or not self.unit.fractions:
             order = ("int",)
         arms = []
         for kind in order:
-            check = tests(kind)
+            check = tests(kind) if kind == "int" or whole.float_kind() == "float" else None
             if check is not None:
-                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
-                            self.int_arm(check, operator, a, b, right_kind))
+                checks, value = self.int_operation(whole) if kind == "int" \
+                    else ((), self.bare_operation(whole))
+                arms.append((self.both(check, *checks) if checks else check, value))
         if not arms:                    # no test has evaluated the operands
-            return self.call(_HELPERS[operator], first, second)
+            return self.call(_HELPERS[operator], left, right)
+        result = self.slow_operation(whole)
         for check, value in reversed(arms):
-            helper = self.either(check, value, helper)
-        return helper
+            result = self.either(check, value, result)
+        if operator != "%" and self.runs_often():
+            result.operation = whole
+        return result
 
-    def int_arm(self, check, operator, a, b, right_kind):
-        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
+    def operation(self, operator, left, left_kind, right, right_kind):
+        """The Operation of an operator on two values. Where one of these is the result of others, as in
+        `sum + a * b`, and their operands can all be evaluated first, they become parts of it."""
+        parts = [getattr(value, "operation", None) for value in (left, right)]
+        for index, part in enumerate(parts):
+            if part is not None and (len(part.operands) >= MAX_OPERANDS_JOINED or operator == "/"
+                                     or operator == "%" and type(right_kind) is not tuple):
+                parts[index] = None
+        if not isinstance(right, (ast.Name, ast.Constant)) and (parts[1] is None or not all(
+                one.first is one.again for one in parts[1].operands)):
+            parts[0] = None             # its operator comes before what `right` evaluates
+        again, first, again_right, first_right = self.pair(left, right)
+        return Operation(operator, parts[0] or Operand(again, first, left_kind),
+                         parts[1] or Operand(again_right, first_right, right_kind))
+
+    def bare_operation(self, part):
+        """An Operation, or one operand, by Python's operators alone."""
+        if type(part) is Operand:
+            return part.again
+        return self.operate(self.bare_operation(part.left), part.operator, self.bare_operation(part.right))
+
+    def slow_operation(self, part):
+        """The same by helpers alone."""
+        if type(part) is Operand:
+            return part.again
+        return self.call(_HELPERS[part.operator], self.slow_operation(part.left),
+                         self.slow_operation(part.right))
+
+    def int_operation(self, part, minus_zero=True, positive=False):
+        """-> (conditions, in order, for an Operation on ints to be exact; its value). `minus_zero`: whether a
+        result of 0 that might have to be -0 counts as inexact; `positive`: whether a negative one does."""
+        if type(part) is Operand:
+            is_free = not positive or type(part.kind) is tuple and part.kind[0] >= 0
+            return [] if is_free else [self.compare(part.again, ast.GtE(), self.const(0))], part.again
+        operator, left, right = part.operator, part.left, part.right
+        signs = type(left.kind) is tuple and left.kind[0] > 0, type(right.kind) is tuple and right.kind[0] > 0
+        # Ints have no -0, and x + -0 is x; a product is 0 where a factor is.
+        may_be_minus = operator == "*" and minus_zero and not any(signs)
+        inner = operator == "*" and minus_zero and not may_be_minus
+        checks, a = self.int_operation(left, inner or operator in "-%", operator == "%")
+        more, b = self.int_operation(right, inner or operator == "+" and getattr(left, "operator", "") == "*")
+        checks += more
+        value = self.operate(a, operator, b)
         if operator == "%":
-            positive = self.compare(a, ast.GtE(), self.const(0))
-            if right_kind is None:
-                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
-            return self.both(check, positive), self.operate(a, "%", b)
+            return checks if signs[1] else [*checks, self.compare(b, ast.Gt(), self.const(0))], value
+        if type(part.kind) is tuple and not positive:
+            return checks, value
         temp = self.temporary()
-        inside = self.walrus(temp, self.operate(a, operator, b))
-        if operator == "*":
-            limit = self.safe_product(temp, inside)
-        elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
-                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
-                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
-                            digit=-MAX_DIGIT, most=-MAX_SAFE)
+        value = self.walrus(temp, value)
+        if positive:
+            check = self.python("{value} <= {digit!r} and {temp} >= {least!r} "
+                                "or {least!r} <= {temp} <= {most!r}", value=value, temp=temp,
+                                digit=MAX_DIGIT, least=int(may_be_minus), most=MAX_SAFE)
+        elif operator == "*":
+            check = self.safe_product(temp, value) if may_be_minus else self.safe_sum(temp, value)
+        elif type(right.kind) is tuple and right.kind[0] >= 0:
+            check = self.python("{value} <= {digit!r} or {temp} <= {most!r}" if operator == "+" else
+                                "{value} >= {digit!r} or {temp} >= {most!r}", value=value, temp=temp,
+                                **dict(digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else
+                                dict(digit=-MAX_DIGIT, most=-MAX_SAFE))
         else:
-            limit = self.safe_sum(temp, inside)
-        return self.both(check, limit), self.name(temp)
+            check = self.safe_sum(temp, value)
+        return [*checks, check], self.name(temp)
 
-    def number_tests(self, left, right):
-        """A function of "int" or "float" that makes the condition for both operands to be of that type, or
-        for one to be a float and the other known to be a Number; None where they cannot be. The first
+    def number_tests(self, *operands):
+        """A function of "int" or "float" that makes the condition for all operands to be of that type, or
+        for some to be floats and the others known to be Numbers; None where they cannot be. The first
         condition evaluates the operands, in order and in any case. An operand is (code to use again, code to
         use first, inferred type)."""
-        (a, first, left_kind), (b, second, right_kind) = left, right
+        codes = [first for _, first, _ in operands]
 
         def tests(kind):
-            nonlocal first, second
-            if kind == "int":
-                if left_kind == "float" or right_kind == "float":
-                    return None
-                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
-            else:
-                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
-            left, right, first, second = first, second, a, b
-            calm_left, calm_right = left is a, right is b
-            if not calm_left and not calm_right:
-                return self.chain(self.call("type", left), (_IS, self.call("type", right)),
-                                  (_IS, self.name(kind)))
-            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
-                and a.id == b.id
-            checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
-                      if is_wanted]
-            if not calm_right:
-                checks.reverse()
-            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
-                if not calm and not is_wanted:
-                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            if kind == "int" and any(known == "float" for _, _, known in operands):
+                return None
+            wanted = [(type(known) is not tuple) if kind == "int" else not is_numeric(known)
+                      for _, _, known in operands]
+            fresh = [index for index, (again, _, _) in enumerate(operands) if codes[index] is not again]
+            checks = [self.compare(codes[index], _IS_NOT, self.const(None)) for index in fresh[:-2]]
+            if len(fresh) > 1:
+                left, right = fresh[-2:]
+                checks.append(self.chain(self.call("type", codes[left]), (
+                    _IS, self.call("type", codes[right])), (_IS, self.name(kind))))
+                wanted[left] = wanted[right] = False
+            elif fresh:
+                checks.append(self.type_is(codes[fresh[0]], kind) if wanted[fresh[0]]
+                              else self.compare(codes[fresh[0]], _IS_NOT, self.const(None)))
+                wanted[fresh[0]] = False
+            names = {again.id if isinstance(again, ast.Name) else id(again): again
+                     for (again, _, _), is_wanted in zip(operands, wanted) if is_wanted}
+            checks += [self.type_is(again, kind) for again in names.values()]
+            codes[:] = [again for again, _, _ in operands]
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
@@ -12617,14 +12892,15 @@ class AssignmentEmitter(OperatorEmitter):
         return self.saved(value)
 
     def append_text(self, variable, node):
-        """text += value: as a statement of its own, which CPython does without copying."""
+        """text += value: as a statement of its own, which CPython does without copying where the next
+        instruction does not load a local name."""
         kind, piece = infer(node), self.expression(node)
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
-            if len({text}) > {most!r}: too_long()""",
+            if text_length({text}) > {most!r}: too_long()""",
                          text=variable.python, piece=piece, most=MAX_STRING_LENGTH)
 
     def assign_member(self, target, right):
@@ -13385,6 +13661,7 @@ class TemplateSite:
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
 FUNCTION_NODES = (FunctionExpression, FunctionDeclaration, ArrowFunctionExpression)
+LOOP_NODES = (ForStatement, ForInStatement, ForOfStatement, WhileStatement, DoWhileStatement)
 LIFTED = frozenset((AssignmentExpression, ClassExpression))
 
 
@@ -13400,6 +13677,25 @@ def assigned_names(statements):
             names.add(node.id)
         stack.extend(ast.iter_child_nodes(node))
     return names
+
+
+def names_in_loops(statements, wanted):
+    """{name: nodes of ast.Name} of the loops of a Python function, nested functions left out."""
+    found, stack = {}, [(node, False) for node in statements]
+    while stack:
+        node, in_loop = stack.pop()
+        kind = type(node)
+        if kind is ast.Name:
+            if in_loop and node.id in wanted:
+                found.setdefault(node.id, []).append(node)
+        elif kind is not ast.Constant and kind is not ast.FunctionDef:
+            in_loop = in_loop or kind is ast.While or kind is ast.For
+            for part in vars(node).values():
+                if type(part) is list:
+                    stack.extend([(one, in_loop) for one in part])
+                elif isinstance(part, ast.expr):
+                    stack.append((part, in_loop))
+    return found
 
 
 def is_stable(left, right):
@@ -13805,6 +14101,8 @@ def refuses_clearly(compiler):
     """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
     def compile_text(*args, **options):
+        collects_garbage = gc.isenabled()
+        gc.disable()        # trees are large, and the collector would look at each again and again
         try:
             return compiler(*args, **options)
         except JSNativeError:
@@ -13815,6 +14113,9 @@ def refuses_clearly(compiler):
                 f"The engine cannot compile the code here (internal error: {type(error).__name__})"
             refused = JSSyntaxError(message, *place_of_failure(error))
             refused.overflow = isinstance(error, RecursionError)
+        finally:
+            if collects_garbage:
+                gc.enable()
         raise refused
     return compile_text
 
@@ -14548,14 +14849,13 @@ def object_is_prototype_of(realm, this, value=undefined, *_):
 @OBJECT.method("propertyIsEnumerable", 1)
 def object_property_is_enumerable(realm, this, key=undefined, *_):
     key = to_property_key(key)
-    own = to_object(realm, this).get_own(key)
-    return own is not None and own.enumerable
+    return is_enumerable(to_object(realm, this), key)
 
 
 def object_set_proto(realm, this, proto=undefined, *_):
     require_object_coercible(this, "Object.prototype.__proto__")
     if isinstance(this, JSObject) and (proto is null or isinstance(proto, JSObject)):
-        set_proto_or_throw(this, proto)
+        set_proto_or_throw(this, proto_argument(proto))
     return undefined
 
 
@@ -14565,9 +14865,15 @@ def object_get_proto(realm, this, *_):
     return null if proto is None else proto
 
 
+def proto_argument(proto):
+    """The prototype that a script gives: an object, or None for null; a TypeError for anything else."""
+    if proto is not null and not isinstance(proto, JSObject):
+        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
+    return None if proto is null else proto
+
+
 def set_proto_or_throw(obj, proto):
-    """[[SetPrototypeOf]] with a script's value (an object or null)."""
-    proto = None if proto is null else proto
+    """[[SetPrototypeOf]] with a prototype or None."""
     if obj.set_proto(proto):
         return
     if isinstance(obj, JSProxyBase):
@@ -14580,21 +14886,12 @@ def set_proto_or_throw(obj, proto):
     raise JSTypeError("Cyclic __proto__ value")
 
 
-@OBJECT.method("__defineGetter__", 2)
-def object_define_getter(realm, this, key=undefined, getter=undefined, *_):
+def define_script_accessor(realm, this, key, **function):
+    """__defineGetter__ and __defineSetter__ (B.2.2.2, B.2.2.3); `function` is get=… or set=…."""
     obj = to_object(realm, this)
-    require_callable(getter)
+    require_callable(*function.values())
     define_or_throw(obj, to_property_key(key),
-                    PropertyDescriptor(get=getter, enumerable=True, configurable=True))
-    return undefined
-
-
-@OBJECT.method("__defineSetter__", 2)
-def object_define_setter(realm, this, key=undefined, setter=undefined, *_):
-    obj = to_object(realm, this)
-    require_callable(setter)
-    define_or_throw(obj, to_property_key(key),
-                    PropertyDescriptor(set=setter, enumerable=True, configurable=True))
+                    PropertyDescriptor(enumerable=True, configurable=True, **function))
     return undefined
 
 
@@ -14613,6 +14910,10 @@ def find_accessor(realm, this, key, field):
 OBJECT.methods(
     toLocaleString=lambda realm, this, *_: invoke(realm, this, "toString"),
     valueOf=lambda realm, this, *_: to_object(realm, this),
+    __defineGetter__=lambda realm, this, key=undefined, getter=undefined, *_:
+        define_script_accessor(realm, this, key, get=getter),
+    __defineSetter__=lambda realm, this, key=undefined, setter=undefined, *_:
+        define_script_accessor(realm, this, key, set=setter),
     __lookupGetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "get"),
     __lookupSetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "set"))
 
@@ -14636,39 +14937,22 @@ def object_assign(realm, this, target=undefined, *sources):
     target = to_object(realm, target)
     for source in sources:
         if source is not undefined and source is not null:
-            copy_enumerable(target, to_object(realm, source))
+            for key, value in enumerable_properties(to_object(realm, source)):
+                target.set_or_throw(key, value)
     return target
-
-
-def copy_enumerable(target, source):
-    """Assigns every own enumerable property of `source` to `target` (20.1.2.1, step 3.a)."""
-    for key in with_polls(source.own_keys()):
-        if is_plain(source):
-            if key in source.props:
-                target.set_or_throw(key, source.props[key])
-            continue
-        own = source.get_own(key)
-        if own is not None and own.enumerable:
-            target.set_or_throw(key, source.get(key))
 
 
 @OBJECT.static.method("create", 2)
 def object_create(realm, this, proto=undefined, properties=undefined, *_):
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
-    obj = JSObject(None if proto is null else proto)
+    obj = JSObject(proto_argument(proto))
     note_prototype(obj.proto)
     return obj if properties is undefined else define_all(realm, obj, properties)
 
 
 def define_all(realm, obj, properties):
     """ObjectDefineProperties (20.1.2.3.1)."""
-    source = to_object(realm, properties)
-    descriptors = []
-    for key in with_polls(source.own_keys()):
-        own = source.get_own(key)
-        if own is not None and own.enumerable:
-            descriptors.append((key, to_property_descriptor(source.get(key))))
+    descriptors = [(key, to_property_descriptor(value))
+                   for key, value in enumerable_properties(to_object(realm, properties))]
     for key, desc in with_polls(descriptors):
         define_or_throw(obj, key, desc)
     return obj
@@ -14694,13 +14978,9 @@ def enumerable_own(realm, value, pick):
     if is_plain(obj):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
         return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
-    found = []
-    for key in with_polls(obj.own_keys()):
-        if type(key) is str:
-            own = obj.get_own(key)
-            if own is not None and own.enumerable:
-                found.append(key if pick is None else pick(key, obj.get(key)))
-    return found
+    if pick is not None:
+        return [pick(key, item) for key, item in enumerable_properties(obj, False)]
+    return [key for key in with_polls(obj.own_keys()) if type(key) is str and is_enumerable(obj, key)]
 
 
 @OBJECT.static.method("fromEntries", 1)
@@ -14721,18 +15001,11 @@ def object_from_entries(realm, this, entries=undefined, *_):
     return obj
 
 
-@OBJECT.static.method("freeze", 1)
-def object_freeze(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not set_integrity(obj, True):
-        raise JSTypeError("Cannot freeze")
-    return obj
-
-
-@OBJECT.static.method("seal", 1)
-def object_seal(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not set_integrity(obj, False):
-        raise JSTypeError("Cannot seal")
-    return obj
+def restrict_or_throw(value, restrict, verb):
+    """Object.freeze() and its kin: any value, restricted if it is an object."""
+    if isinstance(value, JSObject) and not restrict(value):
+        raise JSTypeError(f"Cannot {verb}")
+    return value
 
 
 def set_integrity(obj, freeze):
@@ -14780,12 +15053,14 @@ def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     return JSObject(None, {key: realm.new_array(values) for key, values in groups})
 
 
-@OBJECT.static.method("is", 2)
-def object_is(realm, this, x=undefined, y=undefined, *_):
-    return same_value(x, y)
-
-
+OBJECT.static.method("is", 2)(lambda realm, this, x=undefined, y=undefined, *_: same_value(x, y))
 OBJECT.static.methods(
+    freeze=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: set_integrity(obj, True), "freeze"),
+    seal=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: set_integrity(obj, False), "seal"),
+    preventExtensions=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: obj.prevent_extensions(), "prevent extensions"),
     getOwnPropertyDescriptor=lambda realm, this, value=undefined, key=undefined, *_:
         from_property_descriptor(realm, to_object(realm, value).get_own(to_property_key(key))),
     getOwnPropertyNames=lambda realm, this, value=undefined, *_:
@@ -14808,18 +15083,10 @@ OBJECT.static.methods(
         not isinstance(value, JSObject) or has_integrity(value, False))
 
 
-@OBJECT.static.method("preventExtensions", 1)
-def object_prevent_extensions(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not obj.prevent_extensions():
-        raise JSTypeError("Cannot prevent extensions")
-    return obj
-
-
 @OBJECT.static.method("setPrototypeOf", 2)
 def object_set_prototype_of(realm, this, obj=undefined, proto=undefined, *_):
     require_object_coercible(obj, "Object.setPrototypeOf")
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
+    proto = proto_argument(proto)
     if isinstance(obj, JSObject):
         set_proto_or_throw(obj, proto)
     return obj
@@ -15248,9 +15515,14 @@ def new_error_object(realm, new_target, kind, message, options):
     return error
 
 
-ERROR = BuiltinClass("Error")
-ERROR.value("name", "Error")
-ERROR.value("message", "")
+def error_class(name, **parents):
+    table = BuiltinClass(name, **parents)
+    table.value("name", name)
+    table.value("message", "")
+    return table
+
+
+ERROR = error_class("Error")
 
 
 @ERROR.method("toString")
@@ -15328,11 +15600,12 @@ def call_site(realm, code, lasti):
     return site
 
 
+_OF_ERROR = {"parent": "ErrorPrototype", "base": "Error"}
+
+
 def native_error_class(name):
     """One of the NativeError constructors (20.5.6)."""
-    table = BuiltinClass(name, parent="ErrorPrototype", base="Error")
-    table.value("name", name)
-    table.value("message", "")
+    table = error_class(name, **_OF_ERROR)
 
     def construct_native(realm, new_target, message=undefined, options=undefined, *_):
         return new_error_object(realm, new_target, name, message, options)
@@ -15343,9 +15616,7 @@ def native_error_class(name):
 NATIVE_ERRORS = {name: native_error_class(name) for name in (
     "EvalError", "RangeError", "ReferenceError", "SyntaxError", "TypeError", "URIError")}
 
-AGGREGATE_ERROR = BuiltinClass("AggregateError", parent="ErrorPrototype", base="Error")
-AGGREGATE_ERROR.value("name", "AggregateError")
-AGGREGATE_ERROR.value("message", "")
+AGGREGATE_ERROR = error_class("AggregateError", **_OF_ERROR)
 
 
 @AGGREGATE_ERROR.constructor(2, call=True)
@@ -15356,9 +15627,7 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
     return error
 
 
-SUPPRESSED_ERROR = BuiltinClass("SuppressedError", parent="ErrorPrototype", base="Error")
-SUPPRESSED_ERROR.value("name", "SuppressedError")
-SUPPRESSED_ERROR.value("message", "")
+SUPPRESSED_ERROR = error_class("SuppressedError", **_OF_ERROR)
 
 
 @SUPPRESSED_ERROR.constructor(3, call=True)
@@ -15737,10 +16006,10 @@ def bigint_as_uint_n(realm, this, bits=undefined, value=undefined, *_):
 
 MATH = Namespace("Math", tag="Math")
 
-for _key in ("E", "LN10", "LN2", "LOG10E", "LOG2E", "PI", "SQRT1_2", "SQRT2"):
-    MATH.value(_key, {"E": math.e, "LN10": 2.302585092994046, "LN2": 0.6931471805599453,
-                      "LOG10E": 0.4342944819032518, "LOG2E": 1.4426950408889634, "PI": math.pi,
-                      "SQRT1_2": 0.7071067811865476, "SQRT2": 1.4142135623730951}[_key], 0)
+for _key, _value in {"E": math.e, "LN10": 2.302585092994046, "LN2": 0.6931471805599453,
+                     "LOG10E": 0.4342944819032518, "LOG2E": 1.4426950408889634, "PI": math.pi,
+                     "SQRT1_2": 0.7071067811865476, "SQRT2": 1.4142135623730951}.items():
+    MATH.value(_key, _value, 0)
 
 
 def real_function(name, function, at_pole=NAN):
@@ -16383,22 +16652,21 @@ _DATE_PARTS = ("FullYear", "Month", "Date", "Hours", "Minutes", "Seconds", "Mill
 _SETTER_ARGUMENTS = (3, 2, 1, 4, 3, 2, 1)
 
 
+def same_time(value):
+    return value
+
+
 def date_getter(name, index):
     """Declares get… and getUTC… of one part."""
-    def get_local(realm, this, *_):
-        value = this.value
-        return split_time(local_time(value))[index] if value == value else NAN
-
-    def get_utc(realm, this, *_):
-        value = this.value
-        return split_time(value)[index] if value == value else NAN
-    DATE.method("get" + name, 0)(get_local)
-    DATE.method("getUTC" + name, 0)(get_utc)
+    for prefix, to_local in (("get", local_time), ("getUTC", same_time)):
+        DATE.method(prefix + name, 0)(
+            lambda realm, this, *_, to_local=to_local:
+            split_time(to_local(this.value))[index] if this.value == this.value else NAN)
 
 
 def date_setter(name, index, count):
     """Declares set… and setUTC… of one part and those after it."""
-    def set_parts(this, values, to_local, to_utc):
+    def set_parts(realm, this, *values, to_local=local_time, to_utc=utc_time):
         value = this.value
         given = [to_number(each) for each in values[:count]] or [NAN]
         if value != value:
@@ -16412,17 +16680,8 @@ def date_setter(name, index, count):
         this.value = time_clip(to_utc(join_time(*parts)))
         return this.value
 
-    def set_local(realm, this, *values):
-        return set_parts(this, values, local_time, utc_time)
-
-    def set_utc(realm, this, *values):
-        return set_parts(this, values, same_time, same_time)
-    DATE.method("set" + name, count)(set_local)
-    DATE.method("setUTC" + name, count)(set_utc)
-
-
-def same_time(value):
-    return value
+    DATE.method("set" + name, count)(set_parts)
+    DATE.method("setUTC" + name, count)(functools.partial(set_parts, to_local=same_time, to_utc=same_time))
 
 
 for _index, _name in enumerate(_DATE_PARTS):
@@ -16669,10 +16928,8 @@ def numbered_capture(digits, captures):
 @STRING.method("at", 1)
 def string_at(realm, this, index=undefined, *_):
     text = this_text(this, "at")
-    index = to_integer_or_infinity(index)
-    if index < 0:
-        index += len(text)
-    return text[int(index)] if 0 <= index < len(text) else undefined
+    index = index_from_end(index, len(text))
+    return undefined if index is None else text[index]
 
 
 @STRING.method("charAt", 1)
@@ -17353,8 +17610,6 @@ def string_raw(realm, this, template=undefined, *substitutions):
         pieces.append(piece)
         total += len(piece)
         check_string_length(total)
-        if index % 1024 == 1023:
-            realm.poll()
     return "".join(pieces)
 
 
@@ -17476,9 +17731,7 @@ def append_element(target, index, value):
 
 def all_items(realm, obj, indices):
     """(index, Get(obj, index)) for each of `indices`, read one at a time."""
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(indices):
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
         else:
@@ -17504,9 +17757,7 @@ def present_items(realm, obj, indices):
             if done < some.stop:
                 break
         indices = range(done, indices.stop)
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in with_polls(indices):
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
             continue
@@ -17754,10 +18005,8 @@ def require_comparator(comparator):
 @ARRAY.method("at", 1)
 def array_at(realm, this, index=undefined, *_):
     obj, length = array_and_length(realm, this)
-    index = to_integer_or_infinity(index)
-    if index < 0:
-        index += length
-    return obj.get(str(int(index))) if 0 <= index < length else undefined
+    index = index_from_end(index, length)
+    return undefined if index is None else obj.get(str(index))
 
 
 @ARRAY.method("concat", 1)
@@ -17821,9 +18070,7 @@ def array_copy_within(realm, this, target=undefined, start=undefined, end=undefi
 
 def move_elements(realm, obj, start, to, count, backwards):
     """Moves `count` elements one by one, holes too."""
-    for step in range(count - 1, -1, -1) if backwards else range(count):
-        if not step & 4095:
-            realm.poll()
+    for step in interruptible(range(count - 1, -1, -1) if backwards else range(count)):
         source, key = str(start + step), str(to + step)
         if obj.has(source):
             obj.set_or_throw(key, obj.get(source))
@@ -17854,9 +18101,7 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
             return obj
     if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
         raise JSRangeError("Invalid array length")
-    for index in range(start, end):
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(range(start, end)):
         obj.set_or_throw(str(index), value)
     return obj
 
@@ -17971,13 +18216,15 @@ def first_equal(realm, items, value, equal=strict_equal):
 @ARRAY.method("lastIndexOf", 1)
 def array_last_index_of(realm, this, value=undefined, *start):
     obj, length = array_and_length(realm, this)
-    if length == 0:
-        return -1
-    index = to_integer_or_infinity(start[0]) if start else length - 1
-    index = min(index, length - 1) if index >= 0 else length + index
-    if index < 0:
-        return -1
-    return first_equal(realm, present_items(realm, obj, range(int(index), -1, -1)), value)
+    return first_equal(realm, present_items(realm, obj, range(last_start(start, length), -1, -1)), value)
+
+
+def last_start(start, length):
+    """Where lastIndexOf() begins, -1 for nowhere; `start`: () or the argument."""
+    if not (start and length):
+        return length - 1
+    index = to_integer_or_infinity(start[0])
+    return int(min(index, length - 1) if index >= 0 else max(length + index, -1))
 
 
 @ARRAY.method("join", 1)
@@ -18082,9 +18329,7 @@ def array_reverse(realm, this, *_):
     if is_dense(obj):
         obj.items.reverse()
         return obj
-    for low in range(length // 2):
-        if not low & 4095:
-            realm.poll()
+    for low in interruptible(range(length // 2)):
         swap_elements(obj, str(low), str(length - 1 - low))
     return obj
 
@@ -18158,9 +18403,7 @@ def array_sort(realm, this, comparator=undefined, *_):
         return obj
     for index, value in enumerate(interruptible(values)):
         obj.set_or_throw(str(index), value)
-    for index in range(len(values), length):
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(range(len(values), length)):
         if obj.has(str(index)):
             obj.delete_or_throw(str(index))
     return obj
@@ -18207,9 +18450,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
     if count != deleted:
         move_elements(realm, obj, start + deleted, start + count, length - start - deleted,
                       count > deleted)
-        for index in range(length - 1, length - deleted + count - 1, -1):
-            if not index & 4095:
-                realm.poll()
+        for index in interruptible(range(length - 1, length - deleted + count - 1, -1)):
             obj.delete_or_throw(str(index))
     for index, value in enumerate(interruptible(items), start):
         obj.set_or_throw(str(index), value)
@@ -19364,10 +19605,11 @@ def require_mutable(buffer, method):
 
 
 def require_view(view, method):
-    """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
+    """A typed array or DataView, unless it lies outside its buffer, for that was resized or detached."""
     if view.view is OUT_OF_BOUNDS:
         require_attached(view.buffer, method)
         raise JSTypeError(f"Cannot perform {method} on a view that lies outside its ArrayBuffer")
+    return view
 
 
 def clamp_range(length, start, end):
@@ -19770,10 +20012,6 @@ class ImmutableTypedArray(JSTypedArray):
     def set(self, key, value, receiver=None):
         return element_index(key) < 0 and JSObject.set(self, key, value, receiver)
 
-    def delete(self, key):
-        index = element_index(key)
-        return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
-
 
 def new_view(proto, kind, buffer, offset, length):
     """A typed array over a buffer."""
@@ -19801,9 +20039,7 @@ def validate_typed_array(value, method, writes=False):
         raise JSTypeError("this is not a typed array.")
     if writes:
         require_mutable(value.buffer, method)
-    if value.view is OUT_OF_BOUNDS:
-        require_view(value, method)
-    return value
+    return require_view(value, method)
 
 
 def typed_array_create(ctor, args, method, writes=True):
@@ -19843,9 +20079,7 @@ def typed_array_method(key, length, writes=False):
 
 def element_items(realm, array, indices):
     """(index, element) of a typed array for each of `indices`; undefined for those that are gone."""
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(indices):
         yield index, array.get_index(index)
 
 
@@ -19857,10 +20091,8 @@ TYPED_ARRAY.alias(SYM_ITERATOR, "values")
 
 @typed_array_method("at", 1)
 def typed_array_at(realm, this, index=undefined, *_):
-    length = len(this.view)
-    index = to_integer_or_infinity(index)
-    index = length + index if index < 0 else index
-    return this.get_index(index) if 0 <= index < length else undefined
+    index = index_from_end(index, len(this.view))
+    return undefined if index is None else this.get_index(index)
 
 
 @typed_array_method("copyWithin", 2, writes=True)
@@ -19955,11 +20187,7 @@ def typed_array_join(realm, this, separator=undefined, *_):
 
 @typed_array_method("lastIndexOf", 1)
 def typed_array_last_index_of(realm, this, value=undefined, *start):
-    length = len(this.view)
-    if not length:
-        return -1
-    last = to_integer_or_infinity(start[0]) if start else length - 1
-    last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
+    last = last_start(start, len(this.view))
     return first_equal(realm, element_items(realm, this, range(min(last, len(this.view) - 1), -1, -1)), value)
 
 
@@ -20226,19 +20454,10 @@ def values_of_source(realm, source):
         if type(source) is JSArray and not source.props and source.attrs is None \
                 and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
-        return limited_list(with_polls(iterator_from_method(source, method)))
+        return list_of_values(realm, iterator_from_method(source, method))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
-    return values
-
-
-def limited_list(iterator):
-    values = []
-    for value in with_polls(iterator):
-        values.append(value)
-        if len(values) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid typed array length")
     return values
 
 
@@ -20372,8 +20591,9 @@ def text_argument(text):
     return text
 
 
-def base64_option(options, name, *allowed):
-    """One of the options that are strings; the first of `allowed` is the default."""
+def strict_option(options, name, *allowed):
+    """One of the options that are strings, and are not made of anything else; the first of `allowed` is the
+    default."""
     if options is not undefined and not isinstance(options, JSObject):
         raise JSTypeError("The options must be an object")
     value = undefined if options is undefined else options.get(name)
@@ -20385,8 +20605,8 @@ def base64_option(options, name, *allowed):
 
 
 def base64_options(options):
-    return (base64_option(options, "alphabet", "base64", "base64url"),
-            base64_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
+    return (strict_option(options, "alphabet", "base64", "base64url"),
+            strict_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
 
 
 class Base64Error(Exception):
@@ -20527,7 +20747,7 @@ declare_decoder("Hex", from_hex, lambda options: None)
 
 @UINT8_ARRAY.method("toBase64", receiver=False)
 def uint8_array_to_base64(realm, this, options=undefined, *_):
-    array, alphabet = uint8_array(this), base64_option(options, "alphabet", "base64", "base64url")
+    array, alphabet = uint8_array(this), strict_option(options, "alphabet", "base64", "base64url")
     bare = options is not undefined and to_boolean(options.get("omitPadding"))
     require_view(array, "toBase64")
     text = binascii.b2a_base64(array.view, newline=False).decode()
@@ -20538,9 +20758,7 @@ def uint8_array_to_base64(realm, this, options=undefined, *_):
 
 @UINT8_ARRAY.method("toHex", receiver=False)
 def uint8_array_to_hex(realm, this, *_):
-    array = uint8_array(this)
-    require_view(array, "toHex")
-    return array.view.hex()
+    return require_view(uint8_array(this), "toHex").view.hex()
 
 
 # -- DataView ----------------------------------------------------------------------------
@@ -20578,19 +20796,10 @@ class JSDataView(JSObject):
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
 
 
-DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
-
-
-@DATA_VIEW.getter("byteLength")
-def data_view_byte_length(realm, this, *_):
-    require_view(this, "DataView.prototype.byteLength")
-    return this.size
-
-
-@DATA_VIEW.getter("byteOffset")
-def data_view_byte_offset(realm, this, *_):
-    require_view(this, "DataView.prototype.byteOffset")
-    return this.offset
+DATA_VIEW.getters(
+    buffer=lambda realm, this, *_: this.buffer,
+    byteLength=lambda realm, this, *_: require_view(this, "DataView.prototype.byteLength").size,
+    byteOffset=lambda realm, this, *_: require_view(this, "DataView.prototype.byteOffset").offset)
 
 
 def data_view_position(view, index, size, method):
@@ -20711,9 +20920,8 @@ for _name, _change, _operands in (
     atomic_access(_name, _change, _operands)
 
 
-@ATOMICS.method("isLockFree", 1)
-def atomics_is_lock_free(realm, this, size=undefined, *_):
-    return to_integer_or_infinity(size) in (1, 2, 4, 8)
+ATOMICS.methods(
+    isLockFree=lambda realm, this, value=undefined, *_: to_integer_or_infinity(value) in (1, 2, 4, 8))
 
 
 @ATOMICS.method("notify", 3)
@@ -20810,6 +21018,28 @@ class PromiseReaction:
 def new_promise(realm):
     """A pending promise."""
     return JSPromise(realm.PromisePrototype)
+
+
+def promised(realm, act):
+    """A promise that act(promise) settles, or rejects with what it throws."""
+    promise = new_promise(realm)
+    try:
+        act(promise)
+    except Exception as error:
+        reject_promise(realm, promise, realm.thrown_value(error))
+    return promise
+
+
+def resolved(realm, value):
+    """A promise that is fulfilled with a value that is no promise."""
+    promise = new_promise(realm)
+    settle_promise(realm, promise, "fulfilled", value)
+    return promise
+
+
+def rejected(realm, reason):
+    """A promise that is rejected."""
+    return promised(realm, lambda promise: reject_promise(realm, promise, reason))
 
 
 def resolve_promise(realm, promise, value):
@@ -21073,23 +21303,16 @@ def values_by_key(values, keys):
     """A Python iterator over an object's own enumerable properties, which notes their keys."""
     if not isinstance(values, JSObject):
         raise JSTypeError(f"{display(values)} is not an object of promises")
-    for key in values.own_keys():
-        own = values.get_own(key)
-        if own is not None and own.enumerable:
-            keys.append(key)
-            yield values.get(key)
+    for key, value in enumerable_properties(values):
+        keys.append(key)
+        yield value
 
 
 def gathering_for(realm, capability, keys):
     """A PromiseGathering that resolves with an array, or with an object without prototype."""
     def resolve(values):
-        if keys is None:
-            capability.resolve(realm.new_array(values))
-            return
-        result = JSObject(None)
-        for key, value in zip(keys, values):
-            result.put(key, value)
-        capability.resolve(result)
+        capability.resolve(realm.new_array(values) if keys is None
+                           else JSObject(None, dict(zip(keys, values))))
     return PromiseGathering(realm, resolve)
 
 
@@ -21154,9 +21377,7 @@ def promise_race(realm, this, iterable=undefined, *_):
 @PROMISE.static.method("reject", 1)
 def promise_reject_static(realm, this, reason=undefined, *_):
     if this is realm.Promise:
-        promise = new_promise(realm)
-        reject_promise(realm, promise, reason)
-        return promise
+        return rejected(realm, reason)
     capability = new_promise_capability(realm, this)
     capability.reject(reason)
     return capability.promise
@@ -21268,10 +21489,8 @@ def generator_result(realm, run, *args):
     """Makes an iterator result of what resume() or throw() does."""
     try:
         value = run(*args)
-    except StopIteration as end:
+    except (StopIteration, GeneratorReturn) as end:
         return realm.iter_result(end.value, True)
-    except GeneratorReturn as returned:
-        return realm.iter_result(returned.value, True)
     if type(value) is InnerResult:
         return value.result
     return realm.iter_result(value, False)
@@ -21400,7 +21619,7 @@ class JSIteratorHelper(JSObject):
     records   the IteratorRecords to close when it is left early
     """
 
-    __slots__ = ("body", "state", "records")
+    __slots__, __init__ = object_attributes("body records; state='start'")
     class_name = "Iterator Helper"
     begin, resume, throw = JSGenerator.begin, JSGenerator.resume, JSGenerator.throw
 
@@ -21408,7 +21627,7 @@ class JSIteratorHelper(JSObject):
 class JSWrappedIterator(JSObject):
     """What Iterator.from() puts around an iterator that does not inherit from Iterator.prototype."""
 
-    __slots__ = ("record",)
+    __slots__, __init__ = object_attributes("record")
     class_name = "Iterator"
 
 
@@ -21436,18 +21655,14 @@ def make_helper(realm, records, body):
                 close_all(records, error)
             raise
         return undefined
-    helper = JSIteratorHelper(realm.IteratorHelperPrototype)
-    helper.body, helper.state, helper.records = closing(), "start", records
-    return helper
+    return JSIteratorHelper(realm.IteratorHelperPrototype, closing(), records)
 
 
 ITERATOR_HELPER = BuiltinClass("IteratorHelper", JSIteratorHelper, parent="IteratorPrototype",
                                tag="Iterator Helper", is_global=False)
 
 
-@ITERATOR_HELPER.method("next")
-def iterator_helper_next(realm, this, *_):
-    return generator_result(realm, this.resume, undefined)
+ITERATOR_HELPER.methods(next=lambda realm, this, *_: generator_result(realm, this.resume, undefined))
 
 
 @ITERATOR_HELPER.method("return")
@@ -21462,9 +21677,8 @@ WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, paren
                                 is_global=False)
 
 
-@WRAPPED_ITERATOR.method("next")
-def wrapped_iterator_next(realm, this, *_):
-    return call(this.record.next_method, this.record.iterator)
+WRAPPED_ITERATOR.methods(
+    next=lambda realm, this, *_: call(this.record.next_method, this.record.iterator))
 
 
 @WRAPPED_ITERATOR.method("return")
@@ -21625,28 +21839,19 @@ def iterator_for_each(realm, record, function, *_):
     return undefined
 
 
-@iterator_method("some", check_function)
-def iterator_some(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, True)
-    return False
+def declare_iterator_search(name):
+    outcome, _, _, answer = SEARCHES[name]
+
+    @iterator_method(name, check_function)
+    def search(realm, record, predicate, *_):
+        for index, value in enumerate(record):
+            if to_boolean(predicate.fn(undefined, value, index)) is outcome:
+                return closed(record, answer(index, value))
+        return answer(-1, undefined)
 
 
-@iterator_method("every", check_function)
-def iterator_every(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if not to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, False)
-    return True
-
-
-@iterator_method("find", check_function)
-def iterator_find(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, value)
-    return undefined
+for _name in ("every", "some", "find"):
+    declare_iterator_search(_name)
 
 
 @iterator_method("reduce", check_function)
@@ -21663,16 +21868,6 @@ def iterator_reduce(realm, record, reducer, *initial):
 @iterator_method("toArray", length=0)
 def iterator_to_array(realm, record):
     return realm.new_array(list_of_values(realm, record))
-
-
-def list_of_values(realm, values):
-    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
-    items = []
-    for value in values:
-        items.append(value)
-        if len(items) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
-    return items
 
 
 def check_skipped(_value, skipped=undefined, *_):
@@ -21737,9 +21932,7 @@ def iterator_from(realm, this, value=undefined, *_):
     record = flattenable(realm, value, True)
     if ordinary_has_instance(realm.Iterator, record.iterator):
         return record.iterator
-    wrapper = JSWrappedIterator(realm.WrapForValidIteratorPrototype)
-    wrapper.record = record
-    return wrapper
+    return JSWrappedIterator(realm.WrapForValidIteratorPrototype, record)
 
 
 @ITERATOR.static.method("concat")
@@ -21762,12 +21955,7 @@ def iterator_concat(realm, this, *items):
 
 def zip_options(options):
     """-> (the mode of zip() and zipKeyed(), its padding)."""
-    if options is not undefined and not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
-    mode = undefined if options is undefined else options.get("mode")
-    mode = "shortest" if mode is undefined else mode
-    if type(mode) is not str or mode not in ("shortest", "longest", "strict"):
-        raise JSTypeError('The mode must be "shortest", "longest" or "strict"')
+    mode = strict_option(options, "mode", "shortest", "longest", "strict")
     padding = options.get("padding") if mode == "longest" and options is not undefined else undefined
     if padding is not undefined and not isinstance(padding, JSObject):
         raise JSTypeError("The padding must be an object")
@@ -21831,9 +22019,7 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     mode, padding = zip_options(options)
     records, keys = [], []
     try:
-        for key in iterables.own_keys():
-            own = iterables.get_own(key)
-            value = iterables.get(key) if own is not None and own.enumerable else undefined
+        for key, value in enumerable_properties(iterables):
             if value is not undefined:
                 keys.append(key)
                 records.append(flattenable(realm, value))
@@ -21841,12 +22027,8 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     except BaseException as error:
         close_all(records, error)
 
-    def finish(values):
-        result = JSObject(None)
-        for key, value in zip(keys, values):
-            result.create_data_property(key, value)
-        return result
-    return make_helper(realm, records, zipped(records, mode, fill, finish))
+    return make_helper(realm, records, zipped(records, mode, fill, lambda values: JSObject(
+        None, dict(zip(keys, values)))))
 
 
 # -- Async functions ---------------------------------------------------------------------
@@ -21948,12 +22130,9 @@ class JSAsyncGenerator(JSObject):
         """Runs the body until it yields, ends or awaits; then goes on with the requests."""
         try:
             out = resume(value)
-        except StopIteration as end:
+        except (StopIteration, GeneratorReturn) as end:
             self.state = "done"
             self.settle(self.realm.iter_result(end.value, True), True)
-        except GeneratorReturn as returned:
-            self.state = "done"
-            self.settle(self.realm.iter_result(returned.value, True), True)
         except Exception as error:
             self.state = "done"
             self.settle(self.realm.thrown_value(error), False)
@@ -22023,20 +22202,10 @@ def continue_sync_iterator(realm, this, promise, result, close):
                   lambda v: resolve_promise(realm, promise, realm.iter_result(v, done)), on_rejected)
 
 
-def from_sync(realm, this, act):
-    """Runs act(promise) and turns what it throws into a rejection."""
-    promise = new_promise(realm)
-    try:
-        act(promise)
-    except Exception as error:
-        reject_promise(realm, promise, realm.thrown_value(error))
-    return promise
-
-
 @ASYNC_FROM_SYNC.method("next", 1)
 def async_from_sync_next(realm, this, *args):
     record = this.record
-    return from_sync(realm, this, lambda promise: continue_sync_iterator(
+    return promised(realm, lambda promise: continue_sync_iterator(
         realm, this, promise, call(record.next_method, record.iterator, *args[:1]), True))
 
 
@@ -22050,7 +22219,7 @@ def async_from_sync_return(realm, this, *args):
             resolve_promise(realm, promise, realm.iter_result(value, True))
         else:
             continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), False)
-    return from_sync(realm, this, act)
+    return promised(realm, act)
 
 
 @ASYNC_FROM_SYNC.method("throw", 1)
@@ -22062,7 +22231,7 @@ def async_from_sync_throw(realm, this, *args):
             this.record.close()
             raise JSTypeError("The iterator does not provide a 'throw' method")
         continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), True)
-    return from_sync(realm, this, act)
+    return promised(realm, act)
 
 
 class AsyncIteratorRecord(IteratorRecord):
@@ -22127,13 +22296,8 @@ def async_abandon(record, error, wrap):
     """AsyncIteratorClose with a throw completion."""
     if record.done or isinstance(error, (Interrupted, GeneratorExit)):
         return
-    if isinstance(error, GeneratorReturn):
+    with contextlib.suppress(*() if isinstance(error, GeneratorReturn) else (Exception,)):
         yield from async_close(record, wrap)
-        return
-    try:
-        yield from async_close(record, wrap)
-    except Exception:
-        pass
 
 
 @runtime_helper
@@ -22352,6 +22516,11 @@ _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 JSON_CONTEXT = 10
 
 
+def refuse_json_constant(name):
+    """For the standard library's decoder, which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
+
+
 class JSONParser(json.JSONDecoder):
     """The standard library's decoder, making JavaScript values.
 
@@ -22362,16 +22531,8 @@ class JSONParser(json.JSONDecoder):
     def __init__(self, realm, text):
         self.mend = mender(realm, "null" in text, "\\u" in text)
         super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
-                         parse_int=self.integer if has_odd_integers(text) else int,
-                         parse_constant=self.refuse_constant)
-
-    @staticmethod
-    def integer(digits):
-        return number(float(digits))
-
-    @staticmethod
-    def refuse_constant(name):
-        raise ValueError(name)
+                         parse_int=(lambda digits: number(float(digits))) if has_odd_integers(text) else int,
+                         parse_constant=refuse_json_constant)
 
 
 _ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"000000000")
@@ -22584,11 +22745,6 @@ def has_too_many_values(text):
     return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
 
 
-def refuse_json_constant(name):
-    """For json.loads(), which takes NaN and Infinity for numbers."""
-    raise ValueError(name)
-
-
 _PLAIN_JSON = json.JSONDecoder(parse_constant=refuse_json_constant)
 
 
@@ -22772,12 +22928,6 @@ def internalize(realm, holder, name, reviver, source):
     elif type(source) is str and same_value(json_parse(realm, source), value):
         context["source"] = source
     return reviver.fn(holder, name, value, realm.new_object(context))
-
-
-def is_enumerable(obj, key):
-    """Whether an object has an own enumerable property of that name."""
-    desc = obj.get_own(key)
-    return desc is not None and desc.enumerable
 
 
 # -- JSON: writing (25.5.2) --------------------------------------------------------------
@@ -23043,10 +23193,7 @@ class JSONWriter:
         return before is separator
 
     def write_elements(self, value, before, separator):
-        for index in range(length_of_array_like(value)):
-            if index % 1024 == 1023:
-                self.realm.poll()
-            key = str(index)
+        for key in map(str, interruptible(range(length_of_array_like(value)))):
             if not self.write_property(lambda: value, key, value.get(key), before):
                 self.write(before + "null")
             before = separator
@@ -23099,9 +23246,7 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
 def property_list(realm, replacer):
     """The names in a replacer array (25.5.2.1, step 4.b)."""
     keys = {}
-    for index in range(length_of_array_like(replacer)):
-        if index % 1024 == 1023:
-            realm.poll()
+    for index in interruptible(range(length_of_array_like(replacer))):
         item = replacer.get(str(index))
         if isinstance(item, JSPrimitiveObject) and type(item.value) in (str, int, float):
             item = to_string(item)
@@ -23191,10 +23336,7 @@ def reflect_set(realm, this, target=undefined, key=undefined, value=undefined, *
 
 @REFLECT.method("setPrototypeOf", 2)
 def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_):
-    require_target(target, "setPrototypeOf")
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
-    return target.set_proto(None if proto is null else proto)
+    return require_target(target, "setPrototypeOf").set_proto(proto_argument(proto))
 
 
 # -- Proxy -------------------------------------------------------------------------------
@@ -28236,13 +28378,29 @@ class IntlSettings:
 
     CHOICES   option -> (the texts that it may be, its default), for choose()
     SHOWN     the properties of resolvedOptions() in their order; those that are None are left out
+    NUMBERS   whether numberingSystem is an option
     """
 
     CHOICES = {}
+    NUMBERS = False
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
     #: The language that its data are in, if it is one only: it falls back to that, and says so.
     language = None
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        keys, wanted = {}, {}
+        if self.NUMBERS:
+            keys, wanted = {"nu": NUMBERING_SYSTEMS}, {"nu": keyword_option(option, "numberingSystem")}
+        self.locale, self.data, values = resolve_locale(self.available(locales), keys, wanted)
+        self.numberingSystem = values.get("nu") or "latn"
+        self.read(option, options)
+
+    def read(self, option, options):
+        """Reads what is no option of all: the choices in their order, unless a class has more."""
+        self.choose(option, *self.CHOICES)
 
     @classmethod
     def available(cls, tags):
@@ -28398,21 +28556,22 @@ def number_option(options, name, low, high, default):
     return math.floor(value)
 
 
-def bound_format(realm, this, function):
+def bound_format(realm, this, function, length=1):
     """The function of the getters `format` and `compare`: always the same for one object."""
     if this.bound is None:
-        this.bound = realm.function(lambda _, *values: function(realm, this, *values), "", 1)
+        this.bound = realm.function(lambda _, *values: function(realm, this, *values), "", length)
     return this.bound
 
 
-def parts_to_array(realm, parts):
-    """What formatToParts() returns for a list of (type, text)."""
-    return realm.new_array([realm.new_object({"type": kind, "value": text})
-                            for kind, text in interruptible(parts)])
+def parts_to_array(realm, parts, more=None):
+    """What formatToParts() returns for (type, text) pairs, or triples with what `more` names, or None."""
+    return realm.new_array([realm.new_object(
+        {"type": part[0], "value": part[1], **({more: part[2]} if more and part[2] else {})})
+        for part in interruptible(parts)])
 
 
 def join_parts(parts):
-    return "".join([text for _, text in interruptible(parts)])
+    return "".join([part[1] for part in interruptible(parts)])
 
 
 def range_parts(first, last, between):
@@ -28426,11 +28585,10 @@ def range_parts(first, last, between):
 def declare_ranges(table, parts_of):
     """formatRange and formatRangeToParts from parts_of(realm, this, start, end)."""
     table.methods(
-        formatRange=lambda realm, this, start=undefined, end=undefined, *_: "".join(
-            [text for _, text, _ in parts_of(realm, this, start, end)]).replace("\u202f", " "),
-        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: realm.new_array([
-            realm.new_object({"type": kind, "value": text, "source": source})
-            for kind, text, source in parts_of(realm, this, start, end)]))
+        formatRange=lambda realm, this, start=undefined, end=undefined, *_: join_parts(
+            parts_of(realm, this, start, end)).replace("\u202f", " "),
+        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: parts_to_array(
+            realm, parts_of(realm, this, start, end), "source"))
 
 
 INTL.methods(
@@ -28633,12 +28791,6 @@ def locale_time_zones(realm, this, *_):
     return realm.new_array(sorted(zones_by_region().get(region, []))) if region else undefined
 
 
-@LOCALE.method("getTextInfo", 0)
-def locale_text_info(realm, this, *_):
-    script = this.tag.maximized()[1]
-    return realm.new_object({"direction": "rtl" if script in RIGHT_TO_LEFT else "ltr"})
-
-
 @LOCALE.method("getWeekInfo", 0)
 def locale_week_info(realm, this, *_):
     region = region_of_preferences(this.tag)
@@ -28649,6 +28801,8 @@ def locale_week_info(realm, this, *_):
 
 
 LOCALE.methods(
+    getTextInfo=lambda realm, this, *_:
+        realm.new_object({"direction": "rtl" if this.tag.maximized()[1] in RIGHT_TO_LEFT else "ltr"}),
     maximize=lambda realm, this, *_: with_subtags(realm, this, this.tag.maximized()),
     minimize=lambda realm, this, *_: with_subtags(realm, this, this.tag.minimized()),
     toString=lambda realm, this, *_: str(this.tag))
@@ -28749,13 +28903,9 @@ class NumberSettings(IntlSettings):
     ROUNDING = ("roundingIncrement", "roundingMode", "roundingPriority", "trailingZeroDisplay")
     SHOWN = ("locale", "numberingSystem", "style", "currency", "currencyDisplay", "currencySign", "unit",
              "unitDisplay", *DIGITS, "useGrouping", "notation", "compactDisplay", "signDisplay", *ROUNDING)
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style")
         self.read_currency(option)
         self.read_unit(option)
@@ -29636,11 +29786,7 @@ def collator_compare(realm, this, x=undefined, y=undefined, *_):
     return compare_text(x, to_string(y), this.settings)
 
 
-@COLLATOR.getter("compare")
-def collator_compare_getter(realm, this, *_):
-    if this.bound is None:
-        this.bound = realm.function(lambda _, *pair: collator_compare(realm, this, *pair), "", 2)
-    return this.bound
+COLLATOR.getters(compare=lambda realm, this, *_: bound_format(realm, this, collator_compare, 2))
 
 
 def tailoring(data):
@@ -29714,12 +29860,10 @@ class PluralSettings(NumberSettings):
     CHOICES = {**NumberSettings.CHOICES, "type": (("cardinal", "ordinal"), "cardinal")}
     SHOWN = ("locale", "type", "notation", "compactDisplay", *NumberSettings.DIGITS, "pluralCategories",
              *NumberSettings.ROUNDING)
+    NUMBERS = False
     style = None
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(locales)
+    def read(self, option, options):
         self.choose(option, "type", "notation", "compactDisplay")
         self.read_digits(options, option, 0, 3)
         self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
@@ -29744,9 +29888,8 @@ def category_of(value, settings):
     return plural_category(settings.rules, whole, fraction[places:], power)
 
 
-@PLURAL_RULES.method("select", 1)
-def plural_rules_select(realm, this, value=undefined, *_):
-    return category_of(to_number(value), this.settings)
+PLURAL_RULES.methods(
+    select=lambda realm, this, value=undefined, *_: category_of(to_number(value), this.settings))
 
 
 @PLURAL_RULES.method("selectRange", 2)
@@ -29772,12 +29915,6 @@ class ListSettings(IntlSettings):
                "style": (("long", "short", "narrow"), "long")}
     SHOWN = ("locale", "type", "style")
     coerce = staticmethod(object_options)
-
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(locales)
-        self.choose(option, "type", "style")
 
 
 LIST_FORMAT = intl_class("ListFormat", ListSettings)
@@ -29897,12 +30034,6 @@ class SegmenterSettings(IntlSettings):
     SHOWN = ("locale", "granularity")
     coerce = staticmethod(object_options)
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, _, _ = resolve_locale(locales)
-        self.choose(option, "granularity")
-
 
 SEGMENTER = intl_class("Segmenter", SegmenterSettings)
 
@@ -29950,9 +30081,8 @@ SEGMENT_ITERATOR = BuiltinClass("SegmentIterator", JSSegmentIterator, parent="It
                                 tag="Segmenter String Iterator", is_global=False)
 
 
-@SEGMENTER.method("segment", 1)
-def segmenter_segment(realm, this, text=undefined, *_):
-    return JSSegments(realm.SegmentsPrototype, this.settings.granularity, to_string(text))
+SEGMENTER.methods(segment=lambda realm, this, text=undefined, *_: JSSegments(
+    realm.SegmentsPrototype, this.settings.granularity, to_string(text)))
 
 
 @SEGMENTS.method("containing", 1)
@@ -29963,9 +30093,8 @@ def segments_containing(realm, this, index=undefined, *_):
     return this.data(realm, *this.around(realm, index))
 
 
-@SEGMENTS.method(SYM_ITERATOR, 0)
-def segments_iterator(realm, this, *_):
-    return JSSegmentIterator(realm.SegmentIteratorPrototype, this)
+SEGMENTS.method(SYM_ITERATOR, 0)(
+    lambda realm, this, *_: JSSegmentIterator(realm.SegmentIteratorPrototype, this))
 
 
 @SEGMENT_ITERATOR.method("next", 0)
@@ -29987,13 +30116,9 @@ class RelativeSettings(IntlSettings):
 
     CHOICES = {"style": (("long", "short", "narrow"), "long"), "numeric": (("always", "auto"), "always")}
     SHOWN = ("locale", "style", "numeric", "numberingSystem")
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style", "numeric")
         self.number = NumberSettings([self.locale], JSObject(None))
 
@@ -30010,7 +30135,7 @@ RELATIVE_TIME_FORMAT = intl_class("RelativeTimeFormat", RelativeSettings)
 
 
 def relative_parts(value, unit, settings):
-    """The parts of a relative time, as (type, text, whether it is of the number)."""
+    """The parts of a relative time, as (type, text, the unit if it is of the number)."""
     single = unit[:-1] if unit.endswith("s") else unit
     if single not in RELATIVE_UNITS:
         raise JSRangeError(f"Invalid unit argument for format() '{unit}'")
@@ -30021,7 +30146,7 @@ def relative_parts(value, unit, settings):
         words = settings.map("words").get(single, "").split(";")
         index = (-1, 0, 1, -2, 2).index(value)
         if words[index:] and words[index]:
-            return [("literal", words[index], False)]
+            return [("literal", words[index], None)]
     forms = settings.map("in")
     number = abs(value)
     digits = format_number_parts(number, settings.number)
@@ -30032,22 +30157,15 @@ def relative_parts(value, unit, settings):
     if "{0}" not in form and not form.startswith("!"):
         form = forms["past" if past else "future"].replace("#", form)
     before, mark, after = form.removeprefix("!").partition("{0}")
-    parts = [(kind, text, True) for kind, text in digits] if mark else []
-    return [("literal", before, False)] * bool(before) + parts + [("literal", after, False)] * bool(after)
+    parts = [(kind, text, single) for kind, text in digits] if mark else []
+    return [("literal", before, None)] * bool(before) + parts + [("literal", after, None)] * bool(after)
 
 
 RELATIVE_TIME_FORMAT.methods(
     format=lambda realm, this, value=undefined, unit=undefined, *_:
-        "".join([part[1] for part in relative_parts(to_number(value), to_string(unit), this.settings)]))
-
-
-@RELATIVE_TIME_FORMAT.method("formatToParts", 2)
-def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, *_):
-    value, unit = to_number(value), to_string(unit)
-    single = unit[:-1] if unit.endswith("s") else unit
-    return realm.new_array([
-        realm.new_object({"type": kind, "value": text, **({"unit": single} if of_number else {})})
-        for kind, text, of_number in relative_parts(value, unit, this.settings)])
+        join_parts(relative_parts(to_number(value), to_string(unit), this.settings)),
+    formatToParts=lambda realm, this, value=undefined, unit=undefined, *_:
+        parts_to_array(realm, relative_parts(to_number(value), to_string(unit), this.settings), "unit"))
 
 
 # -- Intl.DisplayNames -------------------------------------------------------------------
@@ -30168,10 +30286,7 @@ class DisplaySettings(IntlSettings):
     def coerce(realm, options):
         return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(self.available(locales))
+    def read(self, option, options):
         self.choose(option, "style", "type")
         if self.type is None:
             raise JSTypeError("Required option \"type\" must not be undefined")
@@ -30243,14 +30358,9 @@ class DurationSettings(IntlSettings):
     CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
     coerce = staticmethod(object_options)
     language = "en"
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(
-            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style")
         self.styles, self.displays = {}, {}
         before = ""
@@ -30396,17 +30506,15 @@ def duration_parts(settings, duration):
     """The parts of a duration, as (type, text, singular unit or None)."""
     groups = DurationWriter(settings, to_duration(duration)).groups
     texts, parts = iter(groups), []
-    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+    for kind, text in list_parts([join_parts(group) for group in groups], settings.list):
         parts += next(texts) if kind == "element" else [(kind, text, None)]
     return parts
 
 
 DURATION_FORMAT.methods(
-    format=lambda realm, this, duration=undefined, *_:
-        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
-    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
-        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
-        for kind, text, unit in duration_parts(this.settings, duration)]))
+    format=lambda realm, this, duration=undefined, *_: join_parts(duration_parts(this.settings, duration)),
+    formatToParts=lambda realm, this, duration=undefined, *_:
+        parts_to_array(realm, duration_parts(this.settings, duration), "unit"))
 
 
 # ======================================================================================
@@ -30554,6 +30662,13 @@ class Inspector:
         text = repr(value) if type(value) is JSSymbol else to_string(value)
         return self.paint(text + "n" if type(value) is JSBigInt else text, style)
 
+    def show_inside(self, value, level):
+        """The same for a value that stands two columns further in."""
+        self.indent += 2
+        text = self.show(value, level)
+        self.indent -= 2
+        return text
+
     def show_string(self, text):
         rest = len(text) - MAX_INSPECTED_STRING
         more = f"... {rest} more character{'s' if rest > 1 else ''}" if rest > 0 else ""
@@ -30588,9 +30703,7 @@ class Inspector:
         if level > self.depth:
             return self.paint("Proxy [Array]", "special")
         self.reached = level + 1
-        self.indent += 2
-        parts = [self.show(part, level + 1) for part in (proxy.target, proxy.handler)]
-        self.indent -= 2
+        parts = [self.show_inside(part, level + 1) for part in (proxy.target, proxy.handler)]
         return self.join(parts, InspectedShape("Proxy [", "]"), level + 1, proxy)
 
     def circle_number(self, obj):
@@ -30640,10 +30753,7 @@ class Inspector:
         if own is None:                 # it has gone
             return self.show(undefined, level)
         if not own.is_accessor():
-            self.indent += 2
-            text = self.show(own.value, level)
-            self.indent -= 2
-            return text
+            return self.show_inside(own.value, level)
         kinds = [word for word, function in (("Getter", own.get), ("Setter", own.set))
                  if isinstance(function, JSObject)]
         return self.paint(f"[{'/'.join(kinds)}]", "special") if kinds else self.show(undefined, level)
@@ -30711,8 +30821,7 @@ class Inspector:
         """Its Symbol.toStringTag, unless that is shown among the properties anyway."""
         if isinstance(obj, JSTypedArray):
             return obj.class_name
-        own = obj.get_own(SYM_TO_STRING_TAG)
-        if own is not None and own.enumerable:
+        if is_enumerable(obj, SYM_TO_STRING_TAG):
             return ""
         tag = peek(obj, SYM_TO_STRING_TAG)
         if tag is undefined and not isinstance(obj, JSProxyBase):
@@ -30864,11 +30973,8 @@ def iterator_content(inspector, obj, level):
         return []
     twin = type(obj)(None, obj.source, obj.kind)
     twin.position, twin.era = obj.position, obj.era
-    inspector.indent += 2
-    entries = [inspector.show(item, level)
-               for item in itertools.islice(twin.items(inspector.realm), inspector.items)]
-    inspector.indent -= 2
-    return entries
+    return [inspector.show_inside(item, level)
+            for item in itertools.islice(twin.items(inspector.realm), inspector.items)]
 
 
 def buffer_content(inspector, obj, level):
@@ -30881,36 +30987,27 @@ def buffer_content(inspector, obj, level):
 
 
 def data_view_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [f"{name}: {inspector.show(value, level)}" for name, value in (
+    return [f"{name}: {inspector.show_inside(value, level)}" for name, value in (
         ("byteLength", obj.size), ("byteOffset", obj.offset), ("buffer", obj.buffer))]
-    inspector.indent -= 2
-    return entries
 
 
 def set_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [inspector.show(obj.keys[position], level)
+    entries = [inspector.show_inside(obj.keys[position], level)
                for position in itertools.islice(obj.positions(), inspector.items)]
-    inspector.indent -= 2
     return entries + more_items(len(obj.index) - inspector.items)
 
 
 def map_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [f"{inspector.show(obj.keys[position], level)} => "
-               f"{inspector.show(obj.values[position], level)}"
+    entries = [f"{inspector.show_inside(obj.keys[position], level)} => "
+               f"{inspector.show_inside(obj.values[position], level)}"
                for position in itertools.islice(obj.positions(), inspector.items)]
-    inspector.indent -= 2
     return entries + more_items(len(obj.index) - inspector.items)
 
 
 def promise_content(inspector, obj, level):
     if obj.state == "pending":
         return [inspector.paint("<pending>", "special")]
-    inspector.indent += 2
-    text = inspector.show(obj.value, level)
-    inspector.indent -= 2
+    text = inspector.show_inside(obj.value, level)
     return [text if obj.state == "fulfilled" else inspector.paint("<rejected>", "special") + " " + text]
 
 
@@ -31196,88 +31293,71 @@ def write_console(realm, level, text):
 
 
 def console_method(name, length=0):
-    return CONSOLE.method(name, length, flags=DEFAULT_ATTRS)
+    """Declares work(realm, *args) as a function of the console, which returns nothing."""
+    def declare(work):
+        work = any_arguments(work)
+        CONSOLE.method(name, length, flags=DEFAULT_ATTRS)(
+            lambda realm, this, *args: (work(realm, *args), undefined)[1])
+        return work
+    return declare
 
 
-def logging_method(name):
-    """Declares console.log and its like."""
-    @console_method(name)
-    def console_log(realm, this, *values):
-        write_console(realm, name, format_log(realm, values))
-        return undefined
-
-
-for _level in ("log", "warn", "error", "info", "debug"):
-    logging_method(_level)
+for _name in ("log", "warn", "error", "info", "debug", "dirxml"):
+    console_method(_name)(lambda realm, *values, level="log" if _name == "dirxml" else _name:
+                          write_console(realm, level, format_log(realm, values)))
 
 
 @console_method("dir")
-def console_dir(realm, this, value=undefined, options=undefined, *_):
+def console_dir(realm, value=undefined, options=undefined, *_):
     depth = peek(options, "depth") if isinstance(options, JSObject) else undefined
     depth = INFINITY if depth is null else depth if type(depth) in NUMBER_TYPES else 2
     write_console(realm, "log", inspect_value(realm, value, depth))
-    return undefined
-
-
-@console_method("dirxml")
-def console_dirxml(realm, this, *values):
-    write_console(realm, "log", format_log(realm, values))
-    return undefined
 
 
 @console_method("trace")
-def console_trace(realm, this, *values):
+def console_trace(realm, *values):
     lines = ["Trace" + (": " + format_log(realm, values) if values else "")]
     lines += [frame_text(*frame) for frame in frames_of_stack(sys._getframe(1), stack_limit(realm))]
     write_console(realm, "error", well_formed_text("\n".join(lines)))
-    return undefined
 
 
 @console_method("assert")
-def console_assert(realm, this, condition=undefined, *values):
+def console_assert(realm, condition=undefined, *values):
     if to_boolean(condition):
-        return undefined
+        return
     if values and type(values[0]) is str:
         text = format_log(realm, ("Assertion failed: " + values[0], *values[1:]))
     else:
         text = " ".join(["Assertion failed" + (":" if values else "")]
                         + ([format_log(realm, values)] if values else []))
     write_console(realm, "error", text)
-    return undefined
 
 
 @console_method("table", 1)
-def console_table(realm, this, data=undefined, columns=undefined, *_):
+def console_table(realm, data=undefined, columns=undefined, *_):
     if not isinstance(data, JSObject):
-        write_console(realm, "log", format_log(realm, (data,)))
-        return undefined
-    if isinstance(data, JSProxyBase):
-        write_console(realm, "log", inspect_value(realm, data))
-        return undefined
-    names = None
-    if isinstance(columns, JSArray):
-        names = [value for _, value in own_values(columns) if type(value) is str]
-    write_console(realm, "log", format_table(realm, data, names))
-    return undefined
+        text = format_log(realm, (data,))
+    elif isinstance(data, JSProxyBase):
+        text = inspect_value(realm, data)
+    else:
+        text = format_table(realm, data, [value for _, value in own_values(columns) if type(value) is str]
+                            if isinstance(columns, JSArray) else None)
+    write_console(realm, "log", text)
 
 
-def console_group(realm, this, *values):
+@console_method("groupCollapsed")
+@console_method("group")
+def console_group(realm, *values):
     state = console_state(realm)
     if values:
         write_console(realm, "log", format_log(realm, values))
     state.groups = min(state.groups + 1, MAX_GROUPS)
-    return undefined
-
-
-console_method("group")(console_group)
-console_method("groupCollapsed")(console_group)
 
 
 @console_method("groupEnd")
-def console_group_end(realm, this, *_):
+def console_group_end(realm, *_):
     state = console_state(realm)
     state.groups = max(state.groups - 1, 0)
-    return undefined
 
 
 def label_text(label):
@@ -31285,34 +31365,31 @@ def label_text(label):
 
 
 @console_method("count")
-def console_count(realm, this, label=undefined, *_):
+def console_count(realm, label=undefined, *_):
     label, counts = label_text(label), console_state(realm).counts
     if label not in counts and len(counts) >= MAX_CONSOLE_LABELS:
         counts.clear()
     counts[label] = counts.get(label, 0) + 1
     write_console(realm, "log", well_formed_text(f"{label}: {counts[label]}"))
-    return undefined
 
 
 @console_method("countReset")
-def console_count_reset(realm, this, label=undefined, *_):
+def console_count_reset(realm, label=undefined, *_):
     label = label_text(label)
     if console_state(realm).counts.pop(label, None) is None:
         write_console(realm, "warn", well_formed_text(f"Count for '{label}' does not exist"))
-    return undefined
 
 
 @console_method("time")
-def console_time(realm, this, label=undefined, *_):
+def console_time(realm, label=undefined, *_):
     label, started = label_text(label), console_state(realm).started
     if label in started:
         write_console(realm, "warn", well_formed_text(
             f"Label '{label}' already exists for console.time()"))
-        return undefined
+        return
     if len(started) >= MAX_CONSOLE_LABELS:
         started.clear()
     started[label] = time.perf_counter()
-    return undefined
 
 
 def write_time(realm, label, method, values=()):
@@ -31341,18 +31418,15 @@ def duration_text(milliseconds):
     return f"{int(hours)}:{int(minutes):02d}:{seconds:06.3f} (h:mm:ss.mmm)"
 
 
-@console_method("timeLog")
-def console_time_log(realm, this, label=undefined, *values):
-    write_time(realm, label_text(label), "timeLog", values)
-    return undefined
+console_method("timeLog")(
+    lambda realm, label=undefined, *values: write_time(realm, label_text(label), "timeLog", values))
 
 
 @console_method("timeEnd")
-def console_time_end(realm, this, label=undefined, *_):
+def console_time_end(realm, label=undefined, *_):
     label = label_text(label)
     if write_time(realm, label, "timeEnd"):
         del console_state(realm).started[label]
-    return undefined
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -31725,12 +31799,24 @@ def web_text(value):
     return well_formed_text(to_string(value))
 
 
-def web_arguments(args, count, title):
-    """The first `count` arguments, all of them required, as text."""
+def required(args, count, title):
+    """The first `count` arguments, or a TypeError where there are fewer."""
     if len(args) < count:
         raise JSTypeError(f"{title}: {count} argument{'s' * (count > 1)} required, "
                           f"but only {len(args)} present")
-    return [web_text(value) for value in args[:count]]
+    return args[:count]
+
+
+def web_arguments(args, count, title):
+    """The same as text."""
+    return [web_text(value) for value in required(args, count, title)]
+
+
+def web_member(options, name):
+    """A member of an options object (Web IDL dictionary); undefined where there is no such object."""
+    if options is undefined or options is null:
+        return undefined
+    return require_object(options, "The options must be an object").get(name)
 
 
 #: Attribute bits of the methods and accessors of web interfaces.
@@ -31802,14 +31888,10 @@ def has_no_authority(url):
     return not url.host or url.scheme == "file"
 
 
-def write_username(url, text):
+def write_credential(url, text, name):
+    """Sets the user name or password."""
     if not has_no_authority(url):
-        url.username = percent_encode(text, SAFE_USERINFO)
-
-
-def write_password(url, text):
-    if not has_no_authority(url):
-        url.password = percent_encode(text, SAFE_USERINFO)
+        setattr(url, name, percent_encode(text, SAFE_USERINFO))
 
 
 def write_host(url, text, with_port=True):
@@ -31829,10 +31911,6 @@ def write_host(url, text, with_port=True):
     url.host = parse_host(host, url.special)
     if colon >= 0:
         write_port_digits(url, text[colon + 1:])
-
-
-def write_hostname(url, text):
-    write_host(url, text, False)
 
 
 def write_port_digits(url, text):
@@ -31871,10 +31949,6 @@ def write_hash(url, text):
     url.fragment = percent_encode(text[1:] if text[0] == "#" else text, SAFE_FRAGMENT) if text else None
 
 
-URL.method("toString", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
-URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
-
-
 def url_href(realm, this, *_):
     return utf16(this.record.href())
 
@@ -31885,13 +31959,15 @@ def url_set_href(realm, this, value=undefined, *_):
     return undefined
 
 
+URL.method("toString", 0, flags=DEFAULT_ATTRS)(url_href)
+URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(url_href)
 URL.getter("href", setter=URL.checked(url_set_href, "href", None), flags=WEB_GETTER_ATTRS)(url_href)
 url_attribute("origin", URLRecord.origin)
 url_attribute("protocol", lambda url: url.scheme + ":", write_protocol)
-url_attribute("username", lambda url: url.username, write_username)
-url_attribute("password", lambda url: url.password, write_password)
+url_attribute("username", lambda url: url.username, functools.partial(write_credential, name="username"))
+url_attribute("password", lambda url: url.password, functools.partial(write_credential, name="password"))
 url_attribute("host", URLRecord.host_text, write_host)
-url_attribute("hostname", lambda url: url.host or "", write_hostname)
+url_attribute("hostname", lambda url: url.host or "", functools.partial(write_host, with_port=False))
 url_attribute("port", lambda url: "" if url.port is None else str(url.port), write_port)
 url_attribute("pathname", URLRecord.path_text, write_pathname)
 url_attribute("search", lambda url: "?" + url.query if url.query else "", write_search)
@@ -31953,18 +32029,53 @@ def url_parse(realm, this, *args):
 
 def url_content(inspector, obj, level):
     """The entries of a URL in the console."""
-    inspector.indent += 2
-    entries = [f"{name}: " + inspector.show(
+    return [f"{name}: " + inspector.show_inside(
         url_search_params(inspector.realm, obj) if name == "searchParams"
         else utf16(URL_READERS[name](obj.record)), level) for name in URL_SHOWN]
-    inspector.indent -= 2
-    return entries
 
 
 SHAPES["URL"] = filled_shape(url_content)
 
 
 # -- URLSearchParams ---------------------------------------------------------------------
+
+class JSPairsIterator(JSObject):
+    """An iterator over the pairs that read() gives, live; `kind` is "keys", "values" or "entries"."""
+
+    __slots__, __init__ = object_attributes("read kind; position=0")
+    class_name = "Iterator"
+
+
+def iterable_pairs(table, read):
+    """Declares entries, keys, values and forEach of a class (Web IDL, 3.7.9); read(this) gives its pairs."""
+    name = f"{table.name}Iterator"
+    iterator = BuiltinClass(name, JSPairsIterator, parent="IteratorPrototype", tag=f"{table.name} Iterator",
+                            is_global=False)
+
+    @iterator.method("next", 0, flags=DEFAULT_ATTRS)
+    def pairs_next(realm, this, *_):
+        pairs = this.read()
+        if this.position >= len(pairs):
+            return realm.iter_result(undefined, True)
+        pair = pairs[this.position]
+        this.position += 1
+        return realm.iter_result(realm.new_array(list(pair)) if this.kind == "entries"
+                                 else pair[this.kind == "values"], False)
+
+    for kind in ("entries", "keys", "values"):
+        table.method(kind, 0, flags=DEFAULT_ATTRS)(
+            lambda realm, this, *_, kind=kind:
+            JSPairsIterator(getattr(realm, name + "Prototype"), lambda: read(this), kind))
+    table.alias(SYM_ITERATOR, "entries")
+
+    @table.method("forEach", 1, flags=DEFAULT_ATTRS)
+    def pairs_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
+        run, position = require_callable(callback).fn, 0
+        while position < len(pairs := read(this)):
+            run(this_arg, pairs[position][1], pairs[position][0], this)
+            position += 1
+        return undefined
+
 
 def parse_urlencoded(text):
     """The application/x-www-form-urlencoded parser (5.1): a list of [name, value], in code units."""
@@ -32044,13 +32155,13 @@ def params_method(key, length):
     return URL_SEARCH_PARAMS.method(key, length, flags=DEFAULT_ATTRS)
 
 
-def param_strings(args, count, name):
-    return [utf16(text) for text in web_arguments(args, count, f"URLSearchParams.{name}")]
+def param_strings(args, count, name, title="URLSearchParams"):
+    return [utf16(text) for text in web_arguments(args, count, f"{title}.{name}")]
 
 
 def values_of_name(this, args, method):
     """The values of the name that `get` and `getAll` are called with."""
-    [name] = param_strings(args, 1, method)
+    [name] = param_strings(args, 1, method, this.class_name)
     return [value for key, value in this.pairs if key == name]
 
 
@@ -32089,19 +32200,15 @@ def params_has(realm, this, *args):
 
 @params_method("set", 2)
 def params_set(realm, this, *args):
-    name, value = param_strings(args, 2, "set")
-    pairs, found = [], False
-    for pair in this.pairs:
-        if pair[0] != name:
-            pairs.append(pair)
-        elif not found:
-            found = True
-            pairs.append([name, value])
-    if not found:
-        pairs.append([name, value])
-    this.pairs = pairs
+    this.pairs = with_pair(this.pairs, param_strings(args, 2, "set"))
     this.changed()
     return undefined
+
+
+def with_pair(pairs, new):
+    """A list of pairs in which a new one has the place of the first of its name, or the last."""
+    place = next((index for index, pair in enumerate(pairs) if pair[0] == new[0]), len(pairs))
+    return [*pairs[:place], new, *[pair for pair in pairs[place:] if pair[0] != new[0]]]
 
 
 @params_method("sort", 0)
@@ -32114,25 +32221,7 @@ def params_sort(realm, this, *_):
 params_method("toString", 0)(lambda realm, this, *_: this.text())
 
 
-@params_method("forEach", 1)
-def params_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    run = require_callable(callback).fn
-    position = 0
-    while position < len(this.pairs):
-        name, value = this.pairs[position]
-        run(this_arg, value, name, this)
-        position += 1
-    return undefined
-
-
-params_method("entries", 0)(
-    lambda realm, this, *_:
-    JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries"))
-params_method("keys", 0)(
-    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys"))
-params_method("values", 0)(
-    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values"))
-URL_SEARCH_PARAMS.alias(SYM_ITERATOR, "entries")
+iterable_pairs(URL_SEARCH_PARAMS, lambda this: this.pairs)
 URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: len(this.pairs))
 
 
@@ -32146,49 +32235,20 @@ def params_construct(realm, new_target, init=undefined, *_):
         return JSURLSearchParams(proto, parse_urlencoded(text[1:] if text[:1] == "?" else text))
     method = get_method(realm, init, SYM_ITERATOR)
     if method is not undefined:
-        return JSURLSearchParams(proto, pairs_from_sequence(realm, init))
-    pairs = {}
-    for key in interruptible(init.own_keys()):
-        if type(key) is str:
-            own = init.get_own(key)
-            if own is not None and own.enumerable:
-                pairs[utf16(well_formed_text(key))] = utf16(web_text(init.get(key)))
+        pairs = pairs_from_sequence(realm, init, "Each query pair must be an iterable [name, value] tuple")
+        return JSURLSearchParams(proto, [[utf16(web_text(part)) for part in pair] for pair in pairs])
+    pairs = {utf16(well_formed_text(key)): utf16(web_text(value))
+             for key, value in enumerable_properties(init, False)}
     return JSURLSearchParams(proto, [[name, value] for name, value in pairs.items()])
 
 
-def pairs_from_sequence(realm, sequence):
-    pairs = []
+def pairs_from_sequence(realm, sequence, message):
+    """The [name, value] of an iterable of iterables, one by one; a TypeError with the message for others."""
     for item in iterable_to_list(realm, sequence):
-        require_object(item, "Each query pair must be an iterable [name, value] tuple")
-        pair = [utf16(web_text(part)) for part in iterable_to_list(realm, item)]
+        pair = iterable_to_list(realm, require_object(item, message))
         if len(pair) != 2:
-            raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
-        pairs.append(pair)
-    return pairs
-
-
-class JSURLSearchParamsIterator(JSObject):
-    """An iterator over `source`, live; `kind` is "keys", "values" or "entries"."""
-
-    __slots__, __init__ = object_attributes("source kind; position=0")
-    class_name = "URLSearchParams Iterator"
-
-
-URL_SEARCH_PARAMS_ITERATOR = BuiltinClass(
-    "URLSearchParamsIterator", JSURLSearchParamsIterator, parent="IteratorPrototype",
-    tag="URLSearchParams Iterator", is_global=False)
-
-
-@URL_SEARCH_PARAMS_ITERATOR.method("next", 0, flags=DEFAULT_ATTRS)
-def params_iterator_next(realm, this, *_):
-    pairs = this.source.pairs
-    if this.position >= len(pairs):
-        return realm.iter_result(undefined, True)
-    name, value = pairs[this.position]
-    this.position += 1
-    if this.kind == "entries":
-        return realm.iter_result(realm.new_array([name, value]), False)
-    return realm.iter_result(name if this.kind == "keys" else value, False)
+            raise JSTypeError(message)
+        yield pair
 
 
 # -- DOMException ------------------------------------------------------------------------
@@ -32293,7 +32353,7 @@ def text_encoder_construct(realm, new_target, *_):
 class JSTextDecoder(JSObject):
     """`decoder`: the codec's state within a stream, or None; `started`: the byte order mark was passed."""
 
-    __slots__ = ("encoding", "fatal", "ignore_bom", "decoder", "started")
+    __slots__, __init__ = object_attributes("encoding fatal ignore_bom; decoder=None started=False")
     class_name = "TextDecoder"
 
     def decode(self, data, more):
@@ -32348,21 +32408,13 @@ def text_decoder_construct(realm, new_target, label=undefined, options=undefined
     encoding = _ENCODING_LABELS.get(name.strip("\t\n\f\r ").lower())
     if encoding is None:
         raise JSRangeError(f'The "{name}" encoding is not supported')
-    decoder = JSTextDecoder(proto_from(realm, new_target, "TextDecoderPrototype"))
-    decoder.encoding = encoding
-    decoder.fatal = web_option(options, "fatal")
-    decoder.ignore_bom = web_option(options, "ignoreBOM")
-    decoder.decoder = None
-    decoder.started = False
-    return decoder
+    return JSTextDecoder(proto_from(realm, new_target, "TextDecoderPrototype"), encoding,
+                         web_option(options, "fatal"), web_option(options, "ignoreBOM"))
 
 
 def web_option(options, name):
-    """A boolean member of an options object (Web IDL dictionary)."""
-    if options is undefined or options is null:
-        return False
-    require_object(options, "The options must be an object")
-    return to_boolean(options.get(name))
+    """A boolean member of an options object."""
+    return to_boolean(web_member(options, name))
 
 
 # -- Base64 ------------------------------------------------------------------------------
@@ -32381,9 +32433,7 @@ def global_atob(realm, this, *args):
 
 @GLOBAL_FUNCTIONS.method("btoa", 1)
 def global_btoa(realm, this, *args):
-    if not args:
-        web_arguments(args, 1, "btoa")
-    text = to_string(args[0])
+    text = to_string(*required(args, 1, "btoa"))
     if len(text) > MAX_STRING_LENGTH // 4 * 3:
         raise JSRangeError("Invalid string length")
     try:
@@ -32403,9 +32453,27 @@ _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
-                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
-                    "xlinkHref": "xlink:href"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
+                    "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
+_ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
+                     "Actuate Arcrole Href Role Show Title Type".split()}
+_ATTRIBUTE_NAMES |= {"xml" + name: "xml:" + name.lower() for name in "Base Lang Space".split()}
+#: Those whose words HTML and SVG write with hyphens.
+_ATTRIBUTE_NAMES |= {name: re.sub("[A-Z]", lambda found: "-" + found[0].lower(), name) for name in (
+    "acceptCharset httpEquiv "
+    "accentHeight alignmentBaseline arabicForm baselineShift capHeight clipPath clipRule colorInterpolation "
+    "colorInterpolationFilters colorProfile colorRendering dominantBaseline enableBackground fillOpacity "
+    "fillRule floodColor floodOpacity fontFamily fontSize fontSizeAdjust fontStretch fontStyle fontVariant "
+    "fontWeight glyphName glyphOrientationHorizontal glyphOrientationVertical horizAdvX horizOriginX "
+    "imageRendering letterSpacing lightingColor markerEnd markerMid markerStart maskType overlinePosition "
+    "overlineThickness paintOrder pointerEvents renderingIntent shapeRendering stopColor stopOpacity "
+    "strikethroughPosition strikethroughThickness strokeDasharray strokeDashoffset strokeLinecap "
+    "strokeLinejoin strokeMiterlimit strokeOpacity strokeWidth textAnchor textDecoration textRendering "
+    "transformOrigin underlinePosition underlineThickness unicodeBidi unicodeRange unitsPerEm vAlphabetic "
+    "vHanging vIdeographic vMathematical vectorEffect vertAdvY vertOriginX vertOriginY wordSpacing "
+    "writingMode xHeight").split()}
+#: Attributes that say "true" or "false".
+_TRUE_OR_FALSE = frozenset("contenteditable draggable focusable preservealpha spellcheck".split())
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
 #: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
@@ -32784,7 +32852,7 @@ def add_attributes(realm, parts, name, props):
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
         if value is False or value is True:
-            if not shown.startswith(("aria-", "data-")):
+            if not shown.startswith(("aria-", "data-")) and shown.lower() not in _TRUE_OR_FALSE:
                 if value:
                     parts.append(" " + shown)
                 continue
@@ -32923,11 +32991,8 @@ class Cloner:
 
     def clone_properties(self, value, copy):
         """The own enumerable properties with string keys."""
-        for key in interruptible(value.own_keys()):
-            if type(key) is str:
-                own = value.get_own(key)
-                if own is not None and own.enumerable:
-                    copy.create_data_property(key, self.clone(value.get(key)))
+        for key, item in enumerable_properties(value, False):
+            copy.create_data_property(key, self.clone(item))
         return copy
 
     def clone_array(self, value):
@@ -32998,8 +33063,7 @@ class Cloner:
 
 @GLOBAL_FUNCTIONS.method("structuredClone", 1)
 def global_structured_clone(realm, this, *args):
-    if not args:
-        web_arguments(args, 1, "structuredClone")
+    required(args, 1, "structuredClone")
     transfer = transfer_list(realm, args[1] if len(args) > 1 else undefined)
     cloner = Cloner(realm)
     for buffer in transfer:
@@ -33012,10 +33076,7 @@ def global_structured_clone(realm, this, *args):
 
 def transfer_list(realm, options):
     """The array buffers to be moved instead of copied: member `transfer` of the options."""
-    if options is undefined or options is null:
-        return []
-    require_object(options, "The options must be an object")
-    transfer = options.get("transfer")
+    transfer = web_member(options, "transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
         if not isinstance(buffer, JSArrayBuffer) or type(buffer.data) is not bytearray \
@@ -33260,44 +33321,6 @@ def abort_controller_construct(realm, new_target, *_):
 
 # -- Headers -----------------------------------------------------------------------------
 
-class JSPairsIterator(JSObject):
-    """An iterator over the pairs that read() gives, live; `kind` is "keys", "values" or "entries"."""
-
-    __slots__, __init__ = object_attributes("read kind; position=0")
-    class_name = "Iterator"
-
-
-def iterable_pairs(table, read):
-    """Declares entries, keys, values and forEach of a class (Web IDL, 3.7.9); read(this) gives its pairs."""
-    name = f"{table.name}Iterator"
-    iterator = BuiltinClass(name, JSPairsIterator, parent="IteratorPrototype", tag=f"{table.name} Iterator",
-                            is_global=False)
-
-    @iterator.method("next", 0, flags=DEFAULT_ATTRS)
-    def pairs_next(realm, this, *_):
-        pairs = this.read()
-        if this.position >= len(pairs):
-            return realm.iter_result(undefined, True)
-        pair = pairs[this.position]
-        this.position += 1
-        return realm.iter_result(realm.new_array(list(pair)) if this.kind == "entries"
-                                 else pair[this.kind == "values"], False)
-
-    for kind in ("entries", "keys", "values"):
-        table.method(kind, 0, flags=DEFAULT_ATTRS)(
-            lambda realm, this, *_, kind=kind:
-            JSPairsIterator(getattr(realm, name + "Prototype"), lambda: read(this), kind))
-    table.alias(SYM_ITERATOR, "entries")
-
-    @table.method("forEach", 1, flags=DEFAULT_ATTRS)
-    def pairs_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-        run, position = require_callable(callback).fn, 0
-        while position < len(pairs := read(this)):
-            run(this_arg, pairs[position][1], pairs[position][0], this)
-            position += 1
-        return undefined
-
-
 #: What no name of a field, no value of one, and no byte may be.
 _NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
 _NO_BYTE = re.compile("[^\0-\xff]")
@@ -33315,6 +33338,10 @@ class JSHeaders(JSObject):
 
     __slots__, __init__ = object_attributes("pairs; fixed=False")
     class_name = "Headers"
+
+    def check_mutable(self):
+        if self.fixed:
+            raise JSTypeError("Headers are immutable: these came with a response")
 
     def get_field(self, name):
         """The values of a field in one text, or None."""
@@ -33366,60 +33393,43 @@ def field_value(value, method):
 
 def append_field(headers, name, value, method="append"):
     pair = [field_name(name, method), field_value(value, method)]
-    if headers.fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
+    headers.check_mutable()
     if len(headers.pairs) >= MAX_FIELDS:
         raise JSRangeError("Too many header fields")
     headers.pairs.append(pair)
 
 
-def field_arguments(args, count, method):
-    if len(args) < count:
-        raise JSTypeError(f"Headers.{method}: {count} argument{'s' * (count > 1)} required, "
-                          f"but only {len(args)} present.")
-    return args
-
-
 @HEADERS.method("append", 2, flags=DEFAULT_ATTRS)
 def headers_append(realm, this, *args):
-    name, value, *_ = field_arguments(args, 2, "append")
-    append_field(this, name, value)
+    append_field(this, *required(args, 2, "Headers.append"))
     return undefined
 
 
 @HEADERS.method("set", 2, flags=DEFAULT_ATTRS)
 def headers_set(realm, this, *args):
-    name, value, *_ = field_arguments(args, 2, "set")
-    old, this_fixed = this.pairs, this.fixed
-    key, text = field_name(name, "set"), field_value(value, "set")
-    if this_fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
-    place = next((index for index, pair in enumerate(old) if pair[0] == key), len(old))
-    rest = [pair for pair in old[place:] if pair[0] != key]
-    this.pairs = [*old[:place], [key, text], *rest]
+    name, value = required(args, 2, "Headers.set")
+    new = [field_name(name, "set"), field_value(value, "set")]
+    this.check_mutable()
+    this.pairs = with_pair(this.pairs, new)
     return undefined
 
 
 @HEADERS.method("delete", 1, flags=DEFAULT_ATTRS)
 def headers_delete(realm, this, *args):
-    name = field_name(field_arguments(args, 1, "delete")[0], "delete")
-    if this.fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
+    name = field_name(*required(args, 1, "Headers.delete"), "delete")
+    this.check_mutable()
     this.pairs = [pair for pair in this.pairs if pair[0] != name]
     return undefined
 
 
 @HEADERS.method("get", 1, flags=DEFAULT_ATTRS)
 def headers_get(realm, this, *args):
-    value = this.get_field(field_name(field_arguments(args, 1, "get")[0], "get"))
+    value = this.get_field(field_name(*required(args, 1, "Headers.get"), "get"))
     return null if value is None else value
 
 
-@HEADERS.method("has", 1, flags=DEFAULT_ATTRS)
-def headers_has(realm, this, *args):
-    return this.get_field(field_name(field_arguments(args, 1, "has")[0], "has")) is not None
-
-
+HEADERS.method("has", 1, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *args: headers_get(realm, this, *args) is not null)
 HEADERS.method("getSetCookie", 0, flags=DEFAULT_ATTRS)(
     lambda realm, this, *_: realm.new_array([value for name, value in this.pairs if name == "set-cookie"]))
 iterable_pairs(HEADERS, JSHeaders.combined)
@@ -33434,17 +33444,12 @@ def fill_headers(realm, headers, init):
         headers.pairs += [list(pair) for pair in init.pairs]
         return headers
     if get_method(realm, init, SYM_ITERATOR) is not undefined:
-        for item in iterable_to_list(realm, init):
-            require_object(item, "Headers constructor: each item must be a pair [name, value]")
-            pair = iterable_to_list(realm, item)
-            if len(pair) != 2:
-                raise JSTypeError("Headers constructor: each item must be a pair [name, value]")
-            append_field(headers, *pair)
-        return headers
-    for key in interruptible(init.own_keys()):
-        own = init.get_own(key)
-        if own is not None and own.enumerable:
-            append_field(headers, key, init.get(key))
+        pairs = pairs_from_sequence(
+            realm, init, "Headers constructor: each item must be a pair [name, value]")
+    else:
+        pairs = enumerable_properties(init)
+    for pair in pairs:
+        append_field(headers, *pair)
     return headers
 
 
@@ -33510,10 +33515,7 @@ def blob_bytes(realm, parts):
 
 def options_text(options, name, default):
     """A string member of an options object."""
-    if options is undefined or options is null:
-        return default
-    require_object(options, "The options must be an object")
-    value = options.get(name)
+    value = web_member(options, name)
     return default if value is undefined else to_string(value)
 
 
@@ -33525,8 +33527,7 @@ def blob_construct(realm, new_target, parts=undefined, options=undefined, *_):
 
 @FILE.constructor(2)
 def file_construct(realm, new_target, *args):
-    if len(args) < 2:
-        raise JSTypeError(f"File constructor: 2 arguments required, but only {len(args)} present")
+    required(args, 2, "File constructor")
     options = args[2] if len(args) > 2 else undefined
     file = new_file(realm, blob_bytes(realm, args[0]), blob_type(options_text(options, "type", "")),
                     utf16(web_text(args[1])), proto_from(realm, new_target, "FilePrototype"))
@@ -33538,13 +33539,6 @@ def file_construct(realm, new_target, *args):
 
 web_getters(BLOB, size=lambda this: len(this.data), type=lambda this: this.type)
 web_getters(FILE, name=lambda this: this.name, lastModified=lambda this: this.modified)
-
-
-def resolved(realm, value):
-    """A promise that is fulfilled with a value that is no promise."""
-    promise = new_promise(realm)
-    settle_promise(realm, promise, "fulfilled", value)
-    return promise
 
 
 def text_of_bytes(data):
@@ -33584,9 +33578,8 @@ FORM_DATA = BuiltinClass("FormData", JSFormData, tag="FormData")
 
 def form_entry(realm, args, method):
     """[name, value] from the arguments (name, value, filename?)."""
-    if len(args) < 2:
-        raise JSTypeError(f"FormData.{method}: 2 arguments required, but only {len(args)} present.")
-    name, value = utf16(web_text(args[0])), args[1]
+    name, value = required(args, 2, f"FormData.{method}")
+    name = utf16(web_text(name))
     if not isinstance(value, JSBlob):
         if len(args) > 2 and args[2] is not undefined:
             raise JSTypeError(f"FormData.{method}: a file name belongs to a Blob, but the value is none")
@@ -33594,12 +33587,6 @@ def form_entry(realm, args, method):
     if len(args) > 2 and args[2] is not undefined:
         return [name, new_file(realm, value.data, value.type, utf16(web_text(args[2])))]
     return [name, value if isinstance(value, JSFile) else new_file(realm, value.data, value.type, "blob")]
-
-
-def form_name(args, method):
-    if not args:
-        raise JSTypeError(f"FormData.{method}: 1 argument required, but only 0 present.")
-    return utf16(web_text(args[0]))
 
 
 @FORM_DATA.method("append", 2, flags=DEFAULT_ATTRS)
@@ -33610,30 +33597,23 @@ def form_data_append(realm, this, *args):
 
 @FORM_DATA.method("set", 2, flags=DEFAULT_ATTRS)
 def form_data_set(realm, this, *args):
-    entry, old = form_entry(realm, args, "set"), this.pairs
-    place = next((index for index, pair in enumerate(old) if pair[0] == entry[0]), len(old))
-    this.pairs = [*old[:place], entry, *(pair for pair in old[place:] if pair[0] != entry[0])]
+    this.pairs = with_pair(this.pairs, form_entry(realm, args, "set"))
     return undefined
 
 
 @FORM_DATA.method("delete", 1, flags=DEFAULT_ATTRS)
 def form_data_delete(realm, this, *args):
-    name = form_name(args, "delete")
+    [name] = param_strings(args, 1, "delete", "FormData")
     this.pairs = [pair for pair in this.pairs if pair[0] != name]
     return undefined
 
 
-def form_values(this, args, method):
-    name = form_name(args, method)
-    return [value for key, value in this.pairs if key == name]
-
-
 FORM_DATA.method("get", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: next(iter(form_values(this, args, "get")), null))
+    lambda realm, this, *args: next(iter(values_of_name(this, args, "get")), null))
 FORM_DATA.method("getAll", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: realm.new_array(form_values(this, args, "getAll")))
+    lambda realm, this, *args: realm.new_array(values_of_name(this, args, "getAll")))
 FORM_DATA.method("has", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: bool(form_values(this, args, "has")))
+    lambda realm, this, *args: bool(values_of_name(this, args, "has")))
 iterable_pairs(FORM_DATA, lambda this: this.pairs)
 
 
@@ -33742,14 +33722,8 @@ def subtle_method(name, length):
     def declare(work):
         work = any_arguments(work)
 
-        @SUBTLE.method(name, length)
-        def call(realm, this, *args):
-            promise = new_promise(realm)
-            try:
-                resolve_promise(realm, promise, work(realm, *args))
-            except Exception as error:
-                reject_promise(realm, promise, realm.thrown_value(error))
-            return promise
+        SUBTLE.method(name, length)(lambda realm, this, *args: promised(
+            realm, lambda promise: resolve_promise(realm, promise, work(realm, *args))))
         return work
     return declare
 
@@ -34013,23 +33987,19 @@ READABLE_STREAM.alias(SYM_ASYNC_ITERATOR, "values")
 
 @READABLE_STREAM.method("cancel", 0, flags=DEFAULT_ATTRS)
 def stream_cancel(realm, this, *_):
-    promise = new_promise(realm)
     if this.locked:
-        reject_promise(realm, promise, realm.new_error(
+        return rejected(realm, realm.new_error(
             "TypeError", "Invalid state: the ReadableStream is locked: cancel its reader"))
-        return promise
     this.content.cancel()
-    resolve_promise(realm, promise, undefined)
-    return promise
+    return resolved(realm, undefined)
 
 
 def read_piece(realm, this, *_):
     """reader.read(), and the iterator's next()."""
     promise = new_promise(realm)
     if this.stream is None:
-        reject_promise(realm, promise, realm.new_error(
+        return rejected(realm, realm.new_error(
             "TypeError", "Invalid state: the reader is not attached to a stream"))
-        return promise
 
     def then(piece, error):
         if error is not None:
@@ -34233,8 +34203,7 @@ def request_method(value):
 
 @REQUEST.constructor(1)
 def request_construct(realm, new_target, *args):
-    if not args:
-        raise JSTypeError("Request constructor: 1 argument required, but only 0 present.")
+    required(args, 1, "Request constructor")
     source, options = args[0], args[1] if len(args) > 1 else undefined
     if options is not undefined and options is not null:
         require_object(options, "Request constructor: the second argument must be an object of options")
@@ -34407,10 +34376,8 @@ def message_content(inspector, obj, level):
     """A Request or Response in the console."""
     facts = {"method": obj.method, "url": utf16(obj.url.href())} if isinstance(obj, JSRequest) else \
         {"status": obj.status, "statusText": obj.status_text, "url": utf16(obj.url)}
-    inspector.indent += 2
-    entries = [f"{name}: {inspector.show(value, level)}"
+    entries = [f"{name}: {inspector.show_inside(value, level)}"
                for name, value in {**facts, "headers": obj.headers}.items()]
-    inspector.indent -= 2
     return [*entries, f"bodyUsed: {'true' if obj.content is not None and obj.content.used else 'false'}"]
 
 
@@ -34422,13 +34389,8 @@ SHAPES["Request"] = SHAPES["Response"] = filled_shape(message_content)
 @GLOBAL_FUNCTIONS.method("fetch", 1)
 def global_fetch(realm, this, *args):
     """fetch(input, init) (Fetch, 5.6): the realm's network does it, and the realm goes on meanwhile."""
-    promise = new_promise(realm)
-    try:
-        request = request_construct(realm, undefined, *args)
-        begin_fetch(realm, request, promise)
-    except Exception as error:
-        reject_promise(realm, promise, realm.thrown_value(error))
-    return promise
+    return promised(realm, lambda promise: begin_fetch(
+        realm, request_construct(realm, undefined, *args), promise))
 
 
 def begin_fetch(realm, request, promise):
@@ -35503,13 +35465,7 @@ def iterable_values(realm, value, text=None):
             and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return value.items
-    values = []
-    for item in iterate_fast(realm, value, text):
-        values.append(item)
-        if not len(values) & 4095:
-            realm.poll()
-            check_array_length(len(values))
-    return values
+    return list_of_values(realm, iterate_fast(realm, value, text))
 
 
 @runtime_helper
@@ -35594,10 +35550,7 @@ def template_object(realm, site):
 
 @runtime_helper
 def array_with_holes(realm, values):
-    array = realm.new_array(values)
-    if HOLE in values:
-        array.__class__ = HoleyArray
-    return array
+    return holey_array(values, realm.ArrayPrototype)
 
 
 @runtime_helper
@@ -35610,10 +35563,8 @@ def spread_into(realm, target, source):
         for key in order_keys(source.props):
             target.props[key] = source.props[key]
         return
-    for key in source.own_keys():
-        desc = source.get_own(key)
-        if desc is not None and desc.enumerable:
-            target.create_data_property_or_throw(key, source.get(key))
+    for key, value in enumerable_properties(source):
+        target.create_data_property_or_throw(key, value)
 
 
 @runtime_helper
@@ -35648,11 +35599,6 @@ def inherits_enumerable(obj):
     return False
 
 
-def is_own_enumerable(obj, key):
-    desc = obj.get_own(key)
-    return desc is not None and desc.enumerable
-
-
 @runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
@@ -35661,7 +35607,7 @@ def enumerate_keys(realm, value):
     obj = to_object(realm, value)
     if type(obj) is JSObject and obj.attrs is None and not inherits_enumerable(obj):
         for key in order_keys(obj.props):
-            if type(key) is str and (key in obj.props if obj.attrs is None else is_own_enumerable(obj, key)):
+            if type(key) is str and (key in obj.props if obj.attrs is None else is_enumerable(obj, key)):
                 yield key
         return
     seen = set()
@@ -35842,12 +35788,10 @@ def import_type(options):
         return None
     require_object(attributes, "The 'with' option of import() must be an object")
     found = {}
-    for key in attributes.own_keys():
-        own = attributes.get_own(key) if type(key) is str else None
-        if own is not None and own.enumerable:
-            found[key] = attributes.get(key)
-            if type(found[key]) is not str:
-                raise JSTypeError("The value of an import attribute must be a string")
+    for key, value in enumerable_properties(attributes, False):
+        if type(value) is not str:
+            raise JSTypeError("The value of an import attribute must be a string")
+        found[key] = value
     for key in found:
         if key != "type":
             raise JSTypeError(f"Import attribute '{key}' is not supported")
@@ -38571,13 +38515,8 @@ class Realm(RealmBase):
         to_json = value.get("toJSON")
         if is_callable(to_json):
             return self._to_python(to_json.fn(value, ""), around)
-        result = {}
-        for key in interruptible(value.own_keys()):
-            if type(key) is str:
-                desc = value.get_own(key)
-                if desc is not None and desc.enumerable:
-                    result[python_text(key)] = self._to_python(value.get(key), around)
-        return result
+        return {python_text(key): self._to_python(item, around)
+                for key, item in enumerable_properties(value, False)}
 
     def from_python(self, value):
         """Plain Python as a JavaScript value; JavaScript values pass."""
@@ -39052,6 +38991,8 @@ KEEP_SECONDS = 10.0
 #: Bytes of one body, and redirects that are followed.
 MAX_FETCH_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 20
+#: Seconds after which a wait ends when other requests of the same script wait for a thread.
+GIVE_WAY_SECONDS = 5.0
 #: Threads that wait for answers; those of one script; requests of one script that wait for a thread.
 MAX_FETCH_THREADS = 32
 MAX_FETCHES_OF_REALM = 8
@@ -39084,13 +39025,18 @@ def open_hosts(text):
         if not match or match[2] and not 0 < int(match[2]) < 65536:
             raise ValueError(f"{part!r} is not a host: write its name, and perhaps a port, such as "
                              "api.example.org or localhost:8080; *.example.org is every name below it, "
-                             "* every host")
+                             "* all of the internet")
         found.append((match[1].lower().strip("[]"), int(match[2]) if match[2] else None))
     return found
 
 
 #: Names that are given out within a network: they mean private addresses.
 _LOCAL_NAME = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
+
+
+def is_local_name(host):
+    """Can a name, or an address, mean a private address by right?"""
+    return is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
 
 
 def inner_address(address):
@@ -39105,9 +39051,10 @@ def inner_address(address):
 
 
 class OpenHosts:
-    """What --allow-net opens. A name that was opened may mean any public address. A private or loopback
-    address is reached only by a name of the local network, such as localhost, by its own digits, or when
-    it is listed; a link-local one, where clouds keep their secrets, only when it is listed."""
+    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those:
+    the internet. A private or loopback address is reached only when it is listed, or by a listed name of
+    the local network, such as localhost; a link-local one, where clouds keep their secrets, only when it
+    is listed."""
 
     def __init__(self, entries=()):
         self.entries = list(entries)
@@ -39115,9 +39062,9 @@ class OpenHosts:
     def lists(self, name, port):
         return any(entry == name and only in (None, port) for entry, only in self.entries)
 
-    def opens(self, host, port):
+    def opens(self, host, port, everything="*"):
         """May this host be asked at all?"""
-        return any((entry in ("*", host) or entry.startswith("*.") and host.endswith(entry[1:]))
+        return any((entry in (everything, host) or entry.startswith("*.") and host.endswith(entry[1:]))
                    and only in (None, port) for entry, only in self.entries)
 
     def allows(self, host, port, address):
@@ -39128,7 +39075,7 @@ class OpenHosts:
         if inner.is_multicast or inner.is_unspecified or inner.is_link_local or inner.is_reserved \
                 and not inner.is_loopback:
             return False
-        return inner.is_global or is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
+        return inner.is_global or is_local_name(host) and self.opens(host, port, None)
 
 
 # -- Network: connections ----------------------------------------------------------------
@@ -39177,9 +39124,15 @@ class TimedSocket(Timed):
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
+class GaveWay(TimeoutError):
+    """Others of the same script needed the thread that waited."""
+
+
 RECEIVE_SIZE = 1 << 16
 #: Seconds after which a wait looks whether it was cut.
 WAIT_SLICE = 0.25
+#: Of a thread of a Network: `since` when it does its work, and the `crowd` of works that wait.
+_AT_WORK = threading.local()
 
 
 class TimedReader(io.RawIOBase):
@@ -39192,6 +39145,8 @@ class TimedReader(io.RawIOBase):
     def readinto(self, buffer):
         owner = self.owner
         while True:
+            if getattr(_AT_WORK, "crowd", None) and time.monotonic() > _AT_WORK.since + GIVE_WAY_SECONDS:
+                raise GaveWay
             owner.sock.settimeout(min(WAIT_SLICE, owner.seconds_left()))
             try:
                 return owner.sock.recv_into(buffer)
@@ -39209,6 +39164,8 @@ def trouble_text(error, host):
     """What went wrong with a connection, for people."""
     if isinstance(error, socket.gaierror):
         return f"the host {host} is not known"
+    if isinstance(error, GaveWay):
+        return f"{host} took more than {GIVE_WAY_SECONDS:g} s while other requests of this script waited"
     if isinstance(error, TimeoutError):
         return f"{host} did not answer in time"
     if type(error).__name__ == "SSLCertVerificationError":      # a look at ssl would load it
@@ -39256,11 +39213,14 @@ class Network:
         self.threads.run(self._run, state, work)
 
     def _run(self, state, work):
+        _AT_WORK.crowd = state[1]
         while work is not None:
+            _AT_WORK.since = time.monotonic()
             work()
             with self.lock:
                 work = state[1].popleft() if state[1] else None
                 state[0] -= work is None
+        _AT_WORK.crowd = None
 
     def order(self, method, url, *facts):
         try:
@@ -39297,9 +39257,10 @@ class Network:
         allowed = [item for item in found if self.open.allows(host, port, item[4][0])]
         if found and not allowed:
             address = found[0][4][0]
-            raise NetworkTrouble(f"{host} means {address}, an address of this machine or of a private "
-                                 "network, which is not open: to allow that, start the server with "
-                                 f"--allow-net {host},{address}")
+            what = host if host == address else f"{host} means {address}, which"
+            named = host if is_local_name(host) and not inner_address(address).is_link_local else address
+            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not "
+                                 f"open: to allow that, add it to --allow-net: {named}")
         return allowed
 
     def connect(self, order, url, port):
@@ -39474,6 +39435,9 @@ class Order(Timed):
         target = self.url.path_text() + ("" if self.url.query is None else "?" + self.url.query)
         connection.putrequest(self.method, target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self.url.host_text())
+        if inner_address(timed.sock.getpeername()[0]).is_loopback:
+            # To the server itself this is then no request of whoever sits at this machine.
+            connection.putheader("Via", "1.1 aiwebengine")
         names = {name for name, _ in self.headers}
         for name, value in (("accept", "*/*"), ("accept-encoding", "identity"),
                             ("user-agent", f"aiwebengine/{__version__}")):
@@ -39807,7 +39771,7 @@ class PromptRealm(ForegroundRealm):
         return "Uncaught " + self.enter(lambda: self.shown(error.value))
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {self.shown(error.value)}"
+        self.console("error", SECRETS.hide(f"{prefix} {self.shown(error.value)}")
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     def shown(self, value):
@@ -40391,6 +40355,8 @@ _TRANSLATED_OPERATORS = (
     ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE,
     ast.Gt, ast.GtE)
 _TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
+#: Nodes of which only the parts are looked at.
+_TRANSLATED_FREELY = (ast.Pass, ast.Break, ast.Continue, ast.Expr, ast.If, ast.List, ast.IfExp, ast.BoolOp)
 
 
 class TranslationCheck:
@@ -40400,7 +40366,11 @@ class TranslationCheck:
         self.work = list(tree.body)
         while self.work:
             node = self.work.pop()
-            getattr(self, "check_" + type(node).__name__, self.refuse)(node)
+            if isinstance(node, _TRANSLATED_FREELY):
+                self.work += [part for part in ast.iter_child_nodes(node)
+                              if isinstance(part, (ast.expr, ast.stmt))]
+            else:
+                getattr(self, "check_" + type(node).__name__, self.refuse)(node)
 
     def refuse(self, node):
         raise SyntaxError(f"js2py's translator wrote {ast.unparse(node)[:80]!r}")
@@ -40424,20 +40394,9 @@ class TranslationCheck:
 
     # -- statements ----
 
-    def check_Pass(self, node):
-        pass
-
-    check_Break = check_Continue = check_Pass
-
-    def check_Expr(self, node):
-        self.work.append(node.value)
-
     def check_Return(self, node):
         self.require(node.value is not None, node)
         self.work.append(node.value)
-
-    def check_If(self, node):
-        self.work += [node.test, *node.body, *node.orelse]
 
     def check_While(self, node):
         self.require(not node.orelse, node)
@@ -40536,17 +40495,8 @@ class TranslationCheck:
         elif not (isinstance(function, ast.Name) and function.id in _TRANSLATED_CALLS):
             self.work.append(function)
 
-    def check_List(self, node):
-        self.work += node.elts
-
     def check_Dict(self, node):
         self.require(all(map(self.is_text, node.keys)), node)
-        self.work += node.values
-
-    def check_IfExp(self, node):
-        self.work += [node.test, node.body, node.orelse]
-
-    def check_BoolOp(self, node):
         self.work += node.values
 
     def check_BinOp(self, node):
@@ -40662,7 +40612,7 @@ def harden_js2py(realm, copy):
 def js2py_error(base, prototype, message):
     """An error object for MakeError(), made without any property or setter that a script may have changed."""
     error = base.PyJsError(None, prototype)
-    error.own["message"] = {"value": message, "writable": True, "enumerable": False, "configurable": True}
+    Js2PyRealm.put_hidden(error, "message", message)
     return error
 
 
@@ -40887,11 +40837,7 @@ def js2py_join(realm, base, array, separator):
 class Js2PyValue:
     """A handle of a JavaScript object that js2py holds; `object` is js2py's own."""
 
-    __slots__ = ("realm", "object")
-
-    def __init__(self, realm, value):
-        self.realm = realm
-        self.object = value
+    __slots__, __init__ = attributes("realm object")
 
     def __eq__(self, other):
         return isinstance(other, Js2PyValue) and other.object is self.object
@@ -41029,29 +40975,12 @@ class Js2PyRealm:
                     "PyJsException", "Scope",
                     "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
 
-    # -- entering: the lock, the deadline, the microtasks and the timers are Realm's ----
-
-    interrupt_run = Realm.interrupt_run
-    enter = Realm.enter
-    leaving = Realm.leaving
-    enter_again = Realm.enter_again
-    take_lock = Realm.take_lock
-    is_below = Realm.is_below
-    enter_lent = Realm.enter_lent
-    clear_interrupt = Realm.clear_interrupt
-    run_jobs = Realm.run_jobs
-    report = Realm.report
-    close = Realm.close
-    wait_idle = Realm.wait_idle
-    call = Realm.call
+    # -- entering ----
 
     def poll(self):
         """Raises Interrupted in a script's thread when that must end. Others may make values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
             Realm.poll(self)
-
-    rest = Realm.rest
-    unload = Realm.unload
 
     @staticmethod
     def empty(function):
@@ -41266,9 +41195,6 @@ class Js2PyRealm:
                 self.note_failure(error)
                 raise (internal_error(error) if raw else host_failure(name)) from error
         return host_call
-
-    note_ignored = Realm.note_ignored
-    note_failure = Realm.note_failure
 
     def declare_host_functions(self):
         """The console, timers and microtasks."""
@@ -41567,6 +41493,13 @@ def check_js2py():
                                 f"({answer}): {instead}")
 
 
+#: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
+for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
+              "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest", "unload",
+              "note_ignored", "note_failure"):
+    setattr(Js2PyRealm, _name, getattr(Realm, _name))
+
+
 # -- Engines -----------------------------------------------------------------------------
 
 #: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
@@ -41727,9 +41660,9 @@ PLAIN_EVENT = EventFields()
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
     the connections that a filter chose when it was sent, until they have it; `delivery` says how
-    many it was for."""
+    many it was for; `size` is what it counts in a history, in bytes."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery", "size")
 
     def __init__(self, sequence, frame, filter, moment=None):
         self.sequence = sequence
@@ -41739,6 +41672,9 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+        self.size = len(frame)
+        if filter:
+            self.size += sum(map(sys.getsizeof, itertools.chain(filter, filter.values())))
 
     @property
     def id(self):
@@ -42130,9 +42066,9 @@ class Expected:
 
     def add(self, message):
         self.messages.append(message)
-        self.bytes += len(message.frame)
+        self.bytes += message.size
         while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
-            self.bytes -= len(self.messages.popleft().frame)
+            self.bytes -= self.messages.popleft().size
             self.complete = False
 
 
@@ -42224,7 +42160,7 @@ class Stream:
             if self.slow:
                 delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
-            self._pending_bytes += len(message.frame)
+            self._pending_bytes += message.size
             return delivery, self._pending_bytes > MAX_BACKLOG_BYTES \
                 or len(self._pending) > MAX_BACKLOG_MESSAGES
 
@@ -42286,10 +42222,10 @@ class Stream:
     def _remember(self, message):
         history = self.history
         history.append(message)
-        self.history_bytes += len(message.frame)
+        self.history_bytes += message.size
         while len(history) > self.depth or self.history_bytes > MAX_HISTORY_BYTES:
             oldest = history.popleft()
-            self.history_bytes -= len(oldest.frame)
+            self.history_bytes -= oldest.size
             self.floor = oldest.sequence
 
     def shed(self):
@@ -42298,7 +42234,7 @@ class Stream:
             target = self.history_bytes // 2
             while self.history_bytes > target:
                 oldest = self.history.popleft()
-                self.history_bytes -= len(oldest.frame)
+                self.history_bytes -= oldest.size
                 self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
@@ -43616,10 +43552,7 @@ def _suggestion(options, what=""):
     if not options:
         return ""
     quoted = [f'"{option}"' for option in options[:5]]
-    if len(quoted) > 2:
-        text = ", ".join(quoted[:-1]) + ", or " + quoted[-1]
-    else:
-        text = " or ".join(quoted)
+    text = " or ".join(quoted) if len(quoted) < 3 else f"{', '.join(quoted[:-1])}, or {quoted[-1]}"
     return f" Did you mean {what + ' ' if what else ''}{text}?"
 
 
@@ -43950,14 +43883,22 @@ class GraphQLParser:
             raise self.error(
                 f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing aborted.")
 
-    def many(self, opening, parse, closing):
-        """`parse` once or more between brackets; the brackets must be there."""
+    def many(self, opening, parse, closing, least=1):
+        """`parse` once or more, or any number of times, between brackets, which must be there."""
         self.expect(opening)
         self.enter()
-        nodes = [parse()]
+        nodes = [parse() for _ in range(least)]
         while not self.skip(closing):
             nodes.append(parse())
         self.nesting -= 1
+        return nodes
+
+    def separated(self, sign, parse):
+        """`parse` once or more with a sign between, and perhaps before."""
+        self.skip(sign)
+        nodes = [parse()]
+        while self.skip(sign):
+            nodes.append(parse())
         return nodes
 
     def optional_many(self, opening, parse, closing):
@@ -43978,10 +43919,7 @@ class GraphQLParser:
     def definition(self):
         if self.kind == "{":
             return self.operation()
-        start, description = self.start, None
-        if self.kind in ("String", "BlockString"):
-            description = self.value
-            self.advance()
+        start, description = self.start, self.description()
         if self.kind != "Name":
             if description is not None and self.kind == "{":
                 raise self.error(
@@ -44084,9 +44022,9 @@ class GraphQLParser:
     def value_literal(self, const):
         kind, value, start = self.kind, self.value, self.start
         if kind == "[":
-            return GqlList(start, self.bracketed("[", lambda: self.value_literal(const), "]"))
+            return GqlList(start, self.many("[", lambda: self.value_literal(const), "]", 0))
         if kind == "{":
-            return GqlObject(start, self.bracketed("{", lambda: self.argument(const), "}"))
+            return GqlObject(start, self.many("{", lambda: self.argument(const), "}", 0))
         if kind == "$":
             if const:
                 self.advance()
@@ -44103,16 +44041,6 @@ class GraphQLParser:
                 return GqlScalar(start, "Boolean", value == "true")
             return GqlScalar(start, "Null", None) if value == "null" else GqlScalar(start, "Enum", value)
         raise self.unexpected()
-
-    def bracketed(self, opening, parse, closing):
-        """`parse` any number of times between brackets."""
-        self.expect(opening)
-        self.enter()
-        nodes = []
-        while not self.skip(closing):
-            nodes.append(parse())
-        self.nesting -= 1
-        return nodes
 
     def directives(self, const=False):
         nodes = []
@@ -44179,22 +44107,14 @@ class GraphQLParser:
         name_start, name = self.start, self.name()
         interfaces, members = [], []
         if kind in ("type", "interface") and self.keyword("implements"):
-            self.skip("&")
-            interfaces.append(self.named_type())
-            while self.skip("&"):
-                interfaces.append(self.named_type())
+            interfaces = self.separated("&", self.named_type)
         directives = self.directives(True)
-        if kind in ("type", "interface"):
-            members = self.optional_many("{", self.field_definition, "}")
-        elif kind == "input":
-            members = self.optional_many("{", self.input_definition, "}")
-        elif kind == "enum":
-            members = self.optional_many("{", self.enum_value, "}")
+        member = {"type": self.field_definition, "interface": self.field_definition,
+                  "input": self.input_definition, "enum": self.enum_value}.get(kind)
+        if member is not None:
+            members = self.optional_many("{", member, "}")
         elif kind == "union" and self.skip("="):
-            self.skip("|")
-            interfaces.append(self.named_type())
-            while self.skip("|"):
-                interfaces.append(self.named_type())
+            interfaces = self.separated("|", self.named_type)
         return GqlTypeDefinition(start, kind, extend, name, name_start, description, interfaces, directives,
                                  members)
 
@@ -44227,10 +44147,7 @@ class GraphQLParser:
         arguments = self.optional_many("(", self.input_definition, ")")
         repeatable = self.keyword("repeatable")
         self.expect_keyword("on")
-        self.skip("|")
-        locations = [self.directive_location()]
-        while self.skip("|"):
-            locations.append(self.directive_location())
+        locations = self.separated("|", self.directive_location)
         return GqlDirectiveDefinition(start, name, name_start, description, arguments, repeatable, locations)
 
     def directive_location(self):
@@ -44853,6 +44770,7 @@ enum __DirectiveLocation {
 '''
 
 _ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_KIND_WORDS = {"type": "object", "input": "input object"}
 _KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
 #: A field of a root type without the type around it, behind comments and a description.
@@ -44967,7 +44885,7 @@ class _SdlText:
         members = {}
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
-            what = {"enum": "Enum value", "input": "Field"}.get(node.kind, "Field")
+            what = "Enum value" if node.kind == "enum" else "Field"
             for member in node.members:
                 if member.name in known:
                     self.problem(f'{what} "{node.name}.{member.name}" can only be defined once.',
@@ -45089,7 +45007,7 @@ class _SdlMerge:
                 self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start,
                                      registration))
             elif known.kind != node.kind:
-                self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
+                self.problem(f'Cannot extend non-{_KIND_WORDS.get(node.kind, node.kind)} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
@@ -45098,11 +45016,6 @@ class _SdlMerge:
 
 
 # -- GraphQL schema ----------------------------------------------------------------------
-
-_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
-               "enum": "enum",
-               "input": "input object"}
-
 
 def _owner_of(registration):
     return registration.label + (f" of {registration.owner}" if registration.owner else "")
@@ -45248,29 +45161,21 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(
-                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
-                         offset, registration)
+            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
+                         "introspection.", offset, registration)
 
     def unknown_type(self, name):
         return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
-        if isinstance(node, GqlNamedType):
-            type_ = self.types.get(node.name)
-            if type_ is None:
-                operation = registration.parsed.operation_of.get(node.name)
-                if operation:
-                    return self.root_shell(operation)
-                self.missing.append((functools.partial(self.unknown_type, node.name), node.start,
-                                     registration))
-                self.wanting[node.name].add(registration)
-            return type_
-        inner = self._reference(node.of, registration)
-        if inner is None:
-            return None
-        return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
+        def not_found(named):
+            operation = registration.parsed.operation_of.get(named.name)
+            if operation:
+                return self.root_shell(operation)
+            self.missing.append((functools.partial(self.unknown_type, named.name), named.start, registration))
+            self.wanting[named.name].add(registration)
+        return self.reference(node, not_found)
 
     def root_shell(self, operation):
         """The root type of an operation, made when it is first asked for."""
@@ -45489,8 +45394,8 @@ class GraphQLSchema:
                 if state.get(inner) == "open":
                     merged = self.merge.types[inner.name]
                     self.problem(f'Cannot reference Input Object "{inner}" within itself through a series of '
-                                 'non-null '
-                                 f'fields: "{".".join(step)}".', merged.node.name_start, merged.registration)
+                                 f'non-null fields: "{".".join(step)}".', merged.node.name_start,
+                                 merged.registration)
                 elif inner not in state:
                     visit(inner, step)
             state[type_] = "done"
@@ -45576,11 +45481,11 @@ class GraphQLSchema:
         others = self.object_types(right)
         return any(type_ in others for type_ in self.object_types(left))
 
-    def reference(self, node):
-        """The type of a reference node in a document, or None."""
+    def reference(self, node, not_found=lambda named: None):
+        """The type of a reference node, or what a function gives for the name of one that is unknown."""
         if isinstance(node, GqlNamedType):
-            return self.types.get(node.name)
-        inner = self.reference(node.of)
+            return self.types.get(node.name) or not_found(node)
+        inner = self.reference(node.of, not_found)
         if inner is None:
             return None
         return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
@@ -45660,28 +45565,27 @@ class _IntrospectionTypes:
     def describe(self, type_, value):
         value.update(name=type_.name, description=type_.description, specifiedByURL=type_.specified_by)
         if type_.kind in ("OBJECT", "INTERFACE"):
-            value["fields"] = [{
-                "name": field.name, "description": field.description, "args": self.inputs(field.arguments),
-                "type": self.type_value(field.type), "isDeprecated": field.deprecated is not None,
-                "deprecationReason": field.deprecated} for field in type_.fields.values()]
+            value["fields"] = [
+                self.named(field, args=self.inputs(field.arguments), type=self.type_value(field.type))
+                for field in type_.fields.values()]
             value["interfaces"] = [self.type_value(item) for item in type_.interfaces]
         if type_.is_abstract:
             value["possibleTypes"] = [self.type_value(item) for item in type_.possible]
         elif type_.kind == "ENUM":
-            value["enumValues"] = [{
-                "name": item.name, "description": item.description,
-                "isDeprecated": item.deprecated is not None,
-                "deprecationReason": item.deprecated} for item in type_.values.values()]
+            value["enumValues"] = [*map(self.named, type_.values.values())]
         elif type_.kind == "INPUT_OBJECT":
             value["inputFields"] = self.inputs(type_.fields)
             value["isOneOf"] = type_.one_of
 
     def inputs(self, items):
-        return [{
-            "name": item.name, "description": item.description, "type": self.type_value(item.type),
-            "defaultValue": None if item.default is None else _print_value(item.default),
-            "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated,
-        } for item in items.values()]
+        return [self.named(item, type=self.type_value(item.type),
+                           defaultValue=None if item.default is None else _print_value(item.default))
+                for item in items.values()]
+
+    @staticmethod
+    def named(item, **more):
+        return {"name": item.name, "description": item.description, **more,
+                "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated}
 
 
 def _without_deprecated(items, args, schema):
@@ -46737,7 +46641,7 @@ class GraphQLPlanner:
         if type_.kind == "NON_NULL":
             return _non_null_completer(self.completer(type_.of, plan, selections), plan)
         if type_.kind == "LIST":
-            return _list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
+            return _list_completer(self.completer(type_.of, plan, selections), plan, type_)
         if type_.is_leaf:
             if selections:
                 self.untyped = True
@@ -46745,20 +46649,8 @@ class GraphQLPlanner:
             return _leaf_completer(type_.serialize, plan)
         if type_.kind == "OBJECT":
             return _object_completer(_LazyObject(self, type_, selections), plan, type_)
-        return self.abstract(type_, plan, selections)
-
-    def abstract(self, type_, plan, selections):
-        executors = {item: _LazyObject(self, item, selections) for item in type_.possible}
-
-        def complete(value, run, path, key):
-            if value is None or value is run.absent:
-                return None
-            if type(value) is not dict:
-                value = _object_source(value, run, plan, type_, path)
-                if value is None:
-                    return None
-            return executors[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
-        return complete
+        return _abstract_completer({item: _LazyObject(self, item, selections) for item in type_.possible},
+                                   plan, type_)
 
     def untyped_object(self, selection_sets):
         """Projection without types: picks keys from JSON objects, through lists; what is missing is null."""
@@ -46854,12 +46746,10 @@ def _argument_checker(plan):
 
 def _leaf_completer(serialize, plan):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if callable(value):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-            if value is None or value is run.absent:
-                return None
+        if value is None or value is run.absent:
+            return None
         if type(value) is dict and serialize is not _pass_through and callable(value.get("valueOf")):
             number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
             value = value if type(number) is dict else number
@@ -46891,15 +46781,14 @@ def _non_null_completer(inner, plan):
     return complete
 
 
-def _list_completer(item_complete, plan, item_type):
+def _list_completer(item_complete, plan, type_):
+    item_type = type_.of
     nullable = item_type.kind != "NON_NULL"
     fast = _FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
 
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not list:
-            value = _list_source(value, run, plan, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         run.left -= len(value)
@@ -46932,42 +46821,38 @@ def _value_of_text(text, plan):
         return None
 
 
-def _meant(value, run, plan, path):
-    """(a resolver's value for a list or object, what its JSON text holds or itself), or None."""
+def _source(value, run, plan, type_, path):
+    """The list or dict that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    return value, _value_of_text(value, plan) if isinstance(value, str) else value
-
-
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
-    meant_list = _meant(value, run, plan, path)
-    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
-        return meant_list and meant_list[1]
-    raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
+    if value is None or value is run.absent:
+        return None
+    meant = _value_of_text(value, plan) if isinstance(value, str) else value
+    if isinstance(meant, (list, tuple) if type_.kind == "LIST" else dict):
+        return meant
+    field = f'for field "{plan.parent}.{plan.name}"'
+    raise GraphQLError(f"Expected Iterable, but did not find one {field}." if type_.kind == "LIST" else
+                       f'Expected an object of type "{type_}" {field}, but got: {_inspect_value(value)}.')
 
 
 def _object_completer(lazy, plan, type_):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not dict:
-            value = _object_source(value, run, plan, type_, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
-def _object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text; None if none."""
-    meant_object = _meant(value, run, plan, path)
-    if meant_object is None or isinstance(meant_object[1], dict):
-        return meant_object and meant_object[1]
-    raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(meant_object[0])}.")
+def _abstract_completer(lazy_objects, plan, type_):
+    def complete(value, run, path, key):
+        if type(value) is not dict:
+            value = _source(value, run, plan, type_, path)
+            if value is None:
+                return None
+        return lazy_objects[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
+    return complete
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -47022,16 +46907,13 @@ class GraphQLDocument:
         self.condition_names = _condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (spec 6.1); raises GraphQLError."""
-        if name is None or name == "":
-            if len(self.operations) == 1:
-                return self.operations[0]
-            raise GraphQLError("Must provide an operation." if not self.operations else
-                               "Must provide operation name if query contains multiple operations.")
-        for node in self.operations:
-            if node.name == name:
-                return node
-        raise GraphQLError(f'Unknown operation named "{name}".')
+        """(the operation to execute (spec 6.1), the errors of the document or of the name)."""
+        found = [node for node in self.operations if not name or node.name == name]
+        if self.errors or len(found) == 1:
+            return found and found[0], self.errors
+        return None, [GraphQLError(f'Unknown operation named "{name}".' if name else
+                                   "Must provide operation name if query contains multiple operations."
+                                   if found else "Must provide an operation.")]
 
     def variables(self, operation, given):
         """CoerceVariableValues (spec 6.1.2): (values, errors)."""
@@ -47258,14 +47140,13 @@ class GraphQLSubscription:
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
         schema = self.service.view()
         self.document = document = _document_of(schema, self.source)
-        self.failure = document.errors or None
-        if not self.failure:
+        self.operation, errors = document.operation(self.operation_name)
+        if not errors:
+            self.variables, errors = document.variables(self.operation, self.given)
+        self.failure = errors or None
+        if not errors:
             try:
-                self.operation = document.operation(self.operation_name)
-                self.variables, errors = document.variables(self.operation, self.given)
-                self.failure = errors or None
-                if not errors:
-                    self.plan()
+                self.plan()
             except GraphQLError as error:
                 self.failure = [error]
         self.projection = self.projection or _Projection()
@@ -47554,21 +47435,17 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         if method not in ("GET", "HEAD", "POST"):
             raise _BadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
-            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json, and subscriptions with text/event-stream, here "
-                                          "and at /graphql/sse.")
+            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or application/json, "
+                                   "and subscriptions with text/event-stream, here and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
     # Errors before execution are a 400, but old clients that ask for plain JSON expect 200 (6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
     document = _document_of(schema, request.query)
-    if document.errors:
-        return answer(failed, {"errors": format_errors(document.errors, context)})
-    try:
-        operation = document.operation(request.operation_name)
-    except GraphQLError as error:
-        return answer(failed, {"errors": format_errors([error], context)})
+    operation, errors = document.operation(request.operation_name)
+    if errors:
+        return answer(failed, {"errors": format_errors(errors, context)})
     if operation.operation == "mutation" and method != "POST":
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
@@ -47624,12 +47501,9 @@ class _SseOperation:
     def answer(self, request):
         service = self.service
         document = _document_of(service.view(), request.query)
-        if document.errors:
-            return self.over_with({"errors": service.format_errors(document.errors, self.context)}, 400)
-        try:
-            operation = document.operation(request.operation_name)
-        except GraphQLError as error:
-            return self.over_with({"errors": service.format_errors([error], self.context)}, 400)
+        operation, errors = document.operation(request.operation_name)
+        if errors:
+            return self.over_with({"errors": service.format_errors(errors, self.context)}, 400)
         if operation.operation == "subscription":
             return self.subscribe(request)
         if operation.operation == "mutation" and self.method != "POST":
@@ -48108,16 +47982,12 @@ class GraphQLService:
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation in a view (None: that of HTTP); returns {"data", "errors"}."""
         document = _document_of(view or self.view(), query)
-        errors = document.errors
+        operation, errors = document.operation(operation_name)
+        if not errors and operation.operation == "subscription":
+            errors = [GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
+                                   [operation.start], query)]
         if not errors:
-            try:
-                operation = document.operation(operation_name)
-                if operation.operation == "subscription":
-                    raise GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
-                                       [operation.start], query)
-                values, errors = document.variables(operation, variables or {})
-            except GraphQLError as error:
-                errors = [error]
+            values, errors = document.variables(operation, variables or {})
         if errors:
             return {"errors": self.format_errors(errors, context)}
         data, errors = document.run(operation, values, context, self.absent)
@@ -48603,6 +48473,11 @@ def describe_value(realm, value):
     return f"a {kind}"
 
 
+def unlike(realm, value, text):
+    """The HostError for a value that is not what the text says."""
+    return HostError(f"{text}, not {describe_value(realm, value)}")
+
+
 def plain_text(realm, value):
     """A number or boolean as JavaScript writes it; a string as it is."""
     if isinstance(value, str):
@@ -48620,8 +48495,7 @@ def plain_text(realm, value):
 def check_path(host, function, value, reserved=True):
     """The path as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the path must be a string such as \"/events\", "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the path must be a string such as \"/events\"")
     path = host.realm.to_python(value)
     shown = json.dumps(path if len(path) <= 60 else path[:60] + "…", ensure_ascii=False)
     if not path.startswith("/"):
@@ -48660,8 +48534,7 @@ def check_handler(host, function, value, what="handler"):
     if host.realm.is_callable(value):
         return value
     if not isinstance(value, str):
-        raise HostError(f"{function}: the {what} must be a function or the name of one, "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the {what} must be a function or the name of one")
     check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
@@ -48775,7 +48648,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     if method is undefined or method is null:
         method = "GET"
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
-        shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
+        shown = json.dumps(method[:40]) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
@@ -48792,8 +48665,7 @@ def required_role(host, options, function="registerRoute", others=()):
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError(f"{function}: requireAuth must be true or a role, not "
-                        + describe_value(host.realm, role))
+        raise unlike(host.realm, role, f"{function}: requireAuth must be true or a role")
     return host.realm.to_python(role)
 
 
@@ -48807,10 +48679,7 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
         raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
                         "path of its own")
     role = required_role(host, options, function, ("tags", "summary", "description"))
-    if not isinstance(name, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, name))
-    return host.add_asset_route(path, host.realm.to_python(name), role)
+    return host.add_asset_route(path, asset_name(host, function, name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48818,7 +48687,8 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
                "Calls a handler before whatever answers a request whose path is the prefix or below it "
                "(every request without one): a route or stream of any script, a file, GraphQL, or nothing. "
                "It returns nothing to let the request go on, or a response in place of the answer. What it "
-               "sets on context.request is there for those that come after it.")
+               "sets on context.request is there for those that come after it. While no version of a script "
+               "that calls this could be loaded, every request gets 503.")
 def use(host, prefix=undefined, handler=undefined):
     return add_hook(host, "use", prefix, handler)
 
@@ -48842,6 +48712,9 @@ def add_hook(host, kind, prefix, handler):
         raise HostError(f"{kind}: {json.dumps(prefix, ensure_ascii=False)} is not fixed: a handler is called "
                         "for all paths below a prefix such as \"/admin\"; look at context.request.path for "
                         "more")
+    if (path + "/").startswith("/engine/"):
+        raise HostError(f"{kind}: no handler is called for {json.dumps(prefix, ensure_ascii=False)}: what is "
+                        "below /engine belongs to the server")
     return host.add_hook(kind, path, check_handler(host, kind, handler))
 
 
@@ -48897,8 +48770,7 @@ def whole_option(realm, function, options, name, default, most):
     if value is undefined or value is null:
         return default
     if not is_whole(value, 0, most):
-        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: {name} must be a whole number from 0 to {most:,}")
     return int(value)
 
 
@@ -49019,8 +48891,7 @@ def declare_graphql(kind):
         texts = []
         for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
-                raise HostError(f"{function}: the {what} must be a string, not "
-                                f"{describe_value(host.realm, value)}")
+                raise unlike(host.realm, value, f"{function}: the {what} must be a string")
             check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
@@ -49041,9 +48912,8 @@ for _kind in ("query", "mutation", "subscription"):
                "any order.")
 def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
-        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String "
-                        "}\", "
-                        f"not {describe_value(host.realm, sdl)}")
+        raise unlike(host.realm, sdl, "registerTypes: the SDL must be a string such as "
+                                      "\"type Book { id: ID! title: String }\"")
     check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
@@ -49066,8 +48936,7 @@ def send_subscription_message_filtered(host, name=undefined, data=undefined, fil
 
 def broadcast_subscription(host, function, name, data, filter):
     if not isinstance(name, str):
-        raise HostError(f"{function}: the name of the subscription must be a string, "
-                        f"not {describe_value(host.realm, name)}")
+        raise unlike(host.realm, name, f"{function}: the name of the subscription must be a string")
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
     delivery = host.app.relay.send_subscription(name, text, filter, function)
@@ -49102,7 +48971,7 @@ _EXECUTING = Executing()
 def execute_graphql(host, query=undefined, variables=undefined):
     realm = host.realm
     if not isinstance(query, str):
-        raise HostError(f"executeGraphQL: the query must be a string, not {describe_value(realm, query)}")
+        raise unlike(realm, query, "executeGraphQL: the query must be a string")
     if variables is undefined or variables is null or variables == "":
         values = {}
     elif isinstance(variables, str):
@@ -49174,8 +49043,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if value is undefined or value is null:
         value = default
     elif not is_whole(value, low, high):
-        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: the status must be a whole number from {low} to {high}")
     return {"status": int(value)} if headers is undefined or headers is null else \
         {"status": int(value), "headers": headers}
 
@@ -49217,12 +49085,20 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
+_WHOLE_DOCUMENT = re.compile(r"<html[\s>]", re.IGNORECASE).match
+
+
+def html_document(page):
+    """The HTML to send for elements: a whole document gets its DOCTYPE, which no element can say."""
+    return "<!DOCTYPE html>" + page if _WHOLE_DOCUMENT(page) else page
+
+
 @host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
                "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
     page = host.realm.html_of(text)
     if page is not None:
-        text = utf16(page)
+        text = utf16(html_document(page))
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -49253,8 +49129,7 @@ def response_redirect(host, url=undefined, options=undefined):
     if is_options(host.realm, url) and host.realm.class_of(url) == "URL":
         url = host.realm.get(url, "href")
     if not isinstance(url, str) or not url:
-        raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
-                        f"not {describe_value(host.realm, url)}")
+        raise unlike(host.realm, url, "ResponseBuilder.redirect: the address must be a string")
     response = response_options(host, "redirect", options, 302, 300, 399)
     try:
         given = header_items(host.realm, response.get("headers", undefined))
@@ -49400,8 +49275,7 @@ def data_to_store(host, function, what, value):
 def storage_increment(host, key=undefined, by=undefined):
     by = 1 if by is undefined else by
     if not is_number(host.realm, by):
-        raise HostError("sharedStorage.increment: the second argument is the number to add, not "
-                        + describe_value(host.realm, by))
+        raise unlike(host.realm, by, "sharedStorage.increment: the second argument is the number to add")
     key = storage_text(host, "increment", "key", key, MAX_STORAGE_KEY)
 
     def change(old):
@@ -49482,8 +49356,7 @@ def storage_keys(host):
 def asset_name(host, function, value):
     """The name of a file in assets/ as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, value))
+        raise unlike(host.realm, value, f"{function}: the name must be a string such as \"logo.svg\"")
     return host.realm.to_python(value)
 
 
@@ -49587,8 +49460,7 @@ def required_parameter(host, function, context, name, part, what):
         raise HostError(f"validate.{function}: the first argument is what a handler gets, its context, not "
                         + describe_value(realm, context))
     if not isinstance(name, str):
-        raise HostError(f"validate.{function}: the second argument is the name of a parameter, not "
-                        + describe_value(realm, name))
+        raise unlike(realm, name, f"validate.{function}: the second argument is the name of a parameter")
     value = realm.get(realm.get(request, part), name)
     if not isinstance(value, str) or not value:
         raise invalid(f"Required {what} parameter '{realm.to_python(name)}' is missing or empty")
@@ -49618,8 +49490,7 @@ def limits_of(host, function, options, known):
     values = {name: host.realm.get(options, name) for name in known}
     for name, value in values.items():
         if value is not undefined and name != "pattern" and not is_number(host.realm, value):
-            raise HostError(f"validate.{function}: {name} must be a number, not "
-                            + describe_value(host.realm, value))
+            raise unlike(host.realm, value, f"validate.{function}: {name} must be a number")
     return {name: value for name, value in values.items() if value is not undefined}
 
 
@@ -49732,8 +49603,7 @@ def register_recurring(host, job=undefined):
     start, now, every = moment_option(host, function, job, "startAt"), host.app.now(), None
     if cron is undefined:
         if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
-            raise HostError(f"{function}: intervalMinutes must be a number above 0, not "
-                            + describe_value(host.realm, minutes))
+            raise unlike(host.realm, minutes, f"{function}: intervalMinutes must be a number above 0")
         interval = max(minutes * 60_000, 1000)
         if start is None:
             start, every = now + interval, interval
@@ -49858,8 +49728,10 @@ def cron_field(function, text, what, low, high, names):
 
 #: Seconds that a write waits for another process that is writing to the same file.
 STORAGE_PATIENCE = 1.0
-#: Bytes that the file may have: a script that writes without end must not fill the disk.
+#: Bytes that the file may have, and its log: a script that writes without end must not fill the disk.
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
+#: Seconds between two looks at how large the log of a database is.
+LOG_CHECK_SECONDS = 0.1
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
 #: The version of the tables below; a file with a larger one is left alone.
@@ -49873,6 +49745,8 @@ STORAGE_STEPS = 100_000
 MAX_STORED_SEQUENCE = 10**15
 #: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
 MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
+#: Bytes of a row: SQLite refuses longer ones, which nothing here has written, before it copies them.
+MAX_STORAGE_ROW = 16 * 1024 * 1024
 
 _STORAGE_TABLES = (
     "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
@@ -49882,6 +49756,29 @@ _STORAGE_TABLES = (
 
 _STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
                            rb"(?:data: [^\r\n]*\n)+\n\Z")
+
+
+def odd_database_file(path):
+    """The first of the files of a SQLite database that is no file, such as a pipe, on which opening it would
+    wait for ever; None if all are fine. A folder gives an error of its own."""
+    return next((name for name in (path, f"{path}-journal", f"{path}-wal", f"{path}-shm")
+                 if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)), None)
+
+
+def check_log_size(connection, path, limit):
+    """Raises sqlite3.OperationalError when the write-ahead log of a database has more bytes: it cannot begin
+    anew while somebody reads what was there before, and `limit` of the file does not count it."""
+    for full in (False, True):
+        try:
+            if os.stat(f"{path}-wal").st_size <= limit:
+                return
+        except OSError:
+            return
+        if full:
+            raise sqlite3.OperationalError(
+                f"its log has grown to {limit >> 20:,} MiB, because something has been reading the database "
+                "meanwhile, such as another program: let that end")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 class StorageUnavailable(Exception):
@@ -49903,6 +49800,8 @@ class StorageFile:
         self.closed = False
         #: When the statement that runs is to be interrupted.
         self.deadline = math.inf
+        #: Seconds that a write waits now, and when the size of the log was looked at.
+        self.patience, self.checked = STORAGE_PATIENCE, -math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
         try:
@@ -49910,8 +49809,8 @@ class StorageFile:
         except ImportError:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built "
                                      "without") from None
-        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-            raise self._unusable("it is not an ordinary file")
+        if odd := odd_database_file(self.path):
+            raise self._unusable(f"{odd} is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -49931,6 +49830,8 @@ class StorageFile:
     def _prepare(self):
         run = self.connection.execute
         self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        if hasattr(self.connection, "setlimit"):        # CPython 3.11
+            self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_STORAGE_ROW)
         run("PRAGMA trusted_schema = OFF")
         found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
@@ -49978,20 +49879,43 @@ class StorageFile:
             raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start "
                                            "the server again")
 
-    def execute(self, statement, *values):
-        """The rows of one statement, which is committed. Raises sqlite3.Error."""
+    @contextlib.contextmanager
+    def _writing(self):
+        """Held while something is written. A file that was locked for all of STORAGE_PATIENCE is not waited
+        for again until a write succeeds: else everybody in line would wait as long, one after the other."""
         with self.lock:
-            if not statement.startswith(("SELECT", "PRAGMA")):
-                self._check_identity()
+            self._check_identity()
+            now = time.monotonic()
+            self.deadline = now + STORAGE_SECONDS
+            if now > self.checked + LOG_CHECK_SECONDS:
+                check_log_size(self.connection, self.path, MAX_STORAGE_FILE)
+                self.checked = now
+            patience = STORAGE_PATIENCE
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                patience = 0 if "locked" in str(error) else self.patience
+                raise
+            finally:
+                if patience != self.patience:
+                    self.patience = patience
+                    self.connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience)}")
+
+    def execute(self, statement, *values, wanted=None):
+        """The rows of one statement, which is committed; with `wanted`, only those before the first that
+        it does not want. Raises sqlite3.Error."""
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            with self._writing():
+                return self.connection.execute(statement, values).fetchall()
+        with self.lock:
             self.deadline = time.monotonic() + STORAGE_SECONDS
-            return self.connection.execute(statement, values).fetchall()
+            rows = self.connection.execute(statement, values)
+            return rows.fetchall() if wanted is None else list(itertools.takewhile(wanted, rows))
 
     @contextlib.contextmanager
     def transaction(self):
         """For several statements that take effect together; gives the function that runs one."""
-        with self.lock, self.connection:
-            self._check_identity()
-            self.deadline = time.monotonic() + STORAGE_SECONDS
+        with self._writing(), self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection.execute
 
@@ -50014,10 +49938,15 @@ class StorageFile:
                          stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?",
                                                stream.path)
+            room = MAX_HISTORY_BYTES
+
+            def fits(row):
+                nonlocal room
+                room -= len(row[1] or "") + len(row[2] or "")
+                return room >= 0
             rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path "
                                 "= ? ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path,
-                                stream.depth)
-            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+                                stream.depth, wanted=fits)
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
             self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new "
@@ -50121,6 +50050,8 @@ class StoredInFile:
     def _run(self, function, statement, *values):
         try:
             return self.file.execute(statement, self.script, *values)
+        except sqlite3.DataError:
+            raise self._changed(function) from None
         except sqlite3.Error as error:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
@@ -50173,9 +50104,13 @@ class StoredInFile:
                 return text
         except UnicodeDecodeError:
             pass
-        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
-                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} "
-                        "characters; sharedStorage.clear() makes it usable again")
+        raise self._changed(function)
+
+    def _changed(self, function):
+        what, limit = ("value", MAX_STORAGE_VALUE) if function == "getItem" else ("key", MAX_STORAGE_KEY)
+        return HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                         f"{what} is not a text of up to {limit:,} characters; sharedStorage.clear() makes "
+                         "it usable again")
 
 
 def to_sql(text):
@@ -50535,11 +50470,7 @@ class StoredInRedis:
         return None if value is None else value.decode("utf-8", "surrogatepass")
 
     def peek(self, keys, limit):
-        names = [key.encode("utf-8", "surrogatepass") for key in keys]
-        try:
-            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
-        except RedisTrouble as error:
-            raise HostError(f"sharedStorage.getItem: {error}") from None
+        found = self._run("getItem", "EVAL", str(4 * limit), *keys, script=(_REDIS_PEEK, 1))
         return {key: (start.decode("utf-8", "ignore")[:limit], size)
                 for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
@@ -51205,6 +51136,8 @@ class Database:
         #: The realm whose statement runs, and what it asked for but may not have.
         self.realm, self.denied = None, ""
         self.nesting = 0                # of transactions
+        #: Cursors of iterate(), and when the size of the log was looked at.
+        self.cursors, self.looked = weakref.WeakSet(), -math.inf
 
     def open(self):
         """Connects; raises HostError."""
@@ -51213,6 +51146,8 @@ class Database:
         if self.redis is not None and self.path is None:
             raise HostError("database: with --redis each process would have a database of its own; add "
                             "--storage FILE, whose database all processes of one machine share")
+        if self.path and (odd := odd_database_file(self.path)):
+            raise HostError(f"database: {odd} is not an ordinary file")
         try:
             connection = sqlite3.connect(self.path or ":memory:", timeout=MEMORY_CHECK_SECONDS,
                                          isolation_level=None, check_same_thread=False)
@@ -51251,7 +51186,7 @@ class Database:
         """For SQLite: may a statement do this?"""
         if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
             self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
-        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS and self.realm is not None:
             self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
@@ -51276,10 +51211,31 @@ class Database:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
+            if self.path:
+                self.check_log(realm)
             yield self.connection
         finally:
             self.realm = outer
             self.lock.release()
+
+    def check_log(self, realm):
+        """Ends iterators before the log, of which they need all, gets too large; raises DatabaseError when
+        somebody else keeps it."""
+        now = time.monotonic()
+        if now > self.looked + LOG_CHECK_SECONDS and not self.nesting:
+            self.realm = None           # this is not to be interrupted, nor asked for its rights
+            try:
+                if os.stat(f"{self.path}-wal").st_size > MAX_DATABASE_FILE:
+                    for cursor in list(self.cursors):
+                        cursor.close()
+                    check_log_size(self.connection, self.path, MAX_DATABASE_FILE)
+            except OSError:
+                pass
+            except sqlite3.Error as error:
+                raise self.error(realm, error, "") from None
+            finally:
+                self.realm = realm
+            self.looked = now
 
     def acquire(self, realm):
         end = time.monotonic() + DATABASE_PATIENCE
@@ -51358,6 +51314,8 @@ class Database:
             connection.interrupt()
         if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("SELECT 1")         # ends the interruption, or the log would stay
                 self.connection.close()
             self.connection = None
             self.lock.release()
@@ -51392,6 +51350,9 @@ class Database:
         denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
+        if "closed cursor" in text:
+            return DatabaseError("the iterator was ended, because the database has been written to so much "
+                                 "since; read its rows sooner, or take them with all()")
         if text.startswith("Could not decode"):
             return DatabaseError("a text in the result is not UTF-8; read it with CAST(… AS BLOB)")
         sql = sql.removeprefix("EXPLAIN ") if sql.startswith("EXPLAIN ") else sql
@@ -51568,6 +51529,7 @@ class Statement:
     def iterate(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
+            self.database.cursors.add(cursor)
         return self.realm.new_iterator(self.each(cursor))
 
     def each(self, cursor):
@@ -51674,7 +51636,7 @@ def shown_sql(sql):
 def sql_statements(host, function, sql):
     """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
     if not isinstance(sql, str):
-        raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
+        raise unlike(host.realm, sql, f"{function}: the SQL must be a string")
     return allowed_sql(function, well_formed_text(sql))
 
 
@@ -51734,7 +51696,7 @@ def database_prepare(host, sql=undefined):
 def database_transaction(host, work=undefined):
     realm = host.realm
     if not realm.is_callable(work):
-        raise HostError(f"database.transaction: this takes a function, not {describe_value(realm, work)}")
+        raise unlike(realm, work, "database.transaction: this takes a function")
 
     def call(*values):
         with host.app.database.transaction(realm):
@@ -51864,6 +51826,8 @@ interface HttpRequest {
   ip: string;
   /** Who is logged in: see users.json and --login. */
   auth: Auth;
+  /** What a handler of `routeRegistry.use` has set. For other names, say `interface HttpRequest { name: type }`. */
+  user?: any;
 }
 
 interface Auth {
@@ -51964,6 +51928,7 @@ declare const html: {
 declare namespace JSX {
   type Element = any;
   interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicAttributes { key?: unknown }
   interface IntrinsicElements { [name: string]: any }
 }
 
@@ -51984,7 +51949,7 @@ type ResponseHandler = (context: ResponseContext) => RouteResult | Promise<Route
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
 type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
 /** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
-type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
+type StreamHandler = (context: Context & { connection: StreamConnection }) => ConnectResult | Promise<ConnectResult>;
 
 interface StreamOptions {
   /** Decides the metadata of a new connection, or refuses it. */
@@ -52093,7 +52058,9 @@ interface TextEncoder {
   readonly encoding: string;
   encode(text?: string): Uint8Array;
 }
-declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : { new (): TextEncoder };
+declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : {
+  new (): TextEncoder;
+};
 
 interface TextDecoder {
   readonly encoding: string;
@@ -52180,7 +52147,9 @@ interface FormData extends Iterable<[string, string | File]> {
   values(): IterableIterator<string | File>;
   entries(): IterableIterator<[string, string | File]>;
 }
-declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : { new (): FormData };
+declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : {
+  new (): FormData;
+};
 
 /** The bytes of a body: for reading, with `for await` or a reader. */
 interface ReadableStream<R = any> {
@@ -52441,6 +52410,11 @@ TSCONFIG = JSCONFIG.replace('"checkJs": true', '''"jsx": "react",
     "allowImportingTsExtensions": true''').replace('"strict": false', '"strict": true')
 
 
+#: What an import is for TypeScript, by the ends of files: it cannot tell by `with { type: "text" }`.
+_IMPORTED_TYPES = (("string", "html htm txt md css sql csv svg xml graphql".split()),
+                   ("Uint8Array", "png jpg jpeg gif webp avif ico pdf bin wasm woff2 zip mp3 mp4".split()))
+
+
 def type_declarations():
     """The text of aiwebengine.d.ts: the host API as its tables have it, and the shapes around it."""
     parts, done = [], set()
@@ -52452,6 +52426,9 @@ def type_declarations():
         parts.append(f"interface {kind} {{\n{members}\n}}\n/** {doc} */\ndeclare const {name}: {kind};")
     parts += [declaration_of(entry, "", "declare function ") for entry in HOST_API.values()
               if entry.name not in done]
+    parts.append("// Files that are imported with { type: \"text\" } or { type: \"bytes\" }.")
+    parts += [f'declare module "*.{end}" {{ const content: {kind}; export default content; }}'
+              for kind, ends in _IMPORTED_TYPES for end in ends]
     return TYPE_DECLARATIONS.replace("{host}", "\n\n".join(parts))
 
 
@@ -54525,12 +54502,14 @@ _TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".ts
 
 
 def complete_import(folder, specifier):
-    """An import's specifier with the file's ending: `./x` is x.js, x.ts …; `./x.js` may be x.ts."""
+    """An import's specifier with the file's ending: `./x` is x.js, x.ts … or x/index.ts …; `./x.js` may be
+    x.ts."""
     if os.path.isfile(os.path.join(folder, specifier)):
         return specifier
     stem, end = os.path.splitext(specifier)
     tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
-             *(specifier + other for other in SCRIPT_SUFFIXES)]
+             *(specifier + other for other in SCRIPT_SUFFIXES),
+             *(posixpath.join(specifier, "index" + other) for other in SCRIPT_SUFFIXES)]
     return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
 
 
@@ -54562,8 +54541,11 @@ def find_import(folder, specifier, referrer):
     return path, path.relative_to(folder).as_posix()
 
 
-def open_ordinary(path):
-    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits."""
+def open_ordinary(path, own=False):
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError
+    for what belongs to the server, unless this is for its `own` use."""
+    if not own:
+        SECRETS.check_file(path)
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -54597,7 +54579,7 @@ def refuse_twin(path):
 def load_import(folder, specifier, referrer, kind):
     """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
     from_package = is_in_packages(referrer) or referrer.startswith("node:")
-    if specifier.startswith(("./", "../")) and not from_package:
+    if (specifier.startswith(("./", "../")) or specifier in (".", "..")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         source = read_import(path, specifier, referrer, kind)
         if kind in (None, "require") and (path.suffix in (".cjs", ".cts") or path.suffix == ".js"
@@ -54635,8 +54617,6 @@ def load_import(folder, specifier, referrer, kind):
 
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
-    if os.path.realpath(path) in SECRETS.files:
-        raise HostError(f"cannot import '{specifier}' from {referrer}: what stands in this file is in env")
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -54814,7 +54794,7 @@ class Settings:
         self.stamps, values, warnings = [file_stamp(file) for file in self.files], {}, []
         for file in self.files:
             try:
-                with open_ordinary(file) as opened:
+                with open_ordinary(file, own=True) as opened:
                     data = opened.read(MAX_ENV_FILE + 1)
                 text = data.decode("utf-8-sig")
             except OSError as error:
@@ -54828,7 +54808,7 @@ class Settings:
             warnings += more
         self.values, self.warnings = {**values, **self.given}, warnings
         SECRETS.add(self.values)
-        SECRETS.files |= {os.path.realpath(file) for file in self.files}
+        SECRETS.add_files(self.files)
 
     def change(self):
         """Whether a file has changed since it was read; None while one may still be written."""
@@ -54925,6 +54905,10 @@ class Assets:
         real = os.path.realpath(os.path.join(top, *parts))
         if not real.startswith(top + os.sep):
             raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        try:
+            SECRETS.check_file(real)
+        except PermissionError as error:
+            raise HostError(f"{function}: {json.dumps(name)} cannot be used: {error.strerror}") from None
         return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
 
     def read(self, function, name):
@@ -55510,7 +55494,7 @@ class Application:
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
-        self._absent = {}               # name of a file that is gone or empty -> since when
+        self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
@@ -56075,7 +56059,7 @@ class Application:
             stamp = file_stamp(path)
             imported = self._changed_import(name)
             empty = stamp is not None and not stamp[1] and name in self.hosts
-            if not self._is_meant(name, empty, patience):
+            if not self._is_meant(name, empty and stamp, patience):
                 unsure = True
                 continue
             if renewed:
@@ -56126,12 +56110,15 @@ class Application:
         return loaded
 
     def _is_meant(self, name, absent, patience):
-        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long. One
+        that is empty again, but was written to meanwhile, has not."""
         if not absent:
             self._absent.pop(name, None)
             return True
         now = time.monotonic()
-        return now - self._absent.setdefault(name, now) >= patience
+        since, before = self._absent.get(name, (now, absent))
+        self._absent[name] = since, _ = (since if before == absent else now), absent
+        return now - since >= patience
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
@@ -56545,6 +56532,8 @@ GRACE_SECONDS = 2.0
 #: Requests of one connection answered in a row before others have their turn.
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
+#: Bytes of a file that a client gets before others have their turn.
+FILE_TURN_BYTES = 8 * FILE_CHUNK_BYTES
 HEADS_REMEMBERED = 256
 MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
@@ -57112,7 +57101,7 @@ def response_from(realm, value):
             return response_of_script(realm, value)
         page = realm.html_of(value)
         if page is not None:
-            return Response(200, HTML, utf8(page))
+            return Response(200, HTML, utf8(html_document(page)))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -57127,7 +57116,7 @@ def response_of_parts(realm, value, parts):
             return built_response(realm, *parts)
     page = realm.html_of(value)
     return Response(200, JSON_TYPE, json_bytes(realm, value)) if page is None \
-        else Response(200, HTML, utf8(page))
+        else Response(200, HTML, utf8(html_document(page)))
 
 
 def response_of_script(realm, value):
@@ -57189,7 +57178,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     else:
         data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
         if page is not None:
-            data, default = utf8(page), HTML
+            data, default = utf8(html_document(page)), HTML
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
@@ -57644,28 +57633,35 @@ class Accounts:
 
     def cookie(self, user):
         """The value of the cookie of a user."""
-        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time()), self.mark(user)])))
         return f"{text}.{self.signature(text)}"
 
+    def mark(self, user):
+        """What a login has of a password: with another one it ends."""
+        return self.signature(f"password {user.password}")[:12] if user.password else ""
+
     def session_of(self, head):
-        """(id, name, time of the login) of a request's cookie, or None."""
+        """(id, name, time of the login, mark of the password) of a request's cookie, or None."""
         value = head.cookies.get(self.cookie_name(head.host))
         if not value:
             return None
         text, _, signature = value.partition(".")
         if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
             return None
-        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return (id, name, since) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
+        id, name, since, *mark = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return (id, name, since, *mark) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
 
     def user_of(self, head):
-        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json, or has another
+        password there, is nobody."""
         users = self.users()
         session = None if users is None else self.session_of(head)
         if session is None:
             return None
-        id, name, since = session
+        id, name, since, *mark = session
         user = users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        if user is not None and mark != [self.mark(user)]:
+            user = None
         if user is not None:
             if len(self.seen) >= MAX_SEEN_SESSIONS and (id, since) not in self.seen:
                 self.seen = {}
@@ -57706,9 +57702,12 @@ class Accounts:
         if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
             raise Refusal(429, "Too many wrong passwords; try again in a minute",
                           headers=(("Retry-After", "60"),))
-        if user is None or not is_password(user, form.get("password", "")):
-            self.wrong.append((now, address))
-            raise Refusal(401, "This user does not exist, or the password is wrong")
+        self.wrong.append(attempt := (now, address))       # those that are being looked at count, too
+        password = form.get("password", "")
+        if not (is_password(user, password) if user is not None else hash_password(password) is None):
+            raise Refusal(401, "This user does not exist, or the password is wrong")   # in the same time
+        with contextlib.suppress(ValueError):
+            self.wrong.remove(attempt)
         return user
 
     def answer(self, head, address, body):
@@ -57720,8 +57719,9 @@ class Accounts:
         target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
         if head.method not in ("GET", "HEAD", "POST"):
             raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
-        if head.method == "POST" and not is_same_origin(head):
-            raise Refusal(403, "Only pages of this server may log somebody in")
+        if head.method == "POST" and not is_same_origin(head) \
+                or leaves and head.fields.get("sec-fetch-site", "").lower() == "cross-site":
+            raise Refusal(403, "Only pages of this server may log somebody in or out")
         if leaves and (session := self.session_of(head)):
             self.seen.pop((session[0], session[2]), None)
         if leaves or head.method == "POST":
@@ -57765,7 +57765,7 @@ def auth_object(realm, request):
 
     def require(role=undefined):
         if role is not undefined and not isinstance(role, str):
-            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+            raise unlike(realm, role, "requireAuth: the role must be a string")
         try:
             accounts.required(request.head, None if role is undefined else realm.to_python(role))
         except Refusal as refusal:
@@ -58493,7 +58493,11 @@ class FilePart:
         self.close = file.close
 
     def read(self, size):
+        """Raises OSError when the file has become shorter: the client would take the next response for what
+        is missing, so the connection has to end."""
         data = self.file.read(min(size, self.left))
+        if self.left and not data:
+            raise OSError("the file has become shorter")
         self.left -= len(data)
         return data
 
@@ -58615,7 +58619,7 @@ class Carriers:
         streams = self.of.get(key)
         if streams is None:
             raise Refusal(404, "There is no such connection, or it belongs to another process")
-        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+        if not re.fullmatch("[0-9]{1,9}", number) or target and not re.fullmatch(r"/[!-~]*", target):
             raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
         if target and len(streams) >= MAX_CARRIED:
             raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
@@ -59792,6 +59796,8 @@ class StreamOpener(HookCaller):
         """Opens what carries the streams of all tabs of a browser."""
         if not is_same_origin(head):
             raise Refusal(403, "Only pages of this server may listen here")
+        if self.connection in self.app.carried:         # each one around another doubles what is escaped
+            raise Refusal(400, "This connection does not carry another one like it")
         self.check_room()
         key = self.server.carriers.open()
         self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
@@ -60192,9 +60198,13 @@ class RequestHandler(StreamOpener):
 
     def write_more(self):
         """Goes on with a response; True when it is out and the connection can be read again."""
+        room = FILE_TURN_BYTES
         try:
             while self.unsent or self.file is not None:
                 if not self.unsent:
+                    if room <= 0:               # a fast client of a large file: others come first
+                        return False
+                    room -= FILE_CHUNK_BYTES
                     self.unsent = memoryview(self.file.read(FILE_CHUNK_BYTES))
                     if not self.unsent:
                         self.file.close()
@@ -61225,20 +61235,17 @@ def script_hash(script):
     return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
-def local_page(method, path):
-    """Registers a function in LOCAL_PAGES."""
-    def register(function):
-        LOCAL_PAGES[method, path] = function
-        return function
-    return register
-
-
-def page(name):
+def page(name, pages=PAGES):
     """Registers a function in PAGES."""
     def register(function):
-        PAGES[name] = function
+        pages[name] = function
         return function
     return register
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    return page((method, path), LOCAL_PAGES)
 
 
 
@@ -62593,13 +62600,19 @@ def duration_samples(route, labels):
     yield "_count", labels, count
 
 
+def counted(name, items, *counters):
+    """Counters of several things: `items` are (thing, labels), `counters` (end of the name, text, value)."""
+    for end, doc, value in counters:
+        yield from metric_lines(f"aiwebengine_{name}_{end}_total", "counter", doc,
+                                [("", labels, value(item)) for item, labels in items])
+
+
 def route_metrics(app):
     routes = [(route, {"method": route.method, "path": route.path, "script": route.host.name})
               for _, route in app.all_routes()]
-    yield from metric_lines("aiwebengine_route_calls_total", "counter", "Calls of a route's handler.",
-                            [("", labels, route.stats.calls) for route, labels in routes])
-    yield from metric_lines("aiwebengine_route_errors_total", "counter", "Calls whose handler failed.",
-                            [("", labels, route.stats.errors) for route, labels in routes])
+    yield from counted("route", routes,
+                       ("calls", "Calls of a route's handler.", lambda route: route.stats.calls),
+                       ("errors", "Calls whose handler failed.", lambda route: route.stats.errors))
     yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
                             "Time from a request to its answer.",
                             [sample for route, labels in routes
@@ -62609,13 +62622,10 @@ def route_metrics(app):
 def resolver_metrics(app):
     found = [(stats, {"kind": kind, "field": name, "script": script})
              for (script, kind, name), stats in sorted(app.resolver_stats.copy().items())]
-    yield from metric_lines("aiwebengine_resolver_calls_total", "counter",
-                            "Calls of the resolver of a root field.",
-                            [("", labels, stats.calls) for stats, labels in found])
-    yield from metric_lines("aiwebengine_resolver_errors_total", "counter", "Calls whose resolver failed.",
-                            [("", labels, stats.errors) for stats, labels in found])
-    yield from metric_lines("aiwebengine_resolver_seconds_total", "counter", "Time spent in a resolver.",
-                            [("", labels, round(stats.seconds, 6)) for stats, labels in found])
+    yield from counted("resolver", found,
+                       ("calls", "Calls of the resolver of a root field.", lambda stats: stats.calls),
+                       ("errors", "Calls whose resolver failed.", lambda stats: stats.errors),
+                       ("seconds", "Time spent in a resolver.", lambda stats: round(stats.seconds, 6)))
 
 
 def stream_metrics(app):
@@ -62705,11 +62715,8 @@ class Feed:
     """A stream as pages show it. A GraphQL subscription is several: its plain stream, whose messages
     stand for all, and one for each selection that clients ask for."""
 
-    def __init__(self, path, script, streams):
-        self.path = path
-        self.script = script
-        self.streams = streams
-        self.main = streams[0]
+    __init__ = constructor("path script streams")
+    main = property(lambda self: self.streams[0])
 
     def connected(self):
         return sum(len(stream.connections) for stream in self.streams)
@@ -62983,9 +62990,9 @@ class ShownMessages:
                 key = stream.epoch, message.sequence
                 if key not in self.messages:
                     self.messages[key] = message
-                    self.size += len(message.frame)
+                    self.size += message.size
             while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
-                self.size -= len(self.messages.popitem(last=False)[1].frame)
+                self.size -= self.messages.popitem(last=False)[1].size
 
     def get(self, stream, number):
         """The message of this number, if it is known here; it is the last that will be forgotten."""
@@ -67173,6 +67180,9 @@ class Server:
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
+        SECRETS.add_files(f"{file}{end}" for file in (storage, database.path) if file is not None
+                          for end in ("", "-wal", "-shm", "-journal"))
+        SECRETS.add_files(filter(None, getattr(tls, "files", ())[-1:]))
         storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
@@ -67379,6 +67389,41 @@ STARTER_HEAD = """\
 </head>
 """
 
+#: How the page says whether it is connected.
+STARTER_REPORT = """\
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+"""
+#: The end of a page that shows what is at PATH, and what its stream says.
+STARTER_LIVE = STARTER_REPORT + """
+    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    let turn = 0;
+    const source = new SharedEventSource("PATH/events");
+    source.onmessage = (event) => {
+      turn += 1;
+      show(JSON.parse(event.data));
+    };
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = () => {
+      report("live", "Live");
+      look();
+    };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    // What was asked earlier may arrive later, and shall not hide what is newer.
+    async function look() {
+      const mine = ++turn;
+      const found = await (await fetch("PATH")).json();
+      if (mine === turn) show(found);
+    }
+    look();
+  </script>
+</body>
+</html>
+"""
+
 
 # -- Starters: their files ---------------------------------------------------------------
 
@@ -67490,36 +67535,7 @@ test("only what is on the list can be chosen", async () => {
       $("answer").textContent = response.ok ? "" : problem;
     }
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
-    let turn = 0;
-    const source = new SharedEventSource("/poll/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/poll")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/poll"),
     }),
     "quiz": ("a quiz for a class",
              "you are the teacher at {url}/?teacher; with --share, pupils scan the code", {
@@ -67860,10 +67876,7 @@ test("nobody comes in without a name, and nothing empty is said", async () => {
     const $ = (id) => document.getElementById(id);
     let socket, lastEventId = "";
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     function connect(name) {
       const query = new URLSearchParams({ name, lastEventId });
@@ -68068,35 +68081,7 @@ test("open pages get the whole list after each change", async () => {
       if (await call("POST", "/api/notes", { title: $("title").value })) $("title").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    let turn = 0;
-    const source = new SharedEventSource("/api/notes/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/api/notes")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/api/notes"),
     }),
     "graphql": ("a guest book with GraphQL",
              "the explorer at {url}/graphql runs your own queries", {
@@ -68205,10 +68190,7 @@ test("an empty text is refused", async () => {
       if (await graphql(WRITE, { author: $("author").value, text: $("text").value })) $("text").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     // First subscribe, then ask for what is there: so nothing is missed between the two.
     const query = encodeURIComponent(`subscription { written { ${FIELDS} } }`);
@@ -68606,7 +68588,8 @@ OPTIONS = {
                                  help="answer for this host name too; * for all")),
         (("--allow-net",), dict(type=open_net, action="extend", default=[], metavar="HOST",
                                 help="let scripts ask these hosts with fetch, such as "
-                                     "api.example.org,localhost:8080; * for all; may be repeated")),
+                                     "api.example.org,localhost:8080; * for all of the internet; may be "
+                                     "repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
         (("--max-body",), dict(type=size, default=MAX_BODY_BYTES, metavar="SIZE",
@@ -68988,14 +68971,12 @@ def show_docs(name):
         if beside.is_file():
             print_docs(beside.read_text(encoding="utf-8"))
             return EXIT_OK
-        print(f"aiwebengine: the page {name} does not travel with this file: it is examples/docs/{name}.md "
-              f"of the project; {own_command()} --docs shows what does", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the page {name} does not travel with this file: it is examples/docs/{name}.md of "
+                        f"the project; {own_command()} --docs shows what does")
     if not found:
         near = nearest(name, [*DOCS, *PROJECT_PAGES, *headings])
-        print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
-              + (f"; did you mean {near}?" if near else "; --docs alone shows everything"), file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"nothing in the documentation is named {printable(name)}"
+                        + (f"; did you mean {near}?" if near else "; --docs alone shows everything"))
     print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
@@ -69132,6 +69113,12 @@ def escape_what_streams_lack():
             stream.reconfigure(errors="backslashreplace")
 
 
+def complain(text, code=EXIT_USAGE):
+    """Says why the program does not do what it was asked for; returns the exit code."""
+    print(f"aiwebengine: {text}", file=sys.stderr)
+    return code
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
     escape_what_streams_lack()
@@ -69143,8 +69130,7 @@ def main(argv=None):
         options.host = "0.0.0.0"
     problem = trouble_with_engine(options)
     if problem:
-        print(f"aiwebengine: {problem}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(problem)
     problem = trouble_with_modes(options) or trouble_with_settings(options) \
         or trouble_with_certificate(options)
     if problem:
@@ -69171,8 +69157,7 @@ def main(argv=None):
         status = run_code(options.code, CODE_FILENAME, pathlib.Path(), options.engine, language)
         file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
         if status == EXIT_SCRIPT and file:
-            print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
-                  file=sys.stderr)
+            complain(f"-e takes code; to run the file, use --run {shell_word(str(file))}")
         return status
     if options.repl:
         return Prompt(language).run()
@@ -69181,8 +69166,7 @@ def main(argv=None):
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
     problem = trouble_with(scripts, options)
     if problem:
-        print(f"aiwebengine: {problem}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(problem)
     if options.run:
         return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
     if options.dump_python is not None:
@@ -69256,12 +69240,9 @@ def trouble_with_engine(options):
         check_engine(options.engine)
     except EngineUnavailable as error:
         return str(error)
-    if options.repl and options.engine != DEFAULT_ENGINE:
-        return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
-    if options.test and options.engine != DEFAULT_ENGINE:
-        return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
-    if options.ts and options.engine != DEFAULT_ENGINE:
-        return f"--ts runs on the built-in engine only: leave out --engine {options.engine}"
+    for name in ("repl", "test", "ts") if options.engine != DEFAULT_ENGINE else ():
+        if getattr(options, name):
+            return f"--{name} runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
@@ -69395,10 +69376,8 @@ def show_outline(word):
             above.clear()
         else:
             above[entry.depth] = entry
-    if not shown:
-        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map",
-              file=sys.stderr)
-    return EXIT_OK if shown else EXIT_SCRIPT
+    return EXIT_OK if shown else complain(
+        f"nothing here has {word!r} in its name; --outline alone shows the map", EXIT_SCRIPT)
 
 
 # -- Serving -----------------------------------------------------------------------------
@@ -69418,9 +69397,9 @@ def start_server(scripts, options, worker=None, dealt=None):
                         max_body=options.max_body, settings=options.settings, tls=options.tls)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
-        print(f"aiwebengine: {error}", file=sys.stderr)
+        complain(error)
     except (OSError, OverflowError) as error:
-        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+        complain(listen_trouble(options, error))
     return None
 
 
@@ -70182,14 +70161,6 @@ class StreamClient:
         return f"{exchange.label}: the stream has ended" if self.ended else None
 
 
-class TestClock(ManualClock):
-    """The clock of a test file. Who waits under it lets others go on; see ScriptTests."""
-
-    def __init__(self, wait):
-        super().__init__(TEST_EPOCH)
-        self.wait = wait
-
-
 class TestLog(Log):
     """Keeps what scripts and tests write, for the report."""
 
@@ -70332,7 +70303,8 @@ class ScriptTests:
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
-        self.clock = TestClock(self.wait)
+        self.clock = ManualClock(TEST_EPOCH)
+        self.clock.wait = self.wait     # who waits lets others go on
         self.log = TestLog()
         self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock,
                                settings=settings)
@@ -70934,20 +70906,17 @@ def run_tests(scripts, options):
     """--test; returns the exit code."""
     if not test_files(scripts):
         what = f"no *{TEST_SUFFIX} in {scripts}" if scripts.is_dir() else f"{scripts} is not a *{TEST_SUFFIX}"
-        print(f"aiwebengine: {what}; tests of chat.js go into chat{TEST_SUFFIX} beside it", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"{what}; tests of chat.js go into chat{TEST_SUFFIX} beside it")
     try:
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
     except ReportTrouble as error:
-        print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the report cannot be written: {error}")
     except BrokenPipeError:             # `| head` has seen enough
         os._exit(EXIT_PIPE)
     except OSError as error:
-        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the tests cannot be run: {error}")
     except KeyboardInterrupt:
         return EXIT_SCRIPT
 
@@ -70998,7 +70967,7 @@ def run_tests_once(scripts, options):
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
-        print(f"aiwebengine: no test is declared in {printable(', '.join(idle))}", file=sys.stderr)
+        complain(f"no test is declared in {printable(', '.join(idle))}")
     if not results:
         return EXIT_USAGE
     return EXIT_SCRIPT if any(result.outcome == "failed" for result in results) else EXIT_OK
@@ -71078,11 +71047,9 @@ class Workers:
             RedisLink(self.options.redis).close()
             self._take_port()
         except StorageUnavailable as error:
-            print(f"aiwebengine: {error}", file=sys.stderr)
-            return EXIT_USAGE
+            return complain(error)
         except (OSError, OverflowError) as error:
-            print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
-            return EXIT_USAGE
+            return complain(listen_trouble(self.options, error))
         give_back_memory()
         while not self.stopping:
             for worker in self.workers:
@@ -71210,7 +71177,7 @@ class Workers:
             worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
-                print(f"aiwebengine: process #{worker.number} ended and is being restarted", file=sys.stderr)
+                complain(f"process #{worker.number} ended and is being restarted")
             if time.monotonic() - worker.started > WORKER_REST_SECONDS:
                 worker.started = -WORKER_REST_SECONDS       # at once
         return failed
@@ -71325,9 +71292,8 @@ def write_starter(folder, kind, has_types=False):
     files = starter_files(kind, has_types)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
-        print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
-              "Name another folder, or move them away", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"nothing was written, because {folder} already has {', '.join(there)}. "
+                        "Name another folder, or move them away")
     try:
         for name, (text, _) in files.items():
             path = folder / name
@@ -71337,8 +71303,7 @@ def write_starter(folder, kind, has_types=False):
     except OSError as error:
         reason = "is a file; name a new folder" if folder.is_file() \
             else f"cannot be written: {error.strerror}"
-        print(f"aiwebengine: {error.filename or folder} {reason}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"{error.filename or folder} {reason}")
     command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",
                      *[f"  {name:<18} {note}" for name, (_, note) in files.items()], "",
@@ -71360,8 +71325,7 @@ def print_password_hash():
     except EOFError:
         password = ""
     if not password:
-        print("aiwebengine: the password is empty", file=sys.stderr)
-        return EXIT_USAGE
+        return complain("the password is empty")
     print(hash_password(password))
     return EXIT_OK
 

@@ -3,7 +3,7 @@
 //   python aiwebengine.py examples/ --allow-net "*"
 //
 // Scripts may ask no other server unless --allow-net opens it: one host, a host with its port such as
-// localhost:8080, or "*" for all of the internet. To ask for anything else fails with an error that names the
+// localhost:8080, or "*" for all of the internet (but not what is behind your own router). To ask for anything else fails with an error that names the
 // option, and the page shows it.
 
 const PERIOD = 10_000, PATIENCE = 3000, MOST = 12, KEPT = 30;
