@@ -20,7 +20,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Long texts                                                                     153
           Lengths and numbers                                                             60
           Escaping, and names that were meant                                            121
-     4  JavaScript lexer                                                                 464
+     4  JavaScript lexer                                                                 465
      5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          198
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,239
+    11  Built-ins of the language                                                      9,240
           Helpers shared by the built-ins                                                 92
           Object                                                                         306
           Function                                                                       152
@@ -87,7 +87,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           BigInt                                                                          50
           Math                                                                           170
           Date                                                                            42
-          Date: arithmetic                                                                78
+          Date: arithmetic                                                                79
           Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           406
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,029
+    20  Scripts: loading and hot reload                                                4,033
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -277,10 +277,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    836
+          All scripts                                                                    838
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
-          Request heads                                                                  204
+          Request heads                                                                  203
           Request bodies                                                                 266
           Responses of handlers                                                          203
           Who may ask                                                                    212
@@ -297,7 +297,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: streams                                                        173
           One connection: WebSocket                                                      162
           One connection: writing                                                        165
-          Requests as scripts see them                                                   207
+          Requests as scripts see them                                                   208
           TLS                                                                            139
           The server                                                                     610
     22  Pages                                                                          5,920
