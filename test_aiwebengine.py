@@ -12318,6 +12318,13 @@ class StreamFaultTest(Case):
                 self.assertEqual(self.frames(data), [b"hi", b"for a", b"for all", b"after"])
                 self.assertEqual(stream.expected, [])
 
+    def test_filters_count_in_histories_as_texts_do(self):
+        stream = self.stream(history=100)
+        for number in range(9):
+            stream.send("short", {"room": str(number) * (aiwebengine.MAX_HISTORY_BYTES // 4)})
+        self.assertEqual((len(stream.history), stream.floor), (3, 6))
+        self.assertLessEqual(stream.history_bytes, aiwebengine.MAX_HISTORY_BYTES)
+
     def test_expected_messages_have_a_limit_beyond_which_there_is_a_gap(self):
         stream = self.stream(history=0)
         expected = stream.expect()
@@ -15168,6 +15175,68 @@ class StorageFileTest(ServerCase):
             file.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n")
         self.assertEqual(file.execute("SELECT 1"), [(1,)])
 
+    def test_a_row_longer_than_any_that_was_kept_is_refused_before_it_is_copied(self):
+        self.tampered("UPDATE items SET value = zeroblob(20000000)")
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        with self.assertRaisesRegex(aiwebengine.HostError, "data.db was changed by something else"):
+            file.storage_of("app.js").get("k")
+        if sys.version_info >= (3, 11):
+            with self.assertRaisesRegex(sqlite3.DataError, "too big"):
+                file.execute("SELECT value FROM items")
+
+    def test_of_a_history_no_more_is_read_than_memory_may_keep(self):
+        self.tampered()
+        with contextlib.closing(sqlite3.connect(self.file)) as database:
+            size, = database.execute("SELECT sum(length(frame)) FROM messages WHERE path = '/s' AND sequence > 1").fetchone()
+        with mock.patch.object(aiwebengine, "stored_messages", return_value=[]) as read, \
+                mock.patch.object(aiwebengine, "MAX_HISTORY_BYTES", size):
+            self.serve_file()
+        self.assertEqual([number for call in read.call_args_list for number, *_ in call[0][2]], [3, 2])
+
+    def test_a_file_that_another_program_holds_for_long_is_not_waited_for_again_until_it_is_free(self):
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        other = sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(other.close)
+        storage, waits = file.storage_of("app.js"), lambda: file.execute("PRAGMA busy_timeout")[0][0]
+        with mock.patch.object(aiwebengine, "STORAGE_PATIENCE", 0.05):
+            storage.set("k", "v")
+            other.execute("BEGIN IMMEDIATE")
+            for change in (lambda: storage.set("k", "w"), lambda: storage.replace("k", "v", "w")):
+                with self.assertRaisesRegex(aiwebengine.HostError, "locked"):
+                    change()
+                self.assertEqual((waits(), storage.get("k")), (0, "v"))
+            other.execute("ROLLBACK")
+            self.assertTrue(storage.replace("k", "v", "w"))
+            self.assertEqual(waits(), 50)
+
+    def test_what_cannot_be_written_because_somebody_reads_for_long_does_not_fill_the_disk(self):
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        storage, other = file.storage_of("app.js"), sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(other.close)
+        storage.set("k", "v")
+        other.execute("BEGIN").execute("SELECT * FROM items").fetchall()
+        with mock.patch.object(aiwebengine, "MAX_STORAGE_FILE", 200_000), mock.patch.object(aiwebengine, "LOG_CHECK_SECONDS", -1):
+            with self.assertRaisesRegex(aiwebengine.HostError, "its log has grown to 0 MiB, because something has been reading"):
+                for number in range(9):
+                    storage.set("k", str(number) * 50_000)
+            other.execute("COMMIT")
+            storage.set("k", "after")
+        self.assertLess(os.path.getsize(f"{self.file}-wal"), 200_000)
+
+    @needs(hasattr(os, "mkfifo"), "named pipes")
+    def test_a_pipe_in_the_place_of_a_file_of_a_database_is_an_error(self):
+        for name in ("data.db", "data.db-journal", "data.db-wal", "data.db-shm"):
+            os.mkfifo(self.file.with_name(name))
+            with self.assertRaisesRegex(aiwebengine.StorageUnavailable, f"{name} is not an ordinary file"):
+                aiwebengine.StorageFile(self.file)
+            with self.assertRaisesRegex(aiwebengine.HostError, f"{name} is not an ordinary file"), \
+                    aiwebengine.Database(self.file).used_by(aiwebengine.DatabaseVisitor(5)):
+                pass
+            os.unlink(self.file.with_name(name))
+
     def test_a_file_of_the_version_before_is_read_and_marked(self):
         self.tampered("PRAGMA user_version = 0")
         self.serve_file()
@@ -15469,6 +15538,34 @@ class DatabaseTest(ServerCase):
         self.assertEqual(self.ask(None), [{"n": 3}])
         self.serve(script)
         self.assertEqual(self.ask(None), [{"n": 1}])
+
+    def test_when_it_is_closed_all_is_in_the_one_file(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        database, visitor = aiwebengine.Database(path), aiwebengine.DatabaseVisitor(5)
+        with database.used_by(visitor):
+            database.execute(visitor, "CREATE TABLE t (x)").close()
+        database.close()
+        self.assertEqual(os.listdir(path.parent), [path.name])
+
+    def test_an_iterator_that_is_not_read_does_not_let_the_log_grow_for_ever(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        script = """
+            database.exec("CREATE TABLE t (x)"); database.exec("INSERT INTO t VALUES (1)");
+            const rows = database.prepare("SELECT a.value FROM json_each(?) a, t").iterate(JSON.stringify([...Array(300)]));
+            rows.next();
+            routeRegistry.registerRoute("/x", () => {
+              for (let i = 0; i < 9; i++) database.sql`UPDATE t SET x = randomblob(50000)`;
+              try { for (const row of rows); } catch (error) { return [error.message] }
+            });"""
+        with mock.patch.object(aiwebengine, "MAX_DATABASE_FILE", 200_000), mock.patch.object(aiwebengine, "LOG_CHECK_SECONDS", -1):
+            self.serve(script, storage=path)
+            self.assertRegex(self.ask(None)[0], "^the iterator was ended, because the database has been written to so much")
+            self.assertLess(os.path.getsize(path.with_name("data.sql.db-wal")), 400_000)
+            with contextlib.closing(sqlite3.connect(path.with_name("data.sql.db"), isolation_level=None)) as other:
+                other.execute("BEGIN").execute("SELECT * FROM t").fetchall()
+                status, _, body = self.request("GET", "/x")
+                self.assertEqual(status, 500)
+                self.assertIn("its log has grown to 0 MiB", body)
 
     def test_two_servers_share_the_file_and_wait_for_each_other(self):
         path = pathlib.Path(self.enterTemporary(), "data.db")
@@ -17077,6 +17174,13 @@ class ScriptTest(ServerCase):
         path.unlink()
         self.eventually(lambda: self.get("/v")[0] == 404)
 
+    def test_a_file_that_is_written_again_and_again_is_not_taken_for_one_that_stays_empty(self):
+        app = self.serve("routeRegistry.registerRoute('/v', () => '1');").app
+        for stamp, meant in ((1, False), (2, False), (2, True)):
+            self.assertEqual(app._is_meant("app.js", (stamp, 0), STUCK), meant)
+            since, before = app._absent["app.js"]
+            app._absent["app.js"] = since - STUCK, before
+
     def test_timers_of_a_replaced_version_stop(self):
         self.serve("routeRegistry.registerStreamRoute('/s');\n"
                    "setInterval(() => routeRegistry.sendStreamMessage('/s', 'old'), 5);")
@@ -17289,6 +17393,26 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
         self.assertEqual(secrets.hide("a MIIEvQIBADANBg b -----BEGIN----- short 12345"), "a [env.PEM] b [env.PEM] short 12345")
         self.assertEqual(secrets.hide("MIIEvQIBADANBg and more"), "[env.LONG]")
 
+    def test_secrets_in_base64_and_hexadecimal_are_hidden_alone_and_after_other_bytes(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"KEY": self.SECRET, "WORD": "production"})
+        data = self.SECRET.encode()
+        for before in (b"", b"a", b"a:", b"user:"):
+            for code in (base64.b64encode, base64.urlsafe_b64encode):
+                whole = code(before + data + b" and more").decode()
+                self.assertRegex(secrets.hide(f"Basic {whole}"), r"\ABasic \S{0,8}\[env\.KEY\]\S{10,15}\Z")
+        for text in (data.hex(), data.hex().upper(), urllib.parse.quote_plus(self.SECRET), urllib.parse.quote(self.SECRET, "~!*'()")):
+            self.assertEqual(secrets.hide(f"x{text}x"), "x[env.KEY]x")
+        self.assertEqual(secrets.hide("productions"), "productions")
+
+    def test_secrets_in_a_long_text_are_found_slice_by_slice(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"KEY": "K3Y-of-some-length", "WORD": "production"})
+        with mock.patch.object(aiwebengine, "SECRETS_SLICE", 16):
+            for before in range(40):
+                self.assertEqual(secrets.hide("-" * before + "K3Y-of-some-length production K3Y-of-some-lengthproduction"),
+                                 "-" * before + "[env.KEY] [env.WORD] [env.KEY]production")
+
     def test_files_of_settings_are_neither_served_nor_imported(self):
         for specifier in ("./.env", "./.env.local", "./settings.txt"):
             files = {"app.js": f"import text from '{specifier}' with {{ type: 'text' }};", ".env": "A=1", ".env.local": "A=1", "settings.txt": "A=1",
@@ -17359,18 +17483,33 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
 
     def test_code_without_a_server_has_them_and_its_errors_show_none(self):
         folder = pathlib.Path(self.enterTemporary())
-        self.write(folder / "my.env", "KEY = shown-by-itself #x\nG=hello#there")
+        self.write(folder / "my.env", "KEY = shown-by-itself\nG=hello#there")
         self.write(folder / "a.js", "console.log(env.KEY, Object.keys(env)); throw new Error('no ' + env.KEY)")
-        settings, code = ["--env-file", folder / "my.env", "--env", "OTHER=1"], "console.log(env.KEY); throw new TypeError(env.KEY)"
+        self.addCleanup(setattr, aiwebengine.ForegroundRealm, "settings", {})
+        settings = ["--env-file", str(folder / "my.env"), "--env", "OTHER=1"]
+        code = "console.log(env.KEY); throw new TypeError(env.KEY)"
+
+        def program(*arguments, text=""):
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch("sys.stdin", io.StringIO(text)):
+                try:
+                    aiwebengine.main([*map(str, arguments), *settings])
+                except SystemExit:
+                    pass
+            return out.getvalue(), err.getvalue()
         for arguments, text in (((folder / "a.js", "--run"), ""), (("-e", code), ""), (("--repl",), code),
                                 *([(("-e", code, "--engine", "js2py"), "")] if not JS2PY_MISSING else [])):
             with self.subTest(arguments):
-                _, out, err = run_command(*arguments, *settings, text=text)
+                out, err = program(*arguments, text=text)
                 self.assertIn("shown-by-itself", out)           # what code prints is its own affair
                 self.assertIn("Error: " + "no " * ("--run" in arguments) + "[env.KEY]", err)
                 self.assertNotIn("shown-by", err)
-        self.assertEqual(run_command("-e", "typeof env + Object.keys(env).length")[1], "object0\n")
-        self.assertIn("are for what runs scripts, not for --types", run_command("--types", *settings)[2])
+                self.assertIn("my.env, line 2: the value of G ends before #", err)
+        out, err = program("--repl", text="setTimeout(() => { throw env.KEY }); Promise.reject(Error(env.KEY)); 1\nawait 2\n")
+        self.assertNotIn("shown-by", out + err)
+        self.assertIn("are for what runs scripts, not for --types", program("--types")[1])
+        settings = []
+        self.assertEqual(program("-e", "typeof env + Object.keys(env).length")[0], "object0\n")
 
     def test_the_command_line_says_what_cannot_be(self):
         folder = self.folder_of({"app.js": "", "public/my.txt": "A=1"})
@@ -17997,6 +18136,30 @@ class HttpTest(ServerCase):
             self.assertEqual((answer.status, answer.read()), (status, data))
         connection.close()
 
+    def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(self):
+        path = self.folder / "public/shorter.bin"
+        with open(path, "wb") as file:
+            file.truncate(30_000_000)
+        with socket.create_connection(("127.0.0.1", self.server.port), WAIT) as client:
+            client.sendall(b"GET /shorter.bin" + HEAD + b"\r\n")
+            data = client.recv(4096)
+            os.truncate(path, 1000)
+            client.sendall(b"GET /hello" + HEAD + b"\r\n")
+            received = 0
+            with contextlib.suppress(ConnectionResetError):
+                while piece := client.recv(1 << 20):
+                    received, data = received + len(piece), piece
+        self.assertLess(received, 30_000_000)
+        self.assertNotIn(b"HTTP/1.1", data)
+
+    def test_a_fast_client_of_a_large_file_lets_others_have_their_turn(self):
+        handler = mock.Mock(unsent=memoryview(b"head"), file=io.BytesIO(bytes(3 * aiwebengine.FILE_TURN_BYTES)), noted=None,
+                            server=mock.Mock(clock=0))
+        handler.connection.send.side_effect = len
+        for turn in (1, 2, 3):
+            self.assertFalse(aiwebengine.RequestHandler.write_more(handler))
+            self.assertEqual(handler.file.tell(), turn * aiwebengine.FILE_TURN_BYTES)
+
     def test_nothing_outside_public_can_be_read(self):
         link(self.folder / "secret.txt", self.folder / "public/link.txt")
         link(self.folder, self.folder / "public/linked")
@@ -18151,6 +18314,12 @@ class RoutingTest(ServerCase):
     def answered(self, method, path):
         status, headers, text = self.request(method, path)
         return json.loads(text)[0] if status == 200 and text[:1] == "[" else (status, headers.get("allow"))
+
+    def test_parameters_belong_to_the_pattern_that_matched(self):
+        self.routes("GET /a/:x/:y/one", "GET /a/:p/two", "GET /b/*", "GET /c/:q")
+        for path, route, params in (("/a/1/2/one", "/a/:x/:y/one", {"x": "1", "y": "2"}), ("/a/3/two", "/a/:p/two", {"p": "3"}),
+                                    ("/b/4/5", "/b/*", {"*": "4/5"}), ("/c/6", "/c/:q", {"q": "6"})):
+            self.assertEqual(json.loads(self.request("GET", path)[2]), [f"GET {route}", params])
 
     def test_each_method_finds_its_own_best_route(self):
         self.routes("GET /users/:id", "DELETE /users/:key", "POST /users/search", "PUT /:kind/:id.json", "PUT /:kind/:id",
@@ -18372,6 +18541,16 @@ class ResponseTest(ServerCase):
         """The answer to a request, of a handler with this body."""
         self.serve(f"routeRegistry.registerRoute('/x', (context) => {{ {code} }}, {method!r});")
         return self.request(method, "/x", body, headers)
+
+    def test_escapes_are_decoded_and_broken_ones_stay(self):
+        for text, data in (("a%20b=%3D=", b"a b==="), ("100%", b"100%"), ("%4", b"%4"), ("%%41", b"%A"), ("%zz%41", b"%zzA"),
+                           ("=\r\n %0A=", b"=\r\n \n="), ("\xe9%c3%A9", b"\xe9\xc3\xa9"), ("%3d" * 50_000, b"=" * 50_000)):
+            self.assertEqual(aiwebengine.unescaped_bytes(text), data)
+
+    def test_a_content_type_is_sent_alike_each_time(self):
+        self.serve("let n = 0; routeRegistry.registerRoute('/x', () => ({ body: 'a', contentType: ['text/csv', 5][n++ % 2] }));")
+        for kind in ("text/csv; charset=UTF-8", "5") * 2:
+            self.assertEqual(self.request("GET", "/x")[1]["content-type"], kind)
 
     def test_response_builder_takes_a_status_and_headers(self):
         for code, status, headers in (
@@ -21586,7 +21765,7 @@ class CarrierTest(ServerCase):
     def test_bad_orders_are_refused(self):
         self.serve(self.SCRIPT)
         _, key = self.carrier()
-        for number, target in (("x", "/s"), ("1", "s"), ("1", "/s x"), ("1", "/s\r\nX: y"), ("", "/s")):
+        for number, target in (("x", "/s"), ("1", "s"), ("1", "/s x"), ("1", "/s\r\nX: y"), ("", "/s"), ("9" * 5000, "/s"), ("%C2%B2", "/s")):
             self.assertEqual(self.ask(key, number, target)[0], 400, (number, target))
         self.assertEqual(self.ask("guess", 1, "/s")[0], 404)
         self.assertEqual(self.ask(key, 1, "/s", Origin="http://evil.example")[0], 403)
@@ -21595,6 +21774,13 @@ class CarrierTest(ServerCase):
             self.assertEqual(self.ask(key, 1, "/s?name=a")[0], 204)
             self.eventually(self.connections)
             self.assertEqual(self.ask(key, 2, "/s?name=b")[0], 503)
+
+    def test_a_carrier_carries_no_carrier_whose_texts_would_be_escaped_twice_as_long_each_time(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        self.ask(key, 1, "/engine/stream%73")
+        self.assertIn("HTTP/1.1 400 Bad Request\r\n", self.read(client, "<EOF>")[1])
+        self.assertEqual(len(self.server._http.carriers.of), 1)
 
     def test_a_server_that_stops_leaves_no_sockets_of_carried_streams(self):
         self.serve(self.SCRIPT)
@@ -24639,8 +24825,9 @@ class ScriptTestsTest(ServerCase):
         self.write(top / "p/public/index.html", "")
         self.write(top / "p/admin/list.js", "routeRegistry.registerRoute('/a', () => 'a')")
         self.write(top / files[-1], "test('a', async () => { assert.equal((await request('/a')).body, 'a') })")
-        code, out, err = run_command("--test", top / files[-1])
-        self.assertEqual((code, out.split("\n")[0]), (0, "admin/users/one.test.js"), out + err)
+        self.folder = top / files[-1]
+        code, text = self.run_again()
+        self.assertEqual((code, text.split("\n")[0]), (0, "admin/users/one.test.js"), text)
 
     # -- requests and streams ----
 
