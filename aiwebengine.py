@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           406
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,033
+    20  Scripts: loading and hot reload                                                4,046
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
