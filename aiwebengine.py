@@ -42086,8 +42086,8 @@ class Expected:
 
 
 class Replay:
-    """The history of a stream as it is sent to those who come back. All who come before the next message share
-    it: a thousand of them, each reading ten thousand messages anew, would hold up everybody else."""
+    """The history of a stream as it is sent to those who come back. All who come before the next message
+    share it: a thousand of them, each reading ten thousand messages anew, would hold up everybody else."""
 
     def __init__(self, history, state):
         self.messages, self.state = list(history), state
