@@ -49245,8 +49245,8 @@ def storage_increment(host, key=undefined, by=undefined):
 
     def change(old):
         if old is not None and not _NUMBER_OF_JSON.fullmatch(old):
-            raise HostError(f"sharedStorage.increment: under {json.dumps(key[:60])} is no number, but "
-                            + json.dumps(old[:60], ensure_ascii=False))
+            raise HostError(f"sharedStorage.increment: what is under {json.dumps(key[:60])} is not a number, "
+                            "but " + json.dumps(old[:60], ensure_ascii=False))
         total = float(old or 0) + by
         if not math.isfinite(total):
             raise HostError(f"sharedStorage.increment: the number under {json.dumps(key[:60])} is too large")
@@ -49260,8 +49260,8 @@ def storage_increment(host, key=undefined, by=undefined):
 def storage_update(host, key=undefined, function=undefined):
     key = storage_text(host, "update", "key", key, MAX_STORAGE_KEY)
     if not host.realm.is_callable(function):
-        raise HostError("sharedStorage.update: the second argument is a function that makes the new value of "
-                        f"the old one, not {describe_value(host.realm, function)}")
+        raise HostError("sharedStorage.update: the second argument is a function that makes the new value "
+                        f"from the old one, not {describe_value(host.realm, function)}")
 
     def change(old):
         value = host.realm.invoke(function, (stored_data(host, "update", key, old),))
@@ -49422,8 +49422,8 @@ def required_parameter(host, function, context, name, part, what):
     realm = host.realm
     request = realm.get(context, "request") if realm.is_object(context) else undefined
     if not realm.is_object(request):
-        raise HostError(f"validate.{function}: the first argument is what a handler gets, its context, not "
-                        + describe_value(realm, context))
+        raise unlike(realm, context, f"validate.{function}: the first argument is the context that a handler "
+                                     "gets")
     if not isinstance(name, str):
         raise unlike(realm, name, f"validate.{function}: the second argument is the name of a parameter")
     value = realm.get(realm.get(request, part), name)
@@ -49526,7 +49526,7 @@ def send_message(host, type=undefined, data=undefined):
         raise HostError(f"sendMessage: data is {problem}")
     text = "null" if data is undefined else host.realm.stringify(data)
     if text is None:
-        raise HostError(f"sendMessage: data is {describe_value(host.realm, data)}, which JSON has not")
+        raise HostError(f"sendMessage: data is {describe_value(host.realm, data)}, which JSON does not have")
     check_text_length("sendMessage", "the data", text, MAX_STORAGE_VALUE)
     return host.app.dispatcher.send(type, text)
 
@@ -50092,7 +50092,7 @@ REDIS_BLOCK_MS = 1000
 REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
 REDIS_PAUSE = 0.004
-#: Seconds that a client waits at most until what other processes have sent was read here, too.
+#: Seconds that a client waits at most until this process has read what others have sent.
 REDIS_CATCH_UP = 0.5
 #: Seconds without use after which a connection is looked at before a message is sent on it.
 REDIS_IDLE = 0.05
@@ -51081,7 +51081,7 @@ class Database:
     def _authorize(self, action, first, second, *_):
         """For SQLite: may a statement do this?"""
         if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
-            self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
+            self.denied = "ATTACH, DETACH and VACUUM are not available: scripts have this one database"
         elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
             self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
@@ -63493,7 +63493,7 @@ _editing = threading.Lock()
 #: What an error of the disk means for whoever asked.
 _DISK_ERRORS = {errno.ENOSPC: (507, "the disk is full, and nothing was changed"),
                 errno.ENOENT: (404, "there is no such file"),
-                **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "the server may not")),
+                **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "the server may not do it")),
                 **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), (409, "a file has the name of the folder"))}
 
 
@@ -63573,7 +63573,7 @@ def unchanged_file(path, name, tag):
     if tag not in (ANY_FILE, tag_of(data)):
         raise Refusal(409, f"There is already a file {name}" if tag == NO_FILE else
                       f"{name} is no longer there: it was deleted or renamed" if data is None else
-                      f"{name} was changed on disk since it was opened here")
+                      f"{name} has changed on disk since it was opened here")
     if data is not None and not (os.stat(path).st_mode & 0o222 and os.access(path, os.W_OK)):
         raise Refusal(403, f"{name} is read-only")
     return data
@@ -64443,7 +64443,7 @@ async function compare(file, seen, meant) {
     const { text, tag } = await fetchFile(file.name), plain = text.replace(/\r\n?/g, "\n");
     if (editing || file !== current || tag === file.tag && !meant) return;
     if (file.changed && file.area.value !== plain && !meant)
-      return file === current && warn(file.name + " was changed on disk since it was opened here.");
+      return file === current && warn(file.name + " has changed on disk since it was opened here.");
     takeOver(file, plain, tag);
   } catch (error) {
     if (error.status !== 404) answerHere(error.message);

@@ -363,9 +363,8 @@ class ServerCase(Case):
         folder = self.folder = self.folder_of({"app.js": files} if isinstance(files, str) else files or {})
         self.output = io.StringIO()
         options = {"reload": False, **self.options, **options}
-        self.server = aiwebengine.Server(folder, port=0, log=aiwebengine.Log("debug", self.output, False), **options)
-        self.server.start()
-        self.addCleanup(self.server.stop)
+        self.server = self.enter(
+            aiwebengine.Server(folder, port=0, log=aiwebengine.Log("debug", self.output, False), **options))
         return self.server
 
     def enterTemporary(self):
@@ -8844,9 +8843,8 @@ class PackageFormTest(ServerCase):
         folder = Path(self.enterTemporary())
         self.write(folder / "node_modules/p/index.js", "module.exports = 'one'")
         self.write(folder / "scripts/app.mjs", "import x from 'p'; routeRegistry.registerRoute('/x', () => x)")
-        self.server = aiwebengine.Server(folder / "scripts", port=0, log=aiwebengine.Log("silent"), reload=False)
-        self.server.start()
-        self.addCleanup(self.server.stop)
+        self.server = self.enter(
+            aiwebengine.Server(folder / "scripts", port=0, log=aiwebengine.Log("silent"), reload=False))
         self.assertEqual(self.get("/x")[2], "one")
         self.write(folder / "node_modules/p/index.js", "module.exports = 'two'")
         os.utime(folder / "node_modules/p/index.js", (1, 1))
@@ -11994,9 +11992,7 @@ class WindowsSelectorTest(ServerCase):
         with mock.patch.object(aiwebengine, "new_selector", windows_selector):
             self.serve("""routeRegistry.registerStreamRoute("/s");
                 routeRegistry.registerRoute("/go", () => routeRegistry.sendStreamMessage("/s", "x".repeat(300000)), "POST");""")
-        idle = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(50)]
-        for sock in idle:
-            self.addCleanup(sock.close)
+        idle = [self.closing(socket.create_connection(("127.0.0.1", self.server.port))) for _ in range(50)]
         clients = [self.connect("/s") for _ in range(20)]
         self.assertIn("20 connections matched, 20 delivered", self.post("/go")[2])
         self.assertEqual({len(client.next()["data"]) for client in clients}, {300000})
@@ -14606,7 +14602,7 @@ class HostApiTest(ServerCase):
                 "s.setJSON('k')": "the value is undefined, which JSON does not have", "s.setJSON('k', () => 1)": "a function",
                 "s.setJSON('k', new Map([[1, 2]]))": "Object.fromEntries(map)", "s.setJSON('k', 'x'.repeat(1e6))": "has 1,000,002",
                 "const o = {}; o.o = o; s.setJSON('k', o)": "circular", "s.setJSON('k', 1n)": "BigInt",
-                "s.setItem('k', 'no'); s.increment('k')": 'under "k" is no number, but "no"', "s.increment('k', '1')": "the number to add, not a string",
+                "s.setItem('k', 'no'); s.increment('k')": 'what is under "k" is not a number, but "no"', "s.increment('k', '1')": "the number to add, not a string",
                 "s.increment('k', NaN)": "NaN", "s.setItem('k', '1e308'); s.increment('k', 1e308)": "too large", "s.increment({})": "must be a string",
                 "s.update('k', 5)": "is a function that makes the new value", "s.update('k', () => {})": "it returned undefined",
                 "s.update('k', async () => 1)": "cannot be async", "s.update('k', () => { throw new TypeError('mine') })": "TypeError: mine",
@@ -14637,7 +14633,7 @@ class HostApiTest(ServerCase):
                 self.assertIn(expected, json.loads(text)["error"]["message"])
 
     def test_validate_says_how_it_is_used(self):
-        for code, part in {"requireQueryParam('q')": "what a handler gets, its context, not a string",
+        for code, part in {"requireQueryParam('q')": "the context that a handler gets, not a string",
                            "requirePathParam({ request: {} }, 5)": "the name of a parameter, not a number (5)",
                            "validateString(5)": "Expected string, got a number (5)", "validateString(null)": "got null",
                            "validateString('a', 5)": "must be an object such as { minLength: 1 }",
@@ -14781,9 +14777,7 @@ class StorageFileTest(ServerCase):
         return self.serve_file(script)
 
     def client(self, last_id=None, path="/s"):
-        client = EventClient(self.server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
-        self.addCleanup(client.sock.close)
-        return client
+        return self.closing(EventClient(self.server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else []))
 
     def writer(self, first, last, name="k"):
         return self.begin([sys.executable, "-c", STORAGE_WRITER, str(self.file), str(first), str(last), name],
@@ -15499,9 +15493,8 @@ class DatabaseTest(ServerCase):
                 return kept.get(key)
 
         folder = self.enterTemporary()
-        one, other = (aiwebengine.Database(pathlib.Path(folder, name), Link()) for name in ("one.db", "other.db"))
-        self.addCleanup(one.close)
-        self.addCleanup(other.close)
+        one, other = (self.closing(aiwebengine.Database(pathlib.Path(folder, name), Link()))
+                      for name in ("one.db", "other.db"))
         with one.used_by(aiwebengine.DatabaseVisitor(5)):
             pass
         self.assertIn("several machines have no database in common", self.problem_of_database(other))
@@ -15665,9 +15658,7 @@ class RedisCase(ServerCase):
     until = Case.eventually
 
     def client(self, server, path="/s", last_id=None):
-        client = EventClient(server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
-        self.addCleanup(client.sock.close)
-        return client
+        return self.closing(EventClient(server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else []))
 
     def post_to(self, server, path, body=""):
         self.server = server
@@ -15754,8 +15745,7 @@ class RedisTest(RedisCase):
               connection.send(`again ${round}`);
               if (round === 9) connection.close(3001, "done");
             } });""")
-        client, other = WebSocketClient(first.port, "/talk?room=a"), self.client(second, "/talk?room=a")
-        self.addCleanup(client.close)
+        client, other = self.closing(WebSocketClient(first.port, "/talk?room=a")), self.client(second, "/talk?room=a")
         for round in range(10):
             client.send(str(round))
         self.assertEqual([client.next()["data"] for _ in range(40)],
@@ -19984,9 +19974,8 @@ class HostileClientTest(ServerCase):
         self.serve(self.SOURCE)
         stream = self.connect("/events")
         with unittest.mock.patch.object(aiwebengine, "MAX_OPEN_REQUESTS", 40):
-            flood = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
+            flood = [self.closing(socket.create_connection(("127.0.0.1", self.server.port))) for _ in range(40)]
             for sock in flood:
-                self.addCleanup(sock.close)
                 sock.sendall(b"GET /hel")
             self.eventually(lambda: sum(bool(h.received) for h in list(self.server._http.handlers)) == 40)
             for _ in range(20):
@@ -20002,15 +19991,11 @@ class HostileClientTest(ServerCase):
                                         begin(handler, request, (address, 5000), server)), \
                 unittest.mock.patch.object(aiwebengine, "MAX_OPEN_OF_ADDRESS", 10), \
                 unittest.mock.patch.object(aiwebengine, "MAX_OPEN_OF_THIS_MACHINE", 20):
-            flood = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
-            for sock in flood:
-                self.addCleanup(sock.close)
+            flood = [self.closing(socket.create_connection(("127.0.0.1", self.server.port))) for _ in range(40)]
             self.eventually(lambda: self.server._http.open_of == {address: 10})
             self.assertEqual(self.get("/hello")[2], "Hello")
             address = "127.0.0.1"
-            mine = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
-            for sock in mine:
-                self.addCleanup(sock.close)
+            mine = [self.closing(socket.create_connection(("127.0.0.1", self.server.port))) for _ in range(40)]
             self.eventually(lambda: self.server._http.open_of["127.0.0.1"] == 20)
             self.assertLessEqual(self.server._http.open_of["192.0.2.7"], 10)
             self.assertEqual(self.get("/hello")[2], "Hello")
@@ -20879,9 +20864,8 @@ class TLSTest(ServerCase):
             self.client.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
         hello, stalled = outgoing.read(), []
         for number in range(30):
-            stalled.append(socket.create_connection(("127.0.0.1", self.server.port)))
+            stalled.append(self.closing(socket.create_connection(("127.0.0.1", self.server.port))))
             stalled[-1].sendall(hello[:number * 10] if number % 2 else hello)
-            self.addCleanup(stalled[-1].close)
         self.assertEqual(self.get("/hi")[0], 200)
         for sock in stalled[:20]:
             sock.sendall(b"\x16nonsense" * 50)
@@ -23090,9 +23074,8 @@ class EditorTest(ServerCase):
 
     def test_the_only_script_of_a_server_keeps_its_name(self):
         folder = self.folder_of({"app.js": self.APP, "private.js": ""})
-        self.server = aiwebengine.Server(folder / "app.js", port=0, log=aiwebengine.Log("silent", io.StringIO(), False))
-        self.server.start()
-        self.addCleanup(self.server.stop)
+        self.server = self.enter(
+            aiwebengine.Server(folder / "app.js", port=0, log=aiwebengine.Log("silent", io.StringIO(), False)))
         self.refused(409, self.act("/engine/rename", file="app.js", to="b.js"), "its name must stay")
         self.refused(409, self.act("/engine/delete", file="app.js", tag="*"), "its name must stay")
         self.assertEqual(aiwebengine.editable_files(self.server.app), ["app.js"])
@@ -24013,9 +23996,7 @@ class DealtWorkersTest(WorkersTest):
 
     def test_each_process_gets_the_same_number_of_connections(self):
         self.start(3)
-        streams = [EventClient(self.port, "/s") for _ in range(30)]
-        for stream in streams:
-            self.addCleanup(stream.close)
+        streams = [self.closing(EventClient(self.port, "/s")) for _ in range(30)]
         counts = {}
         while len(counts) < 3:
             _, _, text = self.get("/here")
@@ -27132,9 +27113,7 @@ class LivePagesInTheBrowser(InBrowser, LiveCase):
         port = self.server.port
         self.server.stop()
         self.write(self.folder / "public/index.html", self.PAGE.replace("One", "Two"))
-        self.server = aiwebengine.Server(self.folder, port=port, log_level="silent")
-        self.server.start()
-        self.addCleanup(self.server.stop)
+        self.server = self.enter(aiwebengine.Server(self.folder, port=port, log_level="silent"))
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
 
 
@@ -28600,7 +28579,7 @@ class EditorInTheBrowser(InBrowser, ServerCase):
         self.undo(page)
         self.assertEqual(self.text_of(page), self.APP)
         self.write(self.folder / "app.js", "// theirs again\n")
-        self.see(page, "#edit-warning", "app.js was changed on disk since it was opened here.")
+        self.see(page, "#edit-warning", "app.js has changed on disk since it was opened here.")
         self.press(page, "s", 2)
         self.see(page, "#edit-warning", "app.js was changed on disk")
         self.assertEqual(self.on_disk(), "// theirs again\n")
