@@ -28581,7 +28581,7 @@ class EditorInTheBrowser(InBrowser, ServerCase):
         self.write(self.folder / "app.js", "// theirs again\n")
         self.see(page, "#edit-warning", "app.js has changed on disk since it was opened here.")
         self.press(page, "s", 2)
-        self.see(page, "#edit-warning", "app.js was changed on disk")
+        self.see(page, "#edit-warning", "app.js has changed on disk")
         self.assertEqual(self.on_disk(), "// theirs again\n")
         page.click("#edit-theirs")
         page.wait_for("current.area.value === '// theirs again\\n' && document.querySelector('#edit-warning').hidden")
