@@ -15,12 +15,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         558
+     3  ERRORS, TEXT AND NUMBERS                                                         587
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             92
-     4  JavaScript lexer                                                                 464
+          Escaping, and names that were meant                                            121
+     4  JavaScript lexer                                                                 465
      5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          198
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,239
+    11  Built-ins of the language                                                      9,240
           Helpers shared by the built-ins                                                 92
           Object                                                                         306
           Function                                                                       152
@@ -87,7 +87,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           BigInt                                                                          50
           Math                                                                           170
           Date                                                                            42
-          Date: arithmetic                                                                78
+          Date: arithmetic                                                                79
           Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
@@ -220,8 +220,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,796
-          Messages of streams                                                            111
+    17  Streams: registry, connections, broadcaster                                    1,799
+          Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
@@ -250,21 +250,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                711
-    19  Host API                                                                       3,953
+    19  Host API                                                                       4,050
           Arguments                                                                      173
-          routeRegistry                                                                  244
+          routeRegistry                                                                  245
           graphQLRegistry                                                                121
           ResponseBuilder                                                                153
           sharedStorage                                                                  292
           validate                                                                        97
           dispatcher and schedulerService                                                185
-          Storage in a file                                                              332
+          Storage in a file                                                              397
           Relays                                                                          52
           Redis                                                                          875
-          Database: statements                                                           376
-          database                                                                       275
+          Database: statements                                                           406
+          database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,026
+    20  Scripts: loading and hot reload                                                4,033
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -277,10 +277,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    833
+          All scripts                                                                    838
           Live pages                                                                     201
-    21  HTTP server                                                                    4,729
-          Request heads                                                                  204
+    21  HTTP server                                                                    4,741
+          Request heads                                                                  203
           Request bodies                                                                 266
           Responses of handlers                                                          203
           Who may ask                                                                    212
@@ -288,16 +288,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   341
+          Static files                                                                   345
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        245
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
-          One connection: streams                                                        171
+          One connection: streams                                                        173
           One connection: WebSocket                                                      162
-          One connection: writing                                                        161
-          Requests as scripts see them                                                   207
+          One connection: writing                                                        165
+          Requests as scripts see them                                                   208
           TLS                                                                            139
           The server                                                                     610
     22  Pages                                                                          5,920
@@ -956,28 +956,49 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 MIN_SECRET = 6
 
 
+#: Characters that are looked through for secrets at once: nothing interrupts a search.
+SECRETS_SLICE = 1 << 18
+
+
+def coded_forms(text):
+    """What a secret looks like in base64, also for URLs and after other bytes, as in `user:password`, and in
+    hexadecimal."""
+    data = text.encode("utf-8", "surrogatepass")
+    for shift, first in ((0, 0), (1, 2), (2, 3)):       # bytes before it, and characters that depend on them
+        coded = base64.b64encode(bytes(shift) + data)[first:(shift + len(data)) * 8 // 6].decode()
+        yield from (coded, coded.translate({43: "-", 47: "_"}))
+    yield from (data.hex(), data.hex().upper())
+
+
 class Secrets:
-    """What no log, page or report shows: the values of settings, as they are or escaped for HTML, JSON (also
-    twice) or a URL, and each line of a long one. A part of one, or another encoding, is not known again."""
+    """What no log, page or report shows: the values of settings, as they are, escaped for HTML, JSON (also
+    twice) or a URL, or as `coded_forms`, and each line of a long one. A part of one, or what a script has
+    made of it in another way, is not known again."""
 
     def __init__(self):
-        self.names, self.pattern = {}, None
+        self.names, self.pattern, self.longest = {}, None, 0
         #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
         """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
+        words = set()
         for name, value in values.items():
             for text in {value, *value.splitlines()}:
-                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, "")
+                words.add(text)
+                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, ""), \
+                    urllib.parse.quote(text, "!*'()"), urllib.parse.quote_plus(text, "*")
                 for once in shown if len(text) >= MIN_SECRET else ():
                     once = once, json.dumps(once, ensure_ascii=False)[1:-1]
                     for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
                         self.names.setdefault(form, name)
+                for form in coded_forms(text) if len(text) > MIN_SECRET else ():
+                    self.names.setdefault(form, name)
         if self.names:
+            self.longest = max(map(len, self.names)) + 1
             # Letters alone may be a word, such as "production", that is part of others.
             self.pattern = re.compile("|".join(
-                rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
+                rf"(?<![^\W_]){form}(?![^\W_])" if form in words and form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
 
     def add_files(self, paths):
@@ -989,8 +1010,16 @@ class Secrets:
             raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
 
     def hide(self, text):
-        return text if self.pattern is None else self.pattern.sub(
-            lambda found: f"[env.{self.names[found[0]]}]", text)
+        if self.pattern is None:
+            return text
+        parts, done = [], 0
+        for end in range(SECRETS_SLICE, len(text) + SECRETS_SLICE, SECRETS_SLICE):
+            for found in self.pattern.finditer(text, max(done, end - SECRETS_SLICE), end + self.longest):
+                if found.start() >= end:
+                    break
+                parts += text[done:found.start()], f"[env.{self.names[found[0]]}]"
+                done = found.end()
+        return "".join((*parts, text[done:])) if parts else text
 
 
 SECRETS = Secrets()
@@ -1078,7 +1107,8 @@ _JS_TOKEN = re.compile(r"""[ \t]*(?:
 _JS_LINE_BREAK = re.compile("\r\n|[\n\r\u2028\u2029]")
 _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
-_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$\x80-\U0010ffff]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
+# (Not [\x80-\U0010ffff]: Python makes a table of all characters for that, which takes 5 ms.)
+_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$]+|[^\x00-\x7f]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 # Parts of literals: many in one match, but not millions.
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
@@ -5681,7 +5711,7 @@ class EnumParser(TypeScriptParser):
 
 _JSX_CODE_TAGS = frozenset(('"script"', '"style"'))
 _JSX_NO_CODE = re.compile("</(?:script|style)|<!--", re.IGNORECASE).search
-_JSX_NAME = re.compile(r"[A-Za-z_$\x80-\U0010ffff][\w$-]*").match
+_JSX_NAME = re.compile(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*").match
 _JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
 _JSX_TEXT = re.compile(r"[^<{>}]*").match
 _JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
@@ -16196,6 +16226,7 @@ def days_from_civil(year, month, day):
         + day_of_year - 719468
 
 
+@functools.lru_cache(64)
 def civil_from_days(days):
     """(year, month from 1, day) of a number of days since 1970-01-01."""
     era, day_of_era = divmod(days + 719468, 146097)
@@ -23048,7 +23079,7 @@ def check_plain(value):
 def check_shape(shape):
     """All keys are names, not indices (which come first), symbols, private or `toJSON`."""
     for key in shape:
-        if type(key) is not str or key == "toJSON" or array_index(key) >= 0:
+        if type(key) is not str or key == "toJSON" or key[:1] in "0123456789" and array_index(key) >= 0:
             raise NotPlain
 
 
@@ -32066,14 +32097,14 @@ def decode_urlencoded(text):
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
-#: Texts up to this length are parted at each percent sign: quicker, but it makes an object for each.
-MAX_PARTED = 4096
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
-    if len(text) <= MAX_PARTED:
-        return urllib.parse.unquote_to_bytes(text.encode("latin-1"))
+    if len(text) <= SLICE_LENGTH and not _BAD_ESCAPE.search(text):
+        # quoted-printable writes its escapes as =41, and Python knows that in C
+        return binascii.a2b_qp(text.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"="))
     return replace_in_slices(_ESCAPED_BYTES,
                              lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
@@ -39740,7 +39771,7 @@ class PromptRealm(ForegroundRealm):
         return "Uncaught " + self.enter(lambda: self.shown(error.value))
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {self.shown(error.value)}"
+        self.console("error", SECRETS.hide(f"{prefix} {self.shown(error.value)}")
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     def shown(self, value):
@@ -41629,9 +41660,9 @@ PLAIN_EVENT = EventFields()
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
     the connections that a filter chose when it was sent, until they have it; `delivery` says how
-    many it was for."""
+    many it was for; `size` is what it counts in a history, in bytes."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery", "size")
 
     def __init__(self, sequence, frame, filter, moment=None):
         self.sequence = sequence
@@ -41641,6 +41672,9 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+        self.size = len(frame)
+        if filter:
+            self.size += sum(map(sys.getsizeof, itertools.chain(filter, filter.values())))
 
     @property
     def id(self):
@@ -42032,9 +42066,9 @@ class Expected:
 
     def add(self, message):
         self.messages.append(message)
-        self.bytes += len(message.frame)
+        self.bytes += message.size
         while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
-            self.bytes -= len(self.messages.popleft().frame)
+            self.bytes -= self.messages.popleft().size
             self.complete = False
 
 
@@ -42126,7 +42160,7 @@ class Stream:
             if self.slow:
                 delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
-            self._pending_bytes += len(message.frame)
+            self._pending_bytes += message.size
             return delivery, self._pending_bytes > MAX_BACKLOG_BYTES \
                 or len(self._pending) > MAX_BACKLOG_MESSAGES
 
@@ -42188,10 +42222,10 @@ class Stream:
     def _remember(self, message):
         history = self.history
         history.append(message)
-        self.history_bytes += len(message.frame)
+        self.history_bytes += message.size
         while len(history) > self.depth or self.history_bytes > MAX_HISTORY_BYTES:
             oldest = history.popleft()
-            self.history_bytes -= len(oldest.frame)
+            self.history_bytes -= oldest.size
             self.floor = oldest.sequence
 
     def shed(self):
@@ -42200,7 +42234,7 @@ class Stream:
             target = self.history_bytes // 2
             while self.history_bytes > target:
                 oldest = self.history.popleft()
-                self.history_bytes -= len(oldest.frame)
+                self.history_bytes -= oldest.size
                 self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
@@ -48653,7 +48687,8 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
                "Calls a handler before whatever answers a request whose path is the prefix or below it "
                "(every request without one): a route or stream of any script, a file, GraphQL, or nothing. "
                "It returns nothing to let the request go on, or a response in place of the answer. What it "
-               "sets on context.request is there for those that come after it.")
+               "sets on context.request is there for those that come after it. While no version of a script "
+               "that calls this could be loaded, every request gets 503.")
 def use(host, prefix=undefined, handler=undefined):
     return add_hook(host, "use", prefix, handler)
 
@@ -49693,8 +49728,10 @@ def cron_field(function, text, what, low, high, names):
 
 #: Seconds that a write waits for another process that is writing to the same file.
 STORAGE_PATIENCE = 1.0
-#: Bytes that the file may have: a script that writes without end must not fill the disk.
+#: Bytes that the file may have, and its log: a script that writes without end must not fill the disk.
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
+#: Seconds between two looks at how large the log of a database is.
+LOG_CHECK_SECONDS = 0.1
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
 #: The version of the tables below; a file with a larger one is left alone.
@@ -49708,6 +49745,8 @@ STORAGE_STEPS = 100_000
 MAX_STORED_SEQUENCE = 10**15
 #: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
 MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
+#: Bytes of a row: SQLite refuses longer ones, which nothing here has written, before it copies them.
+MAX_STORAGE_ROW = 16 * 1024 * 1024
 
 _STORAGE_TABLES = (
     "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
@@ -49717,6 +49756,29 @@ _STORAGE_TABLES = (
 
 _STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
                            rb"(?:data: [^\r\n]*\n)+\n\Z")
+
+
+def odd_database_file(path):
+    """The first of the files of a SQLite database that is no file, such as a pipe, on which opening it would
+    wait for ever; None if all are fine. A folder gives an error of its own."""
+    return next((name for name in (path, f"{path}-journal", f"{path}-wal", f"{path}-shm")
+                 if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)), None)
+
+
+def check_log_size(connection, path, limit):
+    """Raises sqlite3.OperationalError when the write-ahead log of a database has more bytes: it cannot begin
+    anew while somebody reads what was there before, and `limit` of the file does not count it."""
+    for full in (False, True):
+        try:
+            if os.stat(f"{path}-wal").st_size <= limit:
+                return
+        except OSError:
+            return
+        if full:
+            raise sqlite3.OperationalError(
+                f"its log has grown to {limit >> 20:,} MiB, because something has been reading the database "
+                "meanwhile, such as another program: let that end")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 class StorageUnavailable(Exception):
@@ -49738,6 +49800,8 @@ class StorageFile:
         self.closed = False
         #: When the statement that runs is to be interrupted.
         self.deadline = math.inf
+        #: Seconds that a write waits now, and when the size of the log was looked at.
+        self.patience, self.checked = STORAGE_PATIENCE, -math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
         try:
@@ -49745,8 +49809,8 @@ class StorageFile:
         except ImportError:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built "
                                      "without") from None
-        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-            raise self._unusable("it is not an ordinary file")
+        if odd := odd_database_file(self.path):
+            raise self._unusable(f"{odd} is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -49766,6 +49830,8 @@ class StorageFile:
     def _prepare(self):
         run = self.connection.execute
         self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        if hasattr(self.connection, "setlimit"):        # CPython 3.11
+            self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_STORAGE_ROW)
         run("PRAGMA trusted_schema = OFF")
         found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
@@ -49813,20 +49879,43 @@ class StorageFile:
             raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start "
                                            "the server again")
 
-    def execute(self, statement, *values):
-        """The rows of one statement, which is committed. Raises sqlite3.Error."""
+    @contextlib.contextmanager
+    def _writing(self):
+        """Held while something is written. A file that was locked for all of STORAGE_PATIENCE is not waited
+        for again until a write succeeds: else everybody in line would wait as long, one after the other."""
         with self.lock:
-            if not statement.startswith(("SELECT", "PRAGMA")):
-                self._check_identity()
+            self._check_identity()
+            now = time.monotonic()
+            self.deadline = now + STORAGE_SECONDS
+            if now > self.checked + LOG_CHECK_SECONDS:
+                check_log_size(self.connection, self.path, MAX_STORAGE_FILE)
+                self.checked = now
+            patience = STORAGE_PATIENCE
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                patience = 0 if "locked" in str(error) else self.patience
+                raise
+            finally:
+                if patience != self.patience:
+                    self.patience = patience
+                    self.connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience)}")
+
+    def execute(self, statement, *values, wanted=None):
+        """The rows of one statement, which is committed; with `wanted`, only those before the first that
+        it does not want. Raises sqlite3.Error."""
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            with self._writing():
+                return self.connection.execute(statement, values).fetchall()
+        with self.lock:
             self.deadline = time.monotonic() + STORAGE_SECONDS
-            return self.connection.execute(statement, values).fetchall()
+            rows = self.connection.execute(statement, values)
+            return rows.fetchall() if wanted is None else list(itertools.takewhile(wanted, rows))
 
     @contextlib.contextmanager
     def transaction(self):
         """For several statements that take effect together; gives the function that runs one."""
-        with self.lock, self.connection:
-            self._check_identity()
-            self.deadline = time.monotonic() + STORAGE_SECONDS
+        with self._writing(), self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection.execute
 
@@ -49849,10 +49938,15 @@ class StorageFile:
                          stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?",
                                                stream.path)
+            room = MAX_HISTORY_BYTES
+
+            def fits(row):
+                nonlocal room
+                room -= len(row[1] or "") + len(row[2] or "")
+                return room >= 0
             rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path "
                                 "= ? ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path,
-                                stream.depth)
-            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+                                stream.depth, wanted=fits)
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
             self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new "
@@ -49956,6 +50050,8 @@ class StoredInFile:
     def _run(self, function, statement, *values):
         try:
             return self.file.execute(statement, self.script, *values)
+        except sqlite3.DataError:
+            raise self._changed(function) from None
         except sqlite3.Error as error:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
@@ -50008,9 +50104,13 @@ class StoredInFile:
                 return text
         except UnicodeDecodeError:
             pass
-        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
-                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} "
-                        "characters; sharedStorage.clear() makes it usable again")
+        raise self._changed(function)
+
+    def _changed(self, function):
+        what, limit = ("value", MAX_STORAGE_VALUE) if function == "getItem" else ("key", MAX_STORAGE_KEY)
+        return HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                         f"{what} is not a text of up to {limit:,} characters; sharedStorage.clear() makes "
+                         "it usable again")
 
 
 def to_sql(text):
@@ -51036,6 +51136,8 @@ class Database:
         #: The realm whose statement runs, and what it asked for but may not have.
         self.realm, self.denied = None, ""
         self.nesting = 0                # of transactions
+        #: Cursors of iterate(), and when the size of the log was looked at.
+        self.cursors, self.looked = weakref.WeakSet(), -math.inf
 
     def open(self):
         """Connects; raises HostError."""
@@ -51044,6 +51146,8 @@ class Database:
         if self.redis is not None and self.path is None:
             raise HostError("database: with --redis each process would have a database of its own; add "
                             "--storage FILE, whose database all processes of one machine share")
+        if self.path and (odd := odd_database_file(self.path)):
+            raise HostError(f"database: {odd} is not an ordinary file")
         try:
             connection = sqlite3.connect(self.path or ":memory:", timeout=MEMORY_CHECK_SECONDS,
                                          isolation_level=None, check_same_thread=False)
@@ -51082,7 +51186,7 @@ class Database:
         """For SQLite: may a statement do this?"""
         if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
             self.denied = "ATTACH, DETACH and VACUUM are not available: scripts have this one database"
-        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS and self.realm is not None:
             self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
@@ -51107,10 +51211,31 @@ class Database:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
+            if self.path:
+                self.check_log(realm)
             yield self.connection
         finally:
             self.realm = outer
             self.lock.release()
+
+    def check_log(self, realm):
+        """Ends iterators before the log, of which they need all, gets too large; raises DatabaseError when
+        somebody else keeps it."""
+        now = time.monotonic()
+        if now > self.looked + LOG_CHECK_SECONDS and not self.nesting:
+            self.realm = None           # this is not to be interrupted, nor asked for its rights
+            try:
+                if os.stat(f"{self.path}-wal").st_size > MAX_DATABASE_FILE:
+                    for cursor in list(self.cursors):
+                        cursor.close()
+                    check_log_size(self.connection, self.path, MAX_DATABASE_FILE)
+            except OSError:
+                pass
+            except sqlite3.Error as error:
+                raise self.error(realm, error, "") from None
+            finally:
+                self.realm = realm
+            self.looked = now
 
     def acquire(self, realm):
         end = time.monotonic() + DATABASE_PATIENCE
@@ -51189,6 +51314,8 @@ class Database:
             connection.interrupt()
         if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("SELECT 1")         # ends the interruption, or the log would stay
                 self.connection.close()
             self.connection = None
             self.lock.release()
@@ -51223,6 +51350,9 @@ class Database:
         denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
+        if "closed cursor" in text:
+            return DatabaseError("the iterator was ended, because the database has been written to so much "
+                                 "since; read its rows sooner, or take them with all()")
         if text.startswith("Could not decode"):
             return DatabaseError("a text in the result is not UTF-8; read it with CAST(… AS BLOB)")
         sql = sql.removeprefix("EXPLAIN ") if sql.startswith("EXPLAIN ") else sql
@@ -51399,6 +51529,7 @@ class Statement:
     def iterate(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
+            self.database.cursors.add(cursor)
         return self.realm.new_iterator(self.each(cursor))
 
     def each(self, cursor):
@@ -52330,9 +52461,11 @@ MAX_THREADS = 512
 #: serves everybody; and how slowly a long call is forgotten.
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
-#: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.1
+#: Seconds between two looks at the files, and how long a file must have rested to be read; after a look at
+#: one that has not rested, the next comes sooner.
+WATCH_INTERVAL = 0.05
 SETTLE_SECONDS = 0.05
+SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
@@ -55361,7 +55494,7 @@ class Application:
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
-        self._absent = {}               # name of a file that is gone or empty -> since when
+        self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
@@ -55926,7 +56059,7 @@ class Application:
             stamp = file_stamp(path)
             imported = self._changed_import(name)
             empty = stamp is not None and not stamp[1] and name in self.hosts
-            if not self._is_meant(name, empty, patience):
+            if not self._is_meant(name, empty and stamp, patience):
                 unsure = True
                 continue
             if renewed:
@@ -55977,12 +56110,15 @@ class Application:
         return loaded
 
     def _is_meant(self, name, absent, patience):
-        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long. One
+        that is empty again, but was written to meanwhile, has not."""
         if not absent:
             self._absent.pop(name, None)
             return True
         now = time.monotonic()
-        return now - self._absent.setdefault(name, now) >= patience
+        since, before = self._absent.get(name, (now, absent))
+        self._absent[name] = since, _ = (since if before == absent else now), absent
+        return now - since >= patience
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
@@ -56118,8 +56254,9 @@ class Watcher:
         self._stop.set()
 
     def _loop(self):
-        unsure = False
-        while not self._stop.wait(SETTLE_SECONDS if unsure else WATCH_INTERVAL):
+        unsure, took = False, 0.0
+        while not self._stop.wait(max(SOON_SECONDS if unsure else WATCH_INTERVAL, 4 * took)):
+            started = time.thread_time()
             try:
                 self.app.refresh(ABSENCE_SECONDS)
                 unsure = bool(self.app.unsure)
@@ -56132,6 +56269,7 @@ class Watcher:
                     self._trouble = str(error)
                     what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
                     self.app.log.write("warn", f"cannot check for changed scripts: {what}")
+            took = min(time.thread_time() - started, 1.0)       # many files, or what it loaded
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -56394,6 +56532,8 @@ GRACE_SECONDS = 2.0
 #: Requests of one connection answered in a row before others have their turn.
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
+#: Bytes of a file that a client gets before others have their turn.
+FILE_TURN_BYTES = 8 * FILE_CHUNK_BYTES
 HEADS_REMEMBERED = 256
 MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
@@ -56458,7 +56598,6 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
 _HEADER_LINE = re.compile(rf"({_TOKEN}):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 _HEADER_NAME = re.compile(rf"{_TOKEN}\Z")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@\s]*)(?::([0-9]{0,5}))?\Z")
 _SINGLE_FIELDS = frozenset(("host", "content-length", "content-type", "origin", "transfer-encoding",
@@ -58354,7 +58493,11 @@ class FilePart:
         self.close = file.close
 
     def read(self, size):
+        """Raises OSError when the file has become shorter: the client would take the next response for what
+        is missing, so the connection has to end."""
         data = self.file.read(min(size, self.left))
+        if self.left and not data:
+            raise OSError("the file has become shorter")
         self.left -= len(data)
         return data
 
@@ -58476,7 +58619,7 @@ class Carriers:
         streams = self.of.get(key)
         if streams is None:
             raise Refusal(404, "There is no such connection, or it belongs to another process")
-        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+        if not re.fullmatch("[0-9]{1,9}", number) or target and not re.fullmatch(r"/[!-~]*", target):
             raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
         if target and len(streams) >= MAX_CARRIED:
             raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
@@ -59653,6 +59796,8 @@ class StreamOpener(HookCaller):
         """Opens what carries the streams of all tabs of a browser."""
         if not is_same_origin(head):
             raise Refusal(403, "Only pages of this server may listen here")
+        if self.connection in self.app.carried:         # each one around another doubles what is escaped
+            raise Refusal(400, "This connection does not carry another one like it")
         self.check_room()
         key = self.server.carriers.open()
         self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
@@ -60053,9 +60198,13 @@ class RequestHandler(StreamOpener):
 
     def write_more(self):
         """Goes on with a response; True when it is out and the connection can be read again."""
+        room = FILE_TURN_BYTES
         try:
             while self.unsent or self.file is not None:
                 if not self.unsent:
+                    if room <= 0:               # a fast client of a large file: others come first
+                        return False
+                    room -= FILE_CHUNK_BYTES
                     self.unsent = memoryview(self.file.read(FILE_CHUNK_BYTES))
                     if not self.unsent:
                         self.file.close()
@@ -60241,8 +60390,9 @@ def text_object(realm, pairs):
     """A script's object with string properties."""
     if not pairs:
         return realm.new_object({})
-    if "".join([*pairs, *pairs.values()]).isascii():
-        return realm.new_object(dict(pairs))
+    if "".join(pairs).isascii():
+        return realm.new_object({key: value if value.isascii() else realm.from_python(value)
+                                 for key, value in pairs.items()})
     return realm.from_python(pairs)
 
 
@@ -62840,9 +62990,9 @@ class ShownMessages:
                 key = stream.epoch, message.sequence
                 if key not in self.messages:
                     self.messages[key] = message
-                    self.size += len(message.frame)
+                    self.size += message.size
             while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
-                self.size -= len(self.messages.popitem(last=False)[1].frame)
+                self.size -= self.messages.popitem(last=False)[1].size
 
     def get(self, stream, number):
         """The message of this number, if it is known here; it is the last that will be forgotten."""
