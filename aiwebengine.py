@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      159
-    10  Code generator                                                                 4,590
+    10  Code generator                                                                 4,591
           Nodes of Python                                                                200
           Functions and their variables                                                  532
           Statements                                                                     212
@@ -72,7 +72,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Assignments                                                                    344
           Members and calls                                                              535
           Members as targets                                                             100
-          Questions about nodes                                                          198
+          Questions about nodes                                                          199
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,239
@@ -13662,9 +13662,10 @@ def names_in_loops(statements, wanted):
             in_loop = in_loop or kind is ast.While or kind is ast.For
             for part in vars(node).values():
                 if type(part) is list:
-                    stack.extend([(one, in_loop) for one in part])
-                elif isinstance(part, ast.expr):
-                    stack.append((part, in_loop))
+                    if in_loop or part and not isinstance(part[0], ast.expr):
+                        stack.extend([(one, in_loop) for one in part])
+                elif in_loop and isinstance(part, ast.expr):
+                    stack.append((part, True))
     return found
 
 
