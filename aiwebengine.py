@@ -8727,7 +8727,7 @@ RUNTIME = {
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, checked_text, abs,
         math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
@@ -9775,7 +9775,14 @@ def live_items(array):
         index += 1
         if array.items is not items:
             break
-    while array.items is not items and index < array.length():
+    if array.items is not items:
+        yield from items_from(array, index)
+
+
+@runtime_helper
+def items_from(array, index):
+    """The elements of an array that is no plain list any more, from an index on, as they are then."""
+    while index < array.length():
         yield array.get(str(index))
         index += 1
 
@@ -11066,8 +11073,8 @@ class LoopEmitter(StatementEmitter):
             self.declare_cell(variable)
         return self.expression(node.right)
 
-    def for_each(self, node, values):
-        """for target in values: body"""
+    def for_each(self, node, values, count=None):
+        """for target in values: body. `count`: the variable that counts the turns, if there is to be one."""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
         using = left.kind if isinstance(left, VariableDeclaration) and left.kind in USING else None
@@ -11083,6 +11090,8 @@ class LoopEmitter(StatementEmitter):
         def inside():
             self.at(node)
             self.emit_python("if interrupt: stop()")
+            if count is not None:
+                self.emit_python("{count} = {count} + 1", count=count)
             outer, self.block = self.block, scope
             if not simple:
                 for variable in scope.names.values():
@@ -11112,17 +11121,35 @@ class LoopEmitter(StatementEmitter):
         if node.is_await:
             self.for_await(node, labels)
             return
-        iterator = self.temporary()
-        iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        iterator, source, count = self.temporary(), None, None
+        iterate = "iterate"
+        if may_change_arrays(node.body):
+            iterate, source, count = "iterate_live", self.temporary(), self.temporary()
         target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
         if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
                 and all(element is None or self.is_unseen(element, False) for element in target.elements):
             iterate = "iterate_entries"
-        self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
+        value = self.head_value(node)
+        if source is not None:
+            self.emit_assign(source, value)
+            value = self.name(source)
+        iterable = self.call(iterate, value, *self.iterable_text(node.right))
+        if source is not None:
+            iterable = self.either(self.both(*self.plain_array_tests(value, value, "array_iteration_untouched")),
+                                   self.attribute(value, "items"), iterable)
+        self.emit_assign(iterator, iterable)
         jump = self.loop(labels, "of")
         self.at(node)
-        loop = self.for_each(node, self.name(iterator))
+        if source is not None:
+            self.emit_assign(count, self.const(0))
+        loop = self.for_each(node, self.name(iterator), count)
         self.at(node)
+        if source is not None:          # a list that the array has given up meanwhile is empty
+            loop[0].orelse = self.python("""
+                if type({iterator}) is list and {source}.items is not {iterator}:
+                    {iterator} = items_from({source}, {count})
+                    continue""", iterator=iterator, source=source, count=count)
+            loop = self.python("while True: {loop}", loop=[*loop, self.node(ast.Break)])
         self.out += self.guarded_loop(loop, iterator)
         if jumps_out(node.body):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
@@ -18607,21 +18634,26 @@ class JSCollection(JSObject):
 
     def compact(self):
         """Rewrites the lists without holes."""
-        removed = [position for position, key in enumerate(self.keys) if key is HOLE]
-        self.rewrite([position for position, key in enumerate(self.keys) if key is not HOLE])
+        keys = self.keys
+        removed = [position for position, key in enumerate(keys) if key is HOLE]
+        self.rewrite([position for position, key in enumerate(keys) if key is not HOLE])
         # The dict's own order is that of the positions.
         self.index = {key: position for position, key in enumerate(self.index)}
-        self.begin_era(removed)
+        self.begin_era(removed, keys)
 
     def rewrite(self, kept):
         self.keys = [self.keys[position] for position in kept]
 
     def remove_all(self):
-        self.index = {}
+        keys, self.index = self.keys, {}
         self.rewrite(())
-        self.begin_era(None)
+        self.begin_era(None, keys)
 
-    def begin_era(self, removed):
+    def begin_era(self, removed, keys):
+        """`keys`: the list of the era before. Loops that still walk along it find nothing but HOLEs, and look."""
+        for start in range(0, len(keys), SLICE_LENGTH):
+            poll_interrupt()
+            keys[start:start + SLICE_LENGTH] = [HOLE] * len(keys[start:start + SLICE_LENGTH])
         self.first = 0
         self.era.removed = removed
         self.era.following = self.era = CollectionEra()
@@ -19048,15 +19080,19 @@ def iterate_pairs(source):
     """The same as Python tuples."""
     era, position = source.era, source.first
     while True:
-        for key, value in zip(itertools.islice(source.keys, position, None),
-                              itertools.islice(source.values, position, None)):
+        keys = source.keys
+        walk = iter(keys)
+        walk.__setstate__(position)
+        for key, value in zip(walk, itertools.islice(source.values, position, None)):
             if key is not HOLE:
                 yield key, value
-            position += 1
-            if source.era is not era:
+            elif source.era is not era:
+                position = len(keys) - walk.__length_hint__() - 1
                 break
         else:
-            return
+            if source.era is era:
+                return
+            position = len(keys)
         position, era = moved_position(position, era)
 
 
@@ -19064,14 +19100,19 @@ def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
     era, position = source.era, source.first
     while True:
-        for key in itertools.islice(source.keys, position, None):
+        keys = source.keys
+        walk = iter(keys)
+        walk.__setstate__(position)
+        for key in walk:
             if key is not HOLE:
                 yield key
-            position += 1
-            if source.era is not era:
+            elif source.era is not era:
+                position = len(keys) - walk.__length_hint__() - 1
                 break
         else:
-            return
+            if source.era is era:
+                return
+            position = len(keys)
         position, era = moved_position(position, era)
 
 
