@@ -7714,7 +7714,7 @@ class ProtectedAttrs(dict):
                 setattr(self.realm, name, False)
                 self.realm.protected[name] = False
                 if name in self.realm.runtime:      # generated code asks, too
-                    self.realm.runtime[name] = None
+                    self.realm.runtime[name] = False
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -8724,7 +8724,7 @@ class JSStringObject(JSPrimitiveObject):
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
     "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "JSFunction": JSFunction, "Accessor": Accessor, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, checked_text, abs,
@@ -9833,6 +9833,8 @@ _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
+#: Names of getters, in a text.
+_GETTERS = re.compile(r"\bget\s+([\w$]+)\s*\(")
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -9876,6 +9878,8 @@ class Unit:
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
+        #: Names for which objects of the text are likely to have getters.
+        self.getters = frozenset(_GETTERS.findall(source)) if "get " in source else ()
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
@@ -12821,6 +12825,9 @@ class CallEmitter(AssignmentEmitter):
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size" and "size" in self.unit.getters and self.runs_often():
+                again, first = self.reusable(obj)
+                return self.got(again, first, "size", self.dict_of(obj), self.call("get_size", again))
             if prop.name == "size":
                 return self.call("get_size", obj)
             return self.property(obj, prop.name)
@@ -12860,6 +12867,9 @@ class CallEmitter(AssignmentEmitter):
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
         props = self.dict_of(obj)
+        if key in self.unit.getters and self.runs_often():
+            again, first = self.reusable(obj)
+            return self.got(again, first, key, props, self.call("get", again, self.const(key)))
         if props is not None:
             return self.either(self.compare(self.const(key), _IN, props),
                                self.subscript(props, self.const(key)),
@@ -12868,9 +12878,27 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
                            "else get({obj}, {key!r})", obj=obj, first=first, key=key)
 
+    def got(self, obj, first, key, props, other):
+        """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
+        own = self.python("{key!r} in {props}", key=key, props=props) if props is not None else \
+            self.python("type({first}) is JSObject and {key!r} in {obj}.props", first=first, obj=obj, key=key)
+        return self.python(
+            "{props}[{key!r}] if {own} else {getter}.fn({obj}) "
+            "if type({obj}) is JSObject and {obj}.attrs is None and type({proto} := {obj}.proto) is JSObject "
+            "and {proto}.attrs is not None and type({getter} := {proto}.attrs.get({key!r})) is Accessor "
+            "and ({getter} := {getter}.getter) is not undefined else {other}",
+            props=props if props is not None else self.attribute(obj, "props"), own=own, key=key, obj=obj,
+            getter=self.temporary(), proto=self.temporary(), other=other)
+
     def length_of(self, obj, kind):
         if kind == "str":
             return self.call("len", obj)
+        if "length" in self.unit.getters and self.runs_often():
+            again, first = self.reusable(obj)
+            return self.python(
+                "len({a}.items) if type({first}) is JSArray else len({a}) if type({a}) is str else {other}",
+                a=again, first=first, other=self.got(again, again, "length", self.dict_of(again),
+                                                     self.call("get_length", again)))
         a, first = self.reusable(obj)
         items = self.list_of(obj)
         if items is not None:
@@ -13099,12 +13127,42 @@ class CallEmitter(AssignmentEmitter):
                 "and 0 <= {index} < len({obj}) and char_code_at_untouched "
                 "else char_code_at({obj}, {text}, {index})",
                 obj=obj, index=index, first=first, text=text)
-        slow = self.call(helper, obj, text, *values)
-        if callee.property.name in ("add", "get", "has", "set") and self.runs_often() \
-                and all(isinstance(value, (ast.Name, ast.Constant)) for value in (obj, *values)):
-            check, function = self.ordinary_method(obj, obj, self.const(callee.property.name))
-            return self.either(check, self.apply(function, [obj, *values]), slow)
-        return slow
+        if self.runs_often() and callee.property.name != "push" and table is SHORTCUTS \
+                and helper != "char_code_at":
+            return self.shortcut_inline(helper, callee.property.name, obj, text, values,
+                                        infer(arguments[0]) if arguments else None)
+        return self.call(helper, obj, text, *values)
+
+    def shortcut_inline(self, helper, name, obj, text, values, kind):
+        """A method of an array, Map or Set where its properties are at hand, else of an ordinary object, else
+        by the helper. `kind`: the type of the key."""
+        parts = [self.reusable(value) for value in (obj, *values)]
+        obj, *values = [again for again, _ in parts]
+        before = [self.compare(first, _IS_NOT, self.const(None)) for again, first in parts if first is not again]
+        check, function = self.ordinary_method(obj, obj, self.const(name))
+        result = self.either(check, self.apply(function, [obj, *values]), self.call(helper, obj, text, *values))
+        if kind is None:
+            check = "(type({key}) is str or type({key}) not in wrapped_keys)"
+        else:
+            check = "True" if kind == "str" or type(kind) is tuple or not values else "False"
+        template = {"quick_get": "({obj}.values[{found}] if ({found} := {obj}.index.get({key})) is not None "
+                                 "else undefined) if {kind} is JSMap and {obj}.proto is map_methods_untouched "
+                                 "and not {obj}.props and {obj}.attrs is None and " + check + " else {other}",
+                    "quick_has": "{key} in {obj}.index if ({kind} is JSSet and {obj}.proto is set_methods_untouched "
+                                 "or {kind} is JSMap and {obj}.proto is map_methods_untouched) "
+                                 "and not {obj}.props and {obj}.attrs is None and " + check + " else {other}",
+                    "quick_pop": "{obj}.items.pop() if {kind} is JSArray and {obj}.items and not {obj}.props "
+                                 "and {obj}.attrs is None and {obj}.proto is ArrayPrototype and pop_untouched "
+                                 "else {other}"}.get(helper)
+        if template is not None and check != "False":
+            parts = {"key": values[0]} if values else {}
+            if helper == "quick_get":
+                parts["found"] = self.temporary()
+            result = self.python(template, obj=obj, kind=self.call("type", obj), other=result, **parts)
+        if before:
+            result = self.either(before[0] if len(before) == 1 else self.both(*before), result,
+                                 self.name("undefined"))
+        return result
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
@@ -18588,6 +18646,10 @@ def collection_key(value):
     return type(value), value
 
 
+def refuse_more(collection):
+    raise JSRangeError(f"{collection.class_name} maximum size exceeded")
+
+
 class CollectionEra:
     """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
     positions that went, ascending (None: all of them), and `following` the next era."""
@@ -18608,7 +18670,7 @@ class JSCollection(JSObject):
         """Adds a key that is not there."""
         keys = self.keys
         if len(self.index) >= MAX_COLLECTION_ITEMS:
-            raise JSRangeError(f"{self.class_name} maximum size exceeded")
+            refuse_more(self)
         self.index[wrapped] = len(keys)
         # Adding zero makes -0 into +0.
         keys.append(key + 0 if type(key) is float else key)
@@ -18674,6 +18736,7 @@ class JSCollection(JSObject):
             position += 1
 
 
+@runtime_helper
 class JSMap(JSCollection):
     """A Map; the value at a position of `keys` is at the same position of `values`."""
 
@@ -18702,6 +18765,7 @@ class JSMap(JSCollection):
         self.values = [self.values[position] for position in kept]
 
 
+@runtime_helper
 class JSSet(JSCollection):
     """A Set."""
 
@@ -35294,18 +35358,23 @@ def shortcuts_of_collections(realm, helpers):
     get, method, protected = helpers["get"], helpers["method"], realm.protected
 
     def is_plain_map(obj):
-        """Whether a value is a Map with the built-in methods."""
-        return type(obj) is JSMap and not obj.props and obj.attrs is None \
-            and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]
+        """Whether a value is a Map with the built-in methods; generated code looks for its prototype then."""
+        if type(obj) is not JSMap or obj.props or obj.attrs is not None \
+                or not protected["map_methods_untouched"] or obj.proto is not protected["MapPrototype"]:
+            return False
+        helpers["map_methods_untouched"] = obj.proto
+        return True
 
     def is_plain_set(obj):
-        return type(obj) is JSSet and not obj.props and obj.attrs is None \
-            and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]
+        if type(obj) is not JSSet or obj.props or obj.attrs is not None \
+                or not protected["set_methods_untouched"] or obj.proto is not protected["SetPrototype"]:
+            return False
+        helpers["set_methods_untouched"] = obj.proto
+        return True
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if type(obj) is JSMap and not obj.props and obj.attrs is None and protected["map_methods_untouched"] \
-                and obj.proto is protected["MapPrototype"]:       # is_plain_map(), without the call
+        if type(obj) is JSMap and is_plain_map(obj):
             position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
                                      else collection_key(key))
             return undefined if position is None else obj.values[position]
@@ -35319,11 +35388,16 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_set(obj, text, key, value):
         """obj.set(key, value)"""
-        if type(key) is str and type(obj) is JSMap and not obj.props and obj.attrs is None \
-                and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]:
+        if type(obj) is JSMap and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) and not obj.props \
+                and obj.attrs is None and protected["map_methods_untouched"] \
+                and obj.proto is protected["MapPrototype"]:         # is_plain_map(), without the call
             position = obj.index.get(key)
             if position is None:
-                obj.append_key(key, key)
+                if len(obj.index) >= MAX_COLLECTION_ITEMS:
+                    refuse_more(obj)
+                keys = obj.keys
+                obj.index[key] = len(keys)
+                keys.append(key)
                 obj.values.append(value)
             else:
                 obj.values[position] = value
@@ -35332,10 +35406,16 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_add(obj, text, key):
         """obj.add(key)"""
-        if type(key) is str and type(obj) is JSSet and not obj.props and obj.attrs is None \
-                and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]:
-            if key not in obj.index:
-                obj.append_key(key, key)
+        if type(obj) is JSSet and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) and not obj.props \
+                and obj.attrs is None and protected["set_methods_untouched"] \
+                and obj.proto is protected["SetPrototype"]:
+            index = obj.index
+            if key not in index:
+                if len(index) >= MAX_COLLECTION_ITEMS:
+                    refuse_more(obj)
+                keys = obj.keys
+                index[key] = len(keys)
+                keys.append(key)
             return obj
         return method(obj, "add", text)(obj, key)
 
@@ -35462,7 +35542,8 @@ def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched, plain_math=None,
+                   push_untouched=realm.push_untouched, pop_untouched=realm.pop_untouched, plain_math=False,
+                   map_methods_untouched=False, set_methods_untouched=False, wrapped_keys=WRAPPED_KEY_TYPES,
                    char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
