@@ -9660,12 +9660,15 @@ class IteratorRecord:
         if STOPPED_THREADS:
             poll_interrupt()
         self.done = True
-        result = call(self.next_method, self.iterator)
+        method = self.next_method
+        result = method.fn(self.iterator) if type(method) is JSFunction else call(method, self.iterator)
         if not isinstance(result, JSObject):
             raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
+        props = result.props if type(result) is JSObject else UNTOUCHED
+        done = props["done"] if "done" in props else result.get("done")
+        if done is not False and to_boolean(done):
             raise StopIteration
-        value = result.get("value")
+        value = props["value"] if "value" in props else result.get("value")
         self.done = False
         return value
 
@@ -10165,8 +10168,8 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
-    #: Whether the function seems to have loops.
-    has_loops = False
+    #: Whether the function seems to have loops; whether a jump leaves a finally block of it.
+    has_loops = leaves_finally = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
 
@@ -10438,13 +10441,16 @@ class FunctionEmitter(NodeMaker):
         self.finish_loop(jump)
 
     def generator_body(self, node, body, params_done):
-        """Makes sure a Python generator results, and catches the return of generators."""
+        """Makes sure a Python generator results. A GeneratorReturn leaves it, unless a finally block may give up
+        the return: then it is caught here, by which yield_delegate() knows."""
         never = self.python("if False: (yield undefined)")
         if not node.is_generator:
             return never + body
-        guarded = self.python("""
-            try: {body}
-            except GeneratorReturn as returned: return returned.value""", body=never + body[params_done:])
+        guarded = never + body[params_done:]
+        if node.is_async or self.leaves_finally:
+            guarded = self.python("""
+                try: {body}
+                except GeneratorReturn as returned: return returned.value""", body=guarded)
         if params_done == 0:
             return guarded
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
@@ -11288,6 +11294,7 @@ class LoopEmitter(StatementEmitter):
         made = self.guard_collection(body, handlers, finalizer) if collected \
             else self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
+        self.leaves_finally = self.leaves_finally or left is not None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
             self.unit.must_outline = is_copied_much(made)
@@ -17575,11 +17582,15 @@ def append_element(target, index, value):
 
 def all_items(realm, obj, indices):
     """(index, Get(obj, index)) for each of `indices`, read one at a time."""
+    root = realm.ObjectPrototype
     for index in indices:
         if not index & 4095:
             realm.poll()
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
+        elif type(obj) is JSObject and obj.proto is root and obj.attrs is None and root.attrs is not None \
+                and (key := str(index)) not in obj.props and key not in root.attrs:
+            yield index, undefined      # {length: n}
         else:
             yield index, obj.get(str(index))
 
@@ -18564,7 +18575,10 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     for index, value in all_items(realm, source, range(length)):
         if mapper is not undefined:
             value = mapper.fn(receiver, value, index)
-        append_element(target, index, value)
+        if type(target) is JSArray and len(target.items) == index < MAX_ARRAY_ITEMS:
+            target.items.append(value)
+        else:
+            append_element(target, index, value)
     if type(target) is not JSArray or len(target.items) != length:
         set_length_or_throw(target, length)
     return target
@@ -21454,10 +21468,23 @@ def is_plain_generator(realm, generator):
         and proto.attrs is None and proto.proto is realm.GeneratorPrototype
 
 
+def references_of_one():
+    """What sys.getrefcount() says of an object that one local variable has."""
+    one = object()
+    return sys.getrefcount(one)
+
+
+REFERENCES_OF_ONE = references_of_one()
+
+
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
     if type(iterable) is JSGenerator and is_plain_generator(realm, iterable):
+        # What nobody else has, and has not begun, is left to Python.
+        if sys.getrefcount(iterable) <= REFERENCES_OF_ONE and iterable.state == "start" \
+                and "GeneratorReturn" not in iterable.body.gi_code.co_names:
+            return iterable.body
         return delegation(realm, IteratorRecord(iterable, undefined), False, iterable.resume)
     return delegation(realm, get_iterator(realm, iterable), False)
 
@@ -35626,7 +35653,11 @@ def iterate_fast(realm, value, text=None):
         fast = iterate_typed_array(realm, value)
         if fast is not None:
             return fast
-    return iterate(realm, value, text)
+    iterator = iterate(realm, value, text)
+    if type(iterator) is IteratorRecord and type(iterator.iterator) is JSGenerator \
+            and is_plain_generator(realm, iterator.iterator):
+        return GeneratorLoop(iterator.iterator, iterator.next_method)
+    return iterator
 
 
 def iterable_values(realm, value, text=None):
