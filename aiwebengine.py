@@ -53,29 +53,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,084
+     9  Conversions and operators                                                      1,094
           Numbers and text                                                               124
           Type conversion                                                                259
           Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     282
-          Iteration                                                                      154
-    10  Code generator                                                                 4,379
+          Iteration                                                                      164
+    10  Code generator                                                                 4,492
           Nodes of Python                                                                200
-          Functions and their variables                                                  520
+          Functions and their variables                                                  523
           Statements                                                                     212
-          Loops, jumps and try                                                           452
+          Loops, jumps and try                                                           473
           Destructuring                                                                  176
           Expressions                                                                    261
-          Classes                                                                        185
+          Classes                                                                        187
           Operators                                                                      481
           Assignments                                                                    343
-          Members and calls                                                              535
+          Members and calls                                                              607
           Members as targets                                                             100
-          Questions about nodes                                                          178
-          Compiling a source text                                                        507
+          Questions about nodes                                                          188
+          Compiling a source text                                                        508
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,398
+    11  Built-ins of the language                                                      9,438
           Helpers shared by the built-ins                                                 92
           Object                                                                         340
           Function                                                                       152
@@ -103,15 +103,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: iterator                                                                28
           String: constructor                                                             51
           Iterator prototypes                                                             10
-          Array                                                                          147
+          Array                                                                          151
           Array: callbacks                                                               111
           Array: order                                                                   123
           Array: prototype methods                                                       562
           Array: methods that typed arrays share                                          90
-          Array: constructor                                                              87
+          Array: constructor                                                              90
           Array iterators                                                                 36
-          Map and Set                                                                    420
-          Iterators of Map and Set                                                       139
+          Map and Set                                                                    431
+          Iterators of Map and Set                                                       148
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
           ArrayBuffer                                                                    177
@@ -122,7 +122,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DataView                                                                       112
           Atomics                                                                         87
           Promise                                                                        454
-          Generators and async functions                                                 195
+          Generators and async functions                                                 208
           Iterator helpers                                                               458
           Async functions                                                                 35
           Async generators                                                               105
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,285
-          Helpers of generated code: any realm                                           368
+    15  Realm, jobs and timers                                                         5,326
+          Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           667
+          Helpers of generated code: shortcuts                                           705
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
@@ -10323,16 +10323,16 @@ class FunctionEmitter(NodeMaker):
         """What runs before the body: this, arguments, parameters."""
         if RECURSION_UNCHECKED:
             self.emit_value(self.call("check_depth"))
-        if self.constructor == "base" and self.has_fields:
-            self.emit_assign("this", self.call("new_instance", self.name("new_target"), self.class_value()))
-        elif self.constructor == "base":        # what new_instance() does, without the call
+        if self.constructor == "base":          # what new_instance() does, without the call
+            fields = self.python("initialize_fields(this, new_target)") if self.has_fields else []
             self.emit_python("""
                 if new_target is {klass}:
                     this = allocate(JSObject)
                     this.proto = new_target.props["prototype"]
                     this.props = {}
                     this.attrs = None
-                else: this = new_instance(new_target, {klass})""", klass=self.class_value())
+                    {fields}
+                else: this = new_instance(new_target, {klass})""", klass=self.class_value(), fields=fields)
         elif self.constructor == "derived":
             # The second is never run; it makes `this` a local name that is unbound until super() returns.
             self.emit_python("""
@@ -10441,8 +10441,8 @@ class FunctionEmitter(NodeMaker):
         self.finish_loop(jump)
 
     def generator_body(self, node, body, params_done):
-        """Makes sure a Python generator results. A GeneratorReturn leaves it, unless a finally block may give up
-        the return: then it is caught here, by which yield_delegate() knows."""
+        """Makes sure a Python generator results. A GeneratorReturn leaves it, unless a finally block may
+        give up the return: then it is caught here, by which yield_delegate() knows."""
         never = self.python("if False: (yield undefined)")
         if not node.is_generator:
             return never + body
@@ -11145,8 +11145,8 @@ class LoopEmitter(StatementEmitter):
             value = self.name(source)
         iterable = self.call(iterate, value, *self.iterable_text(node.right))
         if source is not None:
-            iterable = self.either(self.both(*self.plain_array_tests(value, value, "array_iteration_untouched")),
-                                   self.attribute(value, "items"), iterable)
+            plain = self.plain_array_tests(value, value, "array_iteration_untouched")
+            iterable = self.either(self.both(*plain), self.attribute(value, "items"), iterable)
         self.emit_assign(iterator, iterable)
         jump = self.loop(labels, "of")
         self.at(node)
@@ -11947,8 +11947,10 @@ class ClassEmitter(ExpressionEmitter):
         else:
             name = property_name(element.key)
             key = self.const(name)
-        code = self.const(None)
-        if element.value is not None:
+        code, literal = self.const(None), []
+        if type(element.value) in LITERALS and not element.static:
+            literal = [self.expression(element.value)]
+        elif element.value is not None:
             code = self.field_function(element, name)
         anonymous = self.const(element.value is not None and name is None
                                and is_anonymous_function(element.value))
@@ -11956,7 +11958,7 @@ class ClassEmitter(ExpressionEmitter):
             statics.append(lambda: self.emit_value(
                 self.call("static_field", self.name(klass), key, code, anonymous)))
         else:
-            self.emit_value(self.call("class_field", self.name(klass), key, code, anonymous))
+            self.emit_value(self.call("class_field", self.name(klass), key, code, anonymous, *literal))
 
     def field_function(self, element, name=None):
         """A Python function (this) that evaluates a field's initialiser or runs a static block."""
@@ -13145,22 +13147,25 @@ class CallEmitter(AssignmentEmitter):
         by the helper. `kind`: the type of the key."""
         parts = [self.reusable(value) for value in (obj, *values)]
         obj, *values = [again for again, _ in parts]
-        before = [self.compare(first, _IS_NOT, self.const(None)) for again, first in parts if first is not again]
+        before = [self.compare(first, _IS_NOT, self.const(None))
+                  for again, first in parts if first is not again]
         check, function = self.ordinary_method(obj, obj, self.const(name))
-        result = self.either(check, self.apply(function, [obj, *values]), self.call(helper, obj, text, *values))
+        result = self.either(check, self.apply(function, [obj, *values]),
+                             self.call(helper, obj, text, *values))
         if kind is None:
             check = "(type({key}) is str or type({key}) not in wrapped_keys)"
         else:
             check = "True" if kind == "str" or type(kind) is tuple or not values else "False"
-        template = {"quick_get": "({obj}.values[{found}] if ({found} := {obj}.index.get({key})) is not None "
-                                 "else undefined) if {kind} is JSMap and {obj}.proto is map_methods_untouched "
-                                 "and not {obj}.props and {obj}.attrs is None and " + check + " else {other}",
-                    "quick_has": "{key} in {obj}.index if ({kind} is JSSet and {obj}.proto is set_methods_untouched "
-                                 "or {kind} is JSMap and {obj}.proto is map_methods_untouched) "
-                                 "and not {obj}.props and {obj}.attrs is None and " + check + " else {other}",
-                    "quick_pop": "{obj}.items.pop() if {kind} is JSArray and {obj}.items and not {obj}.props "
-                                 "and {obj}.attrs is None and {obj}.proto is ArrayPrototype and pop_untouched "
-                                 "else {other}"}.get(helper)
+        plain = "not {obj}.props and {obj}.attrs is None and "
+        template = {
+            "quick_get": "({obj}.values[{found}] if ({found} := {obj}.index.get({key})) is not None "
+                         "else undefined) if {kind} is JSMap and {obj}.proto is map_methods_untouched and "
+                         + plain + check + " else {other}",
+            "quick_has": "{key} in {obj}.index if ({kind} is JSSet and {obj}.proto is set_methods_untouched "
+                         "or {kind} is JSMap and {obj}.proto is map_methods_untouched) and "
+                         + plain + check + " else {other}",
+            "quick_pop": "{obj}.items.pop() if {kind} is JSArray and {obj}.items and " + plain +
+                         "{obj}.proto is ArrayPrototype and pop_untouched else {other}"}.get(helper)
         if template is not None and check != "False":
             parts = {"key": values[0]} if values else {}
             if helper == "quick_get":
@@ -13281,22 +13286,37 @@ class CallEmitter(AssignmentEmitter):
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
         key = self.const(prop.name)
-        if prop.name in COMMON_METHODS or not self.runs_often() or not (
+        slow = self.call("method", this, key, text)
+        is_array, is_text = prop.name in ARRAY_METHODS, prop.name in STRING_METHODS
+        if not self.runs_often() or not (is_array or is_text) and (prop.name in COMMON_METHODS or not (
                 isinstance(node.object, (ThisExpression, MemberExpression))
-                or type(getattr(node.object, "scope", None)) is Variable):
+                or type(getattr(node.object, "scope", None)) is Variable)):
             return self.call("method", first, key, text), this
-        check, function = self.ordinary_method(first, this, key)
-        return self.either(check, function, self.call("method", this, key, text)), this
+        if not (is_array or is_text) or isinstance(node.object, ThisExpression):
+            check, function = self.ordinary_method(first, this, key)
+            return self.either(check, function, slow), this
+        if is_text and first is this and infer(node.object) == "str":
+            return self.python("{found}.fn if {key} in string_methods and type({found} := "
+                               "string_methods[{key}]) is JSFunction else {slow}",
+                               key=key, found=self.temporary(), slow=slow), this
+        if is_text:
+            slow = self.python("{found}.fn if type({obj}) is str and {key} in string_methods "
+                               "and type({found} := string_methods[{key}]) is JSFunction else {slow}",
+                               obj=this if is_array else first, key=key, found=self.temporary(), slow=slow)
+        if is_array:
+            check, function = self.ordinary_method(first, this, key, "JSArray")
+            slow = self.either(check, function, slow)
+        return slow, this
 
-    def ordinary_method(self, first, obj, key):
+    def ordinary_method(self, first, obj, key, kind="JSObject"):
         """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
-        function); `first` is the code of the object to use first."""
+        function); `first` is the code of the object to use first. `kind`: the class for arrays."""
         props, proto, found = self.temporary(), self.temporary(), self.temporary()
         check = self.python(
-            "type({first}) is JSObject and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
+            "type({first}) is {kind} and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
             "and ({proto} := {obj}.proto) is not None and {key} in ({props} := {proto}.props)) "
             "and type({found} := {props}[{key}]) is JSFunction",
-            first=first, obj=obj, key=key, props=props, proto=proto, found=found)
+            first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
         return check, self.attribute(self.name(found), "fn")
 
     def text(self, node):
@@ -13489,6 +13509,8 @@ class TemplateSite:
 
 # -- Questions about nodes ---------------------------------------------------------------
 
+#: Literals whose value is known where they stand.
+LITERALS = frozenset((NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral))
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
 FUNCTION_NODES = (FunctionExpression, FunctionDeclaration, ArrowFunctionExpression)
@@ -13528,6 +13550,14 @@ COMMON_METHODS = frozenset(
     "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
     "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
     "trimStart unshift values".split())
+#: The same, of arrays and of texts.
+ARRAY_METHODS = frozenset(
+    "at concat every fill filter find findIndex flat flatMap forEach includes indexOf join lastIndexOf map "
+    "pop push reduce reverse shift slice some sort splice unshift".split())
+STRING_METHODS = frozenset(
+    "at charAt charCodeAt concat endsWith includes indexOf lastIndexOf match matchAll padEnd padStart "
+    "repeat replace replaceAll slice split startsWith substring toLowerCase toUpperCase trim trimEnd "
+    "trimStart".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
              ("has", 1): "quick_has",
@@ -13837,8 +13867,9 @@ def leaving_by_value(statements, exits, in_loop, leaving):
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
             for field in ("body", "orelse", "finalbody"):
-                if getattr(node, field, None):
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside, leaving))
+                if getattr(node, field, None):      # the `else` of a loop is outside of it
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside if field == "body"
+                                                          else in_loop, leaving))
             for handler in getattr(node, "handlers", ()):
                 handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
@@ -18726,7 +18757,7 @@ class JSCollection(JSObject):
         self.begin_era(None, keys)
 
     def begin_era(self, removed, keys):
-        """`keys`: the list of the era before. Loops that still walk along it find nothing but HOLEs, and look."""
+        """`keys`: the list of the era before. Loops that still walk along it find HOLEs alone, and look."""
         for start in range(0, len(keys), SLICE_LENGTH):
             poll_interrupt()
             keys[start:start + SLICE_LENGTH] = [HOLE] * len(keys[start:start + SLICE_LENGTH])
@@ -34980,19 +35011,21 @@ def prototype_object(klass):
     return klass.props["prototype"]
 
 
+@runtime_helper
 def initialize_fields(this, klass):
     """Adds the private methods and fields of a class to a new instance (7.3.33)."""
     for kind, key, code, anonymous in klass.fields:
         if kind == "private":
             add_private(this, key, True)
             continue
-        value = undefined if code is None else code(this)
+        value = code if kind == "literal" else undefined if code is None else code(this)
         if anonymous:
             set_function_name(value, key)
-        if type(key) is PrivateKey:
-            add_private(this, key, value)
-        elif type(this) is JSObject and this.attrs is None:
+        is_private = type(key) is PrivateKey
+        if type(this) is JSObject and (key not in this.props if is_private else this.attrs is None):
             this.props[key] = value
+        elif is_private:
+            add_private(this, key, value)
         else:
             this.create_data_property_or_throw(key, value)
 
@@ -35021,10 +35054,11 @@ def class_method(klass, target, key, kind, function):
 
 
 @runtime_helper
-def class_field(klass, key, code, anonymous):
+def class_field(klass, key, code, anonymous, *literal):
+    """A field of instances: its value is a literal, or what the Python function `code` gives."""
     if type(key) is not PrivateKey:
         key = to_property_key(key)
-    klass.fields.append(("field", key, code, anonymous))
+    klass.fields.append(("literal", key, *literal, False) if literal else ("field", key, code, anonymous))
 
 
 @runtime_helper
@@ -35380,24 +35414,32 @@ def shortcuts(realm, helpers):
     return push, char_code_at, quick_pop
 
 
-def shortcuts_of_collections(realm, helpers):
-    """Methods of Map and Set, and their size."""
-    get, method, protected = helpers["get"], helpers["method"], realm.protected
+def collection_tests(realm, helpers):
+    """-> functions that tell whether a JSMap or a JSSet has the built-in methods and nothing of its own;
+    generated code looks for their prototypes then."""
+    protected = realm.protected
 
     def is_plain_map(obj):
-        """Whether a value is a Map with the built-in methods; generated code looks for its prototype then."""
-        if type(obj) is not JSMap or obj.props or obj.attrs is not None \
-                or not protected["map_methods_untouched"] or obj.proto is not protected["MapPrototype"]:
+        if obj.props or obj.attrs is not None or not protected["map_methods_untouched"] \
+                or obj.proto is not protected["MapPrototype"]:
             return False
         helpers["map_methods_untouched"] = obj.proto
         return True
 
     def is_plain_set(obj):
-        if type(obj) is not JSSet or obj.props or obj.attrs is not None \
-                or not protected["set_methods_untouched"] or obj.proto is not protected["SetPrototype"]:
+        if obj.props or obj.attrs is not None or not protected["set_methods_untouched"] \
+                or obj.proto is not protected["SetPrototype"]:
             return False
         helpers["set_methods_untouched"] = obj.proto
         return True
+
+    return is_plain_map, is_plain_set
+
+
+def shortcuts_of_collections(realm, helpers):
+    """Methods of Map and Set, and their size."""
+    get, method, protected = helpers["get"], helpers["method"], realm.protected
+    is_plain_map, is_plain_set = collection_tests(realm, helpers)
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
@@ -35413,11 +35455,27 @@ def shortcuts_of_collections(realm, helpers):
             return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
         return method(obj, "has", text)(obj, key)
 
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is protected["SetPrototype"] and protected["set_size_untouched"]
+                or type(obj) is JSMap and obj.proto is protected["MapPrototype"]
+                and protected["map_size_untouched"]) and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return quick_get, quick_has, get_size
+
+
+def shortcuts_that_fill(realm, helpers):
+    """Methods that add to a Map or Set, for keys that need no collection_key()."""
+    method = helpers["method"]
+    is_plain_map, is_plain_set = collection_tests(realm, helpers)
+
     def quick_set(obj, text, key, value):
         """obj.set(key, value)"""
-        if type(obj) is JSMap and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) and not obj.props \
-                and obj.attrs is None and protected["map_methods_untouched"] \
-                and obj.proto is protected["MapPrototype"]:         # is_plain_map(), without the call
+        if type(obj) is JSMap and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) \
+                and (obj.proto is helpers["map_methods_untouched"] and not obj.props and obj.attrs is None
+                     or is_plain_map(obj)):
             position = obj.index.get(key)
             if position is None:
                 if len(obj.index) >= MAX_COLLECTION_ITEMS:
@@ -35433,9 +35491,9 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_add(obj, text, key):
         """obj.add(key)"""
-        if type(obj) is JSSet and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) and not obj.props \
-                and obj.attrs is None and protected["set_methods_untouched"] \
-                and obj.proto is protected["SetPrototype"]:
+        if type(obj) is JSSet and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) \
+                and (obj.proto is helpers["set_methods_untouched"] and not obj.props and obj.attrs is None
+                     or is_plain_set(obj)):
             index = obj.index
             if key not in index:
                 if len(index) >= MAX_COLLECTION_ITEMS:
@@ -35446,15 +35504,7 @@ def shortcuts_of_collections(realm, helpers):
             return obj
         return method(obj, "add", text)(obj, key)
 
-    def get_size(obj):
-        """obj.size, mostly of a Map or Set"""
-        if (type(obj) is JSSet and obj.proto is protected["SetPrototype"] and protected["set_size_untouched"]
-                or type(obj) is JSMap and obj.proto is protected["MapPrototype"]
-                and protected["map_size_untouched"]) and obj.attrs is None and "size" not in obj.props:
-            return len(obj.index)
-        return get(obj, "size")
-
-    return quick_get, quick_has, quick_set, quick_add, get_size
+    return quick_set, quick_add
 
 
 def shortcuts_of_math(realm, helpers):
@@ -35570,12 +35620,13 @@ def make_runtime(realm):
     runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
                    push_untouched=realm.push_untouched, pop_untouched=realm.pop_untouched, plain_math=False,
-                   map_methods_untouched=False, set_methods_untouched=False, wrapped_keys=WRAPPED_KEY_TYPES,
+                   string_methods=realm.StringPrototype.props, wrapped_keys=WRAPPED_KEY_TYPES,
+                   map_methods_untouched=False, set_methods_untouched=False,
                    char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
-                 shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
+                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 

@@ -3017,7 +3017,8 @@ queueMicrotask(() => log.push("b")); log.push("sync")
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
         allowed, attributes = set(aiwebengine.Realm().runtime), {
-            "append", "attrs", "ctor", "fields", "fn", "items", "left", "method", "props", "proto", "rest", "set", "step", "v", "value"}
+            "append", "attrs", "ctor", "fields", "fn", "get", "getter", "index", "items", "left", "method", "pop", "props", "proto",
+            "rest", "set", "step", "v", "value", "values"}
         for clause, script, _ in CASES:
             try:
                 compiled = aiwebengine.compile_script(script, "case.js")
