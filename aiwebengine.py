@@ -53,18 +53,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,094
+     9  Conversions and operators                                                      1,099
           Numbers and text                                                               124
           Type conversion                                                                259
-          Objects                                                                        151
+          Objects                                                                        157
           Equality and order                                                              85
           Arithmetic                                                                     282
-          Iteration                                                                      164
+          Iteration                                                                      163
     10  Code generator                                                                 4,492
           Nodes of Python                                                                200
           Functions and their variables                                                  523
           Statements                                                                     212
-          Loops, jumps and try                                                           473
+          Loops, jumps and try                                                           474
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        187
@@ -73,7 +73,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              607
           Members as targets                                                             100
           Questions about nodes                                                          188
-          Compiling a source text                                                        508
+          Compiling a source text                                                        507
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,438
           Helpers shared by the built-ins                                                 92
@@ -134,7 +134,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     93
-    12  Regular expressions                                                            3,445
+    12  Regular expressions                                                            3,459
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -152,7 +152,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
-          RegExp: iterator of matchAll                                                    36
+          RegExp: iterator of matchAll                                                    50
     13  Intl                                                                           3,406
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           240
           fetch                                                                           57
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,326
+    15  Realm, jobs and timers                                                         5,325
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           705
+          Helpers of generated code: shortcuts                                           704
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
@@ -9208,7 +9208,12 @@ def instance_of(value, target):
     """InstanceofOperator (13.10.2)."""
     if not isinstance(target, JSObject):
         raise JSTypeError("Right-hand side of 'instanceof' is not an object")
-    handler = target.get(SYM_HAS_INSTANCE)
+    holder = target                     # the getters of functions take their time
+    while type(holder) is JSFunction and SYM_HAS_INSTANCE not in (
+            holder.props if holder.attrs is None else holder.attrs):
+        holder = holder.proto
+    props = holder.props if type(holder) is JSFunction else UNTOUCHED
+    handler = props[SYM_HAS_INSTANCE] if SYM_HAS_INSTANCE in props else target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
         if type(handler) is JSFunction and handler.info.kind == "builtin" \
                 and handler.info.name == "[Symbol.hasInstance]":
@@ -9228,7 +9233,8 @@ def ordinary_has_instance(function, value):
         return instance_of(value, target)
     if not isinstance(value, JSObject):
         return False
-    proto = function.get("prototype")
+    props = function.props if type(function) is JSFunction else UNTOUCHED
+    proto = props["prototype"] if "prototype" in props else function.get("prototype")
     require_object(proto, "Function has non-object prototype '{}' in instanceof check")
     while True:
         value = value.proto if type(value) is JSObject else value.get_proto()
@@ -9750,7 +9756,7 @@ def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
     strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
-        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+        if SYM_ITERATOR not in value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
                 and realm.array_iteration_untouched:
             return live_items(value)
     elif type(value) is str and realm.string_iteration_untouched:
@@ -9792,9 +9798,8 @@ def items_from(array, index):
 
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
-    if type(value) is JSArray and not value.props and value.attrs is None \
-            and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched:
+    if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
         return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
@@ -10168,7 +10173,7 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
-    #: Whether the function seems to have loops; whether a jump leaves a finally block of it.
+    #: Whether the function seems to have loops; whether a finally block of it has a jump out or a yield.
     has_loops = leaves_finally = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
@@ -11294,7 +11299,8 @@ class LoopEmitter(StatementEmitter):
         made = self.guard_collection(body, handlers, finalizer) if collected \
             else self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
-        self.leaves_finally = self.leaves_finally or left is not None
+        self.leaves_finally = self.leaves_finally or finalizer and (left is not None or any(
+            isinstance(part, YieldExpression) for part in own_parts(node.finalizer)))
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
             self.unit.must_outline = is_copied_much(made)
@@ -13866,10 +13872,9 @@ def leaving_by_value(statements, exits, in_loop, leaving):
             continue
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
-            for field in ("body", "orelse", "finalbody"):
+            for field, around in ("body", inside), ("orelse", in_loop), ("finalbody", in_loop):
                 if getattr(node, field, None):      # the `else` of a loop is outside of it
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside if field == "body"
-                                                          else in_loop, leaving))
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, around, leaving))
             for handler in getattr(node, "handlers", ()):
                 handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
@@ -27165,19 +27170,33 @@ REGEXP_STRING_ITERATOR = BuiltinClass(
     tag="RegExp String Iterator", is_global=False)
 
 
+iteration_protector("match_iteration_untouched", "RegExpStringIteratorPrototype")
+
+
+def next_match(realm, this):
+    """The next result of matchAll, or null."""
+    if this.regexp is None:
+        return null
+    result = regexp_exec(realm, this.regexp, this.text)
+    if result is null or not this.is_global:
+        this.regexp = None
+    elif (result.items[0] if type(result) is JSArray and result.items else to_string(result.get("0"))) == "":
+        skip_empty_match(this.regexp, this.text, this.unicode)
+    return result
+
+
 @REGEXP_STRING_ITERATOR.method("next")
 def regexp_string_iterator_next(realm, this, *_):
-    if this.regexp is None:
-        return realm.iter_result(undefined, True)
-    result = regexp_exec(realm, this.regexp, this.text)
-    if result is null:
-        this.regexp = None
-        return realm.iter_result(undefined, True)
-    if not this.is_global:
-        this.regexp = None
-    elif to_string(result.get("0")) == "":
-        skip_empty_match(this.regexp, this.text, this.unicode)
-    return realm.iter_result(result, False)
+    result = next_match(realm, this)
+    return realm.iter_result(undefined if result is null else result, result is null)
+
+
+def iterate_matches(realm, source):
+    """A Python iterator over what matchAll gives, where no script can tell; else None."""
+    if source.props or source.attrs is not None or not realm.match_iteration_untouched \
+            or source.proto is not realm.RegExpStringIteratorPrototype:
+        return None
+    return iter(functools.partial(next_match, realm, source), null)
 
 
 # ======================================================================================
@@ -35563,14 +35582,14 @@ def iteration_helpers(realm, helpers):
 
     def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
-        if type(value) is JSArray and not value.props and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             return live_items(value)
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
-        if type(value) is JSArray and not value.props and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             return iter(value.items)
         return iterate_fast(realm, value, text)
 
@@ -35593,8 +35612,8 @@ def iteration_helpers(realm, helpers):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
             return value
-        if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
         iterator = destructure_array(value, text)
@@ -35700,8 +35719,8 @@ def iterate_fast(realm, value, text=None):
         fast = fast_iterator(realm, value)
         if fast is not None:
             return fast
-    elif kind is JSTypedArray:
-        fast = iterate_typed_array(realm, value)
+    elif kind is JSTypedArray or kind is JSRegExpStringIterator:
+        fast = iterate_typed_array(realm, value) if kind is JSTypedArray else iterate_matches(realm, value)
         if fast is not None:
             return fast
     iterator = iterate(realm, value, text)
@@ -35713,9 +35732,8 @@ def iterate_fast(realm, value, text=None):
 
 def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
-    if type(value) is JSArray and not value.props and value.attrs is None \
-            and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched:
+    if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
         return value.items
     values = []
     for item in iterate_fast(realm, value, text):
