@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         548
+     3  ERRORS, TEXT AND NUMBERS                                                         558
           Attributes of classes                                                           26
-          Long texts                                                                     151
+          Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             84
+          Escaping, and names that were meant                                             92
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -28,39 +28,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,231
-          Parser: names and scopes                                                       260
-          Parser: statements                                                             502
+     6  Parser                                                                         4,234
+          Parser: names and scopes                                                       266
+          Parser: statements                                                             493
           Parser: functions                                                              164
           Parser: classes                                                                192
-          Parser: expressions                                                            453
-          Parser: literals                                                               195
-          Parser: patterns                                                               167
-          Parser: modules                                                                213
+          Parser: expressions                                                            452
+          Parser: literals                                                               194
+          Parser: patterns                                                               165
+          Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    756
-          Parser: declarations of TypeScript                                             469
-          Parser: enums and namespaces                                                   247
+          Parser: types of TypeScript                                                    771
+          Parser: declarations of TypeScript                                             471
+          Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        352
-          From TypeScript and JSX to JavaScript                                           80
-     7  Scope analysis                                                                 1,384
+          From TypeScript and JSX to JavaScript                                           60
+     7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
           Resolving names                                                                833
-          Types of variables                                                             364
+          Types of variables                                                             367
      8  Values and objects                                                             1,251
           Property descriptors                                                           202
           Ordinary objects                                                               427
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,099
+     9  Conversions and operators                                                      1,128
           Numbers and text                                                               124
-          Type conversion                                                                259
+          Type conversion                                                                283
           Objects                                                                        157
           Equality and order                                                              85
           Arithmetic                                                                     282
-          Iteration                                                                      163
-    10  Code generator                                                                 4,492
+          Iteration                                                                      168
+    10  Code generator                                                                 4,497
           Nodes of Python                                                                200
           Functions and their variables                                                  523
           Statements                                                                     212
@@ -73,16 +73,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              607
           Members as targets                                                             100
           Questions about nodes                                                          188
-          Compiling a source text                                                        507
+          Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,438
+    11  Built-ins of the language                                                      9,279
           Helpers shared by the built-ins                                                 92
-          Object                                                                         340
+          Object                                                                         306
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     68
-          Error                                                                          264
+          Error                                                                          266
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -91,22 +91,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
-          Date: getters and setters                                                       92
+          Date: getters and setters                                                       82
           Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  141
+          String: access, search, parts                                                  139
           String: changed copies                                                         181
           String: patterns                                                               132
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
-          String: constructor                                                             51
+          String: constructor                                                             49
           Iterator prototypes                                                             10
-          Array                                                                          151
+          Array                                                                          147
           Array: callbacks                                                               111
           Array: order                                                                   123
-          Array: prototype methods                                                       562
+          Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              90
           Array iterators                                                                 36
@@ -114,24 +114,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterators of Map and Set                                                       148
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
-          ArrayBuffer                                                                    177
+          ArrayBuffer                                                                    178
           Element types                                                                  138
-          Typed arrays                                                                   643
+          Typed arrays                                                                   620
           Constructors of the element types                                               94
-          Uint8Array: base64 and hex                                                     194
-          DataView                                                                       112
-          Atomics                                                                         87
-          Promise                                                                        454
-          Generators and async functions                                                 208
-          Iterator helpers                                                               458
+          Uint8Array: base64 and hex                                                     193
+          DataView                                                                       103
+          Atomics                                                                         86
+          Promise                                                                        467
+          Generators and async functions                                                 206
+          Iterator helpers                                                               421
           Async functions                                                                 35
-          Async generators                                                               105
-          Async iteration                                                                153
+          Async generators                                                               102
+          Async iteration                                                                138
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
-          JSON: parsing                                                                  441
-          JSON: writing                                                                  346
-          Reflect                                                                         71
+          JSON: parsing                                                                  427
+          JSON: writing                                                                  341
+          Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
     12  Regular expressions                                                            3,459
@@ -153,48 +153,48 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,406
+    13  Intl                                                                           3,372
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       327
-          Intl.Locale                                                                    202
+          Intl (ECMA-402): locales                                                       343
+          Intl.Locale                                                                    198
           Plural rules                                                                    30
-          Intl.NumberFormat                                                              471
+          Intl.NumberFormat                                                              467
           Intl.DateTimeFormat                                                            445
-          Intl.Collator                                                                  106
-          Intl.PluralRules                                                                57
-          Intl.ListFormat                                                                 68
-          Intl.Segmenter                                                                 146
-          Intl.RelativeTimeFormat                                                         73
-          Intl.DisplayNames                                                              173
-          Intl.DurationFormat                                                            186
-    14  Functions of the web                                                           4,127
-          Inspection                                                                     588
+          Intl.Collator                                                                  102
+          Intl.PluralRules                                                                54
+          Intl.ListFormat                                                                 62
+          Intl.Segmenter                                                                 138
+          Intl.RelativeTimeFormat                                                         62
+          Intl.DisplayNames                                                              170
+          Intl.DurationFormat                                                            179
+    14  Functions of the web                                                           3,985
+          Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
-          console                                                                        187
-          URL                                                                            609
-          URLSearchParams                                                                223
+          console                                                                        164
+          URL                                                                            608
+          URLSearchParams                                                                214
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    127
-          Base64                                                                          28
-          HTML of elements                                                               492
-          structuredClone                                                                140
+          TextEncoder and TextDecoder                                                    119
+          Base64                                                                          26
+          HTML of elements                                                               510
+          structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
           AbortController and AbortSignal                                                149
-          Headers                                                                        203
-          Blob, File and FormData                                                        246
-          crypto.subtle                                                                  123
-          Bodies, and streams of them                                                    347
-          Request and Response                                                           240
-          fetch                                                                           57
+          Headers                                                                        147
+          Blob, File and FormData                                                        221
+          crypto.subtle                                                                  117
+          Bodies, and streams of them                                                    343
+          Request and Response                                                           237
+          fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,325
+    15  Realm, jobs and timers                                                         5,359
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           704
+          Helpers of generated code: shortcuts                                           686
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
@@ -204,21 +204,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output                                                                          35
           Threads for scripts                                                            155
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   516
-          Realm: running code, values in and out                                         507
+          Realm: objects, errors, jobs                                                   522
+          Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
-          Network: what is open                                                           92
-          Network: connections                                                           223
-          Network: one request                                                           223
+          Network: what is open                                                          100
+          Network: connections                                                           237
+          Network: one request                                                           226
           Functions for a console                                                         32
-          Realms of a terminal                                                            99
+          Realms of a terminal                                                           103
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,743
+    16  js2py, and the choice of an engine                                             1,715
           js2py: the private copy                                                        301
-          js2py: from JavaScript to Python                                               463
+          js2py: from JavaScript to Python                                               449
           js2py: hardening                                                               252
-          js2py: realm                                                                   682
+          js2py: realm                                                                   668
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,796
           Messages of streams                                                            111
@@ -230,11 +230,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    533
-    18  GraphQL                                                                        5,121
-          GraphQL errors                                                                 176
+    18  GraphQL                                                                        5,102
+          GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
-          GraphQL parser                                                                 384
+          GraphQL parser                                                                 368
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
@@ -250,64 +250,64 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                114
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                715
-    19  Host API                                                                       3,913
+    19  Host API                                                                       3,969
           Arguments                                                                      170
-          routeRegistry                                                                  246
+          routeRegistry                                                                  249
           graphQLRegistry                                                                124
-          ResponseBuilder                                                                147
+          ResponseBuilder                                                                155
           sharedStorage                                                                  294
           validate                                                                        99
           dispatcher and schedulerService                                                186
           Storage in a file                                                              332
-          Relays                                                                          48
-          Redis                                                                          853
+          Relays                                                                          52
+          Redis                                                                          879
           Database: statements                                                           376
           database                                                                       275
-          Type declarations                                                              695
-    20  Scripts: loading and hot reload                                                4,063
+          Type declarations                                                              710
+    20  Scripts: loading and hot reload                                                4,026
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         173
-          Modules of node                                                                837
+          Routes                                                                         189
+          Modules of node                                                                744
           Packages                                                                       244
-          Imported files                                                                 141
+          Imported files                                                                 144
           Between scripts, and in time                                                   113
           Settings                                                                        81
-          Files of assets/                                                               173
+          Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    800
+          All scripts                                                                    833
           Live pages                                                                     201
-    21  HTTP server                                                                    4,632
-          Request heads                                                                  199
+    21  HTTP server                                                                    4,729
+          Request heads                                                                  204
           Request bodies                                                                 266
-          Responses of handlers                                                          184
+          Responses of handlers                                                          203
           Who may ask                                                                    212
-          Who is logged in                                                               291
-          The last requests                                                               47
+          Who is logged in                                                               302
+          The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
           Static files                                                                   341
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        223
+          One connection: reading                                                        245
           One connection: answering                                                      338
-          One connection: GraphQL and routes of scripts                                  301
-          One connection: around requests                                                201
-          One connection: streams                                                        162
-          One connection: WebSocket                                                      159
-          One connection: writing                                                        160
+          One connection: GraphQL and routes of scripts                                  302
+          One connection: around requests                                                206
+          One connection: streams                                                        171
+          One connection: WebSocket                                                      162
+          One connection: writing                                                        161
           Requests as scripts see them                                                   207
-          TLS                                                                            136
-          The server                                                                     589
-    22  Pages                                                                          5,923
+          TLS                                                                            139
+          The server                                                                     610
+    22  Pages                                                                          5,920
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
           Streams of all tabs                                                            308
           Errors                                                                         350
-          For monitors                                                                   119
-          Dashboard: facts                                                               379
+          For monitors                                                                   122
+          Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
           Dashboard: actions                                                             390
           Editor: files                                                                  242
@@ -324,22 +324,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,539
+    23  Command line                                                                   4,560
           Starters: what they share                                                       90
           Starters: their files                                                          847
           Starters: in TypeScript                                                        179
-          Options                                                                        307
-          Documentation                                                                  406
-          The program                                                                    218
-          The map of this file                                                            58
+          Options                                                                        308
+          Documentation                                                                  404
+          The program                                                                    224
+          The map of this file                                                            56
           Serving                                                                        186
-          Script tests                                                                   427
-          Script tests: requests and streams                                             299
-          Script tests: one file                                                         447
-          Reports of tests                                                               248
-          Several processes                                                              272
-          A starter                                                                       62
-          JavaScript without a server                                                    121
+          Script tests                                                                   428
+          Script tests: requests and streams                                             294
+          Script tests: one file                                                         448
+          Reports of tests                                                               265
+          Several processes                                                              270
+          A starter                                                                       59
+          JavaScript without a server                                                    127
           The prompt's terminal                                                          176
           The file as a program                                                           33
 """
@@ -869,6 +869,8 @@ def utf16(text):
     """Return text with each astral character as two surrogates: the form of strings inside the engine."""
     if text.isascii():
         return text
+    if len(text) <= SLICE_LENGTH:
+        return _ASTRAL.sub(_split_astral, text)
     return in_slices(text, lambda piece: _ASTRAL.sub(_split_astral, piece))
 
 
@@ -960,7 +962,7 @@ class Secrets:
 
     def __init__(self):
         self.names, self.pattern = {}, None
-        #: The real paths of files that nobody may import.
+        #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
@@ -977,6 +979,14 @@ class Secrets:
             self.pattern = re.compile("|".join(
                 rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
+
+    def add_files(self, paths):
+        self.files |= {os.path.realpath(path) for path in paths}
+
+    def check_file(self, path):
+        """Raises PermissionError for one of `files`."""
+        if self.files and os.path.realpath(path) in self.files:
+            raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
 
     def hide(self, text):
         return text if self.pattern is None else self.pattern.sub(
@@ -1907,6 +1917,7 @@ _AWAIT_IN_PARAMETERS = "Illegal await-expression in formal parameters of async f
 _AWAIT_AS_NAME = "'await' is not a valid identifier name in an async function"
 _YIELD_IN_PARAMETERS = "Yield expression not allowed in formal parameter"
 _SINGLE_STATEMENT = "Lexical declaration cannot appear in a single-statement context"
+_NO_DECLARATION = "What is exported here must be a declaration"
 
 
 # -- Parser: names and scopes ------------------------------------------------------------
@@ -1990,6 +2001,12 @@ class NameParser(JSLexer):
         super().__init__(source, is_module, first_line)
 
     # -- small helpers ----
+
+    def step(self):
+        """Go past a token with which a node begins. Return its place, for finish()."""
+        place = self.start, self.line, self.start - self.line_start
+        self.advance()
+        return place
 
     def finish(self, node, start, line, column):
         """Give a node its position: from where its first token was to the end of the previous token."""
@@ -2356,19 +2373,17 @@ class StatementParser(NameParser):
         return self.take(EmptyStatement())
 
     def parse_debugger(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.consume_semicolon()
-        return self.finish(DebuggerStatement(), start, line, column)
+        return self.finish(DebuggerStatement(), *place)
 
     def parse_with(self):
         if self.strict:
             raise self.error("Strict mode code may not include a with statement")
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         value = self.parse_parenthesized()
         body = self.check_labelled_function(self.parse_substatement())
-        return self.finish(WithStatement(value, body), start, line, column)
+        return self.finish(WithStatement(value, body), *place)
 
     def using_kind(self, in_for=False):
         """The kind of a declaration that begins here: "using", "await using"; None for anything else."""
@@ -2454,24 +2469,21 @@ class StatementParser(NameParser):
         return body
 
     def parse_while(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         test = self.parse_parenthesized()
         body = self.parse_loop_body()
-        return self.finish(WhileStatement(test, body), start, line, column)
+        return self.finish(WhileStatement(test, body), *place)
 
     def parse_do(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         body = self.parse_loop_body()
         self.expect("while")
         test = self.parse_parenthesized()
         self.accept(";")
-        return self.finish(DoWhileStatement(body, test), start, line, column)
+        return self.finish(DoWhileStatement(body, test), *place)
 
     def parse_for(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         is_await = self.is_name("await")
         if is_await:
             if not self.function.is_async:
@@ -2483,7 +2495,7 @@ class StatementParser(NameParser):
         self.expect(")")
         node.body = self.parse_loop_body()
         self.declarations = self.declarations.outer
-        return self.finish(node, start, line, column)
+        return self.finish(node, *place)
 
     def parse_for_head(self, is_await):
         """Read what stands in the parentheses of a for statement. Return its node, still without a body."""
@@ -2557,13 +2569,12 @@ class StatementParser(NameParser):
         return self.finish(ReturnStatement(argument), start, line, column)
 
     def parse_throw(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         if self.newline:
             raise self.error("Illegal newline after throw")
         argument = self.parse_expression()
         self.consume_semicolon()
-        return self.finish(ThrowStatement(argument), start, line, column)
+        return self.finish(ThrowStatement(argument), *place)
 
     def parse_break(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2600,8 +2611,7 @@ class StatementParser(NameParser):
         return label
 
     def parse_switch(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         discriminant = self.parse_parenthesized()
         function = self.function
         self.declarations = _Declarations(self.declarations)
@@ -2617,7 +2627,7 @@ class StatementParser(NameParser):
         self.advance()
         function.breakable -= 1
         self.declarations = self.declarations.outer
-        return self.finish(SwitchStatement(discriminant, cases), start, line, column)
+        return self.finish(SwitchStatement(discriminant, cases), *place)
 
     def parse_case(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2638,8 +2648,7 @@ class StatementParser(NameParser):
         return self.finish(SwitchCase(test, consequent), start, line, column)
 
     def parse_try(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         block = self.parse_block()
         handler = finalizer = None
         if self.type == "catch":
@@ -2648,11 +2657,10 @@ class StatementParser(NameParser):
             finalizer = self.parse_block()
         if handler is None and finalizer is None:
             raise self.error("Missing catch or finally after try")
-        return self.finish(TryStatement(block, handler, finalizer), start, line, column)
+        return self.finish(TryStatement(block, handler, finalizer), *place)
 
     def parse_catch(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.declarations = _Declarations(self.declarations)
         param = None
         if self.accept("("):
@@ -2668,7 +2676,7 @@ class StatementParser(NameParser):
             self.expect(")")
         body = self.parse_bare_block()
         self.declarations = self.declarations.outer
-        return self.finish(CatchClause(param, body), start, line, column)
+        return self.finish(CatchClause(param, body), *place)
 
 
 # -- Parser: functions -------------------------------------------------------------------
@@ -3349,9 +3357,8 @@ class ExpressionParser(ClassParser):
         return argument
 
     def parse_spread(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
-        return self.finish(SpreadElement(self.parse_assignment()), start, line, column)
+        place = self.step()
+        return self.finish(SpreadElement(self.parse_assignment()), *place)
 
     def parse_new(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3581,15 +3588,14 @@ class LiteralParser(ExpressionParser):
         return expression
 
     def parse_array(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         elements = []
         while self.type != "]":
             elements.append(None if self.type == "," else self.parse_argument())
             if self.type != "]":
                 self.expect(",")
         self.advance()
-        return self.finish(ArrayExpression(elements), start, line, column)
+        return self.finish(ArrayExpression(elements), *place)
 
     def parse_object(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3722,17 +3728,15 @@ class DestructuringParser(LiteralParser):
         return node
 
     def parse_array_binding(self, names):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         elements = self.parse_list(
             "]", lambda: None if self.type == "," else self.parse_binding_element(names, "]"))
-        return self.finish(ArrayPattern(elements), start, line, column)
+        return self.finish(ArrayPattern(elements), *place)
 
     def parse_object_binding(self, names):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         properties = self.parse_list("}", lambda: self.parse_binding_property(names))
-        return self.finish(ObjectPattern(properties), start, line, column)
+        return self.finish(ObjectPattern(properties), *place)
 
     def parse_binding_property(self, names):
         if self.type == "...":
@@ -3903,10 +3907,9 @@ class JSParser(DestructuringParser):
         return local
 
     def parse_namespace_import(self):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        self.advance()
+        place = self.step()
         self.expect_word("as")
-        return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), start, line, column)
+        return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), *place)
 
     def parse_module_name(self):
         """Read a ModuleExportName: an identifier name, or a string of well-formed Unicode."""
@@ -4036,6 +4039,7 @@ class JSParser(DestructuringParser):
     def parse_export_declaration(self):
         if not self.begins_declaration():
             self.unexpected()
+        start = self.start
         declaration = self.parse_statement()
         if declaration.__class__ is EmptyStatement:     # only types
             return declaration
@@ -4043,8 +4047,10 @@ class JSParser(DestructuringParser):
             for declarator in declaration.declarations:
                 for identifier in _declared_identifiers(declarator.id):
                     self.export_name(identifier)
-        else:
+        elif declaration.__class__ in (FunctionDeclaration, ClassDeclaration):
             self.export_name(declaration.id)
+        else:
+            raise self.error(_NO_DECLARATION, start)
         return ExportNamedDeclaration(declaration, [], None, [])
 
     def begins_declaration(self):
@@ -4190,11 +4196,34 @@ _TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
+#: What begins an operand, or else a statement or the body of an arrow function.
+_STATEMENT_STARTS = frozenset(("{", "function", "class"))
+#: What a class member may begin with that could go on with the field before it.
+_OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
 _GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
 _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
 _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
 
+
+def _apply(source, edits):
+    """The text that the edits make; it has the same lines."""
+    pieces, at = [], 0
+    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            continue    # a part of what is erased
+        removed = source[start:end]
+        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        elif text:
+            text += blank[len(text):]
+        pieces += source[at:start], text
+        at = end
+    pieces.append(source[at:])
+    return "".join(pieces)
 
 
 @functools.cache
@@ -4399,6 +4428,11 @@ class TypeParser(JSParser):
         skip()
         self.no_conditional = outer
 
+    def accept_type(self, before):
+        """Read a type if this token is what stands before one."""
+        if self.accept(before):
+            self.skip_with(self.skip_type)
+
     def take_simple(self, which):
         """Read what one of the matchers above finds; return whether it does."""
         match = _simple_types(which)(self.source, self.start)
@@ -4437,8 +4471,7 @@ class TypeParser(JSParser):
     def skip_function_type(self):
         if self.is_name("abstract"):
             self.advance()
-        if self.type == "new":
-            self.advance()
+        self.accept("new")
         self.skip_parameters()
         self.expect("=>")
         self.skip_return_type()
@@ -4451,17 +4484,13 @@ class TypeParser(JSParser):
         while self.type != ")":
             if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
                 continue
-            if self.type == "...":
-                self.advance()
+            self.accept("...")
             if self.type == "this":
                 self.advance()
             else:
                 self.parse_binding_target([])
-            if self.type == "?":
-                self.advance()
-            if self.type == ":":
-                self.advance()
-                self.skip_with(self.skip_type)
+            self.accept("?")
+            self.accept_type(":")
             if self.type != ")":
                 self.expect(",")
         self.advance()
@@ -4518,7 +4547,12 @@ class TypeParser(JSParser):
         elif type == "{":
             self.skip_object_type()
         elif type == "[":
-            self.skip_list("[", "]", self.skip_tuple_element)
+            self.advance()
+            while self.type != "]":
+                self.skip_with(self.skip_tuple_element)
+                if self.type != "]":
+                    self.expect(",")
+            self.advance()
         elif type == "(":
             self.advance()
             self.skip_with(self.skip_type)
@@ -4535,15 +4569,6 @@ class TypeParser(JSParser):
             self.skip_import_type()
         else:
             self.unexpected()
-
-    def skip_list(self, opening, closing, skip_one):
-        """Read `[a, b]` and the like, with skip_one() for each part."""
-        self.expect(opening)
-        while self.type != closing:
-            self.skip_with(skip_one)
-            if self.type != closing:
-                self.expect(",")
-        self.advance()
 
     def skip_type_reference(self):
         """Read `a.b.C<T>`."""
@@ -4574,8 +4599,7 @@ class TypeParser(JSParser):
         if self.type == ",":
             self.advance()
             self.parse_assignment()
-            if self.type == ",":
-                self.advance()
+            self.accept(",")
         self.expect(")")
         if self.type == ".":
             self.advance()
@@ -4594,14 +4618,12 @@ class TypeParser(JSParser):
                 raise self.error("Missing } in template literal type")
 
     def skip_tuple_element(self):
-        if self.type == "...":
-            self.advance()
+        self.accept("...")
         if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
             self.advance()
         else:
             self.skip_type()
-        if self.type == "?":
-            self.advance()
+        self.accept("?")
         if self.type == ":":
             self.advance()
             self.skip_type()
@@ -4631,8 +4653,7 @@ class TypeParser(JSParser):
             self.skip_type_key()
         if self.type in ("+", "-"):
             self.advance()
-        if self.type == "?":
-            self.advance()
+        self.accept("?")
         if self.type in ("(", "<"):
             self.skip_parameters()
         if self.type == ":":
@@ -4666,12 +4687,8 @@ class TypeParser(JSParser):
             while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
                 self.advance()
             self.skip_word()
-            if self.type == "extends":
-                self.advance()
-                self.skip_with(self.skip_type)
-            if self.type == "=":
-                self.advance()
-                self.skip_with(self.skip_type)
+            self.accept_type("extends")
+            self.accept_type("=")
             if self.type != ",":
                 break
             self.advance()
@@ -4708,23 +4725,22 @@ class TypeParser(JSParser):
             return
         if self.type in ("!", "?"):
             self.advance()
-        if self.type == ":":
-            self.advance()
-            self.skip_with(self.skip_type)
+        self.accept_type(":")
         self.erase(start)
 
     def open_parameters(self):
         if self.type == "<":
+            start = self.start
             self.erasing(self.skip_type_parameters)
+            if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
+                # behind `async` and `return` no line may end before it
+                self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
         super().open_parameters()
         if self.type == "this":
             start = self.start
             self.advance()
-            if self.type == ":":
-                self.advance()
-                self.skip_with(self.skip_type)
-            if self.type == ",":
-                self.advance()
+            self.accept_type(":")
+            self.accept(",")
             self.erase(start)
 
     def parse_parameters(self, names):
@@ -4925,7 +4941,12 @@ class TypeParser(JSParser):
             self.skip_with(self.skip_type)
         self.close_angle()
         self.erase(start)
-        return self.parse_unary()
+        operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
+        operand = self.parse_unary()
+        if begins_statement or _LINE_BREAKS.search(self.source, start, operand_at):
+            # without the type it would be a statement or, behind `return`, another one
+            self.edits += Edit(start, start, "(", True), Edit(self.last_end, self.last_end, ")", True)
+        return operand
 
 
 # -- Parser: declarations of TypeScript --------------------------------------------------
@@ -5164,6 +5185,8 @@ class TypeScriptParser(TypeParser):
                 self.advance()
             else:
                 self.erase_token()
+                if following in _OPERATOR_KEYS and not static:
+                    self.edits[-1] = self.edits[-1]._replace(text=";")
         if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
             self.skip_type_member()
             self.consume_semicolon()
@@ -5453,8 +5476,7 @@ class EnumParser(TypeScriptParser):
         start, here = self.start, self.here()
         if not self.has_types:
             raise self.error(_NO_TYPES, start)
-        if self.type == "const":
-            self.advance()
+        self.accept("const")
         self.advance()
         name = self.value
         self.skip_word()
@@ -5481,6 +5503,12 @@ class EnumParser(TypeScriptParser):
             elif value is not None:
                 assignment.left.property.right = value
         return self.code_node(name, statements, here)
+
+    def parse_substatement(self):
+        node = super().parse_substatement()
+        if node in self.followers or node.__class__ is ClassDeclaration:
+            raise self.error(_SINGLE_STATEMENT, node.start)
+        return node
 
     def code_node(self, name, statements, here):
         """Declare the name of an enum or namespace; return its first statement, an empty one where the name
@@ -5534,6 +5562,9 @@ class EnumParser(TypeScriptParser):
             self.put(part.start, part.start, f"{name}.")
             return MemberExpression(Identifier(name).at(part), part, False, False).at(part)
         for node in [holder, *value.walk()]:
+            if node.__class__ is Property and node.shorthand and node.key.name in members:
+                node.shorthand = False
+                self.put(node.start, node.start, node.key.name + ": ")
             for field in node.fields:
                 part = getattr(node, field)
                 if field not in ("property", "key") or node.computed:
@@ -5638,6 +5669,8 @@ class EnumParser(TypeScriptParser):
                 for name in names)
         elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
             text = f" {space}.{node.id.name} = {node.id.name};"
+        elif not makes_object and node.__class__ is not EmptyStatement:
+            raise self.error(_NO_DECLARATION, start)
         if text is not None:
             self.put(self.last_end, self.last_end, text)
             self.followers[node] = self.code(text.lstrip(";"), node)
@@ -5701,13 +5734,13 @@ class JSXParser(EnumParser):
             self.fragment = "_Fragment"
 
     def parse_program(self):
-        first = self.start
+        first, here = self.start, self.here()
         node = super().parse_program()
         if self.import_source and self.makes_code:
             text = 'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from ' \
                 f'{json.dumps(self.import_source + "/jsx-runtime")}; '
             self.put(first, first, text)
-            node.body[:0] = self.code(text, node)
+            node.body[:0] = self.code(text, here)
         return node
 
     def leap(self, offset):
@@ -5887,10 +5920,10 @@ class JSXParser(EnumParser):
         """Read the value of `key`, which the automatic form passes apart; return its code and node."""
         first, edits = self.pos, len(self.edits)
         value = self.read_attribute_value(self.source[first])
-        del self.edits[edits:]
-        self.edits.append(Edit(start, self.pos))
-        text = self.source[first:self.pos]
-        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1])), value
+        inside = [edit._replace(start=edit.start - first, end=edit.end - first)
+                  for edit in self.edits[edits:]]
+        self.edits[edits:] = [Edit(start, self.pos)]
+        return _apply(self.source[first:self.pos], inside), value
 
     def read_attribute_value(self, char):
         place = start, *_ = self.pos, self.line, self.pos - self.line_start
@@ -6006,26 +6039,6 @@ LANGUAGES = {".js": (False, False), ".mjs": (False, False), ".cjs": (False, Fals
 def language_of(name):
     """(has types, has JSX) of a file by its name; ordinary JavaScript for a name that tells nothing."""
     return LANGUAGES.get(name[name.rfind("."):], (False, False))
-
-
-def _apply(source, edits):
-    """The text that the edits make; it has the same lines."""
-    pieces, at = [], 0
-    for start, end, text, _ in sorted(edits, key=lambda edit: edit[:2]):
-        if start < at:
-            continue    # a part of what is erased
-        removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
-        if text is None:
-            text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
-        elif text:
-            text += blank[len(text):]
-        pieces += source[at:start], text
-        at = end
-    pieces.append(source[at:])
-    return "".join(pieces)
 
 
 def typed_parser(source, name, is_module):
@@ -7432,8 +7445,9 @@ def javascript_of(source, name):
     program, text, edits = parse_with_edits(source, name, True)
     if language_of(name)[0]:
         analyze_scopes(program)
-        edits = edits + [Edit(node.start, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier
-                              else node.end) for node in drop_type_imports(program)]
+        edits = edits + [Edit(node.start, node.end if node.__class__ is ImportDeclaration
+                              else _COMMA(text, node.end).end())
+                         for node in drop_type_imports(program) if node.end > node.start]
     return _apply(text, edits)
 
 
@@ -7453,6 +7467,8 @@ def drop_type_imports(program):
             dropped.append(statement)
             continue
         if statement_dropped:
+            if specifiers[-1].__class__ is ImportNamespaceSpecifier:
+                specifiers[-1].start = specifiers[0].end    # it goes with the comma before it
             dropped += statement_dropped
             statement.specifiers = [one for one in specifiers if one not in statement_dropped]
         body.append(statement)
@@ -9007,6 +9023,13 @@ def relative_index(value, length, default=0):
     return length if value > length else int(value)
 
 
+def index_from_end(value, length):
+    """The index that at() is asked for, counted from the end when negative; None if there is no such."""
+    index = to_integer_or_infinity(value)
+    index = index + length if index < 0 else index
+    return int(index) if 0 <= index < length else None
+
+
 def to_length(value):
     """ToLength (7.1.20)."""
     length = to_integer_or_infinity(value)
@@ -9091,6 +9114,23 @@ def prototype_of_primitive(realm, value):
     if kind is JSBigInt:
         return realm.BigIntPrototype
     return None
+
+
+def is_enumerable(obj, key):
+    """Whether an object has an own enumerable property of that name."""
+    own = obj.get_own(key)
+    return own is not None and own.enumerable
+
+
+def enumerable_properties(obj, symbols=True):
+    """(key, value) of an object's own enumerable properties, each read in its turn; live."""
+    for key in with_polls(obj.own_keys()):
+        if symbols or type(key) is str:
+            if type(obj) is JSObject and obj.attrs is None:
+                if key in obj.props:
+                    yield key, obj.props[key]
+            elif is_enumerable(obj, key):
+                yield key, obj.get(key)
 
 
 def require_object(value, message="{} is not an object"):
@@ -9801,13 +9841,18 @@ def iterable_to_list(realm, value):
     if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
             and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
         return copied_list(value.items)
-    values = []
-    for item in iterate(realm, value):
-        values.append(item)
-        if not len(values) & 4095:
+    return list_of_values(realm, iterate(realm, value))
+
+
+def list_of_values(realm, values):
+    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
+    items = []
+    for item in values:
+        items.append(item)
+        if not len(items) & 4095:
             realm.poll()
-            check_array_length(len(values))
-    return values
+            check_array_length(len(items))
+    return items
 
 
 # ======================================================================================
@@ -13948,6 +13993,8 @@ def refuses_clearly(compiler):
     """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
     def compile_text(*args, **options):
+        collects_garbage = gc.isenabled()
+        gc.disable()        # trees are large, and the collector would look at each again and again
         try:
             return compiler(*args, **options)
         except JSNativeError:
@@ -13958,6 +14005,9 @@ def refuses_clearly(compiler):
                 f"The engine cannot compile the code here (internal error: {type(error).__name__})"
             refused = JSSyntaxError(message, *place_of_failure(error))
             refused.overflow = isinstance(error, RecursionError)
+        finally:
+            if collects_garbage:
+                gc.enable()
         raise refused
     return compile_text
 
@@ -14691,14 +14741,13 @@ def object_is_prototype_of(realm, this, value=undefined, *_):
 @OBJECT.method("propertyIsEnumerable", 1)
 def object_property_is_enumerable(realm, this, key=undefined, *_):
     key = to_property_key(key)
-    own = to_object(realm, this).get_own(key)
-    return own is not None and own.enumerable
+    return is_enumerable(to_object(realm, this), key)
 
 
 def object_set_proto(realm, this, proto=undefined, *_):
     require_object_coercible(this, "Object.prototype.__proto__")
     if isinstance(this, JSObject) and (proto is null or isinstance(proto, JSObject)):
-        set_proto_or_throw(this, proto)
+        set_proto_or_throw(this, proto_argument(proto))
     return undefined
 
 
@@ -14708,9 +14757,15 @@ def object_get_proto(realm, this, *_):
     return null if proto is None else proto
 
 
+def proto_argument(proto):
+    """The prototype that a script gives: an object, or None for null; a TypeError for anything else."""
+    if proto is not null and not isinstance(proto, JSObject):
+        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
+    return None if proto is null else proto
+
+
 def set_proto_or_throw(obj, proto):
-    """[[SetPrototypeOf]] with a script's value (an object or null)."""
-    proto = None if proto is null else proto
+    """[[SetPrototypeOf]] with a prototype or None."""
     if obj.set_proto(proto):
         return
     if isinstance(obj, JSProxyBase):
@@ -14723,21 +14778,12 @@ def set_proto_or_throw(obj, proto):
     raise JSTypeError("Cyclic __proto__ value")
 
 
-@OBJECT.method("__defineGetter__", 2)
-def object_define_getter(realm, this, key=undefined, getter=undefined, *_):
+def define_script_accessor(realm, this, key, **function):
+    """__defineGetter__ and __defineSetter__ (B.2.2.2, B.2.2.3); `function` is get=… or set=…."""
     obj = to_object(realm, this)
-    require_callable(getter)
+    require_callable(*function.values())
     define_or_throw(obj, to_property_key(key),
-                    PropertyDescriptor(get=getter, enumerable=True, configurable=True))
-    return undefined
-
-
-@OBJECT.method("__defineSetter__", 2)
-def object_define_setter(realm, this, key=undefined, setter=undefined, *_):
-    obj = to_object(realm, this)
-    require_callable(setter)
-    define_or_throw(obj, to_property_key(key),
-                    PropertyDescriptor(set=setter, enumerable=True, configurable=True))
+                    PropertyDescriptor(enumerable=True, configurable=True, **function))
     return undefined
 
 
@@ -14756,6 +14802,10 @@ def find_accessor(realm, this, key, field):
 OBJECT.methods(
     toLocaleString=lambda realm, this, *_: invoke(realm, this, "toString"),
     valueOf=lambda realm, this, *_: to_object(realm, this),
+    __defineGetter__=lambda realm, this, key=undefined, getter=undefined, *_:
+        define_script_accessor(realm, this, key, get=getter),
+    __defineSetter__=lambda realm, this, key=undefined, setter=undefined, *_:
+        define_script_accessor(realm, this, key, set=setter),
     __lookupGetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "get"),
     __lookupSetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "set"))
 
@@ -14779,39 +14829,22 @@ def object_assign(realm, this, target=undefined, *sources):
     target = to_object(realm, target)
     for source in sources:
         if source is not undefined and source is not null:
-            copy_enumerable(target, to_object(realm, source))
+            for key, value in enumerable_properties(to_object(realm, source)):
+                target.set_or_throw(key, value)
     return target
-
-
-def copy_enumerable(target, source):
-    """Assigns every own enumerable property of `source` to `target` (20.1.2.1, step 3.a)."""
-    for key in with_polls(source.own_keys()):
-        if is_plain(source):
-            if key in source.props:
-                target.set_or_throw(key, source.props[key])
-            continue
-        own = source.get_own(key)
-        if own is not None and own.enumerable:
-            target.set_or_throw(key, source.get(key))
 
 
 @OBJECT.static.method("create", 2)
 def object_create(realm, this, proto=undefined, properties=undefined, *_):
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
-    obj = JSObject(None if proto is null else proto)
+    obj = JSObject(proto_argument(proto))
     note_prototype(obj.proto)
     return obj if properties is undefined else define_all(realm, obj, properties)
 
 
 def define_all(realm, obj, properties):
     """ObjectDefineProperties (20.1.2.3.1)."""
-    source = to_object(realm, properties)
-    descriptors = []
-    for key in with_polls(source.own_keys()):
-        own = source.get_own(key)
-        if own is not None and own.enumerable:
-            descriptors.append((key, to_property_descriptor(source.get(key))))
+    descriptors = [(key, to_property_descriptor(value))
+                   for key, value in enumerable_properties(to_object(realm, properties))]
     for key, desc in with_polls(descriptors):
         define_or_throw(obj, key, desc)
     return obj
@@ -14837,13 +14870,9 @@ def enumerable_own(realm, value, pick):
     if is_plain(obj):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
         return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
-    found = []
-    for key in with_polls(obj.own_keys()):
-        if type(key) is str:
-            own = obj.get_own(key)
-            if own is not None and own.enumerable:
-                found.append(key if pick is None else pick(key, obj.get(key)))
-    return found
+    if pick is not None:
+        return [pick(key, item) for key, item in enumerable_properties(obj, False)]
+    return [key for key in with_polls(obj.own_keys()) if type(key) is str and is_enumerable(obj, key)]
 
 
 @OBJECT.static.method("fromEntries", 1)
@@ -14864,18 +14893,11 @@ def object_from_entries(realm, this, entries=undefined, *_):
     return obj
 
 
-@OBJECT.static.method("freeze", 1)
-def object_freeze(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not set_integrity(obj, True):
-        raise JSTypeError("Cannot freeze")
-    return obj
-
-
-@OBJECT.static.method("seal", 1)
-def object_seal(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not set_integrity(obj, False):
-        raise JSTypeError("Cannot seal")
-    return obj
+def restrict_or_throw(value, restrict, verb):
+    """Object.freeze() and its kin: any value, restricted if it is an object."""
+    if isinstance(value, JSObject) and not restrict(value):
+        raise JSTypeError(f"Cannot {verb}")
+    return value
 
 
 def set_integrity(obj, freeze):
@@ -14923,12 +14945,14 @@ def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     return JSObject(None, {key: realm.new_array(values) for key, values in groups})
 
 
-@OBJECT.static.method("is", 2)
-def object_is(realm, this, x=undefined, y=undefined, *_):
-    return same_value(x, y)
-
-
+OBJECT.static.method("is", 2)(lambda realm, this, x=undefined, y=undefined, *_: same_value(x, y))
 OBJECT.static.methods(
+    freeze=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: set_integrity(obj, True), "freeze"),
+    seal=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: set_integrity(obj, False), "seal"),
+    preventExtensions=lambda realm, this, value=undefined, *_:
+        restrict_or_throw(value, lambda obj: obj.prevent_extensions(), "prevent extensions"),
     getOwnPropertyDescriptor=lambda realm, this, value=undefined, key=undefined, *_:
         from_property_descriptor(realm, to_object(realm, value).get_own(to_property_key(key))),
     getOwnPropertyNames=lambda realm, this, value=undefined, *_:
@@ -14951,18 +14975,10 @@ OBJECT.static.methods(
         not isinstance(value, JSObject) or has_integrity(value, False))
 
 
-@OBJECT.static.method("preventExtensions", 1)
-def object_prevent_extensions(realm, this, obj=undefined, *_):
-    if isinstance(obj, JSObject) and not obj.prevent_extensions():
-        raise JSTypeError("Cannot prevent extensions")
-    return obj
-
-
 @OBJECT.static.method("setPrototypeOf", 2)
 def object_set_prototype_of(realm, this, obj=undefined, proto=undefined, *_):
     require_object_coercible(obj, "Object.setPrototypeOf")
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
+    proto = proto_argument(proto)
     if isinstance(obj, JSObject):
         set_proto_or_throw(obj, proto)
     return obj
@@ -15391,9 +15407,14 @@ def new_error_object(realm, new_target, kind, message, options):
     return error
 
 
-ERROR = BuiltinClass("Error")
-ERROR.value("name", "Error")
-ERROR.value("message", "")
+def error_class(name, **parents):
+    table = BuiltinClass(name, **parents)
+    table.value("name", name)
+    table.value("message", "")
+    return table
+
+
+ERROR = error_class("Error")
 
 
 @ERROR.method("toString")
@@ -15471,11 +15492,12 @@ def call_site(realm, code, lasti):
     return site
 
 
+_OF_ERROR = {"parent": "ErrorPrototype", "base": "Error"}
+
+
 def native_error_class(name):
     """One of the NativeError constructors (20.5.6)."""
-    table = BuiltinClass(name, parent="ErrorPrototype", base="Error")
-    table.value("name", name)
-    table.value("message", "")
+    table = error_class(name, **_OF_ERROR)
 
     def construct_native(realm, new_target, message=undefined, options=undefined, *_):
         return new_error_object(realm, new_target, name, message, options)
@@ -15486,9 +15508,7 @@ def native_error_class(name):
 NATIVE_ERRORS = {name: native_error_class(name) for name in (
     "EvalError", "RangeError", "ReferenceError", "SyntaxError", "TypeError", "URIError")}
 
-AGGREGATE_ERROR = BuiltinClass("AggregateError", parent="ErrorPrototype", base="Error")
-AGGREGATE_ERROR.value("name", "AggregateError")
-AGGREGATE_ERROR.value("message", "")
+AGGREGATE_ERROR = error_class("AggregateError", **_OF_ERROR)
 
 
 @AGGREGATE_ERROR.constructor(2, call=True)
@@ -15499,9 +15519,7 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
     return error
 
 
-SUPPRESSED_ERROR = BuiltinClass("SuppressedError", parent="ErrorPrototype", base="Error")
-SUPPRESSED_ERROR.value("name", "SuppressedError")
-SUPPRESSED_ERROR.value("message", "")
+SUPPRESSED_ERROR = error_class("SuppressedError", **_OF_ERROR)
 
 
 @SUPPRESSED_ERROR.constructor(3, call=True)
@@ -15880,10 +15898,10 @@ def bigint_as_uint_n(realm, this, bits=undefined, value=undefined, *_):
 
 MATH = Namespace("Math", tag="Math")
 
-for _key in ("E", "LN10", "LN2", "LOG10E", "LOG2E", "PI", "SQRT1_2", "SQRT2"):
-    MATH.value(_key, {"E": math.e, "LN10": 2.302585092994046, "LN2": 0.6931471805599453,
-                      "LOG10E": 0.4342944819032518, "LOG2E": 1.4426950408889634, "PI": math.pi,
-                      "SQRT1_2": 0.7071067811865476, "SQRT2": 1.4142135623730951}[_key], 0)
+for _key, _value in {"E": math.e, "LN10": 2.302585092994046, "LN2": 0.6931471805599453,
+                     "LOG10E": 0.4342944819032518, "LOG2E": 1.4426950408889634, "PI": math.pi,
+                     "SQRT1_2": 0.7071067811865476, "SQRT2": 1.4142135623730951}.items():
+    MATH.value(_key, _value, 0)
 
 
 def real_function(name, function, at_pole=NAN):
@@ -16525,22 +16543,21 @@ _DATE_PARTS = ("FullYear", "Month", "Date", "Hours", "Minutes", "Seconds", "Mill
 _SETTER_ARGUMENTS = (3, 2, 1, 4, 3, 2, 1)
 
 
+def same_time(value):
+    return value
+
+
 def date_getter(name, index):
     """Declares get… and getUTC… of one part."""
-    def get_local(realm, this, *_):
-        value = this.value
-        return split_time(local_time(value))[index] if value == value else NAN
-
-    def get_utc(realm, this, *_):
-        value = this.value
-        return split_time(value)[index] if value == value else NAN
-    DATE.method("get" + name, 0)(get_local)
-    DATE.method("getUTC" + name, 0)(get_utc)
+    for prefix, to_local in (("get", local_time), ("getUTC", same_time)):
+        DATE.method(prefix + name, 0)(
+            lambda realm, this, *_, to_local=to_local:
+            split_time(to_local(this.value))[index] if this.value == this.value else NAN)
 
 
 def date_setter(name, index, count):
     """Declares set… and setUTC… of one part and those after it."""
-    def set_parts(this, values, to_local, to_utc):
+    def set_parts(realm, this, *values, to_local=local_time, to_utc=utc_time):
         value = this.value
         given = [to_number(each) for each in values[:count]] or [NAN]
         if value != value:
@@ -16554,17 +16571,8 @@ def date_setter(name, index, count):
         this.value = time_clip(to_utc(join_time(*parts)))
         return this.value
 
-    def set_local(realm, this, *values):
-        return set_parts(this, values, local_time, utc_time)
-
-    def set_utc(realm, this, *values):
-        return set_parts(this, values, same_time, same_time)
-    DATE.method("set" + name, count)(set_local)
-    DATE.method("setUTC" + name, count)(set_utc)
-
-
-def same_time(value):
-    return value
+    DATE.method("set" + name, count)(set_parts)
+    DATE.method("setUTC" + name, count)(functools.partial(set_parts, to_local=same_time, to_utc=same_time))
 
 
 for _index, _name in enumerate(_DATE_PARTS):
@@ -16811,10 +16819,8 @@ def numbered_capture(digits, captures):
 @STRING.method("at", 1)
 def string_at(realm, this, index=undefined, *_):
     text = this_text(this, "at")
-    index = to_integer_or_infinity(index)
-    if index < 0:
-        index += len(text)
-    return text[int(index)] if 0 <= index < len(text) else undefined
+    index = index_from_end(index, len(text))
+    return undefined if index is None else text[index]
 
 
 @STRING.method("charAt", 1)
@@ -17495,8 +17501,6 @@ def string_raw(realm, this, template=undefined, *substitutions):
         pieces.append(piece)
         total += len(piece)
         check_string_length(total)
-        if index % 1024 == 1023:
-            realm.poll()
     return "".join(pieces)
 
 
@@ -17619,9 +17623,7 @@ def append_element(target, index, value):
 def all_items(realm, obj, indices):
     """(index, Get(obj, index)) for each of `indices`, read one at a time."""
     root = realm.ObjectPrototype
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(indices):
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
         elif type(obj) is JSObject and obj.proto is root and obj.attrs is None and root.attrs is not None \
@@ -17650,9 +17652,7 @@ def present_items(realm, obj, indices):
             if done < some.stop:
                 break
         indices = range(done, indices.stop)
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in with_polls(indices):
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
             continue
@@ -17900,10 +17900,8 @@ def require_comparator(comparator):
 @ARRAY.method("at", 1)
 def array_at(realm, this, index=undefined, *_):
     obj, length = array_and_length(realm, this)
-    index = to_integer_or_infinity(index)
-    if index < 0:
-        index += length
-    return obj.get(str(int(index))) if 0 <= index < length else undefined
+    index = index_from_end(index, length)
+    return undefined if index is None else obj.get(str(index))
 
 
 @ARRAY.method("concat", 1)
@@ -17967,9 +17965,7 @@ def array_copy_within(realm, this, target=undefined, start=undefined, end=undefi
 
 def move_elements(realm, obj, start, to, count, backwards):
     """Moves `count` elements one by one, holes too."""
-    for step in range(count - 1, -1, -1) if backwards else range(count):
-        if not step & 4095:
-            realm.poll()
+    for step in interruptible(range(count - 1, -1, -1) if backwards else range(count)):
         source, key = str(start + step), str(to + step)
         if obj.has(source):
             obj.set_or_throw(key, obj.get(source))
@@ -18000,9 +17996,7 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
             return obj
     if end - start > MAX_ARRAY_ITEMS and isinstance(obj, JSArray):
         raise JSRangeError("Invalid array length")
-    for index in range(start, end):
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(range(start, end)):
         obj.set_or_throw(str(index), value)
     return obj
 
@@ -18117,13 +18111,15 @@ def first_equal(realm, items, value, equal=strict_equal):
 @ARRAY.method("lastIndexOf", 1)
 def array_last_index_of(realm, this, value=undefined, *start):
     obj, length = array_and_length(realm, this)
-    if length == 0:
-        return -1
-    index = to_integer_or_infinity(start[0]) if start else length - 1
-    index = min(index, length - 1) if index >= 0 else length + index
-    if index < 0:
-        return -1
-    return first_equal(realm, present_items(realm, obj, range(int(index), -1, -1)), value)
+    return first_equal(realm, present_items(realm, obj, range(last_start(start, length), -1, -1)), value)
+
+
+def last_start(start, length):
+    """Where lastIndexOf() begins, -1 for nowhere; `start`: () or the argument."""
+    if not (start and length):
+        return length - 1
+    index = to_integer_or_infinity(start[0])
+    return int(min(index, length - 1) if index >= 0 else max(length + index, -1))
 
 
 @ARRAY.method("join", 1)
@@ -18228,9 +18224,7 @@ def array_reverse(realm, this, *_):
     if is_dense(obj):
         obj.items.reverse()
         return obj
-    for low in range(length // 2):
-        if not low & 4095:
-            realm.poll()
+    for low in interruptible(range(length // 2)):
         swap_elements(obj, str(low), str(length - 1 - low))
     return obj
 
@@ -18304,9 +18298,7 @@ def array_sort(realm, this, comparator=undefined, *_):
         return obj
     for index, value in enumerate(interruptible(values)):
         obj.set_or_throw(str(index), value)
-    for index in range(len(values), length):
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(range(len(values), length)):
         if obj.has(str(index)):
             obj.delete_or_throw(str(index))
     return obj
@@ -18353,9 +18345,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
     if count != deleted:
         move_elements(realm, obj, start + deleted, start + count, length - start - deleted,
                       count > deleted)
-        for index in range(length - 1, length - deleted + count - 1, -1):
-            if not index & 4095:
-                realm.poll()
+        for index in interruptible(range(length - 1, length - deleted + count - 1, -1)):
             obj.delete_or_throw(str(index))
     for index, value in enumerate(interruptible(items), start):
         obj.set_or_throw(str(index), value)
@@ -19533,10 +19523,11 @@ def require_mutable(buffer, method):
 
 
 def require_view(view, method):
-    """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
+    """A typed array or DataView, unless it lies outside its buffer, for that was resized or detached."""
     if view.view is OUT_OF_BOUNDS:
         require_attached(view.buffer, method)
         raise JSTypeError(f"Cannot perform {method} on a view that lies outside its ArrayBuffer")
+    return view
 
 
 def clamp_range(length, start, end):
@@ -19939,10 +19930,6 @@ class ImmutableTypedArray(JSTypedArray):
     def set(self, key, value, receiver=None):
         return element_index(key) < 0 and JSObject.set(self, key, value, receiver)
 
-    def delete(self, key):
-        index = element_index(key)
-        return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
-
 
 def new_view(proto, kind, buffer, offset, length):
     """A typed array over a buffer."""
@@ -19970,9 +19957,7 @@ def validate_typed_array(value, method, writes=False):
         raise JSTypeError("this is not a typed array.")
     if writes:
         require_mutable(value.buffer, method)
-    if value.view is OUT_OF_BOUNDS:
-        require_view(value, method)
-    return value
+    return require_view(value, method)
 
 
 def typed_array_create(ctor, args, method, writes=True):
@@ -20012,9 +19997,7 @@ def typed_array_method(key, length, writes=False):
 
 def element_items(realm, array, indices):
     """(index, element) of a typed array for each of `indices`; undefined for those that are gone."""
-    for index in indices:
-        if not index & 4095:
-            realm.poll()
+    for index in interruptible(indices):
         yield index, array.get_index(index)
 
 
@@ -20026,10 +20009,8 @@ TYPED_ARRAY.alias(SYM_ITERATOR, "values")
 
 @typed_array_method("at", 1)
 def typed_array_at(realm, this, index=undefined, *_):
-    length = len(this.view)
-    index = to_integer_or_infinity(index)
-    index = length + index if index < 0 else index
-    return this.get_index(index) if 0 <= index < length else undefined
+    index = index_from_end(index, len(this.view))
+    return undefined if index is None else this.get_index(index)
 
 
 @typed_array_method("copyWithin", 2, writes=True)
@@ -20124,11 +20105,7 @@ def typed_array_join(realm, this, separator=undefined, *_):
 
 @typed_array_method("lastIndexOf", 1)
 def typed_array_last_index_of(realm, this, value=undefined, *start):
-    length = len(this.view)
-    if not length:
-        return -1
-    last = to_integer_or_infinity(start[0]) if start else length - 1
-    last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
+    last = last_start(start, len(this.view))
     return first_equal(realm, element_items(realm, this, range(min(last, len(this.view) - 1), -1, -1)), value)
 
 
@@ -20395,19 +20372,10 @@ def values_of_source(realm, source):
         if type(source) is JSArray and not source.props and source.attrs is None \
                 and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
-        return limited_list(with_polls(iterator_from_method(source, method)))
+        return list_of_values(realm, iterator_from_method(source, method))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
-    return values
-
-
-def limited_list(iterator):
-    values = []
-    for value in with_polls(iterator):
-        values.append(value)
-        if len(values) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid typed array length")
     return values
 
 
@@ -20541,8 +20509,9 @@ def text_argument(text):
     return text
 
 
-def base64_option(options, name, *allowed):
-    """One of the options that are strings; the first of `allowed` is the default."""
+def strict_option(options, name, *allowed):
+    """One of the options that are strings, and are not made of anything else; the first of `allowed` is the
+    default."""
     if options is not undefined and not isinstance(options, JSObject):
         raise JSTypeError("The options must be an object")
     value = undefined if options is undefined else options.get(name)
@@ -20554,8 +20523,8 @@ def base64_option(options, name, *allowed):
 
 
 def base64_options(options):
-    return (base64_option(options, "alphabet", "base64", "base64url"),
-            base64_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
+    return (strict_option(options, "alphabet", "base64", "base64url"),
+            strict_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
 
 
 class Base64Error(Exception):
@@ -20696,7 +20665,7 @@ declare_decoder("Hex", from_hex, lambda options: None)
 
 @UINT8_ARRAY.method("toBase64", receiver=False)
 def uint8_array_to_base64(realm, this, options=undefined, *_):
-    array, alphabet = uint8_array(this), base64_option(options, "alphabet", "base64", "base64url")
+    array, alphabet = uint8_array(this), strict_option(options, "alphabet", "base64", "base64url")
     bare = options is not undefined and to_boolean(options.get("omitPadding"))
     require_view(array, "toBase64")
     text = binascii.b2a_base64(array.view, newline=False).decode()
@@ -20707,9 +20676,7 @@ def uint8_array_to_base64(realm, this, options=undefined, *_):
 
 @UINT8_ARRAY.method("toHex", receiver=False)
 def uint8_array_to_hex(realm, this, *_):
-    array = uint8_array(this)
-    require_view(array, "toHex")
-    return array.view.hex()
+    return require_view(uint8_array(this), "toHex").view.hex()
 
 
 # -- DataView ----------------------------------------------------------------------------
@@ -20747,19 +20714,10 @@ class JSDataView(JSObject):
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
 
 
-DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
-
-
-@DATA_VIEW.getter("byteLength")
-def data_view_byte_length(realm, this, *_):
-    require_view(this, "DataView.prototype.byteLength")
-    return this.size
-
-
-@DATA_VIEW.getter("byteOffset")
-def data_view_byte_offset(realm, this, *_):
-    require_view(this, "DataView.prototype.byteOffset")
-    return this.offset
+DATA_VIEW.getters(
+    buffer=lambda realm, this, *_: this.buffer,
+    byteLength=lambda realm, this, *_: require_view(this, "DataView.prototype.byteLength").size,
+    byteOffset=lambda realm, this, *_: require_view(this, "DataView.prototype.byteOffset").offset)
 
 
 def data_view_position(view, index, size, method):
@@ -20880,9 +20838,8 @@ for _name, _change, _operands in (
     atomic_access(_name, _change, _operands)
 
 
-@ATOMICS.method("isLockFree", 1)
-def atomics_is_lock_free(realm, this, size=undefined, *_):
-    return to_integer_or_infinity(size) in (1, 2, 4, 8)
+ATOMICS.methods(
+    isLockFree=lambda realm, this, value=undefined, *_: to_integer_or_infinity(value) in (1, 2, 4, 8))
 
 
 @ATOMICS.method("notify", 3)
@@ -20979,6 +20936,28 @@ class PromiseReaction:
 def new_promise(realm):
     """A pending promise."""
     return JSPromise(realm.PromisePrototype)
+
+
+def promised(realm, act):
+    """A promise that act(promise) settles, or rejects with what it throws."""
+    promise = new_promise(realm)
+    try:
+        act(promise)
+    except Exception as error:
+        reject_promise(realm, promise, realm.thrown_value(error))
+    return promise
+
+
+def resolved(realm, value):
+    """A promise that is fulfilled with a value that is no promise."""
+    promise = new_promise(realm)
+    settle_promise(realm, promise, "fulfilled", value)
+    return promise
+
+
+def rejected(realm, reason):
+    """A promise that is rejected."""
+    return promised(realm, lambda promise: reject_promise(realm, promise, reason))
 
 
 def resolve_promise(realm, promise, value):
@@ -21242,23 +21221,16 @@ def values_by_key(values, keys):
     """A Python iterator over an object's own enumerable properties, which notes their keys."""
     if not isinstance(values, JSObject):
         raise JSTypeError(f"{display(values)} is not an object of promises")
-    for key in values.own_keys():
-        own = values.get_own(key)
-        if own is not None and own.enumerable:
-            keys.append(key)
-            yield values.get(key)
+    for key, value in enumerable_properties(values):
+        keys.append(key)
+        yield value
 
 
 def gathering_for(realm, capability, keys):
     """A PromiseGathering that resolves with an array, or with an object without prototype."""
     def resolve(values):
-        if keys is None:
-            capability.resolve(realm.new_array(values))
-            return
-        result = JSObject(None)
-        for key, value in zip(keys, values):
-            result.put(key, value)
-        capability.resolve(result)
+        capability.resolve(realm.new_array(values) if keys is None
+                           else JSObject(None, dict(zip(keys, values))))
     return PromiseGathering(realm, resolve)
 
 
@@ -21323,9 +21295,7 @@ def promise_race(realm, this, iterable=undefined, *_):
 @PROMISE.static.method("reject", 1)
 def promise_reject_static(realm, this, reason=undefined, *_):
     if this is realm.Promise:
-        promise = new_promise(realm)
-        reject_promise(realm, promise, reason)
-        return promise
+        return rejected(realm, reason)
     capability = new_promise_capability(realm, this)
     capability.reject(reason)
     return capability.promise
@@ -21437,10 +21407,8 @@ def generator_result(realm, run, *args):
     """Makes an iterator result of what resume() or throw() does."""
     try:
         value = run(*args)
-    except StopIteration as end:
+    except (StopIteration, GeneratorReturn) as end:
         return realm.iter_result(end.value, True)
-    except GeneratorReturn as returned:
-        return realm.iter_result(returned.value, True)
     if type(value) is InnerResult:
         return value.result
     return realm.iter_result(value, False)
@@ -21582,7 +21550,7 @@ class JSIteratorHelper(JSObject):
     records   the IteratorRecords to close when it is left early
     """
 
-    __slots__ = ("body", "state", "records")
+    __slots__, __init__ = object_attributes("body records; state='start'")
     class_name = "Iterator Helper"
     begin, resume, throw = JSGenerator.begin, JSGenerator.resume, JSGenerator.throw
 
@@ -21590,7 +21558,7 @@ class JSIteratorHelper(JSObject):
 class JSWrappedIterator(JSObject):
     """What Iterator.from() puts around an iterator that does not inherit from Iterator.prototype."""
 
-    __slots__ = ("record",)
+    __slots__, __init__ = object_attributes("record")
     class_name = "Iterator"
 
 
@@ -21618,18 +21586,14 @@ def make_helper(realm, records, body):
                 close_all(records, error)
             raise
         return undefined
-    helper = JSIteratorHelper(realm.IteratorHelperPrototype)
-    helper.body, helper.state, helper.records = closing(), "start", records
-    return helper
+    return JSIteratorHelper(realm.IteratorHelperPrototype, closing(), records)
 
 
 ITERATOR_HELPER = BuiltinClass("IteratorHelper", JSIteratorHelper, parent="IteratorPrototype",
                                tag="Iterator Helper", is_global=False)
 
 
-@ITERATOR_HELPER.method("next")
-def iterator_helper_next(realm, this, *_):
-    return generator_result(realm, this.resume, undefined)
+ITERATOR_HELPER.methods(next=lambda realm, this, *_: generator_result(realm, this.resume, undefined))
 
 
 @ITERATOR_HELPER.method("return")
@@ -21644,9 +21608,8 @@ WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, paren
                                 is_global=False)
 
 
-@WRAPPED_ITERATOR.method("next")
-def wrapped_iterator_next(realm, this, *_):
-    return call(this.record.next_method, this.record.iterator)
+WRAPPED_ITERATOR.methods(
+    next=lambda realm, this, *_: call(this.record.next_method, this.record.iterator))
 
 
 @WRAPPED_ITERATOR.method("return")
@@ -21807,28 +21770,19 @@ def iterator_for_each(realm, record, function, *_):
     return undefined
 
 
-@iterator_method("some", check_function)
-def iterator_some(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, True)
-    return False
+def declare_iterator_search(name):
+    outcome, _, _, answer = SEARCHES[name]
+
+    @iterator_method(name, check_function)
+    def search(realm, record, predicate, *_):
+        for index, value in enumerate(record):
+            if to_boolean(predicate.fn(undefined, value, index)) is outcome:
+                return closed(record, answer(index, value))
+        return answer(-1, undefined)
 
 
-@iterator_method("every", check_function)
-def iterator_every(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if not to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, False)
-    return True
-
-
-@iterator_method("find", check_function)
-def iterator_find(realm, record, predicate, *_):
-    for index, value in enumerate(record):
-        if to_boolean(predicate.fn(undefined, value, index)):
-            return closed(record, value)
-    return undefined
+for _name in ("every", "some", "find"):
+    declare_iterator_search(_name)
 
 
 @iterator_method("reduce", check_function)
@@ -21845,16 +21799,6 @@ def iterator_reduce(realm, record, reducer, *initial):
 @iterator_method("toArray", length=0)
 def iterator_to_array(realm, record):
     return realm.new_array(list_of_values(realm, record))
-
-
-def list_of_values(realm, values):
-    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
-    items = []
-    for value in values:
-        items.append(value)
-        if len(items) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
-    return items
 
 
 def check_skipped(_value, skipped=undefined, *_):
@@ -21919,9 +21863,7 @@ def iterator_from(realm, this, value=undefined, *_):
     record = flattenable(realm, value, True)
     if ordinary_has_instance(realm.Iterator, record.iterator):
         return record.iterator
-    wrapper = JSWrappedIterator(realm.WrapForValidIteratorPrototype)
-    wrapper.record = record
-    return wrapper
+    return JSWrappedIterator(realm.WrapForValidIteratorPrototype, record)
 
 
 @ITERATOR.static.method("concat")
@@ -21944,12 +21886,7 @@ def iterator_concat(realm, this, *items):
 
 def zip_options(options):
     """-> (the mode of zip() and zipKeyed(), its padding)."""
-    if options is not undefined and not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
-    mode = undefined if options is undefined else options.get("mode")
-    mode = "shortest" if mode is undefined else mode
-    if type(mode) is not str or mode not in ("shortest", "longest", "strict"):
-        raise JSTypeError('The mode must be "shortest", "longest" or "strict"')
+    mode = strict_option(options, "mode", "shortest", "longest", "strict")
     padding = options.get("padding") if mode == "longest" and options is not undefined else undefined
     if padding is not undefined and not isinstance(padding, JSObject):
         raise JSTypeError("The padding must be an object")
@@ -22013,9 +21950,7 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     mode, padding = zip_options(options)
     records, keys = [], []
     try:
-        for key in iterables.own_keys():
-            own = iterables.get_own(key)
-            value = iterables.get(key) if own is not None and own.enumerable else undefined
+        for key, value in enumerable_properties(iterables):
             if value is not undefined:
                 keys.append(key)
                 records.append(flattenable(realm, value))
@@ -22023,12 +21958,8 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     except BaseException as error:
         close_all(records, error)
 
-    def finish(values):
-        result = JSObject(None)
-        for key, value in zip(keys, values):
-            result.create_data_property(key, value)
-        return result
-    return make_helper(realm, records, zipped(records, mode, fill, finish))
+    return make_helper(realm, records, zipped(records, mode, fill, lambda values: JSObject(
+        None, dict(zip(keys, values)))))
 
 
 # -- Async functions ---------------------------------------------------------------------
@@ -22130,12 +22061,9 @@ class JSAsyncGenerator(JSObject):
         """Runs the body until it yields, ends or awaits; then goes on with the requests."""
         try:
             out = resume(value)
-        except StopIteration as end:
+        except (StopIteration, GeneratorReturn) as end:
             self.state = "done"
             self.settle(self.realm.iter_result(end.value, True), True)
-        except GeneratorReturn as returned:
-            self.state = "done"
-            self.settle(self.realm.iter_result(returned.value, True), True)
         except Exception as error:
             self.state = "done"
             self.settle(self.realm.thrown_value(error), False)
@@ -22205,20 +22133,10 @@ def continue_sync_iterator(realm, this, promise, result, close):
                   lambda v: resolve_promise(realm, promise, realm.iter_result(v, done)), on_rejected)
 
 
-def from_sync(realm, this, act):
-    """Runs act(promise) and turns what it throws into a rejection."""
-    promise = new_promise(realm)
-    try:
-        act(promise)
-    except Exception as error:
-        reject_promise(realm, promise, realm.thrown_value(error))
-    return promise
-
-
 @ASYNC_FROM_SYNC.method("next", 1)
 def async_from_sync_next(realm, this, *args):
     record = this.record
-    return from_sync(realm, this, lambda promise: continue_sync_iterator(
+    return promised(realm, lambda promise: continue_sync_iterator(
         realm, this, promise, call(record.next_method, record.iterator, *args[:1]), True))
 
 
@@ -22232,7 +22150,7 @@ def async_from_sync_return(realm, this, *args):
             resolve_promise(realm, promise, realm.iter_result(value, True))
         else:
             continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), False)
-    return from_sync(realm, this, act)
+    return promised(realm, act)
 
 
 @ASYNC_FROM_SYNC.method("throw", 1)
@@ -22244,7 +22162,7 @@ def async_from_sync_throw(realm, this, *args):
             this.record.close()
             raise JSTypeError("The iterator does not provide a 'throw' method")
         continue_sync_iterator(realm, this, promise, method.fn(iterator, *args[:1]), True)
-    return from_sync(realm, this, act)
+    return promised(realm, act)
 
 
 class AsyncIteratorRecord(IteratorRecord):
@@ -22309,13 +22227,8 @@ def async_abandon(record, error, wrap):
     """AsyncIteratorClose with a throw completion."""
     if record.done or isinstance(error, (Interrupted, GeneratorExit)):
         return
-    if isinstance(error, GeneratorReturn):
+    with contextlib.suppress(*() if isinstance(error, GeneratorReturn) else (Exception,)):
         yield from async_close(record, wrap)
-        return
-    try:
-        yield from async_close(record, wrap)
-    except Exception:
-        pass
 
 
 @runtime_helper
@@ -22534,6 +22447,11 @@ _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 JSON_CONTEXT = 10
 
 
+def refuse_json_constant(name):
+    """For the standard library's decoder, which takes NaN and Infinity for numbers."""
+    raise ValueError(name)
+
+
 class JSONParser(json.JSONDecoder):
     """The standard library's decoder, making JavaScript values.
 
@@ -22544,16 +22462,8 @@ class JSONParser(json.JSONDecoder):
     def __init__(self, realm, text):
         self.mend = mender(realm, "null" in text, "\\u" in text)
         super().__init__(object_hook=object_maker(realm, self.mend, "null" in text, "\\u" in text),
-                         parse_int=self.integer if has_odd_integers(text) else int,
-                         parse_constant=self.refuse_constant)
-
-    @staticmethod
-    def integer(digits):
-        return number(float(digits))
-
-    @staticmethod
-    def refuse_constant(name):
-        raise ValueError(name)
+                         parse_int=(lambda digits: number(float(digits))) if has_odd_integers(text) else int,
+                         parse_constant=refuse_json_constant)
 
 
 _ALL_DIGITS_ZERO = bytes.maketrans(b"123456789", b"000000000")
@@ -22766,11 +22676,6 @@ def has_too_many_values(text):
     return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
 
 
-def refuse_json_constant(name):
-    """For json.loads(), which takes NaN and Infinity for numbers."""
-    raise ValueError(name)
-
-
 _PLAIN_JSON = json.JSONDecoder(parse_constant=refuse_json_constant)
 
 
@@ -22954,12 +22859,6 @@ def internalize(realm, holder, name, reviver, source):
     elif type(source) is str and same_value(json_parse(realm, source), value):
         context["source"] = source
     return reviver.fn(holder, name, value, realm.new_object(context))
-
-
-def is_enumerable(obj, key):
-    """Whether an object has an own enumerable property of that name."""
-    desc = obj.get_own(key)
-    return desc is not None and desc.enumerable
 
 
 # -- JSON: writing (25.5.2) --------------------------------------------------------------
@@ -23225,10 +23124,7 @@ class JSONWriter:
         return before is separator
 
     def write_elements(self, value, before, separator):
-        for index in range(length_of_array_like(value)):
-            if index % 1024 == 1023:
-                self.realm.poll()
-            key = str(index)
+        for key in map(str, interruptible(range(length_of_array_like(value)))):
             if not self.write_property(lambda: value, key, value.get(key), before):
                 self.write(before + "null")
             before = separator
@@ -23281,9 +23177,7 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
 def property_list(realm, replacer):
     """The names in a replacer array (25.5.2.1, step 4.b)."""
     keys = {}
-    for index in range(length_of_array_like(replacer)):
-        if index % 1024 == 1023:
-            realm.poll()
+    for index in interruptible(range(length_of_array_like(replacer))):
         item = replacer.get(str(index))
         if isinstance(item, JSPrimitiveObject) and type(item.value) in (str, int, float):
             item = to_string(item)
@@ -23373,10 +23267,7 @@ def reflect_set(realm, this, target=undefined, key=undefined, value=undefined, *
 
 @REFLECT.method("setPrototypeOf", 2)
 def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_):
-    require_target(target, "setPrototypeOf")
-    if proto is not null and not isinstance(proto, JSObject):
-        raise JSTypeError(f"Object prototype may only be an Object or null: {display(proto)}")
-    return target.set_proto(None if proto is null else proto)
+    return require_target(target, "setPrototypeOf").set_proto(proto_argument(proto))
 
 
 # -- Proxy -------------------------------------------------------------------------------
@@ -28432,13 +28323,29 @@ class IntlSettings:
 
     CHOICES   option -> (the texts that it may be, its default), for choose()
     SHOWN     the properties of resolvedOptions() in their order; those that are None are left out
+    NUMBERS   whether numberingSystem is an option
     """
 
     CHOICES = {}
+    NUMBERS = False
     numberingSystem = "latn"
     coerce = staticmethod(intl_options)
     #: The language that its data are in, if it is one only: it falls back to that, and says so.
     language = None
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        keys, wanted = {}, {}
+        if self.NUMBERS:
+            keys, wanted = {"nu": NUMBERING_SYSTEMS}, {"nu": keyword_option(option, "numberingSystem")}
+        self.locale, self.data, values = resolve_locale(self.available(locales), keys, wanted)
+        self.numberingSystem = values.get("nu") or "latn"
+        self.read(option, options)
+
+    def read(self, option, options):
+        """Reads what is no option of all: the choices in their order, unless a class has more."""
+        self.choose(option, *self.CHOICES)
 
     @classmethod
     def available(cls, tags):
@@ -28594,21 +28501,22 @@ def number_option(options, name, low, high, default):
     return math.floor(value)
 
 
-def bound_format(realm, this, function):
+def bound_format(realm, this, function, length=1):
     """The function of the getters `format` and `compare`: always the same for one object."""
     if this.bound is None:
-        this.bound = realm.function(lambda _, *values: function(realm, this, *values), "", 1)
+        this.bound = realm.function(lambda _, *values: function(realm, this, *values), "", length)
     return this.bound
 
 
-def parts_to_array(realm, parts):
-    """What formatToParts() returns for a list of (type, text)."""
-    return realm.new_array([realm.new_object({"type": kind, "value": text})
-                            for kind, text in interruptible(parts)])
+def parts_to_array(realm, parts, more=None):
+    """What formatToParts() returns for (type, text) pairs, or triples with what `more` names, or None."""
+    return realm.new_array([realm.new_object(
+        {"type": part[0], "value": part[1], **({more: part[2]} if more and part[2] else {})})
+        for part in interruptible(parts)])
 
 
 def join_parts(parts):
-    return "".join([text for _, text in interruptible(parts)])
+    return "".join([part[1] for part in interruptible(parts)])
 
 
 def range_parts(first, last, between):
@@ -28622,11 +28530,10 @@ def range_parts(first, last, between):
 def declare_ranges(table, parts_of):
     """formatRange and formatRangeToParts from parts_of(realm, this, start, end)."""
     table.methods(
-        formatRange=lambda realm, this, start=undefined, end=undefined, *_: "".join(
-            [text for _, text, _ in parts_of(realm, this, start, end)]).replace("\u202f", " "),
-        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: realm.new_array([
-            realm.new_object({"type": kind, "value": text, "source": source})
-            for kind, text, source in parts_of(realm, this, start, end)]))
+        formatRange=lambda realm, this, start=undefined, end=undefined, *_: join_parts(
+            parts_of(realm, this, start, end)).replace("\u202f", " "),
+        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: parts_to_array(
+            realm, parts_of(realm, this, start, end), "source"))
 
 
 INTL.methods(
@@ -28829,12 +28736,6 @@ def locale_time_zones(realm, this, *_):
     return realm.new_array(sorted(zones_by_region().get(region, []))) if region else undefined
 
 
-@LOCALE.method("getTextInfo", 0)
-def locale_text_info(realm, this, *_):
-    script = this.tag.maximized()[1]
-    return realm.new_object({"direction": "rtl" if script in RIGHT_TO_LEFT else "ltr"})
-
-
 @LOCALE.method("getWeekInfo", 0)
 def locale_week_info(realm, this, *_):
     region = region_of_preferences(this.tag)
@@ -28845,6 +28746,8 @@ def locale_week_info(realm, this, *_):
 
 
 LOCALE.methods(
+    getTextInfo=lambda realm, this, *_:
+        realm.new_object({"direction": "rtl" if this.tag.maximized()[1] in RIGHT_TO_LEFT else "ltr"}),
     maximize=lambda realm, this, *_: with_subtags(realm, this, this.tag.maximized()),
     minimize=lambda realm, this, *_: with_subtags(realm, this, this.tag.minimized()),
     toString=lambda realm, this, *_: str(this.tag))
@@ -28945,13 +28848,9 @@ class NumberSettings(IntlSettings):
     ROUNDING = ("roundingIncrement", "roundingMode", "roundingPriority", "trailingZeroDisplay")
     SHOWN = ("locale", "numberingSystem", "style", "currency", "currencyDisplay", "currencySign", "unit",
              "unitDisplay", *DIGITS, "useGrouping", "notation", "compactDisplay", "signDisplay", *ROUNDING)
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style")
         self.read_currency(option)
         self.read_unit(option)
@@ -29832,11 +29731,7 @@ def collator_compare(realm, this, x=undefined, y=undefined, *_):
     return compare_text(x, to_string(y), this.settings)
 
 
-@COLLATOR.getter("compare")
-def collator_compare_getter(realm, this, *_):
-    if this.bound is None:
-        this.bound = realm.function(lambda _, *pair: collator_compare(realm, this, *pair), "", 2)
-    return this.bound
+COLLATOR.getters(compare=lambda realm, this, *_: bound_format(realm, this, collator_compare, 2))
 
 
 def tailoring(data):
@@ -29910,12 +29805,10 @@ class PluralSettings(NumberSettings):
     CHOICES = {**NumberSettings.CHOICES, "type": (("cardinal", "ordinal"), "cardinal")}
     SHOWN = ("locale", "type", "notation", "compactDisplay", *NumberSettings.DIGITS, "pluralCategories",
              *NumberSettings.ROUNDING)
+    NUMBERS = False
     style = None
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(locales)
+    def read(self, option, options):
         self.choose(option, "type", "notation", "compactDisplay")
         self.read_digits(options, option, 0, 3)
         self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
@@ -29940,9 +29833,8 @@ def category_of(value, settings):
     return plural_category(settings.rules, whole, fraction[places:], power)
 
 
-@PLURAL_RULES.method("select", 1)
-def plural_rules_select(realm, this, value=undefined, *_):
-    return category_of(to_number(value), this.settings)
+PLURAL_RULES.methods(
+    select=lambda realm, this, value=undefined, *_: category_of(to_number(value), this.settings))
 
 
 @PLURAL_RULES.method("selectRange", 2)
@@ -29968,12 +29860,6 @@ class ListSettings(IntlSettings):
                "style": (("long", "short", "narrow"), "long")}
     SHOWN = ("locale", "type", "style")
     coerce = staticmethod(object_options)
-
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(locales)
-        self.choose(option, "type", "style")
 
 
 LIST_FORMAT = intl_class("ListFormat", ListSettings)
@@ -30093,12 +29979,6 @@ class SegmenterSettings(IntlSettings):
     SHOWN = ("locale", "granularity")
     coerce = staticmethod(object_options)
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, _, _ = resolve_locale(locales)
-        self.choose(option, "granularity")
-
 
 SEGMENTER = intl_class("Segmenter", SegmenterSettings)
 
@@ -30146,9 +30026,8 @@ SEGMENT_ITERATOR = BuiltinClass("SegmentIterator", JSSegmentIterator, parent="It
                                 tag="Segmenter String Iterator", is_global=False)
 
 
-@SEGMENTER.method("segment", 1)
-def segmenter_segment(realm, this, text=undefined, *_):
-    return JSSegments(realm.SegmentsPrototype, this.settings.granularity, to_string(text))
+SEGMENTER.methods(segment=lambda realm, this, text=undefined, *_: JSSegments(
+    realm.SegmentsPrototype, this.settings.granularity, to_string(text)))
 
 
 @SEGMENTS.method("containing", 1)
@@ -30159,9 +30038,8 @@ def segments_containing(realm, this, index=undefined, *_):
     return this.data(realm, *this.around(realm, index))
 
 
-@SEGMENTS.method(SYM_ITERATOR, 0)
-def segments_iterator(realm, this, *_):
-    return JSSegmentIterator(realm.SegmentIteratorPrototype, this)
+SEGMENTS.method(SYM_ITERATOR, 0)(
+    lambda realm, this, *_: JSSegmentIterator(realm.SegmentIteratorPrototype, this))
 
 
 @SEGMENT_ITERATOR.method("next", 0)
@@ -30183,13 +30061,9 @@ class RelativeSettings(IntlSettings):
 
     CHOICES = {"style": (("long", "short", "narrow"), "long"), "numeric": (("always", "auto"), "always")}
     SHOWN = ("locale", "style", "numeric", "numberingSystem")
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style", "numeric")
         self.number = NumberSettings([self.locale], JSObject(None))
 
@@ -30206,7 +30080,7 @@ RELATIVE_TIME_FORMAT = intl_class("RelativeTimeFormat", RelativeSettings)
 
 
 def relative_parts(value, unit, settings):
-    """The parts of a relative time, as (type, text, whether it is of the number)."""
+    """The parts of a relative time, as (type, text, the unit if it is of the number)."""
     single = unit[:-1] if unit.endswith("s") else unit
     if single not in RELATIVE_UNITS:
         raise JSRangeError(f"Invalid unit argument for format() '{unit}'")
@@ -30217,7 +30091,7 @@ def relative_parts(value, unit, settings):
         words = settings.map("words").get(single, "").split(";")
         index = (-1, 0, 1, -2, 2).index(value)
         if words[index:] and words[index]:
-            return [("literal", words[index], False)]
+            return [("literal", words[index], None)]
     forms = settings.map("in")
     number = abs(value)
     digits = format_number_parts(number, settings.number)
@@ -30228,22 +30102,15 @@ def relative_parts(value, unit, settings):
     if "{0}" not in form and not form.startswith("!"):
         form = forms["past" if past else "future"].replace("#", form)
     before, mark, after = form.removeprefix("!").partition("{0}")
-    parts = [(kind, text, True) for kind, text in digits] if mark else []
-    return [("literal", before, False)] * bool(before) + parts + [("literal", after, False)] * bool(after)
+    parts = [(kind, text, single) for kind, text in digits] if mark else []
+    return [("literal", before, None)] * bool(before) + parts + [("literal", after, None)] * bool(after)
 
 
 RELATIVE_TIME_FORMAT.methods(
     format=lambda realm, this, value=undefined, unit=undefined, *_:
-        "".join([part[1] for part in relative_parts(to_number(value), to_string(unit), this.settings)]))
-
-
-@RELATIVE_TIME_FORMAT.method("formatToParts", 2)
-def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, *_):
-    value, unit = to_number(value), to_string(unit)
-    single = unit[:-1] if unit.endswith("s") else unit
-    return realm.new_array([
-        realm.new_object({"type": kind, "value": text, **({"unit": single} if of_number else {})})
-        for kind, text, of_number in relative_parts(value, unit, this.settings)])
+        join_parts(relative_parts(to_number(value), to_string(unit), this.settings)),
+    formatToParts=lambda realm, this, value=undefined, unit=undefined, *_:
+        parts_to_array(realm, relative_parts(to_number(value), to_string(unit), this.settings), "unit"))
 
 
 # -- Intl.DisplayNames -------------------------------------------------------------------
@@ -30364,10 +30231,7 @@ class DisplaySettings(IntlSettings):
     def coerce(realm, options):
         return require_object(options, "Intl.DisplayNames needs an object with a type as its options, not {}")
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        self.locale, self.data, _ = resolve_locale(self.available(locales))
+    def read(self, option, options):
         self.choose(option, "style", "type")
         if self.type is None:
             raise JSTypeError("Required option \"type\" must not be undefined")
@@ -30439,14 +30303,9 @@ class DurationSettings(IntlSettings):
     CHOICES = {"style": (("long", "short", "narrow", "digital"), "short")}
     coerce = staticmethod(object_options)
     language = "en"
+    NUMBERS = True
 
-    def __init__(self, locales, options):
-        option = option_reader(options)
-        locale_matcher(option)
-        system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, values = resolve_locale(
-            self.available(locales), {"nu": NUMBERING_SYSTEMS}, {"nu": system})
-        self.numberingSystem = values["nu"] or "latn"
+    def read(self, option, options):
         self.choose(option, "style")
         self.styles, self.displays = {}, {}
         before = ""
@@ -30592,17 +30451,15 @@ def duration_parts(settings, duration):
     """The parts of a duration, as (type, text, singular unit or None)."""
     groups = DurationWriter(settings, to_duration(duration)).groups
     texts, parts = iter(groups), []
-    for kind, text in list_parts(["".join([part[1] for part in group]) for group in groups], settings.list):
+    for kind, text in list_parts([join_parts(group) for group in groups], settings.list):
         parts += next(texts) if kind == "element" else [(kind, text, None)]
     return parts
 
 
 DURATION_FORMAT.methods(
-    format=lambda realm, this, duration=undefined, *_:
-        "".join([text for _, text, _ in duration_parts(this.settings, duration)]),
-    formatToParts=lambda realm, this, duration=undefined, *_: realm.new_array([
-        realm.new_object({"type": kind, "value": text, **({"unit": unit} if unit else {})})
-        for kind, text, unit in duration_parts(this.settings, duration)]))
+    format=lambda realm, this, duration=undefined, *_: join_parts(duration_parts(this.settings, duration)),
+    formatToParts=lambda realm, this, duration=undefined, *_:
+        parts_to_array(realm, duration_parts(this.settings, duration), "unit"))
 
 
 # ======================================================================================
@@ -30750,6 +30607,13 @@ class Inspector:
         text = repr(value) if type(value) is JSSymbol else to_string(value)
         return self.paint(text + "n" if type(value) is JSBigInt else text, style)
 
+    def show_inside(self, value, level):
+        """The same for a value that stands two columns further in."""
+        self.indent += 2
+        text = self.show(value, level)
+        self.indent -= 2
+        return text
+
     def show_string(self, text):
         rest = len(text) - MAX_INSPECTED_STRING
         more = f"... {rest} more character{'s' if rest > 1 else ''}" if rest > 0 else ""
@@ -30784,9 +30648,7 @@ class Inspector:
         if level > self.depth:
             return self.paint("Proxy [Array]", "special")
         self.reached = level + 1
-        self.indent += 2
-        parts = [self.show(part, level + 1) for part in (proxy.target, proxy.handler)]
-        self.indent -= 2
+        parts = [self.show_inside(part, level + 1) for part in (proxy.target, proxy.handler)]
         return self.join(parts, InspectedShape("Proxy [", "]"), level + 1, proxy)
 
     def circle_number(self, obj):
@@ -30836,10 +30698,7 @@ class Inspector:
         if own is None:                 # it has gone
             return self.show(undefined, level)
         if not own.is_accessor():
-            self.indent += 2
-            text = self.show(own.value, level)
-            self.indent -= 2
-            return text
+            return self.show_inside(own.value, level)
         kinds = [word for word, function in (("Getter", own.get), ("Setter", own.set))
                  if isinstance(function, JSObject)]
         return self.paint(f"[{'/'.join(kinds)}]", "special") if kinds else self.show(undefined, level)
@@ -30907,8 +30766,7 @@ class Inspector:
         """Its Symbol.toStringTag, unless that is shown among the properties anyway."""
         if isinstance(obj, JSTypedArray):
             return obj.class_name
-        own = obj.get_own(SYM_TO_STRING_TAG)
-        if own is not None and own.enumerable:
+        if is_enumerable(obj, SYM_TO_STRING_TAG):
             return ""
         tag = peek(obj, SYM_TO_STRING_TAG)
         if tag is undefined and not isinstance(obj, JSProxyBase):
@@ -31060,11 +30918,8 @@ def iterator_content(inspector, obj, level):
         return []
     twin = type(obj)(None, obj.source, obj.kind)
     twin.position, twin.era = obj.position, obj.era
-    inspector.indent += 2
-    entries = [inspector.show(item, level)
-               for item in itertools.islice(twin.items(inspector.realm), inspector.items)]
-    inspector.indent -= 2
-    return entries
+    return [inspector.show_inside(item, level)
+            for item in itertools.islice(twin.items(inspector.realm), inspector.items)]
 
 
 def buffer_content(inspector, obj, level):
@@ -31077,36 +30932,27 @@ def buffer_content(inspector, obj, level):
 
 
 def data_view_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [f"{name}: {inspector.show(value, level)}" for name, value in (
+    return [f"{name}: {inspector.show_inside(value, level)}" for name, value in (
         ("byteLength", obj.size), ("byteOffset", obj.offset), ("buffer", obj.buffer))]
-    inspector.indent -= 2
-    return entries
 
 
 def set_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [inspector.show(obj.keys[position], level)
+    entries = [inspector.show_inside(obj.keys[position], level)
                for position in itertools.islice(obj.positions(), inspector.items)]
-    inspector.indent -= 2
     return entries + more_items(len(obj.index) - inspector.items)
 
 
 def map_content(inspector, obj, level):
-    inspector.indent += 2
-    entries = [f"{inspector.show(obj.keys[position], level)} => "
-               f"{inspector.show(obj.values[position], level)}"
+    entries = [f"{inspector.show_inside(obj.keys[position], level)} => "
+               f"{inspector.show_inside(obj.values[position], level)}"
                for position in itertools.islice(obj.positions(), inspector.items)]
-    inspector.indent -= 2
     return entries + more_items(len(obj.index) - inspector.items)
 
 
 def promise_content(inspector, obj, level):
     if obj.state == "pending":
         return [inspector.paint("<pending>", "special")]
-    inspector.indent += 2
-    text = inspector.show(obj.value, level)
-    inspector.indent -= 2
+    text = inspector.show_inside(obj.value, level)
     return [text if obj.state == "fulfilled" else inspector.paint("<rejected>", "special") + " " + text]
 
 
@@ -31392,88 +31238,71 @@ def write_console(realm, level, text):
 
 
 def console_method(name, length=0):
-    return CONSOLE.method(name, length, flags=DEFAULT_ATTRS)
+    """Declares work(realm, *args) as a function of the console, which returns nothing."""
+    def declare(work):
+        work = any_arguments(work)
+        CONSOLE.method(name, length, flags=DEFAULT_ATTRS)(
+            lambda realm, this, *args: (work(realm, *args), undefined)[1])
+        return work
+    return declare
 
 
-def logging_method(name):
-    """Declares console.log and its like."""
-    @console_method(name)
-    def console_log(realm, this, *values):
-        write_console(realm, name, format_log(realm, values))
-        return undefined
-
-
-for _level in ("log", "warn", "error", "info", "debug"):
-    logging_method(_level)
+for _name in ("log", "warn", "error", "info", "debug", "dirxml"):
+    console_method(_name)(lambda realm, *values, level="log" if _name == "dirxml" else _name:
+                          write_console(realm, level, format_log(realm, values)))
 
 
 @console_method("dir")
-def console_dir(realm, this, value=undefined, options=undefined, *_):
+def console_dir(realm, value=undefined, options=undefined, *_):
     depth = peek(options, "depth") if isinstance(options, JSObject) else undefined
     depth = INFINITY if depth is null else depth if type(depth) in NUMBER_TYPES else 2
     write_console(realm, "log", inspect_value(realm, value, depth))
-    return undefined
-
-
-@console_method("dirxml")
-def console_dirxml(realm, this, *values):
-    write_console(realm, "log", format_log(realm, values))
-    return undefined
 
 
 @console_method("trace")
-def console_trace(realm, this, *values):
+def console_trace(realm, *values):
     lines = ["Trace" + (": " + format_log(realm, values) if values else "")]
     lines += [frame_text(*frame) for frame in frames_of_stack(sys._getframe(1), stack_limit(realm))]
     write_console(realm, "error", well_formed_text("\n".join(lines)))
-    return undefined
 
 
 @console_method("assert")
-def console_assert(realm, this, condition=undefined, *values):
+def console_assert(realm, condition=undefined, *values):
     if to_boolean(condition):
-        return undefined
+        return
     if values and type(values[0]) is str:
         text = format_log(realm, ("Assertion failed: " + values[0], *values[1:]))
     else:
         text = " ".join(["Assertion failed" + (":" if values else "")]
                         + ([format_log(realm, values)] if values else []))
     write_console(realm, "error", text)
-    return undefined
 
 
 @console_method("table", 1)
-def console_table(realm, this, data=undefined, columns=undefined, *_):
+def console_table(realm, data=undefined, columns=undefined, *_):
     if not isinstance(data, JSObject):
-        write_console(realm, "log", format_log(realm, (data,)))
-        return undefined
-    if isinstance(data, JSProxyBase):
-        write_console(realm, "log", inspect_value(realm, data))
-        return undefined
-    names = None
-    if isinstance(columns, JSArray):
-        names = [value for _, value in own_values(columns) if type(value) is str]
-    write_console(realm, "log", format_table(realm, data, names))
-    return undefined
+        text = format_log(realm, (data,))
+    elif isinstance(data, JSProxyBase):
+        text = inspect_value(realm, data)
+    else:
+        text = format_table(realm, data, [value for _, value in own_values(columns) if type(value) is str]
+                            if isinstance(columns, JSArray) else None)
+    write_console(realm, "log", text)
 
 
-def console_group(realm, this, *values):
+@console_method("groupCollapsed")
+@console_method("group")
+def console_group(realm, *values):
     state = console_state(realm)
     if values:
         write_console(realm, "log", format_log(realm, values))
     state.groups = min(state.groups + 1, MAX_GROUPS)
-    return undefined
-
-
-console_method("group")(console_group)
-console_method("groupCollapsed")(console_group)
 
 
 @console_method("groupEnd")
-def console_group_end(realm, this, *_):
+def console_group_end(realm, *_):
     state = console_state(realm)
     state.groups = max(state.groups - 1, 0)
-    return undefined
 
 
 def label_text(label):
@@ -31481,34 +31310,31 @@ def label_text(label):
 
 
 @console_method("count")
-def console_count(realm, this, label=undefined, *_):
+def console_count(realm, label=undefined, *_):
     label, counts = label_text(label), console_state(realm).counts
     if label not in counts and len(counts) >= MAX_CONSOLE_LABELS:
         counts.clear()
     counts[label] = counts.get(label, 0) + 1
     write_console(realm, "log", well_formed_text(f"{label}: {counts[label]}"))
-    return undefined
 
 
 @console_method("countReset")
-def console_count_reset(realm, this, label=undefined, *_):
+def console_count_reset(realm, label=undefined, *_):
     label = label_text(label)
     if console_state(realm).counts.pop(label, None) is None:
         write_console(realm, "warn", well_formed_text(f"Count for '{label}' does not exist"))
-    return undefined
 
 
 @console_method("time")
-def console_time(realm, this, label=undefined, *_):
+def console_time(realm, label=undefined, *_):
     label, started = label_text(label), console_state(realm).started
     if label in started:
         write_console(realm, "warn", well_formed_text(
             f"Label '{label}' already exists for console.time()"))
-        return undefined
+        return
     if len(started) >= MAX_CONSOLE_LABELS:
         started.clear()
     started[label] = time.perf_counter()
-    return undefined
 
 
 def write_time(realm, label, method, values=()):
@@ -31537,18 +31363,15 @@ def duration_text(milliseconds):
     return f"{int(hours)}:{int(minutes):02d}:{seconds:06.3f} (h:mm:ss.mmm)"
 
 
-@console_method("timeLog")
-def console_time_log(realm, this, label=undefined, *values):
-    write_time(realm, label_text(label), "timeLog", values)
-    return undefined
+console_method("timeLog")(
+    lambda realm, label=undefined, *values: write_time(realm, label_text(label), "timeLog", values))
 
 
 @console_method("timeEnd")
-def console_time_end(realm, this, label=undefined, *_):
+def console_time_end(realm, label=undefined, *_):
     label = label_text(label)
     if write_time(realm, label, "timeEnd"):
         del console_state(realm).started[label]
-    return undefined
 
 
 # -- URL ---------------------------------------------------------------------------------
@@ -31921,12 +31744,24 @@ def web_text(value):
     return well_formed_text(to_string(value))
 
 
-def web_arguments(args, count, title):
-    """The first `count` arguments, all of them required, as text."""
+def required(args, count, title):
+    """The first `count` arguments, or a TypeError where there are fewer."""
     if len(args) < count:
         raise JSTypeError(f"{title}: {count} argument{'s' * (count > 1)} required, "
                           f"but only {len(args)} present")
-    return [web_text(value) for value in args[:count]]
+    return args[:count]
+
+
+def web_arguments(args, count, title):
+    """The same as text."""
+    return [web_text(value) for value in required(args, count, title)]
+
+
+def web_member(options, name):
+    """A member of an options object (Web IDL dictionary); undefined where there is no such object."""
+    if options is undefined or options is null:
+        return undefined
+    return require_object(options, "The options must be an object").get(name)
 
 
 #: Attribute bits of the methods and accessors of web interfaces.
@@ -31998,14 +31833,10 @@ def has_no_authority(url):
     return not url.host or url.scheme == "file"
 
 
-def write_username(url, text):
+def write_credential(url, text, name):
+    """Sets the user name or password."""
     if not has_no_authority(url):
-        url.username = percent_encode(text, SAFE_USERINFO)
-
-
-def write_password(url, text):
-    if not has_no_authority(url):
-        url.password = percent_encode(text, SAFE_USERINFO)
+        setattr(url, name, percent_encode(text, SAFE_USERINFO))
 
 
 def write_host(url, text, with_port=True):
@@ -32025,10 +31856,6 @@ def write_host(url, text, with_port=True):
     url.host = parse_host(host, url.special)
     if colon >= 0:
         write_port_digits(url, text[colon + 1:])
-
-
-def write_hostname(url, text):
-    write_host(url, text, False)
 
 
 def write_port_digits(url, text):
@@ -32067,10 +31894,6 @@ def write_hash(url, text):
     url.fragment = percent_encode(text[1:] if text[0] == "#" else text, SAFE_FRAGMENT) if text else None
 
 
-URL.method("toString", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
-URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
-
-
 def url_href(realm, this, *_):
     return utf16(this.record.href())
 
@@ -32081,13 +31904,15 @@ def url_set_href(realm, this, value=undefined, *_):
     return undefined
 
 
+URL.method("toString", 0, flags=DEFAULT_ATTRS)(url_href)
+URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(url_href)
 URL.getter("href", setter=URL.checked(url_set_href, "href", None), flags=WEB_GETTER_ATTRS)(url_href)
 url_attribute("origin", URLRecord.origin)
 url_attribute("protocol", lambda url: url.scheme + ":", write_protocol)
-url_attribute("username", lambda url: url.username, write_username)
-url_attribute("password", lambda url: url.password, write_password)
+url_attribute("username", lambda url: url.username, functools.partial(write_credential, name="username"))
+url_attribute("password", lambda url: url.password, functools.partial(write_credential, name="password"))
 url_attribute("host", URLRecord.host_text, write_host)
-url_attribute("hostname", lambda url: url.host or "", write_hostname)
+url_attribute("hostname", lambda url: url.host or "", functools.partial(write_host, with_port=False))
 url_attribute("port", lambda url: "" if url.port is None else str(url.port), write_port)
 url_attribute("pathname", URLRecord.path_text, write_pathname)
 url_attribute("search", lambda url: "?" + url.query if url.query else "", write_search)
@@ -32149,18 +31974,53 @@ def url_parse(realm, this, *args):
 
 def url_content(inspector, obj, level):
     """The entries of a URL in the console."""
-    inspector.indent += 2
-    entries = [f"{name}: " + inspector.show(
+    return [f"{name}: " + inspector.show_inside(
         url_search_params(inspector.realm, obj) if name == "searchParams"
         else utf16(URL_READERS[name](obj.record)), level) for name in URL_SHOWN]
-    inspector.indent -= 2
-    return entries
 
 
 SHAPES["URL"] = filled_shape(url_content)
 
 
 # -- URLSearchParams ---------------------------------------------------------------------
+
+class JSPairsIterator(JSObject):
+    """An iterator over the pairs that read() gives, live; `kind` is "keys", "values" or "entries"."""
+
+    __slots__, __init__ = object_attributes("read kind; position=0")
+    class_name = "Iterator"
+
+
+def iterable_pairs(table, read):
+    """Declares entries, keys, values and forEach of a class (Web IDL, 3.7.9); read(this) gives its pairs."""
+    name = f"{table.name}Iterator"
+    iterator = BuiltinClass(name, JSPairsIterator, parent="IteratorPrototype", tag=f"{table.name} Iterator",
+                            is_global=False)
+
+    @iterator.method("next", 0, flags=DEFAULT_ATTRS)
+    def pairs_next(realm, this, *_):
+        pairs = this.read()
+        if this.position >= len(pairs):
+            return realm.iter_result(undefined, True)
+        pair = pairs[this.position]
+        this.position += 1
+        return realm.iter_result(realm.new_array(list(pair)) if this.kind == "entries"
+                                 else pair[this.kind == "values"], False)
+
+    for kind in ("entries", "keys", "values"):
+        table.method(kind, 0, flags=DEFAULT_ATTRS)(
+            lambda realm, this, *_, kind=kind:
+            JSPairsIterator(getattr(realm, name + "Prototype"), lambda: read(this), kind))
+    table.alias(SYM_ITERATOR, "entries")
+
+    @table.method("forEach", 1, flags=DEFAULT_ATTRS)
+    def pairs_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
+        run, position = require_callable(callback).fn, 0
+        while position < len(pairs := read(this)):
+            run(this_arg, pairs[position][1], pairs[position][0], this)
+            position += 1
+        return undefined
+
 
 def parse_urlencoded(text):
     """The application/x-www-form-urlencoded parser (5.1): a list of [name, value], in code units."""
@@ -32182,10 +32042,14 @@ def decode_urlencoded(text):
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
+#: Texts up to this length are parted at each percent sign: quicker, but it makes an object for each.
+MAX_PARTED = 4096
 
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
+    if len(text) <= MAX_PARTED:
+        return urllib.parse.unquote_to_bytes(text.encode("latin-1"))
     return replace_in_slices(_ESCAPED_BYTES,
                              lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
@@ -32236,13 +32100,13 @@ def params_method(key, length):
     return URL_SEARCH_PARAMS.method(key, length, flags=DEFAULT_ATTRS)
 
 
-def param_strings(args, count, name):
-    return [utf16(text) for text in web_arguments(args, count, f"URLSearchParams.{name}")]
+def param_strings(args, count, name, title="URLSearchParams"):
+    return [utf16(text) for text in web_arguments(args, count, f"{title}.{name}")]
 
 
 def values_of_name(this, args, method):
     """The values of the name that `get` and `getAll` are called with."""
-    [name] = param_strings(args, 1, method)
+    [name] = param_strings(args, 1, method, this.class_name)
     return [value for key, value in this.pairs if key == name]
 
 
@@ -32281,19 +32145,15 @@ def params_has(realm, this, *args):
 
 @params_method("set", 2)
 def params_set(realm, this, *args):
-    name, value = param_strings(args, 2, "set")
-    pairs, found = [], False
-    for pair in this.pairs:
-        if pair[0] != name:
-            pairs.append(pair)
-        elif not found:
-            found = True
-            pairs.append([name, value])
-    if not found:
-        pairs.append([name, value])
-    this.pairs = pairs
+    this.pairs = with_pair(this.pairs, param_strings(args, 2, "set"))
     this.changed()
     return undefined
+
+
+def with_pair(pairs, new):
+    """A list of pairs in which a new one has the place of the first of its name, or the last."""
+    place = next((index for index, pair in enumerate(pairs) if pair[0] == new[0]), len(pairs))
+    return [*pairs[:place], new, *[pair for pair in pairs[place:] if pair[0] != new[0]]]
 
 
 @params_method("sort", 0)
@@ -32306,25 +32166,7 @@ def params_sort(realm, this, *_):
 params_method("toString", 0)(lambda realm, this, *_: this.text())
 
 
-@params_method("forEach", 1)
-def params_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    run = require_callable(callback).fn
-    position = 0
-    while position < len(this.pairs):
-        name, value = this.pairs[position]
-        run(this_arg, value, name, this)
-        position += 1
-    return undefined
-
-
-params_method("entries", 0)(
-    lambda realm, this, *_:
-    JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries"))
-params_method("keys", 0)(
-    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys"))
-params_method("values", 0)(
-    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values"))
-URL_SEARCH_PARAMS.alias(SYM_ITERATOR, "entries")
+iterable_pairs(URL_SEARCH_PARAMS, lambda this: this.pairs)
 URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: len(this.pairs))
 
 
@@ -32338,49 +32180,20 @@ def params_construct(realm, new_target, init=undefined, *_):
         return JSURLSearchParams(proto, parse_urlencoded(text[1:] if text[:1] == "?" else text))
     method = get_method(realm, init, SYM_ITERATOR)
     if method is not undefined:
-        return JSURLSearchParams(proto, pairs_from_sequence(realm, init))
-    pairs = {}
-    for key in interruptible(init.own_keys()):
-        if type(key) is str:
-            own = init.get_own(key)
-            if own is not None and own.enumerable:
-                pairs[utf16(well_formed_text(key))] = utf16(web_text(init.get(key)))
+        pairs = pairs_from_sequence(realm, init, "Each query pair must be an iterable [name, value] tuple")
+        return JSURLSearchParams(proto, [[utf16(web_text(part)) for part in pair] for pair in pairs])
+    pairs = {utf16(well_formed_text(key)): utf16(web_text(value))
+             for key, value in enumerable_properties(init, False)}
     return JSURLSearchParams(proto, [[name, value] for name, value in pairs.items()])
 
 
-def pairs_from_sequence(realm, sequence):
-    pairs = []
+def pairs_from_sequence(realm, sequence, message):
+    """The [name, value] of an iterable of iterables, one by one; a TypeError with the message for others."""
     for item in iterable_to_list(realm, sequence):
-        require_object(item, "Each query pair must be an iterable [name, value] tuple")
-        pair = [utf16(web_text(part)) for part in iterable_to_list(realm, item)]
+        pair = iterable_to_list(realm, require_object(item, message))
         if len(pair) != 2:
-            raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
-        pairs.append(pair)
-    return pairs
-
-
-class JSURLSearchParamsIterator(JSObject):
-    """An iterator over `source`, live; `kind` is "keys", "values" or "entries"."""
-
-    __slots__, __init__ = object_attributes("source kind; position=0")
-    class_name = "URLSearchParams Iterator"
-
-
-URL_SEARCH_PARAMS_ITERATOR = BuiltinClass(
-    "URLSearchParamsIterator", JSURLSearchParamsIterator, parent="IteratorPrototype",
-    tag="URLSearchParams Iterator", is_global=False)
-
-
-@URL_SEARCH_PARAMS_ITERATOR.method("next", 0, flags=DEFAULT_ATTRS)
-def params_iterator_next(realm, this, *_):
-    pairs = this.source.pairs
-    if this.position >= len(pairs):
-        return realm.iter_result(undefined, True)
-    name, value = pairs[this.position]
-    this.position += 1
-    if this.kind == "entries":
-        return realm.iter_result(realm.new_array([name, value]), False)
-    return realm.iter_result(name if this.kind == "keys" else value, False)
+            raise JSTypeError(message)
+        yield pair
 
 
 # -- DOMException ------------------------------------------------------------------------
@@ -32485,7 +32298,7 @@ def text_encoder_construct(realm, new_target, *_):
 class JSTextDecoder(JSObject):
     """`decoder`: the codec's state within a stream, or None; `started`: the byte order mark was passed."""
 
-    __slots__ = ("encoding", "fatal", "ignore_bom", "decoder", "started")
+    __slots__, __init__ = object_attributes("encoding fatal ignore_bom; decoder=None started=False")
     class_name = "TextDecoder"
 
     def decode(self, data, more):
@@ -32540,21 +32353,13 @@ def text_decoder_construct(realm, new_target, label=undefined, options=undefined
     encoding = _ENCODING_LABELS.get(name.strip("\t\n\f\r ").lower())
     if encoding is None:
         raise JSRangeError(f'The "{name}" encoding is not supported')
-    decoder = JSTextDecoder(proto_from(realm, new_target, "TextDecoderPrototype"))
-    decoder.encoding = encoding
-    decoder.fatal = web_option(options, "fatal")
-    decoder.ignore_bom = web_option(options, "ignoreBOM")
-    decoder.decoder = None
-    decoder.started = False
-    return decoder
+    return JSTextDecoder(proto_from(realm, new_target, "TextDecoderPrototype"), encoding,
+                         web_option(options, "fatal"), web_option(options, "ignoreBOM"))
 
 
 def web_option(options, name):
-    """A boolean member of an options object (Web IDL dictionary)."""
-    if options is undefined or options is null:
-        return False
-    require_object(options, "The options must be an object")
-    return to_boolean(options.get(name))
+    """A boolean member of an options object."""
+    return to_boolean(web_member(options, name))
 
 
 # -- Base64 ------------------------------------------------------------------------------
@@ -32573,9 +32378,7 @@ def global_atob(realm, this, *args):
 
 @GLOBAL_FUNCTIONS.method("btoa", 1)
 def global_btoa(realm, this, *args):
-    if not args:
-        web_arguments(args, 1, "btoa")
-    text = to_string(args[0])
+    text = to_string(*required(args, 1, "btoa"))
     if len(text) > MAX_STRING_LENGTH // 4 * 3:
         raise JSRangeError("Invalid string length")
     try:
@@ -32595,9 +32398,27 @@ _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
 _ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
 _ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
-_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "acceptCharset": "accept-charset",
-                    "httpEquiv": "http-equiv", "defaultValue": "value", "defaultChecked": "checked",
-                    "xlinkHref": "xlink:href"}
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
+                    "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
+_ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
+                     "Actuate Arcrole Href Role Show Title Type".split()}
+_ATTRIBUTE_NAMES |= {"xml" + name: "xml:" + name.lower() for name in "Base Lang Space".split()}
+#: Those whose words HTML and SVG write with hyphens.
+_ATTRIBUTE_NAMES |= {name: re.sub("[A-Z]", lambda found: "-" + found[0].lower(), name) for name in (
+    "acceptCharset httpEquiv "
+    "accentHeight alignmentBaseline arabicForm baselineShift capHeight clipPath clipRule colorInterpolation "
+    "colorInterpolationFilters colorProfile colorRendering dominantBaseline enableBackground fillOpacity "
+    "fillRule floodColor floodOpacity fontFamily fontSize fontSizeAdjust fontStretch fontStyle fontVariant "
+    "fontWeight glyphName glyphOrientationHorizontal glyphOrientationVertical horizAdvX horizOriginX "
+    "imageRendering letterSpacing lightingColor markerEnd markerMid markerStart maskType overlinePosition "
+    "overlineThickness paintOrder pointerEvents renderingIntent shapeRendering stopColor stopOpacity "
+    "strikethroughPosition strikethroughThickness strokeDasharray strokeDashoffset strokeLinecap "
+    "strokeLinejoin strokeMiterlimit strokeOpacity strokeWidth textAnchor textDecoration textRendering "
+    "transformOrigin underlinePosition underlineThickness unicodeBidi unicodeRange unitsPerEm vAlphabetic "
+    "vHanging vIdeographic vMathematical vectorEffect vertAdvY vertOriginX vertOriginY wordSpacing "
+    "writingMode xHeight").split()}
+#: Attributes that say "true" or "false".
+_TRUE_OR_FALSE = frozenset("contenteditable draggable focusable preservealpha spellcheck".split())
 #: Attributes of React's that are none of HTML's.
 _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
 #: Attributes whose values browsers may go to, which runs code if they begin with javascript:.
@@ -32976,7 +32797,7 @@ def add_attributes(realm, parts, name, props):
             continue
         shown = _ATTRIBUTE_NAMES.get(key, key)
         if value is False or value is True:
-            if not shown.startswith(("aria-", "data-")):
+            if not shown.startswith(("aria-", "data-")) and shown.lower() not in _TRUE_OR_FALSE:
                 if value:
                     parts.append(" " + shown)
                 continue
@@ -33115,11 +32936,8 @@ class Cloner:
 
     def clone_properties(self, value, copy):
         """The own enumerable properties with string keys."""
-        for key in interruptible(value.own_keys()):
-            if type(key) is str:
-                own = value.get_own(key)
-                if own is not None and own.enumerable:
-                    copy.create_data_property(key, self.clone(value.get(key)))
+        for key, item in enumerable_properties(value, False):
+            copy.create_data_property(key, self.clone(item))
         return copy
 
     def clone_array(self, value):
@@ -33190,8 +33008,7 @@ class Cloner:
 
 @GLOBAL_FUNCTIONS.method("structuredClone", 1)
 def global_structured_clone(realm, this, *args):
-    if not args:
-        web_arguments(args, 1, "structuredClone")
+    required(args, 1, "structuredClone")
     transfer = transfer_list(realm, args[1] if len(args) > 1 else undefined)
     cloner = Cloner(realm)
     for buffer in transfer:
@@ -33204,10 +33021,7 @@ def global_structured_clone(realm, this, *args):
 
 def transfer_list(realm, options):
     """The array buffers to be moved instead of copied: member `transfer` of the options."""
-    if options is undefined or options is null:
-        return []
-    require_object(options, "The options must be an object")
-    transfer = options.get("transfer")
+    transfer = web_member(options, "transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
         if not isinstance(buffer, JSArrayBuffer) or type(buffer.data) is not bytearray \
@@ -33452,44 +33266,6 @@ def abort_controller_construct(realm, new_target, *_):
 
 # -- Headers -----------------------------------------------------------------------------
 
-class JSPairsIterator(JSObject):
-    """An iterator over the pairs that read() gives, live; `kind` is "keys", "values" or "entries"."""
-
-    __slots__, __init__ = object_attributes("read kind; position=0")
-    class_name = "Iterator"
-
-
-def iterable_pairs(table, read):
-    """Declares entries, keys, values and forEach of a class (Web IDL, 3.7.9); read(this) gives its pairs."""
-    name = f"{table.name}Iterator"
-    iterator = BuiltinClass(name, JSPairsIterator, parent="IteratorPrototype", tag=f"{table.name} Iterator",
-                            is_global=False)
-
-    @iterator.method("next", 0, flags=DEFAULT_ATTRS)
-    def pairs_next(realm, this, *_):
-        pairs = this.read()
-        if this.position >= len(pairs):
-            return realm.iter_result(undefined, True)
-        pair = pairs[this.position]
-        this.position += 1
-        return realm.iter_result(realm.new_array(list(pair)) if this.kind == "entries"
-                                 else pair[this.kind == "values"], False)
-
-    for kind in ("entries", "keys", "values"):
-        table.method(kind, 0, flags=DEFAULT_ATTRS)(
-            lambda realm, this, *_, kind=kind:
-            JSPairsIterator(getattr(realm, name + "Prototype"), lambda: read(this), kind))
-    table.alias(SYM_ITERATOR, "entries")
-
-    @table.method("forEach", 1, flags=DEFAULT_ATTRS)
-    def pairs_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-        run, position = require_callable(callback).fn, 0
-        while position < len(pairs := read(this)):
-            run(this_arg, pairs[position][1], pairs[position][0], this)
-            position += 1
-        return undefined
-
-
 #: What no name of a field, no value of one, and no byte may be.
 _NO_TOKEN, _NO_FIELD_VALUE = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]"), re.compile("[\0\r\n]")
 _NO_BYTE = re.compile("[^\0-\xff]")
@@ -33507,6 +33283,10 @@ class JSHeaders(JSObject):
 
     __slots__, __init__ = object_attributes("pairs; fixed=False")
     class_name = "Headers"
+
+    def check_mutable(self):
+        if self.fixed:
+            raise JSTypeError("Headers are immutable: these came with a response")
 
     def get_field(self, name):
         """The values of a field in one text, or None."""
@@ -33558,60 +33338,43 @@ def field_value(value, method):
 
 def append_field(headers, name, value, method="append"):
     pair = [field_name(name, method), field_value(value, method)]
-    if headers.fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
+    headers.check_mutable()
     if len(headers.pairs) >= MAX_FIELDS:
         raise JSRangeError("Too many header fields")
     headers.pairs.append(pair)
 
 
-def field_arguments(args, count, method):
-    if len(args) < count:
-        raise JSTypeError(f"Headers.{method}: {count} argument{'s' * (count > 1)} required, "
-                          f"but only {len(args)} present.")
-    return args
-
-
 @HEADERS.method("append", 2, flags=DEFAULT_ATTRS)
 def headers_append(realm, this, *args):
-    name, value, *_ = field_arguments(args, 2, "append")
-    append_field(this, name, value)
+    append_field(this, *required(args, 2, "Headers.append"))
     return undefined
 
 
 @HEADERS.method("set", 2, flags=DEFAULT_ATTRS)
 def headers_set(realm, this, *args):
-    name, value, *_ = field_arguments(args, 2, "set")
-    old, this_fixed = this.pairs, this.fixed
-    key, text = field_name(name, "set"), field_value(value, "set")
-    if this_fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
-    place = next((index for index, pair in enumerate(old) if pair[0] == key), len(old))
-    rest = [pair for pair in old[place:] if pair[0] != key]
-    this.pairs = [*old[:place], [key, text], *rest]
+    name, value = required(args, 2, "Headers.set")
+    new = [field_name(name, "set"), field_value(value, "set")]
+    this.check_mutable()
+    this.pairs = with_pair(this.pairs, new)
     return undefined
 
 
 @HEADERS.method("delete", 1, flags=DEFAULT_ATTRS)
 def headers_delete(realm, this, *args):
-    name = field_name(field_arguments(args, 1, "delete")[0], "delete")
-    if this.fixed:
-        raise JSTypeError("Headers are immutable: these came with a response")
+    name = field_name(*required(args, 1, "Headers.delete"), "delete")
+    this.check_mutable()
     this.pairs = [pair for pair in this.pairs if pair[0] != name]
     return undefined
 
 
 @HEADERS.method("get", 1, flags=DEFAULT_ATTRS)
 def headers_get(realm, this, *args):
-    value = this.get_field(field_name(field_arguments(args, 1, "get")[0], "get"))
+    value = this.get_field(field_name(*required(args, 1, "Headers.get"), "get"))
     return null if value is None else value
 
 
-@HEADERS.method("has", 1, flags=DEFAULT_ATTRS)
-def headers_has(realm, this, *args):
-    return this.get_field(field_name(field_arguments(args, 1, "has")[0], "has")) is not None
-
-
+HEADERS.method("has", 1, flags=DEFAULT_ATTRS)(
+    lambda realm, this, *args: headers_get(realm, this, *args) is not null)
 HEADERS.method("getSetCookie", 0, flags=DEFAULT_ATTRS)(
     lambda realm, this, *_: realm.new_array([value for name, value in this.pairs if name == "set-cookie"]))
 iterable_pairs(HEADERS, JSHeaders.combined)
@@ -33626,17 +33389,12 @@ def fill_headers(realm, headers, init):
         headers.pairs += [list(pair) for pair in init.pairs]
         return headers
     if get_method(realm, init, SYM_ITERATOR) is not undefined:
-        for item in iterable_to_list(realm, init):
-            require_object(item, "Headers constructor: each item must be a pair [name, value]")
-            pair = iterable_to_list(realm, item)
-            if len(pair) != 2:
-                raise JSTypeError("Headers constructor: each item must be a pair [name, value]")
-            append_field(headers, *pair)
-        return headers
-    for key in interruptible(init.own_keys()):
-        own = init.get_own(key)
-        if own is not None and own.enumerable:
-            append_field(headers, key, init.get(key))
+        pairs = pairs_from_sequence(
+            realm, init, "Headers constructor: each item must be a pair [name, value]")
+    else:
+        pairs = enumerable_properties(init)
+    for pair in pairs:
+        append_field(headers, *pair)
     return headers
 
 
@@ -33702,10 +33460,7 @@ def blob_bytes(realm, parts):
 
 def options_text(options, name, default):
     """A string member of an options object."""
-    if options is undefined or options is null:
-        return default
-    require_object(options, "The options must be an object")
-    value = options.get(name)
+    value = web_member(options, name)
     return default if value is undefined else to_string(value)
 
 
@@ -33717,8 +33472,7 @@ def blob_construct(realm, new_target, parts=undefined, options=undefined, *_):
 
 @FILE.constructor(2)
 def file_construct(realm, new_target, *args):
-    if len(args) < 2:
-        raise JSTypeError(f"File constructor: 2 arguments required, but only {len(args)} present")
+    required(args, 2, "File constructor")
     options = args[2] if len(args) > 2 else undefined
     file = new_file(realm, blob_bytes(realm, args[0]), blob_type(options_text(options, "type", "")),
                     utf16(web_text(args[1])), proto_from(realm, new_target, "FilePrototype"))
@@ -33730,13 +33484,6 @@ def file_construct(realm, new_target, *args):
 
 web_getters(BLOB, size=lambda this: len(this.data), type=lambda this: this.type)
 web_getters(FILE, name=lambda this: this.name, lastModified=lambda this: this.modified)
-
-
-def resolved(realm, value):
-    """A promise that is fulfilled with a value that is no promise."""
-    promise = new_promise(realm)
-    settle_promise(realm, promise, "fulfilled", value)
-    return promise
 
 
 def text_of_bytes(data):
@@ -33776,9 +33523,8 @@ FORM_DATA = BuiltinClass("FormData", JSFormData, tag="FormData")
 
 def form_entry(realm, args, method):
     """[name, value] from the arguments (name, value, filename?)."""
-    if len(args) < 2:
-        raise JSTypeError(f"FormData.{method}: 2 arguments required, but only {len(args)} present.")
-    name, value = utf16(web_text(args[0])), args[1]
+    name, value = required(args, 2, f"FormData.{method}")
+    name = utf16(web_text(name))
     if not isinstance(value, JSBlob):
         if len(args) > 2 and args[2] is not undefined:
             raise JSTypeError(f"FormData.{method}: a file name belongs to a Blob, but the value is none")
@@ -33786,12 +33532,6 @@ def form_entry(realm, args, method):
     if len(args) > 2 and args[2] is not undefined:
         return [name, new_file(realm, value.data, value.type, utf16(web_text(args[2])))]
     return [name, value if isinstance(value, JSFile) else new_file(realm, value.data, value.type, "blob")]
-
-
-def form_name(args, method):
-    if not args:
-        raise JSTypeError(f"FormData.{method}: 1 argument required, but only 0 present.")
-    return utf16(web_text(args[0]))
 
 
 @FORM_DATA.method("append", 2, flags=DEFAULT_ATTRS)
@@ -33802,30 +33542,23 @@ def form_data_append(realm, this, *args):
 
 @FORM_DATA.method("set", 2, flags=DEFAULT_ATTRS)
 def form_data_set(realm, this, *args):
-    entry, old = form_entry(realm, args, "set"), this.pairs
-    place = next((index for index, pair in enumerate(old) if pair[0] == entry[0]), len(old))
-    this.pairs = [*old[:place], entry, *(pair for pair in old[place:] if pair[0] != entry[0])]
+    this.pairs = with_pair(this.pairs, form_entry(realm, args, "set"))
     return undefined
 
 
 @FORM_DATA.method("delete", 1, flags=DEFAULT_ATTRS)
 def form_data_delete(realm, this, *args):
-    name = form_name(args, "delete")
+    [name] = param_strings(args, 1, "delete", "FormData")
     this.pairs = [pair for pair in this.pairs if pair[0] != name]
     return undefined
 
 
-def form_values(this, args, method):
-    name = form_name(args, method)
-    return [value for key, value in this.pairs if key == name]
-
-
 FORM_DATA.method("get", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: next(iter(form_values(this, args, "get")), null))
+    lambda realm, this, *args: next(iter(values_of_name(this, args, "get")), null))
 FORM_DATA.method("getAll", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: realm.new_array(form_values(this, args, "getAll")))
+    lambda realm, this, *args: realm.new_array(values_of_name(this, args, "getAll")))
 FORM_DATA.method("has", 1, flags=DEFAULT_ATTRS)(
-    lambda realm, this, *args: bool(form_values(this, args, "has")))
+    lambda realm, this, *args: bool(values_of_name(this, args, "has")))
 iterable_pairs(FORM_DATA, lambda this: this.pairs)
 
 
@@ -33934,14 +33667,8 @@ def subtle_method(name, length):
     def declare(work):
         work = any_arguments(work)
 
-        @SUBTLE.method(name, length)
-        def call(realm, this, *args):
-            promise = new_promise(realm)
-            try:
-                resolve_promise(realm, promise, work(realm, *args))
-            except Exception as error:
-                reject_promise(realm, promise, realm.thrown_value(error))
-            return promise
+        SUBTLE.method(name, length)(lambda realm, this, *args: promised(
+            realm, lambda promise: resolve_promise(realm, promise, work(realm, *args))))
         return work
     return declare
 
@@ -34205,23 +33932,19 @@ READABLE_STREAM.alias(SYM_ASYNC_ITERATOR, "values")
 
 @READABLE_STREAM.method("cancel", 0, flags=DEFAULT_ATTRS)
 def stream_cancel(realm, this, *_):
-    promise = new_promise(realm)
     if this.locked:
-        reject_promise(realm, promise, realm.new_error(
+        return rejected(realm, realm.new_error(
             "TypeError", "Invalid state: the ReadableStream is locked: cancel its reader"))
-        return promise
     this.content.cancel()
-    resolve_promise(realm, promise, undefined)
-    return promise
+    return resolved(realm, undefined)
 
 
 def read_piece(realm, this, *_):
     """reader.read(), and the iterator's next()."""
     promise = new_promise(realm)
     if this.stream is None:
-        reject_promise(realm, promise, realm.new_error(
+        return rejected(realm, realm.new_error(
             "TypeError", "Invalid state: the reader is not attached to a stream"))
-        return promise
 
     def then(piece, error):
         if error is not None:
@@ -34425,8 +34148,7 @@ def request_method(value):
 
 @REQUEST.constructor(1)
 def request_construct(realm, new_target, *args):
-    if not args:
-        raise JSTypeError("Request constructor: 1 argument required, but only 0 present.")
+    required(args, 1, "Request constructor")
     source, options = args[0], args[1] if len(args) > 1 else undefined
     if options is not undefined and options is not null:
         require_object(options, "Request constructor: the second argument must be an object of options")
@@ -34599,10 +34321,8 @@ def message_content(inspector, obj, level):
     """A Request or Response in the console."""
     facts = {"method": obj.method, "url": utf16(obj.url.href())} if isinstance(obj, JSRequest) else \
         {"status": obj.status, "statusText": obj.status_text, "url": utf16(obj.url)}
-    inspector.indent += 2
-    entries = [f"{name}: {inspector.show(value, level)}"
+    entries = [f"{name}: {inspector.show_inside(value, level)}"
                for name, value in {**facts, "headers": obj.headers}.items()]
-    inspector.indent -= 2
     return [*entries, f"bodyUsed: {'true' if obj.content is not None and obj.content.used else 'false'}"]
 
 
@@ -34614,13 +34334,8 @@ SHAPES["Request"] = SHAPES["Response"] = filled_shape(message_content)
 @GLOBAL_FUNCTIONS.method("fetch", 1)
 def global_fetch(realm, this, *args):
     """fetch(input, init) (Fetch, 5.6): the realm's network does it, and the realm goes on meanwhile."""
-    promise = new_promise(realm)
-    try:
-        request = request_construct(realm, undefined, *args)
-        begin_fetch(realm, request, promise)
-    except Exception as error:
-        reject_promise(realm, promise, realm.thrown_value(error))
-    return promise
+    return promised(realm, lambda promise: begin_fetch(
+        realm, request_construct(realm, undefined, *args), promise))
 
 
 def begin_fetch(realm, request, promise):
@@ -35735,13 +35450,7 @@ def iterable_values(realm, value, text=None):
     if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
             and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
         return value.items
-    values = []
-    for item in iterate_fast(realm, value, text):
-        values.append(item)
-        if not len(values) & 4095:
-            realm.poll()
-            check_array_length(len(values))
-    return values
+    return list_of_values(realm, iterate_fast(realm, value, text))
 
 
 @runtime_helper
@@ -35826,10 +35535,7 @@ def template_object(realm, site):
 
 @runtime_helper
 def array_with_holes(realm, values):
-    array = realm.new_array(values)
-    if HOLE in values:
-        array.__class__ = HoleyArray
-    return array
+    return holey_array(values, realm.ArrayPrototype)
 
 
 @runtime_helper
@@ -35842,10 +35548,8 @@ def spread_into(realm, target, source):
         for key in order_keys(source.props):
             target.props[key] = source.props[key]
         return
-    for key in source.own_keys():
-        desc = source.get_own(key)
-        if desc is not None and desc.enumerable:
-            target.create_data_property_or_throw(key, source.get(key))
+    for key, value in enumerable_properties(source):
+        target.create_data_property_or_throw(key, value)
 
 
 @runtime_helper
@@ -35880,11 +35584,6 @@ def inherits_enumerable(obj):
     return False
 
 
-def is_own_enumerable(obj, key):
-    desc = obj.get_own(key)
-    return desc is not None and desc.enumerable
-
-
 @runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
@@ -35893,7 +35592,7 @@ def enumerate_keys(realm, value):
     obj = to_object(realm, value)
     if type(obj) is JSObject and obj.attrs is None and not inherits_enumerable(obj):
         for key in order_keys(obj.props):
-            if type(key) is str and (key in obj.props if obj.attrs is None else is_own_enumerable(obj, key)):
+            if type(key) is str and (key in obj.props if obj.attrs is None else is_enumerable(obj, key)):
                 yield key
         return
     seen = set()
@@ -36074,12 +35773,10 @@ def import_type(options):
         return None
     require_object(attributes, "The 'with' option of import() must be an object")
     found = {}
-    for key in attributes.own_keys():
-        own = attributes.get_own(key) if type(key) is str else None
-        if own is not None and own.enumerable:
-            found[key] = attributes.get(key)
-            if type(found[key]) is not str:
-                raise JSTypeError("The value of an import attribute must be a string")
+    for key, value in enumerable_properties(attributes, False):
+        if type(value) is not str:
+            raise JSTypeError("The value of an import attribute must be a string")
+        found[key] = value
     for key in found:
         if key != "type":
             raise JSTypeError(f"Import attribute '{key}' is not supported")
@@ -37985,6 +37682,28 @@ def guard_in_all_realms():
 Guard.listeners.append(guard_in_all_realms)
 
 
+class Intrinsic:
+    """An attribute of realms that is made when it is first read. (With __getattr__, CPython would read all
+    other attributes slowly, too.)"""
+
+    __slots__, __init__ = attributes("name table")
+
+    def __get__(self, realm, _type):
+        if realm is None:
+            return self
+        made = set(realm.__dict__)
+        try:
+            with HEADROOM:
+                self.table.install(realm)
+        except BaseException:
+            # No half-made built-in stays: the next use makes it, and what it needs, anew.
+            for late in set(realm.__dict__) - made:
+                if late in INTRINSICS:
+                    del realm.__dict__[late]
+            raise
+        return realm.__dict__[self.name]
+
+
 class RealmBase:
     """The objects of a realm, its errors, jobs and timers, and the way in."""
 
@@ -38039,22 +37758,6 @@ class RealmBase:
         self.runtime.update(guards())
         self.globals = {"__builtins__": self.runtime, "%realm": self}
         self.declare_builtins()
-
-    def __getattr__(self, name):
-        table = INTRINSICS.get(name)
-        if table is None:
-            raise AttributeError(name)
-        made = set(self.__dict__)
-        try:
-            with HEADROOM:
-                table.install(self)
-        except BaseException:
-            # No half-made built-in stays: the next use makes it, and what it needs, anew.
-            for late in set(self.__dict__) - made:
-                if late in INTRINSICS:
-                    del self.__dict__[late]
-            raise
-        return self.__dict__[name]
 
     def declare_builtins(self):
         """Names the standard globals; each is made when first used."""
@@ -38208,9 +37911,10 @@ class RealmBase:
         if self.interruption is not None:       # it was stopped meanwhile
             self.interrupt = self.runtime["interrupt"] = True
 
-    @needs_deep_stack
     def enter(self, work, timeout=None):
         """Runs work() under lock and deadline, then microtasks; raises JSError or ScriptTimeout."""
+        if ScriptThread.required and not isinstance(threading.current_thread(), ScriptThread):
+            return on_script_thread(self.enter, work, timeout)
         seconds = timeout if timeout is not None else self.timeout
         if not self.lock.acquire(False) and not self.take_lock():
             return self.enter_lent(work)
@@ -38227,7 +37931,12 @@ class RealmBase:
             watch = WATCHDOG.watch(self, seconds)
             try:
                 try:
-                    result = self.work_and_jobs(work)
+                    result = work()
+                    if self.jobs or self.rejections:
+                        self.run_jobs()
+                except Exception:
+                    self.run_jobs()     # what it queued before it threw still runs
+                    raise
                 finally:
                     WATCHDOG.release(watch)
                 if self.interruption is not None:
@@ -38315,16 +38024,6 @@ class RealmBase:
             return work()
         except Exception as error:
             raise self.js_error(error) from None
-
-    def work_and_jobs(self, work):
-        """Runs work() and the microtasks; what it queued before it threw still runs."""
-        try:
-            result = work()
-        except Exception:
-            self.run_jobs()
-            raise
-        self.run_jobs()
-        return result
 
     def clear_interrupt(self):
         STOPPED_THREADS.discard(self.thread)
@@ -38485,6 +38184,10 @@ class RealmBase:
                     return
 
 
+for _name, _table in INTRINSICS.items():
+    setattr(RealmBase, _name, Intrinsic(_name, _table))
+
+
 # -- Realm: running code, values in and out ----------------------------------------------
 
 class Realm(RealmBase):
@@ -38625,17 +38328,25 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
+        convert, started = convert or self.to_python, self.clock.elapsed()
+
         def work():
             outer, self.caller = self.caller, subject_of(args[0]) if args else None
             try:
                 value = call(function, undefined, *map(self.from_python, args))
             finally:
                 self.caller = outer
-            return self.awaitable(value) if isinstance(value, JSObject) else value
-        return self.begin(work, timeout, convert or self.to_python)
+            return self.concluded(self.awaitable(value), timeout, convert, started) \
+                if isinstance(value, JSObject) else convert(value)
+        outcome = self.enter(work, timeout)
+        return outcome.value() if type(outcome) is Pending and outcome.done else outcome
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
+        above = self.ObjectPrototype
+        if type(value) is JSObject and value.proto is above and value.attrs is None \
+                and "then" not in value.props and "then" not in above.attrs and "then" not in above.props:
+            return value                # as nearly always
         if isinstance(value, JSObject) and not isinstance(value, JSPromise) \
                 and is_callable(value.get("then")):
             promise = new_promise(self)
@@ -38650,17 +38361,17 @@ class Realm(RealmBase):
     def begin(self, start, timeout, convert):
         """Runs start() as an entry; its result through `convert`, or a Pending for an unsettled promise."""
         started = self.clock.elapsed()
-
-        def work():
-            result = start()
-            if isinstance(result, JSResponse) and result.content is not None \
-                    and result.content.source is not None:
-                result = resolved(self, result)
-            if isinstance(result, JSPromise):
-                return Pending(self, result, timeout, convert, started)
-            return convert(result)
-        outcome = self.enter(work, timeout)
+        outcome = self.enter(lambda: self.concluded(start(), timeout, convert, started), timeout)
         return outcome.value() if type(outcome) is Pending and outcome.done else outcome
+
+    def concluded(self, result, timeout, convert, started):
+        """The result of an entry that began at `started`, through `convert`; a Pending for a promise."""
+        if isinstance(result, JSResponse) and result.content is not None \
+                and result.content.source is not None:
+            result = resolved(self, result)
+        if isinstance(result, JSPromise):
+            return Pending(self, result, timeout, convert, started)
+        return convert(result)
 
     def await_settled(self, settled, timeout, started):
         """Waits, lock released, for a promise that timers or other calls will settle."""
@@ -38675,6 +38386,9 @@ class Realm(RealmBase):
 
     def lookup(self, name):
         """The function that a global or a top-level variable of script or module holds, or None."""
+        value = self.globals.get(global_name(name))
+        if isinstance(value, JSFunction):       # as nearly always, and one look needs no lock
+            return value
         held = self.lock.acquire(False) or self.take_lock()
         try:
             value = self.globals.get(global_name(name))
@@ -38786,13 +38500,8 @@ class Realm(RealmBase):
         to_json = value.get("toJSON")
         if is_callable(to_json):
             return self._to_python(to_json.fn(value, ""), around)
-        result = {}
-        for key in interruptible(value.own_keys()):
-            if type(key) is str:
-                desc = value.get_own(key)
-                if desc is not None and desc.enumerable:
-                    result[python_text(key)] = self._to_python(value.get(key), around)
-        return result
+        return {python_text(key): self._to_python(item, around)
+                for key, item in enumerable_properties(value, False)}
 
     def from_python(self, value):
         """Plain Python as a JavaScript value; JavaScript values pass."""
@@ -38809,7 +38518,8 @@ class Realm(RealmBase):
             return null
         if kind is dict:
             return JSObject(self.ObjectPrototype,
-                            {utf16(str(key)): self.from_python(item) for key, item in value.items()})
+                            {utf16(str(key)): utf16(item) if type(item) is str else self.from_python(item)
+                             for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
         if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
@@ -38852,6 +38562,16 @@ class Realm(RealmBase):
     def get_all(self, obj, keys):
         """The properties of an object with these names, which are ASCII."""
         return [*map(obj.get, keys)]
+
+    def plain_parts(self, value, keys):
+        """get_all() of a plain object; None for anything else."""
+        if type(value) is not JSObject:
+            return None
+        above = self.ObjectPrototype
+        if value.attrs is None and value.proto is above and above.props.keys().isdisjoint(keys) \
+                and above.attrs.keys().isdisjoint(keys):
+            return [*map(value.props.get, keys, itertools.repeat(undefined))]       # its own, or nobody's
+        return [*map(value.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
         """A property's value without running a script; `hidden` for a getter, undefined if there is none."""
@@ -39256,6 +38976,8 @@ KEEP_SECONDS = 10.0
 #: Bytes of one body, and redirects that are followed.
 MAX_FETCH_BYTES = 64 * 1024 * 1024
 MAX_REDIRECTS = 20
+#: Seconds after which a wait ends when other requests of the same script wait for a thread.
+GIVE_WAY_SECONDS = 5.0
 #: Threads that wait for answers; those of one script; requests of one script that wait for a thread.
 MAX_FETCH_THREADS = 32
 MAX_FETCHES_OF_REALM = 8
@@ -39288,13 +39010,18 @@ def open_hosts(text):
         if not match or match[2] and not 0 < int(match[2]) < 65536:
             raise ValueError(f"{part!r} is not a host: write its name, and perhaps a port, such as "
                              "api.example.org or localhost:8080; *.example.org is every name below it, "
-                             "* every host")
+                             "* all of the internet")
         found.append((match[1].lower().strip("[]"), int(match[2]) if match[2] else None))
     return found
 
 
 #: Names that are given out within a network: they mean private addresses.
 _LOCAL_NAME = re.compile(r"[^.]+|.*\.(?:localhost|local|internal|lan|home\.arpa|test)", re.IGNORECASE)
+
+
+def is_local_name(host):
+    """Can a name, or an address, mean a private address by right?"""
+    return is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
 
 
 def inner_address(address):
@@ -39309,9 +39036,10 @@ def inner_address(address):
 
 
 class OpenHosts:
-    """What --allow-net opens. A name that was opened may mean any public address. A private or loopback
-    address is reached only by a name of the local network, such as localhost, by its own digits, or when
-    it is listed; a link-local one, where clouds keep their secrets, only when it is listed."""
+    """What --allow-net opens. A name that was opened may mean any public address, and "*" is all of those:
+    the internet. A private or loopback address is reached only when it is listed, or by a listed name of
+    the local network, such as localhost; a link-local one, where clouds keep their secrets, only when it
+    is listed."""
 
     def __init__(self, entries=()):
         self.entries = list(entries)
@@ -39319,9 +39047,9 @@ class OpenHosts:
     def lists(self, name, port):
         return any(entry == name and only in (None, port) for entry, only in self.entries)
 
-    def opens(self, host, port):
+    def opens(self, host, port, everything="*"):
         """May this host be asked at all?"""
-        return any((entry in ("*", host) or entry.startswith("*.") and host.endswith(entry[1:]))
+        return any((entry in (everything, host) or entry.startswith("*.") and host.endswith(entry[1:]))
                    and only in (None, port) for entry, only in self.entries)
 
     def allows(self, host, port, address):
@@ -39332,7 +39060,7 @@ class OpenHosts:
         if inner.is_multicast or inner.is_unspecified or inner.is_link_local or inner.is_reserved \
                 and not inner.is_loopback:
             return False
-        return inner.is_global or is_address(host) or _LOCAL_NAME.fullmatch(host) is not None
+        return inner.is_global or is_local_name(host) and self.opens(host, port, None)
 
 
 # -- Network: connections ----------------------------------------------------------------
@@ -39381,9 +39109,15 @@ class TimedSocket(Timed):
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
+class GaveWay(TimeoutError):
+    """Others of the same script needed the thread that waited."""
+
+
 RECEIVE_SIZE = 1 << 16
 #: Seconds after which a wait looks whether it was cut.
 WAIT_SLICE = 0.25
+#: Of a thread of a Network: `since` when it does its work, and the `crowd` of works that wait.
+_AT_WORK = threading.local()
 
 
 class TimedReader(io.RawIOBase):
@@ -39396,6 +39130,8 @@ class TimedReader(io.RawIOBase):
     def readinto(self, buffer):
         owner = self.owner
         while True:
+            if getattr(_AT_WORK, "crowd", None) and time.monotonic() > _AT_WORK.since + GIVE_WAY_SECONDS:
+                raise GaveWay
             owner.sock.settimeout(min(WAIT_SLICE, owner.seconds_left()))
             try:
                 return owner.sock.recv_into(buffer)
@@ -39413,6 +39149,8 @@ def trouble_text(error, host):
     """What went wrong with a connection, for people."""
     if isinstance(error, socket.gaierror):
         return f"the host {host} is not known"
+    if isinstance(error, GaveWay):
+        return f"{host} took more than {GIVE_WAY_SECONDS:g} s while other requests of this script waited"
     if isinstance(error, TimeoutError):
         return f"{host} did not answer in time"
     if type(error).__name__ == "SSLCertVerificationError":      # a look at ssl would load it
@@ -39460,11 +39198,14 @@ class Network:
         self.threads.run(self._run, state, work)
 
     def _run(self, state, work):
+        _AT_WORK.crowd = state[1]
         while work is not None:
+            _AT_WORK.since = time.monotonic()
             work()
             with self.lock:
                 work = state[1].popleft() if state[1] else None
                 state[0] -= work is None
+        _AT_WORK.crowd = None
 
     def order(self, method, url, *facts):
         try:
@@ -39501,9 +39242,10 @@ class Network:
         allowed = [item for item in found if self.open.allows(host, port, item[4][0])]
         if found and not allowed:
             address = found[0][4][0]
-            raise NetworkTrouble(f"{host} means {address}, an address of this machine or of a private "
-                                 "network, which is not open: to allow that, start the server with "
-                                 f"--allow-net {host},{address}")
+            what = host if host == address else f"{host} means {address}, which"
+            named = host if is_local_name(host) and not inner_address(address).is_link_local else address
+            raise NetworkTrouble(f"{what} is an address of this machine or of a private network, and not "
+                                 f"open: to allow that, add it to --allow-net: {named}")
         return allowed
 
     def connect(self, order, url, port):
@@ -39678,6 +39420,9 @@ class Order(Timed):
         target = self.url.path_text() + ("" if self.url.query is None else "?" + self.url.query)
         connection.putrequest(self.method, target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", self.url.host_text())
+        if inner_address(timed.sock.getpeername()[0]).is_loopback:
+            # To the server itself this is then no request of whoever sits at this machine.
+            connection.putheader("Via", "1.1 aiwebengine")
         names = {name for name, _ in self.headers}
         for name, value in (("accept", "*/*"), ("accept-encoding", "identity"),
                             ("user-agent", f"aiwebengine/{__version__}")):
@@ -39819,8 +39564,12 @@ class ForegroundRealm(Realm):
     """A realm that somebody at a terminal waits for, and may stop(). `colors` is how it shows values,
     `language` the end of the name of a file in the language that it is given code in."""
 
+    #: What its code finds in `env`.
+    settings = {}
+
     def __init__(self, name, *, console=None, colors=False, language=".js"):
         super().__init__(name, console=console)
+        self.define("env", self.read_only(self.settings))
         self.stopped = False
         self.language = language
         self.colors = self.host_hooks["console colors"] = colors
@@ -40591,6 +40340,8 @@ _TRANSLATED_OPERATORS = (
     ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE,
     ast.Gt, ast.GtE)
 _TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
+#: Nodes of which only the parts are looked at.
+_TRANSLATED_FREELY = (ast.Pass, ast.Break, ast.Continue, ast.Expr, ast.If, ast.List, ast.IfExp, ast.BoolOp)
 
 
 class TranslationCheck:
@@ -40600,7 +40351,11 @@ class TranslationCheck:
         self.work = list(tree.body)
         while self.work:
             node = self.work.pop()
-            getattr(self, "check_" + type(node).__name__, self.refuse)(node)
+            if isinstance(node, _TRANSLATED_FREELY):
+                self.work += [part for part in ast.iter_child_nodes(node)
+                              if isinstance(part, (ast.expr, ast.stmt))]
+            else:
+                getattr(self, "check_" + type(node).__name__, self.refuse)(node)
 
     def refuse(self, node):
         raise SyntaxError(f"js2py's translator wrote {ast.unparse(node)[:80]!r}")
@@ -40624,20 +40379,9 @@ class TranslationCheck:
 
     # -- statements ----
 
-    def check_Pass(self, node):
-        pass
-
-    check_Break = check_Continue = check_Pass
-
-    def check_Expr(self, node):
-        self.work.append(node.value)
-
     def check_Return(self, node):
         self.require(node.value is not None, node)
         self.work.append(node.value)
-
-    def check_If(self, node):
-        self.work += [node.test, *node.body, *node.orelse]
 
     def check_While(self, node):
         self.require(not node.orelse, node)
@@ -40736,17 +40480,8 @@ class TranslationCheck:
         elif not (isinstance(function, ast.Name) and function.id in _TRANSLATED_CALLS):
             self.work.append(function)
 
-    def check_List(self, node):
-        self.work += node.elts
-
     def check_Dict(self, node):
         self.require(all(map(self.is_text, node.keys)), node)
-        self.work += node.values
-
-    def check_IfExp(self, node):
-        self.work += [node.test, node.body, node.orelse]
-
-    def check_BoolOp(self, node):
         self.work += node.values
 
     def check_BinOp(self, node):
@@ -40862,7 +40597,7 @@ def harden_js2py(realm, copy):
 def js2py_error(base, prototype, message):
     """An error object for MakeError(), made without any property or setter that a script may have changed."""
     error = base.PyJsError(None, prototype)
-    error.own["message"] = {"value": message, "writable": True, "enumerable": False, "configurable": True}
+    Js2PyRealm.put_hidden(error, "message", message)
     return error
 
 
@@ -41087,11 +40822,7 @@ def js2py_join(realm, base, array, separator):
 class Js2PyValue:
     """A handle of a JavaScript object that js2py holds; `object` is js2py's own."""
 
-    __slots__ = ("realm", "object")
-
-    def __init__(self, realm, value):
-        self.realm = realm
-        self.object = value
+    __slots__, __init__ = attributes("realm object")
 
     def __eq__(self, other):
         return isinstance(other, Js2PyValue) and other.object is self.object
@@ -41229,30 +40960,12 @@ class Js2PyRealm:
                     "PyJsException", "Scope",
                     "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
 
-    # -- entering: the lock, the deadline, the microtasks and the timers are Realm's ----
-
-    interrupt_run = Realm.interrupt_run
-    enter = Realm.enter
-    leaving = Realm.leaving
-    enter_again = Realm.enter_again
-    take_lock = Realm.take_lock
-    is_below = Realm.is_below
-    enter_lent = Realm.enter_lent
-    work_and_jobs = Realm.work_and_jobs
-    clear_interrupt = Realm.clear_interrupt
-    run_jobs = Realm.run_jobs
-    report = Realm.report
-    close = Realm.close
-    wait_idle = Realm.wait_idle
-    call = Realm.call
+    # -- entering ----
 
     def poll(self):
         """Raises Interrupted in a script's thread when that must end. Others may make values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
             Realm.poll(self)
-
-    rest = Realm.rest
-    unload = Realm.unload
 
     @staticmethod
     def empty(function):
@@ -41467,9 +41180,6 @@ class Js2PyRealm:
                 self.note_failure(error)
                 raise (internal_error(error) if raw else host_failure(name)) from error
         return host_call
-
-    note_ignored = Realm.note_ignored
-    note_failure = Realm.note_failure
 
     def declare_host_functions(self):
         """The console, timers and microtasks."""
@@ -41688,6 +41398,10 @@ class Js2PyRealm:
     def get_all(self, obj, keys):
         return [self.get(obj, key) for key in keys]
 
+    def plain_parts(self, value, keys):
+        return self.get_all(value, keys) if self.is_object(value) and not self.is_callable(value) \
+            and self.class_of(value) == "Object" else None
+
     def peek(self, value, key, hidden=undefined):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key, hidden)
         return undefined if found is None else found if found is hidden else self.outward(found)
@@ -41764,6 +41478,13 @@ def check_js2py():
                                 f"({answer}): {instead}")
 
 
+#: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
+for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
+              "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest", "unload",
+              "note_ignored", "note_failure"):
+    setattr(Js2PyRealm, _name, getattr(Realm, _name))
+
+
 # -- Engines -----------------------------------------------------------------------------
 
 #: What the sections below use of a realm, whichever engine it belongs to. Values that a realm hands out
@@ -41777,8 +41498,8 @@ ENGINE_INTERFACE = (
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "network",                                                  # how it asks others
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put", "added",
-    "put_getter", "response_of", "answer_fetch",                              # fetch
+    "get", "get_all", "plain_parts", "peek", "keys", "elements", "class_of", "bytes_of", "html_of", "put",
+    "added", "put_getter", "response_of", "answer_fetch",       # fetch
 
     "note_ignored", "note_failure",                             # called where there is something to tell
     "new_object", "lazy_object", "request_object", "answering_object", "read_only", "new_array",
@@ -43813,10 +43534,7 @@ def _suggestion(options, what=""):
     if not options:
         return ""
     quoted = [f'"{option}"' for option in options[:5]]
-    if len(quoted) > 2:
-        text = ", ".join(quoted[:-1]) + ", or " + quoted[-1]
-    else:
-        text = " or ".join(quoted)
+    text = " or ".join(quoted) if len(quoted) < 3 else f"{', '.join(quoted[:-1])}, or {quoted[-1]}"
     return f" Did you mean {what + ' ' if what else ''}{text}?"
 
 
@@ -44147,14 +43865,22 @@ class GraphQLParser:
             raise self.error(
                 f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing aborted.")
 
-    def many(self, opening, parse, closing):
-        """`parse` once or more between brackets; the brackets must be there."""
+    def many(self, opening, parse, closing, least=1):
+        """`parse` once or more, or any number of times, between brackets, which must be there."""
         self.expect(opening)
         self.enter()
-        nodes = [parse()]
+        nodes = [parse() for _ in range(least)]
         while not self.skip(closing):
             nodes.append(parse())
         self.nesting -= 1
+        return nodes
+
+    def separated(self, sign, parse):
+        """`parse` once or more with a sign between, and perhaps before."""
+        self.skip(sign)
+        nodes = [parse()]
+        while self.skip(sign):
+            nodes.append(parse())
         return nodes
 
     def optional_many(self, opening, parse, closing):
@@ -44175,10 +43901,7 @@ class GraphQLParser:
     def definition(self):
         if self.kind == "{":
             return self.operation()
-        start, description = self.start, None
-        if self.kind in ("String", "BlockString"):
-            description = self.value
-            self.advance()
+        start, description = self.start, self.description()
         if self.kind != "Name":
             if description is not None and self.kind == "{":
                 raise self.error(
@@ -44281,9 +44004,9 @@ class GraphQLParser:
     def value_literal(self, const):
         kind, value, start = self.kind, self.value, self.start
         if kind == "[":
-            return GqlList(start, self.bracketed("[", lambda: self.value_literal(const), "]"))
+            return GqlList(start, self.many("[", lambda: self.value_literal(const), "]", 0))
         if kind == "{":
-            return GqlObject(start, self.bracketed("{", lambda: self.argument(const), "}"))
+            return GqlObject(start, self.many("{", lambda: self.argument(const), "}", 0))
         if kind == "$":
             if const:
                 self.advance()
@@ -44300,16 +44023,6 @@ class GraphQLParser:
                 return GqlScalar(start, "Boolean", value == "true")
             return GqlScalar(start, "Null", None) if value == "null" else GqlScalar(start, "Enum", value)
         raise self.unexpected()
-
-    def bracketed(self, opening, parse, closing):
-        """`parse` any number of times between brackets."""
-        self.expect(opening)
-        self.enter()
-        nodes = []
-        while not self.skip(closing):
-            nodes.append(parse())
-        self.nesting -= 1
-        return nodes
 
     def directives(self, const=False):
         nodes = []
@@ -44376,22 +44089,14 @@ class GraphQLParser:
         name_start, name = self.start, self.name()
         interfaces, members = [], []
         if kind in ("type", "interface") and self.keyword("implements"):
-            self.skip("&")
-            interfaces.append(self.named_type())
-            while self.skip("&"):
-                interfaces.append(self.named_type())
+            interfaces = self.separated("&", self.named_type)
         directives = self.directives(True)
-        if kind in ("type", "interface"):
-            members = self.optional_many("{", self.field_definition, "}")
-        elif kind == "input":
-            members = self.optional_many("{", self.input_definition, "}")
-        elif kind == "enum":
-            members = self.optional_many("{", self.enum_value, "}")
+        member = {"type": self.field_definition, "interface": self.field_definition,
+                  "input": self.input_definition, "enum": self.enum_value}.get(kind)
+        if member is not None:
+            members = self.optional_many("{", member, "}")
         elif kind == "union" and self.skip("="):
-            self.skip("|")
-            interfaces.append(self.named_type())
-            while self.skip("|"):
-                interfaces.append(self.named_type())
+            interfaces = self.separated("|", self.named_type)
         return GqlTypeDefinition(start, kind, extend, name, name_start, description, interfaces, directives,
                                  members)
 
@@ -44424,10 +44129,7 @@ class GraphQLParser:
         arguments = self.optional_many("(", self.input_definition, ")")
         repeatable = self.keyword("repeatable")
         self.expect_keyword("on")
-        self.skip("|")
-        locations = [self.directive_location()]
-        while self.skip("|"):
-            locations.append(self.directive_location())
+        locations = self.separated("|", self.directive_location)
         return GqlDirectiveDefinition(start, name, name_start, description, arguments, repeatable, locations)
 
     def directive_location(self):
@@ -48972,7 +48674,7 @@ def register_route(host, path=undefined, handler=undefined, method=undefined, op
     if method is undefined or method is null:
         method = "GET"
     elif not isinstance(method, str) or method.strip().upper() not in METHODS:
-        shown = json.dumps(method) if isinstance(method, str) else describe_value(host.realm, method)
+        shown = json.dumps(method[:40]) if isinstance(method, str) else describe_value(host.realm, method)
         raise HostError(f"registerRoute: the method must be one of {', '.join(METHODS)}, not {shown}")
     return host.add_route(path, method.strip().upper(), handler, required_role(host, options))
 
@@ -49039,6 +48741,9 @@ def add_hook(host, kind, prefix, handler):
         raise HostError(f"{kind}: {json.dumps(prefix, ensure_ascii=False)} is not fixed: a handler is called "
                         "for all paths below a prefix such as \"/admin\"; look at context.request.path for "
                         "more")
+    if (path + "/").startswith("/engine/"):
+        raise HostError(f"{kind}: no handler is called for {json.dumps(prefix, ensure_ascii=False)}: what is "
+                        "below /engine belongs to the server")
     return host.add_hook(kind, path, check_handler(host, kind, handler))
 
 
@@ -49414,12 +49119,20 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
+_WHOLE_DOCUMENT = re.compile(r"<html[\s>]", re.IGNORECASE).match
+
+
+def html_document(page):
+    """The HTML to send for elements: a whole document gets its DOCTYPE, which no element can say."""
+    return "<!DOCTYPE html>" + page if _WHOLE_DOCUMENT(page) else page
+
+
 @host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
                "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
     page = host.realm.html_of(text)
     if page is not None:
-        text = utf16(page)
+        text = utf16(html_document(page))
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -50412,6 +50125,10 @@ class LocalRelay:
         with not_sent(function):
             return self.graphql.broadcast(name, text, filter)
 
+    def in_order(self, path, work):
+        """work(), which sends to one client of a stream, once what was sent on that before is under way."""
+        work()
+
     def list_connections(self, stream):
         """Descriptions of a stream's connections, oldest first."""
         return stream.list_connections()
@@ -50821,6 +50538,7 @@ class RedisRelay:
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
+        self.held = {}                  # key -> (the number that it waits for, work) in order
         self.unread = []                # streams that Redis did not give when they were made
         self._ask_at = 0.0              # when to ask for them again
         self._contact = (0, 0.0)        # Redis's clock in milliseconds, and ours, when it last answered
@@ -50910,6 +50628,7 @@ class RedisRelay:
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
         self.begun = era.epoch
+        self._release()
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
 
     @staticmethod
@@ -50964,6 +50683,26 @@ class RedisRelay:
         with self.lock:
             if number > self.proofs.get(key, 0):
                 self.proofs[key] = number
+
+    def in_order(self, path, work):
+        key = key_of_stream(self.era.epoch, path)
+        with self.lock:
+            number = self.proofs.get(key, 0)
+            wait = key in self.held or self.positions.get(key, number) < number
+            if wait:
+                self.held.setdefault(key, collections.deque()).append((number, work))
+        if not wait:
+            work()
+
+    def _release(self):
+        """Does what waited for messages that have been read by now."""
+        for key, waiting in list(self.held.items()):
+            while waiting and waiting[0][0] <= self.positions.get(key, math.inf):
+                waiting[0][1]()
+                with self.lock:         # until then what comes waits behind it
+                    waiting.popleft()
+                    if not waiting:
+                        del self.held[key]
 
     def list_connections(self, stream):
         own = [{**item, "process": self.presence.name} for item in stream.list_connections()]
@@ -51116,6 +50855,8 @@ class RedisRelay:
             wanted = {key_of_stream(self.era.epoch, path) for path in self.streams}
             wanted.add(key_of_stream(self.era.epoch, GRAPHQL_SUBSCRIPTION_PATH))
             self.positions = {key: position for key, position in self.positions.items() if key in wanted}
+        self._release()
+        with self.lock:
             places = {key: redis_id(position) for key, position in self.positions.items()}
         if block is not None:
             places[self._wake_key] = woken
@@ -51146,6 +50887,8 @@ class RedisRelay:
             finally:
                 with self.lock:
                     self.positions[key] = number
+                if self.held:
+                    self._release()
 
     def _check_lag(self, key, first):
         """This process reads much at once, so it has fallen behind: tells the clients when Redis does not
@@ -52031,6 +51774,8 @@ interface HttpRequest {
   ip: string;
   /** Who is logged in: see users.json and --login. */
   auth: Auth;
+  /** What a handler of `routeRegistry.use` has set. For other names, say `interface HttpRequest { name: type }`. */
+  user?: any;
 }
 
 interface Auth {
@@ -52131,6 +51876,7 @@ declare const html: {
 declare namespace JSX {
   type Element = any;
   interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicAttributes { key?: unknown }
   interface IntrinsicElements { [name: string]: any }
 }
 
@@ -52151,7 +51897,7 @@ type ResponseHandler = (context: ResponseContext) => RouteResult | Promise<Route
 /** Metadata in place of the query's, false or a response with a status from 400 to refuse, or nothing. */
 type ConnectResult = Record<string, string | number | boolean> | HttpResponse | boolean | null | undefined | void;
 /** Called when a client connects to a stream, before anything is sent to it, or when it has gone. */
-type StreamHandler = (context: Context) => ConnectResult | Promise<ConnectResult>;
+type StreamHandler = (context: Context & { connection: StreamConnection }) => ConnectResult | Promise<ConnectResult>;
 
 interface StreamOptions {
   /** Decides the metadata of a new connection, or refuses it. */
@@ -52260,7 +52006,9 @@ interface TextEncoder {
   readonly encoding: string;
   encode(text?: string): Uint8Array;
 }
-declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : { new (): TextEncoder };
+declare var TextEncoder: typeof globalThis extends { onmessage: any; TextEncoder: infer T } ? T : {
+  new (): TextEncoder;
+};
 
 interface TextDecoder {
   readonly encoding: string;
@@ -52347,7 +52095,9 @@ interface FormData extends Iterable<[string, string | File]> {
   values(): IterableIterator<string | File>;
   entries(): IterableIterator<[string, string | File]>;
 }
-declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : { new (): FormData };
+declare var FormData: typeof globalThis extends { onmessage: any; FormData: infer T } ? T : {
+  new (): FormData;
+};
 
 /** The bytes of a body: for reading, with `for await` or a reader. */
 interface ReadableStream<R = any> {
@@ -52561,8 +52311,8 @@ interface TestConnectOptions {
   headers?: Record<string, string>;
   /** Asks for the messages after this one. */
   lastEventId?: string;
-  /** Connects as `new WebSocket(path)` does, and can send. */
-  websocket?: boolean;
+  /** Connects as `new WebSocket(path)` does, and can send; a text is the subprotocol. */
+  websocket?: boolean | string;
 }
 /** Connects to a stream, as `new EventSource(path)` does. */
 declare function connect(path: string, options?: TestConnectOptions): TestClient;
@@ -52608,6 +52358,11 @@ TSCONFIG = JSCONFIG.replace('"checkJs": true', '''"jsx": "react",
     "allowImportingTsExtensions": true''').replace('"strict": false', '"strict": true')
 
 
+#: What an import is for TypeScript, by the ends of files: it cannot tell by `with { type: "text" }`.
+_IMPORTED_TYPES = (("string", "html htm txt md css sql csv svg xml graphql".split()),
+                   ("Uint8Array", "png jpg jpeg gif webp avif ico pdf bin wasm woff2 zip mp3 mp4".split()))
+
+
 def type_declarations():
     """The text of aiwebengine.d.ts: the host API as its tables have it, and the shapes around it."""
     parts, done = [], set()
@@ -52619,6 +52374,9 @@ def type_declarations():
         parts.append(f"interface {kind} {{\n{members}\n}}\n/** {doc} */\ndeclare const {name}: {kind};")
     parts += [declaration_of(entry, "", "declare function ") for entry in HOST_API.values()
               if entry.name not in done]
+    parts.append("// Files that are imported with { type: \"text\" } or { type: \"bytes\" }.")
+    parts += [f'declare module "*.{end}" {{ const content: {kind}; export default content; }}'
+              for kind, ends in _IMPORTED_TYPES for end in ends]
     return TYPE_DECLARATIONS.replace("{host}", "\n\n".join(parts))
 
 
@@ -53524,10 +53282,12 @@ class CallStats:
 class Route:
     """A path and method with its handler. A `fallback` ends in `*`: files of public/ come first."""
 
-    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset")
+    __slots__ = ("path", "place", "method", "handler", "host", "stats", "fallback", "pace", "role", "asset",
+                 "what")
 
     def __init__(self, path, method, handler, host, role=False, asset=None):
         self.path = path
+        self.what = f"route {method} {path}"
         self.asset = asset              # the name of a file in assets/, in place of a handler
         self.role = role                # for whom: False everybody, True every user, or those with a role
         self.place = route_place(path)
@@ -53583,9 +53343,10 @@ class RouteTable:
 
     def __init__(self, routes=()):
         self.exact = {}                 # place of a fixed path -> {method: Route}
-        self.patterns = {}              # method -> [(regular expression, names, Route)]
+        #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
+        self.patterns = {}
         self.routes = list(routes)
-        places = {}
+        places, patterns = {}, {}
         for route in self.routes:
             places.setdefault(route.place, {})[route.method] = route
         for methods in sorted(places.values(),
@@ -53597,7 +53358,9 @@ class RouteTable:
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
-                self.patterns.setdefault(method, []).append((*route_pattern(route.path), route))
+                patterns.setdefault(method, []).append((*route_pattern(route.path), route))
+        for method, entries in patterns.items():
+            self.patterns[method] = one_pattern(entries)
 
     def find(self, key, method):
         """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
@@ -53606,16 +53369,16 @@ class RouteTable:
             route = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
             if route is not None:
                 return route, {}
-        for pattern, names, route in self.patterns.get(method, ()):
-            found = pattern.match(key)
-            if found:
-                return route, dict(zip(names, found.groups()))
-        return None, {}
+        found = method in self.patterns and self.patterns[method][0].match(key)
+        if not found:
+            return None, {}
+        names, route = self.patterns[method][1][found.lastindex]
+        return route, dict(zip(names, found.groups()[found.lastindex:]))
 
     def methods(self, key):
         """The methods that any route has at a path."""
-        return {*self.exact.get(key, ()), *[method for method, entries in self.patterns.items()
-                                            if any(pattern.match(key) for pattern, _, _ in entries)]}
+        return {*self.exact.get(key, ()), *[method for method, (pattern, _) in self.patterns.items()
+                                            if pattern.match(key)]}
 
     def paths(self):
         return [route.path for route in self.routes]
@@ -53640,7 +53403,8 @@ def route_place(path):
 
 
 def route_pattern(path):
-    """(regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any rest."""
+    """(text of a regular expression, names of its groups) of a path with `:name`, one segment, and `*`, any
+    rest."""
     pieces, names, end = [], [], 0
     for found in _PATTERN_PART.finditer(path):
         pieces.append(re.escape(path_key(path[end:found.start()])))
@@ -53648,7 +53412,17 @@ def route_pattern(path):
         names.append(found[1] or "*")
         end = found.end()
     pieces.append(re.escape(path_key(path[end:])))
-    return re.compile("".join(pieces) + r"\Z", re.DOTALL), names
+    return "".join(pieces) + r"\Z", names
+
+
+def one_pattern(entries):
+    """What RouteTable has for [(text of a pattern, names, Route)]: the first that matches counts. Each has a
+    group of its own around those of its names, which therefore is the last one that ends."""
+    routes, group = {}, 1
+    for _, names, route in entries:
+        routes[group] = names, route
+        group += len(names) + 1
+    return re.compile("|".join([f"({text})" for text, _, _ in entries]), re.DOTALL), routes
 
 
 def percent_decoded(text):
@@ -53761,70 +53535,21 @@ const pathToFileURL = (path) => new URL("file://" + (require("path").resolve(pat
 const urlToHttpOptions = (url) => ({ protocol: url.protocol, hostname: url.hostname.replace(/^\[|]$/g, ""), hash: url.hash, search: url.search,
   pathname: url.pathname, path: url.pathname + url.search, href: url.href, ...(url.port && { port: Number(url.port) }),
   ...((url.username || url.password) && { auth: decodeURIComponent(url.username) + ":" + decodeURIComponent(url.password) }) });
-const slashed = /^(https?|ftp|gopher|file|wss?):?$/;
-class Url {}
-// WHATWG's URL is not enough: this also takes relative addresses, and leaves parts as they are
-const parse = (given, query = false, hostFirst = false) => {
-  const made = Object.assign(new Url(), { protocol: null, slashes: null, auth: null, host: null, port: null, hostname: null, hash: null,
-    search: null, query: null, pathname: null, path: null, href: null });
-  let [, rest, search = null, hash = null] = /^([^?#]*)(\?[^#]*)?(#[^]*)?$/.exec(check("string", "url", given).trim());
-  rest = rest.replace(/\\/g, "/");
-  const protocol = /^[a-z0-9.+-]+:/i.exec(rest)?.[0].toLowerCase() ?? null, code = protocol === "javascript:";
-  if (protocol) [made.protocol, rest] = [protocol, rest.slice(protocol.length)];
-  if (rest.startsWith("//") && !code && (hostFirst || protocol || /^\/\/[^@/]+@[^@/]+/.test(rest))) [made.slashes, rest] = [true, rest.slice(2)];
-  if (!code && (made.slashes || protocol && !slashed.test(protocol))) {
-    let [host] = /^(?:[^/]*@)?[^/\t\n\r "'%;<>\\^`{|}]*/.exec(rest);
-    rest = rest.slice(host.length);
-    const at = host.lastIndexOf("@");
-    if (at >= 0) [made.auth, host] = [decodeURIComponent(host.slice(0, at)), host.slice(at + 1)];
-    const [, name, port] = /^(.*?)(?::(\d*))?$/.exec(host);
-    made.port = port || null;
-    made.hostname = /^\[.*]$/.test(name) ? name.slice(1, -1) : name && /[^\x00-\x7f]/.test(name) ? new URL("http://" + name).hostname
-      : name.toLowerCase();
-    made.host = (made.hostname.includes(":") ? `[${made.hostname}]` : made.hostname) + (port ? ":" + port : "");
-    if (rest && rest[0] !== "/") rest = "/" + rest;
-  }
-  const escape = (text) => text && (code ? text : text.replace(/[\t\n\r "'<>\\^`{|}]/g, (c) => "%"
-    + c.charCodeAt(0).toString(16).toUpperCase().padStart(2, 0)));
-  Object.assign(made, { hash: escape(hash), search: escape(search) ?? (query ? "" : null), pathname: escape(rest) || null });
-  made.query = query ? require("querystring").parse(made.search.slice(1)) : made.search && made.search.slice(1);
-  if (!made.pathname && made.hostname && slashed.test(protocol)) made.pathname = "/";
-  made.path = made.pathname || made.search ? (made.pathname ?? "") + (made.search ?? "") : null;
-  return Object.assign(made, { href: format(made) });
-};
+const old = (name) => () => { throw new Error(`url.${name} is an old form that is not there: use new URL(address, base)`) };
 const format = (url, { auth = true, fragment = true, search = true } = {}) => {
-  if (typeof url === "string") return parse(url).href;
-  if (url instanceof URL) {
-    const copy = new URL(url);
-    if (!auth) copy.username = copy.password = "";
-    if (!fragment) copy.hash = "";
-    if (!search) copy.search = "";
-    return copy.href;
-  }
-  if (url === null || typeof url !== "object") throw wrong("urlObject", "one of type object or string", url);
-  let protocol = url.protocol ?? "", path = (url.pathname ?? "").replace(/[?#]/g, encodeURIComponent), hash = url.hash ?? "";
-  if (protocol && !protocol.endsWith(":")) protocol += ":";
-  const user = url.auth ? encodeURIComponent(url.auth).replace(/%3A/i, ":") + "@" : "";
-  let host = url.host ? user + url.host : url.hostname ? user + (url.hostname.includes(":") && url.hostname[0] !== "[" ? `[${url.hostname}]`
-    : url.hostname) + (url.port ? ":" + url.port : "") : "";
-  if (url.slashes || slashed.test(protocol)) {
-    if (url.slashes || host) {
-      if (path && path[0] !== "/") path = "/" + path;
-      host = "//" + host;
-    } else if (protocol === "file:") host = "//";
-  }
-  let asked = url.search ?? "";
-  if (!asked && url.query && typeof url.query === "object") asked = require("querystring").stringify(url.query);
-  if (asked && asked[0] !== "?") asked = "?" + asked;
-  return protocol + host + path + asked.replace("#", "%23") + (hash && hash[0] !== "#" ? "#" + hash : hash);
+  if (typeof url !== "string" && !(url instanceof URL)) return old("format(object)")();
+  const copy = new URL(url);
+  if (!auth) copy.username = copy.password = "";
+  if (!fragment) copy.hash = "";
+  if (!search) copy.search = "";
+  return copy.href;
 };
 const resolve = (from, to) => {
   const base = new URL(from, "resolve://x/"), url = new URL(to, base);
   return url.protocol === "resolve:" ? (url.host === "x" ? "" : "//" + url.host) + url.pathname + url.search + url.hash : url.href;
 };
-module.exports = { URL, URLSearchParams, Url, fileURLToPath, pathToFileURL, urlToHttpOptions, parse, format, resolve, domainToUnicode: (name) => name,
-  domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } },
-  resolveObject: (from, to) => parse(resolve(typeof from === "string" ? from : format(from), to)) };
+module.exports = { URL, URLSearchParams, fileURLToPath, pathToFileURL, urlToHttpOptions, format, resolve, parse: old("parse"),
+  domainToUnicode: (name) => name, domainToASCII(name) { try { return new URL("http://" + name).hostname } catch { return "" } } };
 """
 
 _NODE_UTIL = r"""
@@ -53840,16 +53565,6 @@ const inspect = (value, options, depth, colors) => {
 };
 inspect.custom = Symbol.for("nodejs.util.inspect.custom");
 inspect.defaultOptions = { depth: 2, colors: false };
-inspect.colors = { bold: [1, 22], dim: [2, 22], italic: [3, 23], underline: [4, 24], inverse: [7, 27], hidden: [8, 28], strikethrough: [9, 29] };
-["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"].forEach((name, i) => { inspect.colors[name] = [30 + i, 39];
-  inspect.colors["bg" + name[0].toUpperCase() + name.slice(1)] = [40 + i, 49] });
-inspect.colors.gray = inspect.colors.grey = [90, 39];
-const styleText = (styles, text) => [styles].flat().reduceRight((made, style) => {
-  const all = Object.keys(inspect.colors).map((name) => `'${name}'`).join(", ");
-  if (!inspect.colors[style]) throw coded(new TypeError(`The argument 'format' must be one of: ${all}. Received ${native.inspect(style)}`),
-    "ERR_INVALID_ARG_VALUE");
-  return `\x1b[${inspect.colors[style][0]}m${made}\x1b[${inspect.colors[style][1]}m`;
-}, text);
 const tag = (value) => Object.prototype.toString.call(value).slice(8, -1);
 const is = (...names) => (value) => typeof value === "object" && value !== null && names.includes(native.kind(value));
 const isTypedArray = (value) => ArrayBuffer.isView(value) && !(value instanceof DataView);
@@ -53873,14 +53588,6 @@ const promisify = (f) => {
   return Object.defineProperties(Object.setPrototypeOf(made, Object.getPrototypeOf(f)), Object.getOwnPropertyDescriptors(f));
 };
 promisify.custom = Symbol.for("nodejs.util.promisify.custom");
-const callbackify = (f) => {
-  check("function", "original", f);
-  return function (...given) {
-    const done = check("function", "last argument", given.pop());
-    f.apply(this, given).then((value) => queueMicrotask(() => done(null, value)), (error) => queueMicrotask(() => done(error
-      || Object.assign(new Error("Promise was rejected with falsy value"), { code: "ERR_FALSY_VALUE_REJECTION", reason: error }))));
-  };
-};
 const inherits = (child, parent) => {
   check("function", "ctor", child);
   check("function", "superCtor", parent);
@@ -53892,10 +53599,9 @@ const old = { isArray: Array.isArray, isBoolean: (v) => typeof v === "boolean", 
   isString: (v) => typeof v === "string", isNumber: (v) => typeof v === "number", isFunction: (v) => typeof v === "function",
   isObject: (v) => v !== null && typeof v === "object", isRegExp: types.isRegExp, isDate: types.isDate, isError: (v) => v instanceof Error };
 module.exports = { inspect, format: (...given) => native.format(...given), formatWithOptions: (_, ...given) => native.format(...given), types,
-  promisify, callbackify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
+  promisify, inherits, debuglog, debug: debuglog, deprecate: (f) => f, TextEncoder, TextDecoder,
   isDeepStrictEqual: (a, b) => require("assert").isDeepStrictEqual(a, b),
-    stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""),
-  toUSVString: (text) => String(text).toWellFormed(), styleText, ...old };
+  stripVTControlCharacters: (text) => text.replace(/\x1b(?:\[[\d;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))/g, ""), ...old };
 """
 
 _NODE_ASSERT = r"""
@@ -53994,19 +53700,6 @@ class EventEmitter {
     emitter.once(name, done);
     if (name !== "error") emitter.once("error", failed);
   });
-  static on = async function* (emitter, name) {
-    const got = [];
-    let wake, failure;
-    const add = (...given) => { got.push(given); wake?.() }, fail = (error) => { failure = { error }; wake?.() };
-    emitter.on(name, add).on("error", fail);
-    try {
-      for (;;) {
-        while (got.length) yield got.shift();
-        if (failure) throw failure.error;
-        await new Promise((resolve) => { wake = resolve });
-      }
-    } finally { emitter.off(name, add).off("error", fail) }
-  };
   on(name, listener) { return add(this, name, listener, false) }
   addListener(name, listener) { return add(this, name, listener, false) }
   prependListener(name, listener) { return add(this, name, listener, true) }
@@ -54134,8 +53827,6 @@ class Buffer extends Uint8Array {
   static alloc(size, fill, encoding) { const made = new Buffer(sized(size)); return fill === undefined || !size ? made : made.fill(fill, encoding) }
   static allocUnsafe(size) { return new Buffer(sized(size)) }
   static allocUnsafeSlow(size) { return new Buffer(sized(size)) }
-  static copyBytesFrom(from, at = 0, length = from.length) { const part = from.subarray(at, at + length);
-    return Buffer.from(part.buffer.slice(part.byteOffset, part.byteOffset + part.byteLength)) }
   static isBuffer(value) { return value instanceof Buffer }
   static isEncoding(encoding) { return typeof encoding === "string" && known(encoding) }
   static byteLength(value, encoding) {
@@ -54159,14 +53850,11 @@ class Buffer extends Uint8Array {
     const from = place(start, 0), to = place(end, this.length);
     return to <= from ? (coder(text_of, encoding), "") : coder(text_of, encoding)(new Uint8Array(this.buffer, this.byteOffset + from, to - from));
   }
-  toLocaleString(encoding, start, end) { return this.toString(encoding, start, end) }
   toJSON() { return { type: "Buffer", data: Array.from(this) } }
   [Symbol.for("nodejs.util.inspect.custom")]() {
     const more = this.length - 50;
     return `<Buffer${this.toString("hex", 0, 50).replace(/../g, " $&")}${more > 0 ? ` ... ${more} more byte${more > 1 ? "s" : ""}` : ""}>`;
   }
-  get parent() { return this.buffer }
-  get offset() { return this.byteOffset }
   write(text, at, length, encoding) {
     if (typeof text !== "string") throw coded(new TypeError("argument must be a string"), "ERR_INVALID_ARG_TYPE");
     if (typeof at === "string") [encoding, at] = [at];
@@ -54278,20 +53966,13 @@ for (const kind of ["UInt", "Int"]) for (const end of ["LE", "BE"]) {
     return at + size;
   });
 }
-for (const bits of [16, 32, 64]) method("swap" + bits, function () {
-  const size = bits / 8;
-  if (this.length % size) throw coded(new RangeError(`Buffer size must be a multiple of ${bits}-bits`), "ERR_INVALID_BUFFER_SIZE");
-  for (let i = 0; i < this.length; i += size) this.subarray(i, i + size).reverse();
-  return this;
-});
 Buffer.poolSize = 8192;
 const Callable = new Proxy(Buffer, {
   apply: (_, __, [value, ...rest]) => typeof value === "number" ? Buffer.alloc(value) : Buffer.from(value, ...rest),
   construct: (_, given, target) => target !== Callable ? Reflect.construct(Buffer, given, target) : Callable(...given) });
 const { Blob, File } = globalThis;
 module.exports = { Buffer: Callable, Blob, File, SlowBuffer: Callable, kMaxLength: 2 ** 31 - 1, INSPECT_MAX_BYTES: 50,
-  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa, isAscii: (bytes) => bytes.every((byte) => byte < 128),
-  isUtf8(bytes) { try { new TextDecoder("utf-8", { fatal: true }).decode(bytes); return true } catch { return false } } };
+  constants: { MAX_LENGTH: 2 ** 31 - 1, MAX_STRING_LENGTH: 2 ** 25 }, atob, btoa };
 """
 
 _NODE_SMALL = {
@@ -54767,12 +54448,14 @@ _TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".ts
 
 
 def complete_import(folder, specifier):
-    """An import's specifier with the file's ending: `./x` is x.js, x.ts …; `./x.js` may be x.ts."""
+    """An import's specifier with the file's ending: `./x` is x.js, x.ts … or x/index.ts …; `./x.js` may be
+    x.ts."""
     if os.path.isfile(os.path.join(folder, specifier)):
         return specifier
     stem, end = os.path.splitext(specifier)
     tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
-             *(specifier + other for other in SCRIPT_SUFFIXES)]
+             *(specifier + other for other in SCRIPT_SUFFIXES),
+             *(posixpath.join(specifier, "index" + other) for other in SCRIPT_SUFFIXES)]
     return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
 
 
@@ -54804,8 +54487,11 @@ def find_import(folder, specifier, referrer):
     return path, path.relative_to(folder).as_posix()
 
 
-def open_ordinary(path):
-    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits."""
+def open_ordinary(path, own=False):
+    """Opens a file for reading bytes; ValueError for folders, pipes, devices. Never waits. PermissionError
+    for what belongs to the server, unless this is for its `own` use."""
+    if not own:
+        SECRETS.check_file(path)
     extra = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | extra))
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -54839,7 +54525,7 @@ def refuse_twin(path):
 def load_import(folder, specifier, referrer, kind):
     """(path or None, name, text or bytes) of what an import or a require asks for; raises HostError."""
     from_package = is_in_packages(referrer) or referrer.startswith("node:")
-    if specifier.startswith(("./", "../")) and not from_package:
+    if (specifier.startswith(("./", "../")) or specifier in (".", "..")) and not from_package:
         path, name = find_import(folder, specifier, referrer)
         source = read_import(path, specifier, referrer, kind)
         if kind in (None, "require") and (path.suffix in (".cjs", ".cts") or path.suffix == ".js"
@@ -54877,8 +54563,6 @@ def load_import(folder, specifier, referrer, kind):
 
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
-    if os.path.realpath(path) in SECRETS.files:
-        raise HostError(f"cannot import '{specifier}' from {referrer}: what stands in this file is in env")
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -55056,7 +54740,7 @@ class Settings:
         self.stamps, values, warnings = [file_stamp(file) for file in self.files], {}, []
         for file in self.files:
             try:
-                with open_ordinary(file) as opened:
+                with open_ordinary(file, own=True) as opened:
                     data = opened.read(MAX_ENV_FILE + 1)
                 text = data.decode("utf-8-sig")
             except OSError as error:
@@ -55070,7 +54754,7 @@ class Settings:
             warnings += more
         self.values, self.warnings = {**values, **self.given}, warnings
         SECRETS.add(self.values)
-        SECRETS.files |= {os.path.realpath(file) for file in self.files}
+        SECRETS.add_files(self.files)
 
     def change(self):
         """Whether a file has changed since it was read; None while one may still be written."""
@@ -55167,6 +54851,10 @@ class Assets:
         real = os.path.realpath(os.path.join(top, *parts))
         if not real.startswith(top + os.sep):
             raise HostError(f"{function}: {json.dumps(name)} leads out of the folder assets/")
+        try:
+            SECRETS.check_file(real)
+        except PermissionError as error:
+            raise HostError(f"{function}: {json.dumps(name)} cannot be used: {error.strerror}") from None
         return real if is_spelled_so(top, parts) or not os.path.lexists(real) else None
 
     def read(self, function, name):
@@ -55674,15 +55362,15 @@ class LoadFailure:
     """Why the current text of a script is not running, or what went wrong last in one that is;
     `sources` are the texts that places in `error` are about. `blockers` are the scripts that have names
     which were refused to it: it is tried again when one of them changes. `uses` are the files that it
-    imports, as far as that is known."""
+    imports, as far as that is known. `guards` says whether it would call handlers before requests."""
 
-    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses")
+    __slots__ = ("name", "text", "error", "time", "sources", "blockers", "uses", "guards")
 
     def __init__(self, name, text, error=None, sources=None):
         self.name = name
         self.text = text
         self.error = None if error is None else error.kept()
-        self.blockers, self.uses = set(), ()
+        self.blockers, self.uses, self.guards = set(), (), False
         self.time = time.time()
         self.sources = sources or {}    # file name -> the text that failed
 
@@ -55693,6 +55381,9 @@ class LoadFailure:
 
 
 # -- All scripts -------------------------------------------------------------------------
+
+#: What a script may write to call routeRegistry.use, and not a directive such as "use strict".
+_USE = re.compile(r"""(?:\.\s*|['"`]|[{,]\s*)use\b(?!\s+\w)""")
 
 
 class Application:
@@ -55951,12 +55642,41 @@ class Application:
             failure = LoadFailure(name, f"{name}: {error}")
         finally:
             self._imports[name] = host.imports if host is not None else {}
+        failure.guards = self._would_guard(path, host)
         if host is not None:
             failure.blockers = host.blockers
             failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
                 - {os.path.realpath(path)}
             self._give_up(host)
         return failure
+
+    def _would_guard(self, path, host):
+        """Whether a script that could not be loaded, or a file that it imports, calls routeRegistry.use, as
+        far as one sees; what cannot be read might do anything."""
+        files = [path]
+        if host is not None:
+            if any(hook.kind == "use" for hook in host.hooks):
+                return True
+            files += seeming_imports(self.folder, host.name, host.source) | {*map(str, host.imports)}
+        for file in files:
+            try:
+                text = read_bytes_of_script(file).decode("utf-8", "replace")
+            except ValueError:          # it is no script
+                continue
+            except OSError:
+                if file is path:
+                    return True
+                continue
+            if "routeRegistry" in text and _USE.search(text):
+                return True
+        return False
+
+    @property
+    def missing_guard(self):
+        """The LoadFailure of a script of which no version runs and that would have handlers called before
+        requests, or None."""
+        return next((failure for name, failure in list(self.failures.items())
+                     if failure.guards and name not in self.hosts), None)
 
     def _give_up(self, host):
         """Ends a version that never served."""
@@ -55973,7 +55693,8 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the previous version keeps running)" if failure.name in self.hosts else ""
+        still = " (the previous version keeps running)" if failure.name in self.hosts else \
+            "; every request gets 503 until it is, because it calls routeRegistry.use" * failure.guards
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -56706,6 +56427,7 @@ def public_stamps(folder):
 # ======================================================================================
 
 SERVER_NAME = "aiwebengine"
+LENGTH_NAME = "Content-Length: "
 DEFAULT_HOST, DEFAULT_PORT = "localhost", 3000
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 8 * 1024
@@ -56752,6 +56474,7 @@ GRACE_SECONDS = 2.0
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
 HEADS_REMEMBERED = 256
+MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -56827,12 +56550,15 @@ class RequestHead:
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
     `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
-    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket.
+    what is_direct() has found out about it, or None. `websocket` says that it asks for WebSocket, `bare` that
+    no body follows. `answer` is the name of the method that answers it. The answer `usual` framing where
+    neither its method nor a header of the request wants it otherwise.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client", "direct", "websocket")
+                 "query_all", "reserved", "client", "direct", "websocket", "bare", "answer",
+                 "usual")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -56858,6 +56584,8 @@ def parse_head(data, base_path="", proxies=0):
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
     head.refusal = head.direct = None
+    head.usual = head.method != "HEAD" and "connection" not in fields
+    head.bare, head.answer = not (head.length or head.chunked or head.expect), "do_" + head.method
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -57285,9 +57013,9 @@ _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
 BYTES = "application/octet-stream"
-#: Content types that need no look.
-_KNOWN_TYPES = frozenset((TEXT, JSON_TYPE, HTML, "text/html", "text/plain", "text/css",
-                          "text/html; charset=utf-8"))
+#: What handlers gave as contentType -> what is sent for it. It is remembered for so many.
+_SENT_TYPES = {JSON_TYPE: JSON_TYPE}
+MAX_SENT_TYPES = 256
 
 
 class HandlerMistake(Exception):
@@ -57296,6 +57024,9 @@ class HandlerMistake(Exception):
 
 def response_from(realm, value):
     """The Response that a handler's result stands for. To be run inside the realm."""
+    parts = realm.plain_parts(value, _RESPONSE_KEYS)
+    if parts is not None:
+        return response_of_parts(realm, value, parts)
     if isinstance(value, str):
         return Response(200, TEXT, utf8(realm.to_python(value)), untyped=True)
     if value is undefined or value is null:
@@ -57310,18 +57041,22 @@ def response_from(realm, value):
             return response_of_script(realm, value)
         page = realm.html_of(value)
         if page is not None:
-            return Response(200, HTML, utf8(page))
+            return Response(200, HTML, utf8(html_document(page)))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
         refuse_emptied(realm, value, "the handler returned")
-    parts = realm.get_all(value, _RESPONSE_KEYS)
+    return response_of_parts(realm, value, realm.get_all(value, _RESPONSE_KEYS))
+
+
+def response_of_parts(realm, value, parts):
+    """The Response for an object with these values of _RESPONSE_KEYS, or, without any, for data."""
     for part in parts:
         if part is not undefined:
             return built_response(realm, *parts)
     page = realm.html_of(value)
     return Response(200, JSON_TYPE, json_bytes(realm, value)) if page is None \
-        else Response(200, HTML, utf8(page))
+        else Response(200, HTML, utf8(html_document(page)))
 
 
 def response_of_script(realm, value):
@@ -57366,30 +57101,42 @@ def json_bytes(realm, value):
 
 
 def built_response(realm, status, body, base64_body, content_type, headers):
-    code = check_response_status(realm, status)
-    pairs, header_type = header_pairs(realm, headers)
-    if isinstance(content_type, str) and content_type in _KNOWN_TYPES:
-        header_type = content_type
-    elif content_type is not undefined and content_type is not null:
-        header_type = header_value(realm, "Content-Type (contentType)", content_type)
+    code = status if type(status) is int and 200 <= status <= 599 else check_response_status(realm, status)
+    pairs, kind = ((), None) if headers is undefined else header_pairs(realm, headers)
+    if content_type is not undefined and content_type is not null:
+        kind = _SENT_TYPES.get(content_type) if type(content_type) is str else None
+        if kind is None:
+            kind = sent_type(realm, content_type)
+    elif kind is not None:
+        kind = with_charset(kind)
     if base64_body is not undefined and base64_body is not null:
         data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
         data, default = b"", None
     elif isinstance(body, str):
-        data, default = utf8(realm.to_python(body)), TEXT
+        data, default = body.encode() if body.isascii() else utf8(realm.to_python(body)), TEXT
     else:
         data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
         if page is not None:
-            data, default = utf8(page), HTML
+            data, default = utf8(html_document(page)), HTML
         elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
-    kind = header_type or default
-    if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
-        kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs,
-                    untyped=kind is TEXT and header_type is None)
+    return Response(code, kind or default, b"" if code in _NO_BODY else data, pairs,
+                    untyped=default is TEXT and kind is None)
+
+
+def sent_type(realm, content_type):
+    """The Content-Type to send for what a handler gave as contentType."""
+    kind = with_charset(header_value(realm, "Content-Type (contentType)", content_type))
+    if type(content_type) is str and len(_SENT_TYPES) < MAX_SENT_TYPES and len(content_type) < 100:
+        _SENT_TYPES[content_type] = kind
+    return kind
+
+
+def with_charset(kind):
+    """A content type; a text says how it is encoded."""
+    return kind + "; charset=UTF-8" if kind[:5].lower() == "text/" and "charset" not in kind.lower() else kind
 
 
 def check_response_status(realm, status):
@@ -57826,28 +57573,35 @@ class Accounts:
 
     def cookie(self, user):
         """The value of the cookie of a user."""
-        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time())])))
+        text = base64url(utf8(json.dumps([user.id, user.name, int(time.time()), self.mark(user)])))
         return f"{text}.{self.signature(text)}"
 
+    def mark(self, user):
+        """What a login has of a password: with another one it ends."""
+        return self.signature(f"password {user.password}")[:12] if user.password else ""
+
     def session_of(self, head):
-        """(id, name, time of the login) of a request's cookie, or None."""
+        """(id, name, time of the login, mark of the password) of a request's cookie, or None."""
         value = head.cookies.get(self.cookie_name(head.host))
         if not value:
             return None
         text, _, signature = value.partition(".")
         if not text.isascii() or not secrets.compare_digest(utf8(signature), utf8(self.signature(text))):
             return None
-        id, name, since = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return (id, name, since) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
+        id, name, since, *mark = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return (id, name, since, *mark) if 0 <= time.time() - since + 60 <= SESSION_SECONDS else None
 
     def user_of(self, head):
-        """The User that a request's cookie names, or None. Whoever is no longer in users.json is nobody."""
+        """The User that a request's cookie names, or None. Whoever is no longer in users.json, or has another
+        password there, is nobody."""
         users = self.users()
         session = None if users is None else self.session_of(head)
         if session is None:
             return None
-        id, name, since = session
+        id, name, since, *mark = session
         user = users.get(id) or (User(id, name, None, (), None) if self.anybody else None)
+        if user is not None and mark != [self.mark(user)]:
+            user = None
         if user is not None:
             if len(self.seen) >= MAX_SEEN_SESSIONS and (id, since) not in self.seen:
                 self.seen = {}
@@ -57888,9 +57642,12 @@ class Accounts:
         if sum(at > now - 60 and who == address for at, who in self.wrong) >= MAX_WRONG_PASSWORDS:
             raise Refusal(429, "Too many wrong passwords; try again in a minute",
                           headers=(("Retry-After", "60"),))
-        if user is None or not is_password(user, form.get("password", "")):
-            self.wrong.append((now, address))
-            raise Refusal(401, "This user does not exist, or the password is wrong")
+        self.wrong.append(attempt := (now, address))       # those that are being looked at count, too
+        password = form.get("password", "")
+        if not (is_password(user, password) if user is not None else hash_password(password) is None):
+            raise Refusal(401, "This user does not exist, or the password is wrong")   # in the same time
+        with contextlib.suppress(ValueError):
+            self.wrong.remove(attempt)
         return user
 
     def answer(self, head, address, body):
@@ -57902,8 +57659,9 @@ class Accounts:
         target = target if _SAFE_REDIRECT.fullmatch(target) else f"{self.app.base_path}/"
         if head.method not in ("GET", "HEAD", "POST"):
             raise Refusal(405, f"{head.path} answers GET and POST", headers=(("Allow", "GET, HEAD, POST"),))
-        if head.method == "POST" and not is_same_origin(head):
-            raise Refusal(403, "Only pages of this server may log somebody in")
+        if head.method == "POST" and not is_same_origin(head) \
+                or leaves and head.fields.get("sec-fetch-site", "").lower() == "cross-site":
+            raise Refusal(403, "Only pages of this server may log somebody in or out")
         if leaves and (session := self.session_of(head)):
             self.seen.pop((session[0], session[2]), None)
         if leaves or head.method == "POST":
@@ -57988,18 +57746,13 @@ class RequestLog:
     def add(self, head, body, status, seconds, address, source, answer, waited):
         """Notes an answer; returns what a LoggedRequest is made from, whose last item may be set later, or
         None for one that is not noted."""
-        path = head.path
-        if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
+        if head.reserved and head.path.startswith("/engine"):
             return None
         size = len(body)
-        if size > MAX_KEPT_BODY:
-            body = None
-        if len(answer) > MAX_KEPT_ANSWER:
-            answer = answer[:MAX_KEPT_ANSWER]
+        noted = [0, head, body if size <= MAX_KEPT_BODY else None, size, status, seconds, address,
+                 time.time(), source, answer[:MAX_KEPT_ANSWER], waited, 0.0]
         with self.lock:
-            self.total += 1
-            noted = [self.total, head, body, size, status, seconds, address, time.time(), source, answer,
-                     waited, 0.0]
+            noted[0] = self.total = self.total + 1
             self.kept.append(noted)
         return noted
 
@@ -58909,6 +58662,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def serve(self):
         """Reads or writes what can be, and answers requests that are complete."""
         try:
+            if self.state is READING:
+                if self.read_more():
+                    self.advance()
+                return
             if self.state is WRITING and not self.write_more():
                 return
             if self.state is HELD:
@@ -58934,7 +58691,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(self.receive_size())
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else self.receive_size())
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -58946,9 +58703,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return True
 
     def receive_size(self):
-        if self.head is not None and isinstance(self.pieces, ChunkedBody):
+        """Of a body."""
+        if isinstance(self.pieces, ChunkedBody):
             return RECEIVE_TINY if self.pieces.is_tiny else RECEIVE_FIRST
-        return RECEIVE_FIRST if self.head is None else RECEIVE_BYTES
+        return RECEIVE_BYTES
 
     def read_waiting(self):
         """Takes in what a client sends while it waits for its answer; whoever is gone raises OSError."""
@@ -58993,21 +58751,38 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
             if self.buffered:
                 self.hold(-self.buffered)
             data = self.received
-            if data[:2] == b"\r\n":
-                data = self.received = data.lstrip(b"\r\n")     # blank lines before a request are allowed
             end = data.find(b"\r\n\r\n") + 4
-            if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
-                raise Refusal(431, f"The header is larger than {MAX_HEAD_BYTES >> 10} KiB", close=True)
-            if end < 4:
-                if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
-                    raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
-                return None
-            head = self.head = self.server.head_of(data[:end])
-            self.received = data[end:]
-            if not (head.length or head.chunked or head.expect):
+            head = self.server.heads.get(data[:end])
+            if head is None:
+                head, end = self.new_head()
+                if head is None:
+                    return None
+                data = self.received
+            self.head = head
+            rest = self.received = data[end:]
+            if head.bare:
                 return b""
+            length = head.length
+            if 0 < length <= len(rest) and length <= self.server.max_body:      # all of it is here
+                self.received = rest[length:]
+                return rest[:length]
             self.begin_body()
         return self.take_body()
+
+    def new_head(self):
+        """(RequestHead, where it ends) of a request that is not remembered; (None, 0) while it is
+        incomplete."""
+        data = self.received
+        if data[:2] == b"\r\n":
+            data = self.received = data.lstrip(b"\r\n")         # blank lines before a request are allowed
+        end = data.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD_BYTES or (end < 4 and len(data) > MAX_HEAD_BYTES):
+            raise Refusal(431, f"The header is larger than {MAX_HEAD_BYTES >> 10} KiB", close=True)
+        if end < 4:
+            if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
+                raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
+            return None, 0
+        return self.server.head_of(data[:end]), end
 
     def begin_body(self):
         head = self.head
@@ -59081,7 +58856,6 @@ class RequestAnswerer(RequestReader):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
         self.source, self.began = FROM_SERVER, None
-        self.command, self.path = head.method, head.target
         self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
         if self.server.chaos.rules and self.meddle(head, body):
@@ -59122,13 +58896,13 @@ class RequestAnswerer(RequestReader):
                 raise head.refusal
             if self.fate is not None and self.fate.error:
                 raise Refusal(500, "Fault injection chose this request to fail (--chaos error=…)")
-            method = getattr(self, "do_" + head.method, None)
+            method = getattr(self, head.answer, None)
             if method is None:
                 raise Refusal(501, f"The method {head.method[:20]} is not supported")
             if body and "content-encoding" in head.fields:
                 body = decoded_body(head.fields["content-encoding"], body, self.server.max_body)
             self.hooks = None
-            if self.app.hooks and self.has_hooks(head, body):
+            if (self.app.hooks or self.app.failures) and self.has_hooks(head, body):
                 self.go_through_hooks(head, body, method)
             else:
                 method(head, body)
@@ -59159,8 +58933,8 @@ class RequestAnswerer(RequestReader):
     def call(self, host, pace, handler, what, make_context, answer, body, then):
         """Calls a handler, and then then(its value, through `answer`, or the exception it ended with)."""
         convert = converter(host.realm, answer)
+        outcome = NOT_NOW
         try:
-            outcome = NOT_NOW
             if pace.quick and self.may_lead(body):
                 outcome = host.run_now(pace, handler, what, make_context, convert)
         except (JSError, MissingHandler, Refusal) as error:
@@ -59207,11 +58981,10 @@ class RequestAnswerer(RequestReader):
     def do_GET(self, head, body):
         """GET, and HEAD, which is a GET without the body."""
         app = self.app
-        stream = app.stream_keys.get(head.key)
-        if stream is not None:
-            self.open_stream(head, stream)
+        if head.key in app.stream_keys:
+            self.open_stream(head, app.stream_keys[head.key])
             return
-        if head.path.startswith("/graphql") and self.graphql(head, body):
+        if head.reserved and head.path.startswith("/graphql") and self.graphql(head, body):
             return
         route, params = self.find_route(head)
         if route is not None:
@@ -59239,6 +59012,8 @@ class RequestAnswerer(RequestReader):
             self.reply(response)
         elif self.allowed(head):
             self.refuse_method(head)
+        elif head.path == "/favicon.ico":       # browsers ask for it on their own account
+            self.reply(Response(204, None, b"", [("Cache-Control", "no-store")]))
         else:
             self.not_found(head)
 
@@ -59246,7 +59021,7 @@ class RequestAnswerer(RequestReader):
 
     def do_POST(self, head, body):
         """Every method that may change something."""
-        if head.path.startswith("/graphql") and self.graphql(head, body):
+        if head.reserved and head.path.startswith("/graphql") and self.graphql(head, body):
             return
         route, params = self.find_route(head)
         if route is not None:
@@ -59574,7 +59349,7 @@ class ScriptCaller(RequestAnswerer):
 
     def call_route(self, route, head, params, body):
         """Runs a handler and sends what it returns."""
-        host, what = route.host, f"route {route.method} {route.path}"
+        host, what = route.host, route.what
         self.source = host.name
         if route.role:
             self.app.accounts.required(head, None if route.role is True else route.role)
@@ -59586,8 +59361,9 @@ class ScriptCaller(RequestAnswerer):
         address, hooks, requests = self.address, self.hooks, []
 
         def make_context():
-            requests[:] = [Request(head, body, params, address) if hooks is None else hooks.request_for(host)]
-            return host.context("httpRoute", requests[0])
+            request = Request(head, body, params, address) if hooks is None else hooks.request_for(host)
+            requests[:] = (request,)
+            return host.context("httpRoute", request)
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -59834,6 +59610,11 @@ class HookCaller(ScriptCaller):
         if head.reserved and not path.startswith("/graphql") \
                 or path in ("/auth/login", "/auth/logout") and self.app.accounts.users() is not None:
             return False
+        guard = self.app.missing_guard
+        if guard is not None:
+            about = f": {guard.headline}" if made_here(head, self.address) else ""
+            raise Refusal(503, f"Nothing is answered until {guard.name} is loaded, because it calls "
+                               f"routeRegistry.use and may protect any path. It was not loaded{about}")
         hooks = [hook for hook in self.app.hooks if hook.covers(path)]
         if not hooks:
             return False
@@ -60049,12 +59830,21 @@ class StreamOpener(HookCaller):
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
-        expected, greeting, given = route.stream.expect(), Greeting(route), self.given
+        expected, greeting, given, shown = route.stream.expect(), Greeting(route), self.given, None
 
         def make_context():
-            facts = {"path": route.stream.path, "metadata": metadata,
+            nonlocal shown
+            shown = host.realm.from_python(metadata)
+            facts = {"path": route.stream.path, "metadata": shown,
                      "send": host.realm.new_function(greeting.send, "send")}
             return host.context("streamCustomization", Request(head, b"", None, address, given), None, facts)
+
+        def convert(realm, value):
+            answer = connect_answer(realm, value)
+            if answer is None and realm.to_python(shown) != metadata:
+                host.warn_once(f"{what}: connection.metadata was changed, but only what onConnect returns "
+                               "counts: end it with `return connection.metadata;`")
+            return answer
 
         def go_on(answer):
             try:
@@ -60071,7 +59861,7 @@ class StreamOpener(HookCaller):
                 self.forget_expected()
 
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
-        self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
+        self.call(host, route.pace, route.on_connect, what, make_context, convert, b"", go_on)
 
 
 # -- One connection: WebSocket -----------------------------------------------------------
@@ -60219,7 +60009,8 @@ class ReceivedMessage:
             return null
 
     def send(self, data=undefined, options=undefined):
-        self.listener.app.broadcaster.post(self.connection, private_event(self.host, data, options))
+        app, frame = self.listener.app, private_event(self.host, data, options)
+        app.relay.in_order(self.listener.path, lambda: app.broadcaster.post(self.connection, frame))
         return f"Sent to one connection of '{self.listener.path}'"
 
     def close(self, code=undefined, reason=undefined):
@@ -60229,7 +60020,9 @@ class ReceivedMessage:
         reason = "" if reason is undefined else plain_text(self.host.realm, reason)
         if len(utf8(reason)) > MAX_CLOSE_REASON:
             raise HostError(f"connection.close: the reason can have {MAX_CLOSE_REASON} bytes")
-        self.listener.app.broadcaster.finish(self.connection, b"", int(code), reason)
+        app = self.listener.app
+        app.relay.in_order(self.listener.path,
+                           lambda: app.broadcaster.finish(self.connection, b"", int(code), reason))
         return "Closed"
 
 
@@ -60264,14 +60057,14 @@ class RequestHandler(StreamOpener):
             return
         head, status = self.head, response.status
         if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
-                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
-                or "connection" in head.fields):
-            first = self.server.first_lines(status, response.content_type)
-            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+                or response.file is not None or head is None or not head.usual
+                or status == 204 or status == 304):
+            first = self.server.first_bytes(status, response.content_type)
+            data = b"%b%d\r\n\r\n%b" % (first, response.size, response.body)
             self.note(status, data)
             self.write(data)
             return
-        lines = [self.server.first_lines(status, response.content_type)]
+        lines = [self.server.first_bytes(status, response.content_type)[:-len(LENGTH_NAME)].decode("latin-1")]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
@@ -60306,11 +60099,12 @@ class RequestHandler(StreamOpener):
 
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
-        head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
+        head, log = self.head, self.server.log
+        if head is not None and not (head.reserved and head.path.startswith((LIVE_PATH, "/engine/stream"))):
             seconds = time.perf_counter() - self.started
-            self.server.log.request(head.method, head.target, status, seconds,
-                                    self.fate.text() if self.fate is not None else "")
+            if log.threshold <= LEVELS["info"]:
+                log.request(head.method, head.target, status, seconds,
+                            self.fate.text() if self.fate is not None else "")
             self.noted = self.server.requests.add(
                 head, self.body, status, seconds, self.address, self.source, answer,
                 self.began - self.started if self.began is not None else 0.0)
@@ -60611,8 +60405,10 @@ class TLSMistake(Exception):
 
 
 def tls_context(cert, key=None):
-    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake."""
-    texts = []
+    """The ssl.SSLContext of a server with a certificate and its key, files in PEM. Raises TLSMistake. Its
+    `files` and `stamps` tell when another is needed."""
+    files = cert, key
+    stamps, texts = [file_stamp(file) for file in files if file is not None], []
     for option, file in (("--cert", cert), ("--key", key)):
         try:
             texts.append(pathlib.Path(file).read_text("latin-1") if file is not None else "")
@@ -60636,6 +60432,7 @@ def tls_context(cert, key=None):
         raise TLSMistake(f"the key in {key} is not that of the certificate in {cert}"
                          if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH" else
                          f"{cert if key is None else f'{cert} or {key}'} is damaged: {error}") from None
+    context.files, context.stamps = files, stamps
     return context
 
 
@@ -60743,6 +60540,8 @@ _EVENTS = {READING: selectors.EVENT_READ, DRAINING: selectors.EVENT_READ, WRITIN
            WAITING: selectors.EVENT_READ}
 
 
+#: Seconds between two looks at the files of --cert and --key, when connections come.
+RENEWAL_SECONDS = 1.0
 #: How often a free port is looked for that is free at all addresses.
 PORT_ATTEMPTS = 20
 
@@ -60867,7 +60666,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                                    f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the "
                                    "limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
-        self._heads = {}
+        self.heads = {}
         self._first_lines = {}
         self._lines_time = 0
         self._ready = collections.deque()
@@ -60881,7 +60680,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.cautious_until = 0.0
         self._active = threading.Event()
         self._ended = threading.Event()
-        self._sweep_at = self._warned_at = self._grace_until = 0.0
+        self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
         super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
@@ -60995,15 +60794,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _lead(self, term):
         """Waits for sockets and serves them, until the term is over."""
+        ready, turn = self._ready, self._turn
         while not self._ended.is_set():
-            while self._ready:
-                handler = self._ready.popleft()
-                if handler.state is CLOSED or handler.state is TAKEN or handler in self._away:
+            while ready:
+                handler = ready.popleft()
+                if handler.state is CLOSED or handler.state is TAKEN or self._away and handler in self._away:
                     continue
                 self._serial += 1
                 self._busy = handler
-                self._attempt(handler, handler.serve)
-                with self._turn:
+                try:
+                    handler.serve()
+                except Exception as error:
+                    self._give_up(handler, error)
+                with turn:
                     if self._term != term:
                         self._returned.append(handler)
                         break
@@ -61144,7 +60947,22 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                     self._warn(f"a connection cannot be accepted: {error.strerror}")
                     time.sleep(SUPERVISOR_INTERVAL)     # it stays ready: not at full speed
                 return
-            self.process_request(TLSSocket(request, self.tls) if self.tls else request, address)
+            self.process_request(TLSSocket(request, self._current_tls()) if self.tls else request, address)
+
+    def _current_tls(self):
+        """The ssl.SSLContext for a new connection: that of the certificate as it is in its files now. One
+        that cannot be used, or is written only half, leaves the one before."""
+        if self.clock >= self._renew_at and hasattr(self.tls, "files"):
+            self._renew_at = self.clock + RENEWAL_SECONDS
+            stamps = [file_stamp(file) for file in self.tls.files if file is not None]
+            if stamps != self.tls.stamps:
+                try:
+                    self.tls = tls_context(*self.tls.files)
+                    self.log.write("info", f"{self.tls.files[0]}: new connections get this new certificate")
+                except TLSMistake as mistake:
+                    self.tls.stamps = stamps
+                    self.log.write("warn", f"{mistake}; new connections get the certificate from before")
+        return self.tls
 
     def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
@@ -61298,19 +61116,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def head_of(self, data):
         """The parsed head of a request; equal bytes, as browsers send them, are parsed once."""
-        head = self._heads.get(data)
+        head = self.heads.get(data)
         if head is None:
             head = parse_head(data, self.app.base_path, self.proxies)
             head.refusal = self.gate.check(head)
             self.key.hide(head)
-            if len(data) <= 4096:
-                if len(self._heads) >= HEADS_REMEMBERED:
-                    self._heads.clear()
-                self._heads[data] = head
+            if len(data) <= MAX_HEAD_REMEMBERED:
+                if len(self.heads) >= HEADS_REMEMBERED:
+                    self.heads.clear()
+                self.heads[data] = head
         return head
 
-    def first_lines(self, status, content_type):
-        """The first lines of a response, made once a second."""
+    def first_bytes(self, status, content_type):
+        """The first lines of a response, made once a second, and the name of the last one, LENGTH_NAME."""
         now = int(time.time())
         if now != self._lines_time:
             self._lines_time = now
@@ -61321,7 +61139,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
                 f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: "
-                f"nosniff\r\n{kind}")
+                f"nosniff\r\n{kind}{LENGTH_NAME}").encode("latin-1")
         return lines
 
 
@@ -61346,20 +61164,17 @@ def script_hash(script):
     return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
-def local_page(method, path):
-    """Registers a function in LOCAL_PAGES."""
-    def register(function):
-        LOCAL_PAGES[method, path] = function
-        return function
-    return register
-
-
-def page(name):
+def page(name, pages=PAGES):
     """Registers a function in PAGES."""
     def register(function):
-        PAGES[name] = function
+        pages[name] = function
         return function
     return register
+
+
+def local_page(method, path):
+    """Registers a function in LOCAL_PAGES."""
+    return page((method, path), LOCAL_PAGES)
 
 
 
@@ -62714,13 +62529,19 @@ def duration_samples(route, labels):
     yield "_count", labels, count
 
 
+def counted(name, items, *counters):
+    """Counters of several things: `items` are (thing, labels), `counters` (end of the name, text, value)."""
+    for end, doc, value in counters:
+        yield from metric_lines(f"aiwebengine_{name}_{end}_total", "counter", doc,
+                                [("", labels, value(item)) for item, labels in items])
+
+
 def route_metrics(app):
     routes = [(route, {"method": route.method, "path": route.path, "script": route.host.name})
               for _, route in app.all_routes()]
-    yield from metric_lines("aiwebengine_route_calls_total", "counter", "Calls of a route's handler.",
-                            [("", labels, route.stats.calls) for route, labels in routes])
-    yield from metric_lines("aiwebengine_route_errors_total", "counter", "Calls whose handler failed.",
-                            [("", labels, route.stats.errors) for route, labels in routes])
+    yield from counted("route", routes,
+                       ("calls", "Calls of a route's handler.", lambda route: route.stats.calls),
+                       ("errors", "Calls whose handler failed.", lambda route: route.stats.errors))
     yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
                             "Time from a request to its answer.",
                             [sample for route, labels in routes
@@ -62730,13 +62551,10 @@ def route_metrics(app):
 def resolver_metrics(app):
     found = [(stats, {"kind": kind, "field": name, "script": script})
              for (script, kind, name), stats in sorted(app.resolver_stats.copy().items())]
-    yield from metric_lines("aiwebengine_resolver_calls_total", "counter",
-                            "Calls of the resolver of a root field.",
-                            [("", labels, stats.calls) for stats, labels in found])
-    yield from metric_lines("aiwebengine_resolver_errors_total", "counter", "Calls whose resolver failed.",
-                            [("", labels, stats.errors) for stats, labels in found])
-    yield from metric_lines("aiwebengine_resolver_seconds_total", "counter", "Time spent in a resolver.",
-                            [("", labels, round(stats.seconds, 6)) for stats, labels in found])
+    yield from counted("resolver", found,
+                       ("calls", "Calls of the resolver of a root field.", lambda stats: stats.calls),
+                       ("errors", "Calls whose resolver failed.", lambda stats: stats.errors),
+                       ("seconds", "Time spent in a resolver.", lambda stats: round(stats.seconds, 6)))
 
 
 def stream_metrics(app):
@@ -62826,11 +62644,8 @@ class Feed:
     """A stream as pages show it. A GraphQL subscription is several: its plain stream, whose messages
     stand for all, and one for each selection that clients ask for."""
 
-    def __init__(self, path, script, streams):
-        self.path = path
-        self.script = script
-        self.streams = streams
-        self.main = streams[0]
+    __init__ = constructor("path script streams")
+    main = property(lambda self: self.streams[0])
 
     def connected(self):
         return sum(len(stream.connections) for stream in self.streams)
@@ -62983,7 +62798,7 @@ def login_summary(accounts):
 def asset_summary(assets):
     """A line about the files of assets/, "" without any."""
     sizes = [size for size, _, _ in assets.all().values()]
-    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {sum(sizes) / 2 ** 20:.1f} MiB, " \
+    return f"assets/: {len(sizes):,} file{'' if len(sizes) == 1 else 's'}, {size_text(sum(sizes))}, " \
            f"{'scripts may write' if assets.is_open else 'read only'}" if sizes else ""
 
 
@@ -67294,6 +67109,9 @@ class Server:
         self.chaos_rules = chaos
         self._redis = RedisLink(redis) if redis is not None else None
         database = Database(storage and database_path(storage), self._redis)
+        SECRETS.add_files(f"{file}{end}" for file in (storage, database.path) if file is not None
+                          for end in ("", "-wal", "-shm", "-journal"))
+        SECRETS.add_files(filter(None, getattr(tls, "files", ())[-1:]))
         storage = StorageFile(storage) if storage is not None and redis is None else None
         self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
                                storage=storage,
@@ -68727,7 +68545,8 @@ OPTIONS = {
                                  help="answer for this host name too; * for all")),
         (("--allow-net",), dict(type=open_net, action="extend", default=[], metavar="HOST",
                                 help="let scripts ask these hosts with fetch, such as "
-                                     "api.example.org,localhost:8080; * for all; may be repeated")),
+                                     "api.example.org,localhost:8080; * for all of the internet; may be "
+                                     "repeated")),
         (("--rate-limit",), dict(type=rate, metavar="N/s",
                                  help="POSTs and new streams per second and client address")),
         (("--max-body",), dict(type=size, default=MAX_BODY_BYTES, metavar="SIZE",
@@ -69109,14 +68928,12 @@ def show_docs(name):
         if beside.is_file():
             print_docs(beside.read_text(encoding="utf-8"))
             return EXIT_OK
-        print(f"aiwebengine: the page {name} does not travel with this file: it is examples/docs/{name}.md "
-              f"of the project; {own_command()} --docs shows what does", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the page {name} does not travel with this file: it is examples/docs/{name}.md of "
+                        f"the project; {own_command()} --docs shows what does")
     if not found:
         near = nearest(name, [*DOCS, *PROJECT_PAGES, *headings])
-        print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
-              + (f"; did you mean {near}?" if near else "; --docs alone shows everything"), file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"nothing in the documentation is named {printable(name)}"
+                        + (f"; did you mean {near}?" if near else "; --docs alone shows everything"))
     print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
@@ -69253,6 +69070,12 @@ def escape_what_streams_lack():
             stream.reconfigure(errors="backslashreplace")
 
 
+def complain(text, code=EXIT_USAGE):
+    """Says why the program does not do what it was asked for; returns the exit code."""
+    print(f"aiwebengine: {text}", file=sys.stderr)
+    return code
+
+
 def main(argv=None):
     """The command line; returns the exit code."""
     escape_what_streams_lack()
@@ -69264,8 +69087,7 @@ def main(argv=None):
         options.host = "0.0.0.0"
     problem = trouble_with_engine(options)
     if problem:
-        print(f"aiwebengine: {problem}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(problem)
     problem = trouble_with_modes(options) or trouble_with_settings(options) \
         or trouble_with_certificate(options)
     if problem:
@@ -69292,8 +69114,7 @@ def main(argv=None):
         status = run_code(options.code, CODE_FILENAME, pathlib.Path(), options.engine, language)
         file = re.fullmatch(r"[\w./\\-]{1,200}", options.code) and file_named(pathlib.Path(options.code))
         if status == EXIT_SCRIPT and file:
-            print(f"aiwebengine: -e takes code; to run the file, use --run {shell_word(str(file))}",
-                  file=sys.stderr)
+            complain(f"-e takes code; to run the file, use --run {shell_word(str(file))}")
         return status
     if options.repl:
         return Prompt(language).run()
@@ -69302,8 +69123,7 @@ def main(argv=None):
     scripts = pathlib.Path(options.scripts or DEFAULT_SCRIPTS)
     problem = trouble_with(scripts, options)
     if problem:
-        print(f"aiwebengine: {problem}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(problem)
     if options.run:
         return run_code(read_script(scripts), scripts.name, scripts.parent, options.engine)
     if options.dump_python is not None:
@@ -69335,8 +69155,9 @@ def trouble_with_modes(options):
         return "--watch, --reporter and --report need --test"
     if options.report and options.reporter == "spec":
         return "--report FILE needs --reporter tap or --reporter junit"
-    if (options.env or options.env_file) and chosen and chosen[0] not in ("--check", "--test"):
-        return f"--env and --env-file are for the server, --check and --test, not for {chosen[0]}"
+    if (options.env or options.env_file) and chosen and chosen[0] not in (
+            *MODES_OF_SCRIPTS, "-e", "--repl"):
+        return f"--env and --env-file are for what runs scripts, not for {chosen[0]}"
     if options.kind and not options.init:
         return f"--kind needs --init and a new folder: --init my{options.kind} --kind {options.kind}"
     if options.ts and not (options.init or options.repl or options.code is not None):
@@ -69345,9 +69166,14 @@ def trouble_with_modes(options):
 
 
 def trouble_with_settings(options):
-    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings."""
+    """Why --env and --env-file cannot be used, as one line, or None: then they are options.settings,
+    and those of code that runs without a server."""
     try:
         options.settings = Settings(options.env_file, dict(options.env))
+        ForegroundRealm.settings = options.settings.values
+        if options.code is not None or options.repl or options.run:
+            for warning in options.settings.warnings:
+                print(f"aiwebengine: {warning}", file=sys.stderr)
     except SettingsMistake as mistake:
         return f"--env-file: {mistake}"
     return None
@@ -69371,12 +69197,9 @@ def trouble_with_engine(options):
         check_engine(options.engine)
     except EngineUnavailable as error:
         return str(error)
-    if options.repl and options.engine != DEFAULT_ENGINE:
-        return f"--repl runs on the built-in engine only: leave out --engine {options.engine}"
-    if options.test and options.engine != DEFAULT_ENGINE:
-        return f"--test runs on the built-in engine only: leave out --engine {options.engine}"
-    if options.ts and options.engine != DEFAULT_ENGINE:
-        return f"--ts runs on the built-in engine only: leave out --engine {options.engine}"
+    for name in ("repl", "test", "ts") if options.engine != DEFAULT_ENGINE else ():
+        if getattr(options, name):
+            return f"--{name} runs on the built-in engine only: leave out --engine {options.engine}"
     return None
 
 
@@ -69510,10 +69333,8 @@ def show_outline(word):
             above.clear()
         else:
             above[entry.depth] = entry
-    if not shown:
-        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map",
-              file=sys.stderr)
-    return EXIT_OK if shown else EXIT_SCRIPT
+    return EXIT_OK if shown else complain(
+        f"nothing here has {word!r} in its name; --outline alone shows the map", EXIT_SCRIPT)
 
 
 # -- Serving -----------------------------------------------------------------------------
@@ -69533,9 +69354,9 @@ def start_server(scripts, options, worker=None, dealt=None):
                         max_body=options.max_body, settings=options.settings, tls=options.tls)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
-        print(f"aiwebengine: {error}", file=sys.stderr)
+        complain(error)
     except (OSError, OverflowError) as error:
-        print(f"aiwebengine: {listen_trouble(options, error)}", file=sys.stderr)
+        complain(listen_trouble(options, error))
     return None
 
 
@@ -70039,6 +69860,7 @@ TEST_PRELUDE = r"""
       ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     delete headers["sec-websocket-protocol"];
+    if (typeof options.websocket === "string") headers["sec-websocket-protocol"] = options.websocket;
     return client(addressOf(path, options.query), headers);
   }
 
@@ -70257,6 +70079,9 @@ class StreamClient:
             self.ended = True
         elif opcode == PING_FRAME:
             self.send(PONG_FRAME, payload)
+        elif opcode == TEXT_FRAME and self.exchange.headers.get("sec-websocket-protocol",
+                                                                JSON_PROTOCOL) != JSON_PROTOCOL:
+            self.messages.append({"event": "message", "id": "", "text": payload})
         elif opcode == TEXT_FRAME:
             message = json.loads(payload)
             data, self.last_id = message["data"], message["id"] or self.last_id
@@ -70291,14 +70116,6 @@ class StreamClient:
             text = exchange.body.decode("utf-8", "replace")
             return f"{exchange.label} is not a stream for this client: {exchange.status} {text}".rstrip()
         return f"{exchange.label}: the stream has ended" if self.ended else None
-
-
-class TestClock(ManualClock):
-    """The clock of a test file. Who waits under it lets others go on; see ScriptTests."""
-
-    def __init__(self, wait):
-        super().__init__(TEST_EPOCH)
-        self.wait = wait
 
 
 class TestLog(Log):
@@ -70443,7 +70260,8 @@ class ScriptTests:
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
         self.timeout = timeout
-        self.clock = TestClock(self.wait)
+        self.clock = ManualClock(TEST_EPOCH)
+        self.clock.wait = self.wait     # who waits lets others go on
         self.log = TestLog()
         self.app = Application(folder or self.path.parent, self.log, handler_timeout, clock=self.clock,
                                settings=settings)
@@ -71038,29 +70856,45 @@ def test_files(scripts):
     """The test files of a folder and of those below it, or the one file given."""
     if scripts.is_dir():
         return list(files_below(scripts, is_test, NO_SCRIPT_FOLDERS - {"lib"})[0].values())
-    return [scripts] if is_test(scripts) else []
+    return [scripts.absolute()] if is_test(scripts) else []
 
 
 def run_tests(scripts, options):
     """--test; returns the exit code."""
     if not test_files(scripts):
         what = f"no *{TEST_SUFFIX} in {scripts}" if scripts.is_dir() else f"{scripts} is not a *{TEST_SUFFIX}"
-        print(f"aiwebengine: {what}; tests of chat.js go into chat{TEST_SUFFIX} beside it", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"{what}; tests of chat.js go into chat{TEST_SUFFIX} beside it")
     try:
         if not options.watch:
             return on_script_thread(run_tests_once, scripts, options)
         return watch_tests(scripts, options)
     except ReportTrouble as error:
-        print(f"aiwebengine: the report cannot be written: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the report cannot be written: {error}")
     except BrokenPipeError:             # `| head` has seen enough
         os._exit(EXIT_PIPE)
     except OSError as error:
-        print(f"aiwebengine: the tests cannot be run: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"the tests cannot be run: {error}")
     except KeyboardInterrupt:
         return EXIT_SCRIPT
+
+
+#: What the folder of a project may have, and those below it have not.
+PROJECT_MARKS = frozenset(("public", "assets", "users.json", "aiwebengine.d.ts"))
+
+
+def tests_project(path):
+    """The folder whose scripts a test file is about, both by absolute paths: the nearest from its own on that
+    has PROJECT_MARKS; else the topmost in the working directory to which folders with scripts lead."""
+    folder, here = path.parent, pathlib.Path.cwd()
+    for place in itertools.islice(path.parents, MAX_SCRIPT_DEPTH + 1):
+        with contextlib.suppress(OSError):
+            if not PROJECT_MARKS.isdisjoint(os.listdir(place)):
+                return place
+        if place != path.parent and not has_scripts(place):
+            break
+        if here == place or here in place.parents:
+            folder = place
+    return folder
 
 
 def run_tests_once(scripts, options):
@@ -71082,14 +70916,15 @@ def run_tests_once(scripts, options):
         for path in test_files(scripts):
             reported = len(results)
             tests = ScriptTests(path, handler_timeout=options.handler_timeout,
-                                folder=scripts if scripts.is_dir() else None, settings=options.settings)
+                                folder=scripts if scripts.is_dir() else tests_project(path),
+                                settings=options.settings)
             tests.run(report)
             if len(results) == reported:
                 idle.append(tests.name)
         for reporter in reporters:
             reporter.end(results, time.perf_counter() - started)
     if idle:
-        print(f"aiwebengine: no test is declared in {printable(', '.join(idle))}", file=sys.stderr)
+        complain(f"no test is declared in {printable(', '.join(idle))}")
     if not results:
         return EXIT_USAGE
     return EXIT_SCRIPT if any(result.outcome == "failed" for result in results) else EXIT_OK
@@ -71097,7 +70932,7 @@ def run_tests_once(scripts, options):
 
 def watch_tests(scripts, options):
     """--watch: runs the tests again whenever a file of the folder changes, until Ctrl+C."""
-    folder = scripts if scripts.is_dir() else scripts.parent
+    folder = scripts if scripts.is_dir() else tests_project(scripts.absolute())
     code = EXIT_OK
     try:
         while True:
@@ -71169,11 +71004,9 @@ class Workers:
             RedisLink(self.options.redis).close()
             self._take_port()
         except StorageUnavailable as error:
-            print(f"aiwebengine: {error}", file=sys.stderr)
-            return EXIT_USAGE
+            return complain(error)
         except (OSError, OverflowError) as error:
-            print(f"aiwebengine: {listen_trouble(self.options, error)}", file=sys.stderr)
-            return EXIT_USAGE
+            return complain(listen_trouble(self.options, error))
         give_back_memory()
         while not self.stopping:
             for worker in self.workers:
@@ -71301,7 +71134,7 @@ class Workers:
             worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
-                print(f"aiwebengine: process #{worker.number} ended and is being restarted", file=sys.stderr)
+                complain(f"process #{worker.number} ended and is being restarted")
             if time.monotonic() - worker.started > WORKER_REST_SECONDS:
                 worker.started = -WORKER_REST_SECONDS       # at once
         return failed
@@ -71416,9 +71249,8 @@ def write_starter(folder, kind, has_types=False):
     files = starter_files(kind, has_types)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
-        print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
-              "Name another folder, or move them away", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"nothing was written, because {folder} already has {', '.join(there)}. "
+                        "Name another folder, or move them away")
     try:
         for name, (text, _) in files.items():
             path = folder / name
@@ -71428,8 +71260,7 @@ def write_starter(folder, kind, has_types=False):
     except OSError as error:
         reason = "is a file; name a new folder" if folder.is_file() \
             else f"cannot be written: {error.strerror}"
-        print(f"aiwebengine: {error.filename or folder} {reason}", file=sys.stderr)
-        return EXIT_USAGE
+        return complain(f"{error.filename or folder} {reason}")
     command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",
                      *[f"  {name:<18} {note}" for name, (_, note) in files.items()], "",
@@ -71451,8 +71282,7 @@ def print_password_hash():
     except EOFError:
         password = ""
     if not password:
-        print("aiwebengine: the password is empty", file=sys.stderr)
-        return EXIT_USAGE
+        return complain("the password is empty")
     print(hash_password(password))
     return EXIT_OK
 
@@ -71468,6 +71298,11 @@ def print_console(level, text):
         if error.errno not in (errno.EPIPE, errno.EINVAL):  # the second is what Windows says
             raise
         os._exit(EXIT_PIPE)             # `| head` has seen enough
+
+
+def print_failure(text):
+    """Why code has ended: unlike what it prints itself, this shows no secrets."""
+    print_console("error", SECRETS.hide(text))
 
 
 def terminal_colors():
@@ -71496,7 +71331,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
             realm.report(error, "Uncaught")
         if realm.failure is None:
             return EXIT_OK
-        print_console("error", on_script_thread(failure_report, realm, realm.failure, sources))
+        print_failure(on_script_thread(failure_report, realm, realm.failure, sources))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         realm.stop()
@@ -71508,6 +71343,7 @@ def run_code(source, filename, folder, engine=DEFAULT_ENGINE, language=".js"):
 def run_on_engine(engine, source, filename):
     """run_code() on an engine that is known by ENGINE_INTERFACE only."""
     realm = engine(filename, console=print_console)
+    realm.define("env", realm.read_only(ForegroundRealm.settings))
 
     def work():
         value = realm.evaluate(source, filename)
@@ -71518,7 +71354,7 @@ def run_on_engine(engine, source, filename):
     try:
         on_script_thread(work)
     except JSError as error:
-        print_console("error", error_report(error, {filename: source}, False))
+        print_failure(error_report(error, {filename: source}, False))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -71699,8 +71535,8 @@ class Prompt:
             print_console("error", "Uncaught SyntaxError: Unexpected end of input")
         except JSError as error:
             if error.phase == "parse" and error.line is not None:
-                print_console("error", code_frame(source, error.line, error.column, 0))
-            print_console("error", on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
+                print_failure(code_frame(source, error.line, error.column, 0))
+            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
             if realm.language == ".js" and (meant := language_meant(error, source)):
                 print_console("error", meant[0])
         except KeyboardInterrupt:       # it came too late

@@ -32,3 +32,20 @@ test("what a resolver throws arrives as an error", async () => {
   const refused = listen("attic");
   assert.match((await refused.next()).data.errors[0].message, /no room "attic"/);
 });
+
+// What the page does, and npm's graphql-ws: queries, mutations and subscriptions over one WebSocket.
+test("one WebSocket carries a subscription and a mutation", async () => {
+  const page = connect("/graphql", { websocket: "graphql-transport-ws" });
+  const answer = async () => (await page.next()).data;
+  const run = (id, query) => page.send({ type: "subscribe", id, payload: { query } });
+
+  page.send({ type: "connection_init" });
+  assert.equal((await answer()).type, "connection_ack");
+  run("1", 'subscription { messages(room: "harbour") { text } }');
+  run("2", 'mutation { say(room: "harbour", author: "Ada", text: "Ahoy!") { author } }');
+  const came = [await answer(), await answer(), await answer()];
+  assert.deepEqual(came.filter(({ id }) => id === "1"),
+    [{ id: "1", type: "next", payload: { data: { messages: { text: "Ahoy!" } } } }]);
+  assert.deepEqual(came.filter(({ id }) => id === "2").map(({ type, payload }) => payload?.data.say.author ?? type),
+    ["Ada", "complete"]);
+});

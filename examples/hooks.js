@@ -1,7 +1,12 @@
 // A webhook receiver: other programs POST to /hooks/in/<source>, and every open page shows
 // at once what came in.
+//
+//   python aiwebengine.py examples/ --env HOOK_TOKEN
+//
+// takes the token from the environment: a secret does not belong into a script. Nothing that the server logs or shows
+// has it in it.
 
-const TOKEN = "let-me-in"; // senders must know it; change it before you rely on it
+const TOKEN = new TextEncoder().encode(env.HOOK_TOKEN ?? "let-me-in"); // senders must know it
 const KEEP = 20;
 const recent = []; // newest first
 
@@ -20,7 +25,8 @@ function readPayload({ headers, json, form, body }) {
 function receive({ request }) {
   const { source } = request.params;
   const token = request.headers["x-hook-token"] ?? request.query.token;
-  if (token !== TOKEN) {
+  const given = new TextEncoder().encode(token ?? "");
+  if (given.length !== TOKEN.length || !crypto.timingSafeEqual(given, TOKEN)) {
     console.warn(`hook from ${source} refused: wrong or missing token`);
     return { status: 401, body: { error: "Send the token as X-Hook-Token header, or as ?token=…" } };
   }

@@ -1,4 +1,5 @@
-const TOKEN = { "X-Hook-Token": "let-me-in" };
+const token = env.HOOK_TOKEN ?? "let-me-in";
+const TOKEN = { "X-Hook-Token": token };
 
 test("a hook appears on the page, with what came in it", async () => {
   const page = connect("/hooks/events");
@@ -15,7 +16,7 @@ test("a hook appears on the page, with what came in it", async () => {
 test("forms and plain text are welcome too", async () => {
   const page = connect("/hooks/events");
   await request("POST", "/hooks/in/form", { headers: TOKEN, form: { action: "opened" } });
-  await request("POST", "/hooks/in/text?token=let-me-in", { body: "knock knock" });
+  await request("POST", `/hooks/in/text?token=${encodeURIComponent(token)}`, { body: "knock knock" });
   assert.equal((await page.next()).data.event, "opened");
   assert.equal((await page.next()).data.payload, "knock knock");
 });

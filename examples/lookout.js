@@ -3,23 +3,28 @@
 //   python aiwebengine.py examples/ --allow-net "*"
 //
 // Scripts may ask no other server unless --allow-net opens it: one host, a host with its port such as
-// localhost:8080, or "*" for all of the internet. To ask for anything else fails with an error that names the
+// localhost:8080, or "*" for all of the internet (but not what is behind your own router). To ask for anything else fails with an error that names the
 // option, and the page shows it.
 
 const PERIOD = 10_000, PATIENCE = 3000, MOST = 12, KEPT = 30;
-const watched = new Map(); // by address: the last checks, the newest at the end
+
+// What is watched: { url, checks }, each with its last checks, the newest at the end. All processes of the server share it,
+// and update() is one step even if two of them change it at once.
+const list = () => sharedStorage.getJSON("watched") ?? [];
+const change = (edit) => sharedStorage.update("watched", (known) => edit(known ?? []));
 
 routeRegistry.registerStreamRoute("/lookout/events", "begin");
 routeRegistry.registerRoute("/lookout", "add", "POST");
 routeRegistry.registerRoute("/lookout", "remove", "DELETE");
 
-const list = () => [...watched].map(([url, checks]) => ({ url, checks }));
 const tellAll = () => routeRegistry.sendStreamMessage("/lookout/events", list());
 
-// Nobody is asked while nobody looks.
-setInterval(() => {
-  if (JSON.parse(routeRegistry.listConnections("/lookout/events")).length) for (const url of watched.keys()) check(url);
-}, PERIOD);
+// Nobody is asked while nobody looks, and of several processes (--workers) one asks.
+function init({ meta }) {
+  if (meta.worker === 0) setInterval(() => {
+    if (JSON.parse(routeRegistry.listConnections("/lookout/events")).length) for (const { url } of list()) check(url);
+  }, PERIOD);
+}
 
 function begin({ connection }) {
   connection.send(list());
@@ -30,13 +35,15 @@ async function add({ request }) {
   const address = request.form.url?.trim();
   const url = URL.parse(/^https?:/.test(address) ? address : `https://${address}`)?.href;
   if (!address || !url) return { status: 400, body: "Please give an address, such as https://example.org/." };
-  if (watched.size >= MOST && !watched.has(url)) return { status: 400, body: `${MOST} are enough. Remove one first.` };
-  if (!watched.has(url)) watched.set(url, []);
+  const known = change((all) => all.length >= MOST || all.some((one) => one.url === url) ? all : [...all, { url, checks: [] }]);
+  if (!known.some((one) => one.url === url)) return { status: 400, body: `${MOST} are enough. Remove one first.` };
   return Response.json(await check(url)); // as it is: its `status` is not that of this answer
 }
 
 function remove({ request }) {
-  if (!watched.delete(request.query.url)) return { status: 404, body: "That is not on the list." };
+  const { url } = request.query;
+  if (!list().some((one) => one.url === url)) return { status: 404, body: "That is not on the list." };
+  change((all) => all.filter((one) => one.url !== url));
   tellAll();
 }
 
@@ -54,10 +61,7 @@ async function check(url) {
     found.problem = error.name === "TimeoutError" ? `no answer within ${PATIENCE / 1000} seconds` : error.message;
   }
   found.ms = Date.now() - began;
-  const checks = watched.get(url); // it may have been removed meanwhile
-  if (checks) {
-    watched.set(url, [...checks, found].slice(-KEPT));
-    tellAll();
-  }
+  change((all) => all.map((one) => one.url === url ? { url, checks: [...one.checks, found].slice(-KEPT) } : one));
+  tellAll();
   return found;
 }

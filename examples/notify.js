@@ -45,3 +45,11 @@ function sendNotice({ request }) {
   console.info(`notice for ${audience}: ${result}`);
   return result;
 }
+
+// Another script, reminders.js, says when something is due; whoever is here hears of it. Listeners are called in each
+// process (--workers), but a message on a stream reaches the clients of all: one process sends it.
+dispatcher.registerListener("reminder.due", ({ data: { text }, meta }) => {
+  if (meta.worker !== 0) return;
+  const notice = { type: "notice", level: "info", audience: "everyone", text: `Reminder: ${text}`, time: new Date().toISOString() };
+  routeRegistry.sendStreamMessage("/notify/events", notice);
+});

@@ -66,7 +66,7 @@ export function openTalk(path, metadata, { onMessage, onAnswer, postPath }) {
   };
 }
 
-function showStatus(state, text) {
+export function showStatus(state, text) {
   const status = document.querySelector("#status");
   status.dataset.state = state;
   status.textContent = text;
