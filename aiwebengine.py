@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         558
+     3  ERRORS, TEXT AND NUMBERS                                                         587
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             92
+          Escaping, and names that were meant                                            121
      4  JavaScript lexer                                                                 464
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -60,19 +60,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,497
+    10  Code generator                                                                 4,703
           Nodes of Python                                                                200
-          Functions and their variables                                                  523
+          Functions and their variables                                                  535
           Statements                                                                     212
-          Loops, jumps and try                                                           474
+          Loops, jumps and try                                                           557
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        187
-          Operators                                                                      481
-          Assignments                                                                    343
+          Operators                                                                      559
+          Assignments                                                                    344
           Members and calls                                                              607
           Members as targets                                                             100
-          Questions about nodes                                                          188
+          Questions about nodes                                                          208
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,279
@@ -220,8 +220,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,796
-          Messages of streams                                                            111
+    17  Streams: registry, connections, broadcaster                                    1,799
+          Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    533
-    18  GraphQL                                                                        5,102
+    18  GraphQL                                                                        5,055
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -238,33 +238,33 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
-          GraphQL: what every schema contains                                            117
+          GraphQL: what every schema contains                                            118
           GraphQL registrations, and their SDL in one                                    235
-          GraphQL schema                                                                 619
+          GraphQL schema                                                                 605
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  515
-          GraphQL documents                                                              164
-          GraphQL subscriptions                                                          238
-          GraphQL over HTTP                                                              189
-          GraphQL over Server-Sent Events                                                114
+          GraphQL plans                                                                  496
+          GraphQL documents                                                              161
+          GraphQL subscriptions                                                          237
+          GraphQL over HTTP                                                              185
+          GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                715
-    19  Host API                                                                       3,969
-          Arguments                                                                      170
-          routeRegistry                                                                  249
-          graphQLRegistry                                                                124
-          ResponseBuilder                                                                155
-          sharedStorage                                                                  294
-          validate                                                                        99
-          dispatcher and schedulerService                                                186
-          Storage in a file                                                              332
+          GraphQL service                                                                711
+    19  Host API                                                                       4,050
+          Arguments                                                                      173
+          routeRegistry                                                                  245
+          graphQLRegistry                                                                121
+          ResponseBuilder                                                                153
+          sharedStorage                                                                  292
+          validate                                                                        97
+          dispatcher and schedulerService                                                185
+          Storage in a file                                                              397
           Relays                                                                          52
-          Redis                                                                          879
-          Database: statements                                                           376
-          database                                                                       275
+          Redis                                                                          875
+          Database: statements                                                           406
+          database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,026
+    20  Scripts: loading and hot reload                                                4,029
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -277,9 +277,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    833
+          All scripts                                                                    836
           Live pages                                                                     201
-    21  HTTP server                                                                    4,729
+    21  HTTP server                                                                    4,741
           Request heads                                                                  204
           Request bodies                                                                 266
           Responses of handlers                                                          203
@@ -288,15 +288,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   341
+          Static files                                                                   345
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        245
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
-          One connection: streams                                                        171
+          One connection: streams                                                        173
           One connection: WebSocket                                                      162
-          One connection: writing                                                        161
+          One connection: writing                                                        165
           Requests as scripts see them                                                   207
           TLS                                                                            139
           The server                                                                     610
@@ -324,9 +324,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,560
-          Starters: what they share                                                       90
-          Starters: their files                                                          847
+    23  Command line                                                                   4,532
+          Starters: what they share                                                      125
+          Starters: their files                                                          784
           Starters: in TypeScript                                                        179
           Options                                                                        308
           Documentation                                                                  404
@@ -956,28 +956,49 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 MIN_SECRET = 6
 
 
+#: Characters that are looked through for secrets at once: nothing interrupts a search.
+SECRETS_SLICE = 1 << 18
+
+
+def coded_forms(text):
+    """What a secret looks like in base64, also for URLs and after other bytes, as in `user:password`, and in
+    hexadecimal."""
+    data = text.encode("utf-8", "surrogatepass")
+    for shift, first in ((0, 0), (1, 2), (2, 3)):       # bytes before it, and characters that depend on them
+        coded = base64.b64encode(bytes(shift) + data)[first:(shift + len(data)) * 8 // 6].decode()
+        yield from (coded, coded.translate({43: "-", 47: "_"}))
+    yield from (data.hex(), data.hex().upper())
+
+
 class Secrets:
-    """What no log, page or report shows: the values of settings, as they are or escaped for HTML, JSON (also
-    twice) or a URL, and each line of a long one. A part of one, or another encoding, is not known again."""
+    """What no log, page or report shows: the values of settings, as they are, escaped for HTML, JSON (also
+    twice) or a URL, or as `coded_forms`, and each line of a long one. A part of one, or what a script has
+    made of it in another way, is not known again."""
 
     def __init__(self):
-        self.names, self.pattern = {}, None
+        self.names, self.pattern, self.longest = {}, None, 0
         #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
         """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
+        words = set()
         for name, value in values.items():
             for text in {value, *value.splitlines()}:
-                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, "")
+                words.add(text)
+                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, ""), \
+                    urllib.parse.quote(text, "!*'()"), urllib.parse.quote_plus(text, "*")
                 for once in shown if len(text) >= MIN_SECRET else ():
                     once = once, json.dumps(once, ensure_ascii=False)[1:-1]
                     for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
                         self.names.setdefault(form, name)
+                for form in coded_forms(text) if len(text) > MIN_SECRET else ():
+                    self.names.setdefault(form, name)
         if self.names:
+            self.longest = max(map(len, self.names)) + 1
             # Letters alone may be a word, such as "production", that is part of others.
             self.pattern = re.compile("|".join(
-                rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
+                rf"(?<![^\W_]){form}(?![^\W_])" if form in words and form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
 
     def add_files(self, paths):
@@ -989,8 +1010,16 @@ class Secrets:
             raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
 
     def hide(self, text):
-        return text if self.pattern is None else self.pattern.sub(
-            lambda found: f"[env.{self.names[found[0]]}]", text)
+        if self.pattern is None:
+            return text
+        parts, done = [], 0
+        for end in range(SECRETS_SLICE, len(text) + SECRETS_SLICE, SECRETS_SLICE):
+            for found in self.pattern.finditer(text, max(done, end - SECRETS_SLICE), end + self.longest):
+                if found.start() >= end:
+                    break
+                parts += text[done:found.start()], f"[env.{self.names[found[0]]}]"
+                done = found.end()
+        return "".join((*parts, text[done:])) if parts else text
 
 
 SECRETS = Secrets()
@@ -8739,12 +8768,12 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
+    "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "Accessor": Accessor, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, checked_text, abs,
-        math.sqrt, math.floor, ord)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, range, checked_text,
+        abs, math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9881,6 +9910,12 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: Most operands that are tested together, for operators whose operands are results of others.
+MAX_OPERANDS_JOINED = 8
+#: From how many turns on a Python range is faster than counting.
+MIN_TURNS_OF_RANGE = 20
+#: Most characters of a loop's body that is translated twice, for few turns and for many.
+MAX_WRITTEN_TWICE = 400
 #: What loops begin with.
 _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
@@ -9893,6 +9928,12 @@ _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "p
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
             ">>": "shift_right", ">>>": "shift_right_unsigned",
             "<": "lt", ">": "gt", "<=": "le", ">=": "ge", "==": "loose_equal"}
+
+
+#: Globals of generated code that never change, which CPython finds faster where they are local names of a
+#: function; and how often the loops of a function must name one for that.
+LOOP_GLOBALS = frozenset("JSArray JSFunction JSObject float int len str type undefined".split())
+MIN_LOOP_USES = 3
 
 
 def recursion_goes_unchecked():
@@ -10312,6 +10353,8 @@ class FunctionEmitter(NodeMaker):
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
+        if self.has_loops:
+            body = self.with_local_globals(body)
         self_name = self.receiver_name(scope)
         leading = [self_name] if self.constructor is None else ["new_target"]
         if self.takes_new_target(node):
@@ -10322,6 +10365,16 @@ class FunctionEmitter(NodeMaker):
             made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
+
+    def with_local_globals(self, body):
+        """The statements of a function; what its loops use most of LOOP_GLOBALS becomes local."""
+        result = []
+        for id, names in sorted(names_in_loops(body, LOOP_GLOBALS).items()):
+            if len(names) >= MIN_LOOP_USES:
+                result += self.python("{local} = {id}", local=id + ".", id=id)
+                for name in names:
+                    name.id = id + "."
+        return result + body
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -10931,6 +10984,13 @@ class StatementEmitter(FunctionEmitter):
 
 # -- Loops, jumps and try ----------------------------------------------------------------
 
+class CountedLoop:
+    """A `for` statement that counts up: the Python name of its variable, code for the limit that this does
+    not reach and for the step, and how many turns it takes at least if nothing leaves it."""
+
+    __slots__, __init__ = attributes("variable limit step turns")
+
+
 class LoopEmitter(StatementEmitter):
     """Translates loops, switch, try, and the jumps that leave them."""
 
@@ -11093,6 +11153,21 @@ class LoopEmitter(StatementEmitter):
                 else:
                     self.effect(node.init)
             self.empty_completion()
+            counted = self.counted(node)
+            if counted is not None and counted.turns >= MIN_TURNS_OF_RANGE:
+                self.range_loop(node, labels, counted)
+            elif counted is not None and self.may_be_written_twice(node.body):
+                often = self.collect(lambda: self.range_loop(node, labels, counted, False))
+                seldom = self.collect(while_loop)
+                self.at(node)
+                self.emit_python("""
+                    if {limit} - {variable} >= {turns!r} * {step}: {often}
+                    else: {seldom}""", limit=counted.limit, variable=counted.variable, step=counted.step,
+                                 turns=MIN_TURNS_OF_RANGE, often=often, seldom=seldom)
+            else:
+                while_loop()
+
+        def while_loop():
             jump = self.loop(labels)
             fresh = [v for v in scope.names.values() if v.boxed]
 
@@ -11115,6 +11190,67 @@ class LoopEmitter(StatementEmitter):
         kind = node.init.kind if isinstance(node.init, VariableDeclaration) else None
         self.in_scope(scope, inside if kind not in USING
                       else lambda: self.disposing(inside, kind == "await using"))
+
+    def counted(self, node):
+        """The CountedLoop of a `for` statement; None where its variable, the limit or the step is no int that
+        only the head of the statement changes."""
+        bound = getattr(node.update, "scope", None)
+        if type(bound) is not LoopBound:
+            return None
+        step = node.update.right if isinstance(node.update, AssignmentExpression) else None
+        parts = [node.test.left, bound.limit] + ([step] if step is not None else [])
+        for part in parts:
+            if type(infer(part)) is not tuple or type(part) is not NumericLiteral and not (
+                    type(part) is Identifier and self.is_own_int(part.scope, node.body)):
+                return None
+        if node.test.left.scope.captured or step is not None and infer(step)[0] < 1:
+            return None
+        steps = (1, 1) if step is None else infer(step)
+        inclusive = node.test.operator == "<="
+        start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
+            node.test.left.scope, source)]
+        turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
+        limit, one = self.expression(bound.limit), self.const(1)
+        if inclusive:
+            limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) \
+                else self.operate(limit, "+", one)
+        return CountedLoop(node.test.left.scope.python, limit,
+                           one if step is None else self.expression(step), turns)
+
+    def is_own_int(self, variable, body):
+        """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
+        return type(variable) is Variable and variable.scope.function is self.scope and not variable.boxed \
+            and not variable.early and not variable.remote and not any(
+                type(source) is str or body.start <= source.start < body.end for source in variable.sources)
+
+    def range_loop(self, node, labels, counted, may_be_empty=True):
+        """A `for` statement as a Python loop over a range; its variable ends as the test leaves it."""
+        jump = self.loop(labels)
+
+        def inside():
+            self.at(node)
+            self.emit_python("if interrupt: stop()")
+            self.loop_body(node.body, jump)
+        body = self.collect(inside)
+        self.at(node)
+        steps = [counted.step] if getattr(counted.step, "value", None) != 1 else []
+        loop = self.python("""
+            for {variable} in range({variable}, {limit}, *{steps}): {body}
+            else: {variable} = {variable} + {step}""", body=body, variable=counted.variable,
+                           limit=counted.limit, step=counted.step, steps=steps)
+        if may_be_empty:
+            loop = self.python("""
+                if {variable} < {limit}: {loop}""", variable=counted.variable, limit=counted.limit, loop=loop)
+        self.out += loop
+        self.finish_loop(jump)
+
+    def may_be_written_twice(self, body):
+        """Whether the body of a loop is short and plain enough to be translated twice."""
+        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.has_lifts and not any(
+            isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
+                              SwitchStatement, TaggedTemplateExpression))
+            or type(part) is VariableDeclaration and part.kind in USING
+            or type(getattr(part, "scope", None)) is EvalSite for part in body.walk())
 
     def visit_ForInStatement(self, node):
         labels = self.take_labels()
@@ -12029,6 +12165,33 @@ class ClassEmitter(ExpressionEmitter):
 
 # -- Operators ---------------------------------------------------------------------------
 
+class Operand:
+    """A value that operators are inline for: code to use again, code to use first, and the inferred type."""
+
+    __slots__, __init__ = attributes("again first kind")
+
+
+class Operation:
+    """+, -, * or % of two parts, each of them an Operand or an Operation; the node of Python that stands for
+    one has it as `operation`."""
+
+    def __init__(self, operator, left, right):
+        self.operator, self.left, self.right = operator, left, right
+        self.kind = binary_type(operator, left.kind, right.kind)
+        self.operands = [one for part in (left, right)
+                         for one in (part.operands if type(part) is Operation else [part])]
+
+    def float_kind(self):
+        """What it makes of floats for its operands of unknown type: "float", "num", or None where that may be
+        a Number that is not exact."""
+        kinds = [part.float_kind() if type(part) is Operation else
+                 "num" if is_numeric(part.kind) and part.kind != "float" else "float"
+                 for part in (self.left, self.right)]
+        if None in kinds or "float" in kinds:
+            return None if None in kinds else "float"
+        return "num" if type(self.kind) is tuple else None
+
+
 class OperatorEmitter(ClassEmitter):
     """Translates operators; to Python's own where the types of the operands are known."""
 
@@ -12220,13 +12383,21 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
-                               self.name(temp), self.call("fix_number", self.name(temp)))
+            result = self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                                 self.name(temp), self.call("fix_number", self.name(temp)))
+            result.sum = value
+            return result
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
-            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
+            check = self.safe_sum if isinstance(b, ast.Constant) and b.value > 0 else self.safe_product
+            return self.either(self.unless_float(value, temp, lambda value: check(temp, value)),
                                self.name(temp), self.call("mul", a, b))
+        if operator == "%" and isinstance(right, ast.Constant) and right.value > 0 and hasattr(left, "sum"):
+            return self.python("{a} % {right} if {value} > 0 and ({a} <= {digit!r} or {a} <= {most!r} "
+                               "or type({a}) is float) else mod({a} if {least!r} <= {a} <= {most!r} "
+                               "else fix_number({a}), {right})", a=left.sum.target.id, value=left.sum,
+                               right=right, digit=MAX_DIGIT, most=MAX_SAFE, least=-MAX_SAFE)
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)       # of -0 Python makes 0
             return self.python("{a} % {right} if {left} > 0 or {a} == 0 and type({a}) is int "
@@ -12281,8 +12452,6 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
-            if type(left_kind) is not tuple:
-                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -12292,77 +12461,122 @@ class OperatorEmitter(ClassEmitter):
         if operator == "%" and right_kind is not None \
                 and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, first, b, second = self.pair(left, right)
-        helper = self.call(_HELPERS[operator], a, b)
-        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        whole = self.operation(operator, left, left_kind, right, right_kind)
+        tests = self.number_tests(*[(one.again, one.first, one.kind) for one in whole.operands])
         if operator == "/":
+            a, b = whole.left.again, whole.right.again
             check = tests("float") or tests("int")
-            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+            return self.either(self.both(check, b), self.operate(a, "/", b), self.call("div", a, b))
         order = ("float", "int") if self.expects_floats else ("int", "float")
-        if operator not in ("+", "-", "*") or not self.unit.fractions:
+        if operator == "%" or not self.unit.fractions:
             order = ("int",)
         arms = []
         for kind in order:
-            check = tests(kind)
+            check = tests(kind) if kind == "int" or whole.float_kind() == "float" else None
             if check is not None:
-                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
-                            self.int_arm(check, operator, a, b, right_kind))
+                checks, value = self.int_operation(whole) if kind == "int" \
+                    else ((), self.bare_operation(whole))
+                arms.append((self.both(check, *checks) if checks else check, value))
         if not arms:                    # no test has evaluated the operands
-            return self.call(_HELPERS[operator], first, second)
+            return self.call(_HELPERS[operator], left, right)
+        result = self.slow_operation(whole)
         for check, value in reversed(arms):
-            helper = self.either(check, value, helper)
-        return helper
+            result = self.either(check, value, result)
+        if operator != "%" and self.runs_often():
+            result.operation = whole
+        return result
 
-    def int_arm(self, check, operator, a, b, right_kind):
-        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
+    def operation(self, operator, left, left_kind, right, right_kind):
+        """The Operation of an operator on two values. Where one of these is the result of others, as in
+        `sum + a * b`, and their operands can all be evaluated first, they become parts of it."""
+        parts = [getattr(value, "operation", None) for value in (left, right)]
+        for index, part in enumerate(parts):
+            if part is not None and (len(part.operands) >= MAX_OPERANDS_JOINED or operator == "/"
+                                     or operator == "%" and type(right_kind) is not tuple):
+                parts[index] = None
+        if not isinstance(right, (ast.Name, ast.Constant)) and (parts[1] is None or not all(
+                one.first is one.again for one in parts[1].operands)):
+            parts[0] = None             # its operator comes before what `right` evaluates
+        again, first, again_right, first_right = self.pair(left, right)
+        return Operation(operator, parts[0] or Operand(again, first, left_kind),
+                         parts[1] or Operand(again_right, first_right, right_kind))
+
+    def bare_operation(self, part):
+        """An Operation, or one operand, by Python's operators alone."""
+        if type(part) is Operand:
+            return part.again
+        return self.operate(self.bare_operation(part.left), part.operator, self.bare_operation(part.right))
+
+    def slow_operation(self, part):
+        """The same by helpers alone."""
+        if type(part) is Operand:
+            return part.again
+        return self.call(_HELPERS[part.operator], self.slow_operation(part.left),
+                         self.slow_operation(part.right))
+
+    def int_operation(self, part, minus_zero=True, positive=False):
+        """-> (conditions, in order, for an Operation on ints to be exact; its value). `minus_zero`: whether a
+        result of 0 that might have to be -0 counts as inexact; `positive`: whether a negative one does."""
+        if type(part) is Operand:
+            is_free = not positive or type(part.kind) is tuple and part.kind[0] >= 0
+            return [] if is_free else [self.compare(part.again, ast.GtE(), self.const(0))], part.again
+        operator, left, right = part.operator, part.left, part.right
+        signs = type(left.kind) is tuple and left.kind[0] > 0, type(right.kind) is tuple and right.kind[0] > 0
+        # Ints have no -0, and x + -0 is x; a product is 0 where a factor is.
+        may_be_minus = operator == "*" and minus_zero and not any(signs)
+        inner = operator == "*" and minus_zero and not may_be_minus
+        checks, a = self.int_operation(left, inner or operator in "-%", operator == "%")
+        more, b = self.int_operation(right, inner or operator == "+" and getattr(left, "operator", "") == "*")
+        checks += more
+        value = self.operate(a, operator, b)
         if operator == "%":
-            positive = self.compare(a, ast.GtE(), self.const(0))
-            if right_kind is None:
-                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
-            return self.both(check, positive), self.operate(a, "%", b)
+            return checks if signs[1] else [*checks, self.compare(b, ast.Gt(), self.const(0))], value
+        if type(part.kind) is tuple and not positive:
+            return checks, value
         temp = self.temporary()
-        inside = self.walrus(temp, self.operate(a, operator, b))
-        if operator == "*":
-            limit = self.safe_product(temp, inside)
-        elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
-                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
-                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
-                            digit=-MAX_DIGIT, most=-MAX_SAFE)
+        value = self.walrus(temp, value)
+        if positive:
+            check = self.python("{value} <= {digit!r} and {temp} >= {least!r} "
+                                "or {least!r} <= {temp} <= {most!r}", value=value, temp=temp,
+                                digit=MAX_DIGIT, least=int(may_be_minus), most=MAX_SAFE)
+        elif operator == "*":
+            check = self.safe_product(temp, value) if may_be_minus else self.safe_sum(temp, value)
+        elif type(right.kind) is tuple and right.kind[0] >= 0:
+            check = self.python("{value} <= {digit!r} or {temp} <= {most!r}" if operator == "+" else
+                                "{value} >= {digit!r} or {temp} >= {most!r}", value=value, temp=temp,
+                                **dict(digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else
+                                dict(digit=-MAX_DIGIT, most=-MAX_SAFE))
         else:
-            limit = self.safe_sum(temp, inside)
-        return self.both(check, limit), self.name(temp)
+            check = self.safe_sum(temp, value)
+        return [*checks, check], self.name(temp)
 
-    def number_tests(self, left, right):
-        """A function of "int" or "float" that makes the condition for both operands to be of that type, or
-        for one to be a float and the other known to be a Number; None where they cannot be. The first
+    def number_tests(self, *operands):
+        """A function of "int" or "float" that makes the condition for all operands to be of that type, or
+        for some to be floats and the others known to be Numbers; None where they cannot be. The first
         condition evaluates the operands, in order and in any case. An operand is (code to use again, code to
         use first, inferred type)."""
-        (a, first, left_kind), (b, second, right_kind) = left, right
+        codes = [first for _, first, _ in operands]
 
         def tests(kind):
-            nonlocal first, second
-            if kind == "int":
-                if left_kind == "float" or right_kind == "float":
-                    return None
-                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
-            else:
-                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
-            left, right, first, second = first, second, a, b
-            calm_left, calm_right = left is a, right is b
-            if not calm_left and not calm_right:
-                return self.chain(self.call("type", left), (_IS, self.call("type", right)),
-                                  (_IS, self.name(kind)))
-            same = calm_left and calm_right and isinstance(a, ast.Name) and isinstance(b, ast.Name) \
-                and a.id == b.id
-            checks = [self.type_is(value, kind)
-                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1] and not same))
-                      if is_wanted]
-            if not calm_right:
-                checks.reverse()
-            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
-                if not calm and not is_wanted:
-                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            if kind == "int" and any(known == "float" for _, _, known in operands):
+                return None
+            wanted = [(type(known) is not tuple) if kind == "int" else not is_numeric(known)
+                      for _, _, known in operands]
+            fresh = [index for index, (again, _, _) in enumerate(operands) if codes[index] is not again]
+            checks = [self.compare(codes[index], _IS_NOT, self.const(None)) for index in fresh[:-2]]
+            if len(fresh) > 1:
+                left, right = fresh[-2:]
+                checks.append(self.chain(self.call("type", codes[left]), (
+                    _IS, self.call("type", codes[right])), (_IS, self.name(kind))))
+                wanted[left] = wanted[right] = False
+            elif fresh:
+                checks.append(self.type_is(codes[fresh[0]], kind) if wanted[fresh[0]]
+                              else self.compare(codes[fresh[0]], _IS_NOT, self.const(None)))
+                wanted[fresh[0]] = False
+            names = {again.id if isinstance(again, ast.Name) else id(again): again
+                     for (again, _, _), is_wanted in zip(operands, wanted) if is_wanted}
+            checks += [self.type_is(again, kind) for again in names.values()]
+            codes[:] = [again for again, _, _ in operands]
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
@@ -12723,14 +12937,15 @@ class AssignmentEmitter(OperatorEmitter):
         return self.saved(value)
 
     def append_text(self, variable, node):
-        """text += value: as a statement of its own, which CPython does without copying."""
+        """text += value: as a statement of its own, which CPython does without copying where the next
+        instruction does not load a local name."""
         kind, piece = infer(node), self.expression(node)
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
-            if len({text}) > {most!r}: too_long()""",
+            if text_length({text}) > {most!r}: too_long()""",
                          text=variable.python, piece=piece, most=MAX_STRING_LENGTH)
 
     def assign_member(self, target, right):
@@ -13565,6 +13780,7 @@ LITERALS = frozenset((NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
 FUNCTION_NODES = (FunctionExpression, FunctionDeclaration, ArrowFunctionExpression)
+LOOP_NODES = (ForStatement, ForInStatement, ForOfStatement, WhileStatement, DoWhileStatement)
 LIFTED = frozenset((AssignmentExpression, ClassExpression))
 
 
@@ -13580,6 +13796,25 @@ def assigned_names(statements):
             names.add(node.id)
         stack.extend(ast.iter_child_nodes(node))
     return names
+
+
+def names_in_loops(statements, wanted):
+    """{name: nodes of ast.Name} of the loops of a Python function, nested functions left out."""
+    found, stack = {}, [(node, False) for node in statements]
+    while stack:
+        node, in_loop = stack.pop()
+        kind = type(node)
+        if kind is ast.Name:
+            if in_loop and node.id in wanted:
+                found.setdefault(node.id, []).append(node)
+        elif kind is not ast.Constant and kind is not ast.FunctionDef:
+            in_loop = in_loop or kind is ast.While or kind is ast.For
+            for part in vars(node).values():
+                if type(part) is list:
+                    stack.extend([(one, in_loop) for one in part])
+                elif isinstance(part, ast.expr):
+                    stack.append((part, in_loop))
+    return found
 
 
 def is_stable(left, right):
@@ -39756,7 +39991,7 @@ class PromptRealm(ForegroundRealm):
         return "Uncaught " + self.enter(lambda: self.shown(error.value))
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {self.shown(error.value)}"
+        self.console("error", SECRETS.hide(f"{prefix} {self.shown(error.value)}")
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     def shown(self, value):
@@ -41645,9 +41880,9 @@ PLAIN_EVENT = EventFields()
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
     the connections that a filter chose when it was sent, until they have it; `delivery` says how
-    many it was for."""
+    many it was for; `size` is what it counts in a history, in bytes."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery", "size")
 
     def __init__(self, sequence, frame, filter, moment=None):
         self.sequence = sequence
@@ -41657,6 +41892,9 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+        self.size = len(frame)
+        if filter:
+            self.size += sum(map(sys.getsizeof, itertools.chain(filter, filter.values())))
 
     @property
     def id(self):
@@ -42048,9 +42286,9 @@ class Expected:
 
     def add(self, message):
         self.messages.append(message)
-        self.bytes += len(message.frame)
+        self.bytes += message.size
         while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
-            self.bytes -= len(self.messages.popleft().frame)
+            self.bytes -= self.messages.popleft().size
             self.complete = False
 
 
@@ -42142,7 +42380,7 @@ class Stream:
             if self.slow:
                 delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
-            self._pending_bytes += len(message.frame)
+            self._pending_bytes += message.size
             return delivery, self._pending_bytes > MAX_BACKLOG_BYTES \
                 or len(self._pending) > MAX_BACKLOG_MESSAGES
 
@@ -42204,10 +42442,10 @@ class Stream:
     def _remember(self, message):
         history = self.history
         history.append(message)
-        self.history_bytes += len(message.frame)
+        self.history_bytes += message.size
         while len(history) > self.depth or self.history_bytes > MAX_HISTORY_BYTES:
             oldest = history.popleft()
-            self.history_bytes -= len(oldest.frame)
+            self.history_bytes -= oldest.size
             self.floor = oldest.sequence
 
     def shed(self):
@@ -42216,7 +42454,7 @@ class Stream:
             target = self.history_bytes // 2
             while self.history_bytes > target:
                 oldest = self.history.popleft()
-                self.history_bytes -= len(oldest.frame)
+                self.history_bytes -= oldest.size
                 self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
@@ -44752,6 +44990,7 @@ enum __DirectiveLocation {
 '''
 
 _ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_KIND_WORDS = {"type": "object", "input": "input object"}
 _KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
 #: A field of a root type without the type around it, behind comments and a description.
@@ -44866,7 +45105,7 @@ class _SdlText:
         members = {}
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
-            what = {"enum": "Enum value", "input": "Field"}.get(node.kind, "Field")
+            what = "Enum value" if node.kind == "enum" else "Field"
             for member in node.members:
                 if member.name in known:
                     self.problem(f'{what} "{node.name}.{member.name}" can only be defined once.',
@@ -44988,7 +45227,7 @@ class _SdlMerge:
                 self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start,
                                      registration))
             elif known.kind != node.kind:
-                self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
+                self.problem(f'Cannot extend non-{_KIND_WORDS.get(node.kind, node.kind)} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
@@ -44997,11 +45236,6 @@ class _SdlMerge:
 
 
 # -- GraphQL schema ----------------------------------------------------------------------
-
-_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
-               "enum": "enum",
-               "input": "input object"}
-
 
 def _owner_of(registration):
     return registration.label + (f" of {registration.owner}" if registration.owner else "")
@@ -45147,29 +45381,21 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(
-                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
-                         offset, registration)
+            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
+                         "introspection.", offset, registration)
 
     def unknown_type(self, name):
         return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
-        if isinstance(node, GqlNamedType):
-            type_ = self.types.get(node.name)
-            if type_ is None:
-                operation = registration.parsed.operation_of.get(node.name)
-                if operation:
-                    return self.root_shell(operation)
-                self.missing.append((functools.partial(self.unknown_type, node.name), node.start,
-                                     registration))
-                self.wanting[node.name].add(registration)
-            return type_
-        inner = self._reference(node.of, registration)
-        if inner is None:
-            return None
-        return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
+        def not_found(named):
+            operation = registration.parsed.operation_of.get(named.name)
+            if operation:
+                return self.root_shell(operation)
+            self.missing.append((functools.partial(self.unknown_type, named.name), named.start, registration))
+            self.wanting[named.name].add(registration)
+        return self.reference(node, not_found)
 
     def root_shell(self, operation):
         """The root type of an operation, made when it is first asked for."""
@@ -45388,8 +45614,8 @@ class GraphQLSchema:
                 if state.get(inner) == "open":
                     merged = self.merge.types[inner.name]
                     self.problem(f'Cannot reference Input Object "{inner}" within itself through a series of '
-                                 'non-null '
-                                 f'fields: "{".".join(step)}".', merged.node.name_start, merged.registration)
+                                 f'non-null fields: "{".".join(step)}".', merged.node.name_start,
+                                 merged.registration)
                 elif inner not in state:
                     visit(inner, step)
             state[type_] = "done"
@@ -45475,11 +45701,11 @@ class GraphQLSchema:
         others = self.object_types(right)
         return any(type_ in others for type_ in self.object_types(left))
 
-    def reference(self, node):
-        """The type of a reference node in a document, or None."""
+    def reference(self, node, not_found=lambda named: None):
+        """The type of a reference node, or what a function gives for the name of one that is unknown."""
         if isinstance(node, GqlNamedType):
-            return self.types.get(node.name)
-        inner = self.reference(node.of)
+            return self.types.get(node.name) or not_found(node)
+        inner = self.reference(node.of, not_found)
         if inner is None:
             return None
         return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
@@ -45559,28 +45785,27 @@ class _IntrospectionTypes:
     def describe(self, type_, value):
         value.update(name=type_.name, description=type_.description, specifiedByURL=type_.specified_by)
         if type_.kind in ("OBJECT", "INTERFACE"):
-            value["fields"] = [{
-                "name": field.name, "description": field.description, "args": self.inputs(field.arguments),
-                "type": self.type_value(field.type), "isDeprecated": field.deprecated is not None,
-                "deprecationReason": field.deprecated} for field in type_.fields.values()]
+            value["fields"] = [
+                self.named(field, args=self.inputs(field.arguments), type=self.type_value(field.type))
+                for field in type_.fields.values()]
             value["interfaces"] = [self.type_value(item) for item in type_.interfaces]
         if type_.is_abstract:
             value["possibleTypes"] = [self.type_value(item) for item in type_.possible]
         elif type_.kind == "ENUM":
-            value["enumValues"] = [{
-                "name": item.name, "description": item.description,
-                "isDeprecated": item.deprecated is not None,
-                "deprecationReason": item.deprecated} for item in type_.values.values()]
+            value["enumValues"] = [*map(self.named, type_.values.values())]
         elif type_.kind == "INPUT_OBJECT":
             value["inputFields"] = self.inputs(type_.fields)
             value["isOneOf"] = type_.one_of
 
     def inputs(self, items):
-        return [{
-            "name": item.name, "description": item.description, "type": self.type_value(item.type),
-            "defaultValue": None if item.default is None else _print_value(item.default),
-            "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated,
-        } for item in items.values()]
+        return [self.named(item, type=self.type_value(item.type),
+                           defaultValue=None if item.default is None else _print_value(item.default))
+                for item in items.values()]
+
+    @staticmethod
+    def named(item, **more):
+        return {"name": item.name, "description": item.description, **more,
+                "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated}
 
 
 def _without_deprecated(items, args, schema):
@@ -46636,7 +46861,7 @@ class GraphQLPlanner:
         if type_.kind == "NON_NULL":
             return _non_null_completer(self.completer(type_.of, plan, selections), plan)
         if type_.kind == "LIST":
-            return _list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
+            return _list_completer(self.completer(type_.of, plan, selections), plan, type_)
         if type_.is_leaf:
             if selections:
                 self.untyped = True
@@ -46644,20 +46869,8 @@ class GraphQLPlanner:
             return _leaf_completer(type_.serialize, plan)
         if type_.kind == "OBJECT":
             return _object_completer(_LazyObject(self, type_, selections), plan, type_)
-        return self.abstract(type_, plan, selections)
-
-    def abstract(self, type_, plan, selections):
-        executors = {item: _LazyObject(self, item, selections) for item in type_.possible}
-
-        def complete(value, run, path, key):
-            if value is None or value is run.absent:
-                return None
-            if type(value) is not dict:
-                value = _object_source(value, run, plan, type_, path)
-                if value is None:
-                    return None
-            return executors[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
-        return complete
+        return _abstract_completer({item: _LazyObject(self, item, selections) for item in type_.possible},
+                                   plan, type_)
 
     def untyped_object(self, selection_sets):
         """Projection without types: picks keys from JSON objects, through lists; what is missing is null."""
@@ -46753,12 +46966,10 @@ def _argument_checker(plan):
 
 def _leaf_completer(serialize, plan):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if callable(value):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-            if value is None or value is run.absent:
-                return None
+        if value is None or value is run.absent:
+            return None
         if type(value) is dict and serialize is not _pass_through and callable(value.get("valueOf")):
             number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
             value = value if type(number) is dict else number
@@ -46790,15 +47001,14 @@ def _non_null_completer(inner, plan):
     return complete
 
 
-def _list_completer(item_complete, plan, item_type):
+def _list_completer(item_complete, plan, type_):
+    item_type = type_.of
     nullable = item_type.kind != "NON_NULL"
     fast = _FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
 
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not list:
-            value = _list_source(value, run, plan, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         run.left -= len(value)
@@ -46831,42 +47041,38 @@ def _value_of_text(text, plan):
         return None
 
 
-def _meant(value, run, plan, path):
-    """(a resolver's value for a list or object, what its JSON text holds or itself), or None."""
+def _source(value, run, plan, type_, path):
+    """The list or dict that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    return value, _value_of_text(value, plan) if isinstance(value, str) else value
-
-
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
-    meant_list = _meant(value, run, plan, path)
-    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
-        return meant_list and meant_list[1]
-    raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
+    if value is None or value is run.absent:
+        return None
+    meant = _value_of_text(value, plan) if isinstance(value, str) else value
+    if isinstance(meant, (list, tuple) if type_.kind == "LIST" else dict):
+        return meant
+    field = f'for field "{plan.parent}.{plan.name}"'
+    raise GraphQLError(f"Expected Iterable, but did not find one {field}." if type_.kind == "LIST" else
+                       f'Expected an object of type "{type_}" {field}, but got: {_inspect_value(value)}.')
 
 
 def _object_completer(lazy, plan, type_):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not dict:
-            value = _object_source(value, run, plan, type_, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
-def _object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text; None if none."""
-    meant_object = _meant(value, run, plan, path)
-    if meant_object is None or isinstance(meant_object[1], dict):
-        return meant_object and meant_object[1]
-    raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(meant_object[0])}.")
+def _abstract_completer(lazy_objects, plan, type_):
+    def complete(value, run, path, key):
+        if type(value) is not dict:
+            value = _source(value, run, plan, type_, path)
+            if value is None:
+                return None
+        return lazy_objects[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
+    return complete
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -46921,16 +47127,13 @@ class GraphQLDocument:
         self.condition_names = _condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (spec 6.1); raises GraphQLError."""
-        if name is None or name == "":
-            if len(self.operations) == 1:
-                return self.operations[0]
-            raise GraphQLError("Must provide an operation." if not self.operations else
-                               "Must provide operation name if query contains multiple operations.")
-        for node in self.operations:
-            if node.name == name:
-                return node
-        raise GraphQLError(f'Unknown operation named "{name}".')
+        """(the operation to execute (spec 6.1), the errors of the document or of the name)."""
+        found = [node for node in self.operations if not name or node.name == name]
+        if self.errors or len(found) == 1:
+            return found and found[0], self.errors
+        return None, [GraphQLError(f'Unknown operation named "{name}".' if name else
+                                   "Must provide operation name if query contains multiple operations."
+                                   if found else "Must provide an operation.")]
 
     def variables(self, operation, given):
         """CoerceVariableValues (spec 6.1.2): (values, errors)."""
@@ -47157,14 +47360,13 @@ class GraphQLSubscription:
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
         schema = self.service.view()
         self.document = document = _document_of(schema, self.source)
-        self.failure = document.errors or None
-        if not self.failure:
+        self.operation, errors = document.operation(self.operation_name)
+        if not errors:
+            self.variables, errors = document.variables(self.operation, self.given)
+        self.failure = errors or None
+        if not errors:
             try:
-                self.operation = document.operation(self.operation_name)
-                self.variables, errors = document.variables(self.operation, self.given)
-                self.failure = errors or None
-                if not errors:
-                    self.plan()
+                self.plan()
             except GraphQLError as error:
                 self.failure = [error]
         self.projection = self.projection or _Projection()
@@ -47453,21 +47655,17 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         if method not in ("GET", "HEAD", "POST"):
             raise _BadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
-            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json, and subscriptions with text/event-stream, here "
-                                          "and at /graphql/sse.")
+            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or application/json, "
+                                   "and subscriptions with text/event-stream, here and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
     # Errors before execution are a 400, but old clients that ask for plain JSON expect 200 (6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
     document = _document_of(schema, request.query)
-    if document.errors:
-        return answer(failed, {"errors": format_errors(document.errors, context)})
-    try:
-        operation = document.operation(request.operation_name)
-    except GraphQLError as error:
-        return answer(failed, {"errors": format_errors([error], context)})
+    operation, errors = document.operation(request.operation_name)
+    if errors:
+        return answer(failed, {"errors": format_errors(errors, context)})
     if operation.operation == "mutation" and method != "POST":
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
@@ -47523,12 +47721,9 @@ class _SseOperation:
     def answer(self, request):
         service = self.service
         document = _document_of(service.view(), request.query)
-        if document.errors:
-            return self.over_with({"errors": service.format_errors(document.errors, self.context)}, 400)
-        try:
-            operation = document.operation(request.operation_name)
-        except GraphQLError as error:
-            return self.over_with({"errors": service.format_errors([error], self.context)}, 400)
+        operation, errors = document.operation(request.operation_name)
+        if errors:
+            return self.over_with({"errors": service.format_errors(errors, self.context)}, 400)
         if operation.operation == "subscription":
             return self.subscribe(request)
         if operation.operation == "mutation" and self.method != "POST":
@@ -48007,16 +48202,12 @@ class GraphQLService:
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation in a view (None: that of HTTP); returns {"data", "errors"}."""
         document = _document_of(view or self.view(), query)
-        errors = document.errors
+        operation, errors = document.operation(operation_name)
+        if not errors and operation.operation == "subscription":
+            errors = [GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
+                                   [operation.start], query)]
         if not errors:
-            try:
-                operation = document.operation(operation_name)
-                if operation.operation == "subscription":
-                    raise GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
-                                       [operation.start], query)
-                values, errors = document.variables(operation, variables or {})
-            except GraphQLError as error:
-                errors = [error]
+            values, errors = document.variables(operation, variables or {})
         if errors:
             return {"errors": self.format_errors(errors, context)}
         data, errors = document.run(operation, values, context, self.absent)
@@ -48502,6 +48693,11 @@ def describe_value(realm, value):
     return f"a {kind}"
 
 
+def unlike(realm, value, text):
+    """The HostError for a value that is not what the text says."""
+    return HostError(f"{text}, not {describe_value(realm, value)}")
+
+
 def plain_text(realm, value):
     """A number or boolean as JavaScript writes it; a string as it is."""
     if isinstance(value, str):
@@ -48519,8 +48715,7 @@ def plain_text(realm, value):
 def check_path(host, function, value, reserved=True):
     """The path as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the path must be a string such as \"/events\", "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the path must be a string such as \"/events\"")
     path = host.realm.to_python(value)
     shown = json.dumps(path if len(path) <= 60 else path[:60] + "…", ensure_ascii=False)
     if not path.startswith("/"):
@@ -48559,8 +48754,7 @@ def check_handler(host, function, value, what="handler"):
     if host.realm.is_callable(value):
         return value
     if not isinstance(value, str):
-        raise HostError(f"{function}: the {what} must be a function or the name of one, "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the {what} must be a function or the name of one")
     check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
@@ -48691,8 +48885,7 @@ def required_role(host, options, function="registerRoute", others=()):
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError(f"{function}: requireAuth must be true or a role, not "
-                        + describe_value(host.realm, role))
+        raise unlike(host.realm, role, f"{function}: requireAuth must be true or a role")
     return host.realm.to_python(role)
 
 
@@ -48706,10 +48899,7 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
         raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
                         "path of its own")
     role = required_role(host, options, function, ("tags", "summary", "description"))
-    if not isinstance(name, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, name))
-    return host.add_asset_route(path, host.realm.to_python(name), role)
+    return host.add_asset_route(path, asset_name(host, function, name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48717,7 +48907,8 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
                "Calls a handler before whatever answers a request whose path is the prefix or below it "
                "(every request without one): a route or stream of any script, a file, GraphQL, or nothing. "
                "It returns nothing to let the request go on, or a response in place of the answer. What it "
-               "sets on context.request is there for those that come after it.")
+               "sets on context.request is there for those that come after it. While no version of a script "
+               "that calls this could be loaded, every request gets 503.")
 def use(host, prefix=undefined, handler=undefined):
     return add_hook(host, "use", prefix, handler)
 
@@ -48799,8 +48990,7 @@ def whole_option(realm, function, options, name, default, most):
     if value is undefined or value is null:
         return default
     if not is_whole(value, 0, most):
-        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: {name} must be a whole number from 0 to {most:,}")
     return int(value)
 
 
@@ -48921,8 +49111,7 @@ def declare_graphql(kind):
         texts = []
         for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
-                raise HostError(f"{function}: the {what} must be a string, not "
-                                f"{describe_value(host.realm, value)}")
+                raise unlike(host.realm, value, f"{function}: the {what} must be a string")
             check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
@@ -48943,9 +49132,8 @@ for _kind in ("query", "mutation", "subscription"):
                "any order.")
 def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
-        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String "
-                        "}\", "
-                        f"not {describe_value(host.realm, sdl)}")
+        raise unlike(host.realm, sdl, "registerTypes: the SDL must be a string such as "
+                                      "\"type Book { id: ID! title: String }\"")
     check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
@@ -48968,8 +49156,7 @@ def send_subscription_message_filtered(host, name=undefined, data=undefined, fil
 
 def broadcast_subscription(host, function, name, data, filter):
     if not isinstance(name, str):
-        raise HostError(f"{function}: the name of the subscription must be a string, "
-                        f"not {describe_value(host.realm, name)}")
+        raise unlike(host.realm, name, f"{function}: the name of the subscription must be a string")
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
     delivery = host.app.relay.send_subscription(name, text, filter, function)
@@ -49004,7 +49191,7 @@ _EXECUTING = Executing()
 def execute_graphql(host, query=undefined, variables=undefined):
     realm = host.realm
     if not isinstance(query, str):
-        raise HostError(f"executeGraphQL: the query must be a string, not {describe_value(realm, query)}")
+        raise unlike(realm, query, "executeGraphQL: the query must be a string")
     if variables is undefined or variables is null or variables == "":
         values = {}
     elif isinstance(variables, str):
@@ -49076,8 +49263,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if value is undefined or value is null:
         value = default
     elif not is_whole(value, low, high):
-        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: the status must be a whole number from {low} to {high}")
     return {"status": int(value)} if headers is undefined or headers is null else \
         {"status": int(value), "headers": headers}
 
@@ -49163,8 +49349,7 @@ def response_redirect(host, url=undefined, options=undefined):
     if is_options(host.realm, url) and host.realm.class_of(url) == "URL":
         url = host.realm.get(url, "href")
     if not isinstance(url, str) or not url:
-        raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
-                        f"not {describe_value(host.realm, url)}")
+        raise unlike(host.realm, url, "ResponseBuilder.redirect: the address must be a string")
     response = response_options(host, "redirect", options, 302, 300, 399)
     try:
         given = header_items(host.realm, response.get("headers", undefined))
@@ -49310,8 +49495,7 @@ def data_to_store(host, function, what, value):
 def storage_increment(host, key=undefined, by=undefined):
     by = 1 if by is undefined else by
     if not is_number(host.realm, by):
-        raise HostError("sharedStorage.increment: the second argument is the number to add, not "
-                        + describe_value(host.realm, by))
+        raise unlike(host.realm, by, "sharedStorage.increment: the second argument is the number to add")
     key = storage_text(host, "increment", "key", key, MAX_STORAGE_KEY)
 
     def change(old):
@@ -49392,8 +49576,7 @@ def storage_keys(host):
 def asset_name(host, function, value):
     """The name of a file in assets/ as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, value))
+        raise unlike(host.realm, value, f"{function}: the name must be a string such as \"logo.svg\"")
     return host.realm.to_python(value)
 
 
@@ -49497,8 +49680,7 @@ def required_parameter(host, function, context, name, part, what):
         raise HostError(f"validate.{function}: the first argument is what a handler gets, its context, not "
                         + describe_value(realm, context))
     if not isinstance(name, str):
-        raise HostError(f"validate.{function}: the second argument is the name of a parameter, not "
-                        + describe_value(realm, name))
+        raise unlike(realm, name, f"validate.{function}: the second argument is the name of a parameter")
     value = realm.get(realm.get(request, part), name)
     if not isinstance(value, str) or not value:
         raise invalid(f"Required {what} parameter '{realm.to_python(name)}' is missing or empty")
@@ -49528,8 +49710,7 @@ def limits_of(host, function, options, known):
     values = {name: host.realm.get(options, name) for name in known}
     for name, value in values.items():
         if value is not undefined and name != "pattern" and not is_number(host.realm, value):
-            raise HostError(f"validate.{function}: {name} must be a number, not "
-                            + describe_value(host.realm, value))
+            raise unlike(host.realm, value, f"validate.{function}: {name} must be a number")
     return {name: value for name, value in values.items() if value is not undefined}
 
 
@@ -49642,8 +49823,7 @@ def register_recurring(host, job=undefined):
     start, now, every = moment_option(host, function, job, "startAt"), host.app.now(), None
     if cron is undefined:
         if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
-            raise HostError(f"{function}: intervalMinutes must be a number above 0, not "
-                            + describe_value(host.realm, minutes))
+            raise unlike(host.realm, minutes, f"{function}: intervalMinutes must be a number above 0")
         interval = max(minutes * 60_000, 1000)
         if start is None:
             start, every = now + interval, interval
@@ -49768,8 +49948,10 @@ def cron_field(function, text, what, low, high, names):
 
 #: Seconds that a write waits for another process that is writing to the same file.
 STORAGE_PATIENCE = 1.0
-#: Bytes that the file may have: a script that writes without end must not fill the disk.
+#: Bytes that the file may have, and its log: a script that writes without end must not fill the disk.
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
+#: Seconds between two looks at how large the log of a database is.
+LOG_CHECK_SECONDS = 0.1
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
 #: The version of the tables below; a file with a larger one is left alone.
@@ -49783,6 +49965,8 @@ STORAGE_STEPS = 100_000
 MAX_STORED_SEQUENCE = 10**15
 #: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
 MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
+#: Bytes of a row: SQLite refuses longer ones, which nothing here has written, before it copies them.
+MAX_STORAGE_ROW = 16 * 1024 * 1024
 
 _STORAGE_TABLES = (
     "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
@@ -49792,6 +49976,29 @@ _STORAGE_TABLES = (
 
 _STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
                            rb"(?:data: [^\r\n]*\n)+\n\Z")
+
+
+def odd_database_file(path):
+    """The first of the files of a SQLite database that is no file, such as a pipe, on which opening it would
+    wait for ever; None if all are fine. A folder gives an error of its own."""
+    return next((name for name in (path, f"{path}-journal", f"{path}-wal", f"{path}-shm")
+                 if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)), None)
+
+
+def check_log_size(connection, path, limit):
+    """Raises sqlite3.OperationalError when the write-ahead log of a database has more bytes: it cannot begin
+    anew while somebody reads what was there before, and `limit` of the file does not count it."""
+    for full in (False, True):
+        try:
+            if os.stat(f"{path}-wal").st_size <= limit:
+                return
+        except OSError:
+            return
+        if full:
+            raise sqlite3.OperationalError(
+                f"its log has grown to {limit >> 20:,} MiB, because something has been reading the database "
+                "meanwhile, such as another program: let that end")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 class StorageUnavailable(Exception):
@@ -49813,6 +50020,8 @@ class StorageFile:
         self.closed = False
         #: When the statement that runs is to be interrupted.
         self.deadline = math.inf
+        #: Seconds that a write waits now, and when the size of the log was looked at.
+        self.patience, self.checked = STORAGE_PATIENCE, -math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
         try:
@@ -49820,8 +50029,8 @@ class StorageFile:
         except ImportError:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built "
                                      "without") from None
-        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-            raise self._unusable("it is not an ordinary file")
+        if odd := odd_database_file(self.path):
+            raise self._unusable(f"{odd} is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -49841,6 +50050,8 @@ class StorageFile:
     def _prepare(self):
         run = self.connection.execute
         self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        if hasattr(self.connection, "setlimit"):        # CPython 3.11
+            self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_STORAGE_ROW)
         run("PRAGMA trusted_schema = OFF")
         found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
@@ -49888,20 +50099,43 @@ class StorageFile:
             raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start "
                                            "the server again")
 
-    def execute(self, statement, *values):
-        """The rows of one statement, which is committed. Raises sqlite3.Error."""
+    @contextlib.contextmanager
+    def _writing(self):
+        """Held while something is written. A file that was locked for all of STORAGE_PATIENCE is not waited
+        for again until a write succeeds: else everybody in line would wait as long, one after the other."""
         with self.lock:
-            if not statement.startswith(("SELECT", "PRAGMA")):
-                self._check_identity()
+            self._check_identity()
+            now = time.monotonic()
+            self.deadline = now + STORAGE_SECONDS
+            if now > self.checked + LOG_CHECK_SECONDS:
+                check_log_size(self.connection, self.path, MAX_STORAGE_FILE)
+                self.checked = now
+            patience = STORAGE_PATIENCE
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                patience = 0 if "locked" in str(error) else self.patience
+                raise
+            finally:
+                if patience != self.patience:
+                    self.patience = patience
+                    self.connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience)}")
+
+    def execute(self, statement, *values, wanted=None):
+        """The rows of one statement, which is committed; with `wanted`, only those before the first that
+        it does not want. Raises sqlite3.Error."""
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            with self._writing():
+                return self.connection.execute(statement, values).fetchall()
+        with self.lock:
             self.deadline = time.monotonic() + STORAGE_SECONDS
-            return self.connection.execute(statement, values).fetchall()
+            rows = self.connection.execute(statement, values)
+            return rows.fetchall() if wanted is None else list(itertools.takewhile(wanted, rows))
 
     @contextlib.contextmanager
     def transaction(self):
         """For several statements that take effect together; gives the function that runs one."""
-        with self.lock, self.connection:
-            self._check_identity()
-            self.deadline = time.monotonic() + STORAGE_SECONDS
+        with self._writing(), self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection.execute
 
@@ -49924,10 +50158,15 @@ class StorageFile:
                          stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?",
                                                stream.path)
+            room = MAX_HISTORY_BYTES
+
+            def fits(row):
+                nonlocal room
+                room -= len(row[1] or "") + len(row[2] or "")
+                return room >= 0
             rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path "
                                 "= ? ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path,
-                                stream.depth)
-            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+                                stream.depth, wanted=fits)
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
             self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new "
@@ -50031,6 +50270,8 @@ class StoredInFile:
     def _run(self, function, statement, *values):
         try:
             return self.file.execute(statement, self.script, *values)
+        except sqlite3.DataError:
+            raise self._changed(function) from None
         except sqlite3.Error as error:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
@@ -50083,9 +50324,13 @@ class StoredInFile:
                 return text
         except UnicodeDecodeError:
             pass
-        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
-                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} "
-                        "characters; sharedStorage.clear() makes it usable again")
+        raise self._changed(function)
+
+    def _changed(self, function):
+        what, limit = ("value", MAX_STORAGE_VALUE) if function == "getItem" else ("key", MAX_STORAGE_KEY)
+        return HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                         f"{what} is not a text of up to {limit:,} characters; sharedStorage.clear() makes "
+                         "it usable again")
 
 
 def to_sql(text):
@@ -50445,11 +50690,7 @@ class StoredInRedis:
         return None if value is None else value.decode("utf-8", "surrogatepass")
 
     def peek(self, keys, limit):
-        names = [key.encode("utf-8", "surrogatepass") for key in keys]
-        try:
-            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
-        except RedisTrouble as error:
-            raise HostError(f"sharedStorage.getItem: {error}") from None
+        found = self._run("getItem", "EVAL", str(4 * limit), *keys, script=(_REDIS_PEEK, 1))
         return {key: (start.decode("utf-8", "ignore")[:limit], size)
                 for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
@@ -51115,6 +51356,8 @@ class Database:
         #: The realm whose statement runs, and what it asked for but may not have.
         self.realm, self.denied = None, ""
         self.nesting = 0                # of transactions
+        #: Cursors of iterate(), and when the size of the log was looked at.
+        self.cursors, self.looked = weakref.WeakSet(), -math.inf
 
     def open(self):
         """Connects; raises HostError."""
@@ -51123,6 +51366,8 @@ class Database:
         if self.redis is not None and self.path is None:
             raise HostError("database: with --redis each process would have a database of its own; add "
                             "--storage FILE, whose database all processes of one machine share")
+        if self.path and (odd := odd_database_file(self.path)):
+            raise HostError(f"database: {odd} is not an ordinary file")
         try:
             connection = sqlite3.connect(self.path or ":memory:", timeout=MEMORY_CHECK_SECONDS,
                                          isolation_level=None, check_same_thread=False)
@@ -51161,7 +51406,7 @@ class Database:
         """For SQLite: may a statement do this?"""
         if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
             self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
-        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS and self.realm is not None:
             self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
@@ -51186,10 +51431,31 @@ class Database:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
+            if self.path:
+                self.check_log(realm)
             yield self.connection
         finally:
             self.realm = outer
             self.lock.release()
+
+    def check_log(self, realm):
+        """Ends iterators before the log, of which they need all, gets too large; raises DatabaseError when
+        somebody else keeps it."""
+        now = time.monotonic()
+        if now > self.looked + LOG_CHECK_SECONDS and not self.nesting:
+            self.realm = None           # this is not to be interrupted, nor asked for its rights
+            try:
+                if os.stat(f"{self.path}-wal").st_size > MAX_DATABASE_FILE:
+                    for cursor in list(self.cursors):
+                        cursor.close()
+                    check_log_size(self.connection, self.path, MAX_DATABASE_FILE)
+            except OSError:
+                pass
+            except sqlite3.Error as error:
+                raise self.error(realm, error, "") from None
+            finally:
+                self.realm = realm
+            self.looked = now
 
     def acquire(self, realm):
         end = time.monotonic() + DATABASE_PATIENCE
@@ -51268,6 +51534,8 @@ class Database:
             connection.interrupt()
         if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("SELECT 1")         # ends the interruption, or the log would stay
                 self.connection.close()
             self.connection = None
             self.lock.release()
@@ -51302,6 +51570,9 @@ class Database:
         denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
+        if "closed cursor" in text:
+            return DatabaseError("the iterator was ended, because the database has been written to so much "
+                                 "since; read its rows sooner, or take them with all()")
         if text.startswith("Could not decode"):
             return DatabaseError("a text in the result is not UTF-8; read it with CAST(… AS BLOB)")
         sql = sql.removeprefix("EXPLAIN ") if sql.startswith("EXPLAIN ") else sql
@@ -51478,6 +51749,7 @@ class Statement:
     def iterate(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
+            self.database.cursors.add(cursor)
         return self.realm.new_iterator(self.each(cursor))
 
     def each(self, cursor):
@@ -51584,7 +51856,7 @@ def shown_sql(sql):
 def sql_statements(host, function, sql):
     """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
     if not isinstance(sql, str):
-        raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
+        raise unlike(host.realm, sql, f"{function}: the SQL must be a string")
     return allowed_sql(function, well_formed_text(sql))
 
 
@@ -51644,7 +51916,7 @@ def database_prepare(host, sql=undefined):
 def database_transaction(host, work=undefined):
     realm = host.realm
     if not realm.is_callable(work):
-        raise HostError(f"database.transaction: this takes a function, not {describe_value(realm, work)}")
+        raise unlike(realm, work, "database.transaction: this takes a function")
 
     def call(*values):
         with host.app.database.transaction(realm):
@@ -55440,7 +55712,7 @@ class Application:
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
-        self._absent = {}               # name of a file that is gone or empty -> since when
+        self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
@@ -56005,7 +56277,7 @@ class Application:
             stamp = file_stamp(path)
             imported = self._changed_import(name)
             empty = stamp is not None and not stamp[1] and name in self.hosts
-            if not self._is_meant(name, empty, patience):
+            if not self._is_meant(name, empty and stamp, patience):
                 unsure = True
                 continue
             if renewed:
@@ -56056,12 +56328,15 @@ class Application:
         return loaded
 
     def _is_meant(self, name, absent, patience):
-        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long. One
+        that is empty again, but was written to meanwhile, has not."""
         if not absent:
             self._absent.pop(name, None)
             return True
         now = time.monotonic()
-        return now - self._absent.setdefault(name, now) >= patience
+        since, before = self._absent.get(name, (now, absent))
+        self._absent[name] = since, _ = (since if before == absent else now), absent
+        return now - since >= patience
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
@@ -56473,6 +56748,8 @@ GRACE_SECONDS = 2.0
 #: Requests of one connection answered in a row before others have their turn.
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
+#: Bytes of a file that a client gets before others have their turn.
+FILE_TURN_BYTES = 8 * FILE_CHUNK_BYTES
 HEADS_REMEMBERED = 256
 MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
@@ -57705,7 +57982,7 @@ def auth_object(realm, request):
 
     def require(role=undefined):
         if role is not undefined and not isinstance(role, str):
-            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+            raise unlike(realm, role, "requireAuth: the role must be a string")
         try:
             accounts.required(request.head, None if role is undefined else realm.to_python(role))
         except Refusal as refusal:
@@ -58433,7 +58710,11 @@ class FilePart:
         self.close = file.close
 
     def read(self, size):
+        """Raises OSError when the file has become shorter: the client would take the next response for what
+        is missing, so the connection has to end."""
         data = self.file.read(min(size, self.left))
+        if self.left and not data:
+            raise OSError("the file has become shorter")
         self.left -= len(data)
         return data
 
@@ -58555,7 +58836,7 @@ class Carriers:
         streams = self.of.get(key)
         if streams is None:
             raise Refusal(404, "There is no such connection, or it belongs to another process")
-        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+        if not re.fullmatch("[0-9]{1,9}", number) or target and not re.fullmatch(r"/[!-~]*", target):
             raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
         if target and len(streams) >= MAX_CARRIED:
             raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
@@ -59732,6 +60013,8 @@ class StreamOpener(HookCaller):
         """Opens what carries the streams of all tabs of a browser."""
         if not is_same_origin(head):
             raise Refusal(403, "Only pages of this server may listen here")
+        if self.connection in self.app.carried:         # each one around another doubles what is escaped
+            raise Refusal(400, "This connection does not carry another one like it")
         self.check_room()
         key = self.server.carriers.open()
         self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
@@ -60132,9 +60415,13 @@ class RequestHandler(StreamOpener):
 
     def write_more(self):
         """Goes on with a response; True when it is out and the connection can be read again."""
+        room = FILE_TURN_BYTES
         try:
             while self.unsent or self.file is not None:
                 if not self.unsent:
+                    if room <= 0:               # a fast client of a large file: others come first
+                        return False
+                    room -= FILE_CHUNK_BYTES
                     self.unsent = memoryview(self.file.read(FILE_CHUNK_BYTES))
                     if not self.unsent:
                         self.file.close()
@@ -62919,9 +63206,9 @@ class ShownMessages:
                 key = stream.epoch, message.sequence
                 if key not in self.messages:
                     self.messages[key] = message
-                    self.size += len(message.frame)
+                    self.size += message.size
             while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
-                self.size -= len(self.messages.popitem(last=False)[1].frame)
+                self.size -= self.messages.popitem(last=False)[1].size
 
     def get(self, stream, number):
         """The message of this number, if it is known here; it is the last that will be forgotten."""
@@ -67318,6 +67605,41 @@ STARTER_HEAD = """\
 </head>
 """
 
+#: How the page says whether it is connected.
+STARTER_REPORT = """\
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+"""
+#: The end of a page that shows what is at PATH, and what its stream says.
+STARTER_LIVE = STARTER_REPORT + """
+    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    let turn = 0;
+    const source = new SharedEventSource("PATH/events");
+    source.onmessage = (event) => {
+      turn += 1;
+      show(JSON.parse(event.data));
+    };
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = () => {
+      report("live", "Live");
+      look();
+    };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    // What was asked earlier may arrive later, and shall not hide what is newer.
+    async function look() {
+      const mine = ++turn;
+      const found = await (await fetch("PATH")).json();
+      if (mine === turn) show(found);
+    }
+    look();
+  </script>
+</body>
+</html>
+"""
+
 
 # -- Starters: their files ---------------------------------------------------------------
 
@@ -67429,36 +67751,7 @@ test("only what is on the list can be chosen", async () => {
       $("answer").textContent = response.ok ? "" : problem;
     }
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
-    let turn = 0;
-    const source = new SharedEventSource("/poll/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/poll")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/poll"),
     }),
     "quiz": ("a quiz for a class",
              "you are the teacher at {url}/?teacher; with --share, pupils scan the code", {
@@ -67799,10 +68092,7 @@ test("nobody comes in without a name, and nothing empty is said", async () => {
     const $ = (id) => document.getElementById(id);
     let socket, lastEventId = "";
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     function connect(name) {
       const query = new URLSearchParams({ name, lastEventId });
@@ -68007,35 +68297,7 @@ test("open pages get the whole list after each change", async () => {
       if (await call("POST", "/api/notes", { title: $("title").value })) $("title").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    let turn = 0;
-    const source = new SharedEventSource("/api/notes/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/api/notes")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/api/notes"),
     }),
     "graphql": ("a guest book with GraphQL",
              "the explorer at {url}/graphql runs your own queries", {
@@ -68144,10 +68406,7 @@ test("an empty text is refused", async () => {
       if (await graphql(WRITE, { author: $("author").value, text: $("text").value })) $("text").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     // First subscribe, then ask for what is there: so nothing is missed between the two.
     const query = encodeURIComponent(`subscription { written { ${FIELDS} } }`);

@@ -294,12 +294,16 @@ def thrown(kind, run, *args, **options):
     raise AssertionError(f"no {kind.__name__} was raised")
 
 
+def in_thread(function, *arguments):
+    """A thread that runs a function."""
+    thread = threading.Thread(target=function, args=arguments)
+    thread.start()
+    return thread
+
+
 def run_together(*functions):
     """Runs functions in threads of their own, and waits for all."""
-    threads = [threading.Thread(target=function) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    for thread in [in_thread(function) for function in functions]:
         thread.join()
 
 
@@ -318,6 +322,26 @@ class Case(unittest.TestCase):
         """A text matches all of these."""
         for pattern in patterns:
             self.assertRegex(text, pattern)
+
+    def closing(self, thing):
+        """A thing that is closed when the test has ended."""
+        self.addCleanup(thing.close)
+        return thing
+
+    def enter(self, context):
+        """What a `with` would give, until the test has ended."""
+        self.addCleanup(context.__exit__, None, None, None)
+        return context.__enter__()
+
+    def begin(self, command, **options):
+        """A process whose output is a pipe. When the test has ended, it is killed, and its pipes are closed."""
+        process = subprocess.Popen(command, **{"stdout": subprocess.PIPE, **options})
+
+        def end():
+            with process:
+                process.kill()
+        self.addCleanup(end)
+        return process
 
     def eventually(self, condition, seconds=WAIT):
         """Waits until a condition holds; returns what it gave."""
@@ -345,9 +369,7 @@ class ServerCase(Case):
         return self.server
 
     def enterTemporary(self):
-        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)    # Windows may still hold a file
-        self.addCleanup(folder.cleanup)
-        return folder.name
+        return self.enter(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))  # Windows may still hold a file
 
     def folder_of(self, files):
         """The path of a new folder with files, {name: text}."""
@@ -366,8 +388,7 @@ class ServerCase(Case):
 
     def request(self, method, path, body=None, headers=(), **more):
         """(status, headers, text) of a request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=WAIT * 2)
-        self.addCleanup(connection.close)
+        connection = self.closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=WAIT * 2))
         headers = {**dict(headers), **more}
         if isinstance(body, dict):
             headers.setdefault("Content-Type", FORM)
@@ -396,9 +417,7 @@ class ServerCase(Case):
 
     def connect(self, path, headers=(), **more):
         """An EventClient that the server has taken in."""
-        client = EventClient(self.server.port, path, headers, **more)
-        self.addCleanup(client.close)
-        return client
+        return self.closing(EventClient(self.server.port, path, headers, **more))
 
     def raw(self, data, timeout=None, port=None):
         """What comes back for these bytes; `<EOF>` at the end when the server closed. Without a timeout
@@ -3646,6 +3665,63 @@ var r = []; try { class A { [1..x = 1]() {} } } catch (e) { r.push(e.name) } try
 """)
 
 
+class CountedLoopTest(Case):
+    """Loops that count up turn the same whether or not their variable is known to be an int."""
+
+    HEADS = tuple(f"for ({kind} DECLARED = START; k {test} {limit}; {step})" for kind, test, limit, step in (
+        ("var", "<", "40", "k++"), ("let", "<", "n", "++k"), ("var", "<=", "n", "k += 3"), ("var", "<", "n", "k += n"), ("let", "<=", "25", "k += s"),
+        ("var", "<", "m", "k++"), ("let", "<", "3", "k++"), ("var", "<=", "m", "k += 1")))
+    BODIES = """seen.push(k) ;; if (k > 7) break; seen.push(k) ;; if (k % 3) continue; seen.push(k) ;; k += 2; seen.push(k) ;; n = 9; seen.push(k) ;;
+        m = 8; seen.push(k) ;; change(); seen.push(k) ;; seen.push(() => k) ;; try { if (k == 4) continue; seen.push(k) } finally { seen.push(s) } ;;
+        if (k > 30) return seen; seen.push(k) ;; for (let i = 0; i < 30; i++) { if (i == k) continue outer; if (i > 27) break outer; seen.push(i) } ;;
+        let q = k * 2; seen.push(q) ;; [n] = [k]; seen.push(k) ;; s = 4; seen.push(k) ;; seen.push(eval("k"))"""
+
+    def test_the_turns_and_what_the_variable_ends_as(self):
+        realm = aiwebengine.Realm()
+        starts = itertools.cycle(("0", "5", "-2", "30", "n", "1", "25"))
+        for (head, body), start in zip(itertools.product(self.HEADS, re.split(r"\s;;\s+", self.BODIES)), starts):
+            change = "const change = () => { n = 6 };" if "change" in body else ""
+            text = f"(() => {{ var n = 24, m = 26, s = 5, seen = []; {change} outer: {head} {{ if (seen.length > 90) break; {body} }} " \
+                f"{'seen.push(k);' if '(var' in head else ''} return [seen.map(v => typeof v == 'function' ? v() : v), n, s].join() }})()"
+            known, unknown = (realm.evaluate(text.replace("DECLARED = START", one)) for one in (f"k = {start}", f"[k] = [{start}]"))
+            self.assertEqual(known, unknown, (head, start, body))
+
+
+class JoinedOperatorTest(Case):
+    """Operators on results of operators give what they give one by one, in the same order."""
+
+    EXPRESSIONS = ("a + b * c", "a - b * c", "b * c - a", "a * b + c * d", "a * b - c * d", "a * b * c", "(a + b) * (c - d)", "(a * b + c) % 7",
+                   "(a - b * c) % 1000003", "a * 2 + c", "(a + 1) * 3 - b * 2", "a * 0 + b", "a * -1 - b", "p.x + p.y * a", "p.x * p.y + p.z", "p.x - p.z * p.y",
+                   "p.x * a + p.y", "(a * b) % c")
+    VALUES = ("0", "-0", "3", "-7", "1.5", "1073741824", "94906267", "9007199254740991", "-9007199254740991", "NaN", "'5'", "undefined", "2n",
+              "({ valueOf() { order.push('v'); c = 2; return -0 } })")
+    STEPS = "const add = (a, b) => a + b, sub = (a, b) => a - b, mul = (a, b) => a * b, mod = (a, b) => a % b"
+
+    def one_by_one(self, text):
+        """The expression with calls in the place of its operators."""
+        def call(node):
+            if isinstance(node, ast.BinOp):
+                name = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Mod: "mod"}[type(node.op)]
+                return f"{name}({call(node.left)}, {call(node.right)})"
+            return ast.unparse(node)
+        return call(ast.parse(text, mode="eval").body)
+
+    def test_each_value_in_each_place(self):
+        realm, chooser = aiwebengine.Realm(), random.Random(1)
+        realm.evaluate(self.STEPS)
+        for fractions, text in itertools.product(("", "0.5;"), self.EXPRESSIONS):
+            parts = []
+            for number in range(9):
+                a, b, c, d = (chooser.choice(self.VALUES if number % 3 else self.VALUES[:9]) for _ in range(4))
+                a = self.VALUES[-1] if number == 1 else a
+                parts.append(f"a = {a}, b = {b}, c = {c}, d = {d}, p = {{ x: a, get y() {{ order.push('y'); a = 4; return b }}, z: c }};"
+                             "order = []; try { r = EXPRESSION } catch (error) { r = error.name } seen.push(order, Object.is(r, -0) ? '-0' : String(r));")
+            body = "(function () { " + fractions + " const seen = []; let a, b, c, d, p, order, r; for (let i = 0; i < 2; i++) { PARTS } return seen.join() })()"
+            body = body.replace("PARTS", "".join(parts))
+            joined, single = (realm.evaluate(body.replace("EXPRESSION", one)) for one in (text, self.one_by_one(text)))
+            self.assertEqual(joined.split(","), single.split(","), (text, fractions))
+
+
 class WrittenElementTest(Case):
     """Elements are read and written the same whether or not generated code knows the array's list by a name of
     its own: each program runs a second time with members of what a call returns."""
@@ -6455,8 +6531,7 @@ class WindowsTimeZoneTest(Case):
         environment = {name: value for name, value in os.environ.items() if name != "TZ"}
         for patch in (mock.patch.object(aiwebengine, "winreg", registry),
                       mock.patch.dict(os.environ, {**environment, **({"TZ": tz} if tz else {})}, clear=True)):
-            patch.start()
-            self.addCleanup(patch.stop)
+            self.enter(patch)
         aiwebengine.windows_zone.cache_clear()
         self.addCleanup(aiwebengine.windows_zone.cache_clear)
 
@@ -6972,8 +7047,7 @@ class ElementTest(Case):
     """h() and html make HTML in which texts are escaped."""
 
     def shown(self, expression):
-        realm = aiwebengine.Realm(console=lambda *_: None, timeout=STUCK)
-        self.addCleanup(realm.close)
+        realm = self.closing(aiwebengine.Realm(console=lambda *_: None, timeout=STUCK))
         try:
             return realm.evaluate(f"String({expression})")
         except aiwebengine.JSError as error:
@@ -7103,8 +7177,7 @@ class ElementTest(Case):
 
     def test_promises_are_escaped_for_their_place(self):
         log = []
-        realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
-        self.addCleanup(realm.close)
+        realm = self.closing(aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK))
         realm.evaluate("""const p = async (value) => value, say = (made) => made.then((e) => console.log(String(e)), (e) => console.log(e.message));
             say(html`<p title="${p('"')}" href="${p("javascript:1")}">${p("<")}</p>`); say(html`<script>${p("x")}</script>`);
             say(html`<a href="${p("java")}">${[p("&"), p(html`<b>`)]}`); say(html`<a href="java${p("script:1")}">`)""")
@@ -7115,8 +7188,7 @@ class ElementTest(Case):
 
     def test_an_element_with_an_async_component_is_a_promise(self):
         log = []
-        realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
-        self.addCleanup(realm.close)
+        realm = self.closing(aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK))
         realm.evaluate("""
             const C = async ({ n }) => { await null; if (n > 2) throw new Error("no " + n); return h("i", null, n) };
             h("p", null, h(C, { n: 1 }), html`<b>${h(C, { n: 2 })}</b>`).then((e) => console.log(String(e)));
@@ -7825,8 +7897,7 @@ class RealmTest(Case):
         realm = aiwebengine.Realm()
         realm.evaluate("let open; const gate = new Promise(r => open = r); async function wait() { await gate; return 'through' }")
         got = []
-        waiting = threading.Thread(target=lambda: got.append(realm.run(realm.lookup("wait"), timeout=WAIT)))
-        waiting.start()
+        waiting = in_thread(lambda: got.append(realm.run(realm.lookup("wait"), timeout=WAIT)))
         realm.evaluate("open()")
         waiting.join(WAIT)
         self.assertEqual(got, ["through"])
@@ -7925,8 +7996,7 @@ class ClockTest(Case):
 
     def setUp(self):
         self.clock = aiwebengine.ManualClock(1_000_000)
-        self.realm = aiwebengine.Realm(clock=self.clock, console=lambda *_: None)
-        self.addCleanup(self.realm.close)
+        self.realm = self.closing(aiwebengine.Realm(clock=self.clock, console=lambda *_: None))
 
     def move(self, milliseconds):
         end = self.clock.time + milliseconds
@@ -7941,16 +8011,14 @@ class ClockTest(Case):
         self.assertEqual(self.realm.evaluate(now), [1_001_500, 1_001_500, 1500, 1_001_500])
 
     def test_timers_of_all_realms_run_in_order_when_the_clock_moves(self):
-        other = aiwebengine.Realm(clock=self.clock)
-        self.addCleanup(other.close)
+        other = self.closing(aiwebengine.Realm(clock=self.clock))
         log = []
         for realm, name in ((self.realm, "a"), (other, "b")):
             realm.define("note", lambda what, name=name: log.append(f"{name}{what} {self.clock.time - 1_000_000}"))
         self.realm.evaluate("setTimeout(() => note(3), 30); setInterval(() => note('i'), 20); setTimeout(() => note(0))")
         other.evaluate("setTimeout(() => note(1), 10); const t = setTimeout(() => note('never'), 5); clearTimeout(t);"
                        "setTimeout(() => setTimeout(() => note(4), 10), 25)")
-        real = aiwebengine.Realm()
-        self.addCleanup(real.close)
+        real = self.closing(aiwebengine.Realm())
         real.evaluate("setTimeout(() => {}, 40)")
         real.wait_idle()                    # so much time has passed for others
         self.assertEqual(log, [])
@@ -8114,9 +8182,7 @@ class LimitTest(Case):
                 self.assertEqual(aiwebengine.call_depth(), min(aiwebengine.MAX_CALL_DEPTH, size // aiwebengine.FRAME_BYTES))
 
     def test_a_realm_is_entered_on_a_deep_stack_where_other_threads_have_a_small_one(self):
-        patched = unittest.mock.patch.object(aiwebengine.ScriptThread, "required", True)
-        patched.start()
-        self.addCleanup(patched.stop)
+        self.enter(mock.patch.object(aiwebengine.ScriptThread, "required", True))
         enter = aiwebengine.needs_deep_stack(lambda value: (value, threading.current_thread()))
         value, thread = enter(value=1)
         self.assertEqual((value, type(thread)), (1, aiwebengine.ScriptThread))
@@ -8176,9 +8242,8 @@ class LimitTest(Case):
         begun, stop, ended = threading.Event(), threading.Event(), []
         busy.define("begun", begun.set)
         busy.define("stopped", stop.is_set)
-        thread = threading.Thread(target=lambda: ended.append(
+        thread = in_thread(lambda: ended.append(
             busy.evaluate("begun(); while (!stopped()); 'ended'", timeout=2 * STUCK)))
-        thread.start()
         self.assertTrue(begun.wait(WAIT))
         self.assertEqual(other.evaluate("[1, 2, 3].map(x => x * 2).join()", timeout=WAIT), "2,4,6")
         self.assertTrue(thread.is_alive())
@@ -8264,8 +8329,7 @@ class ModuleTest(Case):
             (folder / "a.txt").write_bytes("Gr\u00fc\u00dfe \U0001f600".encode())
             (folder / "a.bin").write_bytes(b"\x89PNG\xff\x00")
             (folder / "d.json").write_text("[1]")
-            realm = aiwebengine.Realm(console=lambda level, text: self.log.append(text))
-            self.addCleanup(realm.close)
+            realm = self.closing(aiwebengine.Realm(console=lambda level, text: self.log.append(text)))
             self.log = []
             realm.modules.loader = aiwebengine.folder_loader(folder, {})
             realm.evaluate("import t from './a.txt' with { type: 'text' }; import b from './a.bin' with { type: 'bytes' }; import j from './d.json';"
@@ -8471,8 +8535,7 @@ class LibraryTest(Case):
 
     def result(self, file, is_module, expression):
         folder = pathlib.Path(NODE_MODULES)
-        realm = aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK)
-        self.addCleanup(realm.close)
+        realm = self.closing(aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK))
 
         def load(specifier, referrer, kind):
             place = (folder / referrer).parent if specifier.startswith(".") else folder
@@ -8980,8 +9043,7 @@ class PackageTest(Case):
         self.assertEqual(node.returncode, 0, node.stderr)
         for (names, _), (file, expected) in zip(blocks, json.loads(node.stdout).items()):
             with self.subTest(names[0]):
-                realm = aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK)
-                self.addCleanup(realm.close)
+                realm = self.closing(aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK))
                 realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(scripts.name), {})
                 realm.evaluate(f"import {{ value }} from './{file}'; globalThis.value = value", "main.mjs")
                 self.assertEqual(realm.evaluate("value"), expected)
@@ -9402,8 +9464,7 @@ class NodeModulesTest(Case):
                 node = subprocess.run(["node", "--input-type=module", "-e", "import('p/calls.mjs').then(({ value }) => console.log(value))"],
                                       cwd=folder.name, capture_output=True, encoding="utf-8", timeout=2 * STUCK)
                 self.assertEqual(node.returncode, 0, node.stderr)
-                realm = aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK)
-                self.addCleanup(realm.close)
+                realm = self.closing(aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK))
                 realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(folder.name), {})
                 realm.evaluate("import { value } from 'p/calls.mjs'; globalThis.value = value", "main.mjs")
                 self.assertEqual(json.loads(realm.evaluate("value")), json.loads(node.stdout))
@@ -9412,8 +9473,7 @@ class NodeModulesTest(Case):
         self.compare("path", "url", "querystring")
 
     def test_the_old_parser_of_addresses_says_what_to_use_instead(self):
-        realm = aiwebengine.Realm()
-        self.addCleanup(realm.close)
+        realm = self.closing(aiwebengine.Realm())
         realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(), {})
         for call in ("url.parse('http://a/b')", "url.format({host: 'a'})"):
             with self.subTest(call), self.assertRaisesRegex(aiwebengine.JSError, r"is not there: use new URL\(address, base\)"):
@@ -9805,8 +9865,7 @@ class HangTest(AttackTestCase):
         self.attack({"structuredClone": tree + "structuredClone(a).length", "console.log": tree + "console.log(a)"}, self.ENOUGH)
 
     def test_timers(self):
-        realm = aiwebengine.Realm("timers", console=lambda level, text: None)
-        self.addCleanup(realm.close)
+        realm = self.closing(aiwebengine.Realm("timers", console=lambda level, text: None))
         realm.evaluate("var turns = 0; setInterval(() => { turns++; for (;;); }, 1)", timeout=STUCK)
         self.assertEqual(realm.evaluate("1 + 1", timeout=STUCK), 2)
         error = thrown(aiwebengine.JSError, realm.evaluate, "for (;;) setTimeout(() => {}, 1e9)", timeout=STUCK)
@@ -10279,8 +10338,7 @@ class PauseTest(Case):
         """One call of each; with the environment variable ALL_CALLS all of them, or with ALL_CALLS=2/8 the second
         eighth, each printed with what it took."""
         with tempfile.TemporaryDirectory() as folder, mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 4 << 30):
-            app = aiwebengine.Application(folder, aiwebengine.Log("error"))
-            self.addCleanup(app.close)
+            app = self.closing(aiwebengine.Application(folder, aiwebengine.Log("error")))
             host = aiwebengine.ScriptHost(app, "all.js", "")
             host.console = host.realm.console = host.realm.report = lambda *_: None
             aiwebengine.install_host_api(host)
@@ -10463,9 +10521,7 @@ class PauseTest(Case):
         pauses, deadline = aiwebengine.COLLECTOR_PAUSES, time.monotonic() + STUCK
         while gc.garbage and time.monotonic() < deadline:       # what earlier tests have left
             time.sleep(0.01)
-        patch = mock.patch.object(pauses, "LONG", math.inf)     # nothing is left out of the next collection
-        patch.start()
-        self.addCleanup(patch.stop)
+        self.enter(mock.patch.object(pauses, "LONG", math.inf))     # nothing is left out of the next collection
         realm = aiwebengine.Realm(console=lambda level, text: None)
         realm.evaluate("""var made = (() => { const all = [], f = () => all; all.push(all, f, { all })
             function* g() { yield all } const it = g(); it.next(); it.it = it
@@ -10769,9 +10825,7 @@ class FetchTest(ServerCase):
     """fetch against real servers, and what it refuses."""
 
     def outside(self, answer, **options):
-        server = OutsideServer(answer, **options)
-        self.addCleanup(server.close)
-        return server
+        return self.closing(OutsideServer(answer, **options))
 
     def fetching(self, body, answer=None, **options):
         """The answer of a handler with this body; BASE is the address of a server that answers so."""
@@ -10898,8 +10952,7 @@ class FetchTest(ServerCase):
         self.serve(f"""routeRegistry.registerRoute("/slow", async () => (await fetch("{self.other.url}")).text());
             routeRegistry.registerRoute("/quick", () => "quick");""", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)], handler_timeout=WAIT)
         found = []
-        thread = threading.Thread(target=lambda: found.append(self.get("/slow")[2]))
-        thread.start()
+        thread = in_thread(lambda: found.append(self.get("/slow")[2]))
         self.eventually(lambda: self.other.seen)
         self.assertEqual(self.get("/quick")[2], "quick")
         gate.set()
@@ -10952,8 +11005,7 @@ class FetchTest(ServerCase):
             "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)]))
 
     def test_bodies_have_a_limit_also_when_they_are_compressed(self):
-        self.addCleanup(setattr, aiwebengine, "MAX_FETCH_BYTES", aiwebengine.MAX_FETCH_BYTES)
-        aiwebengine.MAX_FETCH_BYTES = 100_000
+        self.enter(mock.patch.object(aiwebengine, "MAX_FETCH_BYTES", 100_000))
         big = zlib.compress(bytes(10_000_000))
         for answer in (http_answer(bytes(200_000)), http_answer(big, "200 OK", "Content-Encoding: deflate")):
             text = self.fetching("return caught(async () => (await fetch(BASE)).text())", lambda *_: answer)
@@ -11472,8 +11524,7 @@ class Js2PyEngineTest(Case):
                           in name or name == "js2py.evaljs" or re.search(r"constructors\.js\w+(array|buffer)$", name)])
 
     def test_a_host_object_of_another_realm_is_refused(self):
-        other = aiwebengine.Js2PyRealm("other.js")
-        self.addCleanup(other.close)
+        other = self.closing(aiwebengine.Js2PyRealm("other.js"))
         foreign = other.from_python({"a": 1})
         self.realm.define("foreign", lambda *args: foreign, raw=True)
         self.assertEqual((self.error("foreign()").name, self.error("foreign()").message),
@@ -11707,8 +11758,7 @@ class Js2PyServerTest(ServerCase):
     def test_other_scripts_are_served_while_one_hangs(self):
         self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
                     "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
-        thread = threading.Thread(target=self.get, args=["/hang"])
-        thread.start()
+        thread = in_thread(self.get, "/hang")
         self.assertEqual(self.get("/b")[2], "b")
         thread.join()
 
@@ -11720,11 +11770,11 @@ class Js2PyServerTest(ServerCase):
 class Pairs:
     """Connected TCP sockets without a server."""
 
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, case):
+        self.case, self.listener = case, case.closing(socket.create_server(("127.0.0.1", 0)))
 
     def pair(self):
-        client = socket.create_connection(self.listener.getsockname())
+        client = self.case.closing(socket.create_connection(self.listener.getsockname()))
         return self.listener.accept()[0], client
 
 
@@ -11739,8 +11789,7 @@ class StreamTest(Case):
         self.broadcaster.start()
         self.addCleanup(self.broadcaster.stop)
         self.registry = aiwebengine.StreamRegistry(self.broadcaster)
-        self.pairs = Pairs()
-        self.addCleanup(self.pairs.listener.close)
+        self.pairs = Pairs(self)
 
     def stream(self, path="/s", **options):
         stream = self.registry.create(path, **options)
@@ -11749,7 +11798,6 @@ class StreamTest(Case):
 
     def attach(self, stream, metadata=None, last_id=None):
         sock, client = self.pairs.pair()
-        self.addCleanup(client.close)
         client.settimeout(WAIT)
         try:
             self.broadcaster.attach(stream, sock, b"", metadata or {}, "1.2.3.4", last_id)
@@ -11813,8 +11861,7 @@ class StreamTest(Case):
                 self.broadcaster.attach(stream, sock, b"", {})
                 client.close()
 
-        thread = threading.Thread(target=churn)
-        thread.start()
+        thread = in_thread(churn)
         for i in range(2000):
             stream.send(str(i))
         stream.send("end")
@@ -11897,7 +11944,6 @@ class StreamTest(Case):
         sock, slow = self.pairs.pair()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-        self.addCleanup(slow.close)
         self.broadcaster.attach(stream, sock, b"", {})
         good = self.attach(stream)
         count = 0
@@ -11923,7 +11969,6 @@ class StreamTest(Case):
         for text in texts[:200]:
             stream.send(text)
         sock, client = self.pairs.pair()
-        self.addCleanup(client.close)
         client.settimeout(WAIT)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
         self.broadcaster.attach(stream, sock, b"", {}, "", f"{stream.epoch}-0")
@@ -11968,12 +12013,10 @@ class ExplainTest(Case):
     def setUp(self):
         self.broadcaster = aiwebengine.Broadcaster()
         self.stream = aiwebengine.Stream("/s", self.broadcaster)
-        self.pairs = Pairs()
-        self.addCleanup(self.pairs.listener.close)
+        self.pairs = Pairs(self)
 
     def attach(self, metadata, last_id=None):
         sock, client = self.pairs.pair()
-        self.addCleanup(client.close)
         self.addCleanup(sock.close)
         return self.broadcaster.attach(self.stream, sock, b"", metadata, "1.2.3.4", last_id)
 
@@ -12288,7 +12331,6 @@ class StreamFaultTest(Case):
     def stalled(self, stream, metadata=None, last_id=None, room=4096):
         """A client that does not read and has next to no room for what it is sent."""
         sock, client = self.pairs.pair()
-        self.addCleanup(client.close)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         connection = self.broadcaster.attach(stream, sock, b"", metadata or {}, "1.2.3.4", last_id)
@@ -12317,8 +12359,7 @@ class StreamFaultTest(Case):
         stream, arrived, let_go = self.stream(), threading.Event(), threading.Event()
         stream.archive = unittest.mock.Mock(append=lambda stream, message: (arrived.set(), let_go.wait(WAIT))[1])
         client = self.attach(stream)
-        sender = threading.Thread(target=stream.send, args=("x",))
-        sender.start()
+        sender = in_thread(stream.send, "x")
         self.assertTrue(arrived.wait(WAIT))
         client.close()                          # the broadcaster must get the lock of this stream
         self.eventually(lambda: not stream.connections)
@@ -12425,13 +12466,19 @@ class StreamFaultTest(Case):
                 stream.send("for b", {"room": "b"})
                 stream.send("for all")
                 sock, client = self.pairs.pair()
-                self.addCleanup(client.close)
                 client.settimeout(WAIT)
                 self.broadcaster.attach(stream, sock, b"", {"room": "a"}, expected=expected, greeting=b"data: hi\n\n")
                 stream.send("after")
                 data = self.read(client, b"data: after\n")
                 self.assertEqual(self.frames(data), [b"hi", b"for a", b"for all", b"after"])
                 self.assertEqual(stream.expected, [])
+
+    def test_filters_count_in_histories_as_texts_do(self):
+        stream = self.stream(history=100)
+        for number in range(9):
+            stream.send("short", {"room": str(number) * (aiwebengine.MAX_HISTORY_BYTES // 4)})
+        self.assertEqual((len(stream.history), stream.floor), (3, 6))
+        self.assertLessEqual(stream.history_bytes, aiwebengine.MAX_HISTORY_BYTES)
 
     def test_expected_messages_have_a_limit_beyond_which_there_is_a_gap(self):
         stream = self.stream(history=0)
@@ -12440,7 +12487,6 @@ class StreamFaultTest(Case):
             stream.send(str(number) * (aiwebengine.MAX_HISTORY_BYTES // 4))
         self.assertLessEqual(expected.bytes, aiwebengine.MAX_HISTORY_BYTES)
         sock, client = self.pairs.pair()
-        self.addCleanup(client.close)
         client.settimeout(WAIT)
         self.broadcaster.attach(stream, sock, b"", {}, expected=expected)
         data = self.read(client, b"8\n\n")
@@ -14912,12 +14958,8 @@ class StorageFileTest(ServerCase):
         return client
 
     def writer(self, first, last, name="k"):
-        process = subprocess.Popen([sys.executable, "-c", STORAGE_WRITER, str(self.file), str(first), str(last), name],
-                                   stdout=subprocess.PIPE, cwd=MODULE.parent)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.kill)
-        return process
+        return self.begin([sys.executable, "-c", STORAGE_WRITER, str(self.file), str(first), str(last), name],
+                          cwd=MODULE.parent)
 
     def test_strings_survive_a_restart_exactly(self):
         script = r"""
@@ -15044,8 +15086,7 @@ class StorageFileTest(ServerCase):
         writers = [self.writer(0, 100, name) for name in "ab"]
         for process in writers:
             self.assertEqual(len(process.stdout.read().split()), 100)
-        file = aiwebengine.StorageFile(self.file)
-        self.addCleanup(file.close)
+        file = self.closing(aiwebengine.StorageFile(self.file))
         storage = file.storage_of("app.js")
         self.assertEqual({key: storage.get(key) for key in storage.keys()},
                          {f"{name}{n}": str(n) for name in "ab" for n in range(100)})
@@ -15283,12 +15324,73 @@ class StorageFileTest(ServerCase):
                     path.unlink()
 
     def test_a_statement_that_does_not_end_is_interrupted(self):
-        file = aiwebengine.StorageFile(self.file)
-        self.addCleanup(file.close)
+        file = self.closing(aiwebengine.StorageFile(self.file))
         with unittest.mock.patch.object(aiwebengine, "STORAGE_SECONDS", 0.2), \
                 self.assertRaisesRegex(sqlite3.OperationalError, "interrupted"):
             file.execute("WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n")
         self.assertEqual(file.execute("SELECT 1"), [(1,)])
+
+    def test_a_row_longer_than_any_that_was_kept_is_refused_before_it_is_copied(self):
+        self.tampered("UPDATE items SET value = zeroblob(20000000)")
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        with self.assertRaisesRegex(aiwebengine.HostError, "data.db was changed by something else"):
+            file.storage_of("app.js").get("k")
+        if sys.version_info >= (3, 11):
+            with self.assertRaisesRegex(sqlite3.DataError, "too big"):
+                file.execute("SELECT value FROM items")
+
+    def test_of_a_history_no_more_is_read_than_memory_may_keep(self):
+        self.tampered()
+        with contextlib.closing(sqlite3.connect(self.file)) as database:
+            size, = database.execute("SELECT sum(length(frame)) FROM messages WHERE path = '/s' AND sequence > 1").fetchone()
+        with mock.patch.object(aiwebengine, "stored_messages", return_value=[]) as read, \
+                mock.patch.object(aiwebengine, "MAX_HISTORY_BYTES", size):
+            self.serve_file()
+        self.assertEqual([number for call in read.call_args_list for number, *_ in call[0][2]], [3, 2])
+
+    def test_a_file_that_another_program_holds_for_long_is_not_waited_for_again_until_it_is_free(self):
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        other = sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(other.close)
+        storage, waits = file.storage_of("app.js"), lambda: file.execute("PRAGMA busy_timeout")[0][0]
+        with mock.patch.object(aiwebengine, "STORAGE_PATIENCE", 0.05):
+            storage.set("k", "v")
+            other.execute("BEGIN IMMEDIATE")
+            for change in (lambda: storage.set("k", "w"), lambda: storage.replace("k", "v", "w")):
+                with self.assertRaisesRegex(aiwebengine.HostError, "locked"):
+                    change()
+                self.assertEqual((waits(), storage.get("k")), (0, "v"))
+            other.execute("ROLLBACK")
+            self.assertTrue(storage.replace("k", "v", "w"))
+            self.assertEqual(waits(), 50)
+
+    def test_what_cannot_be_written_because_somebody_reads_for_long_does_not_fill_the_disk(self):
+        file = aiwebengine.StorageFile(self.file)
+        self.addCleanup(file.close)
+        storage, other = file.storage_of("app.js"), sqlite3.connect(self.file, isolation_level=None)
+        self.addCleanup(other.close)
+        storage.set("k", "v")
+        other.execute("BEGIN").execute("SELECT * FROM items").fetchall()
+        with mock.patch.object(aiwebengine, "MAX_STORAGE_FILE", 200_000), mock.patch.object(aiwebengine, "LOG_CHECK_SECONDS", -1):
+            with self.assertRaisesRegex(aiwebengine.HostError, "its log has grown to 0 MiB, because something has been reading"):
+                for number in range(9):
+                    storage.set("k", str(number) * 50_000)
+            other.execute("COMMIT")
+            storage.set("k", "after")
+        self.assertLess(os.path.getsize(f"{self.file}-wal"), 200_000)
+
+    @needs(hasattr(os, "mkfifo"), "named pipes")
+    def test_a_pipe_in_the_place_of_a_file_of_a_database_is_an_error(self):
+        for name in ("data.db", "data.db-journal", "data.db-wal", "data.db-shm"):
+            os.mkfifo(self.file.with_name(name))
+            with self.assertRaisesRegex(aiwebengine.StorageUnavailable, f"{name} is not an ordinary file"):
+                aiwebengine.StorageFile(self.file)
+            with self.assertRaisesRegex(aiwebengine.HostError, f"{name} is not an ordinary file"), \
+                    aiwebengine.Database(self.file).used_by(aiwebengine.DatabaseVisitor(5)):
+                pass
+            os.unlink(self.file.with_name(name))
 
     def test_a_file_of_the_version_before_is_read_and_marked(self):
         self.tampered("PRAGMA user_version = 0")
@@ -15541,20 +15643,18 @@ class DatabaseTest(ServerCase):
 
     def test_the_server_ends_though_a_statement_cannot_be_interrupted(self):
         database = aiwebengine.Database()
-        started, go_on = threading.Event(), threading.Event()
+        holding, go_on = threading.Event(), threading.Event()
 
         def hold():
             with database.used_by(mock.Mock(interruption=None)) as connection:
-                connection.create_function("hold", 0, lambda: (started.set(), go_on.wait(10)) and None)
+                connection.create_function("hold", 0, lambda: (holding.set(), go_on.wait(10)) and None)
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("SELECT hold()").fetchall()
 
-        thread = threading.Thread(target=hold)
-        thread.start()
-        started.wait(10)
+        thread = in_thread(hold)
+        holding.wait(10)
         with mock.patch.object(aiwebengine, "DATABASE_CLOSE_SECONDS", 0.05):
-            closing = threading.Thread(target=database.close)
-            closing.start()
+            closing = in_thread(database.close)
             closing.join(5)
         self.assertFalse(closing.is_alive())
         go_on.set()
@@ -15593,6 +15693,34 @@ class DatabaseTest(ServerCase):
         self.assertEqual(self.ask(None), [{"n": 3}])
         self.serve(script)
         self.assertEqual(self.ask(None), [{"n": 1}])
+
+    def test_when_it_is_closed_all_is_in_the_one_file(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        database, visitor = aiwebengine.Database(path), aiwebengine.DatabaseVisitor(5)
+        with database.used_by(visitor):
+            database.execute(visitor, "CREATE TABLE t (x)").close()
+        database.close()
+        self.assertEqual(os.listdir(path.parent), [path.name])
+
+    def test_an_iterator_that_is_not_read_does_not_let_the_log_grow_for_ever(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        script = """
+            database.exec("CREATE TABLE t (x)"); database.exec("INSERT INTO t VALUES (1)");
+            const rows = database.prepare("SELECT a.value FROM json_each(?) a, t").iterate(JSON.stringify([...Array(300)]));
+            rows.next();
+            routeRegistry.registerRoute("/x", () => {
+              for (let i = 0; i < 9; i++) database.sql`UPDATE t SET x = randomblob(50000)`;
+              try { for (const row of rows); } catch (error) { return [error.message] }
+            });"""
+        with mock.patch.object(aiwebengine, "MAX_DATABASE_FILE", 200_000), mock.patch.object(aiwebengine, "LOG_CHECK_SECONDS", -1):
+            self.serve(script, storage=path)
+            self.assertRegex(self.ask(None)[0], "^the iterator was ended, because the database has been written to so much")
+            self.assertLess(os.path.getsize(path.with_name("data.sql.db-wal")), 400_000)
+            with contextlib.closing(sqlite3.connect(path.with_name("data.sql.db"), isolation_level=None)) as other:
+                other.execute("BEGIN").execute("SELECT * FROM t").fetchall()
+                status, _, body = self.request("GET", "/x")
+                self.assertEqual(status, 500)
+                self.assertIn("its log has grown to 0 MiB", body)
 
     def test_two_servers_share_the_file_and_wait_for_each_other(self):
         path = pathlib.Path(self.enterTemporary(), "data.db")
@@ -16064,10 +16192,8 @@ class RedisTest(RedisCase):
     def test_all_processes_deliver_in_the_same_order(self):
         one, two = self.serve_both(REDIS_SCRIPT)
         clients = [self.client(server) for server in (one, two) for _ in range(100)]
-        senders = [threading.Thread(target=ask, args=(server.port, "POST", f"/many?count=50", name))
+        senders = [in_thread(ask, server.port, "POST", "/many?count=50", name)
                    for server, name in ((one, "one "), (two, "two "))]
-        for sender in senders:
-            sender.start()
         orders = [self.take(client, 100) for client in clients]
         for sender in senders:
             sender.join()
@@ -16562,9 +16688,7 @@ class RedisFailureTest(RedisCase):
                 connection.request("POST", "/send", text)
                 (accepted.add if connection.getresponse().status == 200 else refused.append)(text)
                 connection.close()
-        threads = [threading.Thread(target=traffic, args=pair) for pair in ((one, "a"), (two, "b"))]
-        for thread in threads:
-            thread.start()
+        threads = [in_thread(traffic, *pair) for pair in ((one, "a"), (two, "b"))]
         self.until(lambda: len(accepted) > 50)
         self.redis.stop(kill=True)
         self.until(lambda: len(refused) > 20)
@@ -16814,13 +16938,11 @@ class LogTest(ServerCase):
     def pipe(self):
         """(reading end, a text stream into it)"""
         near, far = os.pipe()
-        stream = open(far, "w", encoding="utf-8")
-        self.addCleanup(stream.close)
+        stream = self.closing(open(far, "w", encoding="utf-8"))
         return near, stream
 
     def test_a_pipe_that_nobody_reads_stops_nobody_and_the_rest_is_counted(self):
-        self.addCleanup(setattr, aiwebengine, "MAX_LOG_LINES", aiwebengine.MAX_LOG_LINES)
-        aiwebengine.MAX_LOG_LINES = 1000
+        self.enter(mock.patch.object(aiwebengine, "MAX_LOG_LINES", 1000))
         near, stream = self.pipe()
         log = aiwebengine.Log("debug", stream, False)
         for number in range(20000):     # far more than a pipe holds
@@ -16859,9 +16981,7 @@ class LogTest(ServerCase):
     @needs(hasattr(signal, "SIGHUP"), "a terminal that can be closed")
     def test_the_end_does_not_wait_for_whoever_reads_the_log(self):
         folder = self.folder_of({"a.js": "for (let i = 0; i < 300; i++) console.log('z'.repeat(10000));"})
-        process = subprocess.Popen([*COMMAND, str(folder), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.addCleanup(process.stderr.close)
-        self.addCleanup(process.stdout.close)
+        process = self.begin([*COMMAND, str(folder), "--port", "0"], stderr=subprocess.PIPE)
         self.assertIn(b"http://", process.stdout.readline())
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGHUP)
@@ -17103,8 +17223,7 @@ class ScriptTest(ServerCase):
                     wrong.extend(path for path in ("/a", "/b", "/c") if self.get(path)[0] != 200)
             self.put({"a.js": self.routes((f"/{a}", f"a{a}")), "b.js": self.routes((f"/{b}", f"b{b}")),
                       "c.js": self.routes((f"/{c}", f"c{c}"))})
-            watcher = threading.Thread(target=look)
-            watcher.start()
+            watcher = in_thread(look)
             self.server.app.refresh()
             stop.set()
             watcher.join()
@@ -17210,6 +17329,13 @@ class ScriptTest(ServerCase):
         path.unlink()
         self.eventually(lambda: self.get("/v")[0] == 404)
 
+    def test_a_file_that_is_written_again_and_again_is_not_taken_for_one_that_stays_empty(self):
+        app = self.serve("routeRegistry.registerRoute('/v', () => '1');").app
+        for stamp, meant in ((1, False), (2, False), (2, True)):
+            self.assertEqual(app._is_meant("app.js", (stamp, 0), STUCK), meant)
+            since, before = app._absent["app.js"]
+            app._absent["app.js"] = since - STUCK, before
+
     def test_timers_of_a_replaced_version_stop(self):
         self.serve("routeRegistry.registerStreamRoute('/s');\n"
                    "setInterval(() => routeRegistry.sendStreamMessage('/s', 'old'), 5);")
@@ -17258,8 +17384,7 @@ class ScriptTest(ServerCase):
         self.serve({"stuck.js": "routeRegistry.registerRoute('/stuck', () => { console.log('here'); for (;;) {} });",
                     "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=5.0)
         answers = []
-        thread = threading.Thread(target=lambda: answers.append(self.get("/stuck")[0]))
-        thread.start()
+        thread = in_thread(lambda: answers.append(self.get("/stuck")[0]))
         self.eventually(lambda: "here" in self.output.getvalue())
         self.assertEqual(self.get("/free")[2], "free")
         self.assertEqual(answers, [])
@@ -17271,12 +17396,9 @@ class ScriptTest(ServerCase):
                             " while (!sharedStorage.getItem('go') && Date.now() < end); return 'a'; });",
                     "b.js": "routeRegistry.registerRoute('/b', () => 'b');"}, handler_timeout=30)
         for name, value in (("MAX_CALLS_PER_SCRIPT", 3), ("MAX_TURN_SECONDS", 0)):
-            self.addCleanup(setattr, aiwebengine, name, getattr(aiwebengine, name))
-            setattr(aiwebengine, name, value)
+            self.enter(mock.patch.object(aiwebengine, name, value))
         answers = []
-        threads = [threading.Thread(target=lambda: answers.append(self.get("/busy")[0])) for _ in range(6)]
-        for thread in threads:
-            thread.start()
+        threads = [in_thread(lambda: answers.append(self.get("/busy")[0])) for _ in range(6)]
         self.assertEqual(self.get("/b")[2], "b")
         self.eventually(lambda: len(answers) == 2)      # one runs and three wait for their turn
         self.server.app.hosts["a.js"].storage.set("go", "1")
@@ -17426,6 +17548,26 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
         self.assertEqual(secrets.hide("a MIIEvQIBADANBg b -----BEGIN----- short 12345"), "a [env.PEM] b [env.PEM] short 12345")
         self.assertEqual(secrets.hide("MIIEvQIBADANBg and more"), "[env.LONG]")
 
+    def test_secrets_in_base64_and_hexadecimal_are_hidden_alone_and_after_other_bytes(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"KEY": self.SECRET, "WORD": "production"})
+        data = self.SECRET.encode()
+        for before in (b"", b"a", b"a:", b"user:"):
+            for code in (base64.b64encode, base64.urlsafe_b64encode):
+                whole = code(before + data + b" and more").decode()
+                self.assertRegex(secrets.hide(f"Basic {whole}"), r"\ABasic \S{0,8}\[env\.KEY\]\S{10,15}\Z")
+        for text in (data.hex(), data.hex().upper(), urllib.parse.quote_plus(self.SECRET), urllib.parse.quote(self.SECRET, "~!*'()")):
+            self.assertEqual(secrets.hide(f"x{text}x"), "x[env.KEY]x")
+        self.assertEqual(secrets.hide("productions"), "productions")
+
+    def test_secrets_in_a_long_text_are_found_slice_by_slice(self):
+        secrets = aiwebengine.Secrets()
+        secrets.add({"KEY": "K3Y-of-some-length", "WORD": "production"})
+        with mock.patch.object(aiwebengine, "SECRETS_SLICE", 16):
+            for before in range(40):
+                self.assertEqual(secrets.hide("-" * before + "K3Y-of-some-length production K3Y-of-some-lengthproduction"),
+                                 "-" * before + "[env.KEY] [env.WORD] [env.KEY]production")
+
     def test_files_of_settings_are_neither_served_nor_imported(self):
         for specifier in ("./.env", "./.env.local", "./settings.txt"):
             files = {"app.js": f"import text from '{specifier}' with {{ type: 'text' }};", ".env": "A=1", ".env.local": "A=1", "settings.txt": "A=1",
@@ -17496,18 +17638,33 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
 
     def test_code_without_a_server_has_them_and_its_errors_show_none(self):
         folder = pathlib.Path(self.enterTemporary())
-        self.write(folder / "my.env", "KEY = shown-by-itself #x\nG=hello#there")
+        self.write(folder / "my.env", "KEY = shown-by-itself\nG=hello#there")
         self.write(folder / "a.js", "console.log(env.KEY, Object.keys(env)); throw new Error('no ' + env.KEY)")
-        settings, code = ["--env-file", folder / "my.env", "--env", "OTHER=1"], "console.log(env.KEY); throw new TypeError(env.KEY)"
+        self.addCleanup(setattr, aiwebengine.ForegroundRealm, "settings", {})
+        settings = ["--env-file", str(folder / "my.env"), "--env", "OTHER=1"]
+        code = "console.log(env.KEY); throw new TypeError(env.KEY)"
+
+        def program(*arguments, text=""):
+            out, err = io.StringIO(), io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), mock.patch("sys.stdin", io.StringIO(text)):
+                try:
+                    aiwebengine.main([*map(str, arguments), *settings])
+                except SystemExit:
+                    pass
+            return out.getvalue(), err.getvalue()
         for arguments, text in (((folder / "a.js", "--run"), ""), (("-e", code), ""), (("--repl",), code),
                                 *([(("-e", code, "--engine", "js2py"), "")] if not JS2PY_MISSING else [])):
             with self.subTest(arguments):
-                _, out, err = run_command(*arguments, *settings, text=text)
+                out, err = program(*arguments, text=text)
                 self.assertIn("shown-by-itself", out)           # what code prints is its own affair
                 self.assertIn("Error: " + "no " * ("--run" in arguments) + "[env.KEY]", err)
                 self.assertNotIn("shown-by", err)
-        self.assertEqual(run_command("-e", "typeof env + Object.keys(env).length")[1], "object0\n")
-        self.assertIn("are for what runs scripts, not for --types", run_command("--types", *settings)[2])
+                self.assertIn("my.env, line 2: the value of G ends before #", err)
+        out, err = program("--repl", text="setTimeout(() => { throw env.KEY }); Promise.reject(Error(env.KEY)); 1\nawait 2\n")
+        self.assertNotIn("shown-by", out + err)
+        self.assertIn("are for what runs scripts, not for --types", program("--types")[1])
+        settings = []
+        self.assertEqual(program("-e", "typeof env + Object.keys(env).length")[0], "object0\n")
 
     def test_the_command_line_says_what_cannot_be(self):
         folder = self.folder_of({"app.js": "", "public/my.txt": "A=1"})
@@ -18007,8 +18164,7 @@ class HttpTest(ServerCase):
     def test_slow_clients_hold_nobody_up(self):
         port, sockets = self.server.port, []
         for start in (b"", b"GET /hel", b"POST /echo" + HEAD + b"Content-Length: 100\r\n\r\nab") * 30:
-            sock = socket.create_connection(("127.0.0.1", port))
-            self.addCleanup(sock.close)
+            sock = self.closing(socket.create_connection(("127.0.0.1", port)))
             sock.sendall(start)
             sockets.append(sock)
         start = time.monotonic()
@@ -18134,6 +18290,30 @@ class HttpTest(ServerCase):
             answer = connection.getresponse()
             self.assertEqual((answer.status, answer.read()), (status, data))
         connection.close()
+
+    def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(self):
+        path = self.folder / "public/shorter.bin"
+        with open(path, "wb") as file:
+            file.truncate(30_000_000)
+        with socket.create_connection(("127.0.0.1", self.server.port), WAIT) as client:
+            client.sendall(b"GET /shorter.bin" + HEAD + b"\r\n")
+            data = client.recv(4096)
+            os.truncate(path, 1000)
+            client.sendall(b"GET /hello" + HEAD + b"\r\n")
+            received = 0
+            with contextlib.suppress(ConnectionResetError):
+                while piece := client.recv(1 << 20):
+                    received, data = received + len(piece), piece
+        self.assertLess(received, 30_000_000)
+        self.assertNotIn(b"HTTP/1.1", data)
+
+    def test_a_fast_client_of_a_large_file_lets_others_have_their_turn(self):
+        handler = mock.Mock(unsent=memoryview(b"head"), file=io.BytesIO(bytes(3 * aiwebengine.FILE_TURN_BYTES)), noted=None,
+                            server=mock.Mock(clock=0))
+        handler.connection.send.side_effect = len
+        for turn in (1, 2, 3):
+            self.assertFalse(aiwebengine.RequestHandler.write_more(handler))
+            self.assertEqual(handler.file.tell(), turn * aiwebengine.FILE_TURN_BYTES)
 
     def test_nothing_outside_public_can_be_read(self):
         link(self.folder / "secret.txt", self.folder / "public/link.txt")
@@ -18265,8 +18445,7 @@ class HttpTest(ServerCase):
                    "routeRegistry.registerRoute('/slow', async () => { console.log('begun'); "
                    "await new Promise(r => setTimeout(r, 300)); return 'done' });")
         client, answers = self.connect("/s"), []
-        thread = threading.Thread(target=lambda: answers.append(self.get("/slow")[2]))
-        thread.start()
+        thread = in_thread(lambda: answers.append(self.get("/slow")[2]))
         self.eventually(lambda: "begun" in self.output.getvalue())
         start = time.monotonic()
         self.server.stop()
@@ -18784,10 +18963,8 @@ class LoginTest(ServerCase):
             return "scrypt$none"
         with mock.patch.object(aiwebengine, "hash_password", slow):
             found = []
-            threads = [threading.Thread(target=lambda user=user: found.append(self.post("/auth/login", {"user": user, "password": "wrong"})[0]))
+            threads = [in_thread(lambda user: found.append(self.post("/auth/login", {"user": user, "password": "wrong"})[0]), user)
                        for user in ("ada", "nobody") * 8]
-            for thread in threads:
-                thread.start()
             self.eventually(lambda: len(found) == 6)            # ten are being looked at
             go.set()
             for thread in threads:
@@ -19165,8 +19342,7 @@ class ChaosTest(ServerCase):
 
     def ask(self, *paths):
         """A socket on which requests were sent at once."""
-        sock = socket.create_connection(("127.0.0.1", self.server.port), WAIT)
-        self.addCleanup(sock.close)
+        sock = self.closing(socket.create_connection(("127.0.0.1", self.server.port), WAIT))
         sock.sendall("".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths).encode())
         return sock
 
@@ -19430,8 +19606,7 @@ class WaitingTest(ServerCase):
 
     def ask(self, *paths):
         """A socket on which these paths were asked for."""
-        sock = socket.create_connection(("127.0.0.1", self.server.port))
-        self.addCleanup(sock.close)
+        sock = self.closing(socket.create_connection(("127.0.0.1", self.server.port)))
         sock.settimeout(WAIT)
         for path in paths:
             sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -19584,8 +19759,7 @@ class WaitingTest(ServerCase):
         self.assertEqual(sock.recv(1), b"")
 
     def test_a_handler_that_is_not_known_to_be_quick_keeps_nobody_waiting(self):
-        self.addCleanup(setattr, aiwebengine, "SUPERVISOR_INTERVAL", aiwebengine.SUPERVISOR_INTERVAL)
-        aiwebengine.SUPERVISOR_INTERVAL = WAIT      # nobody comes to help
+        self.enter(mock.patch.object(aiwebengine, "SUPERVISOR_INTERVAL", WAIT))     # nobody comes to help
         self.serve(self.SCRIPTS, handler_timeout=WAIT)
         socks = [self.ask("/busy") for _ in range(20)]
         self.assertEqual(self.get("/go")[2], "gone")
@@ -19627,9 +19801,8 @@ class WaitingTest(ServerCase):
                 self.get("/go")
             self.assertEqual(json.loads(self.bodies(sock, 1)[0]), {"data": answer})
         answers = []
-        thread = threading.Thread(target=lambda: answers.append(
+        thread = in_thread(lambda: answers.append(
             self.post_json("/graphql", {"query": "mutation {a:add(n:1) b:add(n:2)}"})))
-        thread.start()
         for _ in range(2):
             self.wait_for(1)
             self.get("/go")
@@ -19676,8 +19849,7 @@ class StreamsOverHttpTest(ServerCase):
 
     def slow(self, path):
         """A connected client that has little room and does not read."""
-        sock = socket.socket()
-        self.addCleanup(sock.close)
+        sock = self.closing(socket.socket())
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.connect(("127.0.0.1", self.server.port))
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -20081,8 +20253,7 @@ class HostileClientTest(ServerCase):
         with mock.patch.object(aiwebengine, "MAX_BUFFERED_BYTES", 300_000):
             held = []
             for number in range(2):
-                sock = socket.create_connection(("127.0.0.1", self.server.port))
-                self.addCleanup(sock.close)
+                sock = self.closing(socket.create_connection(("127.0.0.1", self.server.port)))
                 sock.sendall(b"POST /echo" + HEAD + b"Content-Length: 200000\r\n\r\n" + b"x" * 140_000)
                 held.append(sock)
             self.eventually(lambda: self.server._http.buffered == 280_000)
@@ -20179,8 +20350,7 @@ class HostileClientTest(ServerCase):
         self.serve(self.SOURCE)
         with unittest.mock.patch.object(aiwebengine, "MAX_OPEN_REQUESTS", 20):
             for _ in range(60):
-                sock = socket.create_connection(("127.0.0.1", self.server.port))
-                self.addCleanup(sock.close)
+                sock = self.closing(socket.create_connection(("127.0.0.1", self.server.port)))
                 sock.settimeout(WAIT)
                 sock.sendall(b"GET /hello" + HEAD + b"\r\n")
                 self.assertIn(b"200 OK", sock.recv(4096))
@@ -20327,9 +20497,7 @@ class FaultTest(ServerCase):
         folder = self.folder_of({"app.js": files} if isinstance(files, str) else files)
         port = free_port()
         more = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more}
-        process = subprocess.Popen([*command, str(folder), "--port", str(port), *options], **more)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        process = self.begin([*command, str(folder), "--port", str(port), *options], **more)
         end = time.monotonic() + STUCK
         while True:
             try:
@@ -20341,9 +20509,7 @@ class FaultTest(ServerCase):
                 time.sleep(0.05)
 
     def client(self, port, path="/events", headers=()):
-        client = EventClient(port, path, headers)
-        self.addCleanup(client.close)
-        return client
+        return self.closing(EventClient(port, path, headers))
 
     def test_a_full_disk_or_closed_terminal_for_the_log_stops_nothing(self):
         pipe_end, closed_pipe = os.pipe()
@@ -20354,8 +20520,7 @@ class FaultTest(ServerCase):
             again = f"os.closerange(0, 3); os.execv(sys.executable, {COMMAND!r} + sys.argv[1:])"
             ways["closed"] = {"stdout": None, "stderr": None, "command": with_limits(again)}
         if POSIX and os.path.exists("/dev/full"):
-            full = open("/dev/full", "w", encoding="utf-8")
-            self.addCleanup(full.close)
+            full = self.closing(open("/dev/full", "w", encoding="utf-8"))
             ways["full device"] = {"stdout": full, "stderr": full}
         for name, more in ways.items():
             with self.subTest(name):
@@ -20377,8 +20542,7 @@ class FaultTest(ServerCase):
         stream = self.client(port)
         held, refused = [], 0
         for _ in range(80):
-            sock = socket.create_connection(("127.0.0.1", port))
-            self.addCleanup(sock.close)
+            sock = self.closing(socket.create_connection(("127.0.0.1", port)))
             sock.settimeout(WAIT)
             sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             with contextlib.suppress(ConnectionError):      # a reset says the same
@@ -20446,15 +20610,13 @@ class FaultTest(ServerCase):
         """}, "--handler-timeout", "2", "--log-level", "error")
         slow = []
         for _ in range(100):
-            sock = socket.socket()
-            self.addCleanup(sock.close)
+            sock = self.closing(socket.socket())
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.connect(("127.0.0.1", port))
             sock.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             slow.append(sock)
         before, answers = resident(process.pid) if PROC else 0, []
-        flood = threading.Thread(target=lambda: answers.append(ask(port, "GET", "/flood")))
-        flood.start()
+        flood = in_thread(lambda: answers.append(ask(port, "GET", "/flood")))
         largest, others = before, 0
         while flood.is_alive():
             others += ask(port, "GET", "/hello") == b"Hello"
@@ -20507,8 +20669,7 @@ class FaultTest(ServerCase):
                 visits[0] += 1
                 time.sleep(0.002)
 
-        thread = threading.Thread(target=churn)
-        thread.start()
+        thread = in_thread(churn)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT)
         for i in range(400):
             connection.request("POST", "/send", str(i))
@@ -20536,10 +20697,8 @@ class FaultTest(ServerCase):
                     ask(port, method, path, body)
                     answered[path] = answered.get(path, 0) + 1
 
-        threads = [threading.Thread(target=load, args=work) for work in
+        threads = [in_thread(load, *work) for work in
                    [("POST", "/send", "x" * 1000), ("POST", "/send", "y"), ("GET", "/hello"), ("GET", "/spin")]]
-        for thread in threads:
-            thread.start()
         self.eventually(lambda: min(answered.values()) >= 3, STUCK)
         start = time.monotonic()
         process.send_signal(signal.SIGTERM)
@@ -20689,8 +20848,7 @@ class LivePageTest(LiveCase):
         self.serve("routeRegistry.registerRoute('/', async () => { await new Promise((go) => setTimeout(go, 800));"
                    " return ResponseBuilder.html('<html>old</html>'); });")
         answers = []
-        thread = threading.Thread(target=lambda: answers.append(self.get("/", **self.browser)[2]))
-        thread.start()
+        thread = in_thread(lambda: answers.append(self.get("/", **self.browser)[2]))
         self.eventually(lambda: self.server.app.waiting)
         self.server.app.reload("app.js")
         thread.join()
@@ -21031,10 +21189,8 @@ class TLSTest(ServerCase):
         connect = socket.create_connection
         with mock.patch.object(socket, "create_connection", lambda *address: self.client.wrap_socket(
                 connect(*address), server_hostname="localhost", suppress_ragged_eofs=False)):
-            client = EventClient(self.server.port, "/s")
-            self.addCleanup(client.close)
-            web = WebSocketClient(self.server.port, "/s")
-            self.addCleanup(web.close)
+            client = self.closing(EventClient(self.server.port, "/s"))
+            web = self.closing(WebSocketClient(self.server.port, "/s"))
         for size in (5, 100_000, 900_000):
             self.post("/send", "m" * size)
             self.assertEqual(client.next()["data"], "m" * size)
@@ -21120,9 +21276,7 @@ class TLSTest(ServerCase):
 
 class WebSocketCase(ServerCase):
     def dial(self, path="/", headers=(), **more):
-        client = WebSocketClient(self.server.port, path, headers, **more)
-        self.addCleanup(client.close)
-        return client
+        return self.closing(WebSocketClient(self.server.port, path, headers, **more))
 
 
 class WebSocketStreamTest(WebSocketCase):
@@ -21748,7 +21902,7 @@ class CarrierTest(ServerCase):
     def test_bad_orders_are_refused(self):
         self.serve(self.SCRIPT)
         _, key = self.carrier()
-        for number, target in (("x", "/s"), ("1", "s"), ("1", "/s x"), ("1", "/s\r\nX: y"), ("", "/s")):
+        for number, target in (("x", "/s"), ("1", "s"), ("1", "/s x"), ("1", "/s\r\nX: y"), ("", "/s"), ("9" * 5000, "/s"), ("%C2%B2", "/s")):
             self.assertEqual(self.ask(key, number, target)[0], 400, (number, target))
         self.assertEqual(self.ask("guess", 1, "/s")[0], 404)
         self.assertEqual(self.ask(key, 1, "/s", Origin="http://evil.example")[0], 403)
@@ -21757,6 +21911,13 @@ class CarrierTest(ServerCase):
             self.assertEqual(self.ask(key, 1, "/s?name=a")[0], 204)
             self.eventually(self.connections)
             self.assertEqual(self.ask(key, 2, "/s?name=b")[0], 503)
+
+    def test_a_carrier_carries_no_carrier_whose_texts_would_be_escaped_twice_as_long_each_time(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        self.ask(key, 1, "/engine/stream%73")
+        self.assertIn("HTTP/1.1 400 Bad Request\r\n", self.read(client, "<EOF>")[1])
+        self.assertEqual(len(self.server._http.carriers.of), 1)
 
     def test_a_server_that_stops_leaves_no_sockets_of_carried_streams(self):
         self.serve(self.SCRIPT)
@@ -22141,8 +22302,7 @@ class MeantNameTest(Case):
             self.assertNotIn("Did you mean", text)
 
     def test_looking_for_a_name_runs_no_script(self):
-        realm = aiwebengine.Realm()
-        self.addCleanup(realm.close)
+        realm = self.closing(aiwebengine.Realm())
         self.assertEqual(realm.evaluate("""
           let ran = 0;
           const trap = new Proxy({}, { ownKeys() { ran++; return [] }, getOwnPropertyDescriptor() { ran++ },
@@ -22572,8 +22732,7 @@ class DashboardTest(ServerCase):
 
     def test_what_waits_for_a_client_that_does_not_read(self):
         self.serve(self.CHAT)
-        slow = socket.socket()
-        self.addCleanup(slow.close)
+        slow = self.closing(socket.socket())
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", self.server.port))
         slow.sendall(b"GET /chat?user=slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -22716,8 +22875,7 @@ class DashboardTest(ServerCase):
         self.serve("routeRegistry.registerRoute('/slow', ({ request }) => { for (const end = Date.now() + 300; Date.now() < end;); return 'x'.repeat(20); });"
                    "routeRegistry.registerRoute('/later', () => new Promise((done) => setTimeout(done, 200, 'x')));"
                    "routeRegistry.registerRoute('/large', () => 'x'.repeat(9e6));")
-        threads = [threading.Thread(target=self.get, args=("/slow",)) for _ in range(3)]
-        [thread.start() for thread in threads], [thread.join() for thread in threads]
+        run_together(*[lambda: self.get("/slow")] * 3)
         slow = [self.shown(number) for number in (1, 2, 3)]
         self.assertGreater(max(entry["waited"] for entry in slow), 250)
         self.assertTrue(all(entry["handled"] >= 290 for entry in slow), slow)
@@ -23597,10 +23755,7 @@ class CommandLineTest(ServerCase):
     def test_serve_and_stop(self):
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            process = subprocess.Popen([*COMMAND, str(folder), "--port", "0"],
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
-            self.addCleanup(process.stderr.close)
-            self.addCleanup(process.stdout.close)
+            process = self.begin([*COMMAND, str(folder), "--port", "0"], stderr=subprocess.PIPE, encoding="utf-8")
             banner = process.stdout.readline()
             port = int(re.search(r":(\d+)", banner)[1])
             self.assertIn("GET /a", process.stdout.readline())
@@ -23615,13 +23770,11 @@ class CommandLineTest(ServerCase):
                                        " () => { for (let i = 0; i < 200; i++)"
                                        " routeRegistry.sendStreamMessage('/s', String(i)); return 'sent'; });")
         for nohup in (False, True):
-            process = subprocess.Popen(
-                [*COMMAND, str(folder), "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            process = self.begin(
+                [*COMMAND, str(folder), "--port", "0"], stderr=subprocess.DEVNULL, text=True,
                 preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL))
-            self.addCleanup(process.stdout.close)
             port = int(re.search(r":(\d+)", process.stdout.readline())[1])
-            client = EventClient(port, "/s")
-            self.addCleanup(client.close)
+            client = self.closing(EventClient(port, "/s"))
             process.send_signal(signal.SIGHUP) if nohup else None
             self.assertIn("sent", self.raw(b"GET /send" + HEAD + b"\r\n", port=port))
             process.send_signal(signal.SIGTERM if nohup else signal.SIGHUP)
@@ -23679,8 +23832,7 @@ class PromptTest(Case):
     """The prompt."""
 
     def setUp(self):
-        self.realm = aiwebengine.PromptRealm("<prompt>", console=lambda level, text: None)
-        self.addCleanup(self.realm.close)
+        self.realm = self.closing(aiwebengine.PromptRealm("<prompt>", console=lambda level, text: None))
 
     def answer(self, source):
         return aiwebengine.on_script_thread(self.realm.answer, source)
@@ -23951,9 +24103,7 @@ class WebSocketWithRedisTest(RedisCase):
         } });"""
 
     def dial(self, server, path="/s"):
-        client = WebSocketClient(server.port, path)
-        self.addCleanup(client.close)
-        return client
+        return self.closing(WebSocketClient(server.port, path))
 
     def until_data(self, client, data):
         """The message with this data, and those before it."""
@@ -24026,12 +24176,9 @@ class WorkersTest(RedisCase):
     def start(self, count=3, redis=None, **files):
         folder = self.folder = self.folder_of({
             "app.js": WORKERS_SCRIPT, "lib/word.js": "export const word = 'one';", **files})
-        self.parent = subprocess.Popen(
+        self.parent = self.begin(
             [*self.command, str(folder), "--port", "0", "--redis", self.redis.url, "--workers", str(count),
-             "--log-level", "error"], cwd=MODULE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8")
-        self.addCleanup(self.parent.wait)
-        self.addCleanup(self.parent.stdout.close)
-        self.addCleanup(self.parent.kill)
+             "--log-level", "error"], cwd=MODULE.parent, stderr=subprocess.DEVNULL, encoding="utf-8")
         self.port = int(re.search(r":(\d+)", self.parent.stdout.readline())[1])
         self.children = self.until(lambda: len(found := self.running()) == count and found)
         self.server = self              # for request(), which asks it for its port
@@ -24050,11 +24197,8 @@ class WorkersTest(RedisCase):
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.server = self
-        parent = subprocess.Popen([*self.command, str(folder), "--port", str(self.port), "--redis", self.redis.url, "--workers",
-                                   "3"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
-        self.addCleanup(parent.wait)
-        self.addCleanup(parent.stdout.close)
-        self.addCleanup(parent.kill)
+        parent = self.begin([*self.command, str(folder), "--port", str(self.port), "--redis", self.redis.url, "--workers",
+                             "3"], stderr=subprocess.STDOUT, encoding="utf-8")
 
         def ask():
             with contextlib.suppress(OSError, http.client.HTTPException):
@@ -24091,9 +24235,7 @@ class WorkersTest(RedisCase):
               routeRegistry.sendStreamMessage("/talk", data + " " + meta.worker) } });"""})
 
         def dial(path="/talk"):
-            client = WebSocketClient(self.port, path)
-            self.addCleanup(client.close)
-            return client
+            return self.closing(WebSocketClient(self.port, path))
         clients, workers = [], set()
         while len(workers) < 2:             # the system chooses who gets a connection
             self.assertLess(len(clients), 60)
@@ -24281,9 +24423,7 @@ class FirstWordsTest(ServerCase):
         pages = {path.stem for path in (MODULE.parent / "examples" / "docs").glob("*.md")} - {"host-api"}
         self.assertEqual(pages, set(aiwebengine.PROJECT_PAGES))
         self.assertTrue(self.say("--docs", "tutorial")[1].startswith("# A live page in five minutes\n"))
-        patch = mock.patch.object(aiwebengine, "__file__", os.path.join(self.enterTemporary(), MODULE.name))
-        patch.start()
-        self.addCleanup(patch.stop)
+        self.enter(mock.patch.object(aiwebengine, "__file__", os.path.join(self.enterTemporary(), MODULE.name)))
         code, out, err = self.say("--docs", "tutorial")
         self.assertEqual((code, out), (2, ""))
         self.assertIn("it is examples/docs/tutorial.md of the project", err)
@@ -24718,9 +24858,7 @@ class RunCodeTest(Case):
 
     @needs(POSIX, "pipes whose other end says that it is closed")
     def test_a_reader_that_leaves_ends_it(self):
-        process = subprocess.Popen([*COMMAND, "-e", "setInterval(() => console.log(1), 1); undefined"],
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.addCleanup(process.stderr.close)
+        process = self.begin([*COMMAND, "-e", "setInterval(() => console.log(1), 1); undefined"], stderr=subprocess.PIPE)
         self.assertEqual(process.stdout.readline(), b"1\n")
         process.stdout.close()
         try:
@@ -24824,8 +24962,9 @@ class ScriptTestsTest(ServerCase):
         self.write(top / "p/public/index.html", "")
         self.write(top / "p/admin/list.js", "routeRegistry.registerRoute('/a', () => 'a')")
         self.write(top / files[-1], "test('a', async () => { assert.equal((await request('/a')).body, 'a') })")
-        code, out, err = run_command("--test", top / files[-1])
-        self.assertEqual((code, out.split("\n")[0]), (0, "admin/users/one.test.js"), out + err)
+        self.folder = top / files[-1]
+        code, text = self.run_again()
+        self.assertEqual((code, text.split("\n")[0]), (0, "admin/users/one.test.js"), text)
 
     # -- requests and streams ----
 
@@ -25350,10 +25489,8 @@ class ScriptTestsTest(ServerCase):
         folder = self.folder_of({"a.js": "routeRegistry.registerRoute('/n', () => 'one');",
                                  "a.test.js": "test('n', async () => assert.equal((await request('/n')).body, 'two'));"})
         environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen([*COMMAND, "--test", folder, "--watch"], stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, encoding="utf-8", env=environment)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.kill)
+        process = self.begin([*COMMAND, "--test", folder, "--watch"], stderr=subprocess.STDOUT, encoding="utf-8",
+                             env=environment)
 
         def until(word):
             for line in process.stdout:
@@ -26610,9 +26747,7 @@ class InBrowser:
         cls.addClassCleanup(cls.browser.__exit__, None, None, None)
 
     def fresh_page(self, *address):
-        page = self.browser.page(*address)
-        self.addCleanup(page.close)
-        return page
+        return self.closing(self.browser.page(*address))
 
 
 # ======================================================================================
@@ -28285,9 +28420,7 @@ class ClientCase(ServerCase):
     """
 
     def setUp(self):
-        patch = mock.patch.object(aiwebengine, "HEARTBEAT_SECONDS", 0.05)
-        patch.start()
-        self.addCleanup(patch.stop)
+        self.enter(mock.patch.object(aiwebengine, "HEARTBEAT_SECONDS", 0.05))
 
     def start(self, **options):
         self.serve(self.SCRIPT, **options)
@@ -28306,11 +28439,8 @@ class ClientCase(ServerCase):
 
     def program(self, command, **environment):
         """Starts a program that prints a line of JSON for each thing that happens to its client."""
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   encoding="utf-8", env={**os.environ, "ADDRESS": self.server.url.rstrip("/"), **environment})
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        process = self.begin(command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, encoding="utf-8",
+                             env={**os.environ, "ADDRESS": self.server.url.rstrip("/"), **environment})
         lines = queue.Queue()
 
         def read():
@@ -28505,13 +28635,11 @@ class NodeClientsTest(ClientCase):
           console.log(server.httpServer.address().port);"""], NODE_PATH=str(pathlib.Path(NODE_MODULES).resolve()), ROOT=str(self.folder))
         port = int(found())
         headers = {"Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin", "Content-Type": "text/plain"}
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STUCK)
-        self.addCleanup(connection.close)
+        connection = self.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=STUCK))
         connection.request("POST", "/api/echo", b"hello", headers)
         answer = connection.getresponse()
         self.assertEqual((answer.status, answer.read()), (200, b"hello"))
-        client = EventClient(port, "/events", ["Accept: text/event-stream"])
-        self.addCleanup(client.close)
+        client = self.closing(EventClient(port, "/events", ["Accept: text/event-stream"]))
         self.eventually(lambda: self.stream.connections)
         self.stream.send("through the proxy")
         self.assertEqual(client.next()["data"], "through the proxy")
