@@ -20,7 +20,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Long texts                                                                     153
           Lengths and numbers                                                             60
           Escaping, and names that were meant                                            121
-     4  JavaScript lexer                                                                 464
+     4  JavaScript lexer                                                                 465
      5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,234
+     6  Parser                                                                         4,247
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -38,10 +38,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               165
           Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    771
+          Parser: types of TypeScript                                                    776
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        352
+          Parser: elements of JSX                                                        360
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          208
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,279
+    11  Built-ins of the language                                                      9,240
           Helpers shared by the built-ins                                                 92
           Object                                                                         306
           Function                                                                       152
@@ -87,7 +87,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           BigInt                                                                          50
           Math                                                                           170
           Date                                                                            42
-          Date: arithmetic                                                                78
+          Date: arithmetic                                                                79
           Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
@@ -264,23 +264,23 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           406
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,029
+    20  Scripts: loading and hot reload                                                4,046
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         189
           Modules of node                                                                744
-          Packages                                                                       244
-          Imported files                                                                 144
+          Packages                                                                       263
+          Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    836
+          All scripts                                                                    838
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
-          Request heads                                                                  204
+          Request heads                                                                  203
           Request bodies                                                                 266
           Responses of handlers                                                          203
           Who may ask                                                                    212
@@ -297,7 +297,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: streams                                                        173
           One connection: WebSocket                                                      162
           One connection: writing                                                        165
-          Requests as scripts see them                                                   207
+          Requests as scripts see them                                                   208
           TLS                                                                            139
           The server                                                                     610
     22  Pages                                                                          5,920
@@ -1107,7 +1107,8 @@ _JS_TOKEN = re.compile(r"""[ \t]*(?:
 _JS_LINE_BREAK = re.compile("\r\n|[\n\r\u2028\u2029]")
 _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
-_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$\x80-\U0010ffff]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
+# (Not [\x80-\U0010ffff]: Python makes a table of all characters for that, which takes 5 ms.)
+_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$]+|[^\x00-\x7f]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 # Parts of literals: many in one match, but not millions.
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
@@ -4299,6 +4300,7 @@ class TypeParser(JSParser):
     has_types      whether the text may contain types
     has_jsx        whether the text may contain JSX; then `<T>x` is none of TypeScript's assertions
     not_arrows     offsets of parentheses that were tried and begin no arrow function
+    no_arguments   those of each `<` that was tried and begins no type arguments
     trying         how many attempts are under way; their errors are seen by nobody
     ambient        whether what is read has no code: `declare …`
     no_conditional whether `extends` ends a type
@@ -4310,7 +4312,7 @@ class TypeParser(JSParser):
     followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
-    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
+    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "no_arguments", "trying", "ambient",
                  "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
                  "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
                  "aliases", "followers")
@@ -4318,7 +4320,7 @@ class TypeParser(JSParser):
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
         self.exporting = False
-        self.not_arrows, self.trying = set(), 0
+        self.not_arrows, self.no_arguments, self.trying = set(), set(), 0
         self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
         self.aliases, self.followers = [], {}
@@ -4613,6 +4615,8 @@ class TypeParser(JSParser):
 
     def skip_type_arguments(self, before_text=False):
         """Read `<A, B>`; with before_text stay at the `>`, as what follows it is not made of tokens."""
+        start = self.start
+        self.no_arguments.add(start)        # until it is read whole
         self.split_token("<")
         self.advance()
         while True:
@@ -4620,6 +4624,7 @@ class TypeParser(JSParser):
             if not self.accept(",") or self.type[:1] == ">":
                 break
         self.close_angle(before_text)
+        self.no_arguments.discard(start)
 
     def skip_import_type(self):
         self.advance()
@@ -4837,7 +4842,8 @@ class TypeParser(JSParser):
                 return False
             self.erase_token()
             return True
-        return self.attempt(self.skip_arguments_in_expression) is not None
+        return self.start not in self.no_arguments \
+            and self.attempt(self.skip_arguments_in_expression) is not None
 
     def skip_arguments_in_expression(self):
         """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
@@ -5710,7 +5716,7 @@ class EnumParser(TypeScriptParser):
 
 _JSX_CODE_TAGS = frozenset(('"script"', '"style"'))
 _JSX_NO_CODE = re.compile("</(?:script|style)|<!--", re.IGNORECASE).search
-_JSX_NAME = re.compile(r"[A-Za-z_$\x80-\U0010ffff][\w$-]*").match
+_JSX_NAME = re.compile(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*").match
 _JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
 _JSX_TEXT = re.compile(r"[^<{>}]*").match
 _JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
@@ -5794,6 +5800,8 @@ class JSXParser(EnumParser):
         node = self.read_element(self.start, self.line, self.start - self.line_start)
         self.depth -= 1
         self.advance()
+        if self.type == "<":
+            raise self.error("Elements side by side need one around them: <>…</>")
         return node
 
     def made(self, node, start, line, column):
@@ -5811,13 +5819,13 @@ class JSXParser(EnumParser):
             node = MemberExpression(node, self.made(Identifier(utf16(one)), *place), False, False).at(node)
         return node
 
-    def read_name(self):
-        """Read `name`, `a.b.c` or `a:b`; return it as written."""
+    def read_name(self, otherwise="The name of an element is missing"):
+        """Read `name`, `a.b.c` or `a:b`; return it as written. `otherwise` is the error if there is none."""
         start = self.pos
         while True:
             match = _JSX_NAME(self.source, self.pos)
             if match is None:
-                self.jsx_error("The name of an element is missing")
+                self.jsx_error(otherwise)
             self.pos = match.end()
             if self.source[self.pos:self.pos + 1] not in (".", ":"):
                 return self.source[start:self.pos]
@@ -5828,6 +5836,8 @@ class JSXParser(EnumParser):
         start = place[0]
         if self.leap_space() == ">":
             name, shown = "", self.fragment
+        elif self.source.startswith("!--", self.pos):
+            self.jsx_error("Write {/* … */} for a comment")
         else:
             name = self.read_name()
             shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
@@ -5850,7 +5860,7 @@ class JSXParser(EnumParser):
             self.pos += 2
         else:
             self.pos += 1
-            self.read_children(children, automatic, "" if properties else name, start)
+            self.read_children(children, automatic, name, start, not properties)
             closing = self.pos
             self.read_closing(name, start)
         if shown in _JSX_CODE_TAGS and factory == "h" and not automatic:
@@ -5927,7 +5937,7 @@ class JSXParser(EnumParser):
                 self.close_container()
                 properties.append(self.made(SpreadElement(argument), *place))
                 continue
-            name = self.read_name()
+            name = self.read_name("A tag goes on with an attribute, or ends with > or />")
             end = self.pos
             is_key = automatic and name == "key"
             head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
@@ -5988,9 +5998,13 @@ class JSXParser(EnumParser):
             self.unexpected()
         self.put(self.start, self.pos, "")
 
-    def read_children(self, children, automatic, name, opened):
-        """Read what stands between the tags: its nodes into children. The opening tag stands at the offset
-        `opened`; it is <name> if that has no attributes."""
+    def not_closed(self, name, message, offset):
+        return self.error(message + (name and f": write </{name}>, or <{name} /> for one without children"),
+                          offset)
+
+    def read_children(self, children, automatic, name, opened, is_bare):
+        """Read what stands between the tags: its nodes into children. The opening tag <name> stands at the
+        offset `opened`; is_bare: it has no attributes."""
         source = self.source
         while True:
             start = self.pos
@@ -6015,12 +6029,13 @@ class JSXParser(EnumParser):
                 children.append(self.read_element(end, self.line, end - self.line_start))
             elif char == "{":
                 self.read_container(children, comma)
-            elif self.has_types and _TYPE_NAME(name):
-                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}",
-                                 opened)
+            elif self.has_types and is_bare and _TYPE_NAME(name):
+                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
+                                 f"or <{name},>(…) => … for a function", opened)
+            elif char:
+                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
             else:
-                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element" if char else
-                               "An element is not closed")
+                raise self.not_closed(name, f"<{name}> is not closed", opened)
 
     def read_container(self, children, comma):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
@@ -6044,8 +6059,7 @@ class JSXParser(EnumParser):
         self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
         found = "" if self.leap_space() == ">" else self.read_name()
         if found != name:
-            raise self.error(f"</{found}> closes an element that <{name}> did not open" if found else
-                             f"<{name}> is closed by </>", self.pos)
+            raise self.not_closed(name, f"<{name}> is not closed before </{found}>", self.pos)
         if self.leap_space() != ">":
             self.jsx_error("A closing tag ends with >")
         self.pos += 1
@@ -14462,7 +14476,7 @@ def code_of(unit, module, filename):
 #: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
 _COMPILED = collections.OrderedDict()
 MAX_COMPILED = 64
-#: Modules of packages, which seldom change: (file name, compiler) -> (text, what it became).
+#: Modules, which seldom change: (file name, compiler) -> (text, what it became).
 _COMPILED_FILES = collections.OrderedDict()
 MAX_COMPILED_FILES = 4096
 
@@ -14475,7 +14489,7 @@ def compile_cached(source, filename):
 
 
 def compile_file(source, filename, compiler):
-    """compiler(source, filename), or its earlier result if the file of a package is the same."""
+    """compiler(source, filename), or its earlier result if the file is the same."""
     text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
     if text != source:
         compiled = compiler(source, filename)
@@ -16353,6 +16367,7 @@ def days_from_civil(year, month, day):
         + day_of_year - 719468
 
 
+@functools.lru_cache(64)
 def civil_from_days(days):
     """(year, month from 1, day) of a number of days since 1970-01-01."""
     era, day_of_era = divmod(days + 719468, 146097)
@@ -23245,7 +23260,7 @@ def check_plain(value):
 def check_shape(shape):
     """All keys are names, not indices (which come first), symbols, private or `toJSON`."""
     for key in shape:
-        if type(key) is not str or key == "toJSON" or array_index(key) >= 0:
+        if type(key) is not str or key == "toJSON" or key[:1] in "0123456789" and array_index(key) >= 0:
             raise NotPlain
 
 
@@ -32277,14 +32292,14 @@ def decode_urlencoded(text):
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
-#: Texts up to this length are parted at each percent sign: quicker, but it makes an object for each.
-MAX_PARTED = 4096
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
-    if len(text) <= MAX_PARTED:
-        return urllib.parse.unquote_to_bytes(text.encode("latin-1"))
+    if len(text) <= SLICE_LENGTH and not _BAD_ESCAPE.search(text):
+        # quoted-printable writes its escapes as =41, and Python knows that in C
+        return binascii.a2b_qp(text.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"="))
     return replace_in_slices(_ESCAPED_BYTES,
                              lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
@@ -36668,7 +36683,7 @@ class ModuleMap:
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
         if "node_modules/" not in name:
-            return compile_module(source, name)
+            return compile_file(source, name, compile_module)
         given = sorted({*_GIVEN.findall(source)})
         with self.realm.uncounted():
             while True:
@@ -52681,9 +52696,11 @@ MAX_THREADS = 512
 #: serves everybody; and how slowly a long call is forgotten.
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
-#: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.1
+#: Seconds between two looks at the files, and how long a file must have rested to be read; after a look at
+#: one that has not rested, the next comes sooner.
+WATCH_INTERVAL = 0.05
 SETTLE_SECONDS = 0.05
+SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
@@ -53056,7 +53073,7 @@ def language_meant(error, source):
     if error.phase == "parse" and _HTML_PAGE.match(source):
         return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
-            or len(source) > MAX_EXPLAINED_CHARACTERS:
+            or len(source) > MAX_EXPLAINED_CHARACTERS or "rename the file" in error.message:
         return None
     with contextlib.suppress(JSSyntaxError):
         parse_typed(source, end, True)
@@ -54585,6 +54602,8 @@ def entry_of_package(folder, subpath, conditions):
             found = match_exports(exports, subpath, conditions - {"browser"} | {"node"}) or found
         if found is None:
             raise PackageFault(f"its package.json exports no {subpath!r}" if subpath != "." else
+                               "its package.json exports nothing but types: write import type"
+                               if '"types"' in json.dumps(exports) else
                                "its package.json exports nothing that can be imported")
         if not found.startswith("./") or {"..", "node_modules"} & {*found[2:].split("/")}:
             raise PackageFault(f"its package.json exports {found!r}, which leads out of it")
@@ -54599,7 +54618,8 @@ def entry_of_package(folder, subpath, conditions):
         path = os.path.join(folder, one)
         if os.path.isfile(path):
             return path
-    raise PackageFault("it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
+    raise PackageFault("it has only types: write import type" if "types" in facts or "typings" in facts else
+                       "it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
 
 
 def import_target(scope, specifier, conditions):
@@ -54624,7 +54644,7 @@ def find_package_file(folder, specifier, referrer, conditions):
     parts = specifier.split("/")
     name = "/".join(parts[:2 if specifier.startswith("@") else 1])
     subpath = "." + specifier[len(name):]
-    if not re.fullmatch(r"(?:@[\w.~-]+/)?[\w.~-]+", name) or name.startswith(".") or ".." in parts:
+    if not re.fullmatch(r"(?:@[\w.~-]+/)?[\w.~-]+", name) or name.startswith((".", "~")) or ".." in parts:
         raise HostError(wrong + "write a path that starts with ./ or ../, or the name of a package")
     scope = package_scope(importing)
     if scope and package_json(scope).get("name") == name and "exports" in package_json(scope):
@@ -54659,6 +54679,19 @@ def project_of(folder, path):
     return head if found else folder
 
 
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
+
+
 def find_in_packages(folder, specifier, referrer, conditions):
     """(path, name) of a file that a package's file or a script imports from a package; raises HostError."""
     folder = os.path.realpath(folder)
@@ -54680,6 +54713,9 @@ def find_in_packages(folder, specifier, referrer, conditions):
     path = os.path.realpath(found)
     if not path.startswith(inside.rstrip(os.sep) + os.sep):
         raise HostError(wrong + f"it leads out of {inside}")
+    named = os.path.relpath(found, inside).split(os.sep)
+    if named[0] != ".." and not is_spelled_so(inside, named):
+        raise HostError(wrong + "there is no file with this spelling")
     below = path[len(inside.rstrip(os.sep)) + 1:].split(os.sep)
     if "node_modules" not in below and any(part.startswith(".") or part == USERS_FILE for part in below):
         raise HostError(wrong + f"{below[-1]} is not for packages")
@@ -54700,19 +54736,6 @@ def is_common_js(path, name, source):
 
 
 # -- Imported files ----------------------------------------------------------------------
-
-
-def is_spelled_so(folder, parts):
-    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
-    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
-    for part in parts:
-        other = part.swapcase()
-        if other != part and os.path.lexists(os.path.join(folder, other)) \
-                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
-            if part not in os.listdir(folder):
-                return False
-        folder = os.path.join(folder, part)
-    return True
 
 
 #: Endings that an import may leave out or name otherwise: what a file is called that TypeScript compiles.
@@ -54833,8 +54856,15 @@ def load_import(folder, specifier, referrer, kind):
     return None, *found
 
 
+#: Endings of files that bundlers take in an import, and that are no code.
+_NO_CODE = frozenset(".css .gif .html .jpg .less .md .png .sass .scss .svelte .svg .txt .vue .wasm".split())
+
+
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
+    if kind in (None, "require") and path.suffix in _NO_CODE:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: {path.name} is no JavaScript; import "
+                        'it with { type: "text" } or { type: "bytes" }')
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -56472,8 +56502,9 @@ class Watcher:
         self._stop.set()
 
     def _loop(self):
-        unsure = False
-        while not self._stop.wait(SETTLE_SECONDS if unsure else WATCH_INTERVAL):
+        unsure, took = False, 0.0
+        while not self._stop.wait(max(SOON_SECONDS if unsure else WATCH_INTERVAL, 4 * took)):
+            started = time.thread_time()
             try:
                 self.app.refresh(ABSENCE_SECONDS)
                 unsure = bool(self.app.unsure)
@@ -56486,6 +56517,7 @@ class Watcher:
                     self._trouble = str(error)
                     what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
                     self.app.log.write("warn", f"cannot check for changed scripts: {what}")
+            took = min(time.thread_time() - started, 1.0)       # many files, or what it loaded
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -56814,7 +56846,6 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
 _HEADER_LINE = re.compile(rf"({_TOKEN}):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 _HEADER_NAME = re.compile(rf"{_TOKEN}\Z")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@\s]*)(?::([0-9]{0,5}))?\Z")
 _SINGLE_FIELDS = frozenset(("host", "content-length", "content-type", "origin", "transfer-encoding",
@@ -60607,8 +60638,9 @@ def text_object(realm, pairs):
     """A script's object with string properties."""
     if not pairs:
         return realm.new_object({})
-    if "".join([*pairs, *pairs.values()]).isascii():
-        return realm.new_object(dict(pairs))
+    if "".join(pairs).isascii():
+        return realm.new_object({key: value if value.isascii() else realm.from_python(value)
+                                 for key, value in pairs.items()})
     return realm.from_python(pairs)
 
 
