@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          208
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,240
+    11  Built-ins of the language                                                      9,280
           Helpers shared by the built-ins                                                 92
           Object                                                                         306
           Function                                                                       152
