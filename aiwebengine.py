@@ -15,12 +15,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         558
+     3  ERRORS, TEXT AND NUMBERS                                                         587
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                             92
-     4  JavaScript lexer                                                                 464
+          Escaping, and names that were meant                                            121
+     4  JavaScript lexer                                                                 465
      5  Syntax tree                                                                      352
           Program and statements                                                          75
           Functions and classes                                                           30
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,234
+     6  Parser                                                                         4,247
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -38,10 +38,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               165
           Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    771
+          Parser: types of TypeScript                                                    776
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        352
+          Parser: elements of JSX                                                        360
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
@@ -53,29 +53,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,113
+     9  Conversions and operators                                                      1,128
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        151
+          Objects                                                                        157
           Equality and order                                                              85
           Arithmetic                                                                     282
-          Iteration                                                                      159
-    10  Code generator                                                                 4,591
+          Iteration                                                                      168
+    10  Code generator                                                                 4,703
           Nodes of Python                                                                200
-          Functions and their variables                                                  532
+          Functions and their variables                                                  535
           Statements                                                                     212
-          Loops, jumps and try                                                           535
+          Loops, jumps and try                                                           557
           Destructuring                                                                  176
           Expressions                                                                    261
-          Classes                                                                        185
+          Classes                                                                        187
           Operators                                                                      559
           Assignments                                                                    344
-          Members and calls                                                              535
+          Members and calls                                                              607
           Members as targets                                                             100
-          Questions about nodes                                                          199
+          Questions about nodes                                                          208
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,239
+    11  Built-ins of the language                                                      9,280
           Helpers shared by the built-ins                                                 92
           Object                                                                         306
           Function                                                                       152
@@ -87,7 +87,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           BigInt                                                                          50
           Math                                                                           170
           Date                                                                            42
-          Date: arithmetic                                                                78
+          Date: arithmetic                                                                79
           Date: local time                                                               149
           Date: text                                                                      33
           Date: parsing                                                                  170
@@ -103,15 +103,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: iterator                                                                28
           String: constructor                                                             49
           Iterator prototypes                                                             10
-          Array                                                                          143
+          Array                                                                          147
           Array: callbacks                                                               111
           Array: order                                                                   123
           Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
-          Array: constructor                                                              87
+          Array: constructor                                                              90
           Array iterators                                                                 36
-          Map and Set                                                                    420
-          Iterators of Map and Set                                                       139
+          Map and Set                                                                    431
+          Iterators of Map and Set                                                       148
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
           ArrayBuffer                                                                    178
@@ -122,7 +122,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DataView                                                                       103
           Atomics                                                                         86
           Promise                                                                        467
-          Generators and async functions                                                 193
+          Generators and async functions                                                 206
           Iterator helpers                                                               421
           Async functions                                                                 35
           Async generators                                                               102
@@ -134,7 +134,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
-    12  Regular expressions                                                            3,445
+    12  Regular expressions                                                            3,459
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -152,7 +152,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
-          RegExp: iterator of matchAll                                                    36
+          RegExp: iterator of matchAll                                                    50
     13  Intl                                                                           3,372
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,319
-          Helpers of generated code: any realm                                           368
+    15  Realm, jobs and timers                                                         5,359
+          Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           649
+          Helpers of generated code: shortcuts                                           686
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
@@ -220,8 +220,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,796
-          Messages of streams                                                            111
+    17  Streams: registry, connections, broadcaster                                    1,799
+          Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    533
-    18  GraphQL                                                                        5,102
+    18  GraphQL                                                                        5,055
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -238,49 +238,49 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL types                                                                  141
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
-          GraphQL: what every schema contains                                            117
+          GraphQL: what every schema contains                                            118
           GraphQL registrations, and their SDL in one                                    235
-          GraphQL schema                                                                 619
+          GraphQL schema                                                                 605
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
-          GraphQL plans                                                                  515
-          GraphQL documents                                                              164
-          GraphQL subscriptions                                                          238
-          GraphQL over HTTP                                                              189
-          GraphQL over Server-Sent Events                                                114
+          GraphQL plans                                                                  496
+          GraphQL documents                                                              161
+          GraphQL subscriptions                                                          237
+          GraphQL over HTTP                                                              185
+          GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                715
-    19  Host API                                                                       3,969
-          Arguments                                                                      170
-          routeRegistry                                                                  249
-          graphQLRegistry                                                                124
-          ResponseBuilder                                                                155
-          sharedStorage                                                                  294
-          validate                                                                        99
-          dispatcher and schedulerService                                                186
-          Storage in a file                                                              332
+          GraphQL service                                                                711
+    19  Host API                                                                       4,050
+          Arguments                                                                      173
+          routeRegistry                                                                  245
+          graphQLRegistry                                                                121
+          ResponseBuilder                                                                153
+          sharedStorage                                                                  292
+          validate                                                                        97
+          dispatcher and schedulerService                                                185
+          Storage in a file                                                              397
           Relays                                                                          52
-          Redis                                                                          879
-          Database: statements                                                           376
-          database                                                                       275
+          Redis                                                                          875
+          Database: statements                                                           406
+          database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,026
+    20  Scripts: loading and hot reload                                                4,046
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         189
           Modules of node                                                                744
-          Packages                                                                       244
-          Imported files                                                                 144
+          Packages                                                                       263
+          Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    833
+          All scripts                                                                    838
           Live pages                                                                     201
-    21  HTTP server                                                                    4,729
-          Request heads                                                                  204
+    21  HTTP server                                                                    4,741
+          Request heads                                                                  203
           Request bodies                                                                 266
           Responses of handlers                                                          203
           Who may ask                                                                    212
@@ -288,16 +288,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               42
           Fault injection                                                                329
           Live pages                                                                      48
-          Static files                                                                   341
+          Static files                                                                   345
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        245
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
-          One connection: streams                                                        171
+          One connection: streams                                                        173
           One connection: WebSocket                                                      162
-          One connection: writing                                                        161
-          Requests as scripts see them                                                   207
+          One connection: writing                                                        165
+          Requests as scripts see them                                                   208
           TLS                                                                            139
           The server                                                                     610
     22  Pages                                                                          5,920
@@ -324,9 +324,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,560
-          Starters: what they share                                                       90
-          Starters: their files                                                          847
+    23  Command line                                                                   4,532
+          Starters: what they share                                                      125
+          Starters: their files                                                          784
           Starters: in TypeScript                                                        179
           Options                                                                        308
           Documentation                                                                  404
@@ -956,28 +956,49 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 MIN_SECRET = 6
 
 
+#: Characters that are looked through for secrets at once: nothing interrupts a search.
+SECRETS_SLICE = 1 << 18
+
+
+def coded_forms(text):
+    """What a secret looks like in base64, also for URLs and after other bytes, as in `user:password`, and in
+    hexadecimal."""
+    data = text.encode("utf-8", "surrogatepass")
+    for shift, first in ((0, 0), (1, 2), (2, 3)):       # bytes before it, and characters that depend on them
+        coded = base64.b64encode(bytes(shift) + data)[first:(shift + len(data)) * 8 // 6].decode()
+        yield from (coded, coded.translate({43: "-", 47: "_"}))
+    yield from (data.hex(), data.hex().upper())
+
+
 class Secrets:
-    """What no log, page or report shows: the values of settings, as they are or escaped for HTML, JSON (also
-    twice) or a URL, and each line of a long one. A part of one, or another encoding, is not known again."""
+    """What no log, page or report shows: the values of settings, as they are, escaped for HTML, JSON (also
+    twice) or a URL, or as `coded_forms`, and each line of a long one. A part of one, or what a script has
+    made of it in another way, is not known again."""
 
     def __init__(self):
-        self.names, self.pattern = {}, None
+        self.names, self.pattern, self.longest = {}, None, 0
         #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
         """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
+        words = set()
         for name, value in values.items():
             for text in {value, *value.splitlines()}:
-                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, "")
+                words.add(text)
+                shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, ""), \
+                    urllib.parse.quote(text, "!*'()"), urllib.parse.quote_plus(text, "*")
                 for once in shown if len(text) >= MIN_SECRET else ():
                     once = once, json.dumps(once, ensure_ascii=False)[1:-1]
                     for form in (*once, json.dumps(once[1], ensure_ascii=False)[1:-1]):
                         self.names.setdefault(form, name)
+                for form in coded_forms(text) if len(text) > MIN_SECRET else ():
+                    self.names.setdefault(form, name)
         if self.names:
+            self.longest = max(map(len, self.names)) + 1
             # Letters alone may be a word, such as "production", that is part of others.
             self.pattern = re.compile("|".join(
-                rf"(?<![^\W_]){form}(?![^\W_])" if form.isalpha() else re.escape(form)
+                rf"(?<![^\W_]){form}(?![^\W_])" if form in words and form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
 
     def add_files(self, paths):
@@ -989,8 +1010,16 @@ class Secrets:
             raise PermissionError(errno.EACCES, "it belongs to the server: settings, storage or a key")
 
     def hide(self, text):
-        return text if self.pattern is None else self.pattern.sub(
-            lambda found: f"[env.{self.names[found[0]]}]", text)
+        if self.pattern is None:
+            return text
+        parts, done = [], 0
+        for end in range(SECRETS_SLICE, len(text) + SECRETS_SLICE, SECRETS_SLICE):
+            for found in self.pattern.finditer(text, max(done, end - SECRETS_SLICE), end + self.longest):
+                if found.start() >= end:
+                    break
+                parts += text[done:found.start()], f"[env.{self.names[found[0]]}]"
+                done = found.end()
+        return "".join((*parts, text[done:])) if parts else text
 
 
 SECRETS = Secrets()
@@ -1078,7 +1107,8 @@ _JS_TOKEN = re.compile(r"""[ \t]*(?:
 _JS_LINE_BREAK = re.compile("\r\n|[\n\r\u2028\u2029]")
 _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
-_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$\x80-\U0010ffff]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
+# (Not [\x80-\U0010ffff]: Python makes a table of all characters for that, which takes 5 ms.)
+_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$]+|[^\x00-\x7f]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 # Parts of literals: many in one match, but not millions.
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
@@ -4270,6 +4300,7 @@ class TypeParser(JSParser):
     has_types      whether the text may contain types
     has_jsx        whether the text may contain JSX; then `<T>x` is none of TypeScript's assertions
     not_arrows     offsets of parentheses that were tried and begin no arrow function
+    no_arguments   those of each `<` that was tried and begins no type arguments
     trying         how many attempts are under way; their errors are seen by nobody
     ambient        whether what is read has no code: `declare …`
     no_conditional whether `extends` ends a type
@@ -4281,7 +4312,7 @@ class TypeParser(JSParser):
     followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
-    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
+    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "no_arguments", "trying", "ambient",
                  "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
                  "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
                  "aliases", "followers")
@@ -4289,7 +4320,7 @@ class TypeParser(JSParser):
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
         self.exporting = False
-        self.not_arrows, self.trying = set(), 0
+        self.not_arrows, self.no_arguments, self.trying = set(), set(), 0
         self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
         self.aliases, self.followers = [], {}
@@ -4584,6 +4615,8 @@ class TypeParser(JSParser):
 
     def skip_type_arguments(self, before_text=False):
         """Read `<A, B>`; with before_text stay at the `>`, as what follows it is not made of tokens."""
+        start = self.start
+        self.no_arguments.add(start)        # until it is read whole
         self.split_token("<")
         self.advance()
         while True:
@@ -4591,6 +4624,7 @@ class TypeParser(JSParser):
             if not self.accept(",") or self.type[:1] == ">":
                 break
         self.close_angle(before_text)
+        self.no_arguments.discard(start)
 
     def skip_import_type(self):
         self.advance()
@@ -4808,7 +4842,8 @@ class TypeParser(JSParser):
                 return False
             self.erase_token()
             return True
-        return self.attempt(self.skip_arguments_in_expression) is not None
+        return self.start not in self.no_arguments \
+            and self.attempt(self.skip_arguments_in_expression) is not None
 
     def skip_arguments_in_expression(self):
         """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
@@ -5681,7 +5716,7 @@ class EnumParser(TypeScriptParser):
 
 _JSX_CODE_TAGS = frozenset(('"script"', '"style"'))
 _JSX_NO_CODE = re.compile("</(?:script|style)|<!--", re.IGNORECASE).search
-_JSX_NAME = re.compile(r"[A-Za-z_$\x80-\U0010ffff][\w$-]*").match
+_JSX_NAME = re.compile(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*").match
 _JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
 _JSX_TEXT = re.compile(r"[^<{>}]*").match
 _JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
@@ -5765,6 +5800,8 @@ class JSXParser(EnumParser):
         node = self.read_element(self.start, self.line, self.start - self.line_start)
         self.depth -= 1
         self.advance()
+        if self.type == "<":
+            raise self.error("Elements side by side need one around them: <>…</>")
         return node
 
     def made(self, node, start, line, column):
@@ -5782,13 +5819,13 @@ class JSXParser(EnumParser):
             node = MemberExpression(node, self.made(Identifier(utf16(one)), *place), False, False).at(node)
         return node
 
-    def read_name(self):
-        """Read `name`, `a.b.c` or `a:b`; return it as written."""
+    def read_name(self, otherwise="The name of an element is missing"):
+        """Read `name`, `a.b.c` or `a:b`; return it as written. `otherwise` is the error if there is none."""
         start = self.pos
         while True:
             match = _JSX_NAME(self.source, self.pos)
             if match is None:
-                self.jsx_error("The name of an element is missing")
+                self.jsx_error(otherwise)
             self.pos = match.end()
             if self.source[self.pos:self.pos + 1] not in (".", ":"):
                 return self.source[start:self.pos]
@@ -5799,6 +5836,8 @@ class JSXParser(EnumParser):
         start = place[0]
         if self.leap_space() == ">":
             name, shown = "", self.fragment
+        elif self.source.startswith("!--", self.pos):
+            self.jsx_error("Write {/* … */} for a comment")
         else:
             name = self.read_name()
             shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
@@ -5821,7 +5860,7 @@ class JSXParser(EnumParser):
             self.pos += 2
         else:
             self.pos += 1
-            self.read_children(children, automatic, "" if properties else name, start)
+            self.read_children(children, automatic, name, start, not properties)
             closing = self.pos
             self.read_closing(name, start)
         if shown in _JSX_CODE_TAGS and factory == "h" and not automatic:
@@ -5898,7 +5937,7 @@ class JSXParser(EnumParser):
                 self.close_container()
                 properties.append(self.made(SpreadElement(argument), *place))
                 continue
-            name = self.read_name()
+            name = self.read_name("A tag goes on with an attribute, or ends with > or />")
             end = self.pos
             is_key = automatic and name == "key"
             head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
@@ -5959,9 +5998,13 @@ class JSXParser(EnumParser):
             self.unexpected()
         self.put(self.start, self.pos, "")
 
-    def read_children(self, children, automatic, name, opened):
-        """Read what stands between the tags: its nodes into children. The opening tag stands at the offset
-        `opened`; it is <name> if that has no attributes."""
+    def not_closed(self, name, message, offset):
+        return self.error(message + (name and f": write </{name}>, or <{name} /> for one without children"),
+                          offset)
+
+    def read_children(self, children, automatic, name, opened, is_bare):
+        """Read what stands between the tags: its nodes into children. The opening tag <name> stands at the
+        offset `opened`; is_bare: it has no attributes."""
         source = self.source
         while True:
             start = self.pos
@@ -5986,12 +6029,13 @@ class JSXParser(EnumParser):
                 children.append(self.read_element(end, self.line, end - self.line_start))
             elif char == "{":
                 self.read_container(children, comma)
-            elif self.has_types and _TYPE_NAME(name):
-                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}",
-                                 opened)
+            elif self.has_types and is_bare and _TYPE_NAME(name):
+                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
+                                 f"or <{name},>(…) => … for a function", opened)
+            elif char:
+                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
             else:
-                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element" if char else
-                               "An element is not closed")
+                raise self.not_closed(name, f"<{name}> is not closed", opened)
 
     def read_container(self, children, comma):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
@@ -6015,8 +6059,7 @@ class JSXParser(EnumParser):
         self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
         found = "" if self.leap_space() == ">" else self.read_name()
         if found != name:
-            raise self.error(f"</{found}> closes an element that <{name}> did not open" if found else
-                             f"<{name}> is closed by </>", self.pos)
+            raise self.not_closed(name, f"<{name}> is not closed before </{found}>", self.pos)
         if self.leap_space() != ">":
             self.jsx_error("A closing tag ends with >")
         self.pos += 1
@@ -7730,7 +7773,7 @@ class ProtectedAttrs(dict):
                 setattr(self.realm, name, False)
                 self.realm.protected[name] = False
                 if name in self.realm.runtime:      # generated code asks, too
-                    self.realm.runtime[name] = None
+                    self.realm.runtime[name] = False
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -8740,11 +8783,11 @@ class JSStringObject(JSPrimitiveObject):
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
     "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "JSFunction": JSFunction, "Accessor": Accessor, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, range, checked_text, abs,
-        math.sqrt, math.floor, ord)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, range, checked_text,
+        abs, math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9248,7 +9291,12 @@ def instance_of(value, target):
     """InstanceofOperator (13.10.2)."""
     if not isinstance(target, JSObject):
         raise JSTypeError("Right-hand side of 'instanceof' is not an object")
-    handler = target.get(SYM_HAS_INSTANCE)
+    holder = target                     # the getters of functions take their time
+    while type(holder) is JSFunction and SYM_HAS_INSTANCE not in (
+            holder.props if holder.attrs is None else holder.attrs):
+        holder = holder.proto
+    props = holder.props if type(holder) is JSFunction else UNTOUCHED
+    handler = props[SYM_HAS_INSTANCE] if SYM_HAS_INSTANCE in props else target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
         if type(handler) is JSFunction and handler.info.kind == "builtin" \
                 and handler.info.name == "[Symbol.hasInstance]":
@@ -9268,7 +9316,8 @@ def ordinary_has_instance(function, value):
         return instance_of(value, target)
     if not isinstance(value, JSObject):
         return False
-    proto = function.get("prototype")
+    props = function.props if type(function) is JSFunction else UNTOUCHED
+    proto = props["prototype"] if "prototype" in props else function.get("prototype")
     require_object(proto, "Function has non-object prototype '{}' in instanceof check")
     while True:
         value = value.proto if type(value) is JSObject else value.get_proto()
@@ -9700,12 +9749,15 @@ class IteratorRecord:
         if STOPPED_THREADS:
             poll_interrupt()
         self.done = True
-        result = call(self.next_method, self.iterator)
+        method = self.next_method
+        result = method.fn(self.iterator) if type(method) is JSFunction else call(method, self.iterator)
         if not isinstance(result, JSObject):
             raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
+        props = result.props if type(result) is JSObject else UNTOUCHED
+        done = props["done"] if "done" in props else result.get("done")
+        if done is not False and to_boolean(done):
             raise StopIteration
-        value = result.get("value")
+        value = props["value"] if "value" in props else result.get("value")
         self.done = False
         return value
 
@@ -9787,7 +9839,7 @@ def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
     strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
-        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+        if SYM_ITERATOR not in value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
                 and realm.array_iteration_untouched:
             return live_items(value)
     elif type(value) is str and realm.string_iteration_untouched:
@@ -9815,16 +9867,22 @@ def live_items(array):
         index += 1
         if array.items is not items:
             break
-    while array.items is not items and index < array.length():
+    if array.items is not items:
+        yield from items_from(array, index)
+
+
+@runtime_helper
+def items_from(array, index):
+    """The elements of an array that is no plain list any more, from an index on, as they are then."""
+    while index < array.length():
         yield array.get(str(index))
         index += 1
 
 
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
-    if type(value) is JSArray and not value.props and value.attrs is None \
-            and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched:
+    if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
         return copied_list(value.items)
     return list_of_values(realm, iterate(realm, value))
 
@@ -9877,6 +9935,8 @@ _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
+#: Names of getters, in a text.
+_GETTERS = re.compile(r"\bget\s+([\w$]+)\s*\(")
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -9926,6 +9986,8 @@ class Unit:
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
+        #: Names for which objects of the text are likely to have getters.
+        self.getters = frozenset(_GETTERS.findall(source)) if "get " in source else ()
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
@@ -10211,8 +10273,8 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
-    #: Whether the function seems to have loops.
-    has_loops = False
+    #: Whether the function seems to have loops; whether a finally block of it has a jump out or a yield.
+    has_loops = leaves_finally = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
 
@@ -10378,16 +10440,16 @@ class FunctionEmitter(NodeMaker):
         """What runs before the body: this, arguments, parameters."""
         if RECURSION_UNCHECKED:
             self.emit_value(self.call("check_depth"))
-        if self.constructor == "base" and self.has_fields:
-            self.emit_assign("this", self.call("new_instance", self.name("new_target"), self.class_value()))
-        elif self.constructor == "base":        # what new_instance() does, without the call
+        if self.constructor == "base":          # what new_instance() does, without the call
+            fields = self.python("initialize_fields(this, new_target)") if self.has_fields else []
             self.emit_python("""
                 if new_target is {klass}:
                     this = allocate(JSObject)
                     this.proto = new_target.props["prototype"]
                     this.props = {}
                     this.attrs = None
-                else: this = new_instance(new_target, {klass})""", klass=self.class_value())
+                    {fields}
+                else: this = new_instance(new_target, {klass})""", klass=self.class_value(), fields=fields)
         elif self.constructor == "derived":
             # The second is never run; it makes `this` a local name that is unbound until super() returns.
             self.emit_python("""
@@ -10496,13 +10558,16 @@ class FunctionEmitter(NodeMaker):
         self.finish_loop(jump)
 
     def generator_body(self, node, body, params_done):
-        """Makes sure a Python generator results, and catches the return of generators."""
+        """Makes sure a Python generator results. A GeneratorReturn leaves it, unless a finally block may
+        give up the return: then it is caught here, by which yield_delegate() knows."""
         never = self.python("if False: (yield undefined)")
         if not node.is_generator:
             return never + body
-        guarded = self.python("""
-            try: {body}
-            except GeneratorReturn as returned: return returned.value""", body=never + body[params_done:])
+        guarded = never + body[params_done:]
+        if node.is_async or self.leaves_finally:
+            guarded = self.python("""
+                try: {body}
+                except GeneratorReturn as returned: return returned.value""", body=guarded)
         if params_done == 0:
             return guarded
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
@@ -11218,8 +11283,8 @@ class LoopEmitter(StatementEmitter):
             self.declare_cell(variable)
         return self.expression(node.right)
 
-    def for_each(self, node, values):
-        """for target in values: body"""
+    def for_each(self, node, values, count=None):
+        """for target in values: body. `count`: the variable that counts the turns, if there is to be one."""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
         using = left.kind if isinstance(left, VariableDeclaration) and left.kind in USING else None
@@ -11235,6 +11300,8 @@ class LoopEmitter(StatementEmitter):
         def inside():
             self.at(node)
             self.emit_python("if interrupt: stop()")
+            if count is not None:
+                self.emit_python("{count} = {count} + 1", count=count)
             outer, self.block = self.block, scope
             if not simple:
                 for variable in scope.names.values():
@@ -11264,17 +11331,35 @@ class LoopEmitter(StatementEmitter):
         if node.is_await:
             self.for_await(node, labels)
             return
-        iterator = self.temporary()
-        iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        iterator, source, count = self.temporary(), None, None
+        iterate = "iterate"
+        if may_change_arrays(node.body):
+            iterate, source, count = "iterate_live", self.temporary(), self.temporary()
         target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
         if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
                 and all(element is None or self.is_unseen(element, False) for element in target.elements):
             iterate = "iterate_entries"
-        self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
+        value = self.head_value(node)
+        if source is not None:
+            self.emit_assign(source, value)
+            value = self.name(source)
+        iterable = self.call(iterate, value, *self.iterable_text(node.right))
+        if source is not None:
+            plain = self.plain_array_tests(value, value, "array_iteration_untouched")
+            iterable = self.either(self.both(*plain), self.attribute(value, "items"), iterable)
+        self.emit_assign(iterator, iterable)
         jump = self.loop(labels, "of")
         self.at(node)
-        loop = self.for_each(node, self.name(iterator))
+        if source is not None:
+            self.emit_assign(count, self.const(0))
+        loop = self.for_each(node, self.name(iterator), count)
         self.at(node)
+        if source is not None:          # a list that the array has given up meanwhile is empty
+            loop[0].orelse = self.python("""
+                if type({iterator}) is list and {source}.items is not {iterator}:
+                    {iterator} = items_from({source}, {count})
+                    continue""", iterator=iterator, source=source, count=count)
+            loop = self.python("while True: {loop}", loop=[*loop, self.node(ast.Break)])
         self.out += self.guarded_loop(loop, iterator)
         if jumps_out(node.body):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
@@ -11409,6 +11494,8 @@ class LoopEmitter(StatementEmitter):
         made = self.guard_collection(body, handlers, finalizer) if collected \
             else self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
+        self.leaves_finally = self.leaves_finally or finalizer and (left is not None or any(
+            isinstance(part, YieldExpression) for part in own_parts(node.finalizer)))
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
             self.unit.must_outline = is_copied_much(made)
@@ -12061,8 +12148,10 @@ class ClassEmitter(ExpressionEmitter):
         else:
             name = property_name(element.key)
             key = self.const(name)
-        code = self.const(None)
-        if element.value is not None:
+        code, literal = self.const(None), []
+        if type(element.value) in LITERALS and not element.static:
+            literal = [self.expression(element.value)]
+        elif element.value is not None:
             code = self.field_function(element, name)
         anonymous = self.const(element.value is not None and name is None
                                and is_anonymous_function(element.value))
@@ -12070,7 +12159,7 @@ class ClassEmitter(ExpressionEmitter):
             statics.append(lambda: self.emit_value(
                 self.call("static_field", self.name(klass), key, code, anonymous)))
         else:
-            self.emit_value(self.call("class_field", self.name(klass), key, code, anonymous))
+            self.emit_value(self.call("class_field", self.name(klass), key, code, anonymous, *literal))
 
     def field_function(self, element, name=None):
         """A Python function (this) that evaluates a field's initialiser or runs a static block."""
@@ -13025,6 +13114,9 @@ class CallEmitter(AssignmentEmitter):
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size" and "size" in self.unit.getters and self.runs_often():
+                again, first = self.reusable(obj)
+                return self.got(again, first, "size", self.dict_of(obj), self.call("get_size", again))
             if prop.name == "size":
                 return self.call("get_size", obj)
             return self.property(obj, prop.name)
@@ -13064,6 +13156,9 @@ class CallEmitter(AssignmentEmitter):
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
         props = self.dict_of(obj)
+        if key in self.unit.getters and self.runs_often():
+            again, first = self.reusable(obj)
+            return self.got(again, first, key, props, self.call("get", again, self.const(key)))
         if props is not None:
             return self.either(self.compare(self.const(key), _IN, props),
                                self.subscript(props, self.const(key)),
@@ -13072,9 +13167,27 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
                            "else get({obj}, {key!r})", obj=obj, first=first, key=key)
 
+    def got(self, obj, first, key, props, other):
+        """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
+        own = self.python("{key!r} in {props}", key=key, props=props) if props is not None else \
+            self.python("type({first}) is JSObject and {key!r} in {obj}.props", first=first, obj=obj, key=key)
+        return self.python(
+            "{props}[{key!r}] if {own} else {getter}.fn({obj}) "
+            "if type({obj}) is JSObject and {obj}.attrs is None and type({proto} := {obj}.proto) is JSObject "
+            "and {proto}.attrs is not None and type({getter} := {proto}.attrs.get({key!r})) is Accessor "
+            "and ({getter} := {getter}.getter) is not undefined else {other}",
+            props=props if props is not None else self.attribute(obj, "props"), own=own, key=key, obj=obj,
+            getter=self.temporary(), proto=self.temporary(), other=other)
+
     def length_of(self, obj, kind):
         if kind == "str":
             return self.call("len", obj)
+        if "length" in self.unit.getters and self.runs_often():
+            again, first = self.reusable(obj)
+            return self.python(
+                "len({a}.items) if type({first}) is JSArray else len({a}) if type({a}) is str else {other}",
+                a=again, first=first, other=self.got(again, again, "length", self.dict_of(again),
+                                                     self.call("get_length", again)))
         a, first = self.reusable(obj)
         items = self.list_of(obj)
         if items is not None:
@@ -13303,12 +13416,45 @@ class CallEmitter(AssignmentEmitter):
                 "and 0 <= {index} < len({obj}) and char_code_at_untouched "
                 "else char_code_at({obj}, {text}, {index})",
                 obj=obj, index=index, first=first, text=text)
-        slow = self.call(helper, obj, text, *values)
-        if callee.property.name in ("add", "get", "has", "set") and self.runs_often() \
-                and all(isinstance(value, (ast.Name, ast.Constant)) for value in (obj, *values)):
-            check, function = self.ordinary_method(obj, obj, self.const(callee.property.name))
-            return self.either(check, self.apply(function, [obj, *values]), slow)
-        return slow
+        if self.runs_often() and callee.property.name != "push" and table is SHORTCUTS \
+                and helper != "char_code_at":
+            return self.shortcut_inline(helper, callee.property.name, obj, text, values,
+                                        infer(arguments[0]) if arguments else None)
+        return self.call(helper, obj, text, *values)
+
+    def shortcut_inline(self, helper, name, obj, text, values, kind):
+        """A method of an array, Map or Set where its properties are at hand, else of an ordinary object, else
+        by the helper. `kind`: the type of the key."""
+        parts = [self.reusable(value) for value in (obj, *values)]
+        obj, *values = [again for again, _ in parts]
+        before = [self.compare(first, _IS_NOT, self.const(None))
+                  for again, first in parts if first is not again]
+        check, function = self.ordinary_method(obj, obj, self.const(name))
+        result = self.either(check, self.apply(function, [obj, *values]),
+                             self.call(helper, obj, text, *values))
+        if kind is None:
+            check = "(type({key}) is str or type({key}) not in wrapped_keys)"
+        else:
+            check = "True" if kind == "str" or type(kind) is tuple or not values else "False"
+        plain = "not {obj}.props and {obj}.attrs is None and "
+        template = {
+            "quick_get": "({obj}.values[{found}] if ({found} := {obj}.index.get({key})) is not None "
+                         "else undefined) if {kind} is JSMap and {obj}.proto is map_methods_untouched and "
+                         + plain + check + " else {other}",
+            "quick_has": "{key} in {obj}.index if ({kind} is JSSet and {obj}.proto is set_methods_untouched "
+                         "or {kind} is JSMap and {obj}.proto is map_methods_untouched) and "
+                         + plain + check + " else {other}",
+            "quick_pop": "{obj}.items.pop() if {kind} is JSArray and {obj}.items and " + plain +
+                         "{obj}.proto is ArrayPrototype and pop_untouched else {other}"}.get(helper)
+        if template is not None and check != "False":
+            parts = {"key": values[0]} if values else {}
+            if helper == "quick_get":
+                parts["found"] = self.temporary()
+            result = self.python(template, obj=obj, kind=self.call("type", obj), other=result, **parts)
+        if before:
+            result = self.either(before[0] if len(before) == 1 else self.both(*before), result,
+                                 self.name("undefined"))
+        return result
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
@@ -13420,22 +13566,37 @@ class CallEmitter(AssignmentEmitter):
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
         key = self.const(prop.name)
-        if prop.name in COMMON_METHODS or not self.runs_often() or not (
+        slow = self.call("method", this, key, text)
+        is_array, is_text = prop.name in ARRAY_METHODS, prop.name in STRING_METHODS
+        if not self.runs_often() or not (is_array or is_text) and (prop.name in COMMON_METHODS or not (
                 isinstance(node.object, (ThisExpression, MemberExpression))
-                or type(getattr(node.object, "scope", None)) is Variable):
+                or type(getattr(node.object, "scope", None)) is Variable)):
             return self.call("method", first, key, text), this
-        check, function = self.ordinary_method(first, this, key)
-        return self.either(check, function, self.call("method", this, key, text)), this
+        if not (is_array or is_text) or isinstance(node.object, ThisExpression):
+            check, function = self.ordinary_method(first, this, key)
+            return self.either(check, function, slow), this
+        if is_text and first is this and infer(node.object) == "str":
+            return self.python("{found}.fn if {key} in string_methods and type({found} := "
+                               "string_methods[{key}]) is JSFunction else {slow}",
+                               key=key, found=self.temporary(), slow=slow), this
+        if is_text:
+            slow = self.python("{found}.fn if type({obj}) is str and {key} in string_methods "
+                               "and type({found} := string_methods[{key}]) is JSFunction else {slow}",
+                               obj=this if is_array else first, key=key, found=self.temporary(), slow=slow)
+        if is_array:
+            check, function = self.ordinary_method(first, this, key, "JSArray")
+            slow = self.either(check, function, slow)
+        return slow, this
 
-    def ordinary_method(self, first, obj, key):
+    def ordinary_method(self, first, obj, key, kind="JSObject"):
         """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
-        function); `first` is the code of the object to use first."""
+        function); `first` is the code of the object to use first. `kind`: the class for arrays."""
         props, proto, found = self.temporary(), self.temporary(), self.temporary()
         check = self.python(
-            "type({first}) is JSObject and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
+            "type({first}) is {kind} and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
             "and ({proto} := {obj}.proto) is not None and {key} in ({props} := {proto}.props)) "
             "and type({found} := {props}[{key}]) is JSFunction",
-            first=first, obj=obj, key=key, props=props, proto=proto, found=found)
+            first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
         return check, self.attribute(self.name(found), "fn")
 
     def text(self, node):
@@ -13628,6 +13789,8 @@ class TemplateSite:
 
 # -- Questions about nodes ---------------------------------------------------------------
 
+#: Literals whose value is known where they stand.
+LITERALS = frozenset((NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral))
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
 FUNCTION_NODES = (FunctionExpression, FunctionDeclaration, ArrowFunctionExpression)
@@ -13688,6 +13851,14 @@ COMMON_METHODS = frozenset(
     "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
     "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
     "trimStart unshift values".split())
+#: The same, of arrays and of texts.
+ARRAY_METHODS = frozenset(
+    "at concat every fill filter find findIndex flat flatMap forEach includes indexOf join lastIndexOf map "
+    "pop push reduce reverse shift slice some sort splice unshift".split())
+STRING_METHODS = frozenset(
+    "at charAt charCodeAt concat endsWith includes indexOf lastIndexOf match matchAll padEnd padStart "
+    "repeat replace replaceAll slice split startsWith substring toLowerCase toUpperCase trim trimEnd "
+    "trimStart".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
              ("has", 1): "quick_has",
@@ -13996,9 +14167,9 @@ def leaving_by_value(statements, exits, in_loop, leaving):
             continue
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
-            for field in ("body", "orelse", "finalbody"):
-                if getattr(node, field, None):
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside, leaving))
+            for field, around in ("body", inside), ("orelse", in_loop), ("finalbody", in_loop):
+                if getattr(node, field, None):      # the `else` of a loop is outside of it
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, around, leaving))
             for handler in getattr(node, "handlers", ()):
                 handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
@@ -14306,7 +14477,7 @@ def code_of(unit, module, filename):
 #: Source texts compiled lately, by (text, file name): a reload or a second realm need not do it again.
 _COMPILED = collections.OrderedDict()
 MAX_COMPILED = 64
-#: Modules of packages, which seldom change: (file name, compiler) -> (text, what it became).
+#: Modules, which seldom change: (file name, compiler) -> (text, what it became).
 _COMPILED_FILES = collections.OrderedDict()
 MAX_COMPILED_FILES = 4096
 
@@ -14319,7 +14490,7 @@ def compile_cached(source, filename):
 
 
 def compile_file(source, filename, compiler):
-    """compiler(source, filename), or its earlier result if the file of a package is the same."""
+    """compiler(source, filename), or its earlier result if the file is the same."""
     text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
     if text != source:
         compiled = compiler(source, filename)
@@ -16197,6 +16368,7 @@ def days_from_civil(year, month, day):
         + day_of_year - 719468
 
 
+@functools.lru_cache(64)
 def civil_from_days(days):
     """(year, month from 1, day) of a number of days since 1970-01-01."""
     era, day_of_era = divmod(days + 719468, 146097)
@@ -17701,9 +17873,13 @@ def append_element(target, index, value):
 
 def all_items(realm, obj, indices):
     """(index, Get(obj, index)) for each of `indices`, read one at a time."""
+    root = realm.ObjectPrototype
     for index in interruptible(indices):
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
+        elif type(obj) is JSObject and obj.proto is root and obj.attrs is None and root.attrs is not None \
+                and (key := str(index)) not in obj.props and key not in root.attrs:
+            yield index, undefined      # {length: n}
         else:
             yield index, obj.get(str(index))
 
@@ -18676,7 +18852,10 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     for index, value in all_items(realm, source, range(length)):
         if mapper is not undefined:
             value = mapper.fn(receiver, value, index)
-        append_element(target, index, value)
+        if type(target) is JSArray and len(target.items) == index < MAX_ARRAY_ITEMS:
+            target.items.append(value)
+        else:
+            append_element(target, index, value)
     if type(target) is not JSArray or len(target.items) != length:
         set_length_or_throw(target, length)
     return target
@@ -18758,6 +18937,10 @@ def collection_key(value):
     return type(value), value
 
 
+def refuse_more(collection):
+    raise JSRangeError(f"{collection.class_name} maximum size exceeded")
+
+
 class CollectionEra:
     """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
     positions that went, ascending (None: all of them), and `following` the next era."""
@@ -18778,7 +18961,7 @@ class JSCollection(JSObject):
         """Adds a key that is not there."""
         keys = self.keys
         if len(self.index) >= MAX_COLLECTION_ITEMS:
-            raise JSRangeError(f"{self.class_name} maximum size exceeded")
+            refuse_more(self)
         self.index[wrapped] = len(keys)
         # Adding zero makes -0 into +0.
         keys.append(key + 0 if type(key) is float else key)
@@ -18804,21 +18987,26 @@ class JSCollection(JSObject):
 
     def compact(self):
         """Rewrites the lists without holes."""
-        removed = [position for position, key in enumerate(self.keys) if key is HOLE]
-        self.rewrite([position for position, key in enumerate(self.keys) if key is not HOLE])
+        keys = self.keys
+        removed = [position for position, key in enumerate(keys) if key is HOLE]
+        self.rewrite([position for position, key in enumerate(keys) if key is not HOLE])
         # The dict's own order is that of the positions.
         self.index = {key: position for position, key in enumerate(self.index)}
-        self.begin_era(removed)
+        self.begin_era(removed, keys)
 
     def rewrite(self, kept):
         self.keys = [self.keys[position] for position in kept]
 
     def remove_all(self):
-        self.index = {}
+        keys, self.index = self.keys, {}
         self.rewrite(())
-        self.begin_era(None)
+        self.begin_era(None, keys)
 
-    def begin_era(self, removed):
+    def begin_era(self, removed, keys):
+        """`keys`: the list of the era before. Loops that still walk along it find HOLEs alone, and look."""
+        for start in range(0, len(keys), SLICE_LENGTH):
+            poll_interrupt()
+            keys[start:start + SLICE_LENGTH] = [HOLE] * len(keys[start:start + SLICE_LENGTH])
         self.first = 0
         self.era.removed = removed
         self.era.following = self.era = CollectionEra()
@@ -18839,6 +19027,7 @@ class JSCollection(JSObject):
             position += 1
 
 
+@runtime_helper
 class JSMap(JSCollection):
     """A Map; the value at a position of `keys` is at the same position of `values`."""
 
@@ -18867,6 +19056,7 @@ class JSMap(JSCollection):
         self.values = [self.values[position] for position in kept]
 
 
+@runtime_helper
 class JSSet(JSCollection):
     """A Set."""
 
@@ -19245,15 +19435,19 @@ def iterate_pairs(source):
     """The same as Python tuples."""
     era, position = source.era, source.first
     while True:
-        for key, value in zip(itertools.islice(source.keys, position, None),
-                              itertools.islice(source.values, position, None)):
+        keys = source.keys
+        walk = iter(keys)
+        walk.__setstate__(position)
+        for key, value in zip(walk, itertools.islice(source.values, position, None)):
             if key is not HOLE:
                 yield key, value
-            position += 1
-            if source.era is not era:
+            elif source.era is not era:
+                position = len(keys) - walk.__length_hint__() - 1
                 break
         else:
-            return
+            if source.era is era:
+                return
+            position = len(keys)
         position, era = moved_position(position, era)
 
 
@@ -19261,14 +19455,19 @@ def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
     era, position = source.era, source.first
     while True:
-        for key in itertools.islice(source.keys, position, None):
+        keys = source.keys
+        walk = iter(keys)
+        walk.__setstate__(position)
+        for key in walk:
             if key is not HOLE:
                 yield key
-            position += 1
-            if source.era is not era:
+            elif source.era is not era:
+                position = len(keys) - walk.__length_hint__() - 1
                 break
         else:
-            return
+            if source.era is era:
+                return
+            position = len(keys)
         position, era = moved_position(position, era)
 
 
@@ -21524,10 +21723,23 @@ def is_plain_generator(realm, generator):
         and proto.attrs is None and proto.proto is realm.GeneratorPrototype
 
 
+def references_of_one():
+    """What sys.getrefcount() says of an object that one local variable has."""
+    one = object()
+    return sys.getrefcount(one)
+
+
+REFERENCES_OF_ONE = references_of_one()
+
+
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
     if type(iterable) is JSGenerator and is_plain_generator(realm, iterable):
+        # What nobody else has, and has not begun, is left to Python.
+        if sys.getrefcount(iterable) <= REFERENCES_OF_ONE and iterable.state == "start" \
+                and "GeneratorReturn" not in iterable.body.gi_code.co_names:
+            return iterable.body
         return delegation(realm, IteratorRecord(iterable, undefined), False, iterable.resume)
     return delegation(realm, get_iterator(realm, iterable), False)
 
@@ -23049,7 +23261,7 @@ def check_plain(value):
 def check_shape(shape):
     """All keys are names, not indices (which come first), symbols, private or `toJSON`."""
     for key in shape:
-        if type(key) is not str or key == "toJSON" or array_index(key) >= 0:
+        if type(key) is not str or key == "toJSON" or key[:1] in "0123456789" and array_index(key) >= 0:
             raise NotPlain
 
 
@@ -27100,19 +27312,33 @@ REGEXP_STRING_ITERATOR = BuiltinClass(
     tag="RegExp String Iterator", is_global=False)
 
 
+iteration_protector("match_iteration_untouched", "RegExpStringIteratorPrototype")
+
+
+def next_match(realm, this):
+    """The next result of matchAll, or null."""
+    if this.regexp is None:
+        return null
+    result = regexp_exec(realm, this.regexp, this.text)
+    if result is null or not this.is_global:
+        this.regexp = None
+    elif (result.items[0] if type(result) is JSArray and result.items else to_string(result.get("0"))) == "":
+        skip_empty_match(this.regexp, this.text, this.unicode)
+    return result
+
+
 @REGEXP_STRING_ITERATOR.method("next")
 def regexp_string_iterator_next(realm, this, *_):
-    if this.regexp is None:
-        return realm.iter_result(undefined, True)
-    result = regexp_exec(realm, this.regexp, this.text)
-    if result is null:
-        this.regexp = None
-        return realm.iter_result(undefined, True)
-    if not this.is_global:
-        this.regexp = None
-    elif to_string(result.get("0")) == "":
-        skip_empty_match(this.regexp, this.text, this.unicode)
-    return realm.iter_result(result, False)
+    result = next_match(realm, this)
+    return realm.iter_result(undefined if result is null else result, result is null)
+
+
+def iterate_matches(realm, source):
+    """A Python iterator over what matchAll gives, where no script can tell; else None."""
+    if source.props or source.attrs is not None or not realm.match_iteration_untouched \
+            or source.proto is not realm.RegExpStringIteratorPrototype:
+        return None
+    return iter(functools.partial(next_match, realm, source), null)
 
 
 # ======================================================================================
@@ -32067,14 +32293,14 @@ def decode_urlencoded(text):
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
-#: Texts up to this length are parted at each percent sign: quicker, but it makes an object for each.
-MAX_PARTED = 4096
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
-    if len(text) <= MAX_PARTED:
-        return urllib.parse.unquote_to_bytes(text.encode("latin-1"))
+    if len(text) <= SLICE_LENGTH and not _BAD_ESCAPE.search(text):
+        # quoted-printable writes its escapes as =41, and Python knows that in C
+        return binascii.a2b_qp(text.encode("latin-1").replace(b"=", b"=3D").replace(b"%", b"="))
     return replace_in_slices(_ESCAPED_BYTES,
                              lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
@@ -34770,19 +34996,21 @@ def prototype_object(klass):
     return klass.props["prototype"]
 
 
+@runtime_helper
 def initialize_fields(this, klass):
     """Adds the private methods and fields of a class to a new instance (7.3.33)."""
     for kind, key, code, anonymous in klass.fields:
         if kind == "private":
             add_private(this, key, True)
             continue
-        value = undefined if code is None else code(this)
+        value = code if kind == "literal" else undefined if code is None else code(this)
         if anonymous:
             set_function_name(value, key)
-        if type(key) is PrivateKey:
-            add_private(this, key, value)
-        elif type(this) is JSObject and this.attrs is None:
+        is_private = type(key) is PrivateKey
+        if type(this) is JSObject and (key not in this.props if is_private else this.attrs is None):
             this.props[key] = value
+        elif is_private:
+            add_private(this, key, value)
         else:
             this.create_data_property_or_throw(key, value)
 
@@ -34811,10 +35039,11 @@ def class_method(klass, target, key, kind, function):
 
 
 @runtime_helper
-def class_field(klass, key, code, anonymous):
+def class_field(klass, key, code, anonymous, *literal):
+    """A field of instances: its value is a literal, or what the Python function `code` gives."""
     if type(key) is not PrivateKey:
         key = to_property_key(key)
-    klass.fields.append(("field", key, code, anonymous))
+    klass.fields.append(("literal", key, *literal, False) if literal else ("field", key, code, anonymous))
 
 
 @runtime_helper
@@ -35170,23 +35399,36 @@ def shortcuts(realm, helpers):
     return push, char_code_at, quick_pop
 
 
+def collection_tests(realm, helpers):
+    """-> functions that tell whether a JSMap or a JSSet has the built-in methods and nothing of its own;
+    generated code looks for their prototypes then."""
+    protected = realm.protected
+
+    def is_plain_map(obj):
+        if obj.props or obj.attrs is not None or not protected["map_methods_untouched"] \
+                or obj.proto is not protected["MapPrototype"]:
+            return False
+        helpers["map_methods_untouched"] = obj.proto
+        return True
+
+    def is_plain_set(obj):
+        if obj.props or obj.attrs is not None or not protected["set_methods_untouched"] \
+                or obj.proto is not protected["SetPrototype"]:
+            return False
+        helpers["set_methods_untouched"] = obj.proto
+        return True
+
+    return is_plain_map, is_plain_set
+
+
 def shortcuts_of_collections(realm, helpers):
     """Methods of Map and Set, and their size."""
     get, method, protected = helpers["get"], helpers["method"], realm.protected
-
-    def is_plain_map(obj):
-        """Whether a value is a Map with the built-in methods."""
-        return type(obj) is JSMap and not obj.props and obj.attrs is None \
-            and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]
-
-    def is_plain_set(obj):
-        return type(obj) is JSSet and not obj.props and obj.attrs is None \
-            and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]
+    is_plain_map, is_plain_set = collection_tests(realm, helpers)
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if type(obj) is JSMap and not obj.props and obj.attrs is None and protected["map_methods_untouched"] \
-                and obj.proto is protected["MapPrototype"]:       # is_plain_map(), without the call
+        if type(obj) is JSMap and is_plain_map(obj):
             position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
                                      else collection_key(key))
             return undefined if position is None else obj.values[position]
@@ -35198,28 +35440,6 @@ def shortcuts_of_collections(realm, helpers):
             return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
         return method(obj, "has", text)(obj, key)
 
-    def quick_set(obj, text, key, value):
-        """obj.set(key, value)"""
-        if type(key) is str and type(obj) is JSMap and not obj.props and obj.attrs is None \
-                and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]:
-            position = obj.index.get(key)
-            if position is None:
-                obj.append_key(key, key)
-                obj.values.append(value)
-            else:
-                obj.values[position] = value
-            return obj
-        return method(obj, "set", text)(obj, key, value)
-
-    def quick_add(obj, text, key):
-        """obj.add(key)"""
-        if type(key) is str and type(obj) is JSSet and not obj.props and obj.attrs is None \
-                and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]:
-            if key not in obj.index:
-                obj.append_key(key, key)
-            return obj
-        return method(obj, "add", text)(obj, key)
-
     def get_size(obj):
         """obj.size, mostly of a Map or Set"""
         if (type(obj) is JSSet and obj.proto is protected["SetPrototype"] and protected["set_size_untouched"]
@@ -35228,7 +35448,48 @@ def shortcuts_of_collections(realm, helpers):
             return len(obj.index)
         return get(obj, "size")
 
-    return quick_get, quick_has, quick_set, quick_add, get_size
+    return quick_get, quick_has, get_size
+
+
+def shortcuts_that_fill(realm, helpers):
+    """Methods that add to a Map or Set, for keys that need no collection_key()."""
+    method = helpers["method"]
+    is_plain_map, is_plain_set = collection_tests(realm, helpers)
+
+    def quick_set(obj, text, key, value):
+        """obj.set(key, value)"""
+        if type(obj) is JSMap and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) \
+                and (obj.proto is helpers["map_methods_untouched"] and not obj.props and obj.attrs is None
+                     or is_plain_map(obj)):
+            position = obj.index.get(key)
+            if position is None:
+                if len(obj.index) >= MAX_COLLECTION_ITEMS:
+                    refuse_more(obj)
+                keys = obj.keys
+                obj.index[key] = len(keys)
+                keys.append(key)
+                obj.values.append(value)
+            else:
+                obj.values[position] = value
+            return obj
+        return method(obj, "set", text)(obj, key, value)
+
+    def quick_add(obj, text, key):
+        """obj.add(key)"""
+        if type(obj) is JSSet and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) \
+                and (obj.proto is helpers["set_methods_untouched"] and not obj.props and obj.attrs is None
+                     or is_plain_set(obj)):
+            index = obj.index
+            if key not in index:
+                if len(index) >= MAX_COLLECTION_ITEMS:
+                    refuse_more(obj)
+                keys = obj.keys
+                index[key] = len(keys)
+                keys.append(key)
+            return obj
+        return method(obj, "add", text)(obj, key)
+
+    return quick_set, quick_add
 
 
 def shortcuts_of_math(realm, helpers):
@@ -35287,14 +35548,14 @@ def iteration_helpers(realm, helpers):
 
     def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
-        if type(value) is JSArray and not value.props and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             return live_items(value)
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
-        if type(value) is JSArray and not value.props and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             return iter(value.items)
         return iterate_fast(realm, value, text)
 
@@ -35317,8 +35578,8 @@ def iteration_helpers(realm, helpers):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
             return value
-        if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
         iterator = destructure_array(value, text)
@@ -35343,12 +35604,14 @@ def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched, plain_math=None,
+                   push_untouched=realm.push_untouched, pop_untouched=realm.pop_untouched, plain_math=False,
+                   string_methods=realm.StringPrototype.props, wrapped_keys=WRAPPED_KEY_TYPES,
+                   map_methods_untouched=False, set_methods_untouched=False,
                    char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
-                 shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
+                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -35422,18 +35685,21 @@ def iterate_fast(realm, value, text=None):
         fast = fast_iterator(realm, value)
         if fast is not None:
             return fast
-    elif kind is JSTypedArray:
-        fast = iterate_typed_array(realm, value)
+    elif kind is JSTypedArray or kind is JSRegExpStringIterator:
+        fast = iterate_typed_array(realm, value) if kind is JSTypedArray else iterate_matches(realm, value)
         if fast is not None:
             return fast
-    return iterate(realm, value, text)
+    iterator = iterate(realm, value, text)
+    if type(iterator) is IteratorRecord and type(iterator.iterator) is JSGenerator \
+            and is_plain_generator(realm, iterator.iterator):
+        return GeneratorLoop(iterator.iterator, iterator.next_method)
+    return iterator
 
 
 def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
-    if type(value) is JSArray and not value.props and value.attrs is None \
-            and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched:
+    if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
         return value.items
     return list_of_values(realm, iterate_fast(realm, value, text))
 
@@ -36418,7 +36684,7 @@ class ModuleMap:
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
         if "node_modules/" not in name:
-            return compile_module(source, name)
+            return compile_file(source, name, compile_module)
         given = sorted({*_GIVEN.findall(source)})
         with self.realm.uncounted():
             while True:
@@ -39741,7 +40007,7 @@ class PromptRealm(ForegroundRealm):
         return "Uncaught " + self.enter(lambda: self.shown(error.value))
 
     def report(self, error, prefix):
-        self.console("error", f"{prefix} {self.shown(error.value)}"
+        self.console("error", SECRETS.hide(f"{prefix} {self.shown(error.value)}")
                      if not isinstance(error, ScriptTimeout) else error.message)
 
     def shown(self, value):
@@ -41630,9 +41896,9 @@ PLAIN_EVENT = EventFields()
 class Message:
     """One message as it is kept and sent. `filter` is a dict or None (for everyone); `targets` are
     the connections that a filter chose when it was sent, until they have it; `delivery` says how
-    many it was for."""
+    many it was for; `size` is what it counts in a history, in bytes."""
 
-    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery")
+    __slots__ = ("sequence", "frame", "filter", "targets", "time", "delivery", "size")
 
     def __init__(self, sequence, frame, filter, moment=None):
         self.sequence = sequence
@@ -41642,6 +41908,9 @@ class Message:
         #: When it was sent, in seconds since 1970.
         self.time = time.time() if moment is None else moment
         self.delivery = None
+        self.size = len(frame)
+        if filter:
+            self.size += sum(map(sys.getsizeof, itertools.chain(filter, filter.values())))
 
     @property
     def id(self):
@@ -42033,9 +42302,9 @@ class Expected:
 
     def add(self, message):
         self.messages.append(message)
-        self.bytes += len(message.frame)
+        self.bytes += message.size
         while self.bytes > MAX_HISTORY_BYTES and len(self.messages) > 1:
-            self.bytes -= len(self.messages.popleft().frame)
+            self.bytes -= self.messages.popleft().size
             self.complete = False
 
 
@@ -42127,7 +42396,7 @@ class Stream:
             if self.slow:
                 delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
-            self._pending_bytes += len(message.frame)
+            self._pending_bytes += message.size
             return delivery, self._pending_bytes > MAX_BACKLOG_BYTES \
                 or len(self._pending) > MAX_BACKLOG_MESSAGES
 
@@ -42189,10 +42458,10 @@ class Stream:
     def _remember(self, message):
         history = self.history
         history.append(message)
-        self.history_bytes += len(message.frame)
+        self.history_bytes += message.size
         while len(history) > self.depth or self.history_bytes > MAX_HISTORY_BYTES:
             oldest = history.popleft()
-            self.history_bytes -= len(oldest.frame)
+            self.history_bytes -= oldest.size
             self.floor = oldest.sequence
 
     def shed(self):
@@ -42201,7 +42470,7 @@ class Stream:
             target = self.history_bytes // 2
             while self.history_bytes > target:
                 oldest = self.history.popleft()
-                self.history_bytes -= len(oldest.frame)
+                self.history_bytes -= oldest.size
                 self.floor = oldest.sequence
 
     def recall(self, epoch, sequence, floor, messages):
@@ -44737,6 +45006,7 @@ enum __DirectiveLocation {
 '''
 
 _ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_KIND_WORDS = {"type": "object", "input": "input object"}
 _KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
 #: A field of a root type without the type around it, behind comments and a description.
@@ -44851,7 +45121,7 @@ class _SdlText:
         members = {}
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
-            what = {"enum": "Enum value", "input": "Field"}.get(node.kind, "Field")
+            what = "Enum value" if node.kind == "enum" else "Field"
             for member in node.members:
                 if member.name in known:
                     self.problem(f'{what} "{node.name}.{member.name}" can only be defined once.',
@@ -44973,7 +45243,7 @@ class _SdlMerge:
                 self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start,
                                      registration))
             elif known.kind != node.kind:
-                self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
+                self.problem(f'Cannot extend non-{_KIND_WORDS.get(node.kind, node.kind)} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
@@ -44982,11 +45252,6 @@ class _SdlMerge:
 
 
 # -- GraphQL schema ----------------------------------------------------------------------
-
-_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
-               "enum": "enum",
-               "input": "input object"}
-
 
 def _owner_of(registration):
     return registration.label + (f" of {registration.owner}" if registration.owner else "")
@@ -45132,29 +45397,21 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(
-                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
-                         offset, registration)
+            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
+                         "introspection.", offset, registration)
 
     def unknown_type(self, name):
         return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
-        if isinstance(node, GqlNamedType):
-            type_ = self.types.get(node.name)
-            if type_ is None:
-                operation = registration.parsed.operation_of.get(node.name)
-                if operation:
-                    return self.root_shell(operation)
-                self.missing.append((functools.partial(self.unknown_type, node.name), node.start,
-                                     registration))
-                self.wanting[node.name].add(registration)
-            return type_
-        inner = self._reference(node.of, registration)
-        if inner is None:
-            return None
-        return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
+        def not_found(named):
+            operation = registration.parsed.operation_of.get(named.name)
+            if operation:
+                return self.root_shell(operation)
+            self.missing.append((functools.partial(self.unknown_type, named.name), named.start, registration))
+            self.wanting[named.name].add(registration)
+        return self.reference(node, not_found)
 
     def root_shell(self, operation):
         """The root type of an operation, made when it is first asked for."""
@@ -45373,8 +45630,8 @@ class GraphQLSchema:
                 if state.get(inner) == "open":
                     merged = self.merge.types[inner.name]
                     self.problem(f'Cannot reference Input Object "{inner}" within itself through a series of '
-                                 'non-null '
-                                 f'fields: "{".".join(step)}".', merged.node.name_start, merged.registration)
+                                 f'non-null fields: "{".".join(step)}".', merged.node.name_start,
+                                 merged.registration)
                 elif inner not in state:
                     visit(inner, step)
             state[type_] = "done"
@@ -45460,11 +45717,11 @@ class GraphQLSchema:
         others = self.object_types(right)
         return any(type_ in others for type_ in self.object_types(left))
 
-    def reference(self, node):
-        """The type of a reference node in a document, or None."""
+    def reference(self, node, not_found=lambda named: None):
+        """The type of a reference node, or what a function gives for the name of one that is unknown."""
         if isinstance(node, GqlNamedType):
-            return self.types.get(node.name)
-        inner = self.reference(node.of)
+            return self.types.get(node.name) or not_found(node)
+        inner = self.reference(node.of, not_found)
         if inner is None:
             return None
         return inner.list_of() if isinstance(node, GqlListType) else inner.non_null()
@@ -45544,28 +45801,27 @@ class _IntrospectionTypes:
     def describe(self, type_, value):
         value.update(name=type_.name, description=type_.description, specifiedByURL=type_.specified_by)
         if type_.kind in ("OBJECT", "INTERFACE"):
-            value["fields"] = [{
-                "name": field.name, "description": field.description, "args": self.inputs(field.arguments),
-                "type": self.type_value(field.type), "isDeprecated": field.deprecated is not None,
-                "deprecationReason": field.deprecated} for field in type_.fields.values()]
+            value["fields"] = [
+                self.named(field, args=self.inputs(field.arguments), type=self.type_value(field.type))
+                for field in type_.fields.values()]
             value["interfaces"] = [self.type_value(item) for item in type_.interfaces]
         if type_.is_abstract:
             value["possibleTypes"] = [self.type_value(item) for item in type_.possible]
         elif type_.kind == "ENUM":
-            value["enumValues"] = [{
-                "name": item.name, "description": item.description,
-                "isDeprecated": item.deprecated is not None,
-                "deprecationReason": item.deprecated} for item in type_.values.values()]
+            value["enumValues"] = [*map(self.named, type_.values.values())]
         elif type_.kind == "INPUT_OBJECT":
             value["inputFields"] = self.inputs(type_.fields)
             value["isOneOf"] = type_.one_of
 
     def inputs(self, items):
-        return [{
-            "name": item.name, "description": item.description, "type": self.type_value(item.type),
-            "defaultValue": None if item.default is None else _print_value(item.default),
-            "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated,
-        } for item in items.values()]
+        return [self.named(item, type=self.type_value(item.type),
+                           defaultValue=None if item.default is None else _print_value(item.default))
+                for item in items.values()]
+
+    @staticmethod
+    def named(item, **more):
+        return {"name": item.name, "description": item.description, **more,
+                "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated}
 
 
 def _without_deprecated(items, args, schema):
@@ -46621,7 +46877,7 @@ class GraphQLPlanner:
         if type_.kind == "NON_NULL":
             return _non_null_completer(self.completer(type_.of, plan, selections), plan)
         if type_.kind == "LIST":
-            return _list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
+            return _list_completer(self.completer(type_.of, plan, selections), plan, type_)
         if type_.is_leaf:
             if selections:
                 self.untyped = True
@@ -46629,20 +46885,8 @@ class GraphQLPlanner:
             return _leaf_completer(type_.serialize, plan)
         if type_.kind == "OBJECT":
             return _object_completer(_LazyObject(self, type_, selections), plan, type_)
-        return self.abstract(type_, plan, selections)
-
-    def abstract(self, type_, plan, selections):
-        executors = {item: _LazyObject(self, item, selections) for item in type_.possible}
-
-        def complete(value, run, path, key):
-            if value is None or value is run.absent:
-                return None
-            if type(value) is not dict:
-                value = _object_source(value, run, plan, type_, path)
-                if value is None:
-                    return None
-            return executors[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
-        return complete
+        return _abstract_completer({item: _LazyObject(self, item, selections) for item in type_.possible},
+                                   plan, type_)
 
     def untyped_object(self, selection_sets):
         """Projection without types: picks keys from JSON objects, through lists; what is missing is null."""
@@ -46738,12 +46982,10 @@ def _argument_checker(plan):
 
 def _leaf_completer(serialize, plan):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if callable(value):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-            if value is None or value is run.absent:
-                return None
+        if value is None or value is run.absent:
+            return None
         if type(value) is dict and serialize is not _pass_through and callable(value.get("valueOf")):
             number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
             value = value if type(number) is dict else number
@@ -46775,15 +47017,14 @@ def _non_null_completer(inner, plan):
     return complete
 
 
-def _list_completer(item_complete, plan, item_type):
+def _list_completer(item_complete, plan, type_):
+    item_type = type_.of
     nullable = item_type.kind != "NON_NULL"
     fast = _FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
 
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not list:
-            value = _list_source(value, run, plan, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         run.left -= len(value)
@@ -46816,42 +47057,38 @@ def _value_of_text(text, plan):
         return None
 
 
-def _meant(value, run, plan, path):
-    """(a resolver's value for a list or object, what its JSON text holds or itself), or None."""
+def _source(value, run, plan, type_, path):
+    """The list or dict that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    return value, _value_of_text(value, plan) if isinstance(value, str) else value
-
-
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
-    meant_list = _meant(value, run, plan, path)
-    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
-        return meant_list and meant_list[1]
-    raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
+    if value is None or value is run.absent:
+        return None
+    meant = _value_of_text(value, plan) if isinstance(value, str) else value
+    if isinstance(meant, (list, tuple) if type_.kind == "LIST" else dict):
+        return meant
+    field = f'for field "{plan.parent}.{plan.name}"'
+    raise GraphQLError(f"Expected Iterable, but did not find one {field}." if type_.kind == "LIST" else
+                       f'Expected an object of type "{type_}" {field}, but got: {_inspect_value(value)}.')
 
 
 def _object_completer(lazy, plan, type_):
     def complete(value, run, path, key):
-        if value is None or value is run.absent:
-            return None
         if type(value) is not dict:
-            value = _object_source(value, run, plan, type_, path)
+            value = _source(value, run, plan, type_, path)
             if value is None:
                 return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
-def _object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text; None if none."""
-    meant_object = _meant(value, run, plan, path)
-    if meant_object is None or isinstance(meant_object[1], dict):
-        return meant_object and meant_object[1]
-    raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(meant_object[0])}.")
+def _abstract_completer(lazy_objects, plan, type_):
+    def complete(value, run, path, key):
+        if type(value) is not dict:
+            value = _source(value, run, plan, type_, path)
+            if value is None:
+                return None
+        return lazy_objects[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
+    return complete
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -46906,16 +47143,13 @@ class GraphQLDocument:
         self.condition_names = _condition_variables(tree)
 
     def operation(self, name):
-        """The operation to execute (spec 6.1); raises GraphQLError."""
-        if name is None or name == "":
-            if len(self.operations) == 1:
-                return self.operations[0]
-            raise GraphQLError("Must provide an operation." if not self.operations else
-                               "Must provide operation name if query contains multiple operations.")
-        for node in self.operations:
-            if node.name == name:
-                return node
-        raise GraphQLError(f'Unknown operation named "{name}".')
+        """(the operation to execute (spec 6.1), the errors of the document or of the name)."""
+        found = [node for node in self.operations if not name or node.name == name]
+        if self.errors or len(found) == 1:
+            return found and found[0], self.errors
+        return None, [GraphQLError(f'Unknown operation named "{name}".' if name else
+                                   "Must provide operation name if query contains multiple operations."
+                                   if found else "Must provide an operation.")]
 
     def variables(self, operation, given):
         """CoerceVariableValues (spec 6.1.2): (values, errors)."""
@@ -47142,14 +47376,13 @@ class GraphQLSubscription:
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
         schema = self.service.view()
         self.document = document = _document_of(schema, self.source)
-        self.failure = document.errors or None
-        if not self.failure:
+        self.operation, errors = document.operation(self.operation_name)
+        if not errors:
+            self.variables, errors = document.variables(self.operation, self.given)
+        self.failure = errors or None
+        if not errors:
             try:
-                self.operation = document.operation(self.operation_name)
-                self.variables, errors = document.variables(self.operation, self.given)
-                self.failure = errors or None
-                if not errors:
-                    self.plan()
+                self.plan()
             except GraphQLError as error:
                 self.failure = [error]
         self.projection = self.projection or _Projection()
@@ -47438,21 +47671,17 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
         if method not in ("GET", "HEAD", "POST"):
             raise _BadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
-            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
-                                          "application/json, and subscriptions with text/event-stream, here "
-                                          "and at /graphql/sse.")
+            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or application/json, "
+                                   "and subscriptions with text/event-stream, here and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
     except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
     # Errors before execution are a 400, but old clients that ask for plain JSON expect 200 (6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
     document = _document_of(schema, request.query)
-    if document.errors:
-        return answer(failed, {"errors": format_errors(document.errors, context)})
-    try:
-        operation = document.operation(request.operation_name)
-    except GraphQLError as error:
-        return answer(failed, {"errors": format_errors([error], context)})
+    operation, errors = document.operation(request.operation_name)
+    if errors:
+        return answer(failed, {"errors": format_errors(errors, context)})
     if operation.operation == "mutation" and method != "POST":
         return answer(405, {"errors": [{"message": "Mutations are only possible with POST."}]},
                       [("Allow", "POST")])
@@ -47508,12 +47737,9 @@ class _SseOperation:
     def answer(self, request):
         service = self.service
         document = _document_of(service.view(), request.query)
-        if document.errors:
-            return self.over_with({"errors": service.format_errors(document.errors, self.context)}, 400)
-        try:
-            operation = document.operation(request.operation_name)
-        except GraphQLError as error:
-            return self.over_with({"errors": service.format_errors([error], self.context)}, 400)
+        operation, errors = document.operation(request.operation_name)
+        if errors:
+            return self.over_with({"errors": service.format_errors(errors, self.context)}, 400)
         if operation.operation == "subscription":
             return self.subscribe(request)
         if operation.operation == "mutation" and self.method != "POST":
@@ -47992,16 +48218,12 @@ class GraphQLService:
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation in a view (None: that of HTTP); returns {"data", "errors"}."""
         document = _document_of(view or self.view(), query)
-        errors = document.errors
+        operation, errors = document.operation(operation_name)
+        if not errors and operation.operation == "subscription":
+            errors = [GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
+                                   [operation.start], query)]
         if not errors:
-            try:
-                operation = document.operation(operation_name)
-                if operation.operation == "subscription":
-                    raise GraphQLError("A subscription cannot be executed: subscribe to it at /graphql/sse.",
-                                       [operation.start], query)
-                values, errors = document.variables(operation, variables or {})
-            except GraphQLError as error:
-                errors = [error]
+            values, errors = document.variables(operation, variables or {})
         if errors:
             return {"errors": self.format_errors(errors, context)}
         data, errors = document.run(operation, values, context, self.absent)
@@ -48487,6 +48709,11 @@ def describe_value(realm, value):
     return f"a {kind}"
 
 
+def unlike(realm, value, text):
+    """The HostError for a value that is not what the text says."""
+    return HostError(f"{text}, not {describe_value(realm, value)}")
+
+
 def plain_text(realm, value):
     """A number or boolean as JavaScript writes it; a string as it is."""
     if isinstance(value, str):
@@ -48504,8 +48731,7 @@ def plain_text(realm, value):
 def check_path(host, function, value, reserved=True):
     """The path as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the path must be a string such as \"/events\", "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the path must be a string such as \"/events\"")
     path = host.realm.to_python(value)
     shown = json.dumps(path if len(path) <= 60 else path[:60] + "…", ensure_ascii=False)
     if not path.startswith("/"):
@@ -48544,8 +48770,7 @@ def check_handler(host, function, value, what="handler"):
     if host.realm.is_callable(value):
         return value
     if not isinstance(value, str):
-        raise HostError(f"{function}: the {what} must be a function or the name of one, "
-                        f"not {describe_value(host.realm, value)}")
+        raise unlike(host.realm, value, f"{function}: the {what} must be a function or the name of one")
     check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
@@ -48676,8 +48901,7 @@ def required_role(host, options, function="registerRoute", others=()):
     if role is undefined or isinstance(role, bool):
         return role is True
     if not isinstance(role, str) or not role:
-        raise HostError(f"{function}: requireAuth must be true or a role, not "
-                        + describe_value(host.realm, role))
+        raise unlike(host.realm, role, f"{function}: requireAuth must be true or a role")
     return host.realm.to_python(role)
 
 
@@ -48691,10 +48915,7 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
         raise HostError(f"{function}: {json.dumps(path, ensure_ascii=False)} is not fixed: each file has a "
                         "path of its own")
     role = required_role(host, options, function, ("tags", "summary", "description"))
-    if not isinstance(name, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, name))
-    return host.add_asset_route(path, host.realm.to_python(name), role)
+    return host.add_asset_route(path, asset_name(host, function, name), role)
 
 
 @host_function("routeRegistry.use",
@@ -48702,7 +48923,8 @@ def register_asset_route(host, path=undefined, name=undefined, options=undefined
                "Calls a handler before whatever answers a request whose path is the prefix or below it "
                "(every request without one): a route or stream of any script, a file, GraphQL, or nothing. "
                "It returns nothing to let the request go on, or a response in place of the answer. What it "
-               "sets on context.request is there for those that come after it.")
+               "sets on context.request is there for those that come after it. While no version of a script "
+               "that calls this could be loaded, every request gets 503.")
 def use(host, prefix=undefined, handler=undefined):
     return add_hook(host, "use", prefix, handler)
 
@@ -48784,8 +49006,7 @@ def whole_option(realm, function, options, name, default, most):
     if value is undefined or value is null:
         return default
     if not is_whole(value, 0, most):
-        raise HostError(f"{function}: {name} must be a whole number from 0 to {most:,}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: {name} must be a whole number from 0 to {most:,}")
     return int(value)
 
 
@@ -48906,8 +49127,7 @@ def declare_graphql(kind):
         texts = []
         for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
-                raise HostError(f"{function}: the {what} must be a string, not "
-                                f"{describe_value(host.realm, value)}")
+                raise unlike(host.realm, value, f"{function}: the {what} must be a string")
             check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
@@ -48928,9 +49148,8 @@ for _kind in ("query", "mutation", "subscription"):
                "any order.")
 def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
-        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String "
-                        "}\", "
-                        f"not {describe_value(host.realm, sdl)}")
+        raise unlike(host.realm, sdl, "registerTypes: the SDL must be a string such as "
+                                      "\"type Book { id: ID! title: String }\"")
     check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
@@ -48953,8 +49172,7 @@ def send_subscription_message_filtered(host, name=undefined, data=undefined, fil
 
 def broadcast_subscription(host, function, name, data, filter):
     if not isinstance(name, str):
-        raise HostError(f"{function}: the name of the subscription must be a string, "
-                        f"not {describe_value(host.realm, name)}")
+        raise unlike(host.realm, name, f"{function}: the name of the subscription must be a string")
     name = host.realm.to_python(name)
     text = payload_text(host, function, data)
     delivery = host.app.relay.send_subscription(name, text, filter, function)
@@ -48989,7 +49207,7 @@ _EXECUTING = Executing()
 def execute_graphql(host, query=undefined, variables=undefined):
     realm = host.realm
     if not isinstance(query, str):
-        raise HostError(f"executeGraphQL: the query must be a string, not {describe_value(realm, query)}")
+        raise unlike(realm, query, "executeGraphQL: the query must be a string")
     if variables is undefined or variables is null or variables == "":
         values = {}
     elif isinstance(variables, str):
@@ -49061,8 +49279,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if value is undefined or value is null:
         value = default
     elif not is_whole(value, low, high):
-        raise HostError(f"{function}: the status must be a whole number from {low} to {high}, "
-                        f"not {describe_value(realm, value)}")
+        raise unlike(realm, value, f"{function}: the status must be a whole number from {low} to {high}")
     return {"status": int(value)} if headers is undefined or headers is null else \
         {"status": int(value), "headers": headers}
 
@@ -49148,8 +49365,7 @@ def response_redirect(host, url=undefined, options=undefined):
     if is_options(host.realm, url) and host.realm.class_of(url) == "URL":
         url = host.realm.get(url, "href")
     if not isinstance(url, str) or not url:
-        raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
-                        f"not {describe_value(host.realm, url)}")
+        raise unlike(host.realm, url, "ResponseBuilder.redirect: the address must be a string")
     response = response_options(host, "redirect", options, 302, 300, 399)
     try:
         given = header_items(host.realm, response.get("headers", undefined))
@@ -49295,8 +49511,7 @@ def data_to_store(host, function, what, value):
 def storage_increment(host, key=undefined, by=undefined):
     by = 1 if by is undefined else by
     if not is_number(host.realm, by):
-        raise HostError("sharedStorage.increment: the second argument is the number to add, not "
-                        + describe_value(host.realm, by))
+        raise unlike(host.realm, by, "sharedStorage.increment: the second argument is the number to add")
     key = storage_text(host, "increment", "key", key, MAX_STORAGE_KEY)
 
     def change(old):
@@ -49377,8 +49592,7 @@ def storage_keys(host):
 def asset_name(host, function, value):
     """The name of a file in assets/ as a Python string, or HostError."""
     if not isinstance(value, str):
-        raise HostError(f"{function}: the name must be a string such as \"logo.svg\", not "
-                        + describe_value(host.realm, value))
+        raise unlike(host.realm, value, f"{function}: the name must be a string such as \"logo.svg\"")
     return host.realm.to_python(value)
 
 
@@ -49482,8 +49696,7 @@ def required_parameter(host, function, context, name, part, what):
         raise HostError(f"validate.{function}: the first argument is what a handler gets, its context, not "
                         + describe_value(realm, context))
     if not isinstance(name, str):
-        raise HostError(f"validate.{function}: the second argument is the name of a parameter, not "
-                        + describe_value(realm, name))
+        raise unlike(realm, name, f"validate.{function}: the second argument is the name of a parameter")
     value = realm.get(realm.get(request, part), name)
     if not isinstance(value, str) or not value:
         raise invalid(f"Required {what} parameter '{realm.to_python(name)}' is missing or empty")
@@ -49513,8 +49726,7 @@ def limits_of(host, function, options, known):
     values = {name: host.realm.get(options, name) for name in known}
     for name, value in values.items():
         if value is not undefined and name != "pattern" and not is_number(host.realm, value):
-            raise HostError(f"validate.{function}: {name} must be a number, not "
-                            + describe_value(host.realm, value))
+            raise unlike(host.realm, value, f"validate.{function}: {name} must be a number")
     return {name: value for name, value in values.items() if value is not undefined}
 
 
@@ -49627,8 +49839,7 @@ def register_recurring(host, job=undefined):
     start, now, every = moment_option(host, function, job, "startAt"), host.app.now(), None
     if cron is undefined:
         if not isinstance(minutes, (int, float)) or isinstance(minutes, bool) or not 0 < minutes <= 525_600:
-            raise HostError(f"{function}: intervalMinutes must be a number above 0, not "
-                            + describe_value(host.realm, minutes))
+            raise unlike(host.realm, minutes, f"{function}: intervalMinutes must be a number above 0")
         interval = max(minutes * 60_000, 1000)
         if start is None:
             start, every = now + interval, interval
@@ -49753,8 +49964,10 @@ def cron_field(function, text, what, low, high, names):
 
 #: Seconds that a write waits for another process that is writing to the same file.
 STORAGE_PATIENCE = 1.0
-#: Bytes that the file may have: a script that writes without end must not fill the disk.
+#: Bytes that the file may have, and its log: a script that writes without end must not fill the disk.
 MAX_STORAGE_FILE = 4 * 1024 * 1024 * 1024
+#: Seconds between two looks at how large the log of a database is.
+LOG_CHECK_SECONDS = 0.1
 #: Marks our files, so that no other program's database is written to ("aiwe").
 STORAGE_APPLICATION_ID = 0x61697765
 #: The version of the tables below; a file with a larger one is left alone.
@@ -49768,6 +49981,8 @@ STORAGE_STEPS = 100_000
 MAX_STORED_SEQUENCE = 10**15
 #: Bytes of a message that are read from the file: longer ones are not kept for replay anyway.
 MAX_STORAGE_FRAME = MAX_HISTORY_BYTES + 1
+#: Bytes of a row: SQLite refuses longer ones, which nothing here has written, before it copies them.
+MAX_STORAGE_ROW = 16 * 1024 * 1024
 
 _STORAGE_TABLES = (
     "CREATE TABLE items (script TEXT, key TEXT, value TEXT, PRIMARY KEY (script, key))",
@@ -49777,6 +49992,29 @@ _STORAGE_TABLES = (
 
 _STORED_FRAME = re.compile(rb"id: ([^\r\n\0]{1,400})\n(?:event: [^\r\n\0]*\n)?(?:retry: [0-9]{1,9}\n)?"
                            rb"(?:data: [^\r\n]*\n)+\n\Z")
+
+
+def odd_database_file(path):
+    """The first of the files of a SQLite database that is no file, such as a pipe, on which opening it would
+    wait for ever; None if all are fine. A folder gives an error of its own."""
+    return next((name for name in (path, f"{path}-journal", f"{path}-wal", f"{path}-shm")
+                 if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name)), None)
+
+
+def check_log_size(connection, path, limit):
+    """Raises sqlite3.OperationalError when the write-ahead log of a database has more bytes: it cannot begin
+    anew while somebody reads what was there before, and `limit` of the file does not count it."""
+    for full in (False, True):
+        try:
+            if os.stat(f"{path}-wal").st_size <= limit:
+                return
+        except OSError:
+            return
+        if full:
+            raise sqlite3.OperationalError(
+                f"its log has grown to {limit >> 20:,} MiB, because something has been reading the database "
+                "meanwhile, such as another program: let that end")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 class StorageUnavailable(Exception):
@@ -49798,6 +50036,8 @@ class StorageFile:
         self.closed = False
         #: When the statement that runs is to be interrupted.
         self.deadline = math.inf
+        #: Seconds that a write waits now, and when the size of the log was looked at.
+        self.patience, self.checked = STORAGE_PATIENCE, -math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
         try:
@@ -49805,8 +50045,8 @@ class StorageFile:
         except ImportError:
             raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built "
                                      "without") from None
-        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-            raise self._unusable("it is not an ordinary file")
+        if odd := odd_database_file(self.path):
+            raise self._unusable(f"{odd} is not an ordinary file")
         try:
             self.connection = sqlite3.connect(self.path, timeout=STORAGE_PATIENCE, isolation_level=None,
                                               check_same_thread=False)
@@ -49826,6 +50066,8 @@ class StorageFile:
     def _prepare(self):
         run = self.connection.execute
         self.connection.set_progress_handler(self._is_overdue, STORAGE_STEPS)
+        if hasattr(self.connection, "setlimit"):        # CPython 3.11
+            self.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_STORAGE_ROW)
         run("PRAGMA trusted_schema = OFF")
         found = run("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
         if run("PRAGMA application_id").fetchone()[0] != STORAGE_APPLICATION_ID:
@@ -49873,20 +50115,43 @@ class StorageFile:
             raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start "
                                            "the server again")
 
-    def execute(self, statement, *values):
-        """The rows of one statement, which is committed. Raises sqlite3.Error."""
+    @contextlib.contextmanager
+    def _writing(self):
+        """Held while something is written. A file that was locked for all of STORAGE_PATIENCE is not waited
+        for again until a write succeeds: else everybody in line would wait as long, one after the other."""
         with self.lock:
-            if not statement.startswith(("SELECT", "PRAGMA")):
-                self._check_identity()
+            self._check_identity()
+            now = time.monotonic()
+            self.deadline = now + STORAGE_SECONDS
+            if now > self.checked + LOG_CHECK_SECONDS:
+                check_log_size(self.connection, self.path, MAX_STORAGE_FILE)
+                self.checked = now
+            patience = STORAGE_PATIENCE
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                patience = 0 if "locked" in str(error) else self.patience
+                raise
+            finally:
+                if patience != self.patience:
+                    self.patience = patience
+                    self.connection.execute(f"PRAGMA busy_timeout = {round(1000 * patience)}")
+
+    def execute(self, statement, *values, wanted=None):
+        """The rows of one statement, which is committed; with `wanted`, only those before the first that
+        it does not want. Raises sqlite3.Error."""
+        if not statement.startswith(("SELECT", "PRAGMA")):
+            with self._writing():
+                return self.connection.execute(statement, values).fetchall()
+        with self.lock:
             self.deadline = time.monotonic() + STORAGE_SECONDS
-            return self.connection.execute(statement, values).fetchall()
+            rows = self.connection.execute(statement, values)
+            return rows.fetchall() if wanted is None else list(itertools.takewhile(wanted, rows))
 
     @contextlib.contextmanager
     def transaction(self):
         """For several statements that take effect together; gives the function that runs one."""
-        with self.lock, self.connection:
-            self._check_identity()
-            self.deadline = time.monotonic() + STORAGE_SECONDS
+        with self._writing(), self.connection:
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection.execute
 
@@ -49909,10 +50174,15 @@ class StorageFile:
                          stream.epoch)
             [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?",
                                                stream.path)
+            room = MAX_HISTORY_BYTES
+
+            def fits(row):
+                nonlocal room
+                room -= len(row[1] or "") + len(row[2] or "")
+                return room >= 0
             rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path "
                                 "= ? ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path,
-                                stream.depth)
-            rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
+                                stream.depth, wanted=fits)
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
             self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new "
@@ -50016,6 +50286,8 @@ class StoredInFile:
     def _run(self, function, statement, *values):
         try:
             return self.file.execute(statement, self.script, *values)
+        except sqlite3.DataError:
+            raise self._changed(function) from None
         except sqlite3.Error as error:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
@@ -50068,9 +50340,13 @@ class StoredInFile:
                 return text
         except UnicodeDecodeError:
             pass
-        raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
-                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} "
-                        "characters; sharedStorage.clear() makes it usable again")
+        raise self._changed(function)
+
+    def _changed(self, function):
+        what, limit = ("value", MAX_STORAGE_VALUE) if function == "getItem" else ("key", MAX_STORAGE_KEY)
+        return HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
+                         f"{what} is not a text of up to {limit:,} characters; sharedStorage.clear() makes "
+                         "it usable again")
 
 
 def to_sql(text):
@@ -50430,11 +50706,7 @@ class StoredInRedis:
         return None if value is None else value.decode("utf-8", "surrogatepass")
 
     def peek(self, keys, limit):
-        names = [key.encode("utf-8", "surrogatepass") for key in keys]
-        try:
-            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
-        except RedisTrouble as error:
-            raise HostError(f"sharedStorage.getItem: {error}") from None
+        found = self._run("getItem", "EVAL", str(4 * limit), *keys, script=(_REDIS_PEEK, 1))
         return {key: (start.decode("utf-8", "ignore")[:limit], size)
                 for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
@@ -51100,6 +51372,8 @@ class Database:
         #: The realm whose statement runs, and what it asked for but may not have.
         self.realm, self.denied = None, ""
         self.nesting = 0                # of transactions
+        #: Cursors of iterate(), and when the size of the log was looked at.
+        self.cursors, self.looked = weakref.WeakSet(), -math.inf
 
     def open(self):
         """Connects; raises HostError."""
@@ -51108,6 +51382,8 @@ class Database:
         if self.redis is not None and self.path is None:
             raise HostError("database: with --redis each process would have a database of its own; add "
                             "--storage FILE, whose database all processes of one machine share")
+        if self.path and (odd := odd_database_file(self.path)):
+            raise HostError(f"database: {odd} is not an ordinary file")
         try:
             connection = sqlite3.connect(self.path or ":memory:", timeout=MEMORY_CHECK_SECONDS,
                                          isolation_level=None, check_same_thread=False)
@@ -51146,7 +51422,7 @@ class Database:
         """For SQLite: may a statement do this?"""
         if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
             self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
-        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS:
+        elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS and self.realm is not None:
             self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
             self.denied = f"virtual tables of the module {second} are not allowed"
@@ -51171,10 +51447,31 @@ class Database:
                 self.open()
             if self.redis is not None:
                 self.check_machines()
+            if self.path:
+                self.check_log(realm)
             yield self.connection
         finally:
             self.realm = outer
             self.lock.release()
+
+    def check_log(self, realm):
+        """Ends iterators before the log, of which they need all, gets too large; raises DatabaseError when
+        somebody else keeps it."""
+        now = time.monotonic()
+        if now > self.looked + LOG_CHECK_SECONDS and not self.nesting:
+            self.realm = None           # this is not to be interrupted, nor asked for its rights
+            try:
+                if os.stat(f"{self.path}-wal").st_size > MAX_DATABASE_FILE:
+                    for cursor in list(self.cursors):
+                        cursor.close()
+                    check_log_size(self.connection, self.path, MAX_DATABASE_FILE)
+            except OSError:
+                pass
+            except sqlite3.Error as error:
+                raise self.error(realm, error, "") from None
+            finally:
+                self.realm = realm
+            self.looked = now
 
     def acquire(self, realm):
         end = time.monotonic() + DATABASE_PATIENCE
@@ -51253,6 +51550,8 @@ class Database:
             connection.interrupt()
         if self.lock.acquire(timeout=DATABASE_CLOSE_SECONDS):
             if self.connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("SELECT 1")         # ends the interruption, or the log would stay
                 self.connection.close()
             self.connection = None
             self.lock.release()
@@ -51287,6 +51586,9 @@ class Database:
         denied = self.denied if "authoriz" in text else ""      # fts4 asks for itself, and does without
         if denied or isinstance(error, OverflowError):
             return DatabaseError(denied or "string or blob too big")
+        if "closed cursor" in text:
+            return DatabaseError("the iterator was ended, because the database has been written to so much "
+                                 "since; read its rows sooner, or take them with all()")
         if text.startswith("Could not decode"):
             return DatabaseError("a text in the result is not UTF-8; read it with CAST(… AS BLOB)")
         sql = sql.removeprefix("EXPLAIN ") if sql.startswith("EXPLAIN ") else sql
@@ -51463,6 +51765,7 @@ class Statement:
     def iterate(self, *values):
         with self.database.used_by(self.realm):
             cursor = self.database.execute(self.realm, self.sql, self.bound(values))
+            self.database.cursors.add(cursor)
         return self.realm.new_iterator(self.each(cursor))
 
     def each(self, cursor):
@@ -51569,7 +51872,7 @@ def shown_sql(sql):
 def sql_statements(host, function, sql):
     """[(statement, parameters)] of what a script gives as SQL; raises HostError."""
     if not isinstance(sql, str):
-        raise HostError(f"{function}: the SQL must be a string, not {describe_value(host.realm, sql)}")
+        raise unlike(host.realm, sql, f"{function}: the SQL must be a string")
     return allowed_sql(function, well_formed_text(sql))
 
 
@@ -51629,7 +51932,7 @@ def database_prepare(host, sql=undefined):
 def database_transaction(host, work=undefined):
     realm = host.realm
     if not realm.is_callable(work):
-        raise HostError(f"database.transaction: this takes a function, not {describe_value(realm, work)}")
+        raise unlike(realm, work, "database.transaction: this takes a function")
 
     def call(*values):
         with host.app.database.transaction(realm):
@@ -52394,9 +52697,11 @@ MAX_THREADS = 512
 #: serves everybody; and how slowly a long call is forgotten.
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
-#: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.1
+#: Seconds between two looks at the files, and how long a file must have rested to be read; after a look at
+#: one that has not rested, the next comes sooner.
+WATCH_INTERVAL = 0.05
 SETTLE_SECONDS = 0.05
+SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
@@ -52769,7 +53074,7 @@ def language_meant(error, source):
     if error.phase == "parse" and _HTML_PAGE.match(source):
         return "This is HTML, which belongs in a file such as public/index.html", None, None
     if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
-            or len(source) > MAX_EXPLAINED_CHARACTERS:
+            or len(source) > MAX_EXPLAINED_CHARACTERS or "rename the file" in error.message:
         return None
     with contextlib.suppress(JSSyntaxError):
         parse_typed(source, end, True)
@@ -54298,6 +54603,8 @@ def entry_of_package(folder, subpath, conditions):
             found = match_exports(exports, subpath, conditions - {"browser"} | {"node"}) or found
         if found is None:
             raise PackageFault(f"its package.json exports no {subpath!r}" if subpath != "." else
+                               "its package.json exports nothing but types: write import type"
+                               if '"types"' in json.dumps(exports) else
                                "its package.json exports nothing that can be imported")
         if not found.startswith("./") or {"..", "node_modules"} & {*found[2:].split("/")}:
             raise PackageFault(f"its package.json exports {found!r}, which leads out of it")
@@ -54312,7 +54619,8 @@ def entry_of_package(folder, subpath, conditions):
         path = os.path.join(folder, one)
         if os.path.isfile(path):
             return path
-    raise PackageFault("it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
+    raise PackageFault("it has only types: write import type" if "types" in facts or "typings" in facts else
+                       "it has no file " + (tries[0] if len(tries) == 1 else "that could be its entry"))
 
 
 def import_target(scope, specifier, conditions):
@@ -54337,7 +54645,7 @@ def find_package_file(folder, specifier, referrer, conditions):
     parts = specifier.split("/")
     name = "/".join(parts[:2 if specifier.startswith("@") else 1])
     subpath = "." + specifier[len(name):]
-    if not re.fullmatch(r"(?:@[\w.~-]+/)?[\w.~-]+", name) or name.startswith(".") or ".." in parts:
+    if not re.fullmatch(r"(?:@[\w.~-]+/)?[\w.~-]+", name) or name.startswith((".", "~")) or ".." in parts:
         raise HostError(wrong + "write a path that starts with ./ or ../, or the name of a package")
     scope = package_scope(importing)
     if scope and package_json(scope).get("name") == name and "exports" in package_json(scope):
@@ -54372,6 +54680,19 @@ def project_of(folder, path):
     return head if found else folder
 
 
+def is_spelled_so(folder, parts):
+    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
+    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
+    for part in parts:
+        other = part.swapcase()
+        if other != part and os.path.lexists(os.path.join(folder, other)) \
+                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
+            if part not in os.listdir(folder):
+                return False
+        folder = os.path.join(folder, part)
+    return True
+
+
 def find_in_packages(folder, specifier, referrer, conditions):
     """(path, name) of a file that a package's file or a script imports from a package; raises HostError."""
     folder = os.path.realpath(folder)
@@ -54393,6 +54714,9 @@ def find_in_packages(folder, specifier, referrer, conditions):
     path = os.path.realpath(found)
     if not path.startswith(inside.rstrip(os.sep) + os.sep):
         raise HostError(wrong + f"it leads out of {inside}")
+    named = os.path.relpath(found, inside).split(os.sep)
+    if named[0] != ".." and not is_spelled_so(inside, named):
+        raise HostError(wrong + "there is no file with this spelling")
     below = path[len(inside.rstrip(os.sep)) + 1:].split(os.sep)
     if "node_modules" not in below and any(part.startswith(".") or part == USERS_FILE for part in below):
         raise HostError(wrong + f"{below[-1]} is not for packages")
@@ -54413,19 +54737,6 @@ def is_common_js(path, name, source):
 
 
 # -- Imported files ----------------------------------------------------------------------
-
-
-def is_spelled_so(folder, parts):
-    """Whether the names of a path below a folder are written as the files are. Windows and macOS find x.js as
-    X.JS, Windows also as X~1.JS, `x.js.` and `x.js:$DATA`; what is found must not depend on the system."""
-    for part in parts:
-        other = part.swapcase()
-        if other != part and os.path.lexists(os.path.join(folder, other)) \
-                or not {*"~:\\"}.isdisjoint(part) or part[-1:] in (" ", "."):
-            if part not in os.listdir(folder):
-                return False
-        folder = os.path.join(folder, part)
-    return True
 
 
 #: Endings that an import may leave out or name otherwise: what a file is called that TypeScript compiles.
@@ -54546,8 +54857,15 @@ def load_import(folder, specifier, referrer, kind):
     return None, *found
 
 
+#: Endings of files that bundlers take in an import, and that are no code.
+_NO_CODE = frozenset(".css .gif .html .jpg .less .md .png .sass .scss .svelte .svg .txt .vue .wasm".split())
+
+
 def read_import(path, specifier, referrer, kind=None):
     """The text of an imported file, or its bytes if `kind` says so; raises HostError."""
+    if kind in (None, "require") and path.suffix in _NO_CODE:
+        raise HostError(f"cannot import '{specifier}' from {referrer}: {path.name} is no JavaScript; import "
+                        'it with { type: "text" } or { type: "bytes" }')
     try:
         return read_bytes_of_script(path) if kind == "bytes" else read_script(path)
     except (OSError, ValueError) as error:
@@ -55425,7 +55743,7 @@ class Application:
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
         self._stamps = {}
-        self._absent = {}               # name of a file that is gone or empty -> since when
+        self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
@@ -55990,7 +56308,7 @@ class Application:
             stamp = file_stamp(path)
             imported = self._changed_import(name)
             empty = stamp is not None and not stamp[1] and name in self.hosts
-            if not self._is_meant(name, empty, patience):
+            if not self._is_meant(name, empty and stamp, patience):
                 unsure = True
                 continue
             if renewed:
@@ -56041,12 +56359,15 @@ class Application:
         return loaded
 
     def _is_meant(self, name, absent, patience):
-        """Whether what a look at a file shows may be believed: it is there, or has been absent for long."""
+        """Whether what a look at a file shows may be believed: it is there, or has been absent for long. One
+        that is empty again, but was written to meanwhile, has not."""
         if not absent:
             self._absent.pop(name, None)
             return True
         now = time.monotonic()
-        return now - self._absent.setdefault(name, now) >= patience
+        since, before = self._absent.get(name, (now, absent))
+        self._absent[name] = since, _ = (since if before == absent else now), absent
+        return now - since >= patience
 
     def reload(self, name):
         """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
@@ -56182,8 +56503,9 @@ class Watcher:
         self._stop.set()
 
     def _loop(self):
-        unsure = False
-        while not self._stop.wait(SETTLE_SECONDS if unsure else WATCH_INTERVAL):
+        unsure, took = False, 0.0
+        while not self._stop.wait(max(SOON_SECONDS if unsure else WATCH_INTERVAL, 4 * took)):
+            started = time.thread_time()
             try:
                 self.app.refresh(ABSENCE_SECONDS)
                 unsure = bool(self.app.unsure)
@@ -56196,6 +56518,7 @@ class Watcher:
                     self._trouble = str(error)
                     what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
                     self.app.log.write("warn", f"cannot check for changed scripts: {what}")
+            took = min(time.thread_time() - started, 1.0)       # many files, or what it loaded
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -56458,6 +56781,8 @@ GRACE_SECONDS = 2.0
 #: Requests of one connection answered in a row before others have their turn.
 MAX_PIPELINED = 16
 FILE_CHUNK_BYTES = 256 * 1024
+#: Bytes of a file that a client gets before others have their turn.
+FILE_TURN_BYTES = 8 * FILE_CHUNK_BYTES
 HEADS_REMEMBERED = 256
 MAX_HEAD_REMEMBERED = 4096
 RETRY_AFTER_SECONDS = 5
@@ -56522,7 +56847,6 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])\r\n")
 _HEADER_LINE = re.compile(rf"({_TOKEN}):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n")
 _HEADER_NAME = re.compile(rf"{_TOKEN}\Z")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)\Z", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/?#@\s]*)(?::([0-9]{0,5}))?\Z")
 _SINGLE_FIELDS = frozenset(("host", "content-length", "content-type", "origin", "transfer-encoding",
@@ -57690,7 +58014,7 @@ def auth_object(realm, request):
 
     def require(role=undefined):
         if role is not undefined and not isinstance(role, str):
-            raise HostError(f"requireAuth: the role must be a string, not {describe_value(realm, role)}")
+            raise unlike(realm, role, "requireAuth: the role must be a string")
         try:
             accounts.required(request.head, None if role is undefined else realm.to_python(role))
         except Refusal as refusal:
@@ -58418,7 +58742,11 @@ class FilePart:
         self.close = file.close
 
     def read(self, size):
+        """Raises OSError when the file has become shorter: the client would take the next response for what
+        is missing, so the connection has to end."""
         data = self.file.read(min(size, self.left))
+        if self.left and not data:
+            raise OSError("the file has become shorter")
         self.left -= len(data)
         return data
 
@@ -58540,7 +58868,7 @@ class Carriers:
         streams = self.of.get(key)
         if streams is None:
             raise Refusal(404, "There is no such connection, or it belongs to another process")
-        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+        if not re.fullmatch("[0-9]{1,9}", number) or target and not re.fullmatch(r"/[!-~]*", target):
             raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
         if target and len(streams) >= MAX_CARRIED:
             raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
@@ -59717,6 +60045,8 @@ class StreamOpener(HookCaller):
         """Opens what carries the streams of all tabs of a browser."""
         if not is_same_origin(head):
             raise Refusal(403, "Only pages of this server may listen here")
+        if self.connection in self.app.carried:         # each one around another doubles what is escaped
+            raise Refusal(400, "This connection does not carry another one like it")
         self.check_room()
         key = self.server.carriers.open()
         self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
@@ -60117,9 +60447,13 @@ class RequestHandler(StreamOpener):
 
     def write_more(self):
         """Goes on with a response; True when it is out and the connection can be read again."""
+        room = FILE_TURN_BYTES
         try:
             while self.unsent or self.file is not None:
                 if not self.unsent:
+                    if room <= 0:               # a fast client of a large file: others come first
+                        return False
+                    room -= FILE_CHUNK_BYTES
                     self.unsent = memoryview(self.file.read(FILE_CHUNK_BYTES))
                     if not self.unsent:
                         self.file.close()
@@ -60305,8 +60639,9 @@ def text_object(realm, pairs):
     """A script's object with string properties."""
     if not pairs:
         return realm.new_object({})
-    if "".join([*pairs, *pairs.values()]).isascii():
-        return realm.new_object(dict(pairs))
+    if "".join(pairs).isascii():
+        return realm.new_object({key: value if value.isascii() else realm.from_python(value)
+                                 for key, value in pairs.items()})
     return realm.from_python(pairs)
 
 
@@ -62904,9 +63239,9 @@ class ShownMessages:
                 key = stream.epoch, message.sequence
                 if key not in self.messages:
                     self.messages[key] = message
-                    self.size += len(message.frame)
+                    self.size += message.size
             while len(self.messages) > MAX_REMEMBERED_MESSAGES or self.size > MAX_REMEMBERED_BYTES:
-                self.size -= len(self.messages.popitem(last=False)[1].frame)
+                self.size -= self.messages.popitem(last=False)[1].size
 
     def get(self, stream, number):
         """The message of this number, if it is known here; it is the last that will be forgotten."""
@@ -67303,6 +67638,41 @@ STARTER_HEAD = """\
 </head>
 """
 
+#: How the page says whether it is connected.
+STARTER_REPORT = """\
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+"""
+#: The end of a page that shows what is at PATH, and what its stream says.
+STARTER_LIVE = STARTER_REPORT + """
+    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    let turn = 0;
+    const source = new SharedEventSource("PATH/events");
+    source.onmessage = (event) => {
+      turn += 1;
+      show(JSON.parse(event.data));
+    };
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = () => {
+      report("live", "Live");
+      look();
+    };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    // What was asked earlier may arrive later, and shall not hide what is newer.
+    async function look() {
+      const mine = ++turn;
+      const found = await (await fetch("PATH")).json();
+      if (mine === turn) show(found);
+    }
+    look();
+  </script>
+</body>
+</html>
+"""
+
 
 # -- Starters: their files ---------------------------------------------------------------
 
@@ -67414,36 +67784,7 @@ test("only what is on the list can be chosen", async () => {
       $("answer").textContent = response.ok ? "" : problem;
     }
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
-    let turn = 0;
-    const source = new SharedEventSource("/poll/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/poll")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/poll"),
     }),
     "quiz": ("a quiz for a class",
              "you are the teacher at {url}/?teacher; with --share, pupils scan the code", {
@@ -67784,10 +68125,7 @@ test("nobody comes in without a name, and nothing empty is said", async () => {
     const $ = (id) => document.getElementById(id);
     let socket, lastEventId = "";
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     function connect(name) {
       const query = new URLSearchParams({ name, lastEventId });
@@ -67992,35 +68330,7 @@ test("open pages get the whole list after each change", async () => {
       if (await call("POST", "/api/notes", { title: $("title").value })) $("title").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
-
-    let turn = 0;
-    const source = new SharedEventSource("/api/notes/events");
-    source.onmessage = (event) => {
-      turn += 1;
-      show(JSON.parse(event.data));
-    };
-    source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = () => {
-      report("live", "Live");
-      look();
-    };
-
-    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
-    // What was asked earlier may arrive later, and shall not hide what is newer.
-    async function look() {
-      const mine = ++turn;
-      const found = await (await fetch("/api/notes")).json();
-      if (mine === turn) show(found);
-    }
-    look();
-  </script>
-</body>
-</html>
-""",
+""" + STARTER_LIVE.replace("PATH", "/api/notes"),
     }),
     "graphql": ("a guest book with GraphQL",
              "the explorer at {url}/graphql runs your own queries", {
@@ -68129,10 +68439,7 @@ test("an empty text is refused", async () => {
       if (await graphql(WRITE, { author: $("author").value, text: $("text").value })) $("text").value = "";
     };
 
-    function report(state, text) {
-      $("status").dataset.state = state;
-      $("status").textContent = text;
-    }
+""" + STARTER_REPORT + """\
 
     // First subscribe, then ask for what is there: so nothing is missed between the two.
     const query = encodeURIComponent(`subscription { written { ${FIELDS} } }`);
