@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,703
+    10  Code generator                                                                 4,704
           Nodes of Python                                                                200
           Functions and their variables                                                  535
           Statements                                                                     212
@@ -72,7 +72,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Assignments                                                                    344
           Members and calls                                                              607
           Members as targets                                                             100
-          Questions about nodes                                                          208
+          Questions about nodes                                                          209
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,280
