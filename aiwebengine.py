@@ -53,29 +53,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,113
+     9  Conversions and operators                                                      1,128
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        151
+          Objects                                                                        157
           Equality and order                                                              85
           Arithmetic                                                                     282
-          Iteration                                                                      159
-    10  Code generator                                                                 4,590
+          Iteration                                                                      168
+    10  Code generator                                                                 4,704
           Nodes of Python                                                                200
-          Functions and their variables                                                  532
+          Functions and their variables                                                  535
           Statements                                                                     212
-          Loops, jumps and try                                                           535
+          Loops, jumps and try                                                           557
           Destructuring                                                                  176
           Expressions                                                                    261
-          Classes                                                                        185
+          Classes                                                                        187
           Operators                                                                      559
           Assignments                                                                    344
-          Members and calls                                                              535
+          Members and calls                                                              607
           Members as targets                                                             100
-          Questions about nodes                                                          198
+          Questions about nodes                                                          209
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,240
+    11  Built-ins of the language                                                      9,280
           Helpers shared by the built-ins                                                 92
           Object                                                                         306
           Function                                                                       152
@@ -103,15 +103,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: iterator                                                                28
           String: constructor                                                             49
           Iterator prototypes                                                             10
-          Array                                                                          143
+          Array                                                                          147
           Array: callbacks                                                               111
           Array: order                                                                   123
           Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
-          Array: constructor                                                              87
+          Array: constructor                                                              90
           Array iterators                                                                 36
-          Map and Set                                                                    420
-          Iterators of Map and Set                                                       139
+          Map and Set                                                                    431
+          Iterators of Map and Set                                                       148
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
           ArrayBuffer                                                                    178
@@ -122,7 +122,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DataView                                                                       103
           Atomics                                                                         86
           Promise                                                                        467
-          Generators and async functions                                                 193
+          Generators and async functions                                                 206
           Iterator helpers                                                               421
           Async functions                                                                 35
           Async generators                                                               102
@@ -134,7 +134,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93
-    12  Regular expressions                                                            3,445
+    12  Regular expressions                                                            3,459
           Unicode properties                                                             382
           Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          35
@@ -152,7 +152,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
-          RegExp: iterator of matchAll                                                    36
+          RegExp: iterator of matchAll                                                    50
     13  Intl                                                                           3,372
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,319
-          Helpers of generated code: any realm                                           368
+    15  Realm, jobs and timers                                                         5,359
+          Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           649
+          Helpers of generated code: shortcuts                                           686
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
@@ -7773,7 +7773,7 @@ class ProtectedAttrs(dict):
                 setattr(self.realm, name, False)
                 self.realm.protected[name] = False
                 if name in self.realm.runtime:      # generated code asks, too
-                    self.realm.runtime[name] = None
+                    self.realm.runtime[name] = False
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -8783,11 +8783,11 @@ class JSStringObject(JSPrimitiveObject):
 RUNTIME = {
     "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
     "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "JSFunction": JSFunction, "Accessor": Accessor, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, range, checked_text, abs,
-        math.sqrt, math.floor, ord)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, range, checked_text,
+        abs, math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9291,7 +9291,12 @@ def instance_of(value, target):
     """InstanceofOperator (13.10.2)."""
     if not isinstance(target, JSObject):
         raise JSTypeError("Right-hand side of 'instanceof' is not an object")
-    handler = target.get(SYM_HAS_INSTANCE)
+    holder = target                     # the getters of functions take their time
+    while type(holder) is JSFunction and SYM_HAS_INSTANCE not in (
+            holder.props if holder.attrs is None else holder.attrs):
+        holder = holder.proto
+    props = holder.props if type(holder) is JSFunction else UNTOUCHED
+    handler = props[SYM_HAS_INSTANCE] if SYM_HAS_INSTANCE in props else target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
         if type(handler) is JSFunction and handler.info.kind == "builtin" \
                 and handler.info.name == "[Symbol.hasInstance]":
@@ -9311,7 +9316,8 @@ def ordinary_has_instance(function, value):
         return instance_of(value, target)
     if not isinstance(value, JSObject):
         return False
-    proto = function.get("prototype")
+    props = function.props if type(function) is JSFunction else UNTOUCHED
+    proto = props["prototype"] if "prototype" in props else function.get("prototype")
     require_object(proto, "Function has non-object prototype '{}' in instanceof check")
     while True:
         value = value.proto if type(value) is JSObject else value.get_proto()
@@ -9743,12 +9749,15 @@ class IteratorRecord:
         if STOPPED_THREADS:
             poll_interrupt()
         self.done = True
-        result = call(self.next_method, self.iterator)
+        method = self.next_method
+        result = method.fn(self.iterator) if type(method) is JSFunction else call(method, self.iterator)
         if not isinstance(result, JSObject):
             raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
+        props = result.props if type(result) is JSObject else UNTOUCHED
+        done = props["done"] if "done" in props else result.get("done")
+        if done is not False and to_boolean(done):
             raise StopIteration
-        value = result.get("value")
+        value = props["value"] if "value" in props else result.get("value")
         self.done = False
         return value
 
@@ -9830,7 +9839,7 @@ def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
     strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
-        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+        if SYM_ITERATOR not in value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
                 and realm.array_iteration_untouched:
             return live_items(value)
     elif type(value) is str and realm.string_iteration_untouched:
@@ -9858,16 +9867,22 @@ def live_items(array):
         index += 1
         if array.items is not items:
             break
-    while array.items is not items and index < array.length():
+    if array.items is not items:
+        yield from items_from(array, index)
+
+
+@runtime_helper
+def items_from(array, index):
+    """The elements of an array that is no plain list any more, from an index on, as they are then."""
+    while index < array.length():
         yield array.get(str(index))
         index += 1
 
 
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
-    if type(value) is JSArray and not value.props and value.attrs is None \
-            and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched:
+    if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
         return copied_list(value.items)
     return list_of_values(realm, iterate(realm, value))
 
@@ -9920,6 +9935,8 @@ _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
+#: Names of getters, in a text.
+_GETTERS = re.compile(r"\bget\s+([\w$]+)\s*\(")
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -9969,6 +9986,8 @@ class Unit:
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
+        #: Names for which objects of the text are likely to have getters.
+        self.getters = frozenset(_GETTERS.findall(source)) if "get " in source else ()
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
@@ -10254,8 +10273,8 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
-    #: Whether the function seems to have loops.
-    has_loops = False
+    #: Whether the function seems to have loops; whether a finally block of it has a jump out or a yield.
+    has_loops = leaves_finally = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
 
@@ -10421,16 +10440,16 @@ class FunctionEmitter(NodeMaker):
         """What runs before the body: this, arguments, parameters."""
         if RECURSION_UNCHECKED:
             self.emit_value(self.call("check_depth"))
-        if self.constructor == "base" and self.has_fields:
-            self.emit_assign("this", self.call("new_instance", self.name("new_target"), self.class_value()))
-        elif self.constructor == "base":        # what new_instance() does, without the call
+        if self.constructor == "base":          # what new_instance() does, without the call
+            fields = self.python("initialize_fields(this, new_target)") if self.has_fields else []
             self.emit_python("""
                 if new_target is {klass}:
                     this = allocate(JSObject)
                     this.proto = new_target.props["prototype"]
                     this.props = {}
                     this.attrs = None
-                else: this = new_instance(new_target, {klass})""", klass=self.class_value())
+                    {fields}
+                else: this = new_instance(new_target, {klass})""", klass=self.class_value(), fields=fields)
         elif self.constructor == "derived":
             # The second is never run; it makes `this` a local name that is unbound until super() returns.
             self.emit_python("""
@@ -10539,13 +10558,16 @@ class FunctionEmitter(NodeMaker):
         self.finish_loop(jump)
 
     def generator_body(self, node, body, params_done):
-        """Makes sure a Python generator results, and catches the return of generators."""
+        """Makes sure a Python generator results. A GeneratorReturn leaves it, unless a finally block may
+        give up the return: then it is caught here, by which yield_delegate() knows."""
         never = self.python("if False: (yield undefined)")
         if not node.is_generator:
             return never + body
-        guarded = self.python("""
-            try: {body}
-            except GeneratorReturn as returned: return returned.value""", body=never + body[params_done:])
+        guarded = never + body[params_done:]
+        if node.is_async or self.leaves_finally:
+            guarded = self.python("""
+                try: {body}
+                except GeneratorReturn as returned: return returned.value""", body=guarded)
         if params_done == 0:
             return guarded
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
@@ -11261,8 +11283,8 @@ class LoopEmitter(StatementEmitter):
             self.declare_cell(variable)
         return self.expression(node.right)
 
-    def for_each(self, node, values):
-        """for target in values: body"""
+    def for_each(self, node, values, count=None):
+        """for target in values: body. `count`: the variable that counts the turns, if there is to be one."""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
         using = left.kind if isinstance(left, VariableDeclaration) and left.kind in USING else None
@@ -11278,6 +11300,8 @@ class LoopEmitter(StatementEmitter):
         def inside():
             self.at(node)
             self.emit_python("if interrupt: stop()")
+            if count is not None:
+                self.emit_python("{count} = {count} + 1", count=count)
             outer, self.block = self.block, scope
             if not simple:
                 for variable in scope.names.values():
@@ -11307,17 +11331,35 @@ class LoopEmitter(StatementEmitter):
         if node.is_await:
             self.for_await(node, labels)
             return
-        iterator = self.temporary()
-        iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        iterator, source, count = self.temporary(), None, None
+        iterate = "iterate"
+        if may_change_arrays(node.body):
+            iterate, source, count = "iterate_live", self.temporary(), self.temporary()
         target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
         if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
                 and all(element is None or self.is_unseen(element, False) for element in target.elements):
             iterate = "iterate_entries"
-        self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
+        value = self.head_value(node)
+        if source is not None:
+            self.emit_assign(source, value)
+            value = self.name(source)
+        iterable = self.call(iterate, value, *self.iterable_text(node.right))
+        if source is not None:
+            plain = self.plain_array_tests(value, value, "array_iteration_untouched")
+            iterable = self.either(self.both(*plain), self.attribute(value, "items"), iterable)
+        self.emit_assign(iterator, iterable)
         jump = self.loop(labels, "of")
         self.at(node)
-        loop = self.for_each(node, self.name(iterator))
+        if source is not None:
+            self.emit_assign(count, self.const(0))
+        loop = self.for_each(node, self.name(iterator), count)
         self.at(node)
+        if source is not None:          # a list that the array has given up meanwhile is empty
+            loop[0].orelse = self.python("""
+                if type({iterator}) is list and {source}.items is not {iterator}:
+                    {iterator} = items_from({source}, {count})
+                    continue""", iterator=iterator, source=source, count=count)
+            loop = self.python("while True: {loop}", loop=[*loop, self.node(ast.Break)])
         self.out += self.guarded_loop(loop, iterator)
         if jumps_out(node.body):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
@@ -11452,6 +11494,8 @@ class LoopEmitter(StatementEmitter):
         made = self.guard_collection(body, handlers, finalizer) if collected \
             else self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
+        self.leaves_finally = self.leaves_finally or finalizer and (left is not None or any(
+            isinstance(part, YieldExpression) for part in own_parts(node.finalizer)))
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
             self.unit.must_outline = is_copied_much(made)
@@ -12104,8 +12148,10 @@ class ClassEmitter(ExpressionEmitter):
         else:
             name = property_name(element.key)
             key = self.const(name)
-        code = self.const(None)
-        if element.value is not None:
+        code, literal = self.const(None), []
+        if type(element.value) in LITERALS and not element.static:
+            literal = [self.expression(element.value)]
+        elif element.value is not None:
             code = self.field_function(element, name)
         anonymous = self.const(element.value is not None and name is None
                                and is_anonymous_function(element.value))
@@ -12113,7 +12159,7 @@ class ClassEmitter(ExpressionEmitter):
             statics.append(lambda: self.emit_value(
                 self.call("static_field", self.name(klass), key, code, anonymous)))
         else:
-            self.emit_value(self.call("class_field", self.name(klass), key, code, anonymous))
+            self.emit_value(self.call("class_field", self.name(klass), key, code, anonymous, *literal))
 
     def field_function(self, element, name=None):
         """A Python function (this) that evaluates a field's initialiser or runs a static block."""
@@ -13068,6 +13114,9 @@ class CallEmitter(AssignmentEmitter):
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size" and "size" in self.unit.getters and self.runs_often():
+                again, first = self.reusable(obj)
+                return self.got(again, first, "size", self.dict_of(obj), self.call("get_size", again))
             if prop.name == "size":
                 return self.call("get_size", obj)
             return self.property(obj, prop.name)
@@ -13107,6 +13156,9 @@ class CallEmitter(AssignmentEmitter):
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
         props = self.dict_of(obj)
+        if key in self.unit.getters and self.runs_often():
+            again, first = self.reusable(obj)
+            return self.got(again, first, key, props, self.call("get", again, self.const(key)))
         if props is not None:
             return self.either(self.compare(self.const(key), _IN, props),
                                self.subscript(props, self.const(key)),
@@ -13115,9 +13167,27 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
                            "else get({obj}, {key!r})", obj=obj, first=first, key=key)
 
+    def got(self, obj, first, key, props, other):
+        """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
+        own = self.python("{key!r} in {props}", key=key, props=props) if props is not None else \
+            self.python("type({first}) is JSObject and {key!r} in {obj}.props", first=first, obj=obj, key=key)
+        return self.python(
+            "{props}[{key!r}] if {own} else {getter}.fn({obj}) "
+            "if type({obj}) is JSObject and {obj}.attrs is None and type({proto} := {obj}.proto) is JSObject "
+            "and {proto}.attrs is not None and type({getter} := {proto}.attrs.get({key!r})) is Accessor "
+            "and ({getter} := {getter}.getter) is not undefined else {other}",
+            props=props if props is not None else self.attribute(obj, "props"), own=own, key=key, obj=obj,
+            getter=self.temporary(), proto=self.temporary(), other=other)
+
     def length_of(self, obj, kind):
         if kind == "str":
             return self.call("len", obj)
+        if "length" in self.unit.getters and self.runs_often():
+            again, first = self.reusable(obj)
+            return self.python(
+                "len({a}.items) if type({first}) is JSArray else len({a}) if type({a}) is str else {other}",
+                a=again, first=first, other=self.got(again, again, "length", self.dict_of(again),
+                                                     self.call("get_length", again)))
         a, first = self.reusable(obj)
         items = self.list_of(obj)
         if items is not None:
@@ -13346,12 +13416,45 @@ class CallEmitter(AssignmentEmitter):
                 "and 0 <= {index} < len({obj}) and char_code_at_untouched "
                 "else char_code_at({obj}, {text}, {index})",
                 obj=obj, index=index, first=first, text=text)
-        slow = self.call(helper, obj, text, *values)
-        if callee.property.name in ("add", "get", "has", "set") and self.runs_often() \
-                and all(isinstance(value, (ast.Name, ast.Constant)) for value in (obj, *values)):
-            check, function = self.ordinary_method(obj, obj, self.const(callee.property.name))
-            return self.either(check, self.apply(function, [obj, *values]), slow)
-        return slow
+        if self.runs_often() and callee.property.name != "push" and table is SHORTCUTS \
+                and helper != "char_code_at":
+            return self.shortcut_inline(helper, callee.property.name, obj, text, values,
+                                        infer(arguments[0]) if arguments else None)
+        return self.call(helper, obj, text, *values)
+
+    def shortcut_inline(self, helper, name, obj, text, values, kind):
+        """A method of an array, Map or Set where its properties are at hand, else of an ordinary object, else
+        by the helper. `kind`: the type of the key."""
+        parts = [self.reusable(value) for value in (obj, *values)]
+        obj, *values = [again for again, _ in parts]
+        before = [self.compare(first, _IS_NOT, self.const(None))
+                  for again, first in parts if first is not again]
+        check, function = self.ordinary_method(obj, obj, self.const(name))
+        result = self.either(check, self.apply(function, [obj, *values]),
+                             self.call(helper, obj, text, *values))
+        if kind is None:
+            check = "(type({key}) is str or type({key}) not in wrapped_keys)"
+        else:
+            check = "True" if kind == "str" or type(kind) is tuple or not values else "False"
+        plain = "not {obj}.props and {obj}.attrs is None and "
+        template = {
+            "quick_get": "({obj}.values[{found}] if ({found} := {obj}.index.get({key})) is not None "
+                         "else undefined) if {kind} is JSMap and {obj}.proto is map_methods_untouched and "
+                         + plain + check + " else {other}",
+            "quick_has": "{key} in {obj}.index if ({kind} is JSSet and {obj}.proto is set_methods_untouched "
+                         "or {kind} is JSMap and {obj}.proto is map_methods_untouched) and "
+                         + plain + check + " else {other}",
+            "quick_pop": "{obj}.items.pop() if {kind} is JSArray and {obj}.items and " + plain +
+                         "{obj}.proto is ArrayPrototype and pop_untouched else {other}"}.get(helper)
+        if template is not None and check != "False":
+            parts = {"key": values[0]} if values else {}
+            if helper == "quick_get":
+                parts["found"] = self.temporary()
+            result = self.python(template, obj=obj, kind=self.call("type", obj), other=result, **parts)
+        if before:
+            result = self.either(before[0] if len(before) == 1 else self.both(*before), result,
+                                 self.name("undefined"))
+        return result
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
@@ -13463,22 +13566,37 @@ class CallEmitter(AssignmentEmitter):
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
         key = self.const(prop.name)
-        if prop.name in COMMON_METHODS or not self.runs_often() or not (
+        slow = self.call("method", this, key, text)
+        is_array, is_text = prop.name in ARRAY_METHODS, prop.name in STRING_METHODS
+        if not self.runs_often() or not (is_array or is_text) and (prop.name in COMMON_METHODS or not (
                 isinstance(node.object, (ThisExpression, MemberExpression))
-                or type(getattr(node.object, "scope", None)) is Variable):
+                or type(getattr(node.object, "scope", None)) is Variable)):
             return self.call("method", first, key, text), this
-        check, function = self.ordinary_method(first, this, key)
-        return self.either(check, function, self.call("method", this, key, text)), this
+        if not (is_array or is_text) or isinstance(node.object, ThisExpression):
+            check, function = self.ordinary_method(first, this, key)
+            return self.either(check, function, slow), this
+        if is_text and first is this and infer(node.object) == "str":
+            return self.python("{found}.fn if {key} in string_methods and type({found} := "
+                               "string_methods[{key}]) is JSFunction else {slow}",
+                               key=key, found=self.temporary(), slow=slow), this
+        if is_text:
+            slow = self.python("{found}.fn if type({obj}) is str and {key} in string_methods "
+                               "and type({found} := string_methods[{key}]) is JSFunction else {slow}",
+                               obj=this if is_array else first, key=key, found=self.temporary(), slow=slow)
+        if is_array:
+            check, function = self.ordinary_method(first, this, key, "JSArray")
+            slow = self.either(check, function, slow)
+        return slow, this
 
-    def ordinary_method(self, first, obj, key):
+    def ordinary_method(self, first, obj, key, kind="JSObject"):
         """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
-        function); `first` is the code of the object to use first."""
+        function); `first` is the code of the object to use first. `kind`: the class for arrays."""
         props, proto, found = self.temporary(), self.temporary(), self.temporary()
         check = self.python(
-            "type({first}) is JSObject and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
+            "type({first}) is {kind} and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
             "and ({proto} := {obj}.proto) is not None and {key} in ({props} := {proto}.props)) "
             "and type({found} := {props}[{key}]) is JSFunction",
-            first=first, obj=obj, key=key, props=props, proto=proto, found=found)
+            first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
         return check, self.attribute(self.name(found), "fn")
 
     def text(self, node):
@@ -13671,6 +13789,8 @@ class TemplateSite:
 
 # -- Questions about nodes ---------------------------------------------------------------
 
+#: Literals whose value is known where they stand.
+LITERALS = frozenset((NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral))
 #: Expressions that change nothing.
 SIMPLE_NODES = (Identifier, NumericLiteral, StringLiteral, BooleanLiteral, NullLiteral, ThisExpression)
 FUNCTION_NODES = (FunctionExpression, FunctionDeclaration, ArrowFunctionExpression)
@@ -13705,9 +13825,10 @@ def names_in_loops(statements, wanted):
             in_loop = in_loop or kind is ast.While or kind is ast.For
             for part in vars(node).values():
                 if type(part) is list:
-                    stack.extend([(one, in_loop) for one in part])
-                elif isinstance(part, ast.expr):
-                    stack.append((part, in_loop))
+                    if in_loop or part and not isinstance(part[0], ast.expr):
+                        stack.extend([(one, in_loop) for one in part])
+                elif in_loop and isinstance(part, ast.expr):
+                    stack.append((part, True))
     return found
 
 
@@ -13730,6 +13851,14 @@ COMMON_METHODS = frozenset(
     "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
     "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
     "trimStart unshift values".split())
+#: The same, of arrays and of texts.
+ARRAY_METHODS = frozenset(
+    "at concat every fill filter find findIndex flat flatMap forEach includes indexOf join lastIndexOf map "
+    "pop push reduce reverse shift slice some sort splice unshift".split())
+STRING_METHODS = frozenset(
+    "at charAt charCodeAt concat endsWith includes indexOf lastIndexOf match matchAll padEnd padStart "
+    "repeat replace replaceAll slice split startsWith substring toLowerCase toUpperCase trim trimEnd "
+    "trimStart".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
              ("has", 1): "quick_has",
@@ -14038,9 +14167,9 @@ def leaving_by_value(statements, exits, in_loop, leaving):
             continue
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             inside = in_loop or isinstance(node, (ast.While, ast.For))
-            for field in ("body", "orelse", "finalbody"):
-                if getattr(node, field, None):
-                    setattr(node, field, leaving_by_value(getattr(node, field), exits, inside, leaving))
+            for field, around in ("body", inside), ("orelse", in_loop), ("finalbody", in_loop):
+                if getattr(node, field, None):      # the `else` of a loop is outside of it
+                    setattr(node, field, leaving_by_value(getattr(node, field), exits, around, leaving))
             for handler in getattr(node, "handlers", ()):
                 handler.body = leaving_by_value(handler.body, exits, inside, leaving)
         result.append(node)
@@ -17744,9 +17873,13 @@ def append_element(target, index, value):
 
 def all_items(realm, obj, indices):
     """(index, Get(obj, index)) for each of `indices`, read one at a time."""
+    root = realm.ObjectPrototype
     for index in interruptible(indices):
         if type(obj) is JSArray and index < len(obj.items):
             yield index, obj.items[index]
+        elif type(obj) is JSObject and obj.proto is root and obj.attrs is None and root.attrs is not None \
+                and (key := str(index)) not in obj.props and key not in root.attrs:
+            yield index, undefined      # {length: n}
         else:
             yield index, obj.get(str(index))
 
@@ -18719,7 +18852,10 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     for index, value in all_items(realm, source, range(length)):
         if mapper is not undefined:
             value = mapper.fn(receiver, value, index)
-        append_element(target, index, value)
+        if type(target) is JSArray and len(target.items) == index < MAX_ARRAY_ITEMS:
+            target.items.append(value)
+        else:
+            append_element(target, index, value)
     if type(target) is not JSArray or len(target.items) != length:
         set_length_or_throw(target, length)
     return target
@@ -18801,6 +18937,10 @@ def collection_key(value):
     return type(value), value
 
 
+def refuse_more(collection):
+    raise JSRangeError(f"{collection.class_name} maximum size exceeded")
+
+
 class CollectionEra:
     """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
     positions that went, ascending (None: all of them), and `following` the next era."""
@@ -18821,7 +18961,7 @@ class JSCollection(JSObject):
         """Adds a key that is not there."""
         keys = self.keys
         if len(self.index) >= MAX_COLLECTION_ITEMS:
-            raise JSRangeError(f"{self.class_name} maximum size exceeded")
+            refuse_more(self)
         self.index[wrapped] = len(keys)
         # Adding zero makes -0 into +0.
         keys.append(key + 0 if type(key) is float else key)
@@ -18847,21 +18987,26 @@ class JSCollection(JSObject):
 
     def compact(self):
         """Rewrites the lists without holes."""
-        removed = [position for position, key in enumerate(self.keys) if key is HOLE]
-        self.rewrite([position for position, key in enumerate(self.keys) if key is not HOLE])
+        keys = self.keys
+        removed = [position for position, key in enumerate(keys) if key is HOLE]
+        self.rewrite([position for position, key in enumerate(keys) if key is not HOLE])
         # The dict's own order is that of the positions.
         self.index = {key: position for position, key in enumerate(self.index)}
-        self.begin_era(removed)
+        self.begin_era(removed, keys)
 
     def rewrite(self, kept):
         self.keys = [self.keys[position] for position in kept]
 
     def remove_all(self):
-        self.index = {}
+        keys, self.index = self.keys, {}
         self.rewrite(())
-        self.begin_era(None)
+        self.begin_era(None, keys)
 
-    def begin_era(self, removed):
+    def begin_era(self, removed, keys):
+        """`keys`: the list of the era before. Loops that still walk along it find HOLEs alone, and look."""
+        for start in range(0, len(keys), SLICE_LENGTH):
+            poll_interrupt()
+            keys[start:start + SLICE_LENGTH] = [HOLE] * len(keys[start:start + SLICE_LENGTH])
         self.first = 0
         self.era.removed = removed
         self.era.following = self.era = CollectionEra()
@@ -18882,6 +19027,7 @@ class JSCollection(JSObject):
             position += 1
 
 
+@runtime_helper
 class JSMap(JSCollection):
     """A Map; the value at a position of `keys` is at the same position of `values`."""
 
@@ -18910,6 +19056,7 @@ class JSMap(JSCollection):
         self.values = [self.values[position] for position in kept]
 
 
+@runtime_helper
 class JSSet(JSCollection):
     """A Set."""
 
@@ -19288,15 +19435,19 @@ def iterate_pairs(source):
     """The same as Python tuples."""
     era, position = source.era, source.first
     while True:
-        for key, value in zip(itertools.islice(source.keys, position, None),
-                              itertools.islice(source.values, position, None)):
+        keys = source.keys
+        walk = iter(keys)
+        walk.__setstate__(position)
+        for key, value in zip(walk, itertools.islice(source.values, position, None)):
             if key is not HOLE:
                 yield key, value
-            position += 1
-            if source.era is not era:
+            elif source.era is not era:
+                position = len(keys) - walk.__length_hint__() - 1
                 break
         else:
-            return
+            if source.era is era:
+                return
+            position = len(keys)
         position, era = moved_position(position, era)
 
 
@@ -19304,14 +19455,19 @@ def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
     era, position = source.era, source.first
     while True:
-        for key in itertools.islice(source.keys, position, None):
+        keys = source.keys
+        walk = iter(keys)
+        walk.__setstate__(position)
+        for key in walk:
             if key is not HOLE:
                 yield key
-            position += 1
-            if source.era is not era:
+            elif source.era is not era:
+                position = len(keys) - walk.__length_hint__() - 1
                 break
         else:
-            return
+            if source.era is era:
+                return
+            position = len(keys)
         position, era = moved_position(position, era)
 
 
@@ -21567,10 +21723,23 @@ def is_plain_generator(realm, generator):
         and proto.attrs is None and proto.proto is realm.GeneratorPrototype
 
 
+def references_of_one():
+    """What sys.getrefcount() says of an object that one local variable has."""
+    one = object()
+    return sys.getrefcount(one)
+
+
+REFERENCES_OF_ONE = references_of_one()
+
+
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
     if type(iterable) is JSGenerator and is_plain_generator(realm, iterable):
+        # What nobody else has, and has not begun, is left to Python.
+        if sys.getrefcount(iterable) <= REFERENCES_OF_ONE and iterable.state == "start" \
+                and "GeneratorReturn" not in iterable.body.gi_code.co_names:
+            return iterable.body
         return delegation(realm, IteratorRecord(iterable, undefined), False, iterable.resume)
     return delegation(realm, get_iterator(realm, iterable), False)
 
@@ -27143,19 +27312,33 @@ REGEXP_STRING_ITERATOR = BuiltinClass(
     tag="RegExp String Iterator", is_global=False)
 
 
+iteration_protector("match_iteration_untouched", "RegExpStringIteratorPrototype")
+
+
+def next_match(realm, this):
+    """The next result of matchAll, or null."""
+    if this.regexp is None:
+        return null
+    result = regexp_exec(realm, this.regexp, this.text)
+    if result is null or not this.is_global:
+        this.regexp = None
+    elif (result.items[0] if type(result) is JSArray and result.items else to_string(result.get("0"))) == "":
+        skip_empty_match(this.regexp, this.text, this.unicode)
+    return result
+
+
 @REGEXP_STRING_ITERATOR.method("next")
 def regexp_string_iterator_next(realm, this, *_):
-    if this.regexp is None:
-        return realm.iter_result(undefined, True)
-    result = regexp_exec(realm, this.regexp, this.text)
-    if result is null:
-        this.regexp = None
-        return realm.iter_result(undefined, True)
-    if not this.is_global:
-        this.regexp = None
-    elif to_string(result.get("0")) == "":
-        skip_empty_match(this.regexp, this.text, this.unicode)
-    return realm.iter_result(result, False)
+    result = next_match(realm, this)
+    return realm.iter_result(undefined if result is null else result, result is null)
+
+
+def iterate_matches(realm, source):
+    """A Python iterator over what matchAll gives, where no script can tell; else None."""
+    if source.props or source.attrs is not None or not realm.match_iteration_untouched \
+            or source.proto is not realm.RegExpStringIteratorPrototype:
+        return None
+    return iter(functools.partial(next_match, realm, source), null)
 
 
 # ======================================================================================
@@ -34813,19 +34996,21 @@ def prototype_object(klass):
     return klass.props["prototype"]
 
 
+@runtime_helper
 def initialize_fields(this, klass):
     """Adds the private methods and fields of a class to a new instance (7.3.33)."""
     for kind, key, code, anonymous in klass.fields:
         if kind == "private":
             add_private(this, key, True)
             continue
-        value = undefined if code is None else code(this)
+        value = code if kind == "literal" else undefined if code is None else code(this)
         if anonymous:
             set_function_name(value, key)
-        if type(key) is PrivateKey:
-            add_private(this, key, value)
-        elif type(this) is JSObject and this.attrs is None:
+        is_private = type(key) is PrivateKey
+        if type(this) is JSObject and (key not in this.props if is_private else this.attrs is None):
             this.props[key] = value
+        elif is_private:
+            add_private(this, key, value)
         else:
             this.create_data_property_or_throw(key, value)
 
@@ -34854,10 +35039,11 @@ def class_method(klass, target, key, kind, function):
 
 
 @runtime_helper
-def class_field(klass, key, code, anonymous):
+def class_field(klass, key, code, anonymous, *literal):
+    """A field of instances: its value is a literal, or what the Python function `code` gives."""
     if type(key) is not PrivateKey:
         key = to_property_key(key)
-    klass.fields.append(("field", key, code, anonymous))
+    klass.fields.append(("literal", key, *literal, False) if literal else ("field", key, code, anonymous))
 
 
 @runtime_helper
@@ -35213,23 +35399,36 @@ def shortcuts(realm, helpers):
     return push, char_code_at, quick_pop
 
 
+def collection_tests(realm, helpers):
+    """-> functions that tell whether a JSMap or a JSSet has the built-in methods and nothing of its own;
+    generated code looks for their prototypes then."""
+    protected = realm.protected
+
+    def is_plain_map(obj):
+        if obj.props or obj.attrs is not None or not protected["map_methods_untouched"] \
+                or obj.proto is not protected["MapPrototype"]:
+            return False
+        helpers["map_methods_untouched"] = obj.proto
+        return True
+
+    def is_plain_set(obj):
+        if obj.props or obj.attrs is not None or not protected["set_methods_untouched"] \
+                or obj.proto is not protected["SetPrototype"]:
+            return False
+        helpers["set_methods_untouched"] = obj.proto
+        return True
+
+    return is_plain_map, is_plain_set
+
+
 def shortcuts_of_collections(realm, helpers):
     """Methods of Map and Set, and their size."""
     get, method, protected = helpers["get"], helpers["method"], realm.protected
-
-    def is_plain_map(obj):
-        """Whether a value is a Map with the built-in methods."""
-        return type(obj) is JSMap and not obj.props and obj.attrs is None \
-            and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]
-
-    def is_plain_set(obj):
-        return type(obj) is JSSet and not obj.props and obj.attrs is None \
-            and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]
+    is_plain_map, is_plain_set = collection_tests(realm, helpers)
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if type(obj) is JSMap and not obj.props and obj.attrs is None and protected["map_methods_untouched"] \
-                and obj.proto is protected["MapPrototype"]:       # is_plain_map(), without the call
+        if type(obj) is JSMap and is_plain_map(obj):
             position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
                                      else collection_key(key))
             return undefined if position is None else obj.values[position]
@@ -35241,28 +35440,6 @@ def shortcuts_of_collections(realm, helpers):
             return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
         return method(obj, "has", text)(obj, key)
 
-    def quick_set(obj, text, key, value):
-        """obj.set(key, value)"""
-        if type(key) is str and type(obj) is JSMap and not obj.props and obj.attrs is None \
-                and protected["map_methods_untouched"] and obj.proto is protected["MapPrototype"]:
-            position = obj.index.get(key)
-            if position is None:
-                obj.append_key(key, key)
-                obj.values.append(value)
-            else:
-                obj.values[position] = value
-            return obj
-        return method(obj, "set", text)(obj, key, value)
-
-    def quick_add(obj, text, key):
-        """obj.add(key)"""
-        if type(key) is str and type(obj) is JSSet and not obj.props and obj.attrs is None \
-                and protected["set_methods_untouched"] and obj.proto is protected["SetPrototype"]:
-            if key not in obj.index:
-                obj.append_key(key, key)
-            return obj
-        return method(obj, "add", text)(obj, key)
-
     def get_size(obj):
         """obj.size, mostly of a Map or Set"""
         if (type(obj) is JSSet and obj.proto is protected["SetPrototype"] and protected["set_size_untouched"]
@@ -35271,7 +35448,48 @@ def shortcuts_of_collections(realm, helpers):
             return len(obj.index)
         return get(obj, "size")
 
-    return quick_get, quick_has, quick_set, quick_add, get_size
+    return quick_get, quick_has, get_size
+
+
+def shortcuts_that_fill(realm, helpers):
+    """Methods that add to a Map or Set, for keys that need no collection_key()."""
+    method = helpers["method"]
+    is_plain_map, is_plain_set = collection_tests(realm, helpers)
+
+    def quick_set(obj, text, key, value):
+        """obj.set(key, value)"""
+        if type(obj) is JSMap and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) \
+                and (obj.proto is helpers["map_methods_untouched"] and not obj.props and obj.attrs is None
+                     or is_plain_map(obj)):
+            position = obj.index.get(key)
+            if position is None:
+                if len(obj.index) >= MAX_COLLECTION_ITEMS:
+                    refuse_more(obj)
+                keys = obj.keys
+                obj.index[key] = len(keys)
+                keys.append(key)
+                obj.values.append(value)
+            else:
+                obj.values[position] = value
+            return obj
+        return method(obj, "set", text)(obj, key, value)
+
+    def quick_add(obj, text, key):
+        """obj.add(key)"""
+        if type(obj) is JSSet and (type(key) is str or type(key) not in WRAPPED_KEY_TYPES) \
+                and (obj.proto is helpers["set_methods_untouched"] and not obj.props and obj.attrs is None
+                     or is_plain_set(obj)):
+            index = obj.index
+            if key not in index:
+                if len(index) >= MAX_COLLECTION_ITEMS:
+                    refuse_more(obj)
+                keys = obj.keys
+                index[key] = len(keys)
+                keys.append(key)
+            return obj
+        return method(obj, "add", text)(obj, key)
+
+    return quick_set, quick_add
 
 
 def shortcuts_of_math(realm, helpers):
@@ -35330,14 +35548,14 @@ def iteration_helpers(realm, helpers):
 
     def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
-        if type(value) is JSArray and not value.props and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             return live_items(value)
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
-        if type(value) is JSArray and not value.props and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             return iter(value.items)
         return iterate_fast(realm, value, text)
 
@@ -35360,8 +35578,8 @@ def iteration_helpers(realm, helpers):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
             return value
-        if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and protected["array_iteration_untouched"]:
+        if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+                and value.proto is array_proto and protected["array_iteration_untouched"]:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
         iterator = destructure_array(value, text)
@@ -35386,12 +35604,14 @@ def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched, plain_math=None,
+                   push_untouched=realm.push_untouched, pop_untouched=realm.pop_untouched, plain_math=False,
+                   string_methods=realm.StringPrototype.props, wrapped_keys=WRAPPED_KEY_TYPES,
+                   map_methods_untouched=False, set_methods_untouched=False,
                    char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
-                 shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
+                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -35465,18 +35685,21 @@ def iterate_fast(realm, value, text=None):
         fast = fast_iterator(realm, value)
         if fast is not None:
             return fast
-    elif kind is JSTypedArray:
-        fast = iterate_typed_array(realm, value)
+    elif kind is JSTypedArray or kind is JSRegExpStringIterator:
+        fast = iterate_typed_array(realm, value) if kind is JSTypedArray else iterate_matches(realm, value)
         if fast is not None:
             return fast
-    return iterate(realm, value, text)
+    iterator = iterate(realm, value, text)
+    if type(iterator) is IteratorRecord and type(iterator.iterator) is JSGenerator \
+            and is_plain_generator(realm, iterator.iterator):
+        return GeneratorLoop(iterator.iterator, iterator.next_method)
+    return iterator
 
 
 def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
-    if type(value) is JSArray and not value.props and value.attrs is None \
-            and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched:
+    if type(value) is JSArray and SYM_ITERATOR not in value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
         return value.items
     return list_of_values(realm, iterate_fast(realm, value, text))
 
@@ -49334,8 +49557,8 @@ def storage_increment(host, key=undefined, by=undefined):
 
     def change(old):
         if old is not None and not _NUMBER_OF_JSON.fullmatch(old):
-            raise HostError(f"sharedStorage.increment: under {json.dumps(key[:60])} is no number, but "
-                            + json.dumps(old[:60], ensure_ascii=False))
+            raise HostError(f"sharedStorage.increment: what is under {json.dumps(key[:60])} is not a number, "
+                            "but " + json.dumps(old[:60], ensure_ascii=False))
         total = float(old or 0) + by
         if not math.isfinite(total):
             raise HostError(f"sharedStorage.increment: the number under {json.dumps(key[:60])} is too large")
@@ -49349,8 +49572,8 @@ def storage_increment(host, key=undefined, by=undefined):
 def storage_update(host, key=undefined, function=undefined):
     key = storage_text(host, "update", "key", key, MAX_STORAGE_KEY)
     if not host.realm.is_callable(function):
-        raise HostError("sharedStorage.update: the second argument is a function that makes the new value of "
-                        f"the old one, not {describe_value(host.realm, function)}")
+        raise HostError("sharedStorage.update: the second argument is a function that makes the new value "
+                        f"from the old one, not {describe_value(host.realm, function)}")
 
     def change(old):
         value = host.realm.invoke(function, (stored_data(host, "update", key, old),))
@@ -49511,8 +49734,8 @@ def required_parameter(host, function, context, name, part, what):
     realm = host.realm
     request = realm.get(context, "request") if realm.is_object(context) else undefined
     if not realm.is_object(request):
-        raise HostError(f"validate.{function}: the first argument is what a handler gets, its context, not "
-                        + describe_value(realm, context))
+        raise unlike(realm, context, f"validate.{function}: the first argument is the context that a handler "
+                                     "gets")
     if not isinstance(name, str):
         raise unlike(realm, name, f"validate.{function}: the second argument is the name of a parameter")
     value = realm.get(realm.get(request, part), name)
@@ -49615,7 +49838,7 @@ def send_message(host, type=undefined, data=undefined):
         raise HostError(f"sendMessage: data is {problem}")
     text = "null" if data is undefined else host.realm.stringify(data)
     if text is None:
-        raise HostError(f"sendMessage: data is {describe_value(host.realm, data)}, which JSON has not")
+        raise HostError(f"sendMessage: data is {describe_value(host.realm, data)}, which JSON does not have")
     check_text_length("sendMessage", "the data", text, MAX_STORAGE_VALUE)
     return host.app.dispatcher.send(type, text)
 
@@ -50246,7 +50469,7 @@ REDIS_BLOCK_MS = 1000
 REDIS_RETRY_FIRST, REDIS_RETRY_MOST = 0.05, 0.25
 #: Seconds between two readings: while many messages come, they are taken in and delivered together.
 REDIS_PAUSE = 0.004
-#: Seconds that a client waits at most until what other processes have sent was read here, too.
+#: Seconds that a client waits at most until this process has read what others have sent.
 REDIS_CATCH_UP = 0.5
 #: Seconds without use after which a connection is looked at before a message is sent on it.
 REDIS_IDLE = 0.05
@@ -51239,7 +51462,7 @@ class Database:
     def _authorize(self, action, first, second, *_):
         """For SQLite: may a statement do this?"""
         if action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
-            self.denied = "ATTACH, DETACH and VACUUM are not there: scripts have this one database"
+            self.denied = "ATTACH, DETACH and VACUUM are not available: scripts have this one database"
         elif action == sqlite3.SQLITE_PRAGMA and first.lower() not in _PRAGMAS and self.realm is not None:
             self.denied = f"PRAGMA {first} is not allowed; allowed are {', '.join(sorted(_PRAGMAS))}"
         elif action == sqlite3.SQLITE_CREATE_VTABLE and second.lower() not in _SQL_MODULES:
@@ -63710,7 +63933,7 @@ _editing = threading.Lock()
 #: What an error of the disk means for whoever asked.
 _DISK_ERRORS = {errno.ENOSPC: (507, "the disk is full, and nothing was changed"),
                 errno.ENOENT: (404, "there is no such file"),
-                **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "the server may not")),
+                **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), (403, "the server may not do it")),
                 **dict.fromkeys((errno.EEXIST, errno.ENOTDIR), (409, "a file has the name of the folder"))}
 
 
@@ -63790,7 +64013,7 @@ def unchanged_file(path, name, tag):
     if tag not in (ANY_FILE, tag_of(data)):
         raise Refusal(409, f"There is already a file {name}" if tag == NO_FILE else
                       f"{name} is no longer there: it was deleted or renamed" if data is None else
-                      f"{name} was changed on disk since it was opened here")
+                      f"{name} has changed on disk since it was opened here")
     if data is not None and not (os.stat(path).st_mode & 0o222 and os.access(path, os.W_OK)):
         raise Refusal(403, f"{name} is read-only")
     return data
@@ -64660,7 +64883,7 @@ async function compare(file, seen, meant) {
     const { text, tag } = await fetchFile(file.name), plain = text.replace(/\r\n?/g, "\n");
     if (editing || file !== current || tag === file.tag && !meant) return;
     if (file.changed && file.area.value !== plain && !meant)
-      return file === current && warn(file.name + " was changed on disk since it was opened here.");
+      return file === current && warn(file.name + " has changed on disk since it was opened here.");
     takeOver(file, plain, tag);
   } catch (error) {
     if (error.status !== 404) answerHere(error.message);

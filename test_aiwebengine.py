@@ -364,9 +364,8 @@ class ServerCase(Case):
         folder = self.folder = self.folder_of({"app.js": files} if isinstance(files, str) else files or {})
         self.output = io.StringIO()
         options = {"reload": False, **self.options, **options}
-        self.server = aiwebengine.Server(folder, port=0, log=aiwebengine.Log("debug", self.output, False), **options)
-        self.server.start()
-        self.addCleanup(self.server.stop)
+        self.server = self.enter(
+            aiwebengine.Server(folder, port=0, log=aiwebengine.Log("debug", self.output, False), **options))
         return self.server
 
     def enterTemporary(self):
@@ -3110,7 +3109,8 @@ queueMicrotask(() => log.push("b")); log.push("sync")
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
         allowed, attributes = set(aiwebengine.Realm().runtime), {
-            "append", "attrs", "ctor", "fields", "fn", "items", "left", "method", "props", "proto", "rest", "set", "step", "v", "value"}
+            "append", "attrs", "ctor", "fields", "fn", "get", "getter", "index", "items", "left", "method", "pop", "props", "proto",
+            "rest", "set", "step", "v", "value", "values"}
         for clause, script, _ in CASES:
             try:
                 compiled = aiwebengine.compile_script(script, "case.js")
@@ -3809,6 +3809,170 @@ class FoundMethodTest(Case):
             "undefined /0/undefined/none undefined p ppqq/2/p/none undefined undefined NaN/1/undefined/3 undefined "
             "s sstt/2/s/none undefined 0 0/1/0/none undefined z zz/1/z/none undefined undefined "
             "/undefined/undefined/none undefined undefined NaN/1/undefined/got")
+
+
+class ShortPathTest(Case):
+    """What generated code does at once where nothing speaks against it, and the cases where something does (what they
+    give is what node gives)."""
+
+    test_loops_go_on_where_an_array_gives_up_its_list = conformance(r"""
+# loop left
+try { result = String((() => { const s = []; for (let turn = 0; turn < 3; turn++) { const a = [1, 2, 3, 4, 5]; for (const x of a) { s.push(x); if (x === 2) { if (turn === 0) a.length = 7; else if (turn === 1) delete a[3]; else Object.freeze(a) } if (x === undefined) break } } return s.join() })()) } catch (e) { result = e.name }
+=> 1,2,3,4,5,,1,2,3,,1,2,3,4,5
+# loop grows
+try { result = String((() => { const a = [1, 2, 3], s = []; for (const x of a) { s.push(x); if (x === 2) { a.push(9); a[6] = 7 } if (x === 3) continue; } return s.join() })()) } catch (e) { result = e.name }
+=> 1,2,3,9,,,7
+# loop shrinks
+try { result = String((() => { const a = [1, 2, 3, 4], s = []; for (const x of a) { s.push(x); a.pop() } return s.join() })()) } catch (e) { result = e.name }
+=> 1,2
+# loop in generator
+const out = []; try { result = String((() => { function* g(a) { for (const x of a) { try { yield x } finally { out.push('f' + x) } } } const a = [1, 2, 3, 4], s = []; for (const x of g(a)) { s.push(x); if (x === 2) a.length = 9; if (x === 4) break } return s.join() })()) } catch (e) { result = e.name }
+=> 1,2,3,4
+# labels
+try { result = String((() => { const s = []; outer: for (const a of [[1, 2], [3, 4], [5]]) { for (const b of a) { if (b === 2) continue outer; if (b === 5) break outer; s.push(b); a.length = 3 } } return s.join() })()) } catch (e) { result = e.name }
+=> 1,3,4,
+# return
+try { result = String((() => { const f = a => { for (const x of a) { a.length++; if (x > 1) return x } return 'none' }; return f([1, 2, 3]) })()) } catch (e) { result = e.name }
+=> 2
+# entries
+try { result = String((() => { const s = [], a = [[1, 2], [3, 4]]; for (const [x, y] of a) { s.push(x, y); if (x === 1) { a.length = 3; a[2] = [5, 6] } } return s.join() })()) } catch (e) { result = e.name }
+=> 1,2,3,4,5,6
+""")
+
+    test_loops_keep_their_place_in_a_map_or_set_that_is_rewritten = conformance(r"""
+# set
+try { result = String((() => { const s = new Set(), r = []; for (let i = 0; i < 100; i++) s.add('k' + i); for (const k of s) { r.push(k); if (k === 'k10') for (let i = 0; i < 95; i++) s.delete('k' + i); if (r.length < 9) s.add('n' + r.length) } return r.join() })()) } catch (e) { result = e.name }
+=> k0,k1,k2,k3,k4,k5,k6,k7,k8,k9,k10,k95,k96,k97,k98,k99,n1,n2,n3,n4,n5,n6,n7,n8
+# set clear
+try { result = String((() => { const s = new Set([1, 2, 3]), r = []; for (const k of s) { r.push(k); if (k === 2) { s.clear(); s.add(8).add(9) } } return r.join() })()) } catch (e) { result = e.name }
+=> 1,2,8,9
+# set last
+try { result = String((() => { const s = new Set([1, 2, 3]), r = []; for (const k of s) { r.push(k); if (k === 3) { s.clear(); s.add(8); s.add(9) } } return r.join() })()) } catch (e) { result = e.name }
+=> 1,2,3,8,9
+# map
+try { result = String((() => { const m = new Map(), r = []; for (let i = 0; i < 100; i++) m.set(i, i * 2); for (const [k, v] of m) { r.push(k + ':' + v); if (k === 5) { for (let i = 0; i < 90; i++) m.delete(i); m.set('x', 1) } } return r.join() })()) } catch (e) { result = e.name }
+=> 0:0,1:2,2:4,3:6,4:8,5:10,90:180,91:182,92:184,93:186,94:188,95:190,96:192,97:194,98:196,99:198,x:1
+# map clear
+try { result = String((() => { const m = new Map([[1, 2], [3, 4], [5, 6]]), r = []; for (const [k, v] of m) { r.push(k + ':' + v); if (k === 3) { m.clear(); m.set(7, 8) } } return r.join() })()) } catch (e) { result = e.name }
+=> 1:2,3:4,7:8
+# map deleted
+try { result = String((() => { const m = new Map([[1, 2], [3, 4], [5, 6]]), r = []; for (const [k] of m) { m.delete(k); r.push(k); if (k === 1) { m.delete(3); m.set(3, 0) } } return r.join() })()) } catch (e) { result = e.name }
+=> 1,5,3
+""")
+
+    test_getters_that_are_found_at_once = conformance(r"""
+# getters
+class P { constructor() { this.n = 1 } get v() { return this.n * 2 } get length() { return this.n + 10 } get size() { return this.n + 20 } set only(x) { this.n = x } read() { const s = []; for (let i = 0; i < 2; i++) s.push(this.v, this.length, this.size, this.only); return s.join() } } class Q extends P { get v() { return super.v + 100 } } class R extends P { v = 5 } try { result = String((() => [new P().read(), new Q().read(), (new P().only = 3, (p => { p.only = 3; return p.read() })(new P()))].join(' '))()) } catch (e) { result = e.name }
+=> 2,11,21,,2,11,21, 102,11,21,,102,11,21, 6,13,23,,6,13,23,
+# getter field
+class P { constructor() { this.n = 1 } get v() { return this.n * 2 } get length() { return this.n + 10 } get size() { return this.n + 20 } set only(x) { this.n = x } read() { const s = []; for (let i = 0; i < 2; i++) s.push(this.v, this.length, this.size, this.only); return s.join() } } class Q extends P { get v() { return super.v + 100 } } class R extends P { v = 5 } try { result = String((() => { return new R().v + ' ' + Object.keys(new R()) })()) } catch (e) { result = e.name }
+=> 5 n,v
+# getter own
+class P { constructor() { this.n = 1 } get v() { return this.n * 2 } get length() { return this.n + 10 } get size() { return this.n + 20 } set only(x) { this.n = x } read() { const s = []; for (let i = 0; i < 2; i++) s.push(this.v, this.length, this.size, this.only); return s.join() } } class Q extends P { get v() { return super.v + 100 } } class R extends P { v = 5 } try { result = String((() => { const p = new P(); Object.defineProperty(p, 'v', { get() { return 'own' } }); Object.defineProperty(p, 'size', { value: 3 }); return p.read() })()) } catch (e) { result = e.name }
+=> own,11,3,,own,11,3,
+# getter moved
+class P { constructor() { this.n = 1 } get v() { return this.n * 2 } get length() { return this.n + 10 } get size() { return this.n + 20 } set only(x) { this.n = x } read() { const s = []; for (let i = 0; i < 2; i++) s.push(this.v, this.length, this.size, this.only); return s.join() } } class Q extends P { get v() { return super.v + 100 } } class R extends P { v = 5 } try { result = String((() => { const p = new P(), f = o => { const s = [o.v]; Object.setPrototypeOf(o, { v: 'data', length: 1, size: 2 }); s.push(o.v, o.length, o.size); Object.setPrototypeOf(o, null); s.push(o.v); return s.join() }; return f(p) })()) } catch (e) { result = e.name }
+=> 2,data,1,2,
+# getter redefined
+class P { constructor() { this.n = 1 } get v() { return this.n * 2 } get length() { return this.n + 10 } get size() { return this.n + 20 } set only(x) { this.n = x } read() { const s = []; for (let i = 0; i < 2; i++) s.push(this.v, this.length, this.size, this.only); return s.join() } } class Q extends P { get v() { return super.v + 100 } } class R extends P { v = 5 } try { result = String((() => { class A { get v() { return 1 } } const a = new A(), f = o => o.v, s = [f(a), f(a)]; Object.defineProperty(A.prototype, 'v', { value: 'data', configurable: true }); s.push(f(a)); delete A.prototype.v; s.push(f(a)); s.push(f('text'), f([1])); return s.join() })()) } catch (e) { result = e.name }
+=> 1,1,data,,,
+# getter proxy
+class P { constructor() { this.n = 1 } get v() { return this.n * 2 } get length() { return this.n + 10 } get size() { return this.n + 20 } set only(x) { this.n = x } read() { const s = []; for (let i = 0; i < 2; i++) s.push(this.v, this.length, this.size, this.only); return s.join() } } class Q extends P { get v() { return super.v + 100 } } class R extends P { v = 5 } try { result = String((() => { const o = Object.create(new Proxy({}, { get: (t, k) => 'proxy ' + String(k) })); const f = o => o.v + o.size; return f(o) })()) } catch (e) { result = e.name }
+=> proxy vproxy size
+""")
+
+    test_maps_sets_and_pop_that_are_reached_at_once = conformance(r"""
+# keys
+ try { result = String((() => { const m = new Map(), s = new Set(), f = (k, v) => { m.set(k, v); s.add(k); return m.get(k) }; const ks = [1, true, '1', 1n, NaN, 0, -0, null, undefined, 1.5, f]; ks.forEach(f); const g = k => [m.get(k), m.has(k), s.has(k)].join(':'); return [...ks, 2, false, 'x', 2n, 1.0, 0n].map(g).join() + m.size + s.size + Object.is([...m.keys()][5], 0) })()) } catch (e) { result = e.name }
+=> 0:true:true,1:true:true,2:true:true,3:true:true,4:true:true,6:true:true,6:true:true,7:true:true,8:true:true,9:true:true,10:true:true,:false:false,:false:false,:false:false,:false:false,0:true:true,:false:false1010true
+# own get
+try { result = String((() => { const m = new Map([['a', 1]]), f = (m, k) => m.get(k) + ':' + m.has(k); const s = [f(m, 'a'), f(m, 'a')]; m.get = k => 'own ' + k; s.push(f(m, 'a')); const n = new Map([['a', 1]]); Object.setPrototypeOf(n, null); try { f(n, 'a') } catch (e) { s.push(e.name) } class M extends Map { get(k) { return 'sub ' + super.get(k) } } s.push(f(new M([['a', 2]]), 'a')); s.push(f({ get: k => k, has: () => 0 }, 'z')); return s.join() })()) } catch (e) { result = e.name }
+=> 1:true,1:true,own a:true,TypeError,sub 2:true,z:0
+# pop
+try { result = String((() => { const f = a => a.pop(); const s = [f([1, 2]), f([]), f({ pop: () => 'obj' }), f(Object.assign([7], { x: 1 }))]; class A extends Array { pop() { return 'sub' } } s.push(f(A.of(1))); const h = [1, , ]; s.push(f(h), h.length); return s.join() })()) } catch (e) { result = e.name }
+=> 2,,obj,7,sub,,1
+""")
+
+    test_generators_that_delegate_to_new_ones = conformance(r"""
+# delegation
+try { result = String((() => { const log = []; function* leaf(n) { try { const got = yield n; log.push(got); yield n + 1; return 'r' + n } finally { log.push('f' + n) } } function* mid(n) { const r = yield* leaf(n); log.push(r); const q = yield* leaf(n + 10); return r + q } function* top() { return yield* mid(1) } const g = top(), s = []; s.push(g.next().value, g.next('sent').value, g.next().value); const end = g.return('early'); s.push(end.value, end.done, g.next().done); return s.join() + '|' + log.join() })()) } catch (e) { result = e.name }
+=> 1,2,11,early,true,true|sent,f1,r1,f11
+# delegated throw
+try { result = String((() => { const log = []; function* leaf() { try { yield 1 } catch (e) { log.push('caught ' + e); yield 2 } } function* top() { yield* leaf(); yield 3 } const g = top(); return [g.next().value, g.throw('x').value, g.next().value, g.next().done].join() + log })()) } catch (e) { result = e.name }
+=> 1,2,3,truecaught x
+# finally gives up
+try { result = String((() => { function* leaf() { try { yield 1 } finally { return 'kept' } } function* top() { const r = yield* leaf(); yield 'after ' + r } const g = top(); g.next(); const r = g.return('x'); return r.value + r.done })()) } catch (e) { result = e.name }
+=> kepttrue
+# finally yields
+try { result = String((() => { function* leaf() { try { yield 1 } finally { yield 'cleanup' } } function* top() { try { yield* leaf() } finally { yield 'outer' } } const g = top(); g.next(); return [g.return('x').value, g.next().value, JSON.stringify(g.next())].join() })()) } catch (e) { result = e.name }
+=> cleanup,outer,{"done":true}
+# held
+try { result = String((() => { function* leaf() { yield 1; yield 2; yield 3 } let kept; const make = () => kept = leaf(); function* top() { yield* make() } let g = top(); g.next(); g = null; const g2 = top; return [kept.next().value, kept.next().value].join() })()) } catch (e) { result = e.name }
+=> 2,3
+# held 2
+try { result = String((() => { function* leaf() { yield 1; yield 2; yield 3 } const kept = leaf(), id = x => x; function run() { function* top() { yield* id(kept) } const g = top(); return g.next().value } return [run(), kept.next().value].join() })()) } catch (e) { result = e.name }
+=> 1,2
+# deep
+try { result = String((() => { function* t(n) { if (n) { yield* t(n - 1); yield n; yield* t(n - 1) } } let s = 0; for (let k = 0; k < 3; k++) for (const x of t(6)) { s += x; if (s > 400) break } return s + [...t(3)].join() })()) } catch (e) { result = e.name }
+=> 3601,2,1,3,1,2,1
+# reenter
+try { result = String((() => { let g; function* leaf() { yield 1; try { g.next() } catch (e) { yield e.name } } function* top() { yield* leaf() } g = top(); g.next(); return g.next().value })()) } catch (e) { result = e.name }
+=> TypeError
+""")
+
+    test_iterators_of_scripts = conformance(r"""
+# generator method
+try { result = String((() => { const log = []; class C { *[Symbol.iterator]() { try { yield 1; yield 2; yield 3 } finally { log.push('closed') } } } const s = []; for (const x of new C()) { s.push(x); if (x === 2) break } s.push(...new C()); const [a] = new C(); return s.join() + a + log.join() })()) } catch (e) { result = e.name }
+=> 1,2,1,2,31closed,closed,closed
+# own next
+const out = []; try { result = String((() => { class C { [Symbol.iterator]() { let n = 0; return { next: () => ({ get done() { return n >= 3 }, value: n++ }), return() { out.push('ret'); return {} } } } } const s = []; for (const x of new C()) { if (x === 1) break; s.push(x) } return s.join() + [...new C()] })()) } catch (e) { result = e.name }
+=> 00,1
+# inherited result
+try { result = String((() => { let n = 0; const it = { [Symbol.iterator]() { return this }, next() { return Object.create({ done: n > 2, value: n++ }) } }; return [...it].join() })()) } catch (e) { result = e.name }
+=> 0,1,2
+# truthy done
+try { result = String((() => { let n = 0; const it = { [Symbol.iterator]() { return this }, next() { return { done: n++ > 1 ? 'yes' : '', value: n } } }; return [...it].join() })()) } catch (e) { result = e.name }
+=> 1,2
+""")
+
+    test_fields_with_literals = conformance(r"""
+# fields
+try { result = String((() => { class F { a = 1; #b = 'two'; c = null; 'd e' = true; static s = 4; [1 + 1] = 2; f = this.a + 1; get b() { return this.#b } } class G extends F { a = 'over'; z } const g = new G(); return JSON.stringify(g) + g.b + F.s + Object.keys(g) })()) } catch (e) { result = e.name }
+=> {"2":2,"a":"over","c":null,"d e":true,"f":2}two42,a,c,d e,f,z
+# field frozen
+try { result = String((() => { class B { constructor() { return Object.freeze({}) } } class D extends B { x = 1 } return new D().x })()) } catch (e) { result = e.name }
+=> TypeError
+# field private twice
+try { result = String((() => { class B { constructor(o) { return o } } class D extends B { #x = 1; static has(o) { return #x in o } } const o = {}; new D(o); const one = D.has(o); new D(o); return one })()) } catch (e) { result = e.name }
+=> TypeError
+""")
+
+    test_instanceof_finds_who_decides = conformance(r"""
+# instanceof
+try { result = String((() => { class A {} class B extends A {} class E { static [Symbol.hasInstance](v) { return v === 5 } } class E2 extends E {} class G { static get [Symbol.hasInstance]() { return () => true } } const s = [new B() instanceof A, new A() instanceof B, 5 instanceof E, 5 instanceof E2, 6 instanceof E2, 1 instanceof G, [] instanceof Array, Object.create(null) instanceof Object, (function () {}).bind() instanceof Function, new B() instanceof A.bind()]; function F() {} F.prototype = 3; try { ({}) instanceof F } catch (e) { s.push(e.name) } const o = Object.setPrototypeOf(function () {}, null); try { s.push({} instanceof o) } catch (e) { s.push(e.name) } return s.join() })()) } catch (e) { result = e.name }
+=> true,false,true,true,false,true,true,false,true,true,TypeError,false
+""")
+
+    test_arrays_with_names_and_matches = conformance(r"""
+# arrays with names
+try { result = String((() => { const [a, b] = Object.assign([1, 2], { index: 3 }); const c = [1, 2, 3]; c[Symbol.iterator] = function* () { yield 'own' }; const [d, e] = c, s = [a, b, d, e]; for (const x of c) s.push(x); s.push(...c); const h = [1, 2]; Object.defineProperty(h, Symbol.iterator, { get() { return function* () { yield 'got' } } }); const [i] = h; s.push(i, ...h); for (const x of h) { s.push(x); String(x) } const [, y, m] = /(\d+)-(\d+)/.exec('12-34'); s.push(y, m); return s.join() })()) } catch (e) { result = e.name }
+=> 1,2,own,,own,own,got,got,got,12,34
+# matchAll
+try { result = String((() => { const s = []; for (const [t, { length }] of 'a1 b22 c'.matchAll(/\w(\d*)/g)) s.push(t + length); for (const m of 'aXbX'.matchAll(/X?/g)) s.push(m.index); const it = 'abab'.matchAll(/a/g); it.next(); s.push([...it].length, it.next().done); return s.join() })()) } catch (e) { result = e.name }
+=> a11,b222,c0,0,1,2,3,4,1,true
+# methods
+try { result = String((() => { const s = []; const f = (o, x) => [o.includes(x), o.indexOf(x), o.slice(1)].join('/'); for (const o of ['abc', ['a', 'b', 'c']]) s.push(f(o, 'b')); s.push(f({ includes: () => 1, indexOf: () => 2, slice: () => 3 }, 0)); for (const o of [1, null, undefined]) try { f(o, 1) } catch (e) { s.push(e.message) } try { const q = {}; for (const x of [1]) q.map(x) } catch (e) { s.push(e.message) } return s.join() })()) } catch (e) { result = e.name }
+=> true/1/bc,true/1/b,c,1/2/3,o.includes is not a function,Cannot read properties of null (reading 'includes'),Cannot read properties of undefined (reading 'includes'),q.map is not a function
+""")
+
+    test_built_ins_that_a_script_changes_on_the_way = conformance(r"""
+# touched
+try { result = String((() => { const m = new Map([['a', 1]]), t = new Set(['a']), f = () => { const r = []; for (let i = 0; i < 2; i++) r.push(m.get('a'), m.has('a'), t.has('a'), [5, 6].pop(), 'abc'.slice(1)); return r.join() }; const s = [f()]; const { get, has } = Map.prototype, pop = Array.prototype.pop, slice = String.prototype.slice; Map.prototype.get = () => 'patched'; s.push(f()); Set.prototype.has = () => 'set'; Array.prototype.pop = () => 'popped'; String.prototype.slice = () => 'cut'; s.push(f()); delete String.prototype.slice; try { f() } catch (e) { s.push(e.name) } Map.prototype.get = get; Array.prototype.pop = pop; String.prototype.slice = slice; s.push(f()); return s.join(' ') })()) } catch (e) { result = e.name }
+=> 1,true,true,6,bc,1,true,true,6,bc patched,true,true,6,bc,patched,true,true,6,bc patched,true,set,popped,cut,patched,true,set,popped,cut TypeError 1,true,set,6,bc,1,true,set,6,bc
+# generator touched
+try { result = String((() => { function* g() { yield 1; yield 2 } function* d() { yield* g() } class C { *[Symbol.iterator]() { yield 3 } } const proto = Object.getPrototypeOf(Object.getPrototypeOf(g())), next = proto.next; let n = 0; proto.next = function (v) { n++; return next.call(this, v) }; const r = [...d(), ...new C()]; for (const x of new C()) r.push(x); proto.next = next; return r.join() + (n > 0) })()) } catch (e) { result = e.name }
+=> 1,2,3,3true
+""")
 
 
 class ContinueThroughFinallyTest(Case):
@@ -8859,9 +9023,8 @@ class PackageFormTest(ServerCase):
         folder = Path(self.enterTemporary())
         self.write(folder / "node_modules/p/index.js", "module.exports = 'one'")
         self.write(folder / "scripts/app.mjs", "import x from 'p'; routeRegistry.registerRoute('/x', () => x)")
-        self.server = aiwebengine.Server(folder / "scripts", port=0, log=aiwebengine.Log("silent"), reload=False)
-        self.server.start()
-        self.addCleanup(self.server.stop)
+        self.server = self.enter(
+            aiwebengine.Server(folder / "scripts", port=0, log=aiwebengine.Log("silent"), reload=False))
         self.assertEqual(self.get("/x")[2], "one")
         self.write(folder / "node_modules/p/index.js", "module.exports = 'two'")
         os.utime(folder / "node_modules/p/index.js", (1, 1))
@@ -12012,9 +12175,7 @@ class WindowsSelectorTest(ServerCase):
         with mock.patch.object(aiwebengine, "new_selector", windows_selector):
             self.serve("""routeRegistry.registerStreamRoute("/s");
                 routeRegistry.registerRoute("/go", () => routeRegistry.sendStreamMessage("/s", "x".repeat(300000)), "POST");""")
-        idle = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(50)]
-        for sock in idle:
-            self.addCleanup(sock.close)
+        idle = [self.closing(socket.create_connection(("127.0.0.1", self.server.port))) for _ in range(50)]
         clients = [self.connect("/s") for _ in range(20)]
         self.assertIn("20 connections matched, 20 delivered", self.post("/go")[2])
         self.assertEqual({len(client.next()["data"]) for client in clients}, {300000})
@@ -14652,7 +14813,7 @@ class HostApiTest(ServerCase):
                 "s.setJSON('k')": "the value is undefined, which JSON does not have", "s.setJSON('k', () => 1)": "a function",
                 "s.setJSON('k', new Map([[1, 2]]))": "Object.fromEntries(map)", "s.setJSON('k', 'x'.repeat(1e6))": "has 1,000,002",
                 "const o = {}; o.o = o; s.setJSON('k', o)": "circular", "s.setJSON('k', 1n)": "BigInt",
-                "s.setItem('k', 'no'); s.increment('k')": 'under "k" is no number, but "no"', "s.increment('k', '1')": "the number to add, not a string",
+                "s.setItem('k', 'no'); s.increment('k')": 'what is under "k" is not a number, but "no"', "s.increment('k', '1')": "the number to add, not a string",
                 "s.increment('k', NaN)": "NaN", "s.setItem('k', '1e308'); s.increment('k', 1e308)": "too large", "s.increment({})": "must be a string",
                 "s.update('k', 5)": "is a function that makes the new value", "s.update('k', () => {})": "it returned undefined",
                 "s.update('k', async () => 1)": "cannot be async", "s.update('k', () => { throw new TypeError('mine') })": "TypeError: mine",
@@ -14683,7 +14844,7 @@ class HostApiTest(ServerCase):
                 self.assertIn(expected, json.loads(text)["error"]["message"])
 
     def test_validate_says_how_it_is_used(self):
-        for code, part in {"requireQueryParam('q')": "what a handler gets, its context, not a string",
+        for code, part in {"requireQueryParam('q')": "the context that a handler gets, not a string",
                            "requirePathParam({ request: {} }, 5)": "the name of a parameter, not a number (5)",
                            "validateString(5)": "Expected string, got a number (5)", "validateString(null)": "got null",
                            "validateString('a', 5)": "must be an object such as { minLength: 1 }",
@@ -14827,9 +14988,7 @@ class StorageFileTest(ServerCase):
         return self.serve_file(script)
 
     def client(self, last_id=None, path="/s"):
-        client = EventClient(self.server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
-        self.addCleanup(client.sock.close)
-        return client
+        return self.closing(EventClient(self.server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else []))
 
     def writer(self, first, last, name="k"):
         return self.begin([sys.executable, "-c", STORAGE_WRITER, str(self.file), str(first), str(last), name],
@@ -15477,7 +15636,7 @@ class DatabaseTest(ServerCase):
                     "END", "EXPLAIN PRAGMA journal_mode", "CREATE VIEW v AS SELECT load_extension('x'); SELECT * FROM v"):
             with self.subTest(sql):
                 text = self.problem(f"database.exec({json.dumps(sql)})")
-                self.assertRegex(text, "allowed|not there|not for scripts|no such (function|module)|near|unsafe use")
+                self.assertRegex(text, "allowed|not available|not for scripts|no such (function|module)|near|unsafe use")
         self.assertEqual(os.listdir(folder), [])
 
     def test_results_and_the_database_have_limits(self):
@@ -15635,9 +15794,8 @@ class DatabaseTest(ServerCase):
                 return kept.get(key)
 
         folder = self.enterTemporary()
-        one, other = (aiwebengine.Database(pathlib.Path(folder, name), Link()) for name in ("one.db", "other.db"))
-        self.addCleanup(one.close)
-        self.addCleanup(other.close)
+        one, other = (self.closing(aiwebengine.Database(pathlib.Path(folder, name), Link()))
+                      for name in ("one.db", "other.db"))
         with one.used_by(aiwebengine.DatabaseVisitor(5)):
             pass
         self.assertIn("several machines have no database in common", self.problem_of_database(other))
@@ -15801,9 +15959,7 @@ class RedisCase(ServerCase):
     until = Case.eventually
 
     def client(self, server, path="/s", last_id=None):
-        client = EventClient(server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else [])
-        self.addCleanup(client.sock.close)
-        return client
+        return self.closing(EventClient(server.port, path, [f"Last-Event-ID: {last_id}"] if last_id else []))
 
     def post_to(self, server, path, body=""):
         self.server = server
@@ -15890,8 +16046,7 @@ class RedisTest(RedisCase):
               connection.send(`again ${round}`);
               if (round === 9) connection.close(3001, "done");
             } });""")
-        client, other = WebSocketClient(first.port, "/talk?room=a"), self.client(second, "/talk?room=a")
-        self.addCleanup(client.close)
+        client, other = self.closing(WebSocketClient(first.port, "/talk?room=a")), self.client(second, "/talk?room=a")
         for round in range(10):
             client.send(str(round))
         self.assertEqual([client.next()["data"] for _ in range(40)],
@@ -20217,9 +20372,8 @@ class HostileClientTest(ServerCase):
         self.serve(self.SOURCE)
         stream = self.connect("/events")
         with unittest.mock.patch.object(aiwebengine, "MAX_OPEN_REQUESTS", 40):
-            flood = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
+            flood = [self.closing(socket.create_connection(("127.0.0.1", self.server.port))) for _ in range(40)]
             for sock in flood:
-                self.addCleanup(sock.close)
                 sock.sendall(b"GET /hel")
             self.eventually(lambda: sum(bool(h.received) for h in list(self.server._http.handlers)) == 40)
             for _ in range(20):
@@ -20235,15 +20389,11 @@ class HostileClientTest(ServerCase):
                                         begin(handler, request, (address, 5000), server)), \
                 unittest.mock.patch.object(aiwebengine, "MAX_OPEN_OF_ADDRESS", 10), \
                 unittest.mock.patch.object(aiwebengine, "MAX_OPEN_OF_THIS_MACHINE", 20):
-            flood = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
-            for sock in flood:
-                self.addCleanup(sock.close)
+            flood = [self.closing(socket.create_connection(("127.0.0.1", self.server.port))) for _ in range(40)]
             self.eventually(lambda: self.server._http.open_of == {address: 10})
             self.assertEqual(self.get("/hello")[2], "Hello")
             address = "127.0.0.1"
-            mine = [socket.create_connection(("127.0.0.1", self.server.port)) for _ in range(40)]
-            for sock in mine:
-                self.addCleanup(sock.close)
+            mine = [self.closing(socket.create_connection(("127.0.0.1", self.server.port))) for _ in range(40)]
             self.eventually(lambda: self.server._http.open_of["127.0.0.1"] == 20)
             self.assertLessEqual(self.server._http.open_of["192.0.2.7"], 10)
             self.assertEqual(self.get("/hello")[2], "Hello")
@@ -21114,9 +21264,8 @@ class TLSTest(ServerCase):
             self.client.wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
         hello, stalled = outgoing.read(), []
         for number in range(30):
-            stalled.append(socket.create_connection(("127.0.0.1", self.server.port)))
+            stalled.append(self.closing(socket.create_connection(("127.0.0.1", self.server.port))))
             stalled[-1].sendall(hello[:number * 10] if number % 2 else hello)
-            self.addCleanup(stalled[-1].close)
         self.assertEqual(self.get("/hi")[0], 200)
         for sock in stalled[:20]:
             sock.sendall(b"\x16nonsense" * 50)
@@ -23332,9 +23481,8 @@ class EditorTest(ServerCase):
 
     def test_the_only_script_of_a_server_keeps_its_name(self):
         folder = self.folder_of({"app.js": self.APP, "private.js": ""})
-        self.server = aiwebengine.Server(folder / "app.js", port=0, log=aiwebengine.Log("silent", io.StringIO(), False))
-        self.server.start()
-        self.addCleanup(self.server.stop)
+        self.server = self.enter(
+            aiwebengine.Server(folder / "app.js", port=0, log=aiwebengine.Log("silent", io.StringIO(), False)))
         self.refused(409, self.act("/engine/rename", file="app.js", to="b.js"), "its name must stay")
         self.refused(409, self.act("/engine/delete", file="app.js", tag="*"), "its name must stay")
         self.assertEqual(aiwebengine.editable_files(self.server.app), ["app.js"])
@@ -24255,9 +24403,7 @@ class DealtWorkersTest(WorkersTest):
 
     def test_each_process_gets_the_same_number_of_connections(self):
         self.start(3)
-        streams = [EventClient(self.port, "/s") for _ in range(30)]
-        for stream in streams:
-            self.addCleanup(stream.close)
+        streams = [self.closing(EventClient(self.port, "/s")) for _ in range(30)]
         counts = {}
         while len(counts) < 3:
             _, _, text = self.get("/here")
@@ -27375,9 +27521,7 @@ class LivePagesInTheBrowser(InBrowser, LiveCase):
         port = self.server.port
         self.server.stop()
         self.write(self.folder / "public/index.html", self.PAGE.replace("One", "Two"))
-        self.server = aiwebengine.Server(self.folder, port=port, log_level="silent")
-        self.server.start()
-        self.addCleanup(self.server.stop)
+        self.server = self.enter(aiwebengine.Server(self.folder, port=port, log_level="silent"))
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
 
 
@@ -28844,9 +28988,9 @@ class EditorInTheBrowser(InBrowser, ServerCase):
         self.undo(page)
         self.assertEqual(self.text_of(page), self.APP)
         self.write(self.folder / "app.js", "// theirs again\n")
-        self.see(page, "#edit-warning", "app.js was changed on disk since it was opened here.")
+        self.see(page, "#edit-warning", "app.js has changed on disk since it was opened here.")
         self.press(page, "s", 2)
-        self.see(page, "#edit-warning", "app.js was changed on disk")
+        self.see(page, "#edit-warning", "app.js has changed on disk")
         self.assertEqual(self.on_disk(), "// theirs again\n")
         page.click("#edit-theirs")
         page.wait_for("current.area.value === '// theirs again\\n' && document.querySelector('#edit-warning').hidden")
