@@ -3893,6 +3893,21 @@ try { result = String((() => { const f = a => a.pop(); const s = [f([1, 2]), f([
 => 2,,obj,7,sub,,1
 """)
 
+    test_what_an_argument_changes_changes_no_object_or_argument_before_it = conformance(r"""
+# the object
+try { result = String((() => { const s = []; let m, t, x, a; const f = v => { m = new Map([['a', 2]]); t = new Set(); x = 'xyz'; a = [7]; return v }; for (let i = 0; i < 2; i++) { m = new Map([['a', 1]]); s.push(m.get(f('a'))); m = new Map([['a', 1]]); s.push(m.has(f('b')), m.get('a')); t = new Set(['a']); s.push(t.has(f('a'))); x = 'abc'; s.push(x.charCodeAt(f(1)), x); a = [1, 2]; s.push(a.push(f(0)), a, a.pop()) } return s.join() })()) } catch (e) { result = e.name }
+=> 1,false,2,true,98,xyz,3,,7,1,false,2,true,98,xyz,3,,7
+# an argument
+try { result = String((() => { const m = new Map(), s = [], t = { get n() { k = 3; return 0 } }; let k; for (let i = 0; i < 2; i++) { k = 'a'; m.set(k, (k = 'b', i)); s.push([...m.keys()]); k = 'a'; s.push((() => { k = 'b'; return m })().get(k)); k = 9; s.push(Math.max(k, t.n)); k = 9; s.push(Math.min(t.n - 1, k)) } return s.join() })()) } catch (e) { result = e.name }
+=> a,,9,-1,a,,9,-1
+# none
+try { result = String((() => { const s = [], f = () => s.push('no'); for (const m of [undefined, null]) for (const call of [() => m.get(f()), () => m.has(f()), () => m.push(f()), () => m.add(f()), () => m.set(f(), f()), () => m.charCodeAt(f()), () => m?.push(f()), () => m?.x.push(f())]) for (let i = 0; i < 2; i++) try { s.push(call()) } catch (e) { s.push(e.message.split("'")[1]) } for (const m of [undefined, null]) try { m.get(f()) } catch (e) { s.push(e.message) } return s.join() })()) } catch (e) { result = e.name }
+=> get,get,has,has,push,push,add,add,set,set,charCodeAt,charCodeAt,,,,,get,get,has,has,push,push,add,add,set,set,charCodeAt,charCodeAt,,,,,Cannot read properties of undefined (reading 'get'),Cannot read properties of null (reading 'get')
+# none, called
+try { result = String((() => { const s = [], f = v => { s.push(v); return v }; for (const o of [{ get: f, has: f, push: f, add: f }, [1], new Set([4]), {}]) { for (const call of [() => o.get(f(4)), () => o.has(f(4)), () => o.push(f(4)), () => o.add(f(4)).size, () => o?.push(f(5))]) try { s.push(call()) } catch (e) { s.push(e.name) } } return s.join() })()) } catch (e) { result = e.name }
+=> 4,4,4,4,4,4,4,4,4,4,4,,5,5,5,4,TypeError,4,TypeError,4,2,4,TypeError,5,3,4,TypeError,4,true,4,TypeError,4,1,5,TypeError,4,TypeError,4,TypeError,4,TypeError,4,TypeError,5,TypeError
+""")
+
     test_generators_that_delegate_to_new_ones = conformance(r"""
 # delegation
 try { result = String((() => { const log = []; function* leaf(n) { try { const got = yield n; log.push(got); yield n + 1; return 'r' + n } finally { log.push('f' + n) } } function* mid(n) { const r = yield* leaf(n); log.push(r); const q = yield* leaf(n + 10); return r + q } function* top() { return yield* mid(1) } const g = top(), s = []; s.push(g.next().value, g.next('sent').value, g.next().value); const end = g.return('early'); s.push(end.value, end.done, g.next().done); return s.join() + '|' + log.join() })()) } catch (e) { result = e.name }
