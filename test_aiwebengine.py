@@ -4055,8 +4055,10 @@ class DumpPythonTest(Case):
 
     def test_every_example(self):
         for path in sorted(EXAMPLES.glob("*.js")):
-            text = aiwebengine.dump_python(aiwebengine.compile_script(path.read_text("utf-8"), path.name, keep_tree=True))
-            self.assertIn(f"# {path.name}:1  ", text)
+            source = path.read_text("utf-8")
+            compile_text = aiwebengine.compile_module if aiwebengine.is_module(source, path.name) else \
+                aiwebengine.compile_script
+            self.assertIn(f"# {path.name}:1  ", aiwebengine.dump_python(compile_text(source, path.name, keep_tree=True)))
 
     def test_templates_with_escapes_inside(self):
         source = "const f = x => `a${x.split('\\n').map(y => `\\t'${y}\"`).join('\\\\')}`;"
