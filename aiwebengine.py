@@ -568,6 +568,8 @@ class JSSyntaxError(JSNativeError):
     overflow = False
     #: Whether it is an import or export declaration or import.meta in what was read as a script.
     is_module_syntax = False
+    #: Whether the text ended before what stands at the place was closed.
+    ends_early = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -6030,12 +6032,16 @@ class JSXParser(EnumParser):
             elif char == "{":
                 self.read_container(children, comma)
             elif self.has_types and is_bare and _TYPE_NAME(name):
-                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
-                                 f"or <{name},>(…) => … for a function", opened)
+                error = self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
+                                   f"or <{name},>(…) => … for a function", opened)
+                error.ends_early = not char
+                raise error
             elif char:
                 self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
             else:
-                raise self.not_closed(name, f"<{name}> is not closed", opened)
+                error = self.not_closed(name, f"<{name}> is not closed", opened)
+                error.ends_early = True
+                raise error
 
     def read_container(self, children, comma):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
@@ -39930,7 +39936,7 @@ class Incomplete(Exception):
 def may_go_on(error, source):
     """Whether a syntax error is only that the text ends too early."""
     lines = _JS_LINE_BREAK.split(python_text(source).rstrip())
-    if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
+    if error.ends_early or (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
             or error.message == "Unterminated template literal":
         return True
     if error.message != "Invalid or unexpected token":
