@@ -15,7 +15,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         587
+     3  ERRORS, TEXT AND NUMBERS                                                         589
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,247
+     6  Parser                                                                         4,251
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -41,7 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: types of TypeScript                                                    776
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        360
+          Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
