@@ -978,16 +978,15 @@ class Secrets:
     made of it in another way, is not known again."""
 
     def __init__(self):
-        self.names, self.pattern, self.longest = {}, None, 0
+        self.names, self.words, self.pattern, self.longest = {}, set(), None, 0
         #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
         """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
-        words = set()
         for name, value in values.items():
             for text in {value, *value.splitlines()}:
-                words.add(text)
+                self.words.add(text)
                 shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, ""), \
                     urllib.parse.quote(text, "!*'()"), urllib.parse.quote_plus(text, "*")
                 for once in shown if len(text) >= MIN_SECRET else ():
@@ -1000,7 +999,7 @@ class Secrets:
             self.longest = max(map(len, self.names)) + 1
             # Letters alone may be a word, such as "production", that is part of others.
             self.pattern = re.compile("|".join(
-                rf"(?<![^\W_]){form}(?![^\W_])" if form in words and form.isalpha() else re.escape(form)
+                rf"(?<![^\W_]){form}(?![^\W_])" if form in self.words and form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
 
     def add_files(self, paths):

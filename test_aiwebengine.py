@@ -17589,7 +17589,8 @@ J='{"json": [1]}'""".replace("\n", "\r\n"), "x.env")
                 self.assertRegex(secrets.hide(f"Basic {whole}"), r"\ABasic \S{0,8}\[env\.KEY\]\S{10,15}\Z")
         for text in (data.hex(), data.hex().upper(), urllib.parse.quote_plus(self.SECRET), urllib.parse.quote(self.SECRET, "~!*'()")):
             self.assertEqual(secrets.hide(f"x{text}x"), "x[env.KEY]x")
-        self.assertEqual(secrets.hide("productions"), "productions")
+        secrets.add({"OTHER": "some-other-value"})
+        self.assertEqual(secrets.hide("productions production"), "productions [env.WORD]")
 
     def test_secrets_in_a_long_text_are_found_slice_by_slice(self):
         secrets = aiwebengine.Secrets()
@@ -26399,7 +26400,7 @@ class DocumentationTest(ServerCase):
                 below = itertools.takewhile(lambda other: re.match(r"    (?!\$ |python |curl )", other), lines[number + 1:])
                 yield command[1], [other.strip() for other in below]
 
-    def folder_of(self, text):
+    def folder_of_page(self, text):
         """The files of a page, in a folder that is served; the examples where it has none."""
         files = {}
         for _, name, code in self.blocks(text):
@@ -26407,7 +26408,7 @@ class DocumentationTest(ServerCase):
                 files[re.sub(r"^(?:scripts|mypoll)/", "", name)] = code
         if not any(name.endswith((".js", ".ts")) for name in files):
             files = {path.relative_to(EXAMPLES).as_posix(): path.read_bytes()
-                     for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("*.json"), *EXAMPLES.glob("public/*")]}
+                     for pattern in ("*.js", "*.json", "lib/*", "public/*") for path in EXAMPLES.glob(pattern)}
         return files
 
     def test_every_block_is_of_a_kind_that_is_run(self):
@@ -26420,7 +26421,7 @@ class DocumentationTest(ServerCase):
     def test_the_scripts_of_every_page_load_without_a_warning_and_their_tests_pass(self):
         for page, text in self.pages().items():
             with self.subTest(page):
-                self.serve(self.folder_of(text))
+                self.serve(self.folder_of_page(text))
                 self.assertEqual(self.server.app.failures, {})
                 self.assertNotIn("warning:", self.output.getvalue())
                 self.assertNotIn("error:", self.output.getvalue())
@@ -26442,7 +26443,7 @@ class DocumentationTest(ServerCase):
             snippets = [code for _, said, code in self.blocks(text) if said == "in a page"]
             if not snippets or page.endswith("tutorial.md"):
                 continue
-            self.serve(self.folder_of(text))
+            self.serve(self.folder_of_page(text))
             for code in snippets:
                 with self.subTest(page, block=code.split("\n")[0]):
                     realm = aiwebengine.Realm("page.js")
@@ -26461,7 +26462,7 @@ class DocumentationTest(ServerCase):
 
     def test_every_command_is_one_that_works(self):
         for page, text in self.pages().items():
-            self.serve(self.folder_of(text))
+            self.serve(self.folder_of_page(text))
             for command, below in self.commands(text):
                 with self.subTest(page, command=command):
                     words = shlex.split(command.partition(" > ")[0])
