@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         589
+     3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                            121
+          Escaping, and names that were meant                                            120
      4  JavaScript lexer                                                                 465
      5  Syntax tree                                                                      352
           Program and statements                                                          75
