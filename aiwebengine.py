@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         587
+     3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                            121
+          Escaping, and names that were meant                                            120
      4  JavaScript lexer                                                                 465
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,247
+     6  Parser                                                                         4,251
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -41,7 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: types of TypeScript                                                    776
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        360
+          Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
@@ -568,6 +568,8 @@ class JSSyntaxError(JSNativeError):
     overflow = False
     #: Whether it is an import or export declaration or import.meta in what was read as a script.
     is_module_syntax = False
+    #: Whether the text ended before what stands at the place was closed.
+    ends_early = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -976,16 +978,15 @@ class Secrets:
     made of it in another way, is not known again."""
 
     def __init__(self):
-        self.names, self.pattern, self.longest = {}, None, 0
+        self.names, self.words, self.pattern, self.longest = {}, set(), None, 0
         #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
         """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
-        words = set()
         for name, value in values.items():
             for text in {value, *value.splitlines()}:
-                words.add(text)
+                self.words.add(text)
                 shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, ""), \
                     urllib.parse.quote(text, "!*'()"), urllib.parse.quote_plus(text, "*")
                 for once in shown if len(text) >= MIN_SECRET else ():
@@ -998,7 +999,7 @@ class Secrets:
             self.longest = max(map(len, self.names)) + 1
             # Letters alone may be a word, such as "production", that is part of others.
             self.pattern = re.compile("|".join(
-                rf"(?<![^\W_]){form}(?![^\W_])" if form in words and form.isalpha() else re.escape(form)
+                rf"(?<![^\W_]){form}(?![^\W_])" if form in self.words and form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
 
     def add_files(self, paths):
@@ -6030,12 +6031,16 @@ class JSXParser(EnumParser):
             elif char == "{":
                 self.read_container(children, comma)
             elif self.has_types and is_bare and _TYPE_NAME(name):
-                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
-                                 f"or <{name},>(…) => … for a function", opened)
+                error = self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
+                                   f"or <{name},>(…) => … for a function", opened)
+                error.ends_early = not char
+                raise error
             elif char:
                 self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
             else:
-                raise self.not_closed(name, f"<{name}> is not closed", opened)
+                error = self.not_closed(name, f"<{name}> is not closed", opened)
+                error.ends_early = True
+                raise error
 
     def read_container(self, children, comma):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
@@ -39958,7 +39963,7 @@ class Incomplete(Exception):
 def may_go_on(error, source):
     """Whether a syntax error is only that the text ends too early."""
     lines = _JS_LINE_BREAK.split(python_text(source).rstrip())
-    if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
+    if error.ends_early or (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
             or error.message == "Unterminated template literal":
         return True
     if error.message != "Invalid or unexpected token":
