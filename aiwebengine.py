@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            459
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         587
+     3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
           Long texts                                                                     153
           Lengths and numbers                                                             60
-          Escaping, and names that were meant                                            121
+          Escaping, and names that were meant                                            120
      4  JavaScript lexer                                                                 465
      5  Syntax tree                                                                      352
           Program and statements                                                          75
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,247
+     6  Parser                                                                         4,251
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -41,7 +41,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: types of TypeScript                                                    776
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        360
+          Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,387
           Variables and scopes                                                           176
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,704
+    10  Code generator                                                                 4,732
           Nodes of Python                                                                200
           Functions and their variables                                                  535
           Statements                                                                     212
@@ -68,11 +68,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        187
-          Operators                                                                      559
+          Operators                                                                      573
           Assignments                                                                    344
-          Members and calls                                                              607
+          Members and calls                                                              615
           Members as targets                                                             100
-          Questions about nodes                                                          209
+          Questions about nodes                                                          215
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,280
@@ -568,6 +568,8 @@ class JSSyntaxError(JSNativeError):
     overflow = False
     #: Whether it is an import or export declaration or import.meta in what was read as a script.
     is_module_syntax = False
+    #: Whether the text ended before what stands at the place was closed.
+    ends_early = False
 
     def __init__(self, message="", line=None, column=None):
         super().__init__(message)
@@ -976,16 +978,15 @@ class Secrets:
     made of it in another way, is not known again."""
 
     def __init__(self):
-        self.names, self.pattern, self.longest = {}, None, 0
+        self.names, self.words, self.pattern, self.longest = {}, set(), None, 0
         #: The real paths of files that no script and no client may read: settings, storage, the key for TLS.
         self.files = frozenset()
 
     def add(self, values):
         """From now on `[env.NAME]` stands in the place of these values, {name: value}."""
-        words = set()
         for name, value in values.items():
             for text in {value, *value.splitlines()}:
-                words.add(text)
+                self.words.add(text)
                 shown = text, html.escape(text), json.dumps(text)[1:-1], urllib.parse.quote(text, ""), \
                     urllib.parse.quote(text, "!*'()"), urllib.parse.quote_plus(text, "*")
                 for once in shown if len(text) >= MIN_SECRET else ():
@@ -998,7 +999,7 @@ class Secrets:
             self.longest = max(map(len, self.names)) + 1
             # Letters alone may be a word, such as "production", that is part of others.
             self.pattern = re.compile("|".join(
-                rf"(?<![^\W_]){form}(?![^\W_])" if form in words and form.isalpha() else re.escape(form)
+                rf"(?<![^\W_]){form}(?![^\W_])" if form in self.words and form.isalpha() else re.escape(form)
                 for form in sorted(self.names, key=len, reverse=True)))
 
     def add_files(self, paths):
@@ -6030,12 +6031,16 @@ class JSXParser(EnumParser):
             elif char == "{":
                 self.read_container(children, comma)
             elif self.has_types and is_bare and _TYPE_NAME(name):
-                raise self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
-                                 f"or <{name},>(…) => … for a function", opened)
+                error = self.error(f"The element <{name}> is not closed; for a type, write: value as {name}, "
+                                   f"or <{name},>(…) => … for a function", opened)
+                error.ends_early = not char
+                raise error
             elif char:
                 self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
             else:
-                raise self.not_closed(name, f"<{name}> is not closed", opened)
+                error = self.not_closed(name, f"<{name}> is not closed", opened)
+                error.ends_early = True
+                raise error
 
     def read_container(self, children, comma):
         """Read a `{expression}`, `{...expression}` or `{}` among the children."""
@@ -12446,6 +12451,20 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         return self.name(temp), self.walrus(temp, value)
 
+    def in_order(self, nodes, values):
+        """reusable() for each of some operands, which are used again when all are evaluated: a variable is
+        kept if one after it may change it."""
+        parts = []
+        for place, (node, value) in enumerate(zip(nodes, values), 1):
+            if isinstance(value, ast.Name) and not all(
+                    isinstance(code, (ast.Name, ast.Constant)) or is_stable(node, later)
+                    for later, code in zip(nodes[place:], values[place:])):
+                temp = self.temporary()
+                parts.append((self.name(temp), self.walrus(temp, value)))
+            else:
+                parts.append(self.reusable(value))
+        return parts
+
     #: Whether the variable on the operator's left cannot change while the right side is evaluated.
     stable_left = False
 
@@ -13408,9 +13427,16 @@ class CallEmitter(AssignmentEmitter):
         self.line, self.column = callee.property.line, callee.property.column
         text = self.const(self.text(callee))
         if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
-            return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+            return self.math_inline(helper, obj, text, arguments, values)
+        if table is SHORTCUTS and any(map(calls_another, arguments)):   # not if it is undefined or null
+            again, first = self.reusable(obj)
+            obj = self.python("{again} if {first} is not undefined and {again} is not null "
+                              "else method({again}, {key}, {text})",
+                              again=again, first=first, key=self.const(callee.property.name), text=text)
         if helper == "char_code_at" and self.runs_often() and isinstance(obj, ast.Name):
-            index, first = self.reusable(values[0])
+            (obj, kept), (index, first) = self.in_order([callee.object, *arguments], [obj, *values])
+            if kept is not obj:
+                first = self.python("{first} if {kept} is not None else None", first=first, kept=kept)
             return self.python(
                 "ord({obj}[{index}]) if type({first}) is int and type({obj}) is str "
                 "and 0 <= {index} < len({obj}) and char_code_at_untouched "
@@ -13418,15 +13444,16 @@ class CallEmitter(AssignmentEmitter):
                 obj=obj, index=index, first=first, text=text)
         if self.runs_often() and callee.property.name != "push" and table is SHORTCUTS \
                 and helper != "char_code_at":
-            return self.shortcut_inline(helper, callee.property.name, obj, text, values,
-                                        infer(arguments[0]) if arguments else None)
+            return self.shortcut_inline(helper, callee.property.name, text, [callee.object, *arguments],
+                                        [obj, *values])
         return self.call(helper, obj, text, *values)
 
-    def shortcut_inline(self, helper, name, obj, text, values, kind):
+    def shortcut_inline(self, helper, name, text, nodes, values):
         """A method of an array, Map or Set where its properties are at hand, else of an ordinary object, else
-        by the helper. `kind`: the type of the key."""
-        parts = [self.reusable(value) for value in (obj, *values)]
+        by the helper. `nodes` and `values`: the object and the arguments."""
+        parts = self.in_order(nodes, values)
         obj, *values = [again for again, _ in parts]
+        kind = infer(nodes[1]) if values else None
         before = [self.compare(first, _IS_NOT, self.const(None))
                   for again, first in parts if first is not again]
         check, function = self.ordinary_method(obj, obj, self.const(name))
@@ -13456,16 +13483,16 @@ class CallEmitter(AssignmentEmitter):
                                  self.name("undefined"))
         return result
 
-    def math_inline(self, helper, obj, text, arguments):
-        """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
-        code and type."""
+    def math_inline(self, helper, obj, text, nodes, values):
+        """A function of Math by Python's own, for Numbers with which these agree; `values`: the code of the
+        arguments."""
         names, checks = [], []
-        if len(arguments) > 1:          # all are evaluated before the first check may fail
-            arguments = [(self.reusable(value), kind) for value, kind in arguments]
+        if len(values) > 1:             # all are evaluated before the first check may fail
+            parts = self.in_order(nodes, values)
             checks = [self.compare(first, _IS_NOT, self.const(None))
-                      for (again, first), _ in arguments if first is not again]
-            arguments = [(again, kind) for (again, _), kind in arguments]
-        for value, kind in arguments:
+                      for again, first in parts if first is not again]
+            values = [again for again, _ in parts]
+        for value, kind in zip(values, map(infer, nodes)):
             again, first = self.reusable(value)
             names.append(again)
             if helper in ("quick_floor", "quick_sqrt") and kind != "float":
@@ -13868,11 +13895,17 @@ MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 
                   ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
 
 
+def calls_another(node):
+    """Whether an expression calls a function of scripts."""
+    return any(isinstance(part, NewExpression)
+               or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
+
+
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression,
-                                     NewExpression))
-                   or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
+    return not calls_another(node) and not any(
+        isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression))
+        for part in node.walk())
 
 
 def is_call_of_math(node):
@@ -39930,7 +39963,7 @@ class Incomplete(Exception):
 def may_go_on(error, source):
     """Whether a syntax error is only that the text ends too early."""
     lines = _JS_LINE_BREAK.split(python_text(source).rstrip())
-    if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
+    if error.ends_early or (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
             or error.message == "Unterminated template literal":
         return True
     if error.message != "Invalid or unexpected token":
