@@ -42356,16 +42356,25 @@ class HistoryBlock:
 
     @functools.cached_property
     def filters(self):
-        """The filters of its messages; [] if all are for everyone."""
-        filters = [message.filter for message in self.messages]
-        return filters if any(filters) else []
+        """(its different filters, which of them each message has); ([], []) if all are for everyone."""
+        different, places, kinds = [], {}, []
+        if any([message.filter for message in self.messages]):
+            for message in self.messages:
+                key = tuple(message.filter.items()) if message.filter else None
+                if key not in places:
+                    places[key] = len(different)
+                    different.append(message.filter)
+                kinds.append(places[key])
+        return different, kinds
 
     def pieces(self, start, wire, metadata):
         """(number of messages, the first of them or None, pieces of bytes) of what metadata choose from
         `start` on."""
         messages, form, chosen = self.messages, wire.form, None
-        if self.filters:
-            chosen = [not filter or filter.items() <= metadata for filter in self.filters[start:]]
+        different, kinds = self.filters
+        if different:
+            wanted = [not filter or filter.items() <= metadata for filter in different]
+            chosen = [wanted[kind] for kind in kinds[start:]]
             if not any(chosen):
                 return 0, None, ()
         if self.whole and not start and (chosen is None or all(chosen)):
