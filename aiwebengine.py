@@ -220,12 +220,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,897
+    17  Streams: registry, connections, broadcaster                                    1,906
           Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
-          Streams                                                                        490
+          Streams                                                                        499
           Runs of deliveries                                                             138
           Registry of streams                                                             65
           Sockets                                                                        142
