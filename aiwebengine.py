@@ -220,16 +220,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,840
+    17  Streams: registry, connections, broadcaster                                    1,906
           Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
-          Streams                                                                        441
+          Streams                                                                        499
           Runs of deliveries                                                             138
           Registry of streams                                                             65
           Sockets                                                                        142
-          Broadcaster                                                                    533
+          Broadcaster                                                                    536
     18  GraphQL                                                                        5,055
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
@@ -41854,6 +41854,11 @@ COUNTED_SECONDS = 60
 MAX_INDEXED_KEYS = 16
 #: Small items of an outbox are joined up to this size for one write.
 GATHER_BYTES = 16 * 1024
+#: Messages of a history that clients come back for are joined from this size on, once for all of them.
+BLOCK_BYTES = 64 * 1024
+#: Bytes written to one socket that can take more, and seconds for tasks, before others have their turn.
+FLUSH_BYTES = 256 * 1024
+TASK_SECONDS = 0.01
 #: Connections served in one go before the broadcaster looks at its other work.
 SLICE = 256
 
@@ -42341,22 +42346,78 @@ class Expected:
             self.complete = False
 
 
-class Replay:
-    """The history of a stream as it is sent to those who come back. All who come before the next message
-    share it: a thousand of them, each reading ten thousand messages anew, would hold up everybody else."""
+class HistoryBlock:
+    """Neighbours in a history, with their frames in the form of any wire, each made when it is first asked
+    for. `whole` ones are long enough to be sent in one piece, which all who come back share."""
 
-    def __init__(self, history, state):
-        self.messages, self.state = list(history), state
-        self.sequences = [message.sequence for message in self.messages]
-        self.frames = {None: [message.frame for message in self.messages]}
-        self.filters, self.kinds, numbers = [], [], {None: 0}
+    def __init__(self, messages, whole=False):
+        self.messages, self.whole = messages, whole
+        self._frames, self._pieces = {}, {}
+
+    @functools.cached_property
+    def filters(self):
+        """(its different filters, which of them each message has); ([], []) if all are for everyone."""
+        different, places, kinds = [], {}, []
         if any([message.filter for message in self.messages]):
             for message in self.messages:
                 key = tuple(message.filter.items()) if message.filter else None
-                if key not in numbers:
-                    numbers[key] = len(numbers)
-                    self.filters.append(message.filter)
-                self.kinds.append(numbers[key])
+                if key not in places:
+                    places[key] = len(different)
+                    different.append(message.filter)
+                kinds.append(places[key])
+        return different, kinds
+
+    def pieces(self, start, wire, metadata):
+        """(number of messages, the first of them or None, pieces of bytes) of what metadata choose from
+        `start` on."""
+        messages, form, chosen = self.messages, wire.form, None
+        different, kinds = self.filters
+        if different:
+            wanted = [not filter or filter.items() <= metadata for filter in different]
+            chosen = [wanted[kind] for kind in kinds[start:]]
+            if not any(chosen):
+                return 0, None, ()
+        if self.whole and not start and (chosen is None or all(chosen)):
+            if form not in self._pieces:
+                self._pieces[form] = wire.encode(b"".join([message.frame for message in messages]))
+            return len(messages), messages[0], (self._pieces[form],)
+        if form not in self._frames:
+            self._frames[form] = [wire.encode(message.frame) for message in messages]
+        found, frames = messages[start:], self._frames[form][start:]
+        if chosen is not None:
+            found = list(itertools.compress(found, chosen))
+            frames = list(itertools.compress(frames, chosen))
+        return len(found), found[0], frames
+
+
+class Replay:
+    """The history of a stream as it is sent to those who come back. All who come before the next message
+    share it, and later ones its whole blocks: a thousand of them, each reading ten thousand messages anew,
+    would hold up everybody else."""
+
+    def __init__(self, history, state, former=None):
+        self.messages, self.state, self.blocks = list(history), state, []
+        known = {block.messages[0]: block for block in former.blocks if block.whole} if former else {}
+        start = end = size = 0
+        while end < len(self.messages):
+            block = known.get(self.messages[end])
+            last = end + len(block.messages) if block else 0
+            if block and last <= len(self.messages) and self.messages[last - 1] is block.messages[-1]:
+                self._cut(start, end)
+                self.blocks.append(block)
+                start, end, size = last, last, 0
+                continue
+            size += len(self.messages[end].frame)
+            end += 1
+            if size >= BLOCK_BYTES:
+                self._cut(start, end, True)
+                start, size = end, 0
+        self._cut(start, end)
+        self.starts = [block.messages[0].sequence for block in self.blocks]
+
+    def _cut(self, start, end, whole=False):
+        if start < end:
+            self.blocks.append(HistoryBlock(self.messages[start:end], whole))
 
     @functools.cached_property
     def ids(self):
@@ -42364,17 +42425,19 @@ class Replay:
         return {message.id: message.sequence for message in self.messages}
 
     def after(self, sequence, connection):
-        """(sequences, frames in the form of its wire) of what a connection is to get after a position."""
-        start, form = bisect.bisect_right(self.sequences, sequence), connection.wire.form
-        if form not in self.frames:
-            self.frames[form] = [connection.wire.encode(frame) for frame in self.frames[None]]
-        sequences, frames = self.sequences[start:], self.frames[form][start:]
-        if not self.filters:
-            return sequences, frames
-        metadata = connection.metadata.items()
-        wanted = [True, *[filter.items() <= metadata for filter in self.filters]]
-        mask = [wanted[kind] for kind in self.kinds[start:]]
-        return list(itertools.compress(sequences, mask)), list(itertools.compress(frames, mask))
+        """(number of messages, sequence of the first of them or None, pieces of bytes in the form of its
+        wire) of what a connection is to get after a position."""
+        wire, metadata = connection.wire, connection.metadata.items()
+        total, first, pieces = 0, None, []
+        place = max(0, bisect.bisect_right(self.starts, sequence) - 1)
+        for block in self.blocks[place:]:
+            start = bisect.bisect_right(block.messages, sequence, key=lambda message: message.sequence)
+            if start < len(block.messages):
+                count, found, more = block.pieces(start, wire, metadata)
+                total += count
+                first = found.sequence if first is None and found else first
+                pieces += more
+        return total, first, pieces
 
 
 class Stream:
@@ -42627,7 +42690,7 @@ class Stream:
         """Adds a connection; from here on it gets every message. Returns the id of its position, and the
         bytes that must come first: the retry time, `greeting` (frames for this client alone), and the id.
         What was missed since `last_event_id`, or sent while it was `expected`, becomes the connection's
-        `unsent`: the frames themselves, so that many who come back share them."""
+        `unsent`: the pieces of a Replay, so that many who come back share them."""
         if expected is not None:
             self.expect_no_more(expected)
         with self.lock:
@@ -42657,29 +42720,29 @@ class Stream:
         """The Replay of the history as it is now."""
         replay, state = self._replay, (self.epoch, self.sequence, self.floor, len(self.history))
         if replay is None or replay.state != state:
-            replay = self._replay = Replay(self.history, state)
+            replay = self._replay = Replay(self.history, state, replay)
         return replay
 
     def _missed(self, known, expected, connection, last_event_id):
-        """The frames that a connection should have got after its `known` position or Expected; perhaps a gap
+        """The bytes that a connection should have got after its `known` position or Expected; perhaps a gap
         first. Of what was sent while it was expected, the history has the newest."""
         recent, wire = expected.messages if expected is not None else (), connection.wire
         after, complete = known or (recent[0].sequence - 1 if recent else self.sequence, True)
-        sequences, frames = self.replay().after(after, connection)
+        count, first, pieces = self.replay().after(after, connection)
         oldest = self.history[0].sequence if self.history else math.inf
         older = [message for message in recent if after < message.sequence < oldest
                  and (not message.filter or connection.matches(message.filter))]
         if older:
-            sequences = [*[message.sequence for message in older], *sequences]
-            frames = [*[wire.encode(message.frame) for message in older], *frames]
-        connection.messages = len(frames)
+            count, first = count + len(older), older[0].sequence
+            pieces = [*[wire.encode(message.frame) for message in older], *pieces]
+        connection.messages = count
         if complete and (expected is None or expected.complete):
-            return frames
-        return [wire.encode(self._gap_event(last_event_id, sequences)), *frames]
+            return pieces
+        return [wire.encode(self._gap_event(last_event_id, first)), *pieces]
 
-    def _gap_event(self, last_event_id, sequences):
+    def _gap_event(self, last_event_id, first):
         """Tells the client that messages are gone; its id is that before the first one that is kept."""
-        first = self.event_id(sequences[0] - 1 if sequences else self.sequence)
+        first = self.event_id(self.sequence if first is None else first - 1)
         facts = gap_facts(last_event_id and last_event_id[:MAX_EVENT_TEXT], first,
                           "messages in between are no longer kept")
         return f"id: {first}\n".encode() + encode_data(facts, "gap")
@@ -42986,7 +43049,7 @@ def gathered(outbox):
     if not outbox or len(first) >= GATHER_BYTES:
         return first
     parts, size = [first], len(first)
-    while outbox and size < GATHER_BYTES:
+    while outbox and size + len(outbox[0]) <= GATHER_BYTES:
         parts.append(outbox.popleft())
         size += len(parts[-1])
     return b"".join(parts)
@@ -43325,7 +43388,8 @@ class Broadcaster:
         self._woken = False
 
     def _work(self):
-        while self._tasks:
+        limit = time.monotonic() + TASK_SECONDS
+        while self._tasks and time.monotonic() < limit:     # a crowd that comes back is adopted in turns
             function, *arguments = self._tasks.popleft()
             function(*arguments)
         while self._dirty:
@@ -43453,7 +43517,7 @@ class Broadcaster:
                 connection.wire.reader.buffer += data
                 self._listen(connection)
         if events & selectors.EVENT_WRITE and not connection.closed:
-            self._flush(connection)
+            self._flush(connection, FLUSH_BYTES)
 
     def _listen(self, connection):
         """Deals with the messages of a client that have arrived, as far as they may wait."""
@@ -43495,11 +43559,13 @@ class Broadcaster:
             self._watch(connection)
             self._listen(connection)
 
-    def _flush(self, connection):
-        """Writes what waits until the socket is full again or nothing is left."""
-        outbox = connection.outbox
+    def _flush(self, connection, most=math.inf):
+        """Writes what waits until the socket is full again or nothing is left, or about so many bytes."""
+        outbox, limit = connection.outbox, connection.queued - most
         try:
             while outbox:
+                if connection.queued <= limit:
+                    return              # the socket is still watched
                 chunk, done = gathered(outbox), 0
                 try:
                     done = connection.sock.send(chunk)

@@ -12525,6 +12525,33 @@ class StreamFaultTest(Case):
         self.assertIn(b'"data":"new"', crowd[0].unsent[0])
         self.assertEqual(len(crowd[0].unsent), 1)
 
+    def test_clients_that_come_back_share_blocks_of_the_history_also_when_messages_come_in_between(self):
+        for wire in aiwebengine.EVENT_SOURCE, aiwebengine.WebSocket():
+            stream, sent = self.stream(history=60), []
+
+            def back(last, room, wire=wire, stream=stream):
+                client = aiwebengine.Connection(None, stream, {"room": room}, "1.2.3.4", wire)
+                stream.attach(client, stream.event_id(last))
+                data = b"".join(client.unsent)
+                found = [int(number) for number in re.findall(rb"(?:data: |\"data\":)(\d+)", data)]
+                kept = [number for number, filter in sent[-60:] if number > last and filter in (None, {"room": room})]
+                self.assertEqual((found, client.messages), (kept, len(kept)))
+                self.assertEqual(data.count(b"resumesAfter"), last < len(sent) - 60)
+                return client.unsent
+
+            with mock.patch.object(aiwebengine, "BLOCK_BYTES", 100):
+                for number in range(1, 90):
+                    sent.append((number, None if number > 45 else {"room": str(number % 2)} if number > 15 else None))
+                    stream.send(str(number), sent[-1][1])
+                    for last in range(0, number + 1, 7):
+                        back(last, str(last % 2))
+                before = back(50, "0")
+                sent.append((90, None))
+                stream.send("90")
+                after = back(60, "1")
+            whole = [piece for piece in before if any(piece is other for other in after)]
+            self.assertGreater(sum(map(len, whole)), sum(map(len, after)) // 2)
+
     def test_filters_count_in_histories_as_texts_do(self):
         stream = self.stream(history=100)
         for number in range(9):
