@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                711
-    19  Host API                                                                       4,050
+    19  Host API                                                                       4,105
           Arguments                                                                      173
           routeRegistry                                                                  245
           graphQLRegistry                                                                121
@@ -261,7 +261,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              397
           Relays                                                                          52
           Redis                                                                          875
-          Database: statements                                                           406
+          Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
     20  Scripts: loading and hot reload                                                4,046
