@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    536
-    18  GraphQL                                                                        5,055
+    18  GraphQL                                                                        5,057
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -249,7 +249,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              185
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                711
+          GraphQL service                                                                713
     19  Host API                                                                       4,105
           Arguments                                                                      173
           routeRegistry                                                                  245
@@ -264,12 +264,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,046
+    20  Scripts: loading and hot reload                                                4,058
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         189
+          Routes                                                                         190
           Modules of node                                                                744
           Packages                                                                       263
           Imported files                                                                 138
@@ -277,7 +277,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    838
+          All scripts                                                                    849
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -48122,8 +48122,10 @@ class GraphQLStaging:
 
     def conflicts_with(self, owner):
         """Is there something in this set that does not fit what another owner has registered?"""
+        if not self.registrations:
+            return False
         theirs = [known for known in self.service.registrations if known.owner == owner]
-        if not self.registrations or self.fitted.issuperset(theirs):
+        if self.fitted.issuperset(theirs):
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
@@ -53831,15 +53833,16 @@ class RouteTable:
         #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
         self.patterns = {}
         self.routes = list(routes)
-        places, patterns = {}, {}
+        places, patterns, ranked = {}, {}, []
         for route in self.routes:
             places.setdefault(route.place, {})[route.method] = route
-        for methods in sorted(places.values(),
-                              key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
+        for methods in places.values():
             path = next(iter(methods.values())).path
-            if not is_pattern(path):
+            if is_pattern(path):
+                ranked.append((pattern_rank(path), len(ranked), methods))
+            else:
                 self.exact[path_key(path)] = methods
-                continue
+        for _rank, _number, methods in sorted(ranked):
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
@@ -55964,18 +55967,29 @@ class Application:
             self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
                                    "files: not all of them are looked at for scripts. Put what is none into "
                                    "lib/, public/ or assets/, or into a folder whose name begins with _")
-        return {name: path for name, path in found.items() if not self.is_module(name, path)}
+        users = self.users_of_files()
+        return {name: path for name, path in found.items() if not self.is_module(name, path, users)}
 
-    def is_module(self, name, path):
+    def users_of_files(self):
+        """Path of a file -> the versions of scripts, and the failures, that import it."""
+        users = {}
+        for user in [*self.hosts.values(), *self._staged.values(), *self.failures.values()]:
+            for path in user.uses:
+                users.setdefault(path, []).append(user)
+        return users
+
+    def is_module(self, name, path, users=None):
         """Whether the file of a script below the folder is imported by another one: then it is a module of
-        that. What runs already counts as a script until the other one runs, too."""
+        that. What runs already counts as a script until the other one runs, too. `users` is what
+        users_of_files() gives."""
         if "/" not in name:
             return False
-        users = [*self.hosts.values(), *self._staged.values()]
-        if name not in self.hosts:
-            users += self.failures.values()
+        users = self.users_of_files() if users is None else users
+        if not users:
+            return False
         real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
-        return any(real in user.uses for user in users if user.name != name)
+        return any(user.name != name and not (name in self.hosts and isinstance(user, LoadFailure))
+                   for user in users.get(real, ()))
 
     def take_as_module(self, host, name):
         """A version that is being loaded imports a file: if that is a script, it will be one no more."""
@@ -56096,9 +56110,10 @@ class Application:
                     clashing = {name for name, host in self._staged.items()
                                 if any(self._overlap(host, other) for other in staying)}
                     if not clashing:
+                        users = self.users_of_files()
                         gone |= {name for name in {*self.hosts, *files}
                                  if name not in self._staged and name not in failures
-                                 and self.is_module(name, self._files[name])}
+                                 and self.is_module(name, self._files[name], users)}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -56198,13 +56213,12 @@ class Application:
     @staticmethod
     def _overlap(host, other):
         """Does a version have a name that another script's running version has too?"""
-        both = host.streams.keys() & other.streams.keys()
-        return bool(host.routes.keys() & other.routes.keys()
-                    or any(host.streams[path].handlers and other.streams[path].handlers
-                           for path in both)
-                    or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
-                    or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
-                    or host.graphql.conflicts_with(other.name))
+        return (not host.routes.keys().isdisjoint(other.routes)
+                or any([host.streams[path].handlers and other.streams[path].handlers
+                        for path in host.streams.keys() & other.streams.keys()])
+                or any([(path_key(path), "GET") in other.routes for path in host.streams])
+                or any([(path_key(path), "GET") in host.routes for path in other.streams])
+                or host.graphql.conflicts_with(other.name))
 
     def _commit(self, hosts, gone=()):
         """Puts loaded scripts in the place of their earlier versions, and takes away those that are gone, in

@@ -17273,6 +17273,23 @@ class ScriptTest(ServerCase):
         self.change("new.js", "routeRegistry.registerRoute('/v', () => 'new');")
         self.assertEqual(self.get("/v")[2], "new")
 
+    def test_whether_scripts_are_modules_is_not_asked_of_each_about_each(self):
+        class Uses(frozenset):
+            asked = 0
+
+            def __contains__(self, path):
+                Uses.asked += 1
+                return super().__contains__(path)
+
+        self.serve({f"d/s{i}.js": f"routeRegistry.registerRoute('/s{i}', () => '{i}');" for i in range(12)})
+        for host in self.server.app.hosts.values():
+            host.uses = Uses(host.uses)
+        self.assertEqual(len(self.server.app.script_files()), 12)
+        self.change("d/s0.js", "import './s1.js'; routeRegistry.registerRoute('/new', () => 'new');")
+        self.assertEqual((self.get("/new")[2], len(self.server.app.script_files())), ("new", 11))
+        self.assertNotIn("d/s1.js", self.server.app.hosts)
+        self.assertLess(Uses.asked, 12)
+
     def put(self, files):
         """Writes files (None: deletes them), so that one look at the folder finds all of it."""
         for name, text in files.items():
