@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                711
-    19  Host API                                                                       4,050
+    19  Host API                                                                       4,105
           Arguments                                                                      173
           routeRegistry                                                                  245
           graphQLRegistry                                                                121
@@ -261,7 +261,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Storage in a file                                                              397
           Relays                                                                          52
           Redis                                                                          875
-          Database: statements                                                           406
+          Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
     20  Scripts: loading and hot reload                                                4,046
@@ -51446,8 +51446,13 @@ DATABASE_CLOSE_SECONDS = 1.0
 DATABASE_PATIENCE, DATABASE_STEPS = 5.0, 10_000
 #: Seconds between two looks whether all processes that share Redis share the file.
 DATABASE_CHECK_SECONDS = 10
+#: Seconds in which what is left of open iterators is read while somebody waits for that.
+READ_AHEAD_SECONDS = 0.1
 #: Bytes of the database in memory, of its file, and of all that SQLite holds in memory.
 MAX_DATABASE_MEMORY, MAX_DATABASE_FILE, MAX_SQLITE_MEMORY = 256 << 20, 1 << 30, 512 << 20
+
+#: SQLITE_BUSY_SNAPSHOT, which CPython 3.10 does not name.
+_BUSY_SNAPSHOT = 517
 
 #: What does not reach out of the database, nor change how it is kept.
 _PRAGMAS = frozenset("table_info table_xinfo table_list index_list index_info index_xinfo foreign_key_list "
@@ -51496,6 +51501,39 @@ def split_sql(sql):
     return [item for item in found if item[0]]
 
 
+class OpenRows:
+    """The cursor of an iterate(), or the rows that it had left."""
+
+    def __init__(self, cursor):
+        self.cursor, self.rows, self.description = cursor, cursor, cursor.description
+
+    def __iter__(self):
+        return self.rows
+
+    def close(self):
+        with contextlib.suppress(sqlite3.ProgrammingError):     # the database is closed already
+            self.cursor.close()
+
+    def read_ahead(self):
+        """Ends the cursor, and with it the state of the file that it sees; keeps its rows unless they are
+        too many. Returns their size. Raises sqlite3.Error."""
+        rows, size = [], 0
+        try:
+            for row in self.rows:
+                rows.append(row)
+                size += size_of_row(row)
+                if len(rows) > MAX_ROWS or size > MAX_ROWS_SIZE:
+                    return 0            # whoever asks for the next one is told that it was ended
+            self.rows = iter(rows)
+            return size
+        finally:
+            self.close()
+
+
+def size_of_row(row):
+    return sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD for value in row])
+
+
 class Database:
     """The SQLite database of an application's scripts, which is opened when one of them asks for it.
 
@@ -51512,8 +51550,8 @@ class Database:
         #: The realm whose statement runs, and what it asked for but may not have.
         self.realm, self.denied = None, ""
         self.nesting = 0                # of transactions
-        #: Cursors of iterate(), and when the size of the log was looked at.
-        self.cursors, self.looked = weakref.WeakSet(), -math.inf
+        #: OpenRows of iterate(), when the size of the log was looked at, and until when rows are read ahead.
+        self.cursors, self.looked, self.ahead_until = weakref.WeakSet(), -math.inf, INFINITY
 
     def open(self):
         """Connects; raises HostError."""
@@ -51574,7 +51612,8 @@ class Database:
 
     def _is_stopped(self):
         """For SQLite, which asks now and then: is its statement to be interrupted?"""
-        return self.realm is not None and self.realm.interruption is not None
+        return time.monotonic() > self.ahead_until \
+            or self.realm is not None and self.realm.interruption is not None
 
     @contextlib.contextmanager
     def used_by(self, realm):
@@ -51631,9 +51670,26 @@ class Database:
             except sqlite3.OperationalError as error:
                 if str(error) != "database is locked" or time.monotonic() > end:
                     raise self.error(realm, error, sql) from None
+                if getattr(error, "sqlite_errorcode", _BUSY_SNAPSHOT) == _BUSY_SNAPSHOT:   # CPython 3.11
+                    self.read_ahead()
             except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
                 raise self.error(realm, error, sql) from None
             realm.poll()
+
+    def read_ahead(self):
+        """An open iterator sees the file as it was, and while it does, nothing here can write once another
+        process has: so its rows are taken now, or it is ended."""
+        self.ahead_until = time.monotonic() + READ_AHEAD_SECONDS
+        size = 0
+        try:
+            for rows in list(self.cursors):
+                if size > MAX_ROWS_SIZE or time.monotonic() > self.ahead_until:
+                    rows.close()        # then the next line does nothing
+                with contextlib.suppress(sqlite3.Error):
+                    size += rows.read_ahead()
+        finally:
+            self.cursors.clear()
+            self.ahead_until = INFINITY
 
     def check(self, realm, sql, parameters):
         """Has SQLite compile a statement, which finds its mistakes."""
@@ -51647,8 +51703,7 @@ class Database:
         try:
             for row in cursor:
                 rows.append(row)
-                size += sum([len(value) if isinstance(value, (str, bytes)) else VALUE_OVERHEAD
-                             for value in row])
+                size += size_of_row(row)
                 if len(rows) == count or size > ROWS_AT_ONCE_SIZE:
                     break
         except sqlite3.Error as error:
@@ -51904,7 +51959,7 @@ class Statement:
 
     def iterate(self, *values):
         with self.database.used_by(self.realm):
-            cursor = self.database.execute(self.realm, self.sql, self.bound(values))
+            cursor = OpenRows(self.database.execute(self.realm, self.sql, self.bound(values)))
             self.database.cursors.add(cursor)
         return self.realm.new_iterator(self.each(cursor))
 

@@ -15804,6 +15804,26 @@ class DatabaseTest(ServerCase):
                 self.assertEqual(status, 500)
                 self.assertIn("its log has grown to 0 MiB", body)
 
+    def test_an_iterator_that_is_not_read_stops_nobody_from_writing_after_another_process_has(self):
+        path = pathlib.Path(self.enterTemporary(), "data.db")
+        self.serve({"held.js": """
+            database.exec("CREATE TABLE t (x)"); database.prepare("INSERT INTO t SELECT value FROM json_each(?)").run(JSON.stringify([...Array(300).keys()]));
+            const rows = database.prepare("SELECT x FROM t").pluck().iterate(), found = [rows.next().value];
+            const many = database.prepare("SELECT a.x FROM t a, t b, t c").iterate();
+            many.next();
+            const said = (work) => { try { return work() } catch (error) { return error.message } };
+            routeRegistry.registerRoute("/x", () => [[...found, ...rows].join() === [...Array(300).keys()].join(), said(() => [...many])]);""",
+            "writes.js": 'routeRegistry.registerRoute("/add", () => database.transaction(() => { database.sql`INSERT INTO t VALUES (-2)`; return [2] })());'},
+            storage=path)
+        with contextlib.closing(sqlite3.connect(path.with_name("data.sql.db"), isolation_level=None)) as other:
+            other.execute("INSERT INTO t VALUES (-1)")
+            with mock.patch.object(aiwebengine, "READ_AHEAD_SECONDS", WAIT):     # the number of rows is the limit here
+                self.assertEqual(self.get_json("/add"), [2])
+            self.assertEqual(other.execute("SELECT count(*) FROM t WHERE x < 0").fetchall(), [(2,)])
+        complete, problem = self.ask(None)
+        self.assertTrue(complete)
+        self.assertRegex(problem, "^the iterator was ended, because the database has been written to")
+
     def test_two_servers_share_the_file_and_wait_for_each_other(self):
         path = pathlib.Path(self.enterTemporary(), "data.db")
         script = """
