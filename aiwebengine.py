@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,058
+    20  Scripts: loading and hot reload                                                4,063
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -277,7 +277,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    849
+          All scripts                                                                    854
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -56206,8 +56206,11 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the previous version keeps running)" if failure.name in self.hosts else \
-            "; every request gets 503 until it is, because it calls routeRegistry.use" * failure.guards
+        still = ""
+        if failure.name in self.hosts:
+            still = " (the previous version keeps running)"
+        elif failure.guards:
+            still = "; every request gets 503 until it is, because it calls routeRegistry.use"
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -56575,7 +56578,9 @@ class Application:
             return True
         now = time.monotonic()
         since, before = self._absent.get(name, (now, absent))
-        self._absent[name] = since, _ = (since if before == absent else now), absent
+        if before != absent:
+            since = now
+        self._absent[name] = since, absent
         return now - since >= patience
 
     def reload(self, name):
