@@ -31407,6 +31407,8 @@ SOAK_ROOMS = 5
 SOAK_QUERY = "subscription { notes { n text } }"
 #: Messages a second, and in each eight hundred a hundred large ones without a pause.
 SOAK_RATE = 40
+#: Seconds that nobody gets anything in, at the end, until nothing is waited for any more, and for all to catch up.
+SOAK_SILENCE, SOAK_PATIENCE = 30, 1200
 SOAK_NOTE = re.compile(rb'"n": ?(\d+)')
 
 
@@ -31599,7 +31601,7 @@ class Soak:
         self.folder, self.servers, self.seconds, self.redis = Path(folder), servers, seconds, redis
         self.begun = self.acknowledged = 0      # the number being sent, and the last one whose POST was answered
         self.unsure = set()                     # numbers that were not acknowledged
-        self.gaps, self.struck = [], time.monotonic()
+        self.gaps, self.late, self.struck = [], [], time.monotonic()
         self.disturbed = 0.0                    # until when nobody can expect an answer
         self.writing = threading.Lock()
         self.sent_at, self.delays, self.faults, self.memory = {}, [], [], []
@@ -31775,13 +31777,29 @@ class Soak:
             if client.habit == "fresh" and client.sock is not None:
                 client.disconnect(1e9)
         self.clients = [client for client in self.clients if client.habit != "fresh"]
-        if not self.serve_clients(time.monotonic() + 30, True):
-            for client in self.clients:
-                if not client.complete():
-                    self.fault(client, f"lost: got up to {client.last} of {self.begun}")
+        self.catch_up()
         for client in self.clients:
             if client.sock is not None:
                 client.disconnect(1e9)
+
+    def catch_up(self):
+        """Waits until everyone has everything, as long as someone gets something. Who still does at the end is only late."""
+        began, quiet, places = time.monotonic(), dict.fromkeys(self.clients, 0), {}
+        for _ in range(SOAK_PATIENCE):
+            done = self.serve_clients(time.monotonic() + 1, True)
+            late = [client for client in self.clients if not client.complete()]
+            for client in late:
+                quiet[client] = quiet[client] + 1 if places.get(client) == client.last else 0
+                places[client] = client.last
+            if done or all(quiet[client] >= SOAK_SILENCE for client in late):
+                break
+        self.count["seconds to catch up"] = round(time.monotonic() - began)
+        for client in late:
+            told = f"got up to {client.last} of {self.begun}, and nothing for {quiet[client]} s"
+            if quiet[client] < SOAK_SILENCE:
+                self.late.append(f"{client.way}, {client.habit}: {told}")
+            else:
+                self.fault(client, f"lost: {told}")
 
     def leaks(self):
         """(KiB once warm, KiB at the end) of the servers since the last kill; the first third is for warming up."""
@@ -31835,6 +31853,8 @@ def bench_soak(kind, seconds=600):
           f"{last / 1024:.1f} MiB at the end, {max(size for _, size in soak.memory) / 1024:.1f} MiB at most")
     for gap in soak.gaps[:8]:
         print(f"  gap    {gap}")
+    for client in soak.late:
+        print(f"  not caught up    {client}")
     for fault in soak.faults[:20]:
         print(f"  WRONG  {fault}")
     print(f"  {len(soak.faults)} wrong" if soak.faults else
