@@ -70476,6 +70476,30 @@ class LocalServer(HTTPServer):
         self._waker.close()
 
 
+class CountingSocket(socket.socket):
+    """An end of a connection in process. On some systems what one end sends reaches the other a moment later:
+    both count, so that it can be waited for."""
+
+    sent = received = 0
+
+    def send(self, data):
+        done = super().send(data)
+        self.sent += done
+        return done
+
+    def recv(self, size):
+        data = super().recv(size)
+        self.received += len(data)
+        return data
+
+    def has(self, count):
+        """Have so many bytes arrived, received already or not?"""
+        missing = count - self.received
+        with contextlib.suppress(BlockingIOError):
+            return missing <= 0 or len(super().recv(missing, socket.MSG_PEEK)) >= missing
+        return False
+
+
 class Exchange:
     """One request in process, and its answer: `status` (0 until there is one), `headers` by lower-case name,
     `body` bytes. `stream` is True when the connection stays open for events."""
@@ -70494,12 +70518,10 @@ class Exchange:
 
     def run(self):
         """Sends the request; returns when it is answered."""
-        near, far = socket.socketpair()
-        near.setblocking(False)
-        far.setblocking(False)
-        handler = self.server.RequestHandlerClass(far, ("127.0.0.1", 0), self.server)
+        self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
+        self.far.setblocking(False)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
-        self.sock = near
         handler.serve()
         received = self.receive()
         while handler.state is WRITING:
@@ -70508,18 +70530,30 @@ class Exchange:
         self.stream = handler.state is TAKEN
         if not self.stream:
             handler.end()
-            far.close()
+            self.far.close()
         self.read_answer(received)
         self.done = True
 
     def receive(self):
-        """What has arrived; b"" also when nothing has."""
-        pieces = []
-        with contextlib.suppress(OSError):
-            while data := self.sock.recv(RECEIVE_BYTES):
-                pieces.append(data)
-            self.stream = False
+        """What the server has sent; b"" also when that is nothing."""
+        pieces, far = [], self.far
+        while far.sent > self.sock.received or far.fileno() < 0:
+            data = b""
+            with contextlib.suppress(OSError):
+                data = self.sock.recv(RECEIVE_BYTES)
+            if not data:
+                self.stream = False
+                break
+            pieces.append(data)
         return b"".join(pieces)
+
+    def send(self, data):
+        """Sends more to the server; returns when it is there, if that takes no more than about a second."""
+        self.sock.sendall(data)
+        self.sock.sent += len(data)
+        with contextlib.suppress(OSError):          # the server has closed the connection
+            for _ in itertools.takewhile(lambda _: not self.far.has(self.sock.sent), range(1000)):
+                time.sleep(0.001)
 
     def read_answer(self, received):
         head, _, self.body = received.partition(b"\r\n\r\n")
@@ -70596,10 +70630,8 @@ class StreamClient:
 
     def send(self, opcode, payload):
         """Sends a frame, whose mask is 0 and so changes nothing."""
-        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
-        sock.setblocking(True)
-        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
-        sock.setblocking(False)
+        head = websocket_frame(opcode, payload)[:-len(payload) or None]
+        self.exchange.send(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
 
     def _event(self, block):
         event, data = "message", []
