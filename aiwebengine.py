@@ -52883,7 +52883,6 @@ def declaration_of(entry, indent, word):
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
-DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
 #: Calls that may wait in one script once the first has waited for so long (s); more get a 503.
 MAX_CALLS_PER_SCRIPT = 128
@@ -55892,10 +55891,11 @@ class Application:
 
     #: Of the addresses of its server: https with --cert.
     scheme = "http"
+    #: Seconds that the top level of a script, and its init(), may run.
+    load_timeout = 10.0
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None, database=None, settings=None):
+                 engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None, database=None, settings=None):
         self.engine, self.settings = check_engine(engine), settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -55905,7 +55905,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
+        self.handler_timeout = handler_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -70037,8 +70037,6 @@ def check_scripts(scripts, options):
 # has a thread of its own, but only one of them runs at a time, until it is done or waits.
 
 TEST_SUFFIX = ".test.js"
-#: Real seconds that one test may take.
-DEFAULT_TEST_TIMEOUT = 10.0
 #: Seconds by which the clock moves on while a test waits for one thing; then it is not waited for any more.
 MAX_TEST_WAIT = 600
 #: What the clock says when a test file begins: 2030-01-01T00:00:00Z.
@@ -70793,11 +70791,12 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 class ScriptTests:
     """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 folder=None, settings=None):
+    #: Real seconds that one test may take.
+    timeout = 10.0
+
+    def __init__(self, path, handler_timeout=DEFAULT_HANDLER_TIMEOUT, folder=None, settings=None):
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
-        self.timeout = timeout
         self.clock = ManualClock(TEST_EPOCH)
         self.clock.wait = self.wait     # who waits lets others go on
         self.log = TestLog()
