@@ -37805,8 +37805,8 @@ def start_script_thread(function, *arguments, name=None):
     return thread
 
 
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread and returns or raises what it did. Ctrl-C calls on_interrupt."""
+def on_script_thread(function, *arguments):
+    """Runs a function on such a thread and returns or raises what it did."""
     outcome = []
     done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
@@ -37818,13 +37818,8 @@ def on_script_thread(function, *arguments, on_interrupt=None):
         done.set()
 
     start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
+    while not done.wait(0.2):           # short waits, so that a signal is noticed
+        pass
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -72064,21 +72059,29 @@ class Prompt:
     def evaluate(self, source, last=False):
         """Runs a text and shows its value; False when it wants to go on and may."""
         realm = self.realm
-        try:
-            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
-        except Incomplete:
-            if not last:
-                return False
-            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
-        except JSError as error:
-            if error.phase == "parse" and error.line is not None:
-                print_failure(code_frame(source, error.line, error.column, 0))
-            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
-            if realm.language == ".js" and (meant := language_meant(error, source)):
-                print_console("error", meant[0])
-        except KeyboardInterrupt:       # it came too late
-            pass
+        with self.ctrl_c_stops_the_script():
+            try:
+                print_console("log", on_script_thread(realm.answer, source))
+            except Incomplete:
+                if not last:
+                    return False
+                print_console("error", "Uncaught SyntaxError: Unexpected end of input")
+            except JSError as error:
+                if error.phase == "parse" and error.line is not None:
+                    print_failure(code_frame(source, error.line, error.column, 0))
+                print_failure(on_script_thread(realm.uncaught, error))
+                if realm.language == ".js" and (meant := language_meant(error, source)):
+                    print_console("error", meant[0])
         return True
+
+    @contextlib.contextmanager
+    def ctrl_c_stops_the_script(self):
+        """Instead of an exception, which could come between two steps that expect none."""
+        before = signal.signal(signal.SIGINT, lambda *_: self.realm.stop())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 class History:

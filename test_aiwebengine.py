@@ -17184,6 +17184,14 @@ class ScriptTest(ServerCase):
         self.serve("let n = 0; function init() { n++; routeRegistry.registerRoute('/n', () => ({n})); } init();")
         self.assertEqual(self.get_json("/n"), {"n": 2})
 
+    def test_a_script_that_never_ends_loading_is_stopped_and_the_others_are_served(self):
+        with mock.patch.object(aiwebengine.Application, "load_timeout", 0.3):
+            self.serve({"a.js": "for (;;);", "b.js": "function init() { for (;;); }",
+                        "c.js": "routeRegistry.registerRoute('/c', () => 'here');"})
+        self.assertEqual(self.get("/c")[2], "here")
+        self.assertEqual(sorted(self.server.app.failures), ["a.js", "b.js"])
+        self.assertIn("0.3 s", self.server.app.failures["a.js"].text)
+
     def test_failing_script_is_shown_and_the_others_are_served(self):
         self.serve({"good.js": "routeRegistry.registerRoute('/ok', () => 'fine');",
                     "bad.js": "let a = 1;\nlet b = ;\n", "worse.js": "\n\nnull.x;\n", "skip.test.js": "nonsense("})
@@ -24095,6 +24103,26 @@ class PromptTest(Case):
         self.assertEqual(realm.answer("console.log('plain', 1); ({ a: 'x', b: [null, undefined] })"),
                          "{ a: \x1b[32m'x'\x1b[39m, b: [ \x1b[1mnull\x1b[22m, \x1b[90mundefined\x1b[39m ] }")
         self.assertEqual(lines, ["plain \x1b[33m1\x1b[39m"])
+
+    @needs_signals
+    def test_a_ctrl_c_at_any_moment_ends_the_loop_that_runs(self):
+        prompt = aiwebengine.Prompt(".js")
+        self.addCleanup(prompt.realm.close)
+        seen = set()
+
+        def with_signal(name, real):
+            """A function after whose first call, in which no exception is expected, the signal comes."""
+            def call(event, *seconds):
+                found = real(event, *seconds)
+                if prompt.realm.depth and threading.current_thread() is threading.main_thread() and name not in seen:
+                    seen.add(name)
+                    signal.raise_signal(signal.SIGINT)
+                return found
+            return mock.patch.object(threading.Event, name, call)
+        out = io.StringIO()
+        with with_signal("is_set", threading.Event.is_set), with_signal("wait", threading.Event.wait), contextlib.redirect_stderr(out):
+            self.assertTrue(prompt.evaluate("for (;;) {}"))
+        self.assertEqual((prompt.realm.depth, "interrupted" in out.getvalue()), (0, True))
 
     def test_bytes_that_are_no_text(self):
         done = subprocess.run([*COMMAND, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
