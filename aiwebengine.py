@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,359
+    15  Realm, jobs and timers                                                         5,354
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           686
@@ -202,7 +202,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
           Output                                                                          35
-          Threads for scripts                                                            155
+          Threads for scripts                                                            150
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   522
           Realm: running code, values in and out                                         524
@@ -277,7 +277,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    854
+          All scripts                                                                    855
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -324,7 +324,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,532
+    23  Command line                                                                   4,571
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        179
@@ -333,14 +333,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
-          Script tests                                                                   428
-          Script tests: requests and streams                                             294
-          Script tests: one file                                                         448
+          Script tests                                                                   426
+          Script tests: requests and streams                                             326
+          Script tests: one file                                                         449
           Reports of tests                                                               265
           Several processes                                                              270
           A starter                                                                       59
           JavaScript without a server                                                    127
-          The prompt's terminal                                                          176
+          The prompt's terminal                                                          184
           The file as a program                                                           33
 """
 
