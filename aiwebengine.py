@@ -51114,7 +51114,7 @@ class RedisRelay:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
     def _prove(self, key, number, run):
-        """Remembers that a run of Redis has a message; False if a later run is there, which may not have it."""
+        """Remembers that a run of Redis has a message; False if a later one runs, which may not have it."""
         with self.lock:
             if run == self.heard:
                 self.proofs[key] = max(number, self.proofs.get(key, 0))
