@@ -31837,7 +31837,7 @@ class Soak:
 
     def leaks(self):
         """(KiB once warm, KiB at the end) of the servers since the last kill; the first third is for warming up."""
-        figures = [size for moment, size in self.memory if moment > self.disturbed]
+        figures = [size for moment, size in self.memory if moment > self.disturbed] or [size for _, size in self.memory]
         third = max(1, len(figures) // 3)
         middle = sorted(figures[third:2 * third] or figures)
         last = sorted(figures[-third:])
