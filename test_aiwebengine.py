@@ -31904,10 +31904,10 @@ objectcall = Object.keys(<any>) ¦ Object.entries(<any>) ¦ Object.assign(<any>,
 reflect = Reflect.ownKeys(Object(<any>)) ¦ Reflect.set(<object>, 'a', <N>, <object>) ¦ Reflect.get(<object>, 'a', <any>)
   ¦ Reflect.has(<object>, <any>) ¦ Reflect.deleteProperty(<array>, <any>) ¦ Reflect.apply(<C>, <any>, <array>) ¦ Reflect.construct(<C>, <array>)
   ¦ Reflect.defineProperty(<array>, 'length', { value: <int> }) ¦ Reflect.getOwnPropertyDescriptor(<object>, 'a')
-regexp = /<re>/<flags> ¦ /<re><re>/<flags> ¦ /<re><re><re>/<flags>
+regexp = /<re>/<flags> ¦ /(?<n><re>)<re>\k<n>/<flags> ¦ /<re><re>/<flags> ¦ /<re><re><re>/<flags>
 flags = ¦ ¦ g ¦ g ¦ i ¦ y ¦ gi ¦ u ¦ gu ¦ s ¦ m ¦ gy ¦ d ¦ iu ¦ gv ¦ gim
 re = <atom> ¦ <atom><quantifier> ¦ <atom><quantifier> ¦ (<alternatives>) ¦ (<alternatives>)<quantifier> ¦ (?:<alternatives>)<quantifier>
-  ¦ (?=<alternatives>) ¦ (?!<re>) ¦ (?<=<re>) ¦ (?<!<re>) ¦ \b ¦ \B ¦ ^ ¦ $ ¦ \1 ¦ (?<n><re>)
+  ¦ (?=<alternatives>) ¦ (?!<re>) ¦ (?<=<re>) ¦ (?<!<re>) ¦ \b ¦ \B ¦ ^ ¦ $ ¦ \1
 alternatives = <re> ¦ <re>|<re> ¦ <re><re> ¦ <re>| ¦ |<re>
 atom = a ¦ b ¦ X ¦ , ¦ . ¦ \d ¦ \w ¦ \s ¦ \W ¦ [abc] ¦ [^a] ¦ [a-z0-9] ¦ [\s\S] ¦ \u0061 ¦ \x58 ¦ \u00e9 ¦ k ¦ s ¦ [\w-] ¦ \D ¦ \u00df ¦ (?:)
 quantifier = * ¦ + ¦ ? ¦ *? ¦ +? ¦ ?? ¦ {2} ¦ {0,2} ¦ {1,} ¦ {1,3}? ¦ {0}
