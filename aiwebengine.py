@@ -220,12 +220,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,906
+    17  Streams: registry, connections, broadcaster                                    1,913
           Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
-          Streams                                                                        499
+          Streams                                                                        506
           Runs of deliveries                                                             138
           Registry of streams                                                             65
           Sockets                                                                        142
@@ -42430,8 +42430,11 @@ class Replay:
 
     @functools.cached_property
     def ids(self):
-        """Id -> sequence of its last message."""
-        return {message.id: message.sequence for message in self.messages}
+        """Id -> the messages that have it."""
+        found = {}
+        for message in self.messages:
+            found.setdefault(message.id, []).append(message)
+        return found
 
     def after(self, sequence, connection):
         """(number of messages, sequence of the first of them or None, pieces of bytes in the form of its
@@ -42647,21 +42650,25 @@ class Stream:
         """The text by which clients know a message."""
         return f"{self.epoch}-{sequence}"
 
-    def position_of(self, event_id):
+    def position_of(self, event_id, connection=None):
         """(sequence, whether nothing can be missing between this and the next message that is kept) of an
         id. One that this stream did not give out, or that is of no message it still has, gives (0, False)."""
         known = parse_event_id(event_id)
         if known is None:
-            return self.position_of_own(event_id)
+            return self.position_of_own(event_id, connection)
         epoch, sequence = known
         last = self.sequence if epoch == self.epoch else \
             self.former[1] if self.former and epoch == self.former[0] else -1
         return (sequence, sequence >= self.floor) if sequence <= last else (0, False)
 
-    def position_of_own(self, event_id):
-        """The same for an id that a script gave to one of its messages; the last one that had it counts."""
-        found = self.replay().ids.get(event_id)
-        return (0, False) if found is None else (found, True)
+    def position_of_own(self, event_id, connection=None):
+        """The same for an id that a script gave. If several messages have it, the first that the connection
+        could get counts: it gets what came after that twice rather than never."""
+        found = self.replay().ids.get(event_id, ())
+        if connection is not None:
+            found = [message for message in found
+                     if not message.filter or connection.matches(message.filter)] or found
+        return (found[0].sequence, len(found) == 1 or not self.floor) if found else (0, False)
 
     def current_id(self, connection):
         """The id of a connection's position; None while there is something that it may have to get."""
@@ -42705,7 +42712,7 @@ class Stream:
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            known = self.position_of(last_event_id) if last_event_id else None
+            known = self.position_of(last_event_id, connection) if last_event_id else None
             unsent = self._missed(known, expected, connection, last_event_id) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
@@ -50899,10 +50906,10 @@ class RedisStream(Stream):
     def event_id(self, sequence):
         return f"{self.epoch}-{sequence - self.base}"
 
-    def position_of(self, event_id):
+    def position_of(self, event_id, connection=None):
         known = parse_event_id(event_id)
         if known is None:
-            return self.position_of_own(event_id)
+            return self.position_of_own(event_id, connection)
         epoch, number = known
         sequence = number + self.base
         if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
@@ -52223,7 +52230,7 @@ interface MessageContext extends Context {
 interface EventOptions {
   /** The name of the event: browsers listen for it with `addEventListener(name, …)`. */
   event?: string;
-  /** An id of your own in place of the server's: the client sends it back as `Last-Event-ID`. */
+  /** An id of your own in place of the server's, used once in its stream: the client sends it back as `Last-Event-ID`. */
   id?: string | number;
   /** Milliseconds that the client waits before it connects again, from now on. */
   retry?: number;

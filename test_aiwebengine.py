@@ -11896,6 +11896,16 @@ class StreamTest(Case):
     def frames(self, data):
         return re.findall(rb"data: (.*)\n", data)
 
+    def test_an_id_that_several_messages_have_counts_as_the_first_that_the_client_could_get(self):
+        stream = aiwebengine.Stream("/s", aiwebengine.Broadcaster(), 4)
+        for data, room in (("1", "a"), ("1", "b"), ("2", "b"), ("1", "b")):
+            stream.send(data, {"room": room}, id=data)
+        at = lambda id, room: stream.position_of(id, aiwebengine.Connection(None, stream, {"room": room}))
+        self.assertEqual([at("1", "a"), at("1", "b"), at("2", "b"), at("2", "a")], [(1, True), (2, True), (3, True), (3, True)])
+        for _ in range(2):
+            stream.send("3", {"room": "b"}, id="3")
+        self.assertEqual([at("1", "b"), at("3", "b"), at("2", "b")], [(4, True), (5, False), (3, True)])
+
     def test_all_histories_together_have_a_limit_and_the_largest_shrink(self):
         with mock.patch.object(aiwebengine, "MAX_ALL_HISTORY_BYTES", 2_000_000):
             streams = [aiwebengine.Stream(f"/{number}", self.broadcaster) for number in range(20)]
@@ -15112,7 +15122,7 @@ class StorageFileTest(ServerCase):
         self.restart(script)
         taken = lambda last_id, count: [(event["event"], event["data"], event["id"]) for client in [self.client(path="/s?lastEventId=" + last_id)]
                                         for event in [client.next() for _ in range(count)]]
-        self.assertEqual(taken("a", 1), [("e", "last", "last")])
+        self.assertEqual([data for _, data, _ in taken("a", 3)], ["b \u20ac", "a", "last"])     # after the first of that id
         self.assertEqual(taken("b%20%E2%82%AC", 2), [("e", "a", "a"), ("e", "last", "last")])
         self.assertEqual([event for event, _, _ in taken("none", 5)], ["gap", "e", "e", "e", "e"])
 
