@@ -43,13 +43,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
-     7  Scope analysis                                                                 1,387
-          Variables and scopes                                                           176
-          Resolving names                                                                833
+     7  Scope analysis                                                                 1,395
+          Variables and scopes                                                           177
+          Resolving names                                                                840
           Types of variables                                                             367
-     8  Values and objects                                                             1,251
+     8  Values and objects                                                             1,254
           Property descriptors                                                           202
-          Ordinary objects                                                               427
+          Ordinary objects                                                               430
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,732
+    10  Code generator                                                                 4,733
           Nodes of Python                                                                200
-          Functions and their variables                                                  535
+          Functions and their variables                                                  536
           Statements                                                                     212
           Loops, jumps and try                                                           557
           Destructuring                                                                  176
@@ -191,13 +191,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,354
+    15  Realm, jobs and timers                                                         5,356
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           686
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        612
+          Modules                                                                        614
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -220,12 +220,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,906
+    17  Streams: registry, connections, broadcaster                                    1,913
           Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
-          Streams                                                                        499
+          Streams                                                                        506
           Runs of deliveries                                                             138
           Registry of streams                                                             65
           Sockets                                                                        142
@@ -6321,8 +6321,9 @@ class EvalSite:
 
 
 def global_name(name):
-    """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
-    return name + "_" if name != "__builtins_" else "__builtins_."
+    """The Python name of a global of the realm: never `__builtins__`, which Python looks at, and without
+    surrogates, which Python cannot write into its messages."""
+    return python_text(name) + "_" if name != "__builtins_" else "__builtins_."
 
 
 # -- Resolving names ---------------------------------------------------------------------
@@ -6573,6 +6574,12 @@ class ScopeAnalyzer:
         body = scope.body
         self.declare_vars(statements, body)
         self.declare_lexical(statements, body)
+        own = body.names.get("arguments")
+        if own is not None and own.kind == "var" and not scope.is_arrow:     # it begins as the one it hides
+            if body is scope:
+                own.kind, scope.uses_arguments, scope.writes_arguments = "arguments", True, True
+            else:
+                self.variables.append(self.resolve("arguments", scope))
         node.body.scope = None
         self.visit_list(statements)
         self.scope = scope
@@ -7071,7 +7078,8 @@ class ScopeAnalyzer:
                 variable.sources.append(source)
             if not declares:
                 variable.assigned = True
-            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1:
+            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1 \
+                    or variable.kind == "arguments":
                 variable.assigned = True
         function = scope.function
         owner = variable.scope.function
@@ -7107,7 +7115,7 @@ class ScopeAnalyzer:
         """Decides where a variable lives, once all references are known."""
         scope = variable.scope
         owner = scope.function
-        name = variable.name.lstrip("%#")
+        name = python_text(variable.name.lstrip("%#"))
         if scope is owner and owner.kind == "script" and variable.kind != "hidden":
             variable.is_global = True
             variable.python = global_name(name)
@@ -8146,6 +8154,9 @@ class JSProxyBase(JSObject):
 def refuse_put(obj, key):
     """Throws the TypeError that says why an assignment was refused."""
     holder = obj
+    if obj.class_name == "Module" and obj.has(key):     # it may have no value to ask for yet
+        raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object "
+                          "'[object Module]'")
     while holder is not None and not isinstance(holder, JSProxyBase):
         desc = holder.get_own(key)
         if desc is not None:
@@ -10041,7 +10052,7 @@ def script_name(python):
     """The JavaScript name behind a name of generated code, for messages."""
     if python.endswith("."):
         return "__builtins_"
-    return python.rpartition("_")[0].rpartition(".")[2]
+    return utf16(python.rpartition("_")[0].rpartition(".")[2])
 
 
 class Jump:
@@ -10735,7 +10746,8 @@ class FunctionEmitter(NodeMaker):
     def refuse_assignment(self, variable, value):
         if variable.kind == "fname" and not self.scope.strict:
             return value
-        return self.call("assign_const", value, self.load_variable(variable), self.const(variable.name))
+        current = self.name("undefined") if variable.kind == "import" else self.load_variable(variable)
+        return self.call("assign_const", value, current, self.const(variable.name))
 
     def assign_identifier(self, identifier, value, found=None):
         """identifier = value, as an expression. `found`: see with_found()."""
@@ -36573,7 +36585,7 @@ class ModuleMap:
             raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
-        name, source = self.loader(specifier, referrer, kind)
+        name, source = self.loader(python_text(specifier), referrer, kind)
         if type(source) is CommonJS and kind is None:
             return self.common_js(name, source)
         kind = kind or ("json" if name.endswith(".json") else None)
@@ -36888,10 +36900,12 @@ def is_module(source, name):
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = typed_parser(python_text(source), name, True)
     with contextlib.suppress(JSSyntaxError):
-        _guarded(parser, parser.parse_program)
-    return parser.saw_module_syntax
+        parser = typed_parser(python_text(source), name, True)
+        with contextlib.suppress(JSSyntaxError):
+            _guarded(parser, parser.parse_program)
+        return parser.saw_module_syntax
+    return False        # its first token is none
 
 
 # -- Freeing in slices -------------------------------------------------------------------
@@ -42417,8 +42431,11 @@ class Replay:
 
     @functools.cached_property
     def ids(self):
-        """Id -> sequence of its last message."""
-        return {message.id: message.sequence for message in self.messages}
+        """Id -> the messages that have it."""
+        found = {}
+        for message in self.messages:
+            found.setdefault(message.id, []).append(message)
+        return found
 
     def after(self, sequence, connection):
         """(number of messages, sequence of the first of them or None, pieces of bytes in the form of its
@@ -42634,21 +42651,25 @@ class Stream:
         """The text by which clients know a message."""
         return f"{self.epoch}-{sequence}"
 
-    def position_of(self, event_id):
+    def position_of(self, event_id, connection=None):
         """(sequence, whether nothing can be missing between this and the next message that is kept) of an
         id. One that this stream did not give out, or that is of no message it still has, gives (0, False)."""
         known = parse_event_id(event_id)
         if known is None:
-            return self.position_of_own(event_id)
+            return self.position_of_own(event_id, connection)
         epoch, sequence = known
         last = self.sequence if epoch == self.epoch else \
             self.former[1] if self.former and epoch == self.former[0] else -1
         return (sequence, sequence >= self.floor) if sequence <= last else (0, False)
 
-    def position_of_own(self, event_id):
-        """The same for an id that a script gave to one of its messages; the last one that had it counts."""
-        found = self.replay().ids.get(event_id)
-        return (0, False) if found is None else (found, True)
+    def position_of_own(self, event_id, connection=None):
+        """The same for an id that a script gave. If several messages have it, the first that the connection
+        could get counts: it gets what came after that twice rather than never."""
+        found = self.replay().ids.get(event_id, ())
+        if connection is not None:
+            found = [message for message in found
+                     if not message.filter or connection.matches(message.filter)] or found
+        return (found[0].sequence, len(found) == 1 or not self.floor) if found else (0, False)
 
     def current_id(self, connection):
         """The id of a connection's position; None while there is something that it may have to get."""
@@ -42692,7 +42713,7 @@ class Stream:
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            known = self.position_of(last_event_id) if last_event_id else None
+            known = self.position_of(last_event_id, connection) if last_event_id else None
             unsent = self._missed(known, expected, connection, last_event_id) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
@@ -50909,10 +50930,10 @@ class RedisStream(Stream):
     def event_id(self, sequence):
         return f"{self.epoch}-{sequence - self.base}"
 
-    def position_of(self, event_id):
+    def position_of(self, event_id, connection=None):
         known = parse_event_id(event_id)
         if known is None:
-            return self.position_of_own(event_id)
+            return self.position_of_own(event_id, connection)
         epoch, number = known
         sequence = number + self.base
         if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
@@ -52261,7 +52282,7 @@ interface MessageContext extends Context {
 interface EventOptions {
   /** The name of the event: browsers listen for it with `addEventListener(name, …)`. */
   event?: string;
-  /** An id of your own in place of the server's: the client sends it back as `Last-Event-ID`. */
+  /** An id of your own in place of the server's, used once in its stream: the client sends it back as `Last-Event-ID`. */
   id?: string | number;
   /** Milliseconds that the client waits before it connects again, from now on. */
   retry?: number;
@@ -55001,9 +55022,9 @@ def complete_import(folder, specifier):
 
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
-    if "\0" in specifier:
+    if "\0" in specifier or well_formed_text(specifier) != specifier:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains "
-                        "U+0000")
+                        + ("U+0000" if "\0" in specifier else "half a character"))
     folder = folder.resolve()
     try:
         specifier = complete_import((folder / referrer).parent, specifier)
