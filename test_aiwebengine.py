@@ -31522,6 +31522,7 @@ class SoakClient:
     def forget(self):
         self.last = self.last_id = self.earliest = self.latest = None
         self.told = False                       # of a gap, and nothing came since
+        self.failed = b""                       # what came last
 
     def request(self):
         query = {"room": self.room}
@@ -31609,8 +31610,11 @@ class SoakClient:
 
     def event(self, block):
         found = re.findall(rb"(?m)^id: (.*)$", block)
-        if found:
+        if found == [b"complete"]:              # a failure of the resolver, of which it was told
+            self.soak.fault(self, f"ended, after {self.failed}")
+        elif found:
             self.last_id = found[-1].decode()   # the opening's id may stand before it
+        self.failed = block[-300:]
         if re.search(rb"(?m)^event: gap", block):
             self.told = True
             self.soak.count["gaps"] += 1
