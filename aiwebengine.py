@@ -191,13 +191,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,356
+    15  Realm, jobs and timers                                                         5,414
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           686
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        614
+          Modules                                                                        672
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -36399,6 +36399,13 @@ class Module:
         self.namespace_object = None
         self.namespace_cell = LazyNamespace(self)
 
+    def known_cells(self):
+        """The cells of a module without imports."""
+        return self.cells
+
+    def promised(self, name, importer, specifier):
+        """The cell of an export that is known by its name only, or None; see CommonJSModule."""
+
     def resolve(self, name, seen=None):
         """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
         seen = set() if seen is None else seen
@@ -36407,13 +36414,14 @@ class Module:
         seen.add((self, name))
         compiled = self.compiled
         if compiled is None:
-            return self.cells.get(name)
+            return self.known_cells().get(name)
         if name in compiled.exports:
             return self.cells[compiled.exports[name]]
         if name in compiled.indirect:
             specifier, imported = compiled.indirect[name]
             module = self.requested[specifier]
-            return module.namespace_cell if imported is None else module.resolve(imported, seen)
+            return module.namespace_cell if imported is None else \
+                module.promised(imported, self, specifier) or module.resolve(imported, seen)
         if name == "default":
             return None
         found = None
@@ -36433,7 +36441,7 @@ class Module:
             return set()
         seen.add(self)
         if self.compiled is None:
-            return set(self.cells)
+            return set(self.known_cells())
         names = {*self.compiled.exports, *self.compiled.indirect}
         for specifier in self.compiled.stars:
             names |= self.requested[specifier].export_names(seen) - {"default"}
@@ -36459,9 +36467,14 @@ class Module:
 
     def require(self, specifier, name):
         """The cell of what this module imports by name."""
-        cell = self.requested[specifier].resolve(name)
+        requested = self.requested[specifier]
+        cell = requested.promised(name, self, specifier) or requested.resolve(name)
         if isinstance(cell, Cell):
             return cell
+        self.refuse(specifier, name, cell)
+
+    def refuse(self, specifier, name, cell=None):
+        """Throws the SyntaxError for an import of something that is not exported, or twice."""
         what = "contains conflicting star exports for" if cell == "ambiguous" \
             else "does not provide an export named"
         with blamed_on(self, (specifier, name)):
@@ -36530,6 +36543,44 @@ class ExportsOnDemand(dict):
         if name not in self:
             self[name] = Cell(self.exports.get(name))
         return self[name]
+
+
+class CommonJSModule(Module):
+    """A module in CommonJS for those that import it: it runs in its turn, as they do, or earlier where it
+    takes the names of its exports to go on. Until then there is a cell for each name that is imported."""
+
+    def __init__(self, name, realm, work):
+        super().__init__(name, None)
+        self.realm, self.work = realm, work     # work() runs it and returns its cells
+        self.asked = {}                 # name -> (its cell, the module that imports it, its specifier)
+
+    def promised(self, name, importer, specifier):
+        if self.state == "new":
+            return self.asked.setdefault(name, (Cell(undefined), importer, specifier))[0]
+
+    def known_cells(self):
+        if self.state == "new":
+            self.run()
+        if self.failure is not None:
+            raise JSError(self.failure[0])
+        return self.cells
+
+    def run(self):
+        self.state = "evaluating"
+        try:
+            cells = self.work()
+            for name, (cell, importer, specifier) in self.asked.items():
+                known = cells.get(name)
+                if known is None:
+                    importer.refuse(specifier, name)
+                cell.v = known.v
+                cells[name] = cell
+            self.cells = cells
+        except Exception as error:
+            self.failure = (self.realm.thrown_value(error),)
+            raise
+        finally:
+            self.state = "done"
 
 
 class ModuleMap:
@@ -36617,17 +36668,21 @@ class ModuleMap:
     # -- packages ----
 
     def common_js(self, name, source):
-        """The Module of a text in CommonJS, which runs at once: its exports are known then."""
-        if name in self.modules:
-            return self.modules[name]
-        exports = self.run_common_js(name, source)
+        """The Module of a text in CommonJS."""
+        if name not in self.modules:
+            self.modules[name] = CommonJSModule(
+                name, self.realm, lambda: self.cells_of(self.run_common_js(name, source)))
+        return self.modules[name]
+
+    def cells_of(self, exports):
+        """The cells of a module that has an object's properties as its exports."""
         if isinstance(exports, JSProxyBase):
-            return self.ready(name, ExportsOnDemand(exports))
+            return ExportsOnDemand(exports)
         cells = {}
         for key in enumerable_own(self.realm, exports, None) if isinstance(exports, JSObject) else ():
             with contextlib.suppress(JSError, JSNativeError):       # a getter may throw
                 cells[key] = Cell(exports.get(key))
-        return self.ready(name, {**cells, "default": Cell(exports), "module.exports": Cell(exports)})
+        return {**cells, "default": Cell(exports), "module.exports": Cell(exports)}
 
     def run_common_js(self, name, source):
         """`module.exports` of a text in CommonJS, which runs unless it has run, or is running."""
@@ -36788,6 +36843,9 @@ class ModuleMap:
                 raise JSError(module.failure[0])
             return index
         if module.state == "evaluating":
+            return index
+        if module.compiled is None:
+            module.run()
             return index
         module.state, module.index, module.ancestor = "evaluating", index, index
         index += 1
