@@ -4223,8 +4223,11 @@ Edit = collections.namedtuple("Edit", "start end text is_code", defaults=(None, 
 
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
 _MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
-_TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
+_TYPE_OPERATORS = frozenset("keyof unique readonly infer asserts abstract".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
+_LITERAL_TYPES = frozenset("string number bigint null true false void -".split())
+#: What may follow the name of a parameter that has no type.
+_BEHIND_PARAMETER = frozenset(": ? , ) ]".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
 #: What begins an operand, or else a statement or the body of an arrow function.
@@ -4258,9 +4261,9 @@ def _apply(source, edits):
 
 
 @functools.cache
-def _simple_types(which):
-    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
-    annotations with them, members of object types and parameters, up to the next one."""
+def _simple_types(is_annotation):
+    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`, or
+    annotations with them. It is made when it is needed, for that takes a few milliseconds."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
     others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
     word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
@@ -4269,22 +4272,13 @@ def _simple_types(which):
     union = rf"{kind}(?:\s*[|&]\s*{kind})*"
     kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
     union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
+    before = rf"[?!]?:\s*(?!(?:{others})\b)" if is_annotation else ""
     ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
-    parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
-    member = rf"(?:readonly\s+)?{name}\??(?:\((?:\s*{parameter})*\s*\))?:" \
-        rf"\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
-    return re.compile((
-        union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
-        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")[which], re.ASCII).match
+    return re.compile(before + union + ends, re.ASCII).match
 
 
-#: Which of them; each is made when it is needed, for that takes a few milliseconds.
-_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER, _SIMPLE_TYPE_PARAMETERS = range(5)
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
-#: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
-#: expressions (1) no arrow function, or (2) one without types.
-_PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
-                            r"|([\w$]+(?![\w$])\s*(?:[|&.<\[\w$]|\)\s*[^\s=/])|[\"'(]))", re.ASCII).match
+#: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
 _PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
                     r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
@@ -4361,10 +4355,10 @@ class TypeParser(JSParser):
             nodes[:] = [one for node in nodes for one in (node, *self.followers.pop(
                 getattr(node, "declaration", None) or node, ()))]
 
-    def erasing(self, skip):
-        """Run skip() and erase what it reads."""
+    def erasing(self, skip, *arguments):
+        """Run skip(*arguments) and erase what it reads."""
         start = self.start
-        skip()
+        skip(*arguments)
         self.erase(start)
 
     def erase_token(self):
@@ -4408,7 +4402,7 @@ class TypeParser(JSParser):
         if self.edits and self.edits[-1].end == self.last_end and self.edits[-1].text is None:
             self.edits[-1] = self.edits[-1]._replace(text=";")  # without the type, the next line could go on
 
-    # -- tokens in types ----
+    # -- types ----
 
     def split_token(self, first):
         """Make a token of the first character of one like `>>` or `<<`."""
@@ -4421,53 +4415,15 @@ class TypeParser(JSParser):
         if not before_text:
             self.advance()
 
-    def follows_on_line(self, *types):
-        """Whether the next token is of one of the types and on the same line."""
-        type, _, newline = self.peek()
-        return type in types and not newline
-
     def skip_word(self):
         """Read any name or keyword."""
         if self.type not in _IDENTIFIER_NAMES:
             self.unexpected()
         self.advance()
 
-    # -- types ----
-
-    def skip_type(self):
-        """Read a Type."""
-        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
-            return True
-        self.deeper()
-        if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
-                or self.is_name("abstract") and self.peek()[0] == "new":
-            self.skip_function_type()
-        else:
-            self.skip_union()
-            if self.type == "extends" and not self.newline and not self.no_conditional:
-                self.advance()
-                self.skip_with(self.skip_type, no_conditional=True)
-                self.expect("?")
-                self.skip_with(self.skip_type)
-                self.expect(":")
-                self.skip_with(self.skip_type)
-        self.depth -= 1
-        return True
-
-    def skip_with(self, skip, no_conditional=False):
-        """Run skip() where conditional types are allowed, or not."""
-        outer, self.no_conditional = self.no_conditional, no_conditional
-        skip()
-        self.no_conditional = outer
-
-    def accept_type(self, before):
-        """Read a type if this token is what stands before one."""
-        if self.accept(before):
-            self.skip_with(self.skip_type)
-
-    def take_simple(self, which):
+    def take_simple(self, is_annotation=False):
         """Read what one of the matchers above finds; return whether it does."""
-        match = _simple_types(which)(self.source, self.start)
+        match = _simple_types(is_annotation)(self.source, self.start)
         if match is None:
             return False
         end = match.end()
@@ -4477,170 +4433,114 @@ class TypeParser(JSParser):
         self.advance()
         return True
 
-    def begins_function_type(self):
-        """Whether the parenthesis here begins the parameters of a function type."""
-        match = _PAREN_IN_TYPE(self.source, self.start)
-        if match is not None:
-            return match.lastindex == 1
-        verdict = []
+    def accept_type(self, before):
+        """Read a type if this token is what stands before one."""
+        if self.accept(before):
+            self.skip_type()
 
-        def look():
+    def skip_type(self, no_conditional=False, is_begun=False):
+        """Read a type. no_conditional: `extends` ends it; is_begun: its first `{…}` or `[…]` was read."""
+        if not is_begun and self.type in _SIMPLE_STARTS and self.take_simple():
+            return
+        self.deeper()
+        outer, self.no_conditional = self.no_conditional, no_conditional
+        is_inferred = self.is_name("infer")
+        if not is_begun:
+            if self.type in ("|", "&"):
+                self.advance()
+            self.skip_primary_type()
+        self.skip_indexes()
+        while self.type in ("|", "&") or self.is_name("is") and not self.newline:
             self.advance()
-            if self.type in (")", "..."):
-                verdict.append(True)
-            elif self.type == "name" or self.type == "this":
-                self.advance()
-            else:
-                self.parse_binding_target([])
-            if self.type == ")":
-                self.advance()
-                verdict.append(self.type == "=>")
-            else:
-                verdict.append(self.type in (":", ",", "?", "="))
-        self.attempt(look)
-        return any(verdict)
-
-    def skip_function_type(self):
-        if self.is_name("abstract"):
+            self.skip_primary_type()
+            self.skip_indexes()
+        if self.type == "extends" and not self.newline and not no_conditional:
             self.advance()
-        self.accept("new")
-        self.skip_parameters()
-        self.expect("=>")
-        self.skip_return_type()
+            self.skip_type(no_conditional=True)
+            if self.type == "?" or not is_inferred:     # else it is what `infer` is limited to
+                self.expect("?")
+                self.skip_type()
+                self.expect(":")
+                self.skip_type()
+        self.no_conditional = outer
+        self.depth -= 1
 
-    def skip_parameters(self):
-        """Read `<T>(a: A, b?: B, ...c: C[])` of a type."""
-        if self.type == "<":
-            self.skip_type_parameters()
-        self.expect("(")
-        while self.type != ")":
-            if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
-                continue
-            self.accept("...")
-            if self.type == "this":
-                self.advance()
-            else:
-                self.parse_binding_target([])
-            self.accept("?")
-            self.accept_type(":")
-            if self.type != ")":
-                self.expect(",")
-        self.advance()
+    def skip_indexes(self):
+        """Read `[]` and `[key]` behind a type."""
+        while not self.newline and self.accept("["):
+            if self.type != "]":
+                self.skip_type()
+            self.expect("]")
 
-    def skip_union(self):
-        """Read a type without `extends … ? …`, from unions on."""
-        while True:
-            if self.type == "|" or self.type == "&":
-                self.advance()
-            self.skip_operators()
-            if self.type != "|" and self.type != "&":
-                return
-
-    def skip_operators(self):
+    def skip_primary_type(self):
+        """Read a type without what stands behind it or between two."""
         while self.type == "name" and self.value in _TYPE_OPERATORS:
-            word = self.value
+            word, (following, value, newline) = self.value, self.peek()
+            if word == "abstract" and following != "new" or word == "asserts" and (
+                    newline or value == "is" or following not in ("name", "this")):
+                break
             self.advance()
             if word == "infer":
                 self.skip_word()
-                if self.type == "extends":
-                    self.attempt(self.skip_infer_constraint)
+                if self.no_conditional and self.accept("extends"):
+                    self.skip_type(no_conditional=True)
                 return
-        if self.type in ("new", "(", "<"):
-            # a function type may stand here as the last part of a union
-            if self.type != "(" or self.begins_function_type():
-                self.skip_function_type()
-                return
-        self.skip_primary_type()
-        while not self.newline and self.type == "[":
-            self.advance()
-            if self.type != "]":
-                self.skip_with(self.skip_type)
-            self.expect("]")
-
-    def skip_infer_constraint(self):
-        self.advance()
-        self.skip_with(self.skip_type, no_conditional=True)
-        return True if self.no_conditional or self.type != "?" else None
-
-    def skip_primary_type(self):
         type = self.type
-        if type == "name":
-            if self.value in _TYPE_KEYWORDS and self.peek()[0] != ".":
-                self.advance()          # a `<` behind it is an operator
-            else:
-                self.skip_type_reference()
-        elif type in ("string", "number", "bigint", "null", "true", "false", "void", "this"):
-            self.advance()
-        elif type == "-":
-            self.advance()
-            if self.type not in ("number", "bigint"):
-                self.unexpected()
-            self.advance()
+        if type in ("(", "<", "new"):
+            self.accept("new")
+            if self.skip_parameters() or type == "new":
+                self.expect("=>")
+                self.skip_type()
         elif type == "{":
             self.skip_object_type()
         elif type == "[":
-            self.advance()
-            while self.type != "]":
-                self.skip_with(self.skip_tuple_element)
-                if self.type != "]":
-                    self.expect(",")
-            self.advance()
-        elif type == "(":
-            self.advance()
-            self.skip_with(self.skip_type)
-            self.expect(")")
+            self.skip_elements("[", "]")
         elif type == "template":
             self.skip_template_type()
-        elif type == "typeof":
-            self.advance()
-            if self.type == "import":
-                self.skip_import_type()
-            else:
-                self.skip_type_reference()
-        elif type == "import":
-            self.skip_import_type()
+        elif type in _LITERAL_TYPES or type == "name" and self.value in _TYPE_KEYWORDS \
+                and self.peek()[0] != ".":
+            self.advance()          # a `<` behind it is an operator
+            if type == "-":
+                if self.type not in ("number", "bigint"):
+                    self.unexpected()
+                self.advance()
+        elif self.accept("typeof") or type in ("name", "this", "import"):
+            self.skip_type_reference()
         else:
             self.unexpected()
 
     def skip_type_reference(self):
-        """Read `a.b.C<T>`."""
+        """Read `a.b.C<T>` or `import("a").b<T>`."""
+        is_import = self.type == "import"
         self.skip_word()
-        while self.type == ".":
-            self.advance()
-            if self.type == "private":
-                self.advance()
-            else:
+        if is_import:
+            self.skip_elements("(", ")")
+        while self.accept("."):
+            if not self.accept("private"):
                 self.skip_word()
         if not self.newline and self.type in ("<", "<<"):
-            self.skip_type_arguments()
+            self.skip_type_list()
 
-    def skip_type_arguments(self, before_text=False):
-        """Read `<A, B>`; with before_text stay at the `>`, as what follows it is not made of tokens."""
+    def skip_type_list(self, declares=False, before_text=False):
+        """Read type arguments `<A, B>`, or parameters `<in out const T extends U = V>` with `declares`. With
+        before_text stay at the `>`, as what follows it is not made of tokens."""
         start = self.start
         self.no_arguments.add(start)        # until it is read whole
         self.split_token("<")
         self.advance()
         while True:
-            self.skip_with(self.skip_type)
+            if declares:
+                while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
+                    self.advance()
+                self.skip_word()
+                self.accept_type("extends")
+                self.accept_type("=")
+            else:
+                self.skip_type()
             if not self.accept(",") or self.type[:1] == ">":
                 break
         self.close_angle(before_text)
         self.no_arguments.discard(start)
-
-    def skip_import_type(self):
-        self.advance()
-        self.expect("(")
-        self.skip_with(self.skip_type)
-        if self.type == ",":
-            self.advance()
-            self.parse_assignment()
-            self.accept(",")
-        self.expect(")")
-        if self.type == ".":
-            self.advance()
-            self.skip_type_reference()
-        elif self.type in ("<", "<<"):
-            self.skip_type_arguments()
 
     def skip_template_type(self):
         while True:
@@ -4648,61 +4548,77 @@ class TypeParser(JSParser):
             self.advance()
             if is_last:
                 return
-            self.skip_with(self.skip_type)
+            self.skip_type()
             if self.type != "}":
                 raise self.error("Missing } in template literal type")
 
-    def skip_tuple_element(self):
-        self.accept("...")
-        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
-            self.advance()
-        else:
-            self.skip_type()
-        self.accept("?")
-        if self.type == ":":
-            self.advance()
-            self.skip_type()
+    def skip_parameters(self):
+        """Read `<T>(a: A, b?: B)` or `(type)`. Return whether it must be the former."""
+        is_generic = self.type == "<"
+        if is_generic:
+            self.skip_type_list(declares=True)
+        return self.skip_elements("(", ")") or is_generic
+
+    def skip_elements(self, opening, closing):
+        """Read the elements of a tuple or the parameters of a function type, or a type in parentheses. Return
+        whether they must be parameters if they stand in parentheses."""
+        self.expect(opening)
+        is_lone, is_list = False, self.type in (closing, "...")
+        while self.type != closing:
+            self.accept("...")
+            type = self.type
+            following = self.peek()[0] if type in _IDENTIFIER_NAMES else None
+            is_lone = True
+            if following in (":", "?") or following in _BEHIND_PARAMETER and type in ("name", "this"):
+                self.advance()
+            elif type == "{" or type == "[":
+                self.skip_primary_type()
+                if self.type not in _BEHIND_PARAMETER:
+                    self.skip_type(is_begun=True)
+                    is_lone = False
+            elif type != "," or opening == "(":
+                self.skip_type()
+                is_lone = False
+            is_list = is_list or self.type != closing
+            self.accept("?")
+            self.accept_type(":")
+            if self.type != closing:
+                self.expect(",")
+        self.advance()
+        return is_list or is_lone and self.type == "=>"
 
     def skip_object_type(self):
         """Read `{ members }`: an object type, a mapped type or the body of an interface."""
         self.expect("{")
         while self.type != "}":
-            if self.take_simple(_SIMPLE_MEMBER):
-                continue
-            self.skip_with(self.skip_type_member)
-            if self.type in (";", ","):
-                self.advance()
-            elif self.type != "}" and not self.newline:
+            self.skip_type_member()
+            if not self.accept(";") and not self.accept(",") and self.type != "}" and not self.newline:
                 self.unexpected()
         self.advance()
 
     def skip_type_member(self):
-        if self.type in ("+", "-"):
+        if self.type in ("+", "-", "..."):
             self.advance()
         while self.type == "name" and self.value in ("readonly", "get", "set") \
                 and self.peek()[0] in _PROPERTY_KEYS:
             self.advance()
         if self.type == "new" and self.peek()[0] in ("(", "<"):
             self.advance()
+        elif self.type == "[":
+            self.skip_key_in_brackets()
         elif self.type not in ("(", "<"):
-            self.skip_type_key()
+            self.parse_property_key(True)
         if self.type in ("+", "-"):
             self.advance()
         self.accept("?")
         if self.type in ("(", "<"):
             self.skip_parameters()
-        if self.type == ":":
-            self.advance()
-            self.skip_return_type()
+        self.accept_type(":")
 
-    def skip_type_key(self):
-        """Read the key of a member: a name, `[expression]`, `[name: type]` or `[name in type as type]`."""
-        if self.type != "[" :
-            self.parse_property_key(True)
-            return
+    def skip_key_in_brackets(self):
+        """Read `[expression]`, `[name: type]` or `[name in type as type]`."""
         self.advance()
-        following = self.peek()[0] if self.type in _IDENTIFIER_NAMES else None
-        if following == ":" or following == "in":
+        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "in"):
             self.advance()
             self.advance()
             self.skip_type()
@@ -4713,49 +4629,12 @@ class TypeParser(JSParser):
             self.parse_assignment()
         self.expect("]")
 
-    def skip_type_parameters(self):
-        """Read `<in out const T extends U = V, …>`."""
-        if self.take_simple(_SIMPLE_TYPE_PARAMETERS):
-            return
-        self.expect("<")
-        while self.type != ">":
-            while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
-                self.advance()
-            self.skip_word()
-            self.accept_type("extends")
-            self.accept_type("=")
-            if self.type != ",":
-                break
-            self.advance()
-        self.close_angle()
-
-    def skip_return_type(self):
-        """Read the type behind a parameter list: also `x is T`, `asserts x`, `asserts x is T`."""
-        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
-            return
-        self.deeper()
-        if self.is_name("asserts") and self.follows_on_line("name", "this") and self.peek()[1] != "is":
-            self.advance()
-            self.skip_word()
-            if self.is_name("is"):
-                self.advance()
-                self.skip_with(self.skip_type)
-            self.depth -= 1
-            return
-        if self.type in ("name", "this"):
-            following, word, newline = self.peek()
-            if following == "name" and word == "is" and not newline:
-                self.advance()
-                self.advance()
-        self.skip_with(self.skip_type)
-        self.depth -= 1
-
     # -- where types stand in code ----
 
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
-        if self.take_simple(_SIMPLE_ANNOTATION):
+        if self.take_simple(is_annotation=True):
             self.erase(start)
             return
         if self.type in ("!", "?"):
@@ -4766,7 +4645,7 @@ class TypeParser(JSParser):
     def open_parameters(self):
         if self.type == "<":
             start = self.start
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
             if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
                 # behind `async` and `return` no line may end before it
                 self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
@@ -4782,11 +4661,7 @@ class TypeParser(JSParser):
         found = super().parse_parameters(names)
         returns_type = self.type == ":"
         if returns_type:
-            start = self.start
-            if not self.take_simple(_SIMPLE_ANNOTATION):
-                self.advance()
-                self.skip_return_type()
-            self.erase(start)
+            self.parse_annotation()
         self.returns_type = returns_type
         return found
 
@@ -4822,7 +4697,7 @@ class TypeParser(JSParser):
         if self.type == "const":
             self.advance()
         else:
-            self.skip_with(self.skip_type)
+            self.skip_type()
         self.erase(start)
         self.note_as()
         if _PRECEDENCE.get(self.type, 0) > _RELATIONAL and not operand.parenthesized \
@@ -4849,7 +4724,7 @@ class TypeParser(JSParser):
     def skip_arguments_in_expression(self):
         """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
         start = self.start
-        self.skip_type_arguments()
+        self.skip_type_list()
         type = self.type
         if type in _NO_TYPE_ARGUMENTS_BEFORE or not (
                 type in ("(", "template") or self.newline or type in _PRECEDENCE
@@ -4882,17 +4757,20 @@ class TypeParser(JSParser):
 
     # -- arrow functions ----
 
-    def peek_start(self):
-        """The offset of the token after the current one."""
+    def ahead(self, count):
+        """(type, offset) of the token that many behind the current one."""
         cursor = _CURSOR(self)
-        self.advance()
-        start = self.start
+        for _ in range(count):
+            self.advance()
+        found = self.type, self.start
         self.reset(cursor)
-        return start
+        return found
 
-    def parse_typed_arrow(self, surely, is_async=False):
-        """Read an arrow function with types. If it is something else: read nothing, None, unless `surely`."""
+    def parse_typed_arrow(self, surely=False, is_async=False):
+        """Read an arrow function with types. If there is none: read nothing, None; an error if `surely`."""
         start, line, column, no_in = self.start, self.line, self.start - self.line_start, self.no_in
+        if self.arrow_at != start or start in self.not_arrows:
+            return None
 
         def head():
             if is_async:
@@ -4911,9 +4789,13 @@ class TypeParser(JSParser):
             return None if returns_type and self.type != ":" else node
 
         if start == self.consequent_at:
-            return self.attempt(whole)
-        params = head() if surely else self.attempt(head)
-        return params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+            node = self.attempt(whole)
+        else:
+            params = head() if surely else self.attempt(head)
+            node = params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+        if node is None:
+            self.not_arrows.add(start)
+        return node
 
     def move_parenthesis(self, edit):
         """Let the `)` before a return type stand behind its line breaks: no line may end before `=>`."""
@@ -4922,59 +4804,37 @@ class TypeParser(JSParser):
 
     def parse_arrow(self, params, start, line, column, is_async, no_in):
         if start == self.consequent_at:
-            self.consequent_at = self.peek_start()
+            self.consequent_at = self.ahead(1)[1]
         return super().parse_arrow(params, start, line, column, is_async, no_in)
 
     def parse_paren(self):
         match = _PAREN(self.source, self.start)
-        if match is not None and (match.lastindex == 1 or self.start != self.consequent_at):
-            return super().parse_paren()
-        if self.arrow_at == self.start and self.start not in self.not_arrows:
+        if match is None or match.lastindex == 2 and self.start == self.consequent_at:
             type, _, _ = self.peek()
-            surely = type == "..." or type in ("name", "this") and self.peek_second() == ":"
+            surely = type == "..." or type in ("name", "this") and self.ahead(2)[0] == ":"
             if surely or type in (")", "{", "[", "name", "this"):
-                start = self.start
-                node = self.parse_typed_arrow(surely and start != self.consequent_at)
+                node = self.parse_typed_arrow(surely)
                 if node is not None:
                     return node
-                self.not_arrows.add(start)
         return super().parse_paren()
-
-    def peek_second(self):
-        """The type of the second token after the current one."""
-        cursor = _CURSOR(self)
-        self.advance()
-        self.advance()
-        type = self.type
-        self.reset(cursor)
-        return type
 
     def parse_async(self):
         type, _, newline = self.peek()
-        if self.arrow_at == self.start and type in ("(", "<") and not newline \
-                and self.start not in self.not_arrows:
-            start = self.start
-            node = self.parse_typed_arrow(False, is_async=True)
-            if node is not None:
-                return node
-            self.not_arrows.add(start)
-        return super().parse_async()
+        node = self.parse_typed_arrow(is_async=True) if type in ("(", "<") and not newline else None
+        return super().parse_async() if node is None else node
 
     def parse_angle(self):
         """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
         if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
             return self.parse_element()
-        start = self.start
-        if self.arrow_at == start and start not in self.not_arrows:
-            node = self.parse_typed_arrow(self.has_jsx)
-            if node is not None:
-                return node
-            self.not_arrows.add(start)
+        start, node = self.start, self.parse_typed_arrow(self.has_jsx)
+        if node is not None:
+            return node
         self.advance()
         if self.type == "const":
             self.advance()
         else:
-            self.skip_with(self.skip_type)
+            self.skip_type()
         self.close_angle()
         self.erase(start)
         operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
@@ -5057,14 +4917,14 @@ class TypeScriptParser(TypeParser):
         self.type_names.add(self.value)
         self.skip_word()
         if self.type == "<":
-            self.skip_type_parameters()
+            self.skip_type_list(declares=True)
 
     def parse_type(self):
         """Read `type name<T> = type`."""
         start = self.start
         self.skip_declared_type()
         self.expect("=")
-        self.skip_with(self.skip_type)
+        self.skip_type()
         self.consume_semicolon()
         return self.finish_erased(start)
 
@@ -5153,7 +5013,7 @@ class TypeScriptParser(TypeParser):
     def parse_function_start(self):
         found = super().parse_function_start()
         if self.type == "<":    # of a function without a name
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
         return found
 
     def parse_no_body(self):
@@ -5192,11 +5052,11 @@ class TypeScriptParser(TypeParser):
 
     def parse_heritage(self):
         if self.type == "<":
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
         superclass = super().parse_heritage()
         start = self.start
         if superclass is not None and self.type in ("<", "<<"):
-            self.skip_type_arguments()
+            self.skip_type_list()
             self.erase(start)
             start = self.start
         if self.is_name("implements"):
@@ -5330,7 +5190,7 @@ class TypeScriptParser(TypeParser):
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
         start, here = self.start, self.here()
-        is_type = self.peek()[1] == "type" and self.peek_second() != "="
+        is_type = self.peek()[1] == "type" and self.ahead(2)[0] != "="
         is_exported = self.source.endswith("export", 0, self.last_end)
         while self.type != "=":
             self.advance()
@@ -5381,7 +5241,7 @@ class TypeScriptParser(TypeParser):
         following, word, _ = self.peek()
         if following not in _IDENTIFIER_NAMES and following != "string":
             return False
-        return word != "as" or following != "name" or self.peek_second() in (",", "}") \
+        return word != "as" or following != "name" or self.ahead(2)[0] in (",", "}") \
             or _TYPE_AS_AS(self.source, self.start) is not None
 
     def parse_export(self):
@@ -5396,7 +5256,7 @@ class TypeScriptParser(TypeParser):
                 self.advance()
             self.consume_semicolon()
             return self.finish_erased(start)
-        if following == "name" and word == "type" and self.peek_second() in ("{", "*"):
+        if following == "name" and word == "type" and self.ahead(2)[0] in ("{", "*"):
             self.note_module_syntax("Unexpected token 'export'", start)
             self.without_code(self.skip_export_type)
             return self.finish_erased(start)
@@ -5425,10 +5285,10 @@ class TypeScriptParser(TypeParser):
     def parse_export_default(self):
         start = self.start
         word = self.peek()[1]
-        if word == "interface" and self.peek_second() == "name":
+        if word == "interface" and self.ahead(2)[0] == "name":
             self.advance()
             return self.parse_interface()
-        if word == "abstract" and self.peek_second() == "class":
+        if word == "abstract" and self.ahead(2)[0] == "class":
             self.export_name(self.take(Identifier("default")))
             self.erase_token()
             return ExportDefaultDeclaration(self.parse_class_declaration(True))
@@ -5848,7 +5708,7 @@ class JSXParser(EnumParser):
         if self.leap_space() == "<":
             self.advance()
             type_start = self.start
-            self.skip_type_arguments(before_text=True)
+            self.skip_type_list(before_text=True)
             self.edits.append(Edit(type_start, self.pos))
             self.leap_space()
         automatic = self.import_source is not None
