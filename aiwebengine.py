@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,251
+     6  Parser                                                                         4,111
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -38,7 +38,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               165
           Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    776
+          Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,985
+    14  Functions of the web                                                           3,900
           Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               510
+          HTML of elements                                                               425
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -32573,11 +32573,12 @@ _CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECAS
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
 _TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
-#: In texts of HTML, as its tokenizer reads them.
-_HTML_SPACE, _BETWEEN_ATTRIBUTES = re.compile(r"[ \t\n\r\f]*").match, re.compile(r"[ \t\n\r\f/]*").match
-_TAG_NAME, _NAME_OF_ATTRIBUTE = re.compile(r"[^\s/>]*").match, re.compile(r"[^\s/>=]*").match
-_UNQUOTED, _COMMENT_END, _TAG_END = (re.compile(r"[^\s>]*").match, re.compile("--!?>").search,
-                                     re.compile(">").search)
+#: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A value
+#: stands there as U+0000. (HTML, 13.2.5: tokenization)
+_MARKUP = re.compile(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))").search
+_ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
+                        r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
+_COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = frozenset(
     "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
@@ -32683,163 +32684,81 @@ class HtmlAttribute(HtmlText):
 HTML_TEXT = HtmlText()
 
 
-class HtmlReader:
-    """Follows the tags of a template, to tell where its values stand (HTML, 13.2.5: tokenization).
+class HtmlWord:
+    """Inside a tag, outside of quotes; `before` is what the word begins with, is_name: in the tag's name."""
 
-    state      the name of the method that reads on
-    tag        the name of the tag that was read last, with / before that of a closing one
-    attribute, value    of the attribute that was read last; quote is " or ', or "" where there is none
-    """
-
-    __slots__ = ("state", "tag", "attribute", "value", "quote")
-
-    def __init__(self):
-        self.state, self.tag, self.attribute, self.value, self.quote = "outside", "", "", "", ""
-
-    def read(self, text):
-        at = 0
-        while at < len(text):
-            at = getattr(self, self.state)(text, at)
-
-    def take(self, pattern, text, at, rest, last):
-        """(the part of the text that the pattern matches, where it ends); state becomes `rest` behind it,
-        `last` where it is all."""
-        end = pattern(text, at).end()
-        self.state = rest if end < len(text) else last
-        return text[at:end], end
-
-    def search(self, pattern, text, at, state):
-        """Where the text goes on behind the pattern, in that state; its end if there is none."""
-        found = pattern(text, at)
-        if found is None:
-            return len(text)
-        self.state = state
-        return found.end()
-
-    def outside(self, text, at):
-        at = text.find("<", at) + 1
-        if not at:
-            return len(text)
-        if text.startswith("!--", at):
-            self.state = "comment"
-            return at + 1
-        self.tag = "/" if text.startswith("/", at) else ""
-        self.state = "bogus" if text.startswith(("!", "?"), at) else "name"
-        return at + len(self.tag)
-
-    def comment(self, text, at):
-        return self.search(_COMMENT_END, text, at, "outside")
-
-    def bogus(self, text, at):
-        return self.search(_TAG_END, text, at, "outside")
-
-    def inside(self, text, at):
-        """The inside of an element in which there are no others."""
-        end = re.compile(rf"</{self.tag}(?![^\s/>])", re.IGNORECASE).search(text, at)
-        if end is None:
-            return len(text)
-        self.tag, self.state = "/" + self.tag, "before_attribute"
-        return end.end()
-
-    def name(self, text, at):
-        found, end = self.take(_TAG_NAME, text, at, "before_attribute", "name")
-        if self.tag in ("", "/") and not (found and found[0].isascii() and found[0].isalpha()):
-            self.state = "bogus" if self.tag and end < len(text) else "outside"
-            return at
-        self.tag += found.lower()
-        return end
-
-    def before_attribute(self, text, at):
-        _, at = self.take(_BETWEEN_ATTRIBUTES, text, at, "attribute_name", self.state)
-        if text.startswith(">", at):
-            self.state = "inside" if self.tag in _TEXT_ELEMENTS else "outside"
-            return at + 1
-        self.attribute = ""
-        return at
-
-    def attribute_name(self, text, at):
-        found, end = self.take(_NAME_OF_ATTRIBUTE, text, at, "after_name", self.state)
-        self.attribute += found.lower()
-        return end
-
-    def after_name(self, text, at):
-        _, at = self.take(_HTML_SPACE, text, at, "before_attribute", self.state)
-        if text.startswith("=", at):
-            self.state, self.value = "before_value", ""
-            return at + 1
-        return at
-
-    def before_value(self, text, at):
-        _, at = self.take(_HTML_SPACE, text, at, "unquoted", self.state)
-        self.quote = ""
-        if text.startswith(('"', "'"), at):
-            self.quote, self.state = text[at], "quoted"
-            return at + 1
-        if text.startswith(">", at):
-            self.state = "before_attribute"
-        return at
-
-    def quoted(self, text, at):
-        end = text.find(self.quote, at)
-        if self.value is not None:
-            self.value += text[at:end if end >= 0 else None]
-        if end < 0:
-            return len(text)
-        self.state = "before_attribute"
-        return end + 1
-
-    def unquoted(self, text, at):
-        return self.take(_UNQUOTED, text, at, "before_attribute", self.state)[1]
-
-    def place(self):
-        """What writes a value that stands here; None in a tag's own words."""
-        if self.state in ("unquoted", "before_value"):
-            raise JSTypeError(f'Write quotes around the value of {self.attribute}: '
-                              f'{self.attribute}="${{…}}"')
-        if self.state == "quoted":
-            before, self.value = self.value, None
-            return HtmlAttribute(self.attribute, before or "", before is not None)
-        if self.state == "inside" and self.tag in _CODE_ELEMENTS:
-            return HtmlCode(self.tag)
-        return HTML_TEXT if self.state in ("outside", "inside", "comment", "bogus") else None
+    def __init__(self, before, is_name=False):
+        self.before, self.is_name = before, is_name
 
     def word(self, value):
-        """The text of a value that stands in a tag's own words: a name, or HTML of the script's own."""
+        """The text of a value that stands here: a name, or HTML of the script's own."""
         if value is undefined or value is null or type(value) is bool:
             return ""
         if type(value) is JSHtml and value.is_code:
-            self.read(value.text)
             return value.text
-        text = to_string(value) if type(value) in (str, int, float) else None
-        if self.state == "name":
-            fits = text is not None and _ELEMENT_NAME(self.tag.lstrip("/") + text)
-        else:
-            fits = text is not None and _ATTRIBUTE_NAME(text)
-        if fits:
-            self.read(text)
-        if not fits or self.state == "attribute_name" and self.attribute.startswith("on"):
-            raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
-                              'name="${…}", or html.raw(text) for attributes that are your own')
-        return text
-
-    def end(self):
-        if self.state != "outside" and (self.state != "name" or self.tag not in ("", "/")):
-            raise JSTypeError("The template ends inside " + ("a comment" if self.state == "comment" else
-                                                             f"<{self.tag}>"))
+        text = to_string(value) if type(value) in (str, int, float) else " "
+        word = self.before + text
+        if _ELEMENT_NAME(word) if self.is_name else \
+                _ATTRIBUTE_NAME(text) and not word.lower().startswith("on"):
+            return text
+        raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
+                          'name="${…}", or html.raw(text) for attributes that are your own')
 
 
-@functools.lru_cache(1024)
-def template_places(texts):
-    """The places of the values between the texts of a template; None if they depend on the values."""
-    reader, places = HtmlReader(), []
-    for index, text in enumerate(texts):
-        reader.read(text)
-        if index + 1 < len(texts):
-            places.append(reader.place())
-            if places[-1] is None:
-                return None
-    reader.end()
+def read_template(texts):
+    """The places of the values between the texts of a template, up to the first HtmlWord: those behind that
+    depend on its value."""
+    text, places, at = "\0".join(text.replace("\0", "\ufffd") for text in texts), [], 0
+
+    def pass_texts(end, place=HTML_TEXT):
+        nonlocal at
+        places.extend([place] * text.count("\0", at, end))
+        at = end
+
+    def ends_inside(what):
+        raise JSTypeError(f"The template ends inside {what}")
+
+    while found := _MARKUP(text, at):
+        pass_texts(found.start())
+        if found[2] is None:
+            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END)(text, at + 2)
+            pass_texts((end or ends_inside("a comment")).end())
+            continue
+        before, is_open, _ = found[2].partition("\0")
+        if is_open:
+            return [*places, HtmlWord(before, is_name=True)]
+        is_end, tag, at = found[1], found[2].lower(), found.end()
+        while not text.startswith(">", at):
+            found = _ATTRIBUTE(text, at)
+            name, value = found.groups("")
+            before, is_open, _ = name.partition("\0")
+            if is_open:
+                return [*places, HtmlWord(before)]
+            at = found.end()
+            if at == len(text):
+                ends_inside(f"<{tag}>")
+            places += places_in_value(name.lower(), value)
+        at += 1
+        if tag in _TEXT_ELEMENTS and not is_end:
+            end = re.compile(rf"</{tag}(?![^ \t\n\r\f/>])", re.IGNORECASE).search(text, at)
+            pass_texts((end or ends_inside(f"<{tag}>")).start(),
+                       HtmlCode(tag) if tag in _CODE_ELEMENTS else HTML_TEXT)
+    pass_texts(len(text))
     return places
+
+
+def places_in_value(name, value):
+    """The places of the values in the value of an attribute, which has its quotes."""
+    before, is_open, rest = value.partition("\0")
+    if not is_open:
+        return []
+    if value[0] not in "\"'":
+        raise JSTypeError(f'Write quotes around the value of {name}: {name}="${{…}}"')
+    return [HtmlAttribute(name, before[1:]), *[HtmlAttribute(name, is_first=False)] * rest.count("\0")]
+
+
+#: The places in the templates of scripts, whose texts are the same each time.
+template_places = functools.lru_cache(1024)(read_template)
 
 
 def make_html(realm, parts, is_code=False):
@@ -33008,26 +32927,22 @@ def html_template(realm, this, strings=undefined, *values):
     raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
     if not isinstance(raw, JSObject):
         raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
-    texts, parts = tuple(map(to_string, iterable_to_list(realm, strings))), []
-    places, start = template_places(texts), 0
-    reader = HtmlReader() if places is None else None
-    for index, (text, value) in enumerate(zip(interruptible(texts), (*values, ABSENT))):
+    texts, parts, rest, start = [*map(to_string, iterable_to_list(realm, strings))], [], [*values], 0
+    places = template_places(tuple(texts))
+    while places and places[-1].__class__ is HtmlWord:
+        realm.poll()
+        at = len(places) - 1
+        texts[at:at + 2] = [texts[at] + places[at].word(rest.pop(at)) + texts[at + 1]]
+        places = read_template(texts)
+    for text, value, place in zip(interruptible(texts), (*rest, ABSENT), (*places, None)):
         parts.append(text)
-        if reader is not None:
-            reader.read(text)
         if value is ABSENT:
             break
-        place = places[index] if reader is None else reader.place()
-        if place is None:
-            parts.append(reader.word(value))
-            continue
         if place.__class__ is HtmlAttribute and place.is_first:
             start = len(parts)
         add_child(realm, parts, value, place)
         if place.__class__ is HtmlAttribute:
             place.check("".join(part for part in parts[start:] if part.__class__ is str))
-    if reader is not None:
-        reader.end()
     return make_html(realm, parts, not values)
 
 

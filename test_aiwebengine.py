@@ -7184,11 +7184,13 @@ class ElementTest(Case):
         self.assert_shown((
             ("html`<${'b'} ${'hidden'} ${null} data-${'x'}=\"${'<'}\">${'<'}</${'b'}>`", '<b hidden  data-x="&lt;">&lt;</b>'),
             ("html`<h${2} ${false}${html`class='a'`}>${'t'}</h${2}>`", "<h2 class='a'>t</h2>"),
+            ("html`<p ${'a'}${'b'} ${html.raw('c=\"d\"')} e=\"${'f'}\">${'<'}`", '<p ab c="d" e="f">&lt;'),
+            ("html`<p \xa0a ${null}=\"${'b'}\">`", '<p \xa0a ="b">'), ("html`<p a${'\\0'}`", "TypeError: "),
             ("html`<${'script'}>${'f()'}</script>`", "TypeError: A text cannot be put into <script>"), ("html`<p ${'href'}=\"${'javascript:1'}\">`",
                                                                                                 '<p href="unsafe:javascript:1">')))
 
     def test_a_template_that_ends_inside_a_tag_is_an_error(self):
-        for template in ("<p title=\"", "<script>", "<p", "<!-- ", "<title>a"):
+        for template in ("<p title=\"", "<script>", "<p", "<!-- ", "<title>a", "<p title='a'", "<p ${'a'}", "<p a=\"${'b'}"):
             with self.subTest(template):
                 self.assertIn("TypeError: The template ends inside " + ("a comment" if "!" in template else "<"), self.shown(f"html`{template}`"))
 
