@@ -4262,8 +4262,8 @@ def _apply(source, edits):
 
 @functools.cache
 def _simple_types(is_annotation):
-    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`, or
-    annotations with them. It is made when it is needed, for that takes a few milliseconds."""
+    """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
+    or annotations with them. It is made when it is needed, for that takes a few milliseconds."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
     others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
     word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
@@ -32573,8 +32573,8 @@ _CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECAS
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
 _TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
-#: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A value
-#: stands there as U+0000. (HTML, 13.2.5: tokenization)
+#: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A
+#: value stands there as U+0000. (HTML, 13.2.5: tokenization)
 _MARKUP = re.compile(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))").search
 _ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
                         r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
