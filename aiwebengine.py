@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,741
+    10  Code generator                                                                 4,742
           Nodes of Python                                                                200
           Functions and their variables                                                  535
           Statements                                                                     212
@@ -70,7 +70,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      573
           Assignments                                                                    344
-          Members and calls                                                              624
+          Members and calls                                                              625
           Members as targets                                                             100
           Questions about nodes                                                          215
           Compiling a source text                                                        512
@@ -13670,7 +13670,8 @@ class CallEmitter(AssignmentEmitter):
         check = self.python(
             "type({first}) is {kind} and ({key} not in ({props} := {obj}.props) and {obj}.attrs is None "
             "and ({proto} := {obj}.proto) is not None "
-            "and type({found} := {proto}.props.get({key})) is JSFunction or type({found} := {props}.get({key})) is JSFunction)",
+            "and type({found} := {proto}.props.get({key})) is JSFunction "
+            "or type({found} := {props}.get({key})) is JSFunction)",
             first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
         return check, self.attribute(self.name(found), "fn")
 
