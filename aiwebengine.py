@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            459
+     1  This page: contents, imports, version                                            460
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -43,13 +43,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
-     7  Scope analysis                                                                 1,387
-          Variables and scopes                                                           176
-          Resolving names                                                                833
+     7  Scope analysis                                                                 1,395
+          Variables and scopes                                                           177
+          Resolving names                                                                840
           Types of variables                                                             367
-     8  Values and objects                                                             1,297
+     8  Values and objects                                                             1,254
           Property descriptors                                                           202
-          Ordinary objects                                                               473
+          Ordinary objects                                                               430
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,742
+    10  Code generator                                                                 4,733
           Nodes of Python                                                                200
-          Functions and their variables                                                  535
+          Functions and their variables                                                  536
           Statements                                                                     212
           Loops, jumps and try                                                           557
           Destructuring                                                                  176
@@ -191,18 +191,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,379
-          Helpers of generated code: any realm                                           369
-          Helpers of generated code: one realm                                           273
-          Helpers of generated code: shortcuts                                           713
+    15  Realm, jobs and timers                                                         5,356
+          Helpers of generated code: any realm                                           371
+          Helpers of generated code: one realm                                           278
+          Helpers of generated code: shortcuts                                           686
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        612
+          Modules                                                                        614
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
           Output                                                                          35
-          Threads for scripts                                                            155
+          Threads for scripts                                                            150
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   522
           Realm: running code, values in and out                                         524
@@ -220,12 +220,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,906
+    17  Streams: registry, connections, broadcaster                                    1,913
           Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
-          Streams                                                                        499
+          Streams                                                                        506
           Runs of deliveries                                                             138
           Registry of streams                                                             65
           Sockets                                                                        142
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                713
-    19  Host API                                                                       4,105
+    19  Host API                                                                       4,156
           Arguments                                                                      173
           routeRegistry                                                                  245
           graphQLRegistry                                                                121
@@ -260,7 +260,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           dispatcher and schedulerService                                                185
           Storage in a file                                                              397
           Relays                                                                          52
-          Redis                                                                          875
+          Redis                                                                          836
+          Redis: who is connected                                                         90
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
@@ -277,7 +278,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    854
+          All scripts                                                                    855
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -324,7 +325,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,532
+    23  Command line                                                                   4,571
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        179
@@ -333,14 +334,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
-          Script tests                                                                   428
-          Script tests: requests and streams                                             294
-          Script tests: one file                                                         448
+          Script tests                                                                   426
+          Script tests: requests and streams                                             326
+          Script tests: one file                                                         449
           Reports of tests                                                               265
           Several processes                                                              270
           A starter                                                                       59
           JavaScript without a server                                                    127
-          The prompt's terminal                                                          176
+          The prompt's terminal                                                          184
           The file as a program                                                           33
 """
 
@@ -6320,8 +6321,9 @@ class EvalSite:
 
 
 def global_name(name):
-    """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
-    return name + "_" if name != "__builtins_" else "__builtins_."
+    """The Python name of a global of the realm: never `__builtins__`, which Python looks at, and without
+    surrogates, which Python cannot write into its messages."""
+    return python_text(name) + "_" if name != "__builtins_" else "__builtins_."
 
 
 # -- Resolving names ---------------------------------------------------------------------
@@ -6572,6 +6574,12 @@ class ScopeAnalyzer:
         body = scope.body
         self.declare_vars(statements, body)
         self.declare_lexical(statements, body)
+        own = body.names.get("arguments")
+        if own is not None and own.kind == "var" and not scope.is_arrow:     # it begins as the one it hides
+            if body is scope:
+                own.kind, scope.uses_arguments, scope.writes_arguments = "arguments", True, True
+            else:
+                self.variables.append(self.resolve("arguments", scope))
         node.body.scope = None
         self.visit_list(statements)
         self.scope = scope
@@ -7070,7 +7078,8 @@ class ScopeAnalyzer:
                 variable.sources.append(source)
             if not declares:
                 variable.assigned = True
-            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1:
+            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1 \
+                    or variable.kind == "arguments":
                 variable.assigned = True
         function = scope.function
         owner = variable.scope.function
@@ -7106,7 +7115,7 @@ class ScopeAnalyzer:
         """Decides where a variable lives, once all references are known."""
         scope = variable.scope
         owner = scope.function
-        name = variable.name.lstrip("%#")
+        name = python_text(variable.name.lstrip("%#"))
         if scope is owner and owner.kind == "script" and variable.kind != "hidden":
             variable.is_global = True
             variable.python = global_name(name)
@@ -8191,6 +8200,9 @@ class JSProxyBase(JSObject):
 def refuse_put(obj, key):
     """Throws the TypeError that says why an assignment was refused."""
     holder = obj
+    if obj.class_name == "Module" and obj.has(key):     # it may have no value to ask for yet
+        raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object "
+                          "'[object Module]'")
     while holder is not None and not isinstance(holder, JSProxyBase):
         desc = holder.get_own(key)
         if desc is not None:
@@ -10086,7 +10098,7 @@ def script_name(python):
     """The JavaScript name behind a name of generated code, for messages."""
     if python.endswith("."):
         return "__builtins_"
-    return python.rpartition("_")[0].rpartition(".")[2]
+    return utf16(python.rpartition("_")[0].rpartition(".")[2])
 
 
 class Jump:
@@ -10780,7 +10792,8 @@ class FunctionEmitter(NodeMaker):
     def refuse_assignment(self, variable, value):
         if variable.kind == "fname" and not self.scope.strict:
             return value
-        return self.call("assign_const", value, self.load_variable(variable), self.const(variable.name))
+        current = self.name("undefined") if variable.kind == "import" else self.load_variable(variable)
+        return self.call("assign_const", value, current, self.const(variable.name))
 
     def assign_identifier(self, identifier, value, found=None):
         """identifier = value, as an expression. `found`: see with_found()."""
@@ -36648,7 +36661,7 @@ class ModuleMap:
             raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
-        name, source = self.loader(specifier, referrer, kind)
+        name, source = self.loader(python_text(specifier), referrer, kind)
         if type(source) is CommonJS and kind is None:
             return self.common_js(name, source)
         kind = kind or ("json" if name.endswith(".json") else None)
@@ -36963,10 +36976,12 @@ def is_module(source, name):
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = typed_parser(python_text(source), name, True)
     with contextlib.suppress(JSSyntaxError):
-        _guarded(parser, parser.parse_program)
-    return parser.saw_module_syntax
+        parser = typed_parser(python_text(source), name, True)
+        with contextlib.suppress(JSSyntaxError):
+            _guarded(parser, parser.parse_program)
+        return parser.saw_module_syntax
+    return False        # its first token is none
 
 
 # -- Freeing in slices -------------------------------------------------------------------
@@ -37881,8 +37896,8 @@ def start_script_thread(function, *arguments, name=None):
     return thread
 
 
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread and returns or raises what it did. Ctrl-C calls on_interrupt."""
+def on_script_thread(function, *arguments):
+    """Runs a function on such a thread and returns or raises what it did."""
     outcome = []
     done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
@@ -37894,13 +37909,8 @@ def on_script_thread(function, *arguments, on_interrupt=None):
         done.set()
 
     start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
+    while not done.wait(0.2):           # short waits, so that a signal is noticed
+        pass
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -42497,8 +42507,11 @@ class Replay:
 
     @functools.cached_property
     def ids(self):
-        """Id -> sequence of its last message."""
-        return {message.id: message.sequence for message in self.messages}
+        """Id -> the messages that have it."""
+        found = {}
+        for message in self.messages:
+            found.setdefault(message.id, []).append(message)
+        return found
 
     def after(self, sequence, connection):
         """(number of messages, sequence of the first of them or None, pieces of bytes in the form of its
@@ -42714,21 +42727,25 @@ class Stream:
         """The text by which clients know a message."""
         return f"{self.epoch}-{sequence}"
 
-    def position_of(self, event_id):
+    def position_of(self, event_id, connection=None):
         """(sequence, whether nothing can be missing between this and the next message that is kept) of an
         id. One that this stream did not give out, or that is of no message it still has, gives (0, False)."""
         known = parse_event_id(event_id)
         if known is None:
-            return self.position_of_own(event_id)
+            return self.position_of_own(event_id, connection)
         epoch, sequence = known
         last = self.sequence if epoch == self.epoch else \
             self.former[1] if self.former and epoch == self.former[0] else -1
         return (sequence, sequence >= self.floor) if sequence <= last else (0, False)
 
-    def position_of_own(self, event_id):
-        """The same for an id that a script gave to one of its messages; the last one that had it counts."""
-        found = self.replay().ids.get(event_id)
-        return (0, False) if found is None else (found, True)
+    def position_of_own(self, event_id, connection=None):
+        """The same for an id that a script gave. If several messages have it, the first that the connection
+        could get counts: it gets what came after that twice rather than never."""
+        found = self.replay().ids.get(event_id, ())
+        if connection is not None:
+            found = [message for message in found
+                     if not message.filter or connection.matches(message.filter)] or found
+        return (found[0].sequence, len(found) == 1 or not self.floor) if found else (0, False)
 
     def current_id(self, connection):
         """The id of a connection's position; None while there is something that it may have to get."""
@@ -42772,7 +42789,7 @@ class Stream:
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            known = self.position_of(last_event_id) if last_event_id else None
+            known = self.position_of(last_event_id, connection) if last_event_id else None
             unsent = self._missed(known, expected, connection, last_event_id) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
@@ -50637,7 +50654,8 @@ class LocalRelay:
 # A Redis that was started anew may have lost what it had accepted. So all processes agree, in a hash
 # of Redis, on the epoch of what it holds; ids and keys begin with it. One that finds that a message
 # is gone, or that nobody can tell, begins the next epoch: clients that were connected get a `gap`, and
-# so do those that come back with an id of an epoch before.
+# so do those that come back with an id of an epoch before. Until each process has looked, or was
+# waited for in vain, Redis takes no message: it would reach clients before the gap does.
 
 #: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
 REDIS_TIMEOUT = 2.0
@@ -50674,20 +50692,42 @@ _REDIS_SEQUENCE_BITS = 20
 _REDIS_EPOCH_STEP = 1 << 40
 #: Seconds that Redis keeps the messages of an epoch that is over: some process may not have read them yet.
 REDIS_LEFT_SECONDS = 60
-#: The hash that all processes agree by.
+#: Seconds that the processes have after a restart to say whether the messages that they know are there.
+REDIS_AGREE_SECONDS = 3.0
+#: The hash that all processes agree by, the set of their names, and of those that have yet to say.
 _REDIS_STATE = REDIS_PREFIX + "state"
+_REDIS_PROCESSES = REDIS_PREFIX + "processes"
+_REDIS_AWAITED = REDIS_PREFIX + "awaited"
 
-#: Returns the epoch. The next one, whose name is given, begins when there is none, when the one in which
-#: messages are known to be missing is still there, and after a restart of a Redis that keeps no log.
+#: Returns the epoch, with a "?" while other processes have yet to say that it goes on. The next one, whose
+#: name is given, begins when there is none, when the one in which messages are known to be missing is still
+#: there, after a restart of a Redis that keeps no log, and when a process says nothing in time.
 _REDIS_MEET = """
-local run, epoch = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch'))
-if run ~= ARGV[1] or epoch == ARGV[3] then
-  if not epoch or epoch == ARGV[3] or ARGV[4] == '0' then epoch = ARGV[2] end
-  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch)
+local run, epoch, name = ARGV[1], ARGV[2], ARGV[5]
+local before, kept, asked = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch', 'asked'))
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+kept = kept and string.gsub(kept, '%?$', '')
+if before ~= run then
+  if ARGV[4] == '0' then kept = false end
+  asked = now
+  redis.call('DEL', KEYS[3])
+  redis.call('SADD', KEYS[3], name, unpack(redis.call('SMEMBERS', KEYS[2])))
+  if #ARGV > 6 then redis.call('SADD', KEYS[3], unpack(ARGV, 7)) end
 end
+redis.call('SREM', KEYS[3], name)
+if redis.call('EXISTS', KEYS[3]) == 0 then asked = false end
+if not kept or kept == ARGV[3] or asked and now - asked > tonumber(ARGV[6]) then
+  redis.call('DEL', KEYS[3])
+  asked = false
+else
+  epoch = kept
+end
+if asked then epoch = epoch .. '?' end
+redis.call('HSET', KEYS[1], 'run', run, 'epoch', epoch, 'asked', asked or now)
 return epoch
 """
-#: XADD, unless the epoch is over: then nobody would read it.
+#: XADD, unless the epoch is over, so that nobody would read it, or may be.
 _REDIS_ADD = """
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
@@ -50966,10 +51006,10 @@ class RedisStream(Stream):
     def event_id(self, sequence):
         return f"{self.epoch}-{sequence - self.base}"
 
-    def position_of(self, event_id):
+    def position_of(self, event_id, connection=None):
         known = parse_event_id(event_id)
         if known is None:
-            return self.position_of_own(event_id)
+            return self.position_of_own(event_id, connection)
         epoch, number = known
         sequence = number + self.base
         if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
@@ -51010,6 +51050,9 @@ class RedisRelay:
         self.lock = threading.Lock()
         #: Held while the epoch is agreed on: an answer that came late would bring an earlier epoch back.
         self.meeting = threading.Lock()
+        #: The run of Redis that was asked last for what is known here, and the one that the reader reads.
+        self.heard = self._read_from = None
+        self.past = set()               # epochs that are over
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
@@ -51049,8 +51092,15 @@ class RedisRelay:
             self._agree()
 
     def _agree(self):
+        while not self._vote():
+            if self._stopping.wait(REDIS_RETRY_FIRST):
+                raise RedisTrouble("this process ends")
+
+    def _vote(self):
+        """Says whether all that is known here is there; has everyone agreed on the epoch?"""
         facts = self.link.call("INFO")
-        with self.lock:
+        with self.lock:                 # what an earlier run said last, and is not known yet, does not count
+            self.heard = facts["run_id"]
             epoch, start = self.epoch, key_of_stream(self.epoch, "").removesuffix("stream:")
             proofs = [(key, number) for key, number in self.proofs.items() if key.startswith(start)]
         found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number))
@@ -51058,13 +51108,18 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"],
-                                    random_hex(4), lost,
-                                    facts.get("aof_enabled", 0))
-            if re.fullmatch(rb"[0-9a-f]{8}", agreed):
-                self.epoch, self.link.run = agreed.decode(), facts["run_id"]
-                return
-            lost = agreed               # somebody else wrote this
+            agreed = self.link.call("EVAL", _REDIS_MEET, 3, _REDIS_STATE, _REDIS_PROCESSES, _REDIS_AWAITED,
+                                    self.heard, random_hex(4), lost, facts.get("aof_enabled", 0),
+                                    self.presence.name, round(REDIS_AGREE_SECONDS * 1000),
+                                    *self.presence.others)
+            lost = agreed.removesuffix(b"?")
+            if re.fullmatch(rb"[0-9a-f]{8}", lost) and lost.decode() not in self.past:
+                if agreed != lost:
+                    return False
+                self.epoch, self.link.run = lost.decode(), self.heard
+                self.past |= {epoch} - {self.epoch}
+                return True
+            # somebody else wrote this, or Redis forgot that the epoch is over
         raise RedisTrouble(f"something else writes to its key {_REDIS_STATE}")
 
     def _note_time(self, answer):
@@ -51140,12 +51195,14 @@ class RedisRelay:
             fields += ("filter", json.dumps(filter))
         try:
             for _ in range(3):
-                epoch = self.epoch
+                run, epoch = self.heard, self.epoch
                 key = key_of_stream(epoch, path)
                 identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data",
                                            data, *fields)
                 if identifier is not None:
-                    self._prove(key, redis_sequence(identifier))
+                    if not self._prove(key, redis_sequence(identifier), run):
+                        self._prove(key, redis_sequence(identifier), self.heard)
+                        self._meet()    # is it still there?
                     return
                 self._meet()            # it was started anew, and somebody found out before us
                 self._wake()
@@ -51153,17 +51210,19 @@ class RedisRelay:
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
-    def _prove(self, key, number):
-        """Remembers that a message is in Redis."""
+    def _prove(self, key, number, run):
+        """Remembers that a run of Redis has a message; False if a later one runs, which may not have it."""
         with self.lock:
-            if number > self.proofs.get(key, 0):
-                self.proofs[key] = number
+            if run == self.heard:
+                self.proofs[key] = max(number, self.proofs.get(key, 0))
+            return run == self.heard
 
     def in_order(self, path, work):
-        key = key_of_stream(self.era.epoch, path)
+        epoch = self.epoch
+        key = key_of_stream(epoch, path)
         with self.lock:
             number = self.proofs.get(key, 0)
-            wait = key in self.held or self.positions.get(key, number) < number
+            wait = key in self.held or self._is_behind(epoch, path, number)
             if wait:
                 self.held.setdefault(key, collections.deque()).append((number, work))
         if not wait:
@@ -51172,6 +51231,8 @@ class RedisRelay:
     def _release(self):
         """Does what waited for messages that have been read by now."""
         for key, waiting in list(self.held.items()):
+            if self.begun != self.epoch and key.startswith(key_of_stream(self.epoch, "")):
+                continue                # the gap comes first
             while waiting and waiting[0][0] <= self.positions.get(key, math.inf):
                 waiting[0][1]()
                 with self.lock:         # until then what comes waits behind it
@@ -51200,7 +51261,8 @@ class RedisRelay:
         """Returns when all that Redis had at the call was read here, or after a while."""
         end = time.monotonic() + REDIS_CATCH_UP
         with contextlib.suppress(RedisTrouble):
-            if self.link.call("HGET", _REDIS_STATE, "epoch") != self.epoch.encode():
+            epoch = self.link.call("HGET", _REDIS_STATE, "epoch") or b""
+            if epoch.removesuffix(b"?") != self.epoch.encode():
                 self._meet()
             epoch = self.epoch
             newest = self.link.call("XREVRANGE", key_of_stream(epoch, path), "+", "-", "COUNT", 1)
@@ -51241,7 +51303,7 @@ class RedisRelay:
 
     def _load(self, stream):
         """Reads what Redis has of a stream."""
-        era = self.era
+        run, era = self.heard, self.era
         key = key_of_stream(era.epoch, stream.path)
         shared = stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
         count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
@@ -51255,6 +51317,8 @@ class RedisRelay:
         with self.lock:
             if stream.epoch != era.epoch:
                 return                  # a new epoch has begun
+            if run != self.heard:
+                raise RedisTrouble("Redis was started anew")
             begun = stream.sequence - era.base
             last = min(last, begun or last)
             messages = [redis_message(stream, redis_sequence(identifier), fields)
@@ -51262,8 +51326,8 @@ class RedisRelay:
                         and (not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path))]
             stream.recall(era.epoch, era.base + last, era.base + min(floor, begun or floor), messages)
             self.positions.setdefault(key, last)
-        if last:
-            self._prove(key, last)
+            if last:
+                self.proofs[key] = max(last, self.proofs.get(key, 0))
 
     def _wake(self):
         """Makes the reader look at the streams again."""
@@ -51281,6 +51345,7 @@ class RedisRelay:
                     connection, woken = self.link.connection(), "0-0"
                     self.link.back()
                     self._meet()
+                    self._read_from = self.heard
                 if self.epoch != self.era.epoch:
                     self._follow(connection)
                 self._load_unread()
@@ -51351,7 +51416,8 @@ class RedisRelay:
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
             number = redis_sequence(identifier)
-            self._prove(key, number)
+            if not self._prove(key, number, self._read_from):
+                raise RedisTrouble("it was started anew")
             sequence = self.era.base + number
             try:
                 text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
@@ -51414,6 +51480,8 @@ def redis_message(stream, number, fields):
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
+# -- Redis: who is connected -------------------------------------------------------------
+
 class RedisPresence:
     """Tells the other processes who is connected here, and knows who is connected there. Each process
     has a hash, path -> JSON, that expires when it is not renewed."""
@@ -51439,7 +51507,7 @@ class RedisPresence:
         if self._thread is not None:
             self._thread.join(REDIS_TIMEOUT)    # or its last report would outlive this farewell
         with contextlib.suppress(RedisTrouble):    # it expires
-            self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
+            self.link.calls([("DEL", self._key(self.name)), ("SREM", _REDIS_PROCESSES, self.name)])
 
     @staticmethod
     def _key(name):
@@ -51469,9 +51537,9 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name),
+                     ("SADD", _REDIS_PROCESSES, self.name),
                      ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
-                     ("SMEMBERS", REDIS_PREFIX + "processes")]
+                     ("SMEMBERS", _REDIS_PROCESSES)]
         *_, epoch, moment, members = self.link.calls(commands)
         names = sorted(name.decode() for name in members)
         self._told = seen
@@ -51479,7 +51547,7 @@ class RedisPresence:
         alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
         gone = [name for name, found in zip(names, alive) if not found]
         if gone:
-            self.link.call("SREM", REDIS_PREFIX + "processes", *gone)
+            self.link.call("SREM", _REDIS_PROCESSES, *gone)
         self.others = [name for name, found in zip(names, alive) if found and name != self.name]
 
     @staticmethod
@@ -52290,7 +52358,7 @@ interface MessageContext extends Context {
 interface EventOptions {
   /** The name of the event: browsers listen for it with `addEventListener(name, …)`. */
   event?: string;
-  /** An id of your own in place of the server's: the client sends it back as `Last-Event-ID`. */
+  /** An id of your own in place of the server's, used once in its stream: the client sends it back as `Last-Event-ID`. */
   id?: string | number;
   /** Milliseconds that the client waits before it connects again, from now on. */
   retry?: number;
@@ -52959,7 +53027,6 @@ def declaration_of(entry, indent, word):
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
-DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
 #: Calls that may wait in one script once the first has waited for so long (s); more get a 503.
 MAX_CALLS_PER_SCRIPT = 128
@@ -55031,9 +55098,9 @@ def complete_import(folder, specifier):
 
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
-    if "\0" in specifier:
+    if "\0" in specifier or well_formed_text(specifier) != specifier:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains "
-                        "U+0000")
+                        + ("U+0000" if "\0" in specifier else "half a character"))
     folder = folder.resolve()
     try:
         specifier = complete_import((folder / referrer).parent, specifier)
@@ -55968,10 +56035,11 @@ class Application:
 
     #: Of the addresses of its server: https with --cert.
     scheme = "http"
+    #: Seconds that the top level of a script, and its init(), may run.
+    load_timeout = 10.0
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None, database=None, settings=None):
+                 engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None, database=None, settings=None):
         self.engine, self.settings = check_engine(engine), settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -55981,7 +56049,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
+        self.handler_timeout = handler_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -70113,8 +70181,6 @@ def check_scripts(scripts, options):
 # has a thread of its own, but only one of them runs at a time, until it is done or waits.
 
 TEST_SUFFIX = ".test.js"
-#: Real seconds that one test may take.
-DEFAULT_TEST_TIMEOUT = 10.0
 #: Seconds by which the clock moves on while a test waits for one thing; then it is not waited for any more.
 MAX_TEST_WAIT = 600
 #: What the clock says when a test file begins: 2030-01-01T00:00:00Z.
@@ -70552,6 +70618,30 @@ class LocalServer(HTTPServer):
         self._waker.close()
 
 
+class CountingSocket(socket.socket):
+    """An end of a connection in process. On some systems what one end sends reaches the other a moment later:
+    both count, so that it can be waited for."""
+
+    sent = received = 0
+
+    def send(self, data):
+        done = super().send(data)
+        self.sent += done
+        return done
+
+    def recv(self, size):
+        data = super().recv(size)
+        self.received += len(data)
+        return data
+
+    def has(self, count):
+        """Have so many bytes arrived, received already or not?"""
+        missing = count - self.received
+        with contextlib.suppress(BlockingIOError):
+            return missing <= 0 or len(super().recv(missing, socket.MSG_PEEK)) >= missing
+        return False
+
+
 class Exchange:
     """One request in process, and its answer: `status` (0 until there is one), `headers` by lower-case name,
     `body` bytes. `stream` is True when the connection stays open for events."""
@@ -70570,12 +70660,10 @@ class Exchange:
 
     def run(self):
         """Sends the request; returns when it is answered."""
-        near, far = socket.socketpair()
-        near.setblocking(False)
-        far.setblocking(False)
-        handler = self.server.RequestHandlerClass(far, ("127.0.0.1", 0), self.server)
+        self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
+        self.far.setblocking(False)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
-        self.sock = near
         handler.serve()
         received = self.receive()
         while handler.state is WRITING:
@@ -70584,18 +70672,30 @@ class Exchange:
         self.stream = handler.state is TAKEN
         if not self.stream:
             handler.end()
-            far.close()
+            self.far.close()
         self.read_answer(received)
         self.done = True
 
     def receive(self):
-        """What has arrived; b"" also when nothing has."""
-        pieces = []
-        with contextlib.suppress(OSError):
-            while data := self.sock.recv(RECEIVE_BYTES):
-                pieces.append(data)
-            self.stream = False
+        """What the server has sent; b"" also when that is nothing."""
+        pieces, far = [], self.far
+        while far.sent > self.sock.received or far.fileno() < 0:
+            data = b""
+            with contextlib.suppress(OSError):
+                data = self.sock.recv(RECEIVE_BYTES)
+            if not data:
+                self.stream = False
+                break
+            pieces.append(data)
         return b"".join(pieces)
+
+    def send(self, data):
+        """Sends more to the server; returns when it is there, if that takes no more than about a second."""
+        self.sock.sendall(data)
+        self.sock.sent += len(data)
+        with contextlib.suppress(OSError):          # the server has closed the connection
+            for _ in itertools.takewhile(lambda _: not self.far.has(self.sock.sent), range(1000)):
+                time.sleep(0.001)
 
     def read_answer(self, received):
         head, _, self.body = received.partition(b"\r\n\r\n")
@@ -70672,10 +70772,8 @@ class StreamClient:
 
     def send(self, opcode, payload):
         """Sends a frame, whose mask is 0 and so changes nothing."""
-        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
-        sock.setblocking(True)
-        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
-        sock.setblocking(False)
+        head = websocket_frame(opcode, payload)[:-len(payload) or None]
+        self.exchange.send(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
 
     def _event(self, block):
         event, data = "message", []
@@ -70837,11 +70935,12 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 class ScriptTests:
     """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 folder=None, settings=None):
+    #: Real seconds that one test may take.
+    timeout = 10.0
+
+    def __init__(self, path, handler_timeout=DEFAULT_HANDLER_TIMEOUT, folder=None, settings=None):
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
-        self.timeout = timeout
         self.clock = ManualClock(TEST_EPOCH)
         self.clock.wait = self.wait     # who waits lets others go on
         self.log = TestLog()
@@ -72109,21 +72208,29 @@ class Prompt:
     def evaluate(self, source, last=False):
         """Runs a text and shows its value; False when it wants to go on and may."""
         realm = self.realm
-        try:
-            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
-        except Incomplete:
-            if not last:
-                return False
-            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
-        except JSError as error:
-            if error.phase == "parse" and error.line is not None:
-                print_failure(code_frame(source, error.line, error.column, 0))
-            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
-            if realm.language == ".js" and (meant := language_meant(error, source)):
-                print_console("error", meant[0])
-        except KeyboardInterrupt:       # it came too late
-            pass
+        with self.ctrl_c_stops_the_script():
+            try:
+                print_console("log", on_script_thread(realm.answer, source))
+            except Incomplete:
+                if not last:
+                    return False
+                print_console("error", "Uncaught SyntaxError: Unexpected end of input")
+            except JSError as error:
+                if error.phase == "parse" and error.line is not None:
+                    print_failure(code_frame(source, error.line, error.column, 0))
+                print_failure(on_script_thread(realm.uncaught, error))
+                if realm.language == ".js" and (meant := language_meant(error, source)):
+                    print_console("error", meant[0])
         return True
+
+    @contextlib.contextmanager
+    def ctrl_c_stops_the_script(self):
+        """Instead of an exception, which could come between two steps that expect none."""
+        before = signal.signal(signal.SIGINT, lambda *_: self.realm.stop())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 class History:
