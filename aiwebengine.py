@@ -47,9 +47,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                840
           Types of variables                                                             367
-     8  Values and objects                                                             1,254
+     8  Values and objects                                                             1,300
           Property descriptors                                                           202
-          Ordinary objects                                                               430
+          Ordinary objects                                                               476
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,733
+    10  Code generator                                                                 4,743
           Nodes of Python                                                                200
           Functions and their variables                                                  536
           Statements                                                                     212
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,356
-          Helpers of generated code: any realm                                           371
-          Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           686
+    15  Realm, jobs and timers                                                         5,376
+          Helpers of generated code: any realm                                           369
+          Helpers of generated code: one realm                                           273
+          Helpers of generated code: shortcuts                                           713
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        614
