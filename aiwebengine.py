@@ -47,9 +47,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                840
           Types of variables                                                             367
-     8  Values and objects                                                             1,254
+     8  Values and objects                                                             1,300
           Property descriptors                                                           202
-          Ordinary objects                                                               430
+          Ordinary objects                                                               476
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,733
+    10  Code generator                                                                 4,743
           Nodes of Python                                                                200
           Functions and their variables                                                  536
           Statements                                                                     212
@@ -70,7 +70,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      573
           Assignments                                                                    344
-          Members and calls                                                              615
+          Members and calls                                                              625
           Members as targets                                                             100
           Questions about nodes                                                          215
           Compiling a source text                                                        512
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,356
-          Helpers of generated code: any realm                                           371
-          Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           686
+    15  Realm, jobs and timers                                                         5,376
+          Helpers of generated code: any realm                                           369
+          Helpers of generated code: one realm                                           273
+          Helpers of generated code: shortcuts                                           713
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        614
@@ -7807,7 +7807,7 @@ class JSObject:
             flags = merged_flags(desc, current)
         value = desc.value
         if value is ABSENT:
-            value = self.props[key] if key in self.props else undefined
+            value = self.props[key] if current is not None and key in self.props else undefined
         self.store_value(key, value, flags)
 
     # Where the stack ends in these two, nothing is written yet: all calls come first.
@@ -7954,6 +7954,52 @@ LATER = object()
 def subject_of(value):
     """The subject of a JSLazyObject; None for anything else, and for one that has become ordinary."""
     return _ATTRS(value)[2] if type(value) is JSLazyObject else None
+
+
+class InheritedAttrs(ProtectedAttrs):
+    """The `attrs` of a prototype on a chain along which methods were found. For each key of such a method
+    `relied_on` has the prototypes below that keep it in their `props`, until it is changed here. (They do not
+    have it in their `attrs`: so it is no property of theirs, and is only found faster.)"""
+
+    __slots__ = ()
+
+    def note(self, key, value):
+        for heir in self.relied_on.get(key, ()):
+            if key not in heir.attrs:
+                heir.props.pop(key, None)
+        if key in self.relied_on:
+            self.relied_on[key] = weakref.WeakSet()
+
+    def rely_on(self, key, heir):
+        if key not in self.relied_on:
+            self.relied_on[key] = weakref.WeakSet()
+            if key in self:
+                self[key] = self[key]       # as ProtectedFlags
+        self.relied_on[key].add(heir)
+
+    def replaced_by(self, kind, attrs):
+        for key in self.relied_on:
+            self.note(key, ABSENT)
+        return SealedAttrs({key: int(flags) if type(flags) is ProtectedFlags else flags
+                            for key, flags in attrs.items()})
+
+
+def keep_inherited(proto, key, function):
+    """Keeps the method that the instances of an ordinary prototype inherit from one farther up."""
+    chain, holder = [], proto
+    while type(holder) is JSObject and type(holder.special_attrs()) in (dict, InheritedAttrs):
+        chain.append(holder)
+        if key in holder.attrs:
+            break
+        holder = holder.proto
+    else:
+        return
+    if holder is not proto and holder.props.get(key) is function:
+        for holder in chain:
+            if type(holder.attrs) is dict:
+                holder.attrs = InheritedAttrs(holder.attrs, holder, None, {})
+            holder.attrs.rely_on(key, proto)
+        proto.props[key] = function
 
 
 class JSLazyObject(JSObject):
@@ -13036,8 +13082,9 @@ class CallEmitter(AssignmentEmitter):
             return self.call("private_get", obj, key)
         props = self.dict_of(obj) if variable.type == "field" else None
         if props is not None:
-            return self.either(self.compare(key, _IN, props), self.subscript(props, key),
-                               self.call("private_get", obj, key))
+            return self.python(
+                "{found} if ({found} := {props}.get({key})) is not None else private_get({obj}, {key})",
+                found=self.temporary(), props=props, key=key, obj=obj)
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"),
                           self.compare(key, _IN, self.attribute(obj, "props")))
@@ -13051,13 +13098,14 @@ class CallEmitter(AssignmentEmitter):
         if key in self.unit.getters and self.runs_often():
             again, first = self.reusable(obj)
             return self.got(again, first, key, props, self.call("get", again, self.const(key)))
-        if props is not None:
-            return self.either(self.compare(self.const(key), _IN, props),
-                               self.subscript(props, self.const(key)),
-                               self.call("get", obj, self.const(key)))
+        if props is not None:           # no property is None
+            return self.python(
+                "{found} if ({found} := {props}.get({key!r})) is not None else get({obj}, {key!r})",
+                found=self.temporary(), props=props, key=key, obj=obj)
         obj, first = self.reusable(obj)
-        return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
-                           "else get({obj}, {key!r})", obj=obj, first=first, key=key)
+        return self.python(
+            "{found} if type({first}) is JSObject and ({found} := {obj}.props.get({key!r})) is not None "
+            "else get({obj}, {key!r})", found=self.temporary(), obj=obj, first=first, key=key)
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
@@ -13493,9 +13541,10 @@ class CallEmitter(AssignmentEmitter):
         function); `first` is the code of the object to use first. `kind`: the class for arrays."""
         props, proto, found = self.temporary(), self.temporary(), self.temporary()
         check = self.python(
-            "type({first}) is {kind} and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
-            "and ({proto} := {obj}.proto) is not None and {key} in ({props} := {proto}.props)) "
-            "and type({found} := {props}[{key}]) is JSFunction",
+            "type({first}) is {kind} and ({key} not in ({props} := {obj}.props) and {obj}.attrs is None "
+            "and ({proto} := {obj}.proto) is not None "
+            "and type({found} := {proto}.props.get({key})) is JSFunction "
+            "or type({found} := {props}.get({key})) is JSFunction)",
             first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
         return check, self.attribute(self.name(found), "fn")
 
@@ -13547,9 +13596,16 @@ class CallEmitter(AssignmentEmitter):
             made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                              self.python("this_place(None)"), *values)
             return self.python("(this := this_place({made}))", made=made)
-        made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
-                         self.name("this_bound"), *values)
-        return self.python("((this := {made}), (this_bound := True))[0]", made=made)
+        klass = self.load_variable(node.callee.scope)
+        if self.constructor != "derived":       # in an arrow function
+            made = self.call("super_call", klass, self.name("new_target"), self.name("this_bound"), *values)
+            return self.python("((this := {made}), (this_bound := True))[0]", made=made)
+        made = self.apply(self.call("super_constructor", klass), [self.name("new_target"), *values])
+        fields = ", initialize_fields(this, {klass})" if self.has_fields else ""
+        return self.python(
+            "((this := {temp} if ({temp} := {made}) is not None and not this_bound else super_twice()), "
+            "(this_bound := True)" + fields + ")[0]",
+            temp=self.temporary(), made=made, **({"klass": klass} if fields else {}))
 
     def visit_AwaitExpression(self, node):
         return self.awaited(self.expression(node.argument))
@@ -34820,17 +34876,15 @@ def prototype_object(klass):
 @runtime_helper
 def initialize_fields(this, klass):
     """Adds the private methods and fields of a class to a new instance (7.3.33)."""
+    is_ordinary, props = type(this) is JSObject, this.props
     for kind, key, code, anonymous in klass.fields:
-        if kind == "private":
-            add_private(this, key, True)
-            continue
-        value = code if kind == "literal" else undefined if code is None else code(this)
+        value = code if kind == "literal" else True if kind == "private" else undefined if code is None \
+            else code(this)
         if anonymous:
             set_function_name(value, key)
-        is_private = type(key) is PrivateKey
-        if type(this) is JSObject and (key not in this.props if is_private else this.attrs is None):
-            this.props[key] = value
-        elif is_private:
+        if is_ordinary and (key not in props if type(key) is PrivateKey else this.attrs is None):
+            props[key] = value
+        elif type(key) is PrivateKey:
             add_private(this, key, value)
         else:
             this.create_data_property_or_throw(key, value)
@@ -34914,18 +34968,18 @@ def reading_helpers(realm, helpers):
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
-            props = obj.props
-            if key in props:
-                return props[key]
-            proto = obj.proto
-            if obj.attrs is None and type(proto) is JSObject:
-                if key in proto.props:
-                    return proto.props[key]
-                attrs = proto.attrs
-                if attrs is not None and key in attrs and attrs[key].getter is not undefined:
-                    return attrs[key].getter.fn(obj)
-                return proto.get(key, obj)
-            return obj.get(key)
+            holder, may_have_getter = obj, key in Guard.keys
+            while holder is not None:
+                value = holder.props.get(key)
+                if value is not None:
+                    return value
+                if may_have_getter and holder.attrs is not None and key in holder.attrs:
+                    getter = holder.attrs[key].getter
+                    return undefined if getter is undefined else getter.fn(obj)
+                holder = holder.proto
+                if holder is not None and holder.exotic:
+                    return holder.get(key, obj)
+            return undefined
         if isinstance(obj, JSObject):
             props = obj.props if type(obj) is JSFunction else UNTOUCHED
             return props[key] if key in props else obj.get(key)
@@ -34965,7 +35019,7 @@ def reading_helpers(realm, helpers):
 
 def calling_helpers(realm, helpers):
     """Calls of methods."""
-    get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
+    get, get_element, string_methods = helpers["get"], helpers["get_element"], realm.StringPrototype.props
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -34978,16 +35032,17 @@ def calling_helpers(realm, helpers):
                 props = obj.props
             except AttributeError:
                 return callable_or_refusal(get_v(realm, obj, key), text, realm)
+            proto = obj.proto
             if key in props:
                 function = props[key]
-            elif obj.attrs is None:
-                proto = obj.proto
-                if proto is not None and key in proto.props:
-                    function = proto.props[key]
-                else:
-                    function = obj.get(key)
-            else:
+            elif obj.attrs is not None or proto is None:
                 function = obj.get(key)
+            elif key in proto.props:
+                function = proto.props[key]
+            else:
+                function = get(obj, key)
+                if type(obj) is type(proto) is JSObject and type(function) is JSFunction:
+                    keep_inherited(proto, key, function)
         if type(function) is JSFunction:
             return function.fn
         return callable_or_refusal(function, text, realm)
@@ -35041,25 +35096,19 @@ def constructing_helpers(realm, helpers):
             raise JSTypeError(f"{text} is not a constructor")
         return refuse
 
-    def instance_of_function(callee, *args):
-        props = callee.props
-        proto = props["prototype"] if "prototype" in props else callee.get("prototype")
+    def instance_of_function(callee, x=None, y=None, z=None, *more):
+        proto = callee.props.get("prototype") or callee.get("prototype")
         this = allocate(JSObject)
-        this.proto = proto if isinstance(proto, JSObject) else object_proto
+        this.proto = proto if type(proto) is JSObject or isinstance(proto, JSObject) else object_proto
         this.props = {}
         this.attrs = None
-        count = len(args)
-        if count == 2:                  # a call with a tuple takes longer
-            x, y = args
+        if z is not None:               # a call with a tuple takes longer
+            result = callee.fn(this, x, y, z, *more) if more else callee.fn(this, x, y, z)
+        elif y is not None:
             result = callee.fn(this, x, y)
-        elif count == 1:
-            result = callee.fn(this, args[0])
-        elif count == 3:
-            x, y, z = args
-            result = callee.fn(this, x, y, z)
         else:
-            result = callee.fn(this, *args)
-        return result if result is not undefined and isinstance(result, JSObject) else this
+            result = callee.fn(this) if x is None else callee.fn(this, x)
+        return this if result is undefined or not isinstance(result, JSObject) else result
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
@@ -35759,18 +35808,31 @@ def with_callee(function, code):
 
 
 @runtime_helper
-def super_call(realm, klass, new_target, bound, *args):
-    """super(…args) (13.3.7.1)."""
+def super_constructor(klass):
+    """The Python function that super(…) calls with new.target and the arguments (13.3.7.1)."""
     parent = klass.proto
-    if type(parent) is JSFunction and parent.info.kind == "class":
-        this = parent.ctor(new_target, *args)
-    elif is_constructor(parent):
-        this = construct(parent, args, new_target)
-    else:
+    if type(parent) is JSFunction and parent.fields is not None:
+        return parent.ctor              # a class
+
+    def construct_parent(new_target, *args):
+        if is_constructor(parent):
+            return construct(parent, args, new_target)
         raise JSTypeError("Super constructor " + display(null if parent is None else parent)
-                          + " of anonymous class is not a constructor")
+                          + f" of {klass.info.name or 'anonymous class'} is not a constructor")
+    return construct_parent
+
+
+@runtime_helper
+def super_twice():
+    raise JSReferenceError("Super constructor may only be called once")
+
+
+@runtime_helper
+def super_call(klass, new_target, bound, *args):
+    """super(…args), as a whole."""
+    this = super_constructor(klass)(new_target, *args)
     if bound:
-        raise JSReferenceError("Super constructor may only be called once")
+        super_twice()
     if klass.fields:
         initialize_fields(this, klass)
     return this
@@ -35811,10 +35873,24 @@ def make_class(realm, superclass, code, info):
 
 def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
-    if derived:
-        return lambda new_target, *args: super_call(realm, klass, new_target, False, *args)
-    new_instance = realm.runtime["new_instance"]
-    return lambda new_target, *args: new_instance(new_target, klass)
+    if not derived:
+        new_instance = realm.runtime["new_instance"]
+        return lambda new_target, *args: new_instance(new_target, klass)
+
+    def construct_derived(new_target, *args):
+        count = len(args)
+        if count == 0:                  # a call with a tuple takes longer
+            this = super_constructor(klass)(new_target)
+        elif count == 1:
+            this = super_constructor(klass)(new_target, args[0])
+        elif count == 2:
+            this = super_constructor(klass)(new_target, args[0], args[1])
+        else:
+            this = super_constructor(klass)(new_target, *args)
+        if klass.fields:
+            initialize_fields(this, klass)
+        return this
+    return construct_derived
 
 
 @runtime_helper
