@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    536
-    18  GraphQL                                                                        5,057
+    18  GraphQL                                                                        5,058
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -249,7 +249,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              185
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                713
+          GraphQL service                                                                714
     19  Host API                                                                       4,156
           Arguments                                                                      173
           routeRegistry                                                                  245
@@ -48651,8 +48651,9 @@ class GraphQLService:
                 stream.close()
         for name in [name for name in self.channels if name is not None and name not in names]:
             for channel in self.channels.pop(name).values():
-                channel.stream.send("", None, "complete")
-                channel.stream.close()
+                stream = channel.stream     # its next number may be that of a later message
+                stream.send("", None, "complete", id=stream.event_id(stream.sequence))
+                stream.close()
         for name in [name for name in self.reserved if name not in names]:
             for reservation, operation_id in list(self.reserved.pop(name)):
                 reservation.operations.pop(operation_id, None)

@@ -15168,6 +15168,20 @@ class StorageFileTest(ServerCase):
     def test_counting_of_two_processes_loses_nothing(self):
         count_together(self, [self.serve_file(COUNTING_SCRIPT), self.serve_file(COUNTING_SCRIPT)])
 
+    def test_the_end_of_a_subscription_takes_no_id_of_a_message(self):
+        self.serve_file()
+        client = self.client(path="/graphql/sse?query=" + urllib.parse.quote("subscription { ticks }"))
+        self.post("/tick", "1")
+        self.assertIn('"1"', client.next()["data"])
+        (self.folder / "app.js").unlink()
+        self.server.app.refresh()
+        last = client.next()
+        self.assertEqual(last["event"], "complete")
+        self.restart()
+        self.post("/tick", "2")
+        client = self.client(last["id"], "/graphql/sse?query=" + urllib.parse.quote("subscription { ticks }"))
+        self.assertIn('"2"', client.next()["data"])
+
     def test_ids_of_scripts_survive_a_restart(self):
         script = STORAGE_SCRIPT + """
             routeRegistry.registerRoute("/named", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body, { id: request.body, event: "e" }), "POST")"""
