@@ -6326,6 +6326,10 @@ def global_name(name):
 
 # -- Resolving names ---------------------------------------------------------------------
 
+#: Longest chain of operators that becomes one nested expression.
+MAX_EXPRESSION_DEPTH = 100
+
+
 def methods_by_node(visitor, prefix):
     """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
     named = ((node_class, getattr(visitor, prefix + node_class.__name__, None))
@@ -6349,6 +6353,8 @@ class ScopeAnalyzer:
         self.evals, self.is_dynamic = [], False
         #: The node whose value is only read, where it is `arguments`.
         self.calm = None
+        #: Where what needs statements inside of an expression starts; see Unit.lifts.
+        self.lifts = []
 
     # -- walking ----
 
@@ -6643,7 +6649,7 @@ class ScopeAnalyzer:
     # -- chains are walked down their left side without recursion ----
 
     def visit_spine(self, node):
-        rights = []
+        rights, links, top = [], 0, node
         while True:
             kind = type(node)
             if kind is BinaryExpression or kind is LogicalExpression:
@@ -6663,8 +6669,11 @@ class ScopeAnalyzer:
                 node = node.object
             else:
                 break
+            links += 1
             if kind is MemberExpression:
                 self.calm = node
+        if links > MAX_EXPRESSION_DEPTH:
+            self.lifts.append(top.start)
         self.visit(node)
         for part in reversed(rights):
             if part and isinstance(part[0], LogicalExpression) and len(part) == 2 \
@@ -6735,6 +6744,8 @@ class ScopeAnalyzer:
 
     def visit_AssignmentExpression(self, node):
         operator = node.operator
+        if isinstance(node.left, (ArrayPattern, ObjectPattern)):
+            self.lifts.append(node.start)
         if operator == "=":
             self.visit_target(node.left, node.right)
         else:
@@ -6897,6 +6908,8 @@ class ScopeAnalyzer:
         self.visit_class(node)
 
     def visit_class(self, node):
+        if type(node) is ClassExpression:
+            self.lifts.append(node.start)
         scope = Scope(self.scope, "class", self.loop)
         if node.id is not None:
             inner = scope.declare("const", node.id.name, node.start, node.end)
@@ -7485,7 +7498,10 @@ RANGE_RULES = {
 
 def analyze_scopes(program, site=None):
     """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
-    return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
+    analyzer = ScopeAnalyzer()
+    scope = analyzer.analyze(program) if site is None else analyzer.analyze_eval(program, site)
+    scope.lifts = sorted(analyzer.lifts)
+    return scope
 
 
 def javascript_of(source, name):
@@ -9923,9 +9939,6 @@ MAX_CASES_NESTED = 50
 #: What the Python name of a function ends in, so that no two have the same.
 _FUNCTION_NUMBER = re.compile(r"_f\d+$")
 
-#: Longest chain of operators that becomes one nested expression.
-MAX_EXPRESSION_DEPTH = 100
-
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
@@ -9969,6 +9982,12 @@ def recursion_goes_unchecked():
 RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
+def is_any_within(places, node):
+    """Whether one of some ascending offsets lies within a node."""
+    at = bisect.bisect_left(places, node.start)
+    return at < len(places) and places[at] < node.end
+
+
 class PositionTable(tuple):
     """(line, column from 0) by CPython 3.10's line numbers; code's last constant, so it is hashable."""
 
@@ -9981,13 +10000,14 @@ class Unit:
     The code is independent of any realm, so that a realm can run what another has compiled.
     """
 
-    def __init__(self, filename, source):
+    def __init__(self, filename, source, lifts):
         self.filename = filename
         self.source = source
         self.pool = []
         self.free_globals = set()
         self.function_count = 0
-        self.has_lifts = False
+        #: Where expressions start that need statements inside (see LIFTED), or that are too deep, ascending.
+        self.lifts = lifts
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
@@ -10000,13 +10020,11 @@ class Unit:
 
     def has_fractions(self, node):
         """Whether a part of the text computes with fractions."""
-        return bool(self.fractions) \
-            and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
+        return is_any_within(self.fractions, node)
 
     def has_loops(self, node):
         """Whether a part of the text seems to have loops."""
-        return bool(self.loops) \
-            and bisect.bisect_left(self.loops, node.start) < bisect.bisect_left(self.loops, node.end)
+        return is_any_within(self.loops, node)
 
     def pooled(self, value):
         """The placeholder, in bytes, of an object that becomes a constant; empty for 0n, which is false."""
@@ -11265,7 +11283,7 @@ class LoopEmitter(StatementEmitter):
 
     def may_be_written_twice(self, body):
         """Whether the body of a loop is short and plain enough to be translated twice."""
-        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.has_lifts and not any(
+        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.lifts and not any(
             isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
                               SwitchStatement, TaggedTemplateExpression))
             or type(part) is VariableDeclaration and part.kind in USING
@@ -11741,7 +11759,7 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def needs_lift(self, node):
         """Whether an expression can only be generated with statements before it."""
-        if not self.unit.has_lifts:
+        if not self.unit.lifts or not is_any_within(self.unit.lifts, node):
             return False
         stack = [node]
         while stack:
@@ -11760,7 +11778,7 @@ class ExpressionEmitter(DestructuringEmitter):
     def operands(self, nodes):
         """The values of several expressions, evaluated in order even where one needs statements."""
         last = -1
-        if self.unit.has_lifts:
+        if self.unit.lifts:
             for index, node in enumerate(nodes):
                 if node is not None and self.needs_lift(node):
                     last = index
@@ -13254,7 +13272,7 @@ class CallEmitter(AssignmentEmitter):
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
-        if not self.unit.has_lifts or self.guards is not None or chain_length(node) <= MAX_EXPRESSION_DEPTH:
+        if not self.unit.lifts or self.guards is not None or chain_length(node) <= MAX_EXPRESSION_DEPTH:
             return
         spine = []
         while isinstance(node, (MemberExpression, CallExpression)):
@@ -13841,22 +13859,40 @@ def assigned_names(statements):
 
 def names_in_loops(statements, wanted):
     """{name: nodes of ast.Name} of the loops of a Python function, nested functions left out."""
-    found, stack = {}, [(node, False) for node in statements]
+    found, loops, stack = {}, [], list(statements)
     while stack:
-        node, in_loop = stack.pop()
+        node = stack.pop()
+        kind = type(node)
+        if kind is ast.While or kind is ast.For:
+            loops.append(node)
+        elif kind is ast.If:
+            stack += node.body + node.orelse
+        elif kind is ast.Try:
+            stack += node.body + node.handlers + node.orelse + node.finalbody
+        elif kind is ast.ExceptHandler:
+            stack += node.body
+    while loops:
+        node = loops.pop()
         kind = type(node)
         if kind is ast.Name:
-            if in_loop and node.id in wanted:
+            if node.id in wanted:
                 found.setdefault(node.id, []).append(node)
-        elif kind is not ast.Constant and kind is not ast.FunctionDef:
-            in_loop = in_loop or kind is ast.While or kind is ast.For
-            for part in vars(node).values():
+        else:
+            for field in PARTS_WITH_NAMES[kind]:
+                part = getattr(node, field)
                 if type(part) is list:
-                    if in_loop or part and not isinstance(part[0], ast.expr):
-                        stack.extend([(one, in_loop) for one in part])
-                elif in_loop and isinstance(part, ast.expr):
-                    stack.append((part, True))
+                    loops += part
+                elif part is not None:
+                    loops.append(part)
     return found
+
+
+#: Class of `ast` -> the fields in which names may stand; those of a nested function do not count.
+PARTS_WITH_NAMES = {kind: () if kind in (ast.FunctionDef, ast.Constant, ast.Lambda) else tuple(
+    field for field in kind._fields if field in (
+        "args", "body", "comparators", "elt", "elts", "exc", "finalbody", "func", "handlers", "iter", "keys",
+        "left", "operand", "orelse", "right", "slice", "target", "targets", "test", "type", "value", "values"))
+    for kind in vars(ast).values() if isinstance(kind, type) and issubclass(kind, ast.AST)}
 
 
 def is_stable(left, right):
@@ -14259,19 +14295,6 @@ class CompiledScript:
     __slots__ = ("code", "lexical", "variables", "functions", "for_eval", "free_globals", "unit", "tree")
 
 
-def find_lifts(program):
-    """Whether a program has anything that needs statements inside an expression."""
-    for node in program.walk():
-        kind = type(node)
-        if kind is ClassExpression or (kind is AssignmentExpression
-                                       and isinstance(node.left, (ArrayPattern, ObjectPattern))):
-            return True
-        if kind in (BinaryExpression, LogicalExpression, MemberExpression, CallExpression) \
-                and chain_length(node) > MAX_EXPRESSION_DEPTH:
-            return True
-    return False
-
-
 def refuses_clearly(compiler):
     """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
@@ -14317,8 +14340,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     if program is None:
         program, source = parse_typed(source, filename, False)
     scope = analyze_scopes(program, site)
-    unit = Unit(filename, source)
-    unit.has_lifts = find_lifts(program)
+    unit = Unit(filename, source, scope.lifts)
     emitter = Emitter(unit, scope)
     emitter.is_async = may_await
     emitter.completion = "completion"
@@ -14389,8 +14411,7 @@ def compile_module(source, filename, keep_tree=False):
     scope = analyze_scopes(program)
     if language_of(filename)[0]:
         drop_type_imports(program)
-    unit = Unit(filename, source)
-    unit.has_lifts = find_lifts(program)
+    unit = Unit(filename, source, scope.lifts)
     emitter = Emitter(unit, scope)
     emitter.is_async = True
     for variable in scope.names.values():
@@ -14414,7 +14435,7 @@ def compile_module(source, filename, keep_tree=False):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
-    result.awaits = has_yield(body)
+    result.awaits = "await" in source and has_yield(body)
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
     result.code = code_of(unit, tree, filename)
