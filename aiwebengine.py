@@ -43,10 +43,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
-     7  Scope analysis                                                                 1,387
+     7  Scope analysis                                                                 1,403
           Variables and scopes                                                           176
-          Resolving names                                                                833
-          Types of variables                                                             367
+          Resolving names                                                                846
+          Types of variables                                                             370
      8  Values and objects                                                             1,251
           Property descriptors                                                           202
           Ordinary objects                                                               427
@@ -60,20 +60,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,732
-          Nodes of Python                                                                200
-          Functions and their variables                                                  535
-          Statements                                                                     212
+    10  Code generator                                                                 4,758
+          Nodes of Python                                                                201
+          Functions and their variables                                                  542
+          Statements                                                                     215
           Loops, jumps and try                                                           557
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        187
-          Operators                                                                      573
+          Operators                                                                      575
           Assignments                                                                    344
-          Members and calls                                                              615
+          Members and calls                                                              623
           Members as targets                                                             100
-          Questions about nodes                                                          215
-          Compiling a source text                                                        512
+          Questions about nodes                                                          233
+          Compiling a source text                                                        497
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,280
           Helpers shared by the built-ins                                                 92
@@ -10144,12 +10144,13 @@ class NodeMaker:
         self.guards = None
         self.constructor = None       # None, "base" or "derived"
         self.has_fields = False       # of a constructor: whether its class has fields or private methods
-        self.is_async = self.is_generator = False
+        self.is_async = self.is_generator = self.awaits = False
         self.jump_codes = 0
         #: Whether operands of unknown type are taken for floats first, then for ints.
         self.expects_floats = False
-        #: Whether this function is likely to run often: a method, a callback, one made in a loop.
-        self.often = False
+        #: Whether this function is likely to run often: a method, a callback, one made in a loop. Whether it
+        #: runs but once, as the top level does; whether the code at hand makes what is then thrown.
+        self.often = self.once_only = self.is_thrown = False
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
@@ -10300,10 +10301,16 @@ class FunctionEmitter(NodeMaker):
     has_loops = leaves_finally = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
+    #: Functions that are called where they stand, by code that runs once.
+    called_once = ()
 
     def runs_often(self):
         """Whether the place at hand is worth more code that runs faster."""
-        return self.often or bool(self.jumps)
+        return (bool(self.jumps) or self.often and not self.once_only) and not self.is_thrown
+
+    def runs_once(self):
+        """Whether the place at hand is worth the shortest code: that of Python is compiled, too."""
+        return self.is_thrown or self.once_only and not self.jumps
 
     def knows_itself(self, scope):
         """Whether `arguments.callee` may be asked for: the function gets itself as a keyword argument."""
@@ -10348,8 +10355,9 @@ class FunctionEmitter(NodeMaker):
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
         inner.has_loops = self.unit.has_loops(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
-        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
-            or node.expression or scope.uses_this and not scope.is_arrow \
+        inner.once_only = node in self.called_once
+        inner.often = self.in_class or self.often or bool(self.jumps) \
+            or isinstance(node, FunctionExpression) or node.expression or scope.uses_this and not scope.is_arrow \
             or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
@@ -10840,6 +10848,7 @@ class StatementEmitter(FunctionEmitter):
         closing = self.call("async_dispose" if is_async else "dispose", self.name(resources),
                             self.name(failure))
         if is_async:
+            self.awaits = True
             closing.args.append(self.const(self.is_generator))
             closing = self.node(ast.YieldFrom, closing)
         self.emit(self.node(ast.Try, body, [handler], [], [self.node(ast.Expr, closing)]))
@@ -10995,7 +11004,9 @@ class StatementEmitter(FunctionEmitter):
             self.emit_assign(self.completion, self.name("undefined"))
 
     def visit_ThrowStatement(self, node):
+        outer, self.is_thrown = self.is_thrown, True
         value = self.expression(node.argument)
+        self.is_thrown = outer
         self.at(node)
         self.emit_python("raise JSError({value})", value=value)
 
@@ -11927,7 +11938,7 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if kind in ("float", "bool") or kind == "num" and "int" not in ready \
+        if kind in ("float", "bool") or kind == "num" and "int" not in ready or self.runs_once() \
                 or isinstance(value, ast.Constant) \
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
@@ -12375,7 +12386,7 @@ class OperatorEmitter(ClassEmitter):
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "/", "%"):
+        elif operator in ("+", "-", "*", "/", "%") and not self.runs_once():
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
         if operator != "**" and self.runs_often():
             return self.bitwise(operator, left, left_kind, right, right_kind)
@@ -12663,6 +12674,8 @@ class OperatorEmitter(ClassEmitter):
             size, slow = right.values       # where the list is empty, another object may have a length
             return self.python("{left} < {size} or not {items} and lt({left}, {slow})",
                                left=left, size=size, slow=slow, items=size.args[0])
+        if self.runs_once():
+            return self.call(_HELPERS[operator], left, right)
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
@@ -12856,7 +12869,7 @@ class AssignmentEmitter(OperatorEmitter):
 
     def is_direct(self, target):
         """Whether a member is assigned inline: obj.name, obj.#field, obj[number]."""
-        if isinstance(target.object, Super):
+        if isinstance(target.object, Super) or self.runs_once():
             return False
         if isinstance(target.property, PrivateName):
             return target.property.scope.type == "field"
@@ -13192,6 +13205,8 @@ class CallEmitter(AssignmentEmitter):
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
+        if self.runs_once():
+            return self.call("get", obj, self.const(key))
         props = self.dict_of(obj)
         if key in self.unit.getters and self.runs_often():
             again, first = self.reusable(obj)
@@ -13408,6 +13423,9 @@ class CallEmitter(AssignmentEmitter):
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
+        inner = callee.object if is_reader(callee) else callee
+        if isinstance(inner, FUNCTION_NODES) and self.runs_once():
+            self.called_once = {inner, *arguments}
         if isinstance(callee, MemberExpression):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
             if shortcut is not None:
@@ -13574,8 +13592,10 @@ class CallEmitter(AssignmentEmitter):
             value = self.chain_part(callee)
         if optional:
             value = self.guard(value)
-        a, first = self.reusable(value)
         text = self.const(self.text(callee))
+        if self.runs_once():
+            return self.call("callee", value, text)
+        a, first = self.reusable(value)
         return self.python("{a}.fn if type({first}) is JSFunction else callee({a}, {text})",
                            a=a, first=first, text=text)
 
@@ -13701,6 +13721,7 @@ class CallEmitter(AssignmentEmitter):
 
     def awaited(self, value):
         """await: a yield to the driver; inside async generators told apart from a real one."""
+        self.awaits = True
         if self.is_generator:
             value = self.call("Await", value)
         return self.node(ast.Yield, value)
@@ -13890,8 +13911,8 @@ def names_in_loops(statements, wanted):
 #: Class of `ast` -> the fields in which names may stand; those of a nested function do not count.
 PARTS_WITH_NAMES = {kind: () if kind in (ast.FunctionDef, ast.Constant, ast.Lambda) else tuple(
     field for field in kind._fields if field in (
-        "args", "body", "comparators", "elt", "elts", "exc", "finalbody", "func", "handlers", "iter", "keys",
-        "left", "operand", "orelse", "right", "slice", "target", "targets", "test", "type", "value", "values"))
+        "args body comparators elts exc finalbody func handlers iter keys left operand orelse right slice "
+        "target targets test type value values").split())
     for kind in vars(ast).values() if isinstance(kind, type) and issubclass(kind, ast.AST)}
 
 
@@ -14342,7 +14363,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     scope = analyze_scopes(program, site)
     unit = Unit(filename, source, scope.lifts)
     emitter = Emitter(unit, scope)
-    emitter.is_async = may_await
+    emitter.once_only, emitter.is_async = site is None, may_await
     emitter.completion = "completion"
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
@@ -14413,7 +14434,7 @@ def compile_module(source, filename, keep_tree=False):
         drop_type_imports(program)
     unit = Unit(filename, source, scope.lifts)
     emitter = Emitter(unit, scope)
-    emitter.is_async = True
+    emitter.once_only = emitter.is_async = True
     for variable in scope.names.values():
         if variable.kind == "var":
             emitter.emit_store(variable, emitter.name("undefined"), True)
@@ -14435,7 +14456,7 @@ def compile_module(source, filename, keep_tree=False):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
-    result.awaits = "await" in source and has_yield(body)
+    result.awaits = emitter.awaits
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
     result.code = code_of(unit, tree, filename)
