@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,359
+    15  Realm, jobs and timers                                                         5,354
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           686
@@ -202,7 +202,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
           Output                                                                          35
-          Threads for scripts                                                            155
+          Threads for scripts                                                            150
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   522
           Realm: running code, values in and out                                         524
@@ -277,7 +277,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     438
-          All scripts                                                                    854
+          All scripts                                                                    855
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -324,7 +324,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,532
+    23  Command line                                                                   4,571
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        179
@@ -333,14 +333,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
-          Script tests                                                                   428
-          Script tests: requests and streams                                             294
-          Script tests: one file                                                         448
+          Script tests                                                                   426
+          Script tests: requests and streams                                             326
+          Script tests: one file                                                         449
           Reports of tests                                                               265
           Several processes                                                              270
           A starter                                                                       59
           JavaScript without a server                                                    127
-          The prompt's terminal                                                          176
+          The prompt's terminal                                                          184
           The file as a program                                                           33
 """
 
@@ -37847,8 +37847,8 @@ def start_script_thread(function, *arguments, name=None):
     return thread
 
 
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread and returns or raises what it did. Ctrl-C calls on_interrupt."""
+def on_script_thread(function, *arguments):
+    """Runs a function on such a thread and returns or raises what it did."""
     outcome = []
     done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
@@ -37860,13 +37860,8 @@ def on_script_thread(function, *arguments, on_interrupt=None):
         done.set()
 
     start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
+    while not done.wait(0.2):           # short waits, so that a signal is noticed
+        pass
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -52925,7 +52920,6 @@ def declaration_of(entry, indent, word):
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
-DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
 #: Calls that may wait in one script once the first has waited for so long (s); more get a 503.
 MAX_CALLS_PER_SCRIPT = 128
@@ -55934,10 +55928,11 @@ class Application:
 
     #: Of the addresses of its server: https with --cert.
     scheme = "http"
+    #: Seconds that the top level of a script, and its init(), may run.
+    load_timeout = 10.0
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None, database=None, settings=None):
+                 engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None, database=None, settings=None):
         self.engine, self.settings = check_engine(engine), settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -55947,7 +55942,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
+        self.handler_timeout = handler_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -70079,8 +70074,6 @@ def check_scripts(scripts, options):
 # has a thread of its own, but only one of them runs at a time, until it is done or waits.
 
 TEST_SUFFIX = ".test.js"
-#: Real seconds that one test may take.
-DEFAULT_TEST_TIMEOUT = 10.0
 #: Seconds by which the clock moves on while a test waits for one thing; then it is not waited for any more.
 MAX_TEST_WAIT = 600
 #: What the clock says when a test file begins: 2030-01-01T00:00:00Z.
@@ -70518,6 +70511,30 @@ class LocalServer(HTTPServer):
         self._waker.close()
 
 
+class CountingSocket(socket.socket):
+    """An end of a connection in process. On some systems what one end sends reaches the other a moment later:
+    both count, so that it can be waited for."""
+
+    sent = received = 0
+
+    def send(self, data):
+        done = super().send(data)
+        self.sent += done
+        return done
+
+    def recv(self, size):
+        data = super().recv(size)
+        self.received += len(data)
+        return data
+
+    def has(self, count):
+        """Have so many bytes arrived, received already or not?"""
+        missing = count - self.received
+        with contextlib.suppress(BlockingIOError):
+            return missing <= 0 or len(super().recv(missing, socket.MSG_PEEK)) >= missing
+        return False
+
+
 class Exchange:
     """One request in process, and its answer: `status` (0 until there is one), `headers` by lower-case name,
     `body` bytes. `stream` is True when the connection stays open for events."""
@@ -70536,12 +70553,10 @@ class Exchange:
 
     def run(self):
         """Sends the request; returns when it is answered."""
-        near, far = socket.socketpair()
-        near.setblocking(False)
-        far.setblocking(False)
-        handler = self.server.RequestHandlerClass(far, ("127.0.0.1", 0), self.server)
+        self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
+        self.far.setblocking(False)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
-        self.sock = near
         handler.serve()
         received = self.receive()
         while handler.state is WRITING:
@@ -70550,18 +70565,30 @@ class Exchange:
         self.stream = handler.state is TAKEN
         if not self.stream:
             handler.end()
-            far.close()
+            self.far.close()
         self.read_answer(received)
         self.done = True
 
     def receive(self):
-        """What has arrived; b"" also when nothing has."""
-        pieces = []
-        with contextlib.suppress(OSError):
-            while data := self.sock.recv(RECEIVE_BYTES):
-                pieces.append(data)
-            self.stream = False
+        """What the server has sent; b"" also when that is nothing."""
+        pieces, far = [], self.far
+        while far.sent > self.sock.received or far.fileno() < 0:
+            data = b""
+            with contextlib.suppress(OSError):
+                data = self.sock.recv(RECEIVE_BYTES)
+            if not data:
+                self.stream = False
+                break
+            pieces.append(data)
         return b"".join(pieces)
+
+    def send(self, data):
+        """Sends more to the server; returns when it is there, if that takes no more than about a second."""
+        self.sock.sendall(data)
+        self.sock.sent += len(data)
+        with contextlib.suppress(OSError):          # the server has closed the connection
+            for _ in itertools.takewhile(lambda _: not self.far.has(self.sock.sent), range(1000)):
+                time.sleep(0.001)
 
     def read_answer(self, received):
         head, _, self.body = received.partition(b"\r\n\r\n")
@@ -70638,10 +70665,8 @@ class StreamClient:
 
     def send(self, opcode, payload):
         """Sends a frame, whose mask is 0 and so changes nothing."""
-        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
-        sock.setblocking(True)
-        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
-        sock.setblocking(False)
+        head = websocket_frame(opcode, payload)[:-len(payload) or None]
+        self.exchange.send(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
 
     def _event(self, block):
         event, data = "message", []
@@ -70803,11 +70828,12 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 class ScriptTests:
     """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 folder=None, settings=None):
+    #: Real seconds that one test may take.
+    timeout = 10.0
+
+    def __init__(self, path, handler_timeout=DEFAULT_HANDLER_TIMEOUT, folder=None, settings=None):
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
-        self.timeout = timeout
         self.clock = ManualClock(TEST_EPOCH)
         self.clock.wait = self.wait     # who waits lets others go on
         self.log = TestLog()
@@ -72075,21 +72101,29 @@ class Prompt:
     def evaluate(self, source, last=False):
         """Runs a text and shows its value; False when it wants to go on and may."""
         realm = self.realm
-        try:
-            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
-        except Incomplete:
-            if not last:
-                return False
-            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
-        except JSError as error:
-            if error.phase == "parse" and error.line is not None:
-                print_failure(code_frame(source, error.line, error.column, 0))
-            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
-            if realm.language == ".js" and (meant := language_meant(error, source)):
-                print_console("error", meant[0])
-        except KeyboardInterrupt:       # it came too late
-            pass
+        with self.ctrl_c_stops_the_script():
+            try:
+                print_console("log", on_script_thread(realm.answer, source))
+            except Incomplete:
+                if not last:
+                    return False
+                print_console("error", "Uncaught SyntaxError: Unexpected end of input")
+            except JSError as error:
+                if error.phase == "parse" and error.line is not None:
+                    print_failure(code_frame(source, error.line, error.column, 0))
+                print_failure(on_script_thread(realm.uncaught, error))
+                if realm.language == ".js" and (meant := language_meant(error, source)):
+                    print_console("error", meant[0])
         return True
+
+    @contextlib.contextmanager
+    def ctrl_c_stops_the_script(self):
+        """Instead of an exception, which could come between two steps that expect none."""
+        before = signal.signal(signal.SIGINT, lambda *_: self.realm.stop())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 class History:
