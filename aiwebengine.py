@@ -10357,7 +10357,8 @@ class FunctionEmitter(NodeMaker):
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
         inner.once_only = node in self.called_once
         inner.often = self.in_class or self.often or bool(self.jumps) \
-            or isinstance(node, FunctionExpression) or node.expression or scope.uses_this and not scope.is_arrow \
+            or isinstance(node, FunctionExpression) \
+            or node.expression or scope.uses_this and not scope.is_arrow \
             or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
