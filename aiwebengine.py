@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            459
+     1  This page: contents, imports, version                                            460
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                713
-    19  Host API                                                                       4,105
+    19  Host API                                                                       4,156
           Arguments                                                                      173
           routeRegistry                                                                  245
           graphQLRegistry                                                                121
@@ -260,7 +260,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           dispatcher and schedulerService                                                185
           Storage in a file                                                              397
           Relays                                                                          52
-          Redis                                                                          875
+          Redis                                                                          836
+          Redis: who is connected                                                         90
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
@@ -50599,7 +50600,8 @@ class LocalRelay:
 # A Redis that was started anew may have lost what it had accepted. So all processes agree, in a hash
 # of Redis, on the epoch of what it holds; ids and keys begin with it. One that finds that a message
 # is gone, or that nobody can tell, begins the next epoch: clients that were connected get a `gap`, and
-# so do those that come back with an id of an epoch before.
+# so do those that come back with an id of an epoch before. Until each process has looked, or was
+# waited for in vain, Redis takes no message: it would reach clients before the gap does.
 
 #: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
 REDIS_TIMEOUT = 2.0
@@ -50636,20 +50638,42 @@ _REDIS_SEQUENCE_BITS = 20
 _REDIS_EPOCH_STEP = 1 << 40
 #: Seconds that Redis keeps the messages of an epoch that is over: some process may not have read them yet.
 REDIS_LEFT_SECONDS = 60
-#: The hash that all processes agree by.
+#: Seconds that the processes have after a restart to say whether the messages that they know are there.
+REDIS_AGREE_SECONDS = 3.0
+#: The hash that all processes agree by, the set of their names, and of those that have yet to say.
 _REDIS_STATE = REDIS_PREFIX + "state"
+_REDIS_PROCESSES = REDIS_PREFIX + "processes"
+_REDIS_AWAITED = REDIS_PREFIX + "awaited"
 
-#: Returns the epoch. The next one, whose name is given, begins when there is none, when the one in which
-#: messages are known to be missing is still there, and after a restart of a Redis that keeps no log.
+#: Returns the epoch, with a "?" while other processes have yet to say that it goes on. The next one, whose
+#: name is given, begins when there is none, when the one in which messages are known to be missing is still
+#: there, after a restart of a Redis that keeps no log, and when a process says nothing in time.
 _REDIS_MEET = """
-local run, epoch = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch'))
-if run ~= ARGV[1] or epoch == ARGV[3] then
-  if not epoch or epoch == ARGV[3] or ARGV[4] == '0' then epoch = ARGV[2] end
-  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch)
+local run, epoch, name = ARGV[1], ARGV[2], ARGV[5]
+local before, kept, asked = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch', 'asked'))
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+kept = kept and string.gsub(kept, '%?$', '')
+if before ~= run then
+  if ARGV[4] == '0' then kept = false end
+  asked = now
+  redis.call('DEL', KEYS[3])
+  redis.call('SADD', KEYS[3], name, unpack(redis.call('SMEMBERS', KEYS[2])))
+  if #ARGV > 6 then redis.call('SADD', KEYS[3], unpack(ARGV, 7)) end
 end
+redis.call('SREM', KEYS[3], name)
+if redis.call('EXISTS', KEYS[3]) == 0 then asked = false end
+if not kept or kept == ARGV[3] or asked and now - asked > tonumber(ARGV[6]) then
+  redis.call('DEL', KEYS[3])
+  asked = false
+else
+  epoch = kept
+end
+if asked then epoch = epoch .. '?' end
+redis.call('HSET', KEYS[1], 'run', run, 'epoch', epoch, 'asked', asked or now)
 return epoch
 """
-#: XADD, unless the epoch is over: then nobody would read it.
+#: XADD, unless the epoch is over, so that nobody would read it, or may be.
 _REDIS_ADD = """
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
@@ -50972,6 +50996,9 @@ class RedisRelay:
         self.lock = threading.Lock()
         #: Held while the epoch is agreed on: an answer that came late would bring an earlier epoch back.
         self.meeting = threading.Lock()
+        #: The run of Redis that was asked last for what is known here, and the one that the reader reads.
+        self.heard = self._read_from = None
+        self.past = set()               # epochs that are over
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
@@ -51011,8 +51038,15 @@ class RedisRelay:
             self._agree()
 
     def _agree(self):
+        while not self._vote():
+            if self._stopping.wait(REDIS_RETRY_FIRST):
+                raise RedisTrouble("this process ends")
+
+    def _vote(self):
+        """Says whether all that is known here is there; has everyone agreed on the epoch?"""
         facts = self.link.call("INFO")
-        with self.lock:
+        with self.lock:                 # what an earlier run said last, and is not known yet, does not count
+            self.heard = facts["run_id"]
             epoch, start = self.epoch, key_of_stream(self.epoch, "").removesuffix("stream:")
             proofs = [(key, number) for key, number in self.proofs.items() if key.startswith(start)]
         found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number))
@@ -51020,13 +51054,18 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"],
-                                    random_hex(4), lost,
-                                    facts.get("aof_enabled", 0))
-            if re.fullmatch(rb"[0-9a-f]{8}", agreed):
-                self.epoch, self.link.run = agreed.decode(), facts["run_id"]
-                return
-            lost = agreed               # somebody else wrote this
+            agreed = self.link.call("EVAL", _REDIS_MEET, 3, _REDIS_STATE, _REDIS_PROCESSES, _REDIS_AWAITED,
+                                    self.heard, random_hex(4), lost, facts.get("aof_enabled", 0),
+                                    self.presence.name, round(REDIS_AGREE_SECONDS * 1000),
+                                    *self.presence.others)
+            lost = agreed.removesuffix(b"?")
+            if re.fullmatch(rb"[0-9a-f]{8}", lost) and lost.decode() not in self.past:
+                if agreed != lost:
+                    return False
+                self.epoch, self.link.run = lost.decode(), self.heard
+                self.past |= {epoch} - {self.epoch}
+                return True
+            # somebody else wrote this, or Redis forgot that the epoch is over
         raise RedisTrouble(f"something else writes to its key {_REDIS_STATE}")
 
     def _note_time(self, answer):
@@ -51102,12 +51141,14 @@ class RedisRelay:
             fields += ("filter", json.dumps(filter))
         try:
             for _ in range(3):
-                epoch = self.epoch
+                run, epoch = self.heard, self.epoch
                 key = key_of_stream(epoch, path)
                 identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data",
                                            data, *fields)
                 if identifier is not None:
-                    self._prove(key, redis_sequence(identifier))
+                    if not self._prove(key, redis_sequence(identifier), run):
+                        self._prove(key, redis_sequence(identifier), self.heard)
+                        self._meet()    # is it still there?
                     return
                 self._meet()            # it was started anew, and somebody found out before us
                 self._wake()
@@ -51115,17 +51156,19 @@ class RedisRelay:
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
-    def _prove(self, key, number):
-        """Remembers that a message is in Redis."""
+    def _prove(self, key, number, run):
+        """Remembers that a run of Redis has a message; False if a later one runs, which may not have it."""
         with self.lock:
-            if number > self.proofs.get(key, 0):
-                self.proofs[key] = number
+            if run == self.heard:
+                self.proofs[key] = max(number, self.proofs.get(key, 0))
+            return run == self.heard
 
     def in_order(self, path, work):
-        key = key_of_stream(self.era.epoch, path)
+        epoch = self.epoch
+        key = key_of_stream(epoch, path)
         with self.lock:
             number = self.proofs.get(key, 0)
-            wait = key in self.held or self.positions.get(key, number) < number
+            wait = key in self.held or self._is_behind(epoch, path, number)
             if wait:
                 self.held.setdefault(key, collections.deque()).append((number, work))
         if not wait:
@@ -51134,6 +51177,8 @@ class RedisRelay:
     def _release(self):
         """Does what waited for messages that have been read by now."""
         for key, waiting in list(self.held.items()):
+            if self.begun != self.epoch and key.startswith(key_of_stream(self.epoch, "")):
+                continue                # the gap comes first
             while waiting and waiting[0][0] <= self.positions.get(key, math.inf):
                 waiting[0][1]()
                 with self.lock:         # until then what comes waits behind it
@@ -51162,7 +51207,8 @@ class RedisRelay:
         """Returns when all that Redis had at the call was read here, or after a while."""
         end = time.monotonic() + REDIS_CATCH_UP
         with contextlib.suppress(RedisTrouble):
-            if self.link.call("HGET", _REDIS_STATE, "epoch") != self.epoch.encode():
+            epoch = self.link.call("HGET", _REDIS_STATE, "epoch") or b""
+            if epoch.removesuffix(b"?") != self.epoch.encode():
                 self._meet()
             epoch = self.epoch
             newest = self.link.call("XREVRANGE", key_of_stream(epoch, path), "+", "-", "COUNT", 1)
@@ -51203,7 +51249,7 @@ class RedisRelay:
 
     def _load(self, stream):
         """Reads what Redis has of a stream."""
-        era = self.era
+        run, era = self.heard, self.era
         key = key_of_stream(era.epoch, stream.path)
         shared = stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
         count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
@@ -51217,6 +51263,8 @@ class RedisRelay:
         with self.lock:
             if stream.epoch != era.epoch:
                 return                  # a new epoch has begun
+            if run != self.heard:
+                raise RedisTrouble("Redis was started anew")
             begun = stream.sequence - era.base
             last = min(last, begun or last)
             messages = [redis_message(stream, redis_sequence(identifier), fields)
@@ -51224,8 +51272,8 @@ class RedisRelay:
                         and (not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path))]
             stream.recall(era.epoch, era.base + last, era.base + min(floor, begun or floor), messages)
             self.positions.setdefault(key, last)
-        if last:
-            self._prove(key, last)
+            if last:
+                self.proofs[key] = max(last, self.proofs.get(key, 0))
 
     def _wake(self):
         """Makes the reader look at the streams again."""
@@ -51243,6 +51291,7 @@ class RedisRelay:
                     connection, woken = self.link.connection(), "0-0"
                     self.link.back()
                     self._meet()
+                    self._read_from = self.heard
                 if self.epoch != self.era.epoch:
                     self._follow(connection)
                 self._load_unread()
@@ -51313,7 +51362,8 @@ class RedisRelay:
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
             number = redis_sequence(identifier)
-            self._prove(key, number)
+            if not self._prove(key, number, self._read_from):
+                raise RedisTrouble("it was started anew")
             sequence = self.era.base + number
             try:
                 text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
@@ -51376,6 +51426,8 @@ def redis_message(stream, number, fields):
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
+# -- Redis: who is connected -------------------------------------------------------------
+
 class RedisPresence:
     """Tells the other processes who is connected here, and knows who is connected there. Each process
     has a hash, path -> JSON, that expires when it is not renewed."""
@@ -51401,7 +51453,7 @@ class RedisPresence:
         if self._thread is not None:
             self._thread.join(REDIS_TIMEOUT)    # or its last report would outlive this farewell
         with contextlib.suppress(RedisTrouble):    # it expires
-            self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
+            self.link.calls([("DEL", self._key(self.name)), ("SREM", _REDIS_PROCESSES, self.name)])
 
     @staticmethod
     def _key(name):
@@ -51431,9 +51483,9 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name),
+                     ("SADD", _REDIS_PROCESSES, self.name),
                      ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
-                     ("SMEMBERS", REDIS_PREFIX + "processes")]
+                     ("SMEMBERS", _REDIS_PROCESSES)]
         *_, epoch, moment, members = self.link.calls(commands)
         names = sorted(name.decode() for name in members)
         self._told = seen
@@ -51441,7 +51493,7 @@ class RedisPresence:
         alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
         gone = [name for name, found in zip(names, alive) if not found]
         if gone:
-            self.link.call("SREM", REDIS_PREFIX + "processes", *gone)
+            self.link.call("SREM", _REDIS_PROCESSES, *gone)
         self.others = [name for name, found in zip(names, alive) if found and name != self.name]
 
     @staticmethod
