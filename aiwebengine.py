@@ -60,19 +60,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,758
+    10  Code generator                                                                 4,845
           Nodes of Python                                                                201
-          Functions and their variables                                                  542
+          Functions and their variables                                                  543
           Statements                                                                     215
-          Loops, jumps and try                                                           557
+          Loops, jumps and try                                                           611
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        187
           Operators                                                                      575
           Assignments                                                                    344
-          Members and calls                                                              623
+          Members and calls                                                              641
           Members as targets                                                             100
-          Questions about nodes                                                          233
+          Questions about nodes                                                          247
           Compiling a source text                                                        497
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,280
@@ -11041,6 +11041,24 @@ class CountedLoop:
     __slots__, __init__ = attributes("variable limit step turns")
 
 
+class RowKeeper(ast.NodeTransformer):
+    """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That runs
+    again after all that may call a function of the script, such as a valueOf that replaces one of them."""
+
+    #: What generated code calls that runs nothing of the script.
+    SAFE = frozenset("abs floor len ord range sqrt stop type".split())
+
+    def __init__(self, loop):
+        self.loop, self.found = loop, {}
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id in self.SAFE:
+            return node
+        return python_template("({call}, *{again})[0]")(
+            node.lineno, node.col_offset, node, list(self.found.values()))
+
+
 class LoopEmitter(StatementEmitter):
     """Translates loops, switch, try, and the jumps that leave them."""
 
@@ -11167,9 +11185,45 @@ class LoopEmitter(StatementEmitter):
             self.at(node)
             self.emit_python("if interrupt: stop()")
             body()
-        statements = self.collect(inside)
+        statements = self.with_rows(node, inside)
         self.at(node)
         self.emit_python("while True: {statements}", statements=statements)
+
+    #: The RowKeeper of the loop around, if it has one.
+    rows = None
+
+    def with_rows(self, node, visit):
+        """What visit() emits for a loop; the lists of arrays in arrays that a quiet loop only reads are found
+        before it: `row` for a[y][x] where x changes."""
+        if self.rows is not None or not is_quiet(node):
+            return self.collect(visit)
+        self.rows = keeper = RowKeeper(node)
+        statements = self.collect(visit)
+        self.rows = None
+        for find in keeper.found.values():
+            self.emit_value(find)
+        return [keeper.visit(statement) for statement in statements] if keeper.found else statements
+
+    def row_of(self, node):
+        """The name of the list of a[y], to read from, where the loop around keeps it; else None."""
+        loop = self.rows and self.rows.loop
+        if not loop or not node.computed or type(node.object) is not Identifier:
+            return None
+        variable, kind, places = node.object.scope, infer(node.property), self.rows.found
+        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start or not all(
+                type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
+                and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
+                for part in node.property.walk()):
+            return None
+        items, key = self.list_of(self.load(node.object)), self.expression(node.property)
+        if items is None:
+            return None
+        name = f"{items.id}[{ast.unparse(key)}]"
+        places[name] = self.python(
+            "({name} := {row}.items if {least!r} <= {key} < len({items}) "
+            "and type({row} := {items}[{key}]) is JSArray else no_items)",
+            name=name, items=items, key=key, least=0, row=name + ".row")
+        return self.name(name)
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -11281,7 +11335,7 @@ class LoopEmitter(StatementEmitter):
             self.at(node)
             self.emit_python("if interrupt: stop()")
             self.loop_body(node.body, jump)
-        body = self.collect(inside)
+        body = self.with_rows(node, inside)
         self.at(node)
         steps = [counted.step] if getattr(counted.step, "value", None) != 1 else []
         loop = self.python("""
@@ -13148,6 +13202,10 @@ class CallEmitter(AssignmentEmitter):
             return self.call("super_get", self.load_variable(node.object.scope), self.name("this"),
                              self.member_key(node))
         self.shorten(node)
+        if self.rows is not None and node.computed and type(node.object) is MemberExpression:
+            row = self.row_of(node.object)
+            if row is not None and is_numeric(infer(node.property)):
+                return self.element_of_row(row, node)
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -13260,6 +13318,20 @@ class CallEmitter(AssignmentEmitter):
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
+
+    def element_of_row(self, row, node):
+        """a[y][x], where `row` is the list of a[y] or empty."""
+        obj = self.call("get_element", self.expression(node.object.object),
+                        self.expression(node.object.property))
+        key, first = self.reusable(self.expression(node.property))
+        kind = infer(node.property)
+        checks = [self.compare(first, ast.Lt(), self.call("len", row))]
+        if type(kind) is not tuple:
+            checks[:] = [self.type_is(first, "int"), self.compare(key, ast.Lt(), self.call("len", row))]
+        if type(kind) is not tuple or kind[0] < 0:
+            checks.append(self.compare(key, ast.GtE(), self.const(0)))
+        return self.either(self.both(*checks) if checks[1:] else checks[0], self.subscript(row, key),
+                           self.call("get_element", obj, key))
 
     def computed_element(self, obj, key, kind, is_stable):
         """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`."""
@@ -13972,6 +14044,20 @@ def is_call_of_math(node):
     return isinstance(callee, MemberExpression) and not callee.computed \
         and isinstance(callee.object, Identifier) \
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
+
+
+def is_quiet(loop):
+    """Whether a loop contains nothing but arithmetic and reading of elements, and assigns variables only."""
+    return any(type(part) is MemberExpression and part.computed and type(part.object) is MemberExpression
+               and part.object.computed for part in loop.walk()) and not any(
+        isinstance(part, (*FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
+                          AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
+                          ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement))
+        or isinstance(part, CallExpression) and not is_call_of_math(part)
+        or isinstance(part, UnaryExpression) and part.operator == "delete"
+        or isinstance(part, UpdateExpression) and not isinstance(part.argument, Identifier)
+        or isinstance(part, AssignmentExpression) and not isinstance(part.left, Identifier)
+        for part in loop.walk())
 
 
 def may_change_arrays(body):
