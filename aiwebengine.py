@@ -9949,6 +9949,8 @@ MAX_OPERANDS_JOINED = 8
 MIN_TURNS_OF_RANGE = 20
 #: Most characters of a loop's body that is translated twice, for few turns and for many.
 MAX_WRITTEN_TWICE = 400
+#: Most arrays in arrays whose lists a loop keeps.
+MAX_ROWS = 4
 #: What loops begin with.
 _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
@@ -11046,17 +11048,25 @@ class RowKeeper(ast.NodeTransformer):
     again after all that may call a function of the script, such as a valueOf that replaces one of them."""
 
     #: What generated code calls that runs nothing of the script.
-    SAFE = frozenset("abs floor len ord range sqrt stop type".split())
+    SAFE = frozenset(
+        "abs checked_text fix_number floor len ord range sqrt stop strict_equal text_length too_long "
+        "type".split())
 
     def __init__(self, loop):
         self.loop, self.found = loop, {}
 
     def visit_Call(self, node):
-        self.generic_visit(node)
         if isinstance(node.func, ast.Name) and node.func.id in self.SAFE:
-            return node
+            return self.generic_visit(node)
+        if not self.is_flat(node):
+            self.generic_visit(node)
         return python_template("({call}, *{again})[0]")(
             node.lineno, node.col_offset, node, list(self.found.values()))
+
+    def is_flat(self, node):
+        """Whether a call reads nothing but variables between the calls in it and its own."""
+        return isinstance(node, (ast.Name, ast.Constant)) \
+            or isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and all(map(self.is_flat, node.args))
 
 
 class LoopEmitter(StatementEmitter):
@@ -11219,10 +11229,13 @@ class LoopEmitter(StatementEmitter):
         if items is None:
             return None
         name = f"{items.id}[{ast.unparse(key)}]"
+        if name not in places and len(places) >= MAX_ROWS:
+            return None
         places[name] = self.python(
-            "({name} := {row}.items if {least!r} <= {key} < len({items}) "
+            "({name} := {row}.items if {key} < len({items}) "
+            + ("and {key} >= 0 " if kind[0] < 0 else "") +
             "and type({row} := {items}[{key}]) is JSArray else no_items)",
-            name=name, items=items, key=key, least=0, row=name + ".row")
+            name=name, items=items, key=key, row=name + ".row")
         return self.name(name)
 
     def inverse(self, node):
