@@ -60,22 +60,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,845
+    10  Code generator                                                                 4,861
           Nodes of Python                                                                201
           Functions and their variables                                                  543
           Statements                                                                     215
-          Loops, jumps and try                                                           611
+          Loops, jumps and try                                                           623
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        187
           Operators                                                                      575
-          Assignments                                                                    344
+          Assignments                                                                    346
           Members and calls                                                              641
           Members as targets                                                             100
           Questions about nodes                                                          247
           Compiling a source text                                                        497
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,280
+    11  Built-ins of the language                                                      9,267
           Helpers shared by the built-ins                                                 92
           Object                                                                         306
           Function                                                                       152
@@ -94,7 +94,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: getters and setters                                                       82
           Date: methods that make text                                                    54
           Date: constructor                                                               28
-          String                                                                         114
+          String                                                                         116
           String: access, search, parts                                                  139
           String: changed copies                                                         181
           String: patterns                                                               132
@@ -104,7 +104,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             49
           Iterator prototypes                                                             10
           Array                                                                          147
-          Array: callbacks                                                               111
+          Array: callbacks                                                                96
           Array: order                                                                   123
           Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
@@ -191,9 +191,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,354
+    15  Realm, jobs and timers                                                         5,359
           Helpers of generated code: any realm                                           371
-          Helpers of generated code: one realm                                           278
+          Helpers of generated code: one realm                                           283
           Helpers of generated code: shortcuts                                           686
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
@@ -9950,7 +9950,7 @@ MIN_TURNS_OF_RANGE = 20
 #: Most characters of a loop's body that is translated twice, for few turns and for many.
 MAX_WRITTEN_TWICE = 400
 #: Most arrays in arrays whose lists a loop keeps.
-MAX_ROWS = 4
+MAX_KEPT_ROWS = 4
 #: What loops begin with.
 _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
@@ -11044,8 +11044,8 @@ class CountedLoop:
 
 
 class RowKeeper(ast.NodeTransformer):
-    """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That runs
-    again after all that may call a function of the script, such as a valueOf that replaces one of them."""
+    """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That
+    runs again after all that may call a function of the script: a valueOf could replace one of them."""
 
     #: What generated code calls that runs nothing of the script.
     SAFE = frozenset(
@@ -11066,7 +11066,8 @@ class RowKeeper(ast.NodeTransformer):
     def is_flat(self, node):
         """Whether a call reads nothing but variables between the calls in it and its own."""
         return isinstance(node, (ast.Name, ast.Constant)) \
-            or isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and all(map(self.is_flat, node.args))
+            or isinstance(node, ast.Call) and isinstance(node.func, ast.Name) \
+            and all(map(self.is_flat, node.args))
 
 
 class LoopEmitter(StatementEmitter):
@@ -11220,16 +11221,16 @@ class LoopEmitter(StatementEmitter):
         if not loop or not node.computed or type(node.object) is not Identifier:
             return None
         variable, kind, places = node.object.scope, infer(node.property), self.rows.found
-        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start or not all(
-                type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
-                and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
-                for part in node.property.walk()):
+        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start \
+                or not all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
+                           and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
+                           for part in node.property.walk()):
             return None
         items, key = self.list_of(self.load(node.object)), self.expression(node.property)
         if items is None:
             return None
         name = f"{items.id}[{ast.unparse(key)}]"
-        if name not in places and len(places) >= MAX_ROWS:
+        if name not in places and len(places) >= MAX_KEPT_ROWS:
             return None
         places[name] = self.python(
             "({name} := {row}.items if {key} < len({items}) "
@@ -12945,8 +12946,10 @@ class AssignmentEmitter(OperatorEmitter):
         if not target.computed:
             return True
         kind = infer(target.property)
-        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) \
-            and self.runs_often()
+        prop = target.property
+        return is_numeric(kind) or kind is None and self.runs_often() and (
+            isinstance(prop, (Identifier, UpdateExpression)) or isinstance(prop, MemberExpression)
+            and prop.computed and is_numeric(infer(prop.property)))
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
@@ -17149,6 +17152,8 @@ def this_text(this, name):
 
 def clamp_position(value, length):
     """ToIntegerOrInfinity of an argument, clamped between 0 and `length`."""
+    if value is undefined:
+        return 0
     if type(value) is not int:
         value = to_integer_or_infinity(value)
     return 0 if value < 0 else length if value > length else int(value)
@@ -18091,8 +18096,8 @@ def present_items(realm, obj, indices):
 # -- Array: callbacks --------------------------------------------------------------------
 #
 # Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
-# script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
-# long as it is the array's; whatever is left then goes through present_items().
+# script's function drops anyway saves a third of a call. These loops follow the list of a dense array,
+# which is emptied when the array leaves it; what the array has then goes through present_items().
 
 def takes_at_most(run, count):
     """Whether a Python function of the script drops all arguments after the first `count`."""
@@ -18109,21 +18114,14 @@ _CO_VARARGS = 4
 
 def results_of_values(obj, length, run, receiver):
     """What a callback returns for the elements of an array from the first on."""
-    results = []
     if type(obj) is not JSArray:
-        return results
+        return []
     items = obj.items
     if takes_at_most(run, 1):
-        for value in itertools.islice(items, length):
-            results.append(run(receiver, value))
-            if obj.items is not items:
-                break
-    elif takes_at_most(run, 2):
-        for index, value in enumerate(itertools.islice(items, length)):
-            results.append(run(receiver, value, index))
-            if obj.items is not items:
-                break
-    return results
+        return [run(receiver, value) for value in itertools.islice(items, length)]
+    if takes_at_most(run, 2):
+        return [run(receiver, value, index) for index, value in enumerate(itertools.islice(items, length))]
+    return []
 
 
 def visit_values(obj, length, run, receiver):
@@ -18134,13 +18132,9 @@ def visit_values(obj, length, run, receiver):
         if takes_at_most(run, 1):
             for index, value in enumerate(itertools.islice(items, length)):
                 run(receiver, value)
-                if obj.items is not items:
-                    break
         elif takes_at_most(run, 2):
             for index, value in enumerate(itertools.islice(items, length)):
                 run(receiver, value, index)
-                if obj.items is not items:
-                    break
     return index + 1
 
 
@@ -18153,8 +18147,6 @@ def kept_values(obj, length, test, receiver):
             passed = test(receiver, value)
             if passed is True or (passed is not False and to_boolean(passed)):
                 kept.append(value)
-            if obj.items is not items:
-                break
     return kept, index + 1
 
 
@@ -18167,8 +18159,6 @@ def reduce_values(obj, length, run, initial):
     index = start - 1
     for index, value in enumerate(itertools.islice(items, start, length), start):
         result = run(undefined, result, value)
-        if obj.items is not items:
-            break
     return result, index + 1
 
 
@@ -35458,6 +35448,13 @@ def storing_helpers(realm, helpers):
                 if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                     items.append(value)
                     return value
+            elif type(key) is str:
+                if type(obj) is JSObject and obj.attrs is None:
+                    props = obj.props
+                    if key in props or key not in Guard.keys:
+                        props[key] = value
+                        return value
+                return put(obj, key, value)
             elif type(obj) is HoleyArray and type(key) is int and 0 <= key < len(obj.items) \
                     and (obj.items[key] is not HOLE or not Guard.index):
                 if obj.items[key] is HOLE:
@@ -35468,8 +35465,6 @@ def storing_helpers(realm, helpers):
             elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
                 obj.set_index(key, value)
                 return value
-            elif type(key) is str:
-                return put(obj, key, value)
             put_key(realm, obj, key, value, strict)
             return value
 
