@@ -3776,6 +3776,75 @@ class WrittenElementTest(Case):
             self.assertEqual(named, called, (strict, kind, value, change))
 
 
+class KeptRowTest(Case):
+    """A loop that finds the list of a[y] before it reads a[y][x] sees all changes: each program runs a second time with what
+    a call returns."""
+
+    VALUES = ("[[1, 2, 3, 4], [5, 6, 7]]", "[]", "[null]", "['text', [7]]", "[[1, , 3], [, 2]]", "[new Uint8Array(3), {0: 5}]", "'ab'",
+              "[new Array(3), Object.freeze([1, 2])]", "{0: [1, 2]}", "null", "new Proxy([[1, 2]], {})")
+    #: What the valueOf of a value does to the arrays while they are read.
+    CHANGES = ("a[0] = [10, 20, 30]", "a.length = 0", "a[0].length = 1", "a[0].shift()", "a[5] = 1", "a[0][9] = 1", "a.reverse()", "a[0] = 'xyz'",
+               "Object.defineProperty(a, 0, { get() { return [9, 8, 7] } })", "Object.freeze(a[0])", "delete a[0][2]", "0")
+    BODY = """(a, trap) => {
+        const seen = [], n = 3, z = 1; let s = 0;
+        try { a[0][1] = trap } catch (error) { seen.push(error.name) }
+        for (const step of [0, 1, 2, 3])
+          try {
+            if (step === 0) for (let x = 0; x < n; x++) s += a[0][x] * 2 - (a[z] ? 1 : 0);
+            if (step === 1) for (let x = 1; x < 4; x++) s = s + a[z - 1][x - 1] + "|" + a[z][x];
+            if (step === 2) { let x = 0; while (x < n) { s = Math.max(a[0][x], a[0][n - 1 - x]) + (a[0][x] < 3); x += 1 } }
+            if (step === 3) { let x = 3; do s += a[0][x--] / 2; while (x > 0) }
+            seen.push(s);
+          } catch (error) { seen.push(error.name, error.message) }
+        return JSON.stringify([seen, String(s), a]) }"""
+
+    def test_rows_that_change_while_they_are_read(self):
+        realm = aiwebengine.Realm()
+        inside = re.sub(r"\ba\[", "id(a)[", self.BODY)
+        realm.evaluate(f"""const id = v => v, kept = {self.BODY}, called = {inside};
+            const run = (make, change) => [kept, called].map(f => {{ const a = make(); return f(a, {{ valueOf() {{ change(a); return 100 }} }}) }})""")
+        for value, change in itertools.product(self.VALUES, self.CHANGES):
+            kept, called = realm.evaluate(f"run(() => ({value}), (a) => {{ {change} }})")
+            self.assertEqual(kept, called, (value, change))
+        text = aiwebengine.dump_python(aiwebengine.compile_script(f"f = {self.BODY}", "a.js", keep_tree=True))
+        for row in "[0]", "[z_1]", "[z_1 - 1]":
+            self.assertIn(f"(a_1.items{row} :=", text)
+
+
+class OnceTest(Case):
+    """Code that runs once, and what makes an error to throw, becomes short Python."""
+
+    SOURCE = "o.a.b = f(o.c < 2, o.d + `${o.e}`)"
+
+    def size(self, source):
+        return sum(1 for _ in ast.walk(aiwebengine.compile_script(source, "a.js", keep_tree=True).tree))
+
+    def test_the_top_level_and_functions_called_where_they_stand(self):
+        often = self.size(f"var g = function () {{ {self.SOURCE} }}")
+        for source in (self.SOURCE, f"(function () {{ {self.SOURCE} }})()", f"(() => {{ {self.SOURCE} }}).call(this)",
+                       f"(function (make) {{ make() }})(function () {{ {self.SOURCE} }})"):
+            self.assertLess(self.size(source), often * 0.7, source)
+        self.assertGreater(self.size(f"while (o) {{ {self.SOURCE} }}"), often * 0.8)
+
+    def test_what_is_thrown(self):
+        often = self.size(f"var g = function () {{ {self.SOURCE} }}")
+        self.assertLess(self.size(f"var g = function () {{ throw ({self.SOURCE}, o) }}"), often * 0.8)
+
+    def test_it_does_the_same(self):
+        body = """const o = { a: {}, c: 1, get d() { return "d" }, e: 2.5, n: [1, 2] };
+            o.a.b = ((x, y) => x + y)(o.c < 2, o.d + `${o.e}`); o.a.b += 1; o.c++; o.n[0] += o.c; o.n.push(o.c * 1.5, -o.c, o.e % 2, o.c / 0);
+            const seen = [o.a.b, o.c, o.n, o?.a?.z ?? 7, typeof o.a, o.c > o.e, o.d < "e"];
+            for (const f of [() => nothing, () => o.none(), () => o.none.x, () => { null.x = 1 }, () => { throw new TypeError(o.d + o.e) }])
+              try { f() } catch (error) { seen.push(error.name, error.message) }
+            seen.push((function () { return this === undefined || typeof this })());"""
+        results = {aiwebengine.Realm().evaluate(text.replace("BODY", body)) for text in (
+            "BODY JSON.stringify(seen)", "(function () { BODY return JSON.stringify(seen) })()",
+            "var f = function () { BODY return JSON.stringify(seen) }; f()",
+            "function f() { for (;;) { BODY return JSON.stringify(seen) } } f()",
+            "function f() { try { BODY throw JSON.stringify(seen) } catch (error) { return error } } f()")}
+        self.assertEqual(len(results), 1, results)
+
+
 class FoundMethodTest(Case):
     """What generated code finds by itself is what the operators of the language find: each program runs a second
     time by way of Reflect, of a variable, of an index in a text."""
