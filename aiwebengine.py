@@ -43,10 +43,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
-     7  Scope analysis                                                                 1,395
+     7  Scope analysis                                                                 1,411
           Variables and scopes                                                           177
-          Resolving names                                                                840
-          Types of variables                                                             367
+          Resolving names                                                                853
+          Types of variables                                                             370
      8  Values and objects                                                             1,300
           Property descriptors                                                           202
           Ordinary objects                                                               476
@@ -60,17 +60,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,743
-          Nodes of Python                                                                200
-          Functions and their variables                                                  536
-          Statements                                                                     212
-          Loops, jumps and try                                                           557
+    10  Code generator                                                                 4,872
+          Nodes of Python                                                                201
+          Functions and their variables                                                  544
+          Statements                                                                     215
+          Loops, jumps and try                                                           623
           Destructuring                                                                  176
           Expressions                                                                    261
           Classes                                                                        187
-          Operators                                                                      573
-          Assignments                                                                    344
-          Members and calls                                                              625
+          Operators                                                                      575
+          Assignments                                                                    346
+          Members and calls                                                              651
           Members as targets                                                             100
           Questions about nodes                                                          247
           Compiling a source text                                                        497
@@ -191,9 +191,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,376
+    15  Realm, jobs and timers                                                         5,381
           Helpers of generated code: any realm                                           369
-          Helpers of generated code: one realm                                           273
+          Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           713
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
