@@ -47,42 +47,42 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                840
           Types of variables                                                             367
-     8  Values and objects                                                             1,300
-          Property descriptors                                                           202
+     8  Values and objects                                                             1,307
+          Property descriptors                                                           209
           Ordinary objects                                                               476
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,128
+     9  Conversions and operators                                                      1,136
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        157
+          Objects                                                                        165
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,743
+    10  Code generator                                                                 4,772
           Nodes of Python                                                                200
           Functions and their variables                                                  536
           Statements                                                                     212
           Loops, jumps and try                                                           557
           Destructuring                                                                  176
-          Expressions                                                                    261
+          Expressions                                                                    266
           Classes                                                                        187
-          Operators                                                                      573
+          Operators                                                                      578
           Assignments                                                                    344
-          Members and calls                                                              625
+          Members and calls                                                              643
           Members as targets                                                             100
-          Questions about nodes                                                          215
+          Questions about nodes                                                          216
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,280
+    11  Built-ins of the language                                                      9,294
           Helpers shared by the built-ins                                                 92
-          Object                                                                         306
+          Object                                                                         308
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
-          Call stacks                                                                     68
-          Error                                                                          266
+          Call stacks                                                                     70
+          Error                                                                          268
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -95,9 +95,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  139
+          String: access, search, parts                                                  143
           String: changed copies                                                         181
-          String: patterns                                                               132
+          String: patterns                                                               135
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              90
           Array iterators                                                                 36
-          Map and Set                                                                    431
+          Map and Set                                                                    432
           Iterators of Map and Set                                                       148
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,376
+    15  Realm, jobs and timers                                                         5,419
           Helpers of generated code: any realm                                           369
-          Helpers of generated code: one realm                                           273
-          Helpers of generated code: shortcuts                                           713
+          Helpers of generated code: one realm                                           293
+          Helpers of generated code: shortcuts                                           736
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        614
@@ -7821,6 +7821,13 @@ def array_index(key):
 
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
+    if keys and len(keys) < 1000:
+        try:
+            least = min(keys)
+        except TypeError:               # texts and symbols
+            least = ""
+        if type(least) is str and least > "9\uffff":
+            return list(keys)           # no key begins with a digit
     strings, symbols, indices, last, ascending = [], [], [], -1, True
     for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
@@ -9358,12 +9365,20 @@ def instance_of(value, target):
     while type(holder) is JSFunction and SYM_HAS_INSTANCE not in (
             holder.props if holder.attrs is None else holder.attrs):
         holder = holder.proto
-    props = holder.props if type(holder) is JSFunction else UNTOUCHED
-    handler = props[SYM_HAS_INSTANCE] if SYM_HAS_INSTANCE in props else target.get(SYM_HAS_INSTANCE)
+    handler = holder.props.get(SYM_HAS_INSTANCE) if type(holder) is JSFunction else None
+    if handler is None:
+        handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
         if type(handler) is JSFunction and handler.info.kind == "builtin" \
                 and handler.info.name == "[Symbol.hasInstance]":
-            return ordinary_has_instance(target, value)
+            proto = target.props.get("prototype") if type(target) is JSFunction else None
+            if type(value) is not JSObject or not isinstance(proto, JSObject):
+                return ordinary_has_instance(target, value)
+            while type(value) is JSObject:
+                value = value.proto
+                if value is proto:
+                    return True
+            return value is not None and ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
         raise JSTypeError("Right-hand side of 'instanceof' is not callable")
@@ -11997,7 +12012,8 @@ class ExpressionEmitter(DestructuringEmitter):
             if not is_plain_property(prop):
                 break
             plain += 1
-        if plain == len(node.properties) and not self.needs_lift(node):
+        if not self.needs_lift(node) and (plain == len(node.properties) or all(
+                isinstance(prop, SpreadElement) or is_plain_property(prop) for prop in node.properties)):
             return self.plain_object(node.properties)
         home = node.scope.names["%home"]
         self.declare_cell(home)
@@ -12019,6 +12035,10 @@ class ExpressionEmitter(DestructuringEmitter):
     def plain_object(self, properties):
         keys, values = [], []
         for prop in properties:
+            if isinstance(prop, SpreadElement):
+                keys.append(None)
+                values.append(self.call("spread_properties", self.expression(prop.argument)))
+                continue
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
@@ -12393,6 +12413,11 @@ class OperatorEmitter(ClassEmitter):
             return test if operator == "==" else self.negated(test)
         if operator in _COMPARE_OPS:
             return self.relation(operator, left, left_kind, right, right_kind)
+        if operator == "in" and self.runs_often() and isinstance(left, (ast.Name, ast.Constant)) \
+                and isinstance(right, ast.Name):
+            return self.python(
+                "type({right}) is JSObject and {left} in {right}.props or has_property({left}, {right})",
+                left=left, right=right)
         if operator == "in":
             return self.call("has_property", left, right)
         if operator == "instanceof":
@@ -13160,6 +13185,10 @@ class AssignmentEmitter(OperatorEmitter):
 
 # -- Members and calls -------------------------------------------------------------------
 
+#: Whether CPython looks into a dict twice, by `in` and a subscript, faster than once by a method.
+LOOKS_TWICE = sys.version_info >= (3, 14)
+
+
 class CallEmitter(AssignmentEmitter):
     """Translates members, calls, `new`, optional chains, await and yield."""
 
@@ -13238,14 +13267,18 @@ class CallEmitter(AssignmentEmitter):
         if key in self.unit.getters and self.runs_often():
             again, first = self.reusable(obj)
             return self.got(again, first, key, props, self.call("get", again, self.const(key)))
-        if props is not None:           # no property is None
-            return self.python(
-                "{found} if ({found} := {props}.get({key!r})) is not None else get({obj}, {key!r})",
-                found=self.temporary(), props=props, key=key, obj=obj)
-        obj, first = self.reusable(obj)
-        return self.python(
-            "{found} if type({first}) is JSObject and ({found} := {obj}.props.get({key!r})) is not None "
-            "else get({obj}, {key!r})", found=self.temporary(), obj=obj, first=first, key=key)
+        parts = {"key": key, "obj": obj, "props": props}
+        if props is None:
+            parts["obj"], parts["first"] = self.reusable(obj)
+            parts["props"] = self.attribute(parts["obj"], "props")
+        if LOOKS_TWICE:
+            template = "{props}[{key!r}] if {key!r} in {props} else get({obj}, {key!r})"
+        else:                           # no property is None
+            template = "{found} if ({found} := {props}.get({key!r})) is not None else get({obj}, {key!r})"
+            parts["found"] = self.temporary()
+        if props is None:
+            template = template.replace(" if ", " if type({first}) is JSObject and ", 1)
+        return self.python(template, **parts)
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
@@ -13455,6 +13488,9 @@ class CallEmitter(AssignmentEmitter):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
             if shortcut is not None:
                 return shortcut
+            if not before and not optional and self.is_call_of_function(callee, arguments):
+                function = self.call("called", self.chain_part(callee.object), self.const(self.text(callee)))
+                return self.apply(function, self.arguments(arguments, function, None))
             function, this = self.method_parts(callee, optional)
         elif isinstance(callee, ChainExpression) and isinstance(callee.expression, MemberExpression) \
                 and not isinstance(callee.expression.object, Super):
@@ -13468,6 +13504,13 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(values, tuple):
             function, this, values = values
         return self.node(ast.Call, function, [this, *before, *values], [])
+
+    def is_call_of_function(self, callee, arguments):
+        """Whether this seems to be function.call(receiver, …)."""
+        return not (callee.computed or callee.optional or isinstance(callee.object, Super)
+                    or isinstance(callee.property, PrivateName)) and callee.property.name == "call" \
+            and arguments and not isinstance(arguments[0], SpreadElement) and self.runs_often() \
+            and not any(map(self.needs_lift, arguments))
 
     def shortcut(self, callee, arguments):
         """A call of a method that has a helper of its own, which falls back to the method; or None."""
@@ -13917,7 +13960,7 @@ def names_in_loops(statements, wanted):
         if kind is ast.Name:
             if in_loop and node.id in wanted:
                 found.setdefault(node.id, []).append(node)
-        elif kind is not ast.Constant and kind is not ast.FunctionDef:
+        elif kind is not ast.Constant and kind is not ast.FunctionDef and node is not None:
             in_loop = in_loop or kind is ast.While or kind is ast.For
             for part in vars(node).values():
                 if type(part) is list:
@@ -13942,9 +13985,9 @@ def is_stable(left, right):
 
 #: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
 COMMON_METHODS = frozenset(
-    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
-    "find findIndex flat flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll "
-    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
+    "at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
+    "find findIndex flat flatMap forEach includes indexOf join keys lastIndexOf map match matchAll "
+    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send shift slice some "
     "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
     "trimStart unshift values".split())
 #: The same, of arrays and of texts.
@@ -13958,7 +14001,8 @@ STRING_METHODS = frozenset(
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
              ("has", 1): "quick_has",
-             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("delete", 1): "quick_delete",
+             ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
                   ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
@@ -15220,8 +15264,10 @@ def enumerable_own(realm, value, pick):
     """EnumerableOwnProperties (7.3.24): [pick(key, value)] by string keys; `pick` None: the keys."""
     obj = to_object(realm, value)
     if is_plain(obj):
-        keys = [key for key in order_keys(obj.props) if type(key) is str]
-        return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
+        keys, props = order_keys(obj.props), obj.props
+        if keys and type(keys[-1]) is not str:      # symbols come last
+            keys = [key for key in keys if type(key) is str]
+        return keys if pick is None else [pick(key, props[key]) for key in keys]
     if pick is not None:
         return [pick(key, item) for key, item in enumerable_properties(obj, False)]
     return [key for key in with_polls(obj.own_keys()) if type(key) is str and is_enumerable(obj, key)]
@@ -15611,7 +15657,9 @@ def frame_text(code, lasti):
 
 def stack_limit(realm):
     """How many frames Error.stackTraceLimit asks for."""
-    limit = peek(realm.Error, "stackTraceLimit")
+    limit = realm.Error.props.get("stackTraceLimit")
+    if limit is None:
+        limit = peek(realm.Error, "stackTraceLimit")
     if type(limit) not in NUMBER_TYPES or limit != limit:
         return 0
     return int(max(0, min(limit, MAX_STACK_FRAMES)))
@@ -15652,7 +15700,9 @@ class JSErrorObject(JSObject):
         """Notes where and as what the error stands now."""
         self.frames = frames
         self.stack = None
-        message = peek(self, "message")
+        message = self.props.get("message")
+        if message is None:
+            message = peek(self, "message")
         self.header = "" if message is undefined else peek_text(message)
 
     def first_line(self, name=undefined):
@@ -17226,7 +17276,7 @@ def string_ends_with(realm, this, search=undefined, end=undefined, *_):
 @STRING.method("includes", 1)
 def string_includes(realm, this, search=undefined, position=undefined, *_):
     text = this if type(this) is str else this_text(this, "includes")
-    search = search_text(search, "includes")
+    search = search if type(search) is str else search_text(search, "includes")
     if position is undefined:
         return search in text
     return text.find(search, clamp_position(position, len(text))) >= 0
@@ -17279,14 +17329,18 @@ def last_position(text, search, end):
 @STRING.method("slice", 2)
 def string_slice(realm, this, start=undefined, end=undefined, *_):
     text = this if type(this) is str else this_text(this, "slice")
+    if type(start) is int and (end is undefined or type(end) is int):
+        return text[start:] if end is undefined else text[start:end]
     first = relative_index(start, len(text))
     return text[first:] if end is undefined else text[first:relative_index(end, len(text))]
 
 
 @STRING.method("startsWith", 1)
 def string_starts_with(realm, this, search=undefined, position=undefined, *_):
-    text = this_text(this, "startsWith")
-    search = search_text(search, "startsWith")
+    text = this if type(this) is str else this_text(this, "startsWith")
+    search = search if type(search) is str else search_text(search, "startsWith")
+    if position is undefined:
+        return text.startswith(search)
     return text.startswith(search, clamp_position(position, len(text)))
 
 
@@ -17576,6 +17630,9 @@ def replace_each(realm, text, search, replacement):
 
 @STRING.method("split", 2)
 def string_split(realm, this, separator=undefined, limit=undefined, *_):
+    if type(this) is type(separator) is str and separator and limit is undefined \
+            and len(this) <= SLICE_LENGTH:
+        return realm.new_array(this.split(separator))
     require_object_coercible(this, "String.prototype.split")
     splitter = custom_method(realm, separator, SYM_SPLIT)
     if splitter is not undefined:
@@ -19070,17 +19127,18 @@ class JSCollection(JSObject):
 
     def remove(self, key):
         """Deletes an entry; returns whether it was there."""
-        position = self.index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
+        index = self.index
+        position = index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
         if position is None:
             return False
         self.erase(position)
         keys = self.keys
+        size = len(keys)
         if position == self.first:
-            size = len(keys)
             while position < size and keys[position] is HOLE:
                 position += 1
             self.first = position
-        if len(keys) - len(self.index) > COLLECTION_SLACK + len(self.index):
+        if size > COLLECTION_SLACK + 2 * len(index):
             self.compact()
         return True
 
@@ -35190,6 +35248,8 @@ def caught(realm):
 
 def reading_helpers(realm, helpers):
     """Reading of properties."""
+    object_proto, object_properties = realm.ObjectPrototype, realm.ObjectPrototype.props
+
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
@@ -35222,9 +35282,15 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
+            if type(obj) is JSObject:
+                return get(obj, str(key))
         elif kind is str:
-            if type(obj) is JSObject and key in obj.props:
-                return obj.props[key]
+            if type(obj) is JSObject:
+                value = obj.props.get(key)
+                if value is not None:
+                    return value
+                if obj.proto is object_proto and key not in object_properties and key not in Guard.keys:
+                    return undefined
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -35245,6 +35311,7 @@ def reading_helpers(realm, helpers):
 def calling_helpers(realm, helpers):
     """Calls of methods."""
     get, get_element, string_methods = helpers["get"], helpers["get_element"], realm.StringPrototype.props
+    function_proto, protected = realm.FunctionPrototype, realm.protected
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -35273,9 +35340,18 @@ def calling_helpers(realm, helpers):
         return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
-        return callable_or_refusal(get_element(obj, key), text, realm)
+        function = get_element(obj, key)
+        return function.fn if type(function) is JSFunction else callable_or_refusal(function, text, realm)
 
-    return method, element_method
+    def called(obj, text):
+        """The Python function of obj.call(…), whose arguments begin with the receiver."""
+        if type(obj) is JSFunction and obj.proto is function_proto and protected["call_untouched"] \
+                and (obj.attrs is None or "call" not in obj.attrs):
+            return obj.fn
+        function = method(obj, "call", text)
+        return lambda *args: function(obj, *args)
+
+    return method, element_method, called
 
 
 def literal_helpers(realm, helpers):
@@ -35369,6 +35445,8 @@ def storing_helpers(realm, helpers):
 
         def put_element(obj, key, value):
             """obj[key] = value"""
+            if type(obj) is JSObject and (type(key) is str or type(key) is int):
+                return put(obj, key if type(key) is str else str(key), value)
             if type(key) is int and type(obj) is JSArray:
                 items = obj.items
                 if 0 <= key < len(items):
@@ -35456,8 +35534,9 @@ def function_helpers(realm, helpers):
 
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
-protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
-protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("call_untouched", FunctionPrototype=("call",))
+protector("map_methods_untouched", MapPrototype=("get", "has", "set", "delete"))
+protector("set_methods_untouched", SetPrototype=("add", "has", "delete"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
@@ -35547,7 +35626,7 @@ def shortcuts_of_collections(realm, helpers):
 
 
 def shortcuts_that_fill(realm, helpers):
-    """Methods that add to a Map or Set, for keys that need no collection_key()."""
+    """Methods that change a Map or Set; those that add, for keys that need no collection_key()."""
     method = helpers["method"]
     is_plain_map, is_plain_set = collection_tests(realm, helpers)
 
@@ -35584,7 +35663,13 @@ def shortcuts_that_fill(realm, helpers):
             return obj
         return method(obj, "add", text)(obj, key)
 
-    return quick_set, quick_add
+    def quick_delete(obj, text, key):
+        """obj.delete(key)"""
+        if is_plain_set(obj) if type(obj) is JSSet else type(obj) is JSMap and is_plain_map(obj):
+            return obj.remove(key)
+        return method(obj, "delete", text)(obj, key)
+
+    return quick_set, quick_add, quick_delete
 
 
 def shortcuts_of_math(realm, helpers):
@@ -35858,6 +35943,9 @@ def delete_global(realm, name):
 @runtime_helper
 def delete_member(realm, obj, key, strict):
     """delete obj[key]"""
+    if type(obj) is JSObject and obj.attrs is None and type(key) is str:
+        obj.props.pop(key, None)
+        return True
     if obj is None:
         raise JSReferenceError("Unsupported reference to 'super'")
     if obj is undefined or obj is null:
@@ -35882,6 +35970,19 @@ def template_object(realm, site):
 @runtime_helper
 def array_with_holes(realm, values):
     return holey_array(values, realm.ArrayPrototype)
+
+
+@runtime_helper
+def spread_properties(realm, source):
+    """What a spread in an object literal copies, as a dict that nobody keeps."""
+    if type(source) is JSObject and source.attrs is None:
+        for key in source.props:
+            if type(key) is PrivateKey:
+                return {key: source.props[key] for key in order_keys(source.props)}
+        return source.props
+    if source is undefined or source is null:
+        return UNTOUCHED
+    return dict(enumerable_properties(to_object(realm, source)))
 
 
 @runtime_helper
