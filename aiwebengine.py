@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,251
+     6  Parser                                                                         4,111
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -38,7 +38,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               165
           Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    776
+          Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,985
+    14  Functions of the web                                                           3,900
           Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               510
+          HTML of elements                                                               425
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -191,13 +191,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,419
+    15  Realm, jobs and timers                                                         5,434
           Helpers of generated code: any realm                                           369
           Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           736
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        614
+          Modules                                                                        672
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -4224,8 +4224,11 @@ Edit = collections.namedtuple("Edit", "start end text is_code", defaults=(None, 
 
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
 _MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
-_TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
+_TYPE_OPERATORS = frozenset("keyof unique readonly infer asserts abstract".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
+_LITERAL_TYPES = frozenset("string number bigint null true false void -".split())
+#: What may follow the name of a parameter that has no type.
+_BEHIND_PARAMETER = frozenset(": ? , ) ]".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
 #: What begins an operand, or else a statement or the body of an arrow function.
@@ -4259,9 +4262,9 @@ def _apply(source, edits):
 
 
 @functools.cache
-def _simple_types(which):
+def _simple_types(is_annotation):
     """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
-    annotations with them, members of object types and parameters, up to the next one."""
+    or annotations with them. It is made when it is needed, for that takes a few milliseconds."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
     others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
     word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
@@ -4270,22 +4273,13 @@ def _simple_types(which):
     union = rf"{kind}(?:\s*[|&]\s*{kind})*"
     kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
     union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
+    before = rf"[?!]?:\s*(?!(?:{others})\b)" if is_annotation else ""
     ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
-    parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
-    member = rf"(?:readonly\s+)?{name}\??(?:\((?:\s*{parameter})*\s*\))?:" \
-        rf"\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
-    return re.compile((
-        union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
-        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")[which], re.ASCII).match
+    return re.compile(before + union + ends, re.ASCII).match
 
 
-#: Which of them; each is made when it is needed, for that takes a few milliseconds.
-_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER, _SIMPLE_TYPE_PARAMETERS = range(5)
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
-#: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
-#: expressions (1) no arrow function, or (2) one without types.
-_PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
-                            r"|([\w$]+(?![\w$])\s*(?:[|&.<\[\w$]|\)\s*[^\s=/])|[\"'(]))", re.ASCII).match
+#: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
 _PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
                     r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
@@ -4362,10 +4356,10 @@ class TypeParser(JSParser):
             nodes[:] = [one for node in nodes for one in (node, *self.followers.pop(
                 getattr(node, "declaration", None) or node, ()))]
 
-    def erasing(self, skip):
-        """Run skip() and erase what it reads."""
+    def erasing(self, skip, *arguments):
+        """Run skip(*arguments) and erase what it reads."""
         start = self.start
-        skip()
+        skip(*arguments)
         self.erase(start)
 
     def erase_token(self):
@@ -4409,7 +4403,7 @@ class TypeParser(JSParser):
         if self.edits and self.edits[-1].end == self.last_end and self.edits[-1].text is None:
             self.edits[-1] = self.edits[-1]._replace(text=";")  # without the type, the next line could go on
 
-    # -- tokens in types ----
+    # -- types ----
 
     def split_token(self, first):
         """Make a token of the first character of one like `>>` or `<<`."""
@@ -4422,53 +4416,15 @@ class TypeParser(JSParser):
         if not before_text:
             self.advance()
 
-    def follows_on_line(self, *types):
-        """Whether the next token is of one of the types and on the same line."""
-        type, _, newline = self.peek()
-        return type in types and not newline
-
     def skip_word(self):
         """Read any name or keyword."""
         if self.type not in _IDENTIFIER_NAMES:
             self.unexpected()
         self.advance()
 
-    # -- types ----
-
-    def skip_type(self):
-        """Read a Type."""
-        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
-            return True
-        self.deeper()
-        if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
-                or self.is_name("abstract") and self.peek()[0] == "new":
-            self.skip_function_type()
-        else:
-            self.skip_union()
-            if self.type == "extends" and not self.newline and not self.no_conditional:
-                self.advance()
-                self.skip_with(self.skip_type, no_conditional=True)
-                self.expect("?")
-                self.skip_with(self.skip_type)
-                self.expect(":")
-                self.skip_with(self.skip_type)
-        self.depth -= 1
-        return True
-
-    def skip_with(self, skip, no_conditional=False):
-        """Run skip() where conditional types are allowed, or not."""
-        outer, self.no_conditional = self.no_conditional, no_conditional
-        skip()
-        self.no_conditional = outer
-
-    def accept_type(self, before):
-        """Read a type if this token is what stands before one."""
-        if self.accept(before):
-            self.skip_with(self.skip_type)
-
-    def take_simple(self, which):
+    def take_simple(self, is_annotation=False):
         """Read what one of the matchers above finds; return whether it does."""
-        match = _simple_types(which)(self.source, self.start)
+        match = _simple_types(is_annotation)(self.source, self.start)
         if match is None:
             return False
         end = match.end()
@@ -4478,170 +4434,114 @@ class TypeParser(JSParser):
         self.advance()
         return True
 
-    def begins_function_type(self):
-        """Whether the parenthesis here begins the parameters of a function type."""
-        match = _PAREN_IN_TYPE(self.source, self.start)
-        if match is not None:
-            return match.lastindex == 1
-        verdict = []
+    def accept_type(self, before):
+        """Read a type if this token is what stands before one."""
+        if self.accept(before):
+            self.skip_type()
 
-        def look():
+    def skip_type(self, no_conditional=False, is_begun=False):
+        """Read a type. no_conditional: `extends` ends it; is_begun: its first `{…}` or `[…]` was read."""
+        if not is_begun and self.type in _SIMPLE_STARTS and self.take_simple():
+            return
+        self.deeper()
+        outer, self.no_conditional = self.no_conditional, no_conditional
+        is_inferred = self.is_name("infer")
+        if not is_begun:
+            if self.type in ("|", "&"):
+                self.advance()
+            self.skip_primary_type()
+        self.skip_indexes()
+        while self.type in ("|", "&") or self.is_name("is") and not self.newline:
             self.advance()
-            if self.type in (")", "..."):
-                verdict.append(True)
-            elif self.type == "name" or self.type == "this":
-                self.advance()
-            else:
-                self.parse_binding_target([])
-            if self.type == ")":
-                self.advance()
-                verdict.append(self.type == "=>")
-            else:
-                verdict.append(self.type in (":", ",", "?", "="))
-        self.attempt(look)
-        return any(verdict)
-
-    def skip_function_type(self):
-        if self.is_name("abstract"):
+            self.skip_primary_type()
+            self.skip_indexes()
+        if self.type == "extends" and not self.newline and not no_conditional:
             self.advance()
-        self.accept("new")
-        self.skip_parameters()
-        self.expect("=>")
-        self.skip_return_type()
+            self.skip_type(no_conditional=True)
+            if self.type == "?" or not is_inferred:     # else it is what `infer` is limited to
+                self.expect("?")
+                self.skip_type()
+                self.expect(":")
+                self.skip_type()
+        self.no_conditional = outer
+        self.depth -= 1
 
-    def skip_parameters(self):
-        """Read `<T>(a: A, b?: B, ...c: C[])` of a type."""
-        if self.type == "<":
-            self.skip_type_parameters()
-        self.expect("(")
-        while self.type != ")":
-            if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
-                continue
-            self.accept("...")
-            if self.type == "this":
-                self.advance()
-            else:
-                self.parse_binding_target([])
-            self.accept("?")
-            self.accept_type(":")
-            if self.type != ")":
-                self.expect(",")
-        self.advance()
+    def skip_indexes(self):
+        """Read `[]` and `[key]` behind a type."""
+        while not self.newline and self.accept("["):
+            if self.type != "]":
+                self.skip_type()
+            self.expect("]")
 
-    def skip_union(self):
-        """Read a type without `extends … ? …`, from unions on."""
-        while True:
-            if self.type == "|" or self.type == "&":
-                self.advance()
-            self.skip_operators()
-            if self.type != "|" and self.type != "&":
-                return
-
-    def skip_operators(self):
+    def skip_primary_type(self):
+        """Read a type without what stands behind it or between two."""
         while self.type == "name" and self.value in _TYPE_OPERATORS:
-            word = self.value
+            word, (following, value, newline) = self.value, self.peek()
+            if word == "abstract" and following != "new" or word == "asserts" and (
+                    newline or value == "is" or following not in ("name", "this")):
+                break
             self.advance()
             if word == "infer":
                 self.skip_word()
-                if self.type == "extends":
-                    self.attempt(self.skip_infer_constraint)
+                if self.no_conditional and self.accept("extends"):
+                    self.skip_type(no_conditional=True)
                 return
-        if self.type in ("new", "(", "<"):
-            # a function type may stand here as the last part of a union
-            if self.type != "(" or self.begins_function_type():
-                self.skip_function_type()
-                return
-        self.skip_primary_type()
-        while not self.newline and self.type == "[":
-            self.advance()
-            if self.type != "]":
-                self.skip_with(self.skip_type)
-            self.expect("]")
-
-    def skip_infer_constraint(self):
-        self.advance()
-        self.skip_with(self.skip_type, no_conditional=True)
-        return True if self.no_conditional or self.type != "?" else None
-
-    def skip_primary_type(self):
         type = self.type
-        if type == "name":
-            if self.value in _TYPE_KEYWORDS and self.peek()[0] != ".":
-                self.advance()          # a `<` behind it is an operator
-            else:
-                self.skip_type_reference()
-        elif type in ("string", "number", "bigint", "null", "true", "false", "void", "this"):
-            self.advance()
-        elif type == "-":
-            self.advance()
-            if self.type not in ("number", "bigint"):
-                self.unexpected()
-            self.advance()
+        if type in ("(", "<", "new"):
+            self.accept("new")
+            if self.skip_parameters() or type == "new":
+                self.expect("=>")
+                self.skip_type()
         elif type == "{":
             self.skip_object_type()
         elif type == "[":
-            self.advance()
-            while self.type != "]":
-                self.skip_with(self.skip_tuple_element)
-                if self.type != "]":
-                    self.expect(",")
-            self.advance()
-        elif type == "(":
-            self.advance()
-            self.skip_with(self.skip_type)
-            self.expect(")")
+            self.skip_elements("[", "]")
         elif type == "template":
             self.skip_template_type()
-        elif type == "typeof":
-            self.advance()
-            if self.type == "import":
-                self.skip_import_type()
-            else:
-                self.skip_type_reference()
-        elif type == "import":
-            self.skip_import_type()
+        elif type in _LITERAL_TYPES or type == "name" and self.value in _TYPE_KEYWORDS \
+                and self.peek()[0] != ".":
+            self.advance()          # a `<` behind it is an operator
+            if type == "-":
+                if self.type not in ("number", "bigint"):
+                    self.unexpected()
+                self.advance()
+        elif self.accept("typeof") or type in ("name", "this", "import"):
+            self.skip_type_reference()
         else:
             self.unexpected()
 
     def skip_type_reference(self):
-        """Read `a.b.C<T>`."""
+        """Read `a.b.C<T>` or `import("a").b<T>`."""
+        is_import = self.type == "import"
         self.skip_word()
-        while self.type == ".":
-            self.advance()
-            if self.type == "private":
-                self.advance()
-            else:
+        if is_import:
+            self.skip_elements("(", ")")
+        while self.accept("."):
+            if not self.accept("private"):
                 self.skip_word()
         if not self.newline and self.type in ("<", "<<"):
-            self.skip_type_arguments()
+            self.skip_type_list()
 
-    def skip_type_arguments(self, before_text=False):
-        """Read `<A, B>`; with before_text stay at the `>`, as what follows it is not made of tokens."""
+    def skip_type_list(self, declares=False, before_text=False):
+        """Read type arguments `<A, B>`, or parameters `<in out const T extends U = V>` with `declares`. With
+        before_text stay at the `>`, as what follows it is not made of tokens."""
         start = self.start
         self.no_arguments.add(start)        # until it is read whole
         self.split_token("<")
         self.advance()
         while True:
-            self.skip_with(self.skip_type)
+            if declares:
+                while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
+                    self.advance()
+                self.skip_word()
+                self.accept_type("extends")
+                self.accept_type("=")
+            else:
+                self.skip_type()
             if not self.accept(",") or self.type[:1] == ">":
                 break
         self.close_angle(before_text)
         self.no_arguments.discard(start)
-
-    def skip_import_type(self):
-        self.advance()
-        self.expect("(")
-        self.skip_with(self.skip_type)
-        if self.type == ",":
-            self.advance()
-            self.parse_assignment()
-            self.accept(",")
-        self.expect(")")
-        if self.type == ".":
-            self.advance()
-            self.skip_type_reference()
-        elif self.type in ("<", "<<"):
-            self.skip_type_arguments()
 
     def skip_template_type(self):
         while True:
@@ -4649,61 +4549,77 @@ class TypeParser(JSParser):
             self.advance()
             if is_last:
                 return
-            self.skip_with(self.skip_type)
+            self.skip_type()
             if self.type != "}":
                 raise self.error("Missing } in template literal type")
 
-    def skip_tuple_element(self):
-        self.accept("...")
-        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
-            self.advance()
-        else:
-            self.skip_type()
-        self.accept("?")
-        if self.type == ":":
-            self.advance()
-            self.skip_type()
+    def skip_parameters(self):
+        """Read `<T>(a: A, b?: B)` or `(type)`. Return whether it must be the former."""
+        is_generic = self.type == "<"
+        if is_generic:
+            self.skip_type_list(declares=True)
+        return self.skip_elements("(", ")") or is_generic
+
+    def skip_elements(self, opening, closing):
+        """Read the elements of a tuple or the parameters of a function type, or a type in parentheses. Return
+        whether they must be parameters if they stand in parentheses."""
+        self.expect(opening)
+        is_lone, is_list = False, self.type in (closing, "...")
+        while self.type != closing:
+            self.accept("...")
+            type = self.type
+            following = self.peek()[0] if type in _IDENTIFIER_NAMES else None
+            is_lone = True
+            if following in (":", "?") or following in _BEHIND_PARAMETER and type in ("name", "this"):
+                self.advance()
+            elif type == "{" or type == "[":
+                self.skip_primary_type()
+                if self.type not in _BEHIND_PARAMETER:
+                    self.skip_type(is_begun=True)
+                    is_lone = False
+            elif type != "," or opening == "(":
+                self.skip_type()
+                is_lone = False
+            is_list = is_list or self.type != closing
+            self.accept("?")
+            self.accept_type(":")
+            if self.type != closing:
+                self.expect(",")
+        self.advance()
+        return is_list or is_lone and self.type == "=>"
 
     def skip_object_type(self):
         """Read `{ members }`: an object type, a mapped type or the body of an interface."""
         self.expect("{")
         while self.type != "}":
-            if self.take_simple(_SIMPLE_MEMBER):
-                continue
-            self.skip_with(self.skip_type_member)
-            if self.type in (";", ","):
-                self.advance()
-            elif self.type != "}" and not self.newline:
+            self.skip_type_member()
+            if not self.accept(";") and not self.accept(",") and self.type != "}" and not self.newline:
                 self.unexpected()
         self.advance()
 
     def skip_type_member(self):
-        if self.type in ("+", "-"):
+        if self.type in ("+", "-", "..."):
             self.advance()
         while self.type == "name" and self.value in ("readonly", "get", "set") \
                 and self.peek()[0] in _PROPERTY_KEYS:
             self.advance()
         if self.type == "new" and self.peek()[0] in ("(", "<"):
             self.advance()
+        elif self.type == "[":
+            self.skip_key_in_brackets()
         elif self.type not in ("(", "<"):
-            self.skip_type_key()
+            self.parse_property_key(True)
         if self.type in ("+", "-"):
             self.advance()
         self.accept("?")
         if self.type in ("(", "<"):
             self.skip_parameters()
-        if self.type == ":":
-            self.advance()
-            self.skip_return_type()
+        self.accept_type(":")
 
-    def skip_type_key(self):
-        """Read the key of a member: a name, `[expression]`, `[name: type]` or `[name in type as type]`."""
-        if self.type != "[" :
-            self.parse_property_key(True)
-            return
+    def skip_key_in_brackets(self):
+        """Read `[expression]`, `[name: type]` or `[name in type as type]`."""
         self.advance()
-        following = self.peek()[0] if self.type in _IDENTIFIER_NAMES else None
-        if following == ":" or following == "in":
+        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "in"):
             self.advance()
             self.advance()
             self.skip_type()
@@ -4714,49 +4630,12 @@ class TypeParser(JSParser):
             self.parse_assignment()
         self.expect("]")
 
-    def skip_type_parameters(self):
-        """Read `<in out const T extends U = V, …>`."""
-        if self.take_simple(_SIMPLE_TYPE_PARAMETERS):
-            return
-        self.expect("<")
-        while self.type != ">":
-            while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
-                self.advance()
-            self.skip_word()
-            self.accept_type("extends")
-            self.accept_type("=")
-            if self.type != ",":
-                break
-            self.advance()
-        self.close_angle()
-
-    def skip_return_type(self):
-        """Read the type behind a parameter list: also `x is T`, `asserts x`, `asserts x is T`."""
-        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
-            return
-        self.deeper()
-        if self.is_name("asserts") and self.follows_on_line("name", "this") and self.peek()[1] != "is":
-            self.advance()
-            self.skip_word()
-            if self.is_name("is"):
-                self.advance()
-                self.skip_with(self.skip_type)
-            self.depth -= 1
-            return
-        if self.type in ("name", "this"):
-            following, word, newline = self.peek()
-            if following == "name" and word == "is" and not newline:
-                self.advance()
-                self.advance()
-        self.skip_with(self.skip_type)
-        self.depth -= 1
-
     # -- where types stand in code ----
 
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
-        if self.take_simple(_SIMPLE_ANNOTATION):
+        if self.take_simple(is_annotation=True):
             self.erase(start)
             return
         if self.type in ("!", "?"):
@@ -4767,7 +4646,7 @@ class TypeParser(JSParser):
     def open_parameters(self):
         if self.type == "<":
             start = self.start
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
             if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
                 # behind `async` and `return` no line may end before it
                 self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
@@ -4783,11 +4662,7 @@ class TypeParser(JSParser):
         found = super().parse_parameters(names)
         returns_type = self.type == ":"
         if returns_type:
-            start = self.start
-            if not self.take_simple(_SIMPLE_ANNOTATION):
-                self.advance()
-                self.skip_return_type()
-            self.erase(start)
+            self.parse_annotation()
         self.returns_type = returns_type
         return found
 
@@ -4823,7 +4698,7 @@ class TypeParser(JSParser):
         if self.type == "const":
             self.advance()
         else:
-            self.skip_with(self.skip_type)
+            self.skip_type()
         self.erase(start)
         self.note_as()
         if _PRECEDENCE.get(self.type, 0) > _RELATIONAL and not operand.parenthesized \
@@ -4850,7 +4725,7 @@ class TypeParser(JSParser):
     def skip_arguments_in_expression(self):
         """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
         start = self.start
-        self.skip_type_arguments()
+        self.skip_type_list()
         type = self.type
         if type in _NO_TYPE_ARGUMENTS_BEFORE or not (
                 type in ("(", "template") or self.newline or type in _PRECEDENCE
@@ -4883,17 +4758,20 @@ class TypeParser(JSParser):
 
     # -- arrow functions ----
 
-    def peek_start(self):
-        """The offset of the token after the current one."""
+    def ahead(self, count):
+        """(type, offset) of the token that many behind the current one."""
         cursor = _CURSOR(self)
-        self.advance()
-        start = self.start
+        for _ in range(count):
+            self.advance()
+        found = self.type, self.start
         self.reset(cursor)
-        return start
+        return found
 
-    def parse_typed_arrow(self, surely, is_async=False):
-        """Read an arrow function with types. If it is something else: read nothing, None, unless `surely`."""
+    def parse_typed_arrow(self, surely=False, is_async=False):
+        """Read an arrow function with types. If there is none: read nothing, None; an error if `surely`."""
         start, line, column, no_in = self.start, self.line, self.start - self.line_start, self.no_in
+        if self.arrow_at != start or start in self.not_arrows:
+            return None
 
         def head():
             if is_async:
@@ -4912,9 +4790,13 @@ class TypeParser(JSParser):
             return None if returns_type and self.type != ":" else node
 
         if start == self.consequent_at:
-            return self.attempt(whole)
-        params = head() if surely else self.attempt(head)
-        return params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+            node = self.attempt(whole)
+        else:
+            params = head() if surely else self.attempt(head)
+            node = params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+        if node is None:
+            self.not_arrows.add(start)
+        return node
 
     def move_parenthesis(self, edit):
         """Let the `)` before a return type stand behind its line breaks: no line may end before `=>`."""
@@ -4923,59 +4805,37 @@ class TypeParser(JSParser):
 
     def parse_arrow(self, params, start, line, column, is_async, no_in):
         if start == self.consequent_at:
-            self.consequent_at = self.peek_start()
+            self.consequent_at = self.ahead(1)[1]
         return super().parse_arrow(params, start, line, column, is_async, no_in)
 
     def parse_paren(self):
         match = _PAREN(self.source, self.start)
-        if match is not None and (match.lastindex == 1 or self.start != self.consequent_at):
-            return super().parse_paren()
-        if self.arrow_at == self.start and self.start not in self.not_arrows:
+        if match is None or match.lastindex == 2 and self.start == self.consequent_at:
             type, _, _ = self.peek()
-            surely = type == "..." or type in ("name", "this") and self.peek_second() == ":"
+            surely = type == "..." or type in ("name", "this") and self.ahead(2)[0] == ":"
             if surely or type in (")", "{", "[", "name", "this"):
-                start = self.start
-                node = self.parse_typed_arrow(surely and start != self.consequent_at)
+                node = self.parse_typed_arrow(surely)
                 if node is not None:
                     return node
-                self.not_arrows.add(start)
         return super().parse_paren()
-
-    def peek_second(self):
-        """The type of the second token after the current one."""
-        cursor = _CURSOR(self)
-        self.advance()
-        self.advance()
-        type = self.type
-        self.reset(cursor)
-        return type
 
     def parse_async(self):
         type, _, newline = self.peek()
-        if self.arrow_at == self.start and type in ("(", "<") and not newline \
-                and self.start not in self.not_arrows:
-            start = self.start
-            node = self.parse_typed_arrow(False, is_async=True)
-            if node is not None:
-                return node
-            self.not_arrows.add(start)
-        return super().parse_async()
+        node = self.parse_typed_arrow(is_async=True) if type in ("(", "<") and not newline else None
+        return super().parse_async() if node is None else node
 
     def parse_angle(self):
         """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
         if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
             return self.parse_element()
-        start = self.start
-        if self.arrow_at == start and start not in self.not_arrows:
-            node = self.parse_typed_arrow(self.has_jsx)
-            if node is not None:
-                return node
-            self.not_arrows.add(start)
+        start, node = self.start, self.parse_typed_arrow(self.has_jsx)
+        if node is not None:
+            return node
         self.advance()
         if self.type == "const":
             self.advance()
         else:
-            self.skip_with(self.skip_type)
+            self.skip_type()
         self.close_angle()
         self.erase(start)
         operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
@@ -5058,14 +4918,14 @@ class TypeScriptParser(TypeParser):
         self.type_names.add(self.value)
         self.skip_word()
         if self.type == "<":
-            self.skip_type_parameters()
+            self.skip_type_list(declares=True)
 
     def parse_type(self):
         """Read `type name<T> = type`."""
         start = self.start
         self.skip_declared_type()
         self.expect("=")
-        self.skip_with(self.skip_type)
+        self.skip_type()
         self.consume_semicolon()
         return self.finish_erased(start)
 
@@ -5154,7 +5014,7 @@ class TypeScriptParser(TypeParser):
     def parse_function_start(self):
         found = super().parse_function_start()
         if self.type == "<":    # of a function without a name
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
         return found
 
     def parse_no_body(self):
@@ -5193,11 +5053,11 @@ class TypeScriptParser(TypeParser):
 
     def parse_heritage(self):
         if self.type == "<":
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
         superclass = super().parse_heritage()
         start = self.start
         if superclass is not None and self.type in ("<", "<<"):
-            self.skip_type_arguments()
+            self.skip_type_list()
             self.erase(start)
             start = self.start
         if self.is_name("implements"):
@@ -5331,7 +5191,7 @@ class TypeScriptParser(TypeParser):
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
         start, here = self.start, self.here()
-        is_type = self.peek()[1] == "type" and self.peek_second() != "="
+        is_type = self.peek()[1] == "type" and self.ahead(2)[0] != "="
         is_exported = self.source.endswith("export", 0, self.last_end)
         while self.type != "=":
             self.advance()
@@ -5382,7 +5242,7 @@ class TypeScriptParser(TypeParser):
         following, word, _ = self.peek()
         if following not in _IDENTIFIER_NAMES and following != "string":
             return False
-        return word != "as" or following != "name" or self.peek_second() in (",", "}") \
+        return word != "as" or following != "name" or self.ahead(2)[0] in (",", "}") \
             or _TYPE_AS_AS(self.source, self.start) is not None
 
     def parse_export(self):
@@ -5397,7 +5257,7 @@ class TypeScriptParser(TypeParser):
                 self.advance()
             self.consume_semicolon()
             return self.finish_erased(start)
-        if following == "name" and word == "type" and self.peek_second() in ("{", "*"):
+        if following == "name" and word == "type" and self.ahead(2)[0] in ("{", "*"):
             self.note_module_syntax("Unexpected token 'export'", start)
             self.without_code(self.skip_export_type)
             return self.finish_erased(start)
@@ -5426,10 +5286,10 @@ class TypeScriptParser(TypeParser):
     def parse_export_default(self):
         start = self.start
         word = self.peek()[1]
-        if word == "interface" and self.peek_second() == "name":
+        if word == "interface" and self.ahead(2)[0] == "name":
             self.advance()
             return self.parse_interface()
-        if word == "abstract" and self.peek_second() == "class":
+        if word == "abstract" and self.ahead(2)[0] == "class":
             self.export_name(self.take(Identifier("default")))
             self.erase_token()
             return ExportDefaultDeclaration(self.parse_class_declaration(True))
@@ -5849,7 +5709,7 @@ class JSXParser(EnumParser):
         if self.leap_space() == "<":
             self.advance()
             type_start = self.start
-            self.skip_type_arguments(before_text=True)
+            self.skip_type_list(before_text=True)
             self.edits.append(Edit(type_start, self.pos))
             self.leap_space()
         automatic = self.import_source is not None
@@ -32840,11 +32700,12 @@ _CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECAS
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
 _TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
-#: In texts of HTML, as its tokenizer reads them.
-_HTML_SPACE, _BETWEEN_ATTRIBUTES = re.compile(r"[ \t\n\r\f]*").match, re.compile(r"[ \t\n\r\f/]*").match
-_TAG_NAME, _NAME_OF_ATTRIBUTE = re.compile(r"[^\s/>]*").match, re.compile(r"[^\s/>=]*").match
-_UNQUOTED, _COMMENT_END, _TAG_END = (re.compile(r"[^\s>]*").match, re.compile("--!?>").search,
-                                     re.compile(">").search)
+#: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A
+#: value stands there as U+0000. (HTML, 13.2.5: tokenization)
+_MARKUP = re.compile(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))").search
+_ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
+                        r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
+_COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = frozenset(
     "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
@@ -32950,163 +32811,81 @@ class HtmlAttribute(HtmlText):
 HTML_TEXT = HtmlText()
 
 
-class HtmlReader:
-    """Follows the tags of a template, to tell where its values stand (HTML, 13.2.5: tokenization).
+class HtmlWord:
+    """Inside a tag, outside of quotes; `before` is what the word begins with, is_name: in the tag's name."""
 
-    state      the name of the method that reads on
-    tag        the name of the tag that was read last, with / before that of a closing one
-    attribute, value    of the attribute that was read last; quote is " or ', or "" where there is none
-    """
-
-    __slots__ = ("state", "tag", "attribute", "value", "quote")
-
-    def __init__(self):
-        self.state, self.tag, self.attribute, self.value, self.quote = "outside", "", "", "", ""
-
-    def read(self, text):
-        at = 0
-        while at < len(text):
-            at = getattr(self, self.state)(text, at)
-
-    def take(self, pattern, text, at, rest, last):
-        """(the part of the text that the pattern matches, where it ends); state becomes `rest` behind it,
-        `last` where it is all."""
-        end = pattern(text, at).end()
-        self.state = rest if end < len(text) else last
-        return text[at:end], end
-
-    def search(self, pattern, text, at, state):
-        """Where the text goes on behind the pattern, in that state; its end if there is none."""
-        found = pattern(text, at)
-        if found is None:
-            return len(text)
-        self.state = state
-        return found.end()
-
-    def outside(self, text, at):
-        at = text.find("<", at) + 1
-        if not at:
-            return len(text)
-        if text.startswith("!--", at):
-            self.state = "comment"
-            return at + 1
-        self.tag = "/" if text.startswith("/", at) else ""
-        self.state = "bogus" if text.startswith(("!", "?"), at) else "name"
-        return at + len(self.tag)
-
-    def comment(self, text, at):
-        return self.search(_COMMENT_END, text, at, "outside")
-
-    def bogus(self, text, at):
-        return self.search(_TAG_END, text, at, "outside")
-
-    def inside(self, text, at):
-        """The inside of an element in which there are no others."""
-        end = re.compile(rf"</{self.tag}(?![^\s/>])", re.IGNORECASE).search(text, at)
-        if end is None:
-            return len(text)
-        self.tag, self.state = "/" + self.tag, "before_attribute"
-        return end.end()
-
-    def name(self, text, at):
-        found, end = self.take(_TAG_NAME, text, at, "before_attribute", "name")
-        if self.tag in ("", "/") and not (found and found[0].isascii() and found[0].isalpha()):
-            self.state = "bogus" if self.tag and end < len(text) else "outside"
-            return at
-        self.tag += found.lower()
-        return end
-
-    def before_attribute(self, text, at):
-        _, at = self.take(_BETWEEN_ATTRIBUTES, text, at, "attribute_name", self.state)
-        if text.startswith(">", at):
-            self.state = "inside" if self.tag in _TEXT_ELEMENTS else "outside"
-            return at + 1
-        self.attribute = ""
-        return at
-
-    def attribute_name(self, text, at):
-        found, end = self.take(_NAME_OF_ATTRIBUTE, text, at, "after_name", self.state)
-        self.attribute += found.lower()
-        return end
-
-    def after_name(self, text, at):
-        _, at = self.take(_HTML_SPACE, text, at, "before_attribute", self.state)
-        if text.startswith("=", at):
-            self.state, self.value = "before_value", ""
-            return at + 1
-        return at
-
-    def before_value(self, text, at):
-        _, at = self.take(_HTML_SPACE, text, at, "unquoted", self.state)
-        self.quote = ""
-        if text.startswith(('"', "'"), at):
-            self.quote, self.state = text[at], "quoted"
-            return at + 1
-        if text.startswith(">", at):
-            self.state = "before_attribute"
-        return at
-
-    def quoted(self, text, at):
-        end = text.find(self.quote, at)
-        if self.value is not None:
-            self.value += text[at:end if end >= 0 else None]
-        if end < 0:
-            return len(text)
-        self.state = "before_attribute"
-        return end + 1
-
-    def unquoted(self, text, at):
-        return self.take(_UNQUOTED, text, at, "before_attribute", self.state)[1]
-
-    def place(self):
-        """What writes a value that stands here; None in a tag's own words."""
-        if self.state in ("unquoted", "before_value"):
-            raise JSTypeError(f'Write quotes around the value of {self.attribute}: '
-                              f'{self.attribute}="${{…}}"')
-        if self.state == "quoted":
-            before, self.value = self.value, None
-            return HtmlAttribute(self.attribute, before or "", before is not None)
-        if self.state == "inside" and self.tag in _CODE_ELEMENTS:
-            return HtmlCode(self.tag)
-        return HTML_TEXT if self.state in ("outside", "inside", "comment", "bogus") else None
+    def __init__(self, before, is_name=False):
+        self.before, self.is_name = before, is_name
 
     def word(self, value):
-        """The text of a value that stands in a tag's own words: a name, or HTML of the script's own."""
+        """The text of a value that stands here: a name, or HTML of the script's own."""
         if value is undefined or value is null or type(value) is bool:
             return ""
         if type(value) is JSHtml and value.is_code:
-            self.read(value.text)
             return value.text
-        text = to_string(value) if type(value) in (str, int, float) else None
-        if self.state == "name":
-            fits = text is not None and _ELEMENT_NAME(self.tag.lstrip("/") + text)
-        else:
-            fits = text is not None and _ATTRIBUTE_NAME(text)
-        if fits:
-            self.read(text)
-        if not fits or self.state == "attribute_name" and self.attribute.startswith("on"):
-            raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
-                              'name="${…}", or html.raw(text) for attributes that are your own')
-        return text
-
-    def end(self):
-        if self.state != "outside" and (self.state != "name" or self.tag not in ("", "/")):
-            raise JSTypeError("The template ends inside " + ("a comment" if self.state == "comment" else
-                                                             f"<{self.tag}>"))
+        text = to_string(value) if type(value) in (str, int, float) else " "
+        word = self.before + text
+        if _ELEMENT_NAME(word) if self.is_name else \
+                _ATTRIBUTE_NAME(text) and not word.lower().startswith("on"):
+            return text
+        raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
+                          'name="${…}", or html.raw(text) for attributes that are your own')
 
 
-@functools.lru_cache(1024)
-def template_places(texts):
-    """The places of the values between the texts of a template; None if they depend on the values."""
-    reader, places = HtmlReader(), []
-    for index, text in enumerate(texts):
-        reader.read(text)
-        if index + 1 < len(texts):
-            places.append(reader.place())
-            if places[-1] is None:
-                return None
-    reader.end()
+def read_template(texts):
+    """The places of the values between the texts of a template, up to the first HtmlWord: those behind that
+    depend on its value."""
+    text, places, at = "\0".join(text.replace("\0", "\ufffd") for text in texts), [], 0
+
+    def pass_texts(end, place=HTML_TEXT):
+        nonlocal at
+        places.extend([place] * text.count("\0", at, end))
+        at = end
+
+    def ends_inside(what):
+        raise JSTypeError(f"The template ends inside {what}")
+
+    while found := _MARKUP(text, at):
+        pass_texts(found.start())
+        if found[2] is None:
+            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END)(text, at + 2)
+            pass_texts((end or ends_inside("a comment")).end())
+            continue
+        before, is_open, _ = found[2].partition("\0")
+        if is_open:
+            return [*places, HtmlWord(before, is_name=True)]
+        is_end, tag, at = found[1], found[2].lower(), found.end()
+        while not text.startswith(">", at):
+            found = _ATTRIBUTE(text, at)
+            name, value = found.groups("")
+            before, is_open, _ = name.partition("\0")
+            if is_open:
+                return [*places, HtmlWord(before)]
+            at = found.end()
+            if at == len(text):
+                ends_inside(f"<{tag}>")
+            places += places_in_value(name.lower(), value)
+        at += 1
+        if tag in _TEXT_ELEMENTS and not is_end:
+            end = re.compile(rf"</{tag}(?![^ \t\n\r\f/>])", re.IGNORECASE).search(text, at)
+            pass_texts((end or ends_inside(f"<{tag}>")).start(),
+                       HtmlCode(tag) if tag in _CODE_ELEMENTS else HTML_TEXT)
+    pass_texts(len(text))
     return places
+
+
+def places_in_value(name, value):
+    """The places of the values in the value of an attribute, which has its quotes."""
+    before, is_open, rest = value.partition("\0")
+    if not is_open:
+        return []
+    if value[0] not in "\"'":
+        raise JSTypeError(f'Write quotes around the value of {name}: {name}="${{…}}"')
+    return [HtmlAttribute(name, before[1:]), *[HtmlAttribute(name, is_first=False)] * rest.count("\0")]
+
+
+#: The places in the templates of scripts, whose texts are the same each time.
+template_places = functools.lru_cache(1024)(read_template)
 
 
 def make_html(realm, parts, is_code=False):
@@ -33275,26 +33054,22 @@ def html_template(realm, this, strings=undefined, *values):
     raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
     if not isinstance(raw, JSObject):
         raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
-    texts, parts = tuple(map(to_string, iterable_to_list(realm, strings))), []
-    places, start = template_places(texts), 0
-    reader = HtmlReader() if places is None else None
-    for index, (text, value) in enumerate(zip(interruptible(texts), (*values, ABSENT))):
+    texts, parts, rest, start = [*map(to_string, iterable_to_list(realm, strings))], [], [*values], 0
+    places = template_places(tuple(texts))
+    while places and places[-1].__class__ is HtmlWord:
+        realm.poll()
+        at = len(places) - 1
+        texts[at:at + 2] = [texts[at] + places[at].word(rest.pop(at)) + texts[at + 1]]
+        places = read_template(texts)
+    for text, value, place in zip(interruptible(texts), (*rest, ABSENT), (*places, None)):
         parts.append(text)
-        if reader is not None:
-            reader.read(text)
         if value is ABSENT:
             break
-        place = places[index] if reader is None else reader.place()
-        if place is None:
-            parts.append(reader.word(value))
-            continue
         if place.__class__ is HtmlAttribute and place.is_first:
             start = len(parts)
         add_child(realm, parts, value, place)
         if place.__class__ is HtmlAttribute:
             place.check("".join(part for part in parts[start:] if part.__class__ is str))
-    if reader is not None:
-        reader.end()
     return make_html(realm, parts, not values)
 
 
@@ -36576,6 +36351,13 @@ class Module:
         self.namespace_object = None
         self.namespace_cell = LazyNamespace(self)
 
+    def known_cells(self):
+        """The cells of a module without imports."""
+        return self.cells
+
+    def promised(self, name, importer, specifier):
+        """The cell of an export that is known by its name only, or None; see CommonJSModule."""
+
     def resolve(self, name, seen=None):
         """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
         seen = set() if seen is None else seen
@@ -36584,13 +36366,14 @@ class Module:
         seen.add((self, name))
         compiled = self.compiled
         if compiled is None:
-            return self.cells.get(name)
+            return self.known_cells().get(name)
         if name in compiled.exports:
             return self.cells[compiled.exports[name]]
         if name in compiled.indirect:
             specifier, imported = compiled.indirect[name]
             module = self.requested[specifier]
-            return module.namespace_cell if imported is None else module.resolve(imported, seen)
+            return module.namespace_cell if imported is None else \
+                module.promised(imported, self, specifier) or module.resolve(imported, seen)
         if name == "default":
             return None
         found = None
@@ -36610,7 +36393,7 @@ class Module:
             return set()
         seen.add(self)
         if self.compiled is None:
-            return set(self.cells)
+            return set(self.known_cells())
         names = {*self.compiled.exports, *self.compiled.indirect}
         for specifier in self.compiled.stars:
             names |= self.requested[specifier].export_names(seen) - {"default"}
@@ -36636,9 +36419,14 @@ class Module:
 
     def require(self, specifier, name):
         """The cell of what this module imports by name."""
-        cell = self.requested[specifier].resolve(name)
+        requested = self.requested[specifier]
+        cell = requested.promised(name, self, specifier) or requested.resolve(name)
         if isinstance(cell, Cell):
             return cell
+        self.refuse(specifier, name, cell)
+
+    def refuse(self, specifier, name, cell=None):
+        """Throws the SyntaxError for an import of something that is not exported, or twice."""
         what = "contains conflicting star exports for" if cell == "ambiguous" \
             else "does not provide an export named"
         with blamed_on(self, (specifier, name)):
@@ -36707,6 +36495,44 @@ class ExportsOnDemand(dict):
         if name not in self:
             self[name] = Cell(self.exports.get(name))
         return self[name]
+
+
+class CommonJSModule(Module):
+    """A module in CommonJS for those that import it: it runs in its turn, as they do, or earlier where it
+    takes the names of its exports to go on. Until then there is a cell for each name that is imported."""
+
+    def __init__(self, name, realm, work):
+        super().__init__(name, None)
+        self.realm, self.work = realm, work     # work() runs it and returns its cells
+        self.asked = {}                 # name -> (its cell, the module that imports it, its specifier)
+
+    def promised(self, name, importer, specifier):
+        if self.state == "new":
+            return self.asked.setdefault(name, (Cell(undefined), importer, specifier))[0]
+
+    def known_cells(self):
+        if self.state == "new":
+            self.run()
+        if self.failure is not None:
+            raise JSError(self.failure[0])
+        return self.cells
+
+    def run(self):
+        self.state = "evaluating"
+        try:
+            cells = self.work()
+            for name, (cell, importer, specifier) in self.asked.items():
+                known = cells.get(name)
+                if known is None:
+                    importer.refuse(specifier, name)
+                cell.v = known.v
+                cells[name] = cell
+            self.cells = cells
+        except Exception as error:
+            self.failure = (self.realm.thrown_value(error),)
+            raise
+        finally:
+            self.state = "done"
 
 
 class ModuleMap:
@@ -36794,17 +36620,21 @@ class ModuleMap:
     # -- packages ----
 
     def common_js(self, name, source):
-        """The Module of a text in CommonJS, which runs at once: its exports are known then."""
-        if name in self.modules:
-            return self.modules[name]
-        exports = self.run_common_js(name, source)
+        """The Module of a text in CommonJS."""
+        if name not in self.modules:
+            self.modules[name] = CommonJSModule(
+                name, self.realm, lambda: self.cells_of(self.run_common_js(name, source)))
+        return self.modules[name]
+
+    def cells_of(self, exports):
+        """The cells of a module that has an object's properties as its exports."""
         if isinstance(exports, JSProxyBase):
-            return self.ready(name, ExportsOnDemand(exports))
+            return ExportsOnDemand(exports)
         cells = {}
         for key in enumerable_own(self.realm, exports, None) if isinstance(exports, JSObject) else ():
             with contextlib.suppress(JSError, JSNativeError):       # a getter may throw
                 cells[key] = Cell(exports.get(key))
-        return self.ready(name, {**cells, "default": Cell(exports), "module.exports": Cell(exports)})
+        return {**cells, "default": Cell(exports), "module.exports": Cell(exports)}
 
     def run_common_js(self, name, source):
         """`module.exports` of a text in CommonJS, which runs unless it has run, or is running."""
@@ -36965,6 +36795,9 @@ class ModuleMap:
                 raise JSError(module.failure[0])
             return index
         if module.state == "evaluating":
+            return index
+        if module.compiled is None:
+            module.run()
             return index
         module.state, module.index, module.ancestor = "evaluating", index, index
         index += 1
