@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,772
+    10  Code generator                                                                 4,774
           Nodes of Python                                                                200
-          Functions and their variables                                                  536
+          Functions and their variables                                                  538
           Statements                                                                     212
           Loops, jumps and try                                                           557
           Destructuring                                                                  176
@@ -75,13 +75,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          216
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,294
+    11  Built-ins of the language                                                      9,296
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
-          Call stacks                                                                     70
+          Call stacks                                                                     72
           Error                                                                          268
           Number                                                                         313
           BigInt                                                                          50
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,477
-          Helpers of generated code: any realm                                           369
+    15  Realm, jobs and timers                                                         5,478
+          Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           293
-          Helpers of generated code: shortcuts                                           736
+          Helpers of generated code: shortcuts                                           733
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        672
@@ -10446,8 +10446,10 @@ class FunctionEmitter(NodeMaker):
             if not self.scope.has_eval:
                 self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
-            self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
+            rest = self.name("rest") if source == "rest" \
+                else self.python("arguments[{source!r}:]", source=source)
+            values = self.node(ast.List, [self.node(ast.Starred, rest, _LOAD)], _LOAD)
+            self.bind(param.argument, self.call("array_of", values))
         elif type(source) is int:
             self.bind(param, self.python(
                 "arguments[{source!r}] if len(arguments) > {source!r} else undefined", source=source))
@@ -15520,6 +15522,8 @@ def stack_limit(realm):
     limit = realm.Error.props.get("stackTraceLimit")
     if limit is None:
         limit = peek(realm.Error, "stackTraceLimit")
+    if type(limit) is int and 0 <= limit <= MAX_STACK_FRAMES:
+        return limit
     if type(limit) not in NUMBER_TYPES or limit != limit:
         return 0
     return int(max(0, min(limit, MAX_STACK_FRAMES)))
@@ -34922,6 +34926,10 @@ def super_put(home, this, key, value, strict):
 
 @runtime_helper
 def super_method(home, this, key):
+    """The Python function of super.key(…)."""
+    base = home.proto if type(home) is JSObject else None
+    if type(base) is JSObject and type(key) is str and type(method := base.props.get(key)) is JSFunction:
+        return method.fn
     return callable_or_refusal(super_get(home, this, key),
                                f"(intermediate value).{key_text(to_property_key(key))}")
 
@@ -35526,9 +35534,6 @@ def iteration_helpers(realm, helpers):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
 
-    def rest_array(values):
-        return realm.new_array([*values])
-
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
@@ -35552,7 +35557,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, iterate_entries, spread, first_values, destructure_array
 
 
 def make_runtime(realm):
