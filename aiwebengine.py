@@ -47,42 +47,42 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,300
-          Property descriptors                                                           202
+     8  Values and objects                                                             1,307
+          Property descriptors                                                           209
           Ordinary objects                                                               476
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,128
+     9  Conversions and operators                                                      1,136
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        157
+          Objects                                                                        165
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,872
+    10  Code generator                                                                 4,903
           Nodes of Python                                                                201
-          Functions and their variables                                                  544
+          Functions and their variables                                                  546
           Statements                                                                     215
           Loops, jumps and try                                                           623
           Destructuring                                                                  176
-          Expressions                                                                    261
+          Expressions                                                                    266
           Classes                                                                        187
-          Operators                                                                      575
+          Operators                                                                      580
           Assignments                                                                    346
-          Members and calls                                                              651
+          Members and calls                                                              669
           Members as targets                                                             100
-          Questions about nodes                                                          247
+          Questions about nodes                                                          248
           Compiling a source text                                                        497
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,267
+    11  Built-ins of the language                                                      9,283
           Helpers shared by the built-ins                                                 92
-          Object                                                                         306
+          Object                                                                         308
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
-          Call stacks                                                                     68
-          Error                                                                          266
+          Call stacks                                                                     72
+          Error                                                                          268
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -95,9 +95,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         116
-          String: access, search, parts                                                  139
+          String: access, search, parts                                                  143
           String: changed copies                                                         181
-          String: patterns                                                               132
+          String: patterns                                                               135
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              90
           Array iterators                                                                 36
-          Map and Set                                                                    431
+          Map and Set                                                                    432
           Iterators of Map and Set                                                       148
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
@@ -191,13 +191,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,381
-          Helpers of generated code: any realm                                           369
-          Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           713
+    15  Realm, jobs and timers                                                         5,483
+          Helpers of generated code: any realm                                           373
+          Helpers of generated code: one realm                                           298
+          Helpers of generated code: shortcuts                                           733
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        614
+          Modules                                                                        672
           Freeing in slices                                                              175
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
@@ -7697,6 +7697,13 @@ def array_index(key):
 
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
+    if keys and len(keys) < 1000:
+        try:
+            least = min(keys)
+        except TypeError:               # texts and symbols
+            least = ""
+        if type(least) is str and least > "9\uffff":
+            return list(keys)           # no key begins with a digit
     strings, symbols, indices, last, ascending = [], [], [], -1, True
     for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
@@ -9234,12 +9241,20 @@ def instance_of(value, target):
     while type(holder) is JSFunction and SYM_HAS_INSTANCE not in (
             holder.props if holder.attrs is None else holder.attrs):
         holder = holder.proto
-    props = holder.props if type(holder) is JSFunction else UNTOUCHED
-    handler = props[SYM_HAS_INSTANCE] if SYM_HAS_INSTANCE in props else target.get(SYM_HAS_INSTANCE)
+    handler = holder.props.get(SYM_HAS_INSTANCE) if type(holder) is JSFunction else None
+    if handler is None:
+        handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
         if type(handler) is JSFunction and handler.info.kind == "builtin" \
                 and handler.info.name == "[Symbol.hasInstance]":
-            return ordinary_has_instance(target, value)
+            proto = target.props.get("prototype") if type(target) is JSFunction else None
+            if type(value) is not JSObject or not isinstance(proto, JSObject):
+                return ordinary_has_instance(target, value)
+            while type(value) is JSObject:
+                value = value.proto
+                if value is proto:
+                    return True
+            return value is not None and ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
         raise JSTypeError("Right-hand side of 'instanceof' is not callable")
@@ -10460,8 +10475,10 @@ class FunctionEmitter(NodeMaker):
             if not self.scope.has_eval:
                 self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
-            self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
+            rest = self.name("rest") if source == "rest" \
+                else self.python("arguments[{source!r}:]", source=source)
+            values = self.node(ast.List, [self.node(ast.Starred, rest, _LOAD)], _LOAD)
+            self.bind(param.argument, self.call("array_of", values))
         elif type(source) is int:
             self.bind(param, self.python(
                 "arguments[{source!r}] if len(arguments) > {source!r} else undefined", source=source))
@@ -11955,7 +11972,8 @@ class ExpressionEmitter(DestructuringEmitter):
             if not is_plain_property(prop):
                 break
             plain += 1
-        if plain == len(node.properties) and not self.needs_lift(node):
+        if not self.needs_lift(node) and (plain == len(node.properties) or all(
+                isinstance(prop, SpreadElement) or is_plain_property(prop) for prop in node.properties)):
             return self.plain_object(node.properties)
         home = node.scope.names["%home"]
         self.declare_cell(home)
@@ -11977,6 +11995,10 @@ class ExpressionEmitter(DestructuringEmitter):
     def plain_object(self, properties):
         keys, values = [], []
         for prop in properties:
+            if isinstance(prop, SpreadElement):
+                keys.append(None)
+                values.append(self.call("spread_properties", self.expression(prop.argument)))
+                continue
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
@@ -12351,6 +12373,11 @@ class OperatorEmitter(ClassEmitter):
             return test if operator == "==" else self.negated(test)
         if operator in _COMPARE_OPS:
             return self.relation(operator, left, left_kind, right, right_kind)
+        if operator == "in" and self.runs_often() and isinstance(left, (ast.Name, ast.Constant)) \
+                and isinstance(right, ast.Name):
+            return self.python(
+                "type({right}) is JSObject and {left} in {right}.props or has_property({left}, {right})",
+                left=left, right=right)
         if operator == "in":
             return self.call("has_property", left, right)
         if operator == "instanceof":
@@ -13122,6 +13149,10 @@ class AssignmentEmitter(OperatorEmitter):
 
 # -- Members and calls -------------------------------------------------------------------
 
+#: Whether CPython looks into a dict twice, by `in` and a subscript, faster than once by a method.
+LOOKS_TWICE = sys.version_info >= (3, 14)
+
+
 class CallEmitter(AssignmentEmitter):
     """Translates members, calls, `new`, optional chains, await and yield."""
 
@@ -13206,14 +13237,18 @@ class CallEmitter(AssignmentEmitter):
         if key in self.unit.getters and self.runs_often():
             again, first = self.reusable(obj)
             return self.got(again, first, key, props, self.call("get", again, self.const(key)))
-        if props is not None:           # no property is None
-            return self.python(
-                "{found} if ({found} := {props}.get({key!r})) is not None else get({obj}, {key!r})",
-                found=self.temporary(), props=props, key=key, obj=obj)
-        obj, first = self.reusable(obj)
-        return self.python(
-            "{found} if type({first}) is JSObject and ({found} := {obj}.props.get({key!r})) is not None "
-            "else get({obj}, {key!r})", found=self.temporary(), obj=obj, first=first, key=key)
+        parts = {"key": key, "obj": obj, "props": props}
+        if props is None:
+            parts["obj"], parts["first"] = self.reusable(obj)
+            parts["props"] = self.attribute(parts["obj"], "props")
+        if LOOKS_TWICE:
+            template = "{props}[{key!r}] if {key!r} in {props} else get({obj}, {key!r})"
+        else:                           # no property is None
+            template = "{found} if ({found} := {props}.get({key!r})) is not None else get({obj}, {key!r})"
+            parts["found"] = self.temporary()
+        if props is None:
+            template = template.replace(" if ", " if type({first}) is JSObject and ", 1)
+        return self.python(template, **parts)
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
@@ -13440,6 +13475,9 @@ class CallEmitter(AssignmentEmitter):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
             if shortcut is not None:
                 return shortcut
+            if not before and not optional and self.is_call_of_function(callee, arguments):
+                function = self.call("called", self.chain_part(callee.object), self.const(self.text(callee)))
+                return self.apply(function, self.arguments(arguments, function, None))
             function, this = self.method_parts(callee, optional)
         elif isinstance(callee, ChainExpression) and isinstance(callee.expression, MemberExpression) \
                 and not isinstance(callee.expression.object, Super):
@@ -13453,6 +13491,13 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(values, tuple):
             function, this, values = values
         return self.node(ast.Call, function, [this, *before, *values], [])
+
+    def is_call_of_function(self, callee, arguments):
+        """Whether this seems to be function.call(receiver, …)."""
+        return not (callee.computed or callee.optional or isinstance(callee.object, Super)
+                    or isinstance(callee.property, PrivateName)) and callee.property.name == "call" \
+            and arguments and not isinstance(arguments[0], SpreadElement) and self.runs_often() \
+            and not any(map(self.needs_lift, arguments))
 
     def shortcut(self, callee, arguments):
         """A call of a method that has a helper of its own, which falls back to the method; or None."""
@@ -13916,7 +13961,7 @@ def names_in_loops(statements, wanted):
         if kind is ast.Name:
             if node.id in wanted:
                 found.setdefault(node.id, []).append(node)
-        else:
+        elif node is not None:
             for field in PARTS_WITH_NAMES[kind]:
                 part = getattr(node, field)
                 if type(part) is list:
@@ -13948,9 +13993,9 @@ def is_stable(left, right):
 
 #: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
 COMMON_METHODS = frozenset(
-    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
-    "find findIndex flat flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll "
-    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
+    "at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
+    "find findIndex flat flatMap forEach includes indexOf join keys lastIndexOf map match matchAll "
+    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send shift slice some "
     "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
     "trimStart unshift values".split())
 #: The same, of arrays and of texts.
@@ -13964,7 +14009,8 @@ STRING_METHODS = frozenset(
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
              ("has", 1): "quick_has",
-             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("delete", 1): "quick_delete",
+             ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
                   ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
@@ -15225,8 +15271,10 @@ def enumerable_own(realm, value, pick):
     """EnumerableOwnProperties (7.3.24): [pick(key, value)] by string keys; `pick` None: the keys."""
     obj = to_object(realm, value)
     if is_plain(obj):
-        keys = [key for key in order_keys(obj.props) if type(key) is str]
-        return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
+        keys, props = order_keys(obj.props), obj.props
+        if keys and type(keys[-1]) is not str:      # symbols come last
+            keys = [key for key in keys if type(key) is str]
+        return keys if pick is None else [pick(key, props[key]) for key in keys]
     if pick is not None:
         return [pick(key, item) for key, item in enumerable_properties(obj, False)]
     return [key for key in with_polls(obj.own_keys()) if type(key) is str and is_enumerable(obj, key)]
@@ -15616,7 +15664,11 @@ def frame_text(code, lasti):
 
 def stack_limit(realm):
     """How many frames Error.stackTraceLimit asks for."""
-    limit = peek(realm.Error, "stackTraceLimit")
+    limit = realm.Error.props.get("stackTraceLimit")
+    if limit is None:
+        limit = peek(realm.Error, "stackTraceLimit")
+    if type(limit) is int and 0 <= limit <= MAX_STACK_FRAMES:
+        return limit
     if type(limit) not in NUMBER_TYPES or limit != limit:
         return 0
     return int(max(0, min(limit, MAX_STACK_FRAMES)))
@@ -15657,7 +15709,9 @@ class JSErrorObject(JSObject):
         """Notes where and as what the error stands now."""
         self.frames = frames
         self.stack = None
-        message = peek(self, "message")
+        message = self.props.get("message")
+        if message is None:
+            message = peek(self, "message")
         self.header = "" if message is undefined else peek_text(message)
 
     def first_line(self, name=undefined):
@@ -17233,7 +17287,7 @@ def string_ends_with(realm, this, search=undefined, end=undefined, *_):
 @STRING.method("includes", 1)
 def string_includes(realm, this, search=undefined, position=undefined, *_):
     text = this if type(this) is str else this_text(this, "includes")
-    search = search_text(search, "includes")
+    search = search if type(search) is str else search_text(search, "includes")
     if position is undefined:
         return search in text
     return text.find(search, clamp_position(position, len(text))) >= 0
@@ -17286,14 +17340,18 @@ def last_position(text, search, end):
 @STRING.method("slice", 2)
 def string_slice(realm, this, start=undefined, end=undefined, *_):
     text = this if type(this) is str else this_text(this, "slice")
+    if type(start) is int and (end is undefined or type(end) is int):
+        return text[start:] if end is undefined else text[start:end]
     first = relative_index(start, len(text))
     return text[first:] if end is undefined else text[first:relative_index(end, len(text))]
 
 
 @STRING.method("startsWith", 1)
 def string_starts_with(realm, this, search=undefined, position=undefined, *_):
-    text = this_text(this, "startsWith")
-    search = search_text(search, "startsWith")
+    text = this if type(this) is str else this_text(this, "startsWith")
+    search = search if type(search) is str else search_text(search, "startsWith")
+    if position is undefined:
+        return text.startswith(search)
     return text.startswith(search, clamp_position(position, len(text)))
 
 
@@ -17583,6 +17641,9 @@ def replace_each(realm, text, search, replacement):
 
 @STRING.method("split", 2)
 def string_split(realm, this, separator=undefined, limit=undefined, *_):
+    if type(this) is type(separator) is str and separator and limit is undefined \
+            and len(this) <= SLICE_LENGTH:
+        return realm.new_array(this.split(separator))
     require_object_coercible(this, "String.prototype.split")
     splitter = custom_method(realm, separator, SYM_SPLIT)
     if splitter is not undefined:
@@ -19062,17 +19123,18 @@ class JSCollection(JSObject):
 
     def remove(self, key):
         """Deletes an entry; returns whether it was there."""
-        position = self.index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
+        index = self.index
+        position = index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
         if position is None:
             return False
         self.erase(position)
         keys = self.keys
+        size = len(keys)
         if position == self.first:
-            size = len(keys)
             while position < size and keys[position] is HOLE:
                 position += 1
             self.first = position
-        if len(keys) - len(self.index) > COLLECTION_SLACK + len(self.index):
+        if size > COLLECTION_SLACK + 2 * len(index):
             self.compact()
         return True
 
@@ -34996,6 +35058,10 @@ def super_put(home, this, key, value, strict):
 
 @runtime_helper
 def super_method(home, this, key):
+    """The Python function of super.key(…)."""
+    base = home.proto if type(home) is JSObject else None
+    if type(base) is JSObject and type(key) is str and type(method := base.props.get(key)) is JSFunction:
+        return method.fn
     return callable_or_refusal(super_get(home, this, key),
                                f"(intermediate value).{key_text(to_property_key(key))}")
 
@@ -35097,6 +35163,8 @@ def caught(realm):
 
 def reading_helpers(realm, helpers):
     """Reading of properties."""
+    object_proto, object_properties = realm.ObjectPrototype, realm.ObjectPrototype.props
+
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
@@ -35129,9 +35197,15 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
+            if type(obj) is JSObject:
+                return get(obj, str(key))
         elif kind is str:
-            if type(obj) is JSObject and key in obj.props:
-                return obj.props[key]
+            if type(obj) is JSObject:
+                value = obj.props.get(key)
+                if value is not None:
+                    return value
+                if obj.proto is object_proto and key not in object_properties and key not in Guard.keys:
+                    return undefined
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -35152,6 +35226,7 @@ def reading_helpers(realm, helpers):
 def calling_helpers(realm, helpers):
     """Calls of methods."""
     get, get_element, string_methods = helpers["get"], helpers["get_element"], realm.StringPrototype.props
+    function_proto, protected = realm.FunctionPrototype, realm.protected
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -35180,9 +35255,18 @@ def calling_helpers(realm, helpers):
         return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
-        return callable_or_refusal(get_element(obj, key), text, realm)
+        function = get_element(obj, key)
+        return function.fn if type(function) is JSFunction else callable_or_refusal(function, text, realm)
 
-    return method, element_method
+    def called(obj, text):
+        """The Python function of obj.call(…), whose arguments begin with the receiver."""
+        if type(obj) is JSFunction and obj.proto is function_proto and protected["call_untouched"] \
+                and (obj.attrs is None or "call" not in obj.attrs):
+            return obj.fn
+        function = method(obj, "call", text)
+        return lambda *args: function(obj, *args)
+
+    return method, element_method, called
 
 
 def literal_helpers(realm, helpers):
@@ -35276,6 +35360,8 @@ def storing_helpers(realm, helpers):
 
         def put_element(obj, key, value):
             """obj[key] = value"""
+            if type(obj) is JSObject and (type(key) is str or type(key) is int):
+                return put(obj, key if type(key) is str else str(key), value)
             if type(key) is int and type(obj) is JSArray:
                 items = obj.items
                 if 0 <= key < len(items):
@@ -35368,8 +35454,9 @@ def function_helpers(realm, helpers):
 
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
-protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
-protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("call_untouched", FunctionPrototype=("call",))
+protector("map_methods_untouched", MapPrototype=("get", "has", "set", "delete"))
+protector("set_methods_untouched", SetPrototype=("add", "has", "delete"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
@@ -35459,7 +35546,7 @@ def shortcuts_of_collections(realm, helpers):
 
 
 def shortcuts_that_fill(realm, helpers):
-    """Methods that add to a Map or Set, for keys that need no collection_key()."""
+    """Methods that change a Map or Set; those that add, for keys that need no collection_key()."""
     method = helpers["method"]
     is_plain_map, is_plain_set = collection_tests(realm, helpers)
 
@@ -35496,7 +35583,13 @@ def shortcuts_that_fill(realm, helpers):
             return obj
         return method(obj, "add", text)(obj, key)
 
-    return quick_set, quick_add
+    def quick_delete(obj, text, key):
+        """obj.delete(key)"""
+        if is_plain_set(obj) if type(obj) is JSSet else type(obj) is JSMap and is_plain_map(obj):
+            return obj.remove(key)
+        return method(obj, "delete", text)(obj, key)
+
+    return quick_set, quick_add, quick_delete
 
 
 def shortcuts_of_math(realm, helpers):
@@ -35578,9 +35671,6 @@ def iteration_helpers(realm, helpers):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
 
-    def rest_array(values):
-        return realm.new_array([*values])
-
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
@@ -35604,7 +35694,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, iterate_entries, spread, first_values, destructure_array
 
 
 def make_runtime(realm):
@@ -35770,6 +35860,9 @@ def delete_global(realm, name):
 @runtime_helper
 def delete_member(realm, obj, key, strict):
     """delete obj[key]"""
+    if type(obj) is JSObject and obj.attrs is None and type(key) is str:
+        obj.props.pop(key, None)
+        return True
     if obj is None:
         raise JSReferenceError("Unsupported reference to 'super'")
     if obj is undefined or obj is null:
@@ -35794,6 +35887,19 @@ def template_object(realm, site):
 @runtime_helper
 def array_with_holes(realm, values):
     return holey_array(values, realm.ArrayPrototype)
+
+
+@runtime_helper
+def spread_properties(realm, source):
+    """What a spread in an object literal copies, as a dict that nobody keeps."""
+    if type(source) is JSObject and source.attrs is None:
+        for key in source.props:
+            if type(key) is PrivateKey:
+                return {key: source.props[key] for key in order_keys(source.props)}
+        return source.props
+    if source is undefined or source is null:
+        return UNTOUCHED
+    return dict(enumerable_properties(to_object(realm, source)))
 
 
 @runtime_helper
@@ -36387,6 +36493,13 @@ class Module:
         self.namespace_object = None
         self.namespace_cell = LazyNamespace(self)
 
+    def known_cells(self):
+        """The cells of a module without imports."""
+        return self.cells
+
+    def promised(self, name, importer, specifier):
+        """The cell of an export that is known by its name only, or None; see CommonJSModule."""
+
     def resolve(self, name, seen=None):
         """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
         seen = set() if seen is None else seen
@@ -36395,13 +36508,14 @@ class Module:
         seen.add((self, name))
         compiled = self.compiled
         if compiled is None:
-            return self.cells.get(name)
+            return self.known_cells().get(name)
         if name in compiled.exports:
             return self.cells[compiled.exports[name]]
         if name in compiled.indirect:
             specifier, imported = compiled.indirect[name]
             module = self.requested[specifier]
-            return module.namespace_cell if imported is None else module.resolve(imported, seen)
+            return module.namespace_cell if imported is None else \
+                module.promised(imported, self, specifier) or module.resolve(imported, seen)
         if name == "default":
             return None
         found = None
@@ -36421,7 +36535,7 @@ class Module:
             return set()
         seen.add(self)
         if self.compiled is None:
-            return set(self.cells)
+            return set(self.known_cells())
         names = {*self.compiled.exports, *self.compiled.indirect}
         for specifier in self.compiled.stars:
             names |= self.requested[specifier].export_names(seen) - {"default"}
@@ -36447,9 +36561,14 @@ class Module:
 
     def require(self, specifier, name):
         """The cell of what this module imports by name."""
-        cell = self.requested[specifier].resolve(name)
+        requested = self.requested[specifier]
+        cell = requested.promised(name, self, specifier) or requested.resolve(name)
         if isinstance(cell, Cell):
             return cell
+        self.refuse(specifier, name, cell)
+
+    def refuse(self, specifier, name, cell=None):
+        """Throws the SyntaxError for an import of something that is not exported, or twice."""
         what = "contains conflicting star exports for" if cell == "ambiguous" \
             else "does not provide an export named"
         with blamed_on(self, (specifier, name)):
@@ -36518,6 +36637,44 @@ class ExportsOnDemand(dict):
         if name not in self:
             self[name] = Cell(self.exports.get(name))
         return self[name]
+
+
+class CommonJSModule(Module):
+    """A module in CommonJS for those that import it: it runs in its turn, as they do, or earlier where it
+    takes the names of its exports to go on. Until then there is a cell for each name that is imported."""
+
+    def __init__(self, name, realm, work):
+        super().__init__(name, None)
+        self.realm, self.work = realm, work     # work() runs it and returns its cells
+        self.asked = {}                 # name -> (its cell, the module that imports it, its specifier)
+
+    def promised(self, name, importer, specifier):
+        if self.state == "new":
+            return self.asked.setdefault(name, (Cell(undefined), importer, specifier))[0]
+
+    def known_cells(self):
+        if self.state == "new":
+            self.run()
+        if self.failure is not None:
+            raise JSError(self.failure[0])
+        return self.cells
+
+    def run(self):
+        self.state = "evaluating"
+        try:
+            cells = self.work()
+            for name, (cell, importer, specifier) in self.asked.items():
+                known = cells.get(name)
+                if known is None:
+                    importer.refuse(specifier, name)
+                cell.v = known.v
+                cells[name] = cell
+            self.cells = cells
+        except Exception as error:
+            self.failure = (self.realm.thrown_value(error),)
+            raise
+        finally:
+            self.state = "done"
 
 
 class ModuleMap:
@@ -36605,17 +36762,21 @@ class ModuleMap:
     # -- packages ----
 
     def common_js(self, name, source):
-        """The Module of a text in CommonJS, which runs at once: its exports are known then."""
-        if name in self.modules:
-            return self.modules[name]
-        exports = self.run_common_js(name, source)
+        """The Module of a text in CommonJS."""
+        if name not in self.modules:
+            self.modules[name] = CommonJSModule(
+                name, self.realm, lambda: self.cells_of(self.run_common_js(name, source)))
+        return self.modules[name]
+
+    def cells_of(self, exports):
+        """The cells of a module that has an object's properties as its exports."""
         if isinstance(exports, JSProxyBase):
-            return self.ready(name, ExportsOnDemand(exports))
+            return ExportsOnDemand(exports)
         cells = {}
         for key in enumerable_own(self.realm, exports, None) if isinstance(exports, JSObject) else ():
             with contextlib.suppress(JSError, JSNativeError):       # a getter may throw
                 cells[key] = Cell(exports.get(key))
-        return self.ready(name, {**cells, "default": Cell(exports), "module.exports": Cell(exports)})
+        return {**cells, "default": Cell(exports), "module.exports": Cell(exports)}
 
     def run_common_js(self, name, source):
         """`module.exports` of a text in CommonJS, which runs unless it has run, or is running."""
@@ -36776,6 +36937,9 @@ class ModuleMap:
                 raise JSError(module.failure[0])
             return index
         if module.state == "evaluating":
+            return index
+        if module.compiled is None:
+            module.run()
             return index
         module.state, module.index, module.ancestor = "evaluating", index, index
         index += 1

@@ -3867,11 +3867,16 @@ class FoundMethodTest(Case):
 
     VALUES = ("{ NAME(v) { return v } }", "new (class { NAME(v) { return v + this.n } n = 1 })", "new (class { get NAME() { return v => -v } })",
               "Object.create({ NAME: v => v })", "Object.create(null)", "{ NAME: 7 }", "[4]", "'text'", "7", "new Map([[0, 1]])", "new Set([1])",
+              "new (class extends class extends class { NAME(v) { return v + 2 } } {} {})", "Object.create(Object.create({ NAME: v => v - 1 }))",
               "new Proxy({}, { get: () => v => 'p' + v })", "Object.create(new Proxy({ NAME: v => 'q' }, {}))")
     #: What happens to it between two calls.
     CHANGES = """x => 0, x => { x.NAME = v => 'own' }, x => delete x.NAME, x => Object.setPrototypeOf(x, null), x => Object.freeze(x),
         x => Object.defineProperty(x, 'NAME', { get() { return v => 'got' }, configurable: true }),
-        x => Object.setPrototypeOf(x, { NAME: v => 'proto' }), x => { Object.getPrototypeOf(x).NAME = () => 'changed' }"""
+        x => Object.setPrototypeOf(x, { NAME: v => 'proto' }), x => { Object.getPrototypeOf(x).NAME = () => 'changed' },
+        x => { const far = Object.getPrototypeOf(Object.getPrototypeOf(x)); if (far !== Object.prototype) far.NAME = () => 'far' },
+        x => Object.defineProperty(Object.getPrototypeOf(Object.getPrototypeOf(x)), 'NAME', { get: () => () => 'deep', configurable: true }),
+        x => delete Object.getPrototypeOf(Object.getPrototypeOf(x)).NAME, x => Object.freeze(Object.getPrototypeOf(Object.getPrototypeOf(x))),
+        x => Object.setPrototypeOf(Object.getPrototypeOf(x), { NAME: v => 'moved' })"""
     BODY = """(() => { const seen = [];
         for (const change of [CHANGES]) {
           const x = VALUE, box = { x }, list = [x];
@@ -3888,6 +3893,55 @@ class FoundMethodTest(Case):
                 aiwebengine.Realm().evaluate(re.sub(r"CALL\((.*?)\)", call, text).replace("NAME", name))
                 for call in (r"\1.NAME(i)", r"Reflect.get(Object(\1), 'NAME', \1).call(\1, i)"))
             self.assertEqual(direct, reflected, (name, value))
+
+    def test_a_method_that_was_found_farther_up_is_no_property_of_the_prototype_below(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            class A { m() { return 1 } } class B extends A {} class C extends B {}
+            const c = new C(); for (let i = 0; i < 3; i++) c.m();
+            const seen = [Object.getOwnPropertyNames(C.prototype), C.prototype.hasOwnProperty("m"), Object.hasOwn(B.prototype, "m")];
+            Object.defineProperty(C.prototype, "m", { configurable: true }); seen.push(typeof c.m);
+            delete C.prototype.m; seen.push(c.m());
+            Object.freeze(A.prototype); for (let i = 0; i < 3; i++) c.m();
+            try { (() => { "use strict"; A.prototype.m = 1 })() } catch (error) { seen.push(error.name) } seen.push(c.m());
+            seen.join()"""), "constructor,false,false,undefined,1,TypeError,1")
+
+    def test_function_call_is_that_of_the_function_at_the_time(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            const seen = [], f = function (a) { "use strict"; return [this, a].join(":") };
+            for (const g of [f, { call: (x, y) => "own" + x + y }, Object.assign(() => 0, { call: () => "put" }), Math.max, class {}, 7])
+              for (let i = 0; i < 2; i++) try { seen.push(g.call(1, 2)) } catch (error) { seen.push(error.name) }
+            Function.prototype.call = () => "changed"; for (let i = 0; i < 2; i++) seen.push(f.call(1, 2)); seen.join()"""),
+            "1:2,1:2,own12,own12,put,put,2,2,TypeError,TypeError,TypeError,TypeError,changed,changed")
+
+    def test_keys_of_objects_and_spreads_in_literals_are_those_of_any_object(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            const seen = [], log = [], symbol = Symbol(), hidden = new (class { #p = 1; 2 = "two"; 1 = "one" });
+            const source = { get a() { log.push("a"); return 1 }, [symbol]: 5 };
+            for (const key of ["k", 3, -1, 1.5, "toString", "__proto__", "none"]) {
+              const o = {}, before = [key in o, typeof o[key]]; o[key] = 8; seen.push(before, key in o, JSON.stringify(o), o[key] === 8, delete o[key], key in o);
+            }
+            const made = { b: 0, ...source, ...hidden, a: 7, ..."hi", ...null, ...[9], get: 1 };
+            seen.push(JSON.stringify(made), made[symbol], log, Object.keys({ $: 1, b: 2, 7: 3, "": 4, [symbol]: 5 })); seen.join()"""),
+            'false,undefined,true,{"k":8},true,true,false,false,undefined,true,{"3":8},true,true,false,false,undefined,true,{"-1":8},true,true,false,'
+            'false,undefined,true,{"1.5":8},true,true,false,true,function,true,{"toString":8},true,true,true,true,object,true,{},false,true,true,'
+            'false,undefined,true,{"none":8},true,true,false,{"0":9,"1":"i","2":"two","b":0,"a":7,"get":1},5,a,7,$,b,')
+
+    def test_instanceof_asks_has_instance_first_and_then_the_chain(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            class A {} class B extends A {} class Even { static [Symbol.hasInstance](n) { return n % 2 === 0 } }
+            const Bound = A.bind(null), seen = [], lone = Object.create(null), far = new Proxy(new B(), {}), F = function () {}; F.prototype = 1;
+            for (let i = 0; i < 2; i++) seen.push([new B(), {}, lone, far, 5, Object.create(far)].map(x => [A, B, Object, Bound].map(C => +(x instanceof C)).join("")),
+              2 instanceof Even, 5 instanceof F, Object.setPrototypeOf(new B(), null) instanceof A);
+            try { ({}) instanceof F } catch (error) { seen.push(error.name) } seen.join()"""),
+            ",".join(["1111,0010,0000,1111,0000,1111,true,false,false"] * 2 + ["TypeError"]))
+
+    def test_a_second_super_is_refused_with_the_fields_of_the_first(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            const seen = []; class A { constructor(...list) { seen.push(list.length) } }
+            class B extends A { f = seen.push("f"); constructor() { super(1, 2); try { super() } catch (error) { seen.push(error.name) } seen.push(this.f) } }
+            class C extends A {} new C(); new C(1); new C(1, 2); new C(1, 2, 3); new B();
+            Object.setPrototypeOf(C, null); try { new C() } catch (error) { seen.push(error.message) } seen.join()"""),
+            "0,1,2,3,2,f,0,ReferenceError,6,Super constructor null of C is not a constructor")
 
     def test_a_remainder_by_a_constant_is_that_by_a_variable(self):
         self.assertIs(aiwebengine.Realm().evaluate("""
@@ -8590,6 +8644,30 @@ class ModuleTest(Case):
          {"a.js": "import './b.js'; export const a = 1", "b.js": "import { zip } from './a.js'", "c.js": "export { x } from './d.js'",
           "d.js": "export { x } from './c.js'"}, "SyntaxError|SyntaxError|SyntaxError|SyntaxError"),
     )
+
+    def test_commonjs_runs_in_its_turn(self):
+        common = {"a.js": "console.log('a'); globalThis.set = 1; export {}",
+                  "c.cjs": aiwebengine.CommonJS("console.log('c', globalThis.set); exports.x = globalThis.set"),
+                  "bad.cjs": aiwebengine.CommonJS("console.log('bad'); throw { of: 'bad' }")}
+        lacks = "does not provide an export named"
+        for source, expected in (
+                ("import './a.js'; import d, { x } from './c.cjs'; import * as n from './c.cjs'; console.log(d.x, x, n.x)", "a|c 1|1 1 1"),
+                ("import './a.js'; import { y } from './b.js'; console.log(y); import './bad.cjs'", "a|c 1|bad|[object Object]"),
+                ("import './a.js'; import { x } from './stars.js'; console.log(x)", "c undefined|a|undefined"),
+                ("import './a.js'; import { z } from './c.cjs'", f"a|c 1|SyntaxError: The requested module './c.cjs' {lacks} 'z'"),
+                ("import './c.cjs'; import { z } from './a.js'", f"SyntaxError: The requested module './a.js' {lacks} 'z'"),
+                ("export { x } from './c.cjs'; import './cycle.js'", "c undefined|{ x: undefined }"),
+                ("import './cycle.js'; export { x } from './c.cjs'", "{ x: undefined }|c undefined"),
+                ("import './again.js'", "bad|true")):
+            with self.subTest(source):
+                realm = self.realm({**common, "main.js": source, "b.js": "export { x as y } from './c.cjs'", "stars.js": "export * from './c.cjs'",
+                                    "cycle.js": "import * as m from './main.js'; console.log({ ...m })",
+                                    "again.js": "const [a, b] = await Promise.allSettled([import('./bad.cjs'), import('./bad.cjs')]);"
+                                                "console.log(a.reason === b.reason)"})
+                try:
+                    realm.evaluate("import('./main.js').catch(e => console.log(String(e)))")
+                finally:
+                    self.assertEqual("|".join(self.log), expected)
 
     def test_graphs_of_modules(self):
         for main, files, expected in self.GRAPHS:
@@ -32146,7 +32224,7 @@ kind = Int8Array ¦ Uint8Array ¦ Uint8ClampedArray ¦ Int16Array ¦ Uint16Array
 typed = new <kind>([1, 300, -129, 1.5]) ¦ new <kind>(<small>) ¦ <kind>.from(<array>) ¦ new <kind>(new ArrayBuffer(16), 8) ¦ <kind>.of(<N>, <num>)
   ¦ new <kind>(new Uint8Array([1, 2, 255]))
 made = <text> ¦ <array> ¦ <typed> ¦ <date> ¦ new Map([[1, 'a'], [NaN, 'b'], ['x', <N>]]) ¦ new Set([3, -0, NaN, 'x']) ¦ <regexp> ¦ <num> ¦ <object>
-  ¦ BigInt(<int>) ¦ new DataView(new ArrayBuffer(8)) ¦ <C> ¦ (<G>)(<N>)
+  ¦ BigInt(<int>) ¦ new DataView(new ArrayBuffer(8)) ¦ <C>
 method = .<textcall> ¦ .<arraycall> ¦ .<arraycall> ¦ .<typedcall> ¦ .<datecall> ¦ .<mapcall> ¦ .<regexpcall> ¦ .<numcall> ¦ .<viewcall>
   ¦ .<functioncall> ¦ .<iteratorcall> ¦ .toString() ¦ .valueOf() ¦ .length ¦ [<int>]
 textcall = at(<int>) ¦ charAt(<int>) ¦ charCodeAt(<int>) ¦ codePointAt(<int>) ¦ concat(<any>, <int>) ¦ endsWith(<text>, <int>)
@@ -32275,7 +32353,7 @@ combine = all ¦ allSettled ¦ race ¦ any
 settle = y(<awaited>) ¦ n(<N>) ¦ throw <N> ¦ y(1); n(2) ¦ queue(() => y(<awaited>)) ¦ y(<awaited>); throw 1
 left = break ¦ continue ¦ return ¦ throw <N> ¦ await 1
 finally = ¦ return <N> ¦ throw <N> ¦ await <awaited> ¦ <A>
-asynciterable = [<awaited>, <awaited>] ¦ iter(2) ¦ (async function* () { yield <awaited>; try { yield 2 } finally { log('closed') } })()
+asynciterable = [<awaited>, <awaited>] ¦ (async function* () { yield <awaited>; try { yield 2 } finally { log('closed') } })()
   ¦ { [Symbol.asyncIterator]() { let n = 0; return { next() { log('an'); return { value: <awaited>, done: n++ > 1 } }, return(v) { log('ar', v);
     return <object> } } } }
   ¦ (<G>)(1)
