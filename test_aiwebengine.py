@@ -5607,6 +5607,26 @@ result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), At
         self.assertEqual(run("typeof Temporal + typeof SharedArrayBuffer + typeof ShadowRealm"), "undefined" * 3)
 
     test_seldom_used_parameters_and_edges = conformance(r"""
+# 27.1.4.21 zip in strict mode ends with all, or throws whichever is longer
+const zip = (lists) => { try { return [...Iterator.zip(lists, { mode: "strict" })].join("|") } catch (e) { return e.name } };
+result = [[[1, 2], [3, 4], [5, 6]], [[1], [1, 2]], [[1, 2], [1]], [[1], [2], [3, 4]]].map(zip).join()
+=> 1,3,5|2,4,6,TypeError,TypeError,TypeError
+# 7.4.13 what flatMap and Iterator.from go through are objects, and strings for the latter
+const names = [() => [1].values().flatMap(x => 5).next(), () => [1].values().flatMap(x => "ab").next(), () => Iterator.from(5)].map(thrown);
+result = [...names, ...[1].values().flatMap(x => [x, x]), ...Iterator.from("ab")].join()
+=> TypeError,TypeError,TypeError,1,1,a,b
+# 10.4.5 a typed array has its elements and other properties, and takes nothing beyond its end
+const t = new Uint8Array(2); t.x = 1; result = [0 in t, 2 in t, "x" in t, "y" in t, "map" in t, "-0" in t, "1.5" in t,
+Reflect.set(t, "0", 7, {}), Reflect.set(t, "5", 1, {}), Reflect.set(t, "5", 1), Reflect.set(t, "z", 1, {}), "z" in t, t].join()
+=> true,false,true,false,true,false,false,true,true,true,true,false,0,0
+# 23.1.3.4 copyWithin moves holes and what overlaps
+result = JSON.stringify([[0, 1, 2, , 4].copyWithin(1, 0, 4), [0, 1, 2, , 4].copyWithin(0, 1), [0, , 2, 3, 4].copyWithin(2, 0),
+Array.prototype.copyWithin.call({ length: 5, 0: 1, 1: 2, 2: 3, 4: 5 }, 1, 0, 4)])
+=> [[0,0,1,2,null],[1,2,null,4,4],[0,null,0,null,2],{"0":1,"1":1,"2":2,"3":3,"length":5}]
+# 13.15.3 each numeric operator converts an operand that is no Number, on either side
+const all = (a, b) => [a * b, a % b, a ** b, a / b, a - b, a & b, a | b, a ^ b, a << b, a >> b, a >>> b];
+result = [all("7", 2), all(7, "2"), all(true, 2), all(null, 2), all({ valueOf: () => "7" }, 2)].join(" ")
+=> 14,1,49,3.5,5,2,7,5,28,1,1 14,1,49,3.5,5,2,7,5,28,1,1 2,1,1,0.5,-1,0,3,3,4,0,0 0,0,0,0,-2,0,2,2,0,0,0 14,1,49,3.5,5,2,7,5,28,1,1
 # 23.2.3 searches of typed arrays begin where they are told to
 var t = Int8Array.of(5, 1, 5, 2, 5); result = [t.indexOf(5, 1), t.indexOf(5, 3), t.indexOf(5, 5),
 t.indexOf(5, -1), t.indexOf(5, -2), t.indexOf(5, -99), t.indexOf(1, 2), t.indexOf("5"), t.includes(1, 1),
@@ -13661,6 +13681,10 @@ class GraphQLExecutionTest(Case):
             "message": "oh no", "locations": [{"line": 1, "column": 3}], "path": ["one"],
             "extensions": {"stack": "Error: oh no\n    at f (a.js:1:2)"}}], "data": {"one": None}})
 
+    def test_what_json_cannot_hold_is_replaced_and_the_rest_kept(self):
+        for part, expected in ((math.nan, "null"), (1.5, "1.5"), ((1, True), "[1,true]"), (object(), "null"), ({2: math.inf}, '{"2":null}')):
+            self.assertEqual(aiwebengine.graphql_json({"a": part, "b": math.inf}), '{"a":%s,"b":null}' % expected)
+
     def test_a_second_kind_of_nothing(self):
         nothing = object()
         self.assertEqual(self.run_with("one", {"a": nothing, "b": "x"}, "{ a b }", absent=nothing)["data"],
@@ -14862,6 +14886,9 @@ class HostApiTest(ServerCase):
             const routes = {
               json: () => ResponseBuilder.json({ a: 1 }, 201),
               text: () => ResponseBuilder.text("hi"),
+              number: () => ResponseBuilder.text(5),
+              object: () => ResponseBuilder.text({}),
+              nothing: () => ResponseBuilder.text(undefined),
               html: () => ResponseBuilder.html("<p>é"),
               error: () => ResponseBuilder.error(418, "teapot"),
               redirect: () => ResponseBuilder.redirect("/text"),
@@ -14871,7 +14898,9 @@ class HostApiTest(ServerCase):
             for (const name in routes) routeRegistry.registerRoute("/" + name, routes[name]);
         """)
         self.assertEqual(self.get("/json")[::2], (201, '{"a":1}'))
-        self.assertEqual(self.get("/text")[2], "hi")
+        self.assertEqual([self.get("/text")[2], self.get("/number")[2]], ["hi", "5"])
+        for path in ("/object", "/nothing"):
+            self.assertIn("the body must be a string, not", self.get(path)[2])
         self.assertEqual(self.get("/html")[1]["content-type"], "text/html; charset=UTF-8")
         self.assertEqual(self.get("/error")[::2], (418, '{"error":"teapot"}'))
         status, headers, _ = self.get("/redirect")
@@ -18403,7 +18432,7 @@ class HttpTest(ServerCase):
         found = json.loads(self.post("/echo", b"\xff\x00", {"Content-Type": "application/octet-stream"})[2])
         self.assertEqual(base64.b64decode(found["bodyBase64"]), b"\xff\x00")
         found = json.loads(self.post("/echo", "é".encode("latin-1"), {"Content-Type": "text/plain; charset=iso-8859-1"})[2])
-        self.assertEqual(found["body"], "é")
+        self.assertEqual((found["body"], "bodyBase64" in found), ("é", False))
 
     def test_keep_alive_pipelining_and_pieces(self):
         answer = self.raw(b"GET /hello" + HEAD + b"\r\nGET /nothing" + HEAD + b"\r\n"
@@ -22991,6 +23020,8 @@ class DashboardTest(ServerCase):
         self.serve(self.CHAT)
         self.assertFalse(self.until(self.look(view="stream", name="/none"), lambda state: "view" in state)["view"]["known"])
         self.assertFalse(self.until(self.look(view="script", name="none.js"), lambda state: "view" in state)["view"]["known"])
+        with mock.patch.dict(self.server.app.log.kept, clear=True):          # the server itself, before it says something
+            self.assertTrue(aiwebengine.script_view(self.server.app, "server")["known"])
 
     def test_the_stream_of_a_subscription_with_its_selections(self):
         self.serve("""graphQLRegistry.registerSubscription("news", "type Item { text: String } type Subscription { news: Item }", "none");""")
