@@ -649,15 +649,15 @@ RECORDED = {
         2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46
         4a85 2b22 0c97 5267 654b 07ea 2c27 885d 1c6e 6270 e121 da99 2d27 34d4""",
     "inspection": """
-        cb2e 2a03 f109 bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9 4124
-        ce0c a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220 133f
-        898c 52ac fe40 b96f eef7 4eb7 845b c472 d9f6 d0c9 afe6 f720 7e47 0ec4 9d0a 2aa6 0be5 b206 ed54 9f96
-        d015 6941 547b 45cb 3fc1 2bd6 8741 c296 5343 17f9 13c2 0c8b c394 1620 cf29 c065 c737 34f2 8d76 d9d0
-        e6e2 0734 acf8 9409 5dc9 da4a 12a1 e504 ef1e d13b e4d1 7b15 1ee2 f651 e159 d543 1757 5a93 f577 3a47
-        98ff 5a5b bb9b a0fd 1628 c1fc 9c53 e532 e716 0a46 f69e dfba 7aa5 8eb0 fc02 f589 71ab 714d 7edf 8520
-        142e c581 e924 3e18 962b ca8d fc9c d062 c31a 24d8 3dad 5aa0 4ac4 dd2b 7f99 eca7 b70a c5f7 91a0 4301
-        81d1 6159 e024 89df 5970 33c7 e357 296c 77d9 cd13 8b52 0515 2c4c bd1b 7502 ebcb 8225 510a 90a3 ba92
-        5145 d451 c844 3d29""",
+        cb2e 2a03 f109 e55b bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9
+        4124 ce0c a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220
+        133f 898c 52ac fe40 b96f eef7 4eb7 845b c472 d9f6 d0c9 afe6 f720 7e47 0ec4 9d0a 2aa6 0be5 b206 ed54
+        9f96 d015 6941 547b 45cb 3fc1 2bd6 8741 c296 5343 17f9 13c2 0c8b c394 1620 cf29 c065 c737 34f2 8d76
+        d9d0 e6e2 0734 acf8 9409 5dc9 da4a 12a1 e504 ef1e d13b e4d1 7b15 1ee2 f651 e159 d543 1757 5a93 f577
+        3a47 98ff 5a5b bb9b a0fd 1628 c1fc 9c53 e532 e716 0a46 f69e dfba 7aa5 8eb0 fc02 f589 71ab 714d 7edf
+        8520 142e c581 e924 3e18 962b ca8d fc9c d062 c31a 24d8 3dad 5aa0 4ac4 dd2b 7f99 eca7 b70a c5f7 91a0
+        4301 81d1 6159 e024 89df 5970 33c7 e357 296c 77d9 cd13 8b52 0515 2c4c bd1b 7502 ebcb 8225 510a 90a3
+        ba92 5145 d451 c844 3d29""",
     "intl": """
         b8a7 a234 9f1e 89cd 8786 d90d 6c64 c936 3b50 878f 7444 a414 7501 c553 f0ee ---- 60ff""",
 }
@@ -1338,6 +1338,7 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
 
 #: (TypeScript, the JavaScript that it is). In each pair the trees must be the same, and so must the tree of the text.
 ERASED = [
+    ('let a = <const>["b", 1]', 'let a = ["b", 1]'), ('let a = ["b", 1] as const', 'let a = ["b", 1]'),
     ("let x: number = 1, y!: string, z: (a: A, ...b: B[]) => C; const w = <T,>(v: T): T => v",
      "let x = 1, y, z; const w = (v) => v"),
     ("function f<T extends { a: string }, const U = T>(this: Window, x?: T, ...rest: T[]): asserts x is T { return x! as any as T }",
@@ -7275,6 +7276,8 @@ console.log(1, -0, 'a', true, null, undefined, 10n, Symbol('x'), Symbol())
 console.log([1,,3,,,4], new Array(5), [undefined, null], [ , 'a'])
 ---
 console.log(Array(7).fill("x".repeat(30)), [1, 2, 3, 4, 5, 6, "y".repeat(20)], [..."abcdefgh"], Array(9).fill("z".repeat(20)))
+---
+console.log({ a: "a text of two lines\nthat fits" }, { b: "two lines\n" + "of which one is long ".repeat(4) }, ["short\nlines"])
 ---
 console.log({a:1,'b-c':2,3:4,[Symbol('s')]:5, "__proto__x": 1, 'ä': 1, $x: 1})
 ---
@@ -24078,6 +24081,12 @@ class CommandLineTest(ServerCase):
                                 ("app/ --trust-proxy 3 --check", (3, "app/")), ("--trust-proxy --check app/", (1, "app/")), ("app/", (0, "app/"))):
             options = aiwebengine.option_parser().parse_args(given.split())
             self.assertEqual((options.trust_proxy, options.scripts), expected, given)
+
+    def test_rates_are_numbers_above_0(self):
+        self.assertEqual([aiwebengine.rate(text) for text in ("20/s", "0.5")], [20, 0.5])
+        for text in ("0", "0.0/s", "-1", "x", "20/m", ""):
+            with self.subTest(text), self.assertRaisesRegex(argparse.ArgumentTypeError, "wants a rate such as 20/s"):
+                aiwebengine.rate(text)
 
     def test_addresses_to_listen_on(self):
         for given, expected in (("[::1]", "::1"), (" 127.0.0.1 ", "127.0.0.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("my-host.local", "my-host.local")):
