@@ -5608,6 +5608,17 @@ result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), At
         self.assertEqual(run("typeof Temporal + typeof SharedArrayBuffer + typeof ShadowRealm"), "undefined" * 3)
 
     test_seldom_used_parameters_and_edges = conformance(r"""
+# 22.2.1 a pattern ends neither in a \ nor in a property without a name
+const why = (text, flags) => { try { return String(new RegExp(text, flags)) } catch (e) { return e.message.replace(/.*: /, "") } };
+result = ["\\", "[\\", "\\p"].map((text) => ["", "u", "v"].map((flags) => why(text, flags)).join()).join(";")
+=> \ at end of pattern,\ at end of pattern,\ at end of pattern;\ at end of pattern,\ at end of pattern,\ at end of pattern;/\p/,Invalid property name,Invalid property name
+# 22.2.6.8 after an empty match the next begins a code point later in Unicode mode, also with an exec of a script
+class R extends RegExp { exec(text) { return super.exec(text) } }
+result = ["gu", "gv", "g"].map((flags) => "\u{1f600}".match(new R("", flags)).length).join()
+=> 2,2,3
+# 21.4.3.2 24:00 is the end of a day in a text that only people write, and nothing later is a time
+result = ["24:00", "24:30", "24:00:01", "23:59", "25:00"].map((time) => isNaN(new Date("Jan 1 2020 " + time))).join()
+=> false,true,true,false,true
 # 27.1.4.21 zip in strict mode ends with all, or throws whichever is longer
 const zip = (lists) => { try { return [...Iterator.zip(lists, { mode: "strict" })].join("|") } catch (e) { return e.name } };
 result = [[[1, 2], [3, 4], [5, 6]], [[1], [1, 2]], [[1, 2], [1]], [[1], [2], [3, 4]]].map(zip).join()
@@ -10678,7 +10689,8 @@ class PauseTest(Case):
                 self.assertEqual(aiwebengine.percent_decode("ab%41%%4x%é%4"), b"abA%%4x%\xc3\xa9%4")
                 for text, longest in (("aaaaaaaaaa", 10), ("baaaab", 4), ("", 0), ("bbbbbbbbb", 0), ("aabaaaaaaab", 7), ("abababa", 1)):
                     self.assertEqual(aiwebengine.longest_run(((97, 97),), text), longest, text)
-                    self.assertEqual(aiwebengine.count_of(((97, 97),), text), text.count("a"))
+                    for ranges, count in ((((97, 97),), text.count("a")), ((), 0), (((0, 0x10FFFF),), len(text))):
+                        self.assertEqual(aiwebengine.count_of(ranges, text), count)
 
     def test_no_built_in_call_holds_up_other_threads(self):
         for name, (setup, call) in LARGEST_CALLS.items():
@@ -14894,6 +14906,7 @@ class HostApiTest(ServerCase):
               number: () => ResponseBuilder.text(5),
               object: () => ResponseBuilder.text({}),
               nothing: () => ResponseBuilder.text(undefined),
+              pair: () => ResponseBuilder.text("", { headers: [{ 0: "A", 1: "b", length: 2 }] }),
               html: () => ResponseBuilder.html("<p>é"),
               error: () => ResponseBuilder.error(418, "teapot"),
               redirect: () => ResponseBuilder.redirect("/text"),
@@ -14906,6 +14919,7 @@ class HostApiTest(ServerCase):
         self.assertEqual([self.get("/text")[2], self.get("/number")[2]], ["hi", "5"])
         for path in ("/object", "/nothing"):
             self.assertIn("the body must be a string, not", self.get(path)[2])
+        self.assertIn("each item must be a pair [name, value], but item 0 is not one", self.get("/pair")[2])
         self.assertEqual(self.get("/html")[1]["content-type"], "text/html; charset=UTF-8")
         self.assertEqual(self.get("/error")[::2], (418, '{"error":"teapot"}'))
         status, headers, _ = self.get("/redirect")
@@ -18430,6 +18444,9 @@ class HttpTest(ServerCase):
         self.assertEqual(send("NaN")[0], 400)
         self.assertEqual(send("[" * 100000)[0], 400)
 
+    def test_letters_of_an_address_that_are_not_escaped_are_utf_8(self):
+        self.assertIn('"query":{"q":"é é"}', self.raw("GET /echo?q=é+%C3%A9 HTTP/1.1\r\nHost: a\r\n\r\n".encode(), 1))
+
     def test_bodies_that_are_not_text(self):
         self.assertEqual(self.post("/echo", b"a=\xff", {"Content-Type": FORM})[0], 400)
         self.assertEqual(self.post("/echo", b"\xff", {"Content-Type": "application/json"})[0], 400)
@@ -19457,7 +19474,8 @@ class AssetTest(ServerCase):
         self.assertEqual([(one["name"], one["uri"], one["mimetype"], one["size"]) for one in listed],
                          [("icons/_a.bin", "icons/_a.bin", "application/octet-stream", 2),
                           ("logo.svg", "logo.svg", "image/svg+xml; charset=utf-8", 6)])
-        self.assertAlmostEqual(listed[0]["updatedAt"] / 1000, time.time(), delta=3600)
+        for when in (listed[0]["createdAt"], listed[0]["updatedAt"]):
+            self.assertAlmostEqual(when / 1000, time.time(), delta=3600)
         self.assertRegex(listed[0]["updated_at"], r"^\d{4}-\d\d-\d\dT")
         self.assertEqual(self.run_code("assetStorage.fetchAsset('icons/_a.bin')"), self.base64(b"\0\xff"))
         self.assertEqual(self.run_code("assetStorage.fetchAsset('nix')"), "Asset 'nix' not found")
