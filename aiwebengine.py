@@ -37827,17 +37827,6 @@ def on_script_thread(function, *arguments):
     raise value
 
 
-def needs_deep_stack(method):
-    """Lets a method run on a thread for scripts if its caller's is not one and that is required."""
-    @functools.wraps(method)
-    def on_deep_stack(*arguments, **named):
-        if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
-            return method(*arguments, **named)
-        return on_script_thread(functools.partial(method, *arguments, **named))
-
-    return on_deep_stack
-
-
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""

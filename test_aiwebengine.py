@@ -8268,13 +8268,14 @@ class LimitTest(Case):
 
     def test_a_realm_is_entered_on_a_deep_stack_where_other_threads_have_a_small_one(self):
         self.enter(mock.patch.object(aiwebengine.ScriptThread, "required", True))
-        enter = aiwebengine.needs_deep_stack(lambda value: (value, threading.current_thread()))
-        value, thread = enter(value=1)
-        self.assertEqual((value, type(thread)), (1, aiwebengine.ScriptThread))
-        both = aiwebengine.on_script_thread(lambda: (enter(2)[1], threading.current_thread()))
-        self.assertIs(*both)
-        with self.assertRaises(ZeroDivisionError):
-            aiwebengine.needs_deep_stack(lambda: 1 / 0)()
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        threads = []
+        realm.define("note", lambda: threads.append(threading.current_thread()))
+        realm.evaluate("note()")
+        aiwebengine.on_script_thread(lambda: (threads.append(threading.current_thread()), realm.evaluate("note()")))
+        self.assertEqual(type(threads[0]), aiwebengine.ScriptThread)
+        self.assertIs(threads[1], threads[2])
+        self.assertEqual(thrown(aiwebengine.JSError, realm.evaluate, "null.x").name, "TypeError")
 
     @needs(sys.platform in ("linux", "win32", "darwin") and "AIWEBENGINE_SELECTOR" not in os.environ, "a way to ask how large a process is")
     def test_the_size_of_the_process_follows_what_it_holds(self):
