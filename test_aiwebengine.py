@@ -5608,6 +5608,29 @@ result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), At
         self.assertEqual(run("typeof Temporal + typeof SharedArrayBuffer + typeof ShadowRealm"), "undefined" * 3)
 
     test_seldom_used_parameters_and_edges = conformance(r"""
+# B.2.3.2 a year that is no number takes the date
+const d = new Date(0); result = [d.setYear(NaN), d.getTime()].join()
+=> NaN,NaN
+# 23.1.3 what an array-like object inherits is among its items
+Object.prototype[1] = "p"; result = [Array.prototype.find.call({ length: 2 }, (x, i) => i === 1), Array.from({ length: 2 }),
+Array.prototype.findLast.call({ length: 2 }, (x) => x)].join(); delete Object.prototype[1];
+=> p,,p,p
+# 14.7.5.7 a loop assigns to no constant, and to no variable before its declaration
+const x = 1, names = [thrown(() => { for (x of [2]); }), thrown(() => { for (x in { a: 1 }); }), thrown(() => { for (y of [1]); let y })];
+let z; for (z of [1, 2]); result = [...names, x, z].join()
+=> TypeError,TypeError,ReferenceError,1,2
+# 24.1.3.10 set is that of the map at hand
+class M extends Map { set(k, v) { return "own" } } const a = new Map, b = new Map; a.set = () => "its";
+const f = (m) => { let r; for (let i = 0; i < 3; i++) r = m.set("k", i); return r }; result = [f(a), f(new M), f(b) === b, b.get("k")].join()
+=> its,own,true,2
+# B.3.3 a branch of an if may be an ordinary function and nothing else that is declared
+result = ["if (1) function g() {}", "if (1) function* g() {}", "if (1) async function g() {}"].map((code) => thrown(() => (0, eval)(code))).join()
+=> nothing,SyntaxError,SyntaxError
+# ECMA-402 the hours of a style are those that are asked for
+const at = new Date(Date.UTC(2020, 1, 3, 15, 4, 5)), styled = (locale, options) => new Intl.DateTimeFormat(locale,
+{ timeStyle: "medium", timeZone: "UTC", ...options }).format(at).replace(/\s/g, " "); result = [styled("en", { hour12: false }),
+styled("en", { hourCycle: "h11" }), styled("de", { hourCycle: "h24" }), styled("en")].join()
+=> 15:04:05,3:04:05 PM,15:04:05,3:04:05 PM
 # 22.2.1 a pattern ends neither in a \ nor in a property without a name
 const why = (text, flags) => { try { return String(new RegExp(text, flags)) } catch (e) { return e.message.replace(/.*: /, "") } };
 result = ["\\", "[\\", "\\p"].map((text) => ["", "u", "v"].map((flags) => why(text, flags)).join()).join(";")
