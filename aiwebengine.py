@@ -28,9 +28,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,111
+     6  Parser                                                                         4,101
           Parser: names and scopes                                                       266
-          Parser: statements                                                             493
+          Parser: statements                                                             496
           Parser: functions                                                              164
           Parser: classes                                                                192
           Parser: expressions                                                            452
@@ -39,7 +39,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: modules                                                                215
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
-          Parser: declarations of TypeScript                                             471
+          Parser: declarations of TypeScript                                             458
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,900
+    14  Functions of the web                                                           3,903
           Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               425
+          HTML of elements                                                               428
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -265,14 +265,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,063
+    20  Scripts: loading and hot reload                                                4,061
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         190
           Modules of node                                                                744
-          Packages                                                                       263
+          Packages                                                                       261
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
@@ -325,10 +325,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,571
+    23  Command line                                                                   4,527
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        179
+          Starters: in TypeScript                                                        135
           Options                                                                        308
           Documentation                                                                  404
           The program                                                                    224
@@ -2223,6 +2223,9 @@ class NameParser(JSLexer):
 class StatementParser(NameParser):
     """Reads programs, lists of statements and statements."""
 
+    #: Whether what is read declares things without code, as `declare …` of TypeScript does.
+    ambient = False
+
     def parse_program(self):
         body = []
         self.parse_directives(body)
@@ -2457,7 +2460,7 @@ class StatementParser(NameParser):
                 self.parse_annotation()
             if self.accept("="):
                 init = self.parse_assignment(in_for)
-            elif not (in_for and (self.type == "in" or self.is_name("of"))):
+            elif not self.ambient and not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
                     raise self.error("Missing initializer in destructuring declaration")
                 if kind == "const" or kind in USING:
@@ -4959,20 +4962,7 @@ class TypeScriptParser(TypeParser):
 
     def skip_ambient(self):
         """Read the declaration behind `declare`."""
-        if self.type in ("var", "const") and not _CONST_ENUM(self.source, self.start) or self.is_name("let"):
-            self.advance()
-            while True:
-                self.parse_binding_target([])
-                if self.type == ":" or self.type == "!" and not self.newline:
-                    self.parse_annotation()
-                if self.type == "=":
-                    self.advance()
-                    self.parse_assignment()
-                if self.type != ",":
-                    break
-                self.advance()
-            self.consume_semicolon()
-        elif self.type == "name" and self.value in ("namespace", "module", "global"):
+        if self.type == "name" and self.value in ("namespace", "module", "global"):
             self.skip_ambient_module()
         else:
             self.parse_statement()
@@ -32649,10 +32639,11 @@ _ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \
                         r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
 _COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
 #: Properties of CSS whose numbers are no lengths.
-_PLAIN_NUMBERS = frozenset(
-    "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
-    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
-    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_PLAIN_NUMBERS = re.compile(
+    "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|columnCount|"
+    "columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|grid(?:Area|Column|Row)(?:End|"
+    "Start)?|lineClamp|lineHeight|order|orphans|scale|stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|"
+    "widows|zIndex|zoom)", re.IGNORECASE).fullmatch
 _STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
 _STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
 #: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
@@ -32903,12 +32894,13 @@ def style_text(value):
         item = value.get(key) if type(key) is str else undefined
         if item is undefined or item is null or item is False or item == "":
             continue
-        is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS(key)
         text = to_string(item)
         if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
             raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
                               "another property")
-        name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
+        name = key if key.startswith("--") else \
+            re.sub("^ms(?=[A-Z])|[A-Z]", lambda found: "-" + found[0].lower(), key)
         texts.append(f"{name}:{text}" + ("px" if is_length and key[:2] != "--" else ""))
     return ";".join(texts)
 
@@ -32948,7 +32940,8 @@ def add_attributes(realm, parts, name, props):
                 raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
             text = HtmlAttribute(shown, is_whole=True).text(text) if shown.lower() in _SPECIAL_ATTRIBUTES \
                 else escaped_html(text)
-        parts.append(f' {shown}="{text}"')
+        if text or key != "style":
+            parts.append(f' {shown}="{text}"')
     return raw
 
 
@@ -54661,14 +54654,12 @@ def _matched(target, star, conditions):
     """PACKAGE_TARGET_RESOLVE: the path that a target of `exports` or `imports` means, or None."""
     if isinstance(target, str):
         return target if star is None else target.replace("*", star)
-    if isinstance(target, list):
-        return next((found for found in (_matched(one, star, conditions) for one in target) if found), None)
     if isinstance(target, dict):
-        for condition, one in target.items():
-            if condition in conditions:
-                found = _matched(one, star, conditions)
-                if found is not None:
-                    return found
+        return next((found for condition, one in target.items() if condition in conditions
+                     and (found := _matched(one, star, conditions)) is not None), None)
+    if isinstance(target, list):    # the first that is a path in the package
+        found = [one for one in (_matched(one, star, conditions) for one in target) if one is not None]
+        return next((one for one in found if one.startswith("./")), found[-1] if found else None)
     return None
 
 
@@ -68593,33 +68584,8 @@ test("an empty text is refused", async () => {
 
 # -- Starters: in TypeScript -------------------------------------------------------------
 
-#: The poll in TypeScript: its page is JSX, and the page's script TypeScript.
-TYPESCRIPT_POLL = {
-    "poll.tsx": """\
-// A live poll: whoever has the page open sees the bars grow while others vote.
-//
-// It takes three calls to make a page live:
-//   registerStreamRoute   opens a stream. Each open page listens to it.
-//   registerRoute         answers requests: with the page, and when somebody voted.
-//   sendStreamMessage     sends a message to everybody who listens.
-
-const QUESTION = "What shall we have for lunch?";
-const votes: Record<string, number> = { Soup: 0, Pizza: 0, Salad: 0 };
-
-routeRegistry.registerStreamRoute("/poll/events");
-routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);
-routeRegistry.registerRoute("/poll", () => votes);
-routeRegistry.registerRoute("/poll/vote", vote, "POST");
-
-// POST /poll/vote, with a form that has the field "choice".
-function vote({ request }: Context): RouteResult {
-  const { choice } = request.form;
-  if (!Object.hasOwn(votes, choice)) {
-    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
-  }
-  votes[choice] += 1;
-  return routeRegistry.sendStreamMessage("/poll/events", votes);
-}
+#: The page of the poll in TypeScript: JSX in its script, and a script of its own.
+POLL_PAGE = """\
 
 // Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
 function Page({ title, choices }: { title: string; choices: string[] }) {
@@ -68646,15 +68612,15 @@ function Page({ title, choices }: { title: string; choices: string[] }) {
     </html>
   );
 }
-""",
-    "public/page.ts": """\
+"""
+POLL_SCRIPT = """\
 // What happens in the browser: it gets this file as JavaScript, with every statement on its line.
 
 const find = (id: string) => document.getElementById(id) as HTMLElement;
 const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
 
 // Brings the poll up to date. style.css makes bars of the buttons.
-function show(votes: Record<string, number>) {
+function show({ votes }: { votes: Record<string, number> }) {
   const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
   for (const button of buttons) {
     button.value = String(votes[button.name]);
@@ -68692,41 +68658,18 @@ source.onopen = async () => {
   const found = await (await fetch("/poll")).json();
   if (mine === turn) show(found);
 };
-""",
-    "poll.test.ts": """\
-// Tests of poll.tsx. Each test calls the script as a browser would, without one.
+"""
 
-const vote = (choice: string) => request("POST", "/poll/vote", { form: { choice } });
-
-test("a vote is seen on every open page", async () => {
-  const ada = connect("/poll/events");
-  const ben = connect("/poll/events");
-
-  const response = await vote("Soup");
-
-  assert.match(response.body, /2 connections matched/);
-  assert.equal((await ada.next()).data.Soup, 1);
-  assert.equal((await ben.next()).data.Soup, 1);
-});
-
-test("the page has a button for each choice", async () => {
-  const { body } = await request("/");
-  for (const choice of Object.keys((await request("/poll")).json)) {
-    assert.ok(body.includes(`>${choice}</button>`));
-  }
-});
-
-test("only what is on the list can be chosen", async () => {
-  const page = connect("/poll/events");
-  const response = await vote("Ice cream");
-  assert.equal(response.status, 400);
-  assert.deepEqual(page.messages, []);
-});
-"""}
-
-#: What the other starters need so that TypeScript has nothing to say about them, even if it is strict: the
-#: text of the JavaScript, and that with types.
+#: What the starters need so that TypeScript has nothing to say about them, even if it is strict: the text of
+#: the JavaScript, and that with types.
 STARTER_TYPES = {
+    "poll": (
+        ("answers requests. That is how a page says that somebody voted.",
+         "answers requests: with the page, and when somebody voted."),
+        ("votes = {", "votes: Record<string, number> = {"),
+        ('routeRegistry.registerRoute("/poll", "showPoll");', 'routeRegistry.registerRoute("/", () => '
+         '<Page title={QUESTION} choices={Object.keys(votes)} />);\nrouteRegistry.registerRoute("/poll", showPoll);'),
+        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>")),
     "quiz": (
         ("const players = new Map(); // by id: { name, score, choice, points }",
          "type Player = { name: string; score: number; choice: number | null; points: number };\n"
@@ -68756,17 +68699,21 @@ _TYPED_BY_COMMENT = re.compile(
 
 def in_typescript(kind, files):
     """The files of a starter in TypeScript, by path."""
-    if kind == "poll":
-        return TYPESCRIPT_POLL
     found = {}
     for name, text in files.items():
         if name.endswith(".js"):
-            name, text = name[:-2] + "ts", text.replace(f"{kind}.js", f"{kind}.ts")
+            script = f"{kind}.tsx" if kind == "poll" else f"{kind}.ts"
+            name = script if name == f"{kind}.js" else name[:-2] + "ts"
+            text = text.replace(f"{kind}.js", script)
             text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
                                          + f"{match[3]}: {match[2]}) {{", text)
             for plain, typed in STARTER_TYPES[kind]:
                 text = text.replace(plain, typed, 1)
         found[name] = text
+    if kind == "poll":
+        del found["public/index.html"]
+        found["poll.tsx"] += POLL_PAGE
+        found["public/page.ts"] = POLL_SCRIPT
     return found
 
 

@@ -7126,6 +7126,8 @@ class ElementTest(Case):
                  '<input disabled value="0" aria-busy="false">'),
                 ("h('a', { style: { fontSize: '2em', color: 'red', marginTop: 3, zIndex: 4, '--x': 5, top: null } })",
                  '<a style="font-size:2em;color:red;margin-top:3px;z-index:4;--x:5"></a>'),
+                ("h('a', { style: { WebkitLineClamp: 3, msTop: 1, borderImageSlice: 2, strokeOpacity: 1 } }, h('b', { style: {} }))",
+                 '<a style="-webkit-line-clamp:3;-ms-top:1px;border-image-slice:2;stroke-opacity:1"><b></b></a>'),
                 ("h('p', { dangerouslySetInnerHTML: { __html: '<b>' } })", "<p><b></p>"), ("h('p', { children: 'a' })", "<p>a</p>"),
                 ("h(({ a, children }) => [a, children], { a: 1 }, '<', h('i'))", "1&lt;<i></i>"), ("h(Fragment, null, 'a', h('b'))", "a<b></b>"),
                 ("h(() => null)", ""), ("html`<a b=\"${'\"'}\">${h('i')}${new Set(['<'])}${html.raw('<hr>')}</a>\\n`",
@@ -8932,6 +8934,8 @@ class PackageFormTest(ServerCase):
                 ("exports", {"p/package.json": {"exports": "./e.mjs"}, "p/e.mjs": value + "'e'"}, "p", "e"),
                 ("conditions in their order", {"p/package.json": {"exports": {".": {"require": "./r.js", "node": "./n.mjs", "import": {
                     "types": "./t.d.ts", "default": "./d.mjs"}}}}, "p/d.mjs": value + "'d'", "p/n.mjs": value + "'n'"}, "p", "d"),
+                ("the first of several that is a path", {"p/package.json": {"exports": {".": ["nope", None, {"x": "./x"}, "./i.mjs", "./j"]}},
+                                                         "p/i.mjs": value + "'i'"}, "p", "i"),
                 ("node where nothing else is", {"p/package.json": {"exports": {"node": "./n.mjs"}}, "p/n.mjs": value + "'n'"}, "p", "n"),
                 ("a scope and a subpath", {"@s/p/package.json": {"exports": {"./a": "./lib/a.js", "./*": "./lib/*.mjs", "./in/*": None}},
                                            "@s/p/lib/b.mjs": value + "'b'"}, "@s/p/b", "b"),
