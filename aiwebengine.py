@@ -32640,10 +32640,10 @@ _ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \
 _COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = re.compile(
-    "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|columnCount|"
-    "columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|grid(?:Area|Column|Row)(?:End|"
-    "Start)?|lineClamp|lineHeight|order|orphans|scale|stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|"
-    "widows|zIndex|zoom)", re.IGNORECASE).fullmatch
+    "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|"
+    "columnCount|columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|"
+    "grid(?:Area|Column|Row)(?:End|Start)?|lineClamp|lineHeight|order|orphans|scale|"
+    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE).fullmatch
 _STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
 _STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
 #: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
@@ -68667,8 +68667,9 @@ STARTER_TYPES = {
         ("answers requests. That is how a page says that somebody voted.",
          "answers requests: with the page, and when somebody voted."),
         ("votes = {", "votes: Record<string, number> = {"),
-        ('routeRegistry.registerRoute("/poll", "showPoll");', 'routeRegistry.registerRoute("/", () => '
-         '<Page title={QUESTION} choices={Object.keys(votes)} />);\nrouteRegistry.registerRoute("/poll", showPoll);'),
+        ('routeRegistry.registerRoute("/poll", "showPoll");',
+         'routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);\n'
+         'routeRegistry.registerRoute("/poll", showPoll);'),
         ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>")),
     "quiz": (
         ("const players = new Map(); // by id: { name, score, choice, points }",
