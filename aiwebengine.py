@@ -264,20 +264,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,063
+    20  Scripts: loading and hot reload                                                4,119
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         190
+          Routes                                                                         206
           Modules of node                                                                744
           Packages                                                                       263
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     438
-          All scripts                                                                    854
+          One script                                                                     442
+          All scripts                                                                    890
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -53825,30 +53825,45 @@ def shared_stream(routes):
 
 
 class RouteTable:
-    """All routes, ready to be searched; made anew whenever one changes. Each method finds its own best
-    match: a fixed path, then patterns from the most to the least particular."""
+    """All routes, ready to be searched; whenever some change, another one takes its place. Each method finds
+    its own best match: a fixed path, then patterns from the most to the least particular."""
 
-    def __init__(self, routes=()):
-        self.exact = {}                 # place of a fixed path -> {method: Route}
-        #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
-        self.patterns = {}
-        self.routes = list(routes)
-        places, patterns, ranked = {}, {}, []
-        for route in self.routes:
-            places.setdefault(route.place, {})[route.method] = route
-        for methods in places.values():
-            path = next(iter(methods.values())).path
-            if is_pattern(path):
-                ranked.append((pattern_rank(path), len(ranked), methods))
-            else:
-                self.exact[path_key(path)] = methods
-        for _rank, _number, methods in sorted(ranked):
+    def __init__(self, exact=(), patterned=()):
+        self.exact = dict(exact)        # path_key() of a fixed path -> {method: Route}
+        self.patterned = dict(patterned)    # the same by the places of patterns
+
+    def changed(self, gone, come):
+        """The table without some routes and with some others."""
+        table = RouteTable(self.exact, self.patterned)
+
+        def find(route):
+            places, key = (table.patterned, route.place) if is_pattern(route.path) \
+                else (table.exact, path_key(route.path))
+            return places, key, places.pop(key, {})
+        for route in gone:
+            places, key, methods = find(route)
+            methods = {method: known for method, known in methods.items() if known is not route}
+            if methods:
+                places[key] = methods
+        for route in come:
+            places, key, methods = find(route)
+            places[key] = {**methods, route.method: route}
+        if "patterns" in vars(self) and not any([is_pattern(route.path) for route in [*gone, *come]]):
+            table.patterns = self.patterns
+        return table
+
+    @functools.cached_property
+    def patterns(self):
+        """method -> (one regular expression for all, {number of a pattern's group: (names, Route)}). Made
+        when it is first needed: not for each of many scripts that are loaded one after the other."""
+        patterns = {}
+        for methods in sorted(self.patterned.values(), key=lambda methods: pattern_rank(
+                next(iter(methods.values())).path)):
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
                 patterns.setdefault(method, []).append((*route_pattern(route.path), route))
-        for method, entries in patterns.items():
-            self.patterns[method] = one_pattern(entries)
+        return {method: one_pattern(entries) for method, entries in patterns.items()}
 
     def find(self, key, method):
         """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
@@ -53869,7 +53884,8 @@ class RouteTable:
                                             if pattern.match(key)]}
 
     def paths(self):
-        return [route.path for route in self.routes]
+        return [route.path for places in (self.exact, self.patterned)
+                for methods in list(places.values()) for route in methods.values()]
 
 
 def is_pattern(path):
@@ -53878,8 +53894,8 @@ def is_pattern(path):
 
 def pattern_rank(path):
     """Sorts patterns from the most to the least particular: text before :name before *."""
-    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
-            for part in path.split("/")]
+    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)),
+             _PATTERN_PART.sub("", part)) for part in path.split("/")]
 
 
 _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
@@ -55770,6 +55786,10 @@ class ScriptHost:
         make = self.realm.answering_object if kind in _ANSWERING else self.realm.lazy_object
         return make(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
+    def places(self):
+        """Where it has routes or streams."""
+        return {*[place for place, _method in self.routes], *self.stream_spellings}
+
     # -- life ----
 
     def outgrown(self):
@@ -55935,24 +55955,23 @@ class Application:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self.dispatcher, self.assets = Dispatcher(self), Assets(self)
-        self._storages = {}
-        self._files = {}                # name -> path of every script that was tried
+        self._storages, self._files = {}, {}    # of every script that was tried, by name; its path
         self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
+        #: Place of routes or a stream, path of an imported file -> names of scripts; those that are links.
+        self._at_places, self._users, self._linked = *map(collections.defaultdict, (set, set)), set()
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
-        self._loading = threading.Lock()
+        self._loading, self._tasks, self._task_thread = threading.Lock(), queue.SimpleQueue(), None
         #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
         #: without one whoever calls a handler waits.
         self.later = None
         self.waiting = set()            # Calls that wait for a promise
         self.threads = ScriptThreads(MAX_THREADS)
-        self._tasks = queue.SimpleQueue()
-        self._task_thread = None
 
     # -- files ----
 
@@ -55967,29 +55986,17 @@ class Application:
             self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
                                    "files: not all of them are looked at for scripts. Put what is none into "
                                    "lib/, public/ or assets/, or into a folder whose name begins with _")
-        users = self.users_of_files()
-        return {name: path for name, path in found.items() if not self.is_module(name, path, users)}
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
 
-    def users_of_files(self):
-        """Path of a file -> the versions of scripts, and the failures, that import it."""
-        users = {}
-        for user in [*self.hosts.values(), *self._staged.values(), *self.failures.values()]:
-            for path in user.uses:
-                users.setdefault(path, []).append(user)
-        return users
-
-    def is_module(self, name, path, users=None):
+    def is_module(self, name, path):
         """Whether the file of a script below the folder is imported by another one: then it is a module of
-        that. What runs already counts as a script until the other one runs, too. `users` is what
-        users_of_files() gives."""
-        if "/" not in name:
-            return False
-        users = self.users_of_files() if users is None else users
-        if not users:
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name or not self._users:
             return False
         real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
-        return any(user.name != name and not (name in self.hosts and isinstance(user, LoadFailure))
-                   for user in users.get(real, ()))
+        return any([real in table[user].uses for user in self._users.get(real, ()) if user != name
+                    for table in (self.hosts, self._staged, *([] if name in self.hosts else [self.failures]))
+                    if user in table])
 
     def take_as_module(self, host, name):
         """A version that is being loaded imports a file: if that is a script, it will be one no more."""
@@ -56083,6 +56090,8 @@ class Application:
                 name: files.get(name) or self._files[name]
                 for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
+            self._linked = {name for name in self._linked if name not in files} \
+                | {name for name, path in files.items() if os.path.islink(path)}
             loaded = self._load_together(files, gone)
             for name in gone:
                 for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
@@ -56106,14 +56115,12 @@ class Application:
                         failures[name] = failure
                 with self._lock:
                     self._going -= {*failures}
-                    staying = [host for name, host in self.hosts.items() if name not in self._going]
                     clashing = {name for name, host in self._staged.items()
-                                if any(self._overlap(host, other) for other in staying)}
+                                if any(self._overlap(host, other) for other in self._staying(host))}
                     if not clashing:
-                        users = self.users_of_files()
-                        gone |= {name for name in {*self.hosts, *files}
+                        gone |= {name for name in {*files, *self._imported_scripts()}
                                  if name not in self._staged and name not in failures
-                                 and self.is_module(name, self._files[name], users)}
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -56145,6 +56152,8 @@ class Application:
             self.troubles.pop(name, None)
             host.load()
             self._staged[name] = host
+            for path in host.uses:
+                self._users[path].add(name)
             return None
         except (OSError, UnicodeError, ValueError) as error:
             failure = LoadFailure(name, f"{name}: cannot be read: "
@@ -56160,6 +56169,8 @@ class Application:
             failure.blockers = host.blockers
             failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
                 - {os.path.realpath(path)}
+            for used in failure.uses:
+                self._users[used].add(name)
             self._give_up(host)
         return failure
 
@@ -56196,10 +56207,32 @@ class Application:
         self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
-            if not any(other.streams.get(route.stream.path) is not None
-                       and other.streams[route.stream.path].stream is route.stream
-                       for other in [*self.hosts.values(), *self._staged.values()]):
+            if not any([other.stream is route.stream for other in self._routes_of_stream(
+                    route.stream.path, self.hosts, self._staged)]):
                 route.stream.close()
+        self._leave_places(host)
+
+    def _leave_places(self, host):
+        """A version ends: its script has the places no more that no other version of it has."""
+        for place in host.places().difference(*[table[host.name].places() for table in (
+                self.hosts, self._staged) if host.name in table]):
+            self._at_places[place].discard(host.name)
+            if not self._at_places[place]:
+                del self._at_places[place]
+
+    def _routes_of_stream(self, path, *tables):
+        """The StreamRoutes of a path in name -> ScriptHost, in the order of the scripts."""
+        return [table[name].streams[path] for name in sorted(self._at_places.get(path_key(path), ()))
+                for table in tables if name in table and path in table[name].streams]
+
+    def _imported_scripts(self):
+        """Names of scripts that run which those that were staged may import."""
+        used = {path for host in self._staged.values() for path in host.uses}
+        if not used:
+            return ()
+        inside = os.path.join(self._top, "")
+        names = {path[len(inside):].replace(os.sep, "/") for path in used if path.startswith(inside)}
+        return (names | self._linked) & self.hosts.keys()
 
     def _fail(self, failure):
         known = self.failures.get(failure.name)
@@ -56212,6 +56245,13 @@ class Application:
         elif failure.guards:
             still = "; every request gets 503 until it is, because it calls routeRegistry.use"
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
+
+    def _staying(self, host):
+        """The versions of other scripts that keep running, as far as they may have a name that one has."""
+        names = set().union(*[self._at_places.get(place, ()) for place in host.places()])
+        if host.graphql.registrations:
+            names |= {item.owner for item in self.graphql.registrations}
+        return [self.hosts[name] for name in names if name in self.hosts and name not in self._going]
 
     @staticmethod
     def _overlap(host, other):
@@ -56228,8 +56268,8 @@ class Application:
         one step. Returns what is to be called then, to end what was replaced."""
         replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)]
                     if name in self.hosts]
-        self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
-                      **{host.name: host for host in hosts}}
+        kept = {name: host for name, host in self.hosts.items() if name not in gone} if gone else self.hosts
+        self.hosts = {**kept, **{host.name: host for host in hosts}}
         stats = {}
         for old in replaced:
             old.live = False
@@ -56239,11 +56279,16 @@ class Application:
             self.failures.pop(host.name, None)
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
-        registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams
-                                        if path not in registered])
-        self._rebuild()
+                                        if not self._routes_of_stream(path, self.hosts)])
+        for old in replaced:
+            self._leave_places(old)
+        changed = [*replaced, *hosts]
+        self._rebuild([route for old in replaced for route in old.routes.values()],
+                      [route for host in hosts for route in host.routes.values()],
+                      {path for host in changed for path in host.streams},
+                      any([host.hooks for host in changed]))
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
         for host in hosts:
@@ -56252,17 +56297,22 @@ class Application:
             stream.close()
         return [old.retire for old in replaced]
 
-    def _rebuild(self):
-        hosts = [host for _, host in sorted(self.hosts.items())]
-        routes = [route for host in hosts for route in host.routes.values()]
-        shared = {}
-        for host in self.hosts.values():
-            for path, route in host.streams.items():
-                shared.setdefault(path, []).append(route)
-        self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
-        self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
-        self.table = RouteTable(routes)
-        self.hooks = [hook for host in hosts for hook in host.hooks]
+    def _rebuild(self, gone=(), come=(), paths=(), hooks=True):
+        """What requests find, when routes went and came, scripts have other streams at some paths, or other
+        hooks."""
+        if gone or come:
+            self.table = self.table.changed(gone, come)
+        if paths:
+            streams, keys = dict(self.stream_routes), dict(self.stream_keys)
+            for path in paths:
+                streams.pop(path, None)
+                keys.pop(path_key(path), None)
+                routes = self._routes_of_stream(path, self.hosts)
+                if routes:
+                    streams[path] = keys[path_key(path)] = shared_stream(routes)
+            self.stream_routes, self.stream_keys = streams, keys
+        if hooks:
+            self.hooks = [hook for _, host in sorted(self.hosts.items()) for hook in host.hooks]
 
     # -- registering ----
 
@@ -56270,9 +56320,11 @@ class Application:
         with self._lock:
             self._check_current(host)
             self._check_route(host, route)
+            known = host.routes.get((route.place, route.method))
             host.routes[route.place, route.method] = route
+            self._at_places[route.place].add(host.name)
             if host.live:
-                self._rebuild()
+                self._rebuild([known] if known else (), [route], hooks=False)
 
     def add_hook(self, host, hook):
         with self._lock:
@@ -56301,9 +56353,10 @@ class Application:
             route.stream = stream
             host.streams[path] = route
             host.stream_spellings[path_key(path)] = path
+            self._at_places[path_key(path)].add(host.name)
             if host.live:
                 self.streams.replace([stream])
-                self._rebuild()
+                self._rebuild(paths=[path], hooks=False)
             return route
 
     def add_graphql(self, host, kind, name, sdl, resolver, visibility, resolver_name):
@@ -56327,35 +56380,38 @@ class Application:
         if host.retired:
             raise HostError(f"this version of {host.name} was replaced; it can no longer register anything")
 
-    def _rivals(self, host):
-        """The versions of other scripts whose names a version must leave to them: those that serve, but for
-        a version that is being loaded not those that are replaced in the same step."""
-        serving = [other for other in self.hosts.values()
-                   if other.name != host.name and (host.live or other.name not in self._going)]
-        return serving if host.live else serving + [other for other in self._staged.values()
-                                                    if other is not host]
+    def _rivals(self, host, place):
+        """The versions of other scripts that have a place which a version must leave to them: those that
+        serve, but for a version that is being loaded not those that are replaced in the same step."""
+        names = sorted(self._at_places.get(place, ()))
+        serving = [self.hosts[name] for name in names if name in self.hosts and name != host.name
+                   and (host.live or name not in self._going)]
+        return serving if host.live else serving + [
+            self._staged[name] for name in names if name in self._staged and self._staged[name] is not host]
 
     def _check_route(self, host, route):
-        for other in self._rivals(host):
+        rivals = self._rivals(host, route.place)
+        for other in rivals:
             taken = other.routes.get((route.place, route.method))
             if taken is not None:
                 self._refuse(host, other,
                              f"{route.method} {taken.path} is already registered by {other.name}")
         if route.method == "GET":
-            for other in [host, *self._rivals(host)]:
-                if any(path_key(path) == route.place for path in other.streams):
+            for other in [host, *rivals]:
+                if route.place in other.stream_spellings:
                     self._refuse(host, other,
                                  f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
-        for other in self._rivals(host) if has_handlers else ():
+        rivals = self._rivals(host, path_key(path))
+        for other in rivals if has_handlers else ():
             if path in other.streams and other.streams[path].handlers:
                 self._refuse(host, other,
                              f"the handlers of the stream {path} are already registered by {other.name}; "
                                           "register the stream without handlers here")
-        for other in [host, *self._rivals(host)]:
+        for other in [host, *rivals]:
             if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
                                           "choose another path for the stream")
