@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            459
+     1  This page: contents, imports, version                                            460
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,119
+    20  Scripts: loading and hot reload                                                4,155
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -277,7 +277,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Settings                                                                        81
           Files of assets/                                                               177
           One script                                                                     442
-          All scripts                                                                    890
+          All scripts                                                                    775
+          Files of scripts                                                               148
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -52901,6 +52902,9 @@ SETTLE_SECONDS = 0.05
 SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
+#: Seconds after which a folder is listed again though its time of change is the same; and so old must that
+#: be, since file systems count in seconds or two.
+RELIST_SECONDS = 2.5
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
@@ -55955,6 +55959,7 @@ class Application:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self.dispatcher, self.assets = Dispatcher(self), Assets(self)
+        self._listings = Listings(self.path, is_script)
         self._storages, self._files = {}, {}    # of every script that was tried, by name; its path
         self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
@@ -55980,7 +55985,7 @@ class Application:
         unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        found, complete = files_below(self.path, is_script)
+        found, complete = self._listings.files()
         if not complete and not self._told_of_size:
             self._told_of_size = True
             self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
@@ -56675,6 +56680,8 @@ def is_loopback(address):
         return False
 
 
+# -- Files of scripts --------------------------------------------------------------------
+
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
@@ -56688,33 +56695,63 @@ def is_test(entry):
     return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
 
 
-def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
-    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
-    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
-    with a character of `hidden`, are not looked into."""
-    found, waiting, seen = {}, collections.deque([""]), 0
-    while waiting:
-        prefix, names = waiting.popleft(), []
-        try:
-            entries = os.scandir(os.path.join(top, prefix))
-        except OSError:
-            if not prefix:
-                raise
-            continue                    # it may not be read, or is gone meanwhile
-        folders = []
-        with entries:
-            for entry in entries:
-                seen += bool(prefix)
-                if seen > MAX_SCRIPT_ENTRIES:
-                    return found, False
-                if fits(entry):
+class Listings:
+    """What the folders below one held at the last look, as (path below it, Path) of files that fit and paths
+    of folders. Where a folder's time says that it has not changed since, the next look need not list it: but
+    all are listed again after RELIST_SECONDS, since some file systems do not keep that time."""
+
+    def __init__(self, top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
+        self.top, self.fits, self.closed, self.hidden = top, fits, closed, hidden
+        self.known, self.listed = {}, -math.inf     # path -> (stamp, files, folders, entries); since when
+
+    def files(self):
+        """({name: Path} of the files, those further up first; whether this is all of them)."""
+        if time.monotonic() - self.listed > RELIST_SECONDS:
+            self.known, self.listed = {}, time.monotonic()
+        found, waiting, seen = {}, collections.deque([""]), 0
+        while waiting:
+            prefix = waiting.popleft()
+            try:
+                files, folders, entries = self.look_into(prefix, MAX_SCRIPT_ENTRIES - seen)
+            except OSError:
+                if not prefix:
+                    raise
+                continue                # it may not be read, or is gone meanwhile
+            seen += entries if prefix else 0
+            if seen > MAX_SCRIPT_ENTRIES:
+                return found, False
+            found.update(files)
+            waiting.extend(folders)
+        return found, True
+
+    def look_into(self, prefix, most):
+        """(files, folders, number of entries) of one folder; of one below the top no more than `most` + 1
+        entries are looked at."""
+        place = os.path.join(self.top, prefix)
+        stamp, known = file_stamp(place), self.known.get(prefix)
+        if known is not None and known[0] == stamp:
+            return known[1:]
+        names, folders, number, linked = [], [], 0, False
+        with os.scandir(place) as entries:
+            for number, entry in enumerate(entries, 1):
+                if prefix and number > most:
+                    return {}, (), number
+                linked |= entry.is_symlink()        # what is behind it may change alone
+                if self.fits(entry):
                     names.append(entry.name)
-                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
+                elif entry.name[0] not in self.hidden and entry.name.lower() not in self.closed \
                         and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
                     folders.append(f"{prefix}{entry.name}/")
-        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
-        waiting.extend(sorted(folders))
-    return found, True
+        listing = {prefix + name: pathlib.Path(place, name) for name in sorted(names)}, sorted(folders), number
+        if not linked and stamp is not None and time.time() - stamp[0] / 1e9 > RELIST_SECONDS:
+            self.known[prefix] = stamp, *listing    # no change can come that has the same time
+        return listing
+
+
+def files_below(*facts):
+    """The files of Listings, once. Links to folders are not followed; those that are `closed`, or whose names
+    begin with a character of `hidden`, are not looked into."""
+    return Listings(*facts).files()
 
 
 def file_stamp(path):

@@ -17295,6 +17295,54 @@ class ScriptTest(ServerCase):
         self.assertNotIn("d/s1.js", self.server.app.hosts)
         self.assertLess(Uses.asked, 12)
 
+    def test_loading_a_script_looks_at_no_other_that_has_none_of_its_names(self):
+        application, table = aiwebengine.Application, aiwebengine.RouteTable
+        with mock.patch.object(application, "_overlap", side_effect=application._overlap) as overlap, \
+                mock.patch.object(aiwebengine, "one_pattern", side_effect=aiwebengine.one_pattern) as joined, \
+                mock.patch.object(application, "_routes_of_stream", autospec=True, side_effect=application._routes_of_stream) as streams:
+            self.serve({f"s{i}.js": f"routeRegistry.registerRoute('/p{i}/:id', () => '{i}'); routeRegistry.registerStreamRoute('/s{i}');"
+                        for i in range(8)})
+            self.assertEqual((overlap.call_count, joined.call_count), (0, 0))
+            self.assertEqual((self.get("/p3/x")[2], self.get("/p7/x")[2], joined.call_count), ("3", "7", 2))     # GET, HEAD
+            streams.reset_mock()
+            with mock.patch.object(table, "changed", autospec=True, side_effect=table.changed) as changed:
+                self.change("s3.js", "routeRegistry.registerRoute('/p3', () => 'new'); routeRegistry.registerStreamRoute('/s3')")
+            self.assertEqual([len(each) for each in changed.call_args.args[1:]], [1, 1])
+            self.assertEqual({call.args[1] for call in streams.call_args_list}, {"/s3"})
+        self.assertEqual((self.get("/p3")[2], self.get("/p3/x")[0], self.get("/p4/x")[2]), ("new", 404, "4"))
+
+    def test_what_was_refused_for_its_name_takes_the_place_as_soon_as_it_is_free(self):
+        self.serve({"a.js": self.routes(("/v", "a")), "b.js": self.routes(("/v", "b"))})
+        for source in (self.routes(("/w", "a")), self.routes(("/v", "a2")), self.routes(("/w", "a3"))):
+            self.change("a.js", source)
+            self.assertEqual(self.get("/v")[2], "b")
+        self.assertEqual((self.get("/w")[2], sorted(self.server.app._at_places)), ("a3", ["/v", "/w"]))
+        self.put({"a.js": None, "b.js": None})
+        self.server.app.refresh()
+        self.assertEqual((self.get("/v")[0], dict(self.server.app._at_places)), (404, {}))
+
+    def test_a_folder_whose_time_is_the_same_is_not_listed_again_for_a_while(self):
+        self.serve({"d/a.js": self.routes(("/v", "a"))})
+        listings, listed = self.server.app._listings, []
+        scandir = os.scandir
+        with mock.patch.object(os, "scandir", lambda place: (listed.append(pathlib.Path(place).name), scandir(place))[1]):
+            for folder in (self.folder, self.folder / "d"):
+                os.utime(folder, (time.time() - 100,) * 2)
+            for _ in range(2):
+                self.server.app.script_files()
+            self.assertEqual(listed.count("d"), 1)
+            self.put({"d/b.js": self.routes(("/b", "b"))})
+            self.server.app.refresh()
+            self.assertEqual((listed.count("d"), self.get("/b")[2]), (2, "b"))
+            os.utime(self.folder / "d", (time.time() - 100,) * 2)
+            self.server.app.script_files()
+            self.put({"d/c.js": self.routes(("/c", "c"))})
+            os.utime(self.folder / "d", (time.time() - 100, listings.known["d/"][0][0] / 1e9))      # a file system that does not tell
+            listings.known["d/"] = aiwebengine.file_stamp(self.folder / "d"), *listings.known["d/"][1:]
+            self.assertNotIn("d/c.js", self.server.app.script_files())
+            listings.listed -= aiwebengine.RELIST_SECONDS
+            self.assertIn("d/c.js", self.server.app.script_files())
+
     def put(self, files):
         """Writes files (None: deletes them), so that one look at the folder finds all of it."""
         for name, text in files.items():
@@ -18606,6 +18654,11 @@ class RoutingTest(ServerCase):
         for path, route, params in (("/a/1/2/one", "/a/:x/:y/one", {"x": "1", "y": "2"}), ("/a/3/two", "/a/:p/two", {"p": "3"}),
                                     ("/b/4/5", "/b/*", {"*": "4/5"}), ("/c/6", "/c/:q", {"q": "6"})):
             self.assertEqual(json.loads(self.request("GET", path)[2]), [f"GET {route}", params])
+
+    def test_the_names_of_parameters_do_not_decide_which_pattern_matches(self):
+        self.routes("GET /:a/:b", "GET /:z/fixed", "GET /x/:c")
+        for path, answer in (("/q/fixed", "GET /:z/fixed"), ("/x/fixed", "GET /x/:c"), ("/q/other", "GET /:a/:b")):
+            self.assertEqual(self.answered("GET", path), answer)
 
     def test_each_method_finds_its_own_best_route(self):
         self.routes("GET /users/:id", "DELETE /users/:key", "POST /users/search", "PUT /:kind/:id.json", "PUT /:kind/:id",
