@@ -264,7 +264,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,155
+    20  Scripts: loading and hot reload                                                4,156
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -278,7 +278,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Files of assets/                                                               177
           One script                                                                     442
           All scripts                                                                    775
-          Files of scripts                                                               148
+          Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -56742,7 +56742,8 @@ class Listings:
                 elif entry.name[0] not in self.hidden and entry.name.lower() not in self.closed \
                         and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
                     folders.append(f"{prefix}{entry.name}/")
-        listing = {prefix + name: pathlib.Path(place, name) for name in sorted(names)}, sorted(folders), number
+        files = {prefix + name: pathlib.Path(place, name) for name in sorted(names)}
+        listing = files, sorted(folders), number
         if not linked and stamp is not None and time.time() - stamp[0] / 1e9 > RELIST_SECONDS:
             self.known[prefix] = stamp, *listing    # no change can come that has the same time
         return listing
