@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,359
+    15  Realm, jobs and timers                                                         5,354
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           686
@@ -202,7 +202,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Deadlines                                                                      495
           Values for a reader that chooses                                               102
           Output                                                                          35
-          Threads for scripts                                                            155
+          Threads for scripts                                                            150
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   522
           Realm: running code, values in and out                                         524
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                713
-    19  Host API                                                                       4,105
+    19  Host API                                                                       4,156
           Arguments                                                                      173
           routeRegistry                                                                  245
           graphQLRegistry                                                                121
@@ -260,7 +260,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           dispatcher and schedulerService                                                185
           Storage in a file                                                              397
           Relays                                                                          52
-          Redis                                                                          875
+          Redis                                                                          836
+          Redis: who is connected                                                         90
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
@@ -276,9 +277,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     442
-          All scripts                                                                    775
-          Files of scripts                                                               149
+          One script                                                                     438
+          All scripts                                                                    855
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -325,7 +325,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,532
+    23  Command line                                                                   4,571
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        179
@@ -334,14 +334,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
-          Script tests                                                                   428
-          Script tests: requests and streams                                             294
-          Script tests: one file                                                         448
+          Script tests                                                                   426
+          Script tests: requests and streams                                             326
+          Script tests: one file                                                         449
           Reports of tests                                                               265
           Several processes                                                              270
           A starter                                                                       59
           JavaScript without a server                                                    127
-          The prompt's terminal                                                          176
+          The prompt's terminal                                                          184
           The file as a program                                                           33
 """
 
@@ -37806,8 +37806,8 @@ def start_script_thread(function, *arguments, name=None):
     return thread
 
 
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread and returns or raises what it did. Ctrl-C calls on_interrupt."""
+def on_script_thread(function, *arguments):
+    """Runs a function on such a thread and returns or raises what it did."""
     outcome = []
     done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
@@ -37819,13 +37819,8 @@ def on_script_thread(function, *arguments, on_interrupt=None):
         done.set()
 
     start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
+    while not done.wait(0.2):           # short waits, so that a signal is noticed
+        pass
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -50562,7 +50557,8 @@ class LocalRelay:
 # A Redis that was started anew may have lost what it had accepted. So all processes agree, in a hash
 # of Redis, on the epoch of what it holds; ids and keys begin with it. One that finds that a message
 # is gone, or that nobody can tell, begins the next epoch: clients that were connected get a `gap`, and
-# so do those that come back with an id of an epoch before.
+# so do those that come back with an id of an epoch before. Until each process has looked, or was
+# waited for in vain, Redis takes no message: it would reach clients before the gap does.
 
 #: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
 REDIS_TIMEOUT = 2.0
@@ -50599,20 +50595,42 @@ _REDIS_SEQUENCE_BITS = 20
 _REDIS_EPOCH_STEP = 1 << 40
 #: Seconds that Redis keeps the messages of an epoch that is over: some process may not have read them yet.
 REDIS_LEFT_SECONDS = 60
-#: The hash that all processes agree by.
+#: Seconds that the processes have after a restart to say whether the messages that they know are there.
+REDIS_AGREE_SECONDS = 3.0
+#: The hash that all processes agree by, the set of their names, and of those that have yet to say.
 _REDIS_STATE = REDIS_PREFIX + "state"
+_REDIS_PROCESSES = REDIS_PREFIX + "processes"
+_REDIS_AWAITED = REDIS_PREFIX + "awaited"
 
-#: Returns the epoch. The next one, whose name is given, begins when there is none, when the one in which
-#: messages are known to be missing is still there, and after a restart of a Redis that keeps no log.
+#: Returns the epoch, with a "?" while other processes have yet to say that it goes on. The next one, whose
+#: name is given, begins when there is none, when the one in which messages are known to be missing is still
+#: there, after a restart of a Redis that keeps no log, and when a process says nothing in time.
 _REDIS_MEET = """
-local run, epoch = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch'))
-if run ~= ARGV[1] or epoch == ARGV[3] then
-  if not epoch or epoch == ARGV[3] or ARGV[4] == '0' then epoch = ARGV[2] end
-  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch)
+local run, epoch, name = ARGV[1], ARGV[2], ARGV[5]
+local before, kept, asked = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch', 'asked'))
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+kept = kept and string.gsub(kept, '%?$', '')
+if before ~= run then
+  if ARGV[4] == '0' then kept = false end
+  asked = now
+  redis.call('DEL', KEYS[3])
+  redis.call('SADD', KEYS[3], name, unpack(redis.call('SMEMBERS', KEYS[2])))
+  if #ARGV > 6 then redis.call('SADD', KEYS[3], unpack(ARGV, 7)) end
 end
+redis.call('SREM', KEYS[3], name)
+if redis.call('EXISTS', KEYS[3]) == 0 then asked = false end
+if not kept or kept == ARGV[3] or asked and now - asked > tonumber(ARGV[6]) then
+  redis.call('DEL', KEYS[3])
+  asked = false
+else
+  epoch = kept
+end
+if asked then epoch = epoch .. '?' end
+redis.call('HSET', KEYS[1], 'run', run, 'epoch', epoch, 'asked', asked or now)
 return epoch
 """
-#: XADD, unless the epoch is over: then nobody would read it.
+#: XADD, unless the epoch is over, so that nobody would read it, or may be.
 _REDIS_ADD = """
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
@@ -50935,6 +50953,9 @@ class RedisRelay:
         self.lock = threading.Lock()
         #: Held while the epoch is agreed on: an answer that came late would bring an earlier epoch back.
         self.meeting = threading.Lock()
+        #: The run of Redis that was asked last for what is known here, and the one that the reader reads.
+        self.heard = self._read_from = None
+        self.past = set()               # epochs that are over
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
@@ -50974,8 +50995,15 @@ class RedisRelay:
             self._agree()
 
     def _agree(self):
+        while not self._vote():
+            if self._stopping.wait(REDIS_RETRY_FIRST):
+                raise RedisTrouble("this process ends")
+
+    def _vote(self):
+        """Says whether all that is known here is there; has everyone agreed on the epoch?"""
         facts = self.link.call("INFO")
-        with self.lock:
+        with self.lock:                 # what an earlier run said last, and is not known yet, does not count
+            self.heard = facts["run_id"]
             epoch, start = self.epoch, key_of_stream(self.epoch, "").removesuffix("stream:")
             proofs = [(key, number) for key, number in self.proofs.items() if key.startswith(start)]
         found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number))
@@ -50983,13 +51011,18 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"],
-                                    random_hex(4), lost,
-                                    facts.get("aof_enabled", 0))
-            if re.fullmatch(rb"[0-9a-f]{8}", agreed):
-                self.epoch, self.link.run = agreed.decode(), facts["run_id"]
-                return
-            lost = agreed               # somebody else wrote this
+            agreed = self.link.call("EVAL", _REDIS_MEET, 3, _REDIS_STATE, _REDIS_PROCESSES, _REDIS_AWAITED,
+                                    self.heard, random_hex(4), lost, facts.get("aof_enabled", 0),
+                                    self.presence.name, round(REDIS_AGREE_SECONDS * 1000),
+                                    *self.presence.others)
+            lost = agreed.removesuffix(b"?")
+            if re.fullmatch(rb"[0-9a-f]{8}", lost) and lost.decode() not in self.past:
+                if agreed != lost:
+                    return False
+                self.epoch, self.link.run = lost.decode(), self.heard
+                self.past |= {epoch} - {self.epoch}
+                return True
+            # somebody else wrote this, or Redis forgot that the epoch is over
         raise RedisTrouble(f"something else writes to its key {_REDIS_STATE}")
 
     def _note_time(self, answer):
@@ -51065,12 +51098,14 @@ class RedisRelay:
             fields += ("filter", json.dumps(filter))
         try:
             for _ in range(3):
-                epoch = self.epoch
+                run, epoch = self.heard, self.epoch
                 key = key_of_stream(epoch, path)
                 identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data",
                                            data, *fields)
                 if identifier is not None:
-                    self._prove(key, redis_sequence(identifier))
+                    if not self._prove(key, redis_sequence(identifier), run):
+                        self._prove(key, redis_sequence(identifier), self.heard)
+                        self._meet()    # is it still there?
                     return
                 self._meet()            # it was started anew, and somebody found out before us
                 self._wake()
@@ -51078,17 +51113,19 @@ class RedisRelay:
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
-    def _prove(self, key, number):
-        """Remembers that a message is in Redis."""
+    def _prove(self, key, number, run):
+        """Remembers that a run of Redis has a message; False if a later one runs, which may not have it."""
         with self.lock:
-            if number > self.proofs.get(key, 0):
-                self.proofs[key] = number
+            if run == self.heard:
+                self.proofs[key] = max(number, self.proofs.get(key, 0))
+            return run == self.heard
 
     def in_order(self, path, work):
-        key = key_of_stream(self.era.epoch, path)
+        epoch = self.epoch
+        key = key_of_stream(epoch, path)
         with self.lock:
             number = self.proofs.get(key, 0)
-            wait = key in self.held or self.positions.get(key, number) < number
+            wait = key in self.held or self._is_behind(epoch, path, number)
             if wait:
                 self.held.setdefault(key, collections.deque()).append((number, work))
         if not wait:
@@ -51097,6 +51134,8 @@ class RedisRelay:
     def _release(self):
         """Does what waited for messages that have been read by now."""
         for key, waiting in list(self.held.items()):
+            if self.begun != self.epoch and key.startswith(key_of_stream(self.epoch, "")):
+                continue                # the gap comes first
             while waiting and waiting[0][0] <= self.positions.get(key, math.inf):
                 waiting[0][1]()
                 with self.lock:         # until then what comes waits behind it
@@ -51125,7 +51164,8 @@ class RedisRelay:
         """Returns when all that Redis had at the call was read here, or after a while."""
         end = time.monotonic() + REDIS_CATCH_UP
         with contextlib.suppress(RedisTrouble):
-            if self.link.call("HGET", _REDIS_STATE, "epoch") != self.epoch.encode():
+            epoch = self.link.call("HGET", _REDIS_STATE, "epoch") or b""
+            if epoch.removesuffix(b"?") != self.epoch.encode():
                 self._meet()
             epoch = self.epoch
             newest = self.link.call("XREVRANGE", key_of_stream(epoch, path), "+", "-", "COUNT", 1)
@@ -51166,7 +51206,7 @@ class RedisRelay:
 
     def _load(self, stream):
         """Reads what Redis has of a stream."""
-        era = self.era
+        run, era = self.heard, self.era
         key = key_of_stream(era.epoch, stream.path)
         shared = stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
         count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
@@ -51180,6 +51220,8 @@ class RedisRelay:
         with self.lock:
             if stream.epoch != era.epoch:
                 return                  # a new epoch has begun
+            if run != self.heard:
+                raise RedisTrouble("Redis was started anew")
             begun = stream.sequence - era.base
             last = min(last, begun or last)
             messages = [redis_message(stream, redis_sequence(identifier), fields)
@@ -51187,8 +51229,8 @@ class RedisRelay:
                         and (not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path))]
             stream.recall(era.epoch, era.base + last, era.base + min(floor, begun or floor), messages)
             self.positions.setdefault(key, last)
-        if last:
-            self._prove(key, last)
+            if last:
+                self.proofs[key] = max(last, self.proofs.get(key, 0))
 
     def _wake(self):
         """Makes the reader look at the streams again."""
@@ -51206,6 +51248,7 @@ class RedisRelay:
                     connection, woken = self.link.connection(), "0-0"
                     self.link.back()
                     self._meet()
+                    self._read_from = self.heard
                 if self.epoch != self.era.epoch:
                     self._follow(connection)
                 self._load_unread()
@@ -51276,7 +51319,8 @@ class RedisRelay:
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
             number = redis_sequence(identifier)
-            self._prove(key, number)
+            if not self._prove(key, number, self._read_from):
+                raise RedisTrouble("it was started anew")
             sequence = self.era.base + number
             try:
                 text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
@@ -51339,6 +51383,8 @@ def redis_message(stream, number, fields):
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
+# -- Redis: who is connected -------------------------------------------------------------
+
 class RedisPresence:
     """Tells the other processes who is connected here, and knows who is connected there. Each process
     has a hash, path -> JSON, that expires when it is not renewed."""
@@ -51364,7 +51410,7 @@ class RedisPresence:
         if self._thread is not None:
             self._thread.join(REDIS_TIMEOUT)    # or its last report would outlive this farewell
         with contextlib.suppress(RedisTrouble):    # it expires
-            self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
+            self.link.calls([("DEL", self._key(self.name)), ("SREM", _REDIS_PROCESSES, self.name)])
 
     @staticmethod
     def _key(name):
@@ -51394,9 +51440,9 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name),
+                     ("SADD", _REDIS_PROCESSES, self.name),
                      ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
-                     ("SMEMBERS", REDIS_PREFIX + "processes")]
+                     ("SMEMBERS", _REDIS_PROCESSES)]
         *_, epoch, moment, members = self.link.calls(commands)
         names = sorted(name.decode() for name in members)
         self._told = seen
@@ -51404,7 +51450,7 @@ class RedisPresence:
         alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
         gone = [name for name, found in zip(names, alive) if not found]
         if gone:
-            self.link.call("SREM", REDIS_PREFIX + "processes", *gone)
+            self.link.call("SREM", _REDIS_PROCESSES, *gone)
         self.others = [name for name, found in zip(names, alive) if found and name != self.name]
 
     @staticmethod
@@ -52884,7 +52930,6 @@ def declaration_of(entry, indent, word):
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
-DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
 #: Calls that may wait in one script once the first has waited for so long (s); more get a 503.
 MAX_CALLS_PER_SCRIPT = 128
@@ -55916,10 +55961,11 @@ class Application:
 
     #: Of the addresses of its server: https with --cert.
     scheme = "http"
+    #: Seconds that the top level of a script, and its init(), may run.
+    load_timeout = 10.0
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None, database=None, settings=None):
+                 engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None, database=None, settings=None):
         self.engine, self.settings = check_engine(engine), settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -55929,7 +55975,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
+        self.handler_timeout = handler_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -70131,8 +70177,6 @@ def check_scripts(scripts, options):
 # has a thread of its own, but only one of them runs at a time, until it is done or waits.
 
 TEST_SUFFIX = ".test.js"
-#: Real seconds that one test may take.
-DEFAULT_TEST_TIMEOUT = 10.0
 #: Seconds by which the clock moves on while a test waits for one thing; then it is not waited for any more.
 MAX_TEST_WAIT = 600
 #: What the clock says when a test file begins: 2030-01-01T00:00:00Z.
@@ -70570,6 +70614,30 @@ class LocalServer(HTTPServer):
         self._waker.close()
 
 
+class CountingSocket(socket.socket):
+    """An end of a connection in process. On some systems what one end sends reaches the other a moment later:
+    both count, so that it can be waited for."""
+
+    sent = received = 0
+
+    def send(self, data):
+        done = super().send(data)
+        self.sent += done
+        return done
+
+    def recv(self, size):
+        data = super().recv(size)
+        self.received += len(data)
+        return data
+
+    def has(self, count):
+        """Have so many bytes arrived, received already or not?"""
+        missing = count - self.received
+        with contextlib.suppress(BlockingIOError):
+            return missing <= 0 or len(super().recv(missing, socket.MSG_PEEK)) >= missing
+        return False
+
+
 class Exchange:
     """One request in process, and its answer: `status` (0 until there is one), `headers` by lower-case name,
     `body` bytes. `stream` is True when the connection stays open for events."""
@@ -70588,12 +70656,10 @@ class Exchange:
 
     def run(self):
         """Sends the request; returns when it is answered."""
-        near, far = socket.socketpair()
-        near.setblocking(False)
-        far.setblocking(False)
-        handler = self.server.RequestHandlerClass(far, ("127.0.0.1", 0), self.server)
+        self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
+        self.far.setblocking(False)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
-        self.sock = near
         handler.serve()
         received = self.receive()
         while handler.state is WRITING:
@@ -70602,18 +70668,30 @@ class Exchange:
         self.stream = handler.state is TAKEN
         if not self.stream:
             handler.end()
-            far.close()
+            self.far.close()
         self.read_answer(received)
         self.done = True
 
     def receive(self):
-        """What has arrived; b"" also when nothing has."""
-        pieces = []
-        with contextlib.suppress(OSError):
-            while data := self.sock.recv(RECEIVE_BYTES):
-                pieces.append(data)
-            self.stream = False
+        """What the server has sent; b"" also when that is nothing."""
+        pieces, far = [], self.far
+        while far.sent > self.sock.received or far.fileno() < 0:
+            data = b""
+            with contextlib.suppress(OSError):
+                data = self.sock.recv(RECEIVE_BYTES)
+            if not data:
+                self.stream = False
+                break
+            pieces.append(data)
         return b"".join(pieces)
+
+    def send(self, data):
+        """Sends more to the server; returns when it is there, if that takes no more than about a second."""
+        self.sock.sendall(data)
+        self.sock.sent += len(data)
+        with contextlib.suppress(OSError):          # the server has closed the connection
+            for _ in itertools.takewhile(lambda _: not self.far.has(self.sock.sent), range(1000)):
+                time.sleep(0.001)
 
     def read_answer(self, received):
         head, _, self.body = received.partition(b"\r\n\r\n")
@@ -70690,10 +70768,8 @@ class StreamClient:
 
     def send(self, opcode, payload):
         """Sends a frame, whose mask is 0 and so changes nothing."""
-        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
-        sock.setblocking(True)
-        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
-        sock.setblocking(False)
+        head = websocket_frame(opcode, payload)[:-len(payload) or None]
+        self.exchange.send(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
 
     def _event(self, block):
         event, data = "message", []
@@ -70855,11 +70931,12 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 class ScriptTests:
     """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 folder=None, settings=None):
+    #: Real seconds that one test may take.
+    timeout = 10.0
+
+    def __init__(self, path, handler_timeout=DEFAULT_HANDLER_TIMEOUT, folder=None, settings=None):
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
-        self.timeout = timeout
         self.clock = ManualClock(TEST_EPOCH)
         self.clock.wait = self.wait     # who waits lets others go on
         self.log = TestLog()
@@ -72127,21 +72204,29 @@ class Prompt:
     def evaluate(self, source, last=False):
         """Runs a text and shows its value; False when it wants to go on and may."""
         realm = self.realm
-        try:
-            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
-        except Incomplete:
-            if not last:
-                return False
-            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
-        except JSError as error:
-            if error.phase == "parse" and error.line is not None:
-                print_failure(code_frame(source, error.line, error.column, 0))
-            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
-            if realm.language == ".js" and (meant := language_meant(error, source)):
-                print_console("error", meant[0])
-        except KeyboardInterrupt:       # it came too late
-            pass
+        with self.ctrl_c_stops_the_script():
+            try:
+                print_console("log", on_script_thread(realm.answer, source))
+            except Incomplete:
+                if not last:
+                    return False
+                print_console("error", "Uncaught SyntaxError: Unexpected end of input")
+            except JSError as error:
+                if error.phase == "parse" and error.line is not None:
+                    print_failure(code_frame(source, error.line, error.column, 0))
+                print_failure(on_script_thread(realm.uncaught, error))
+                if realm.language == ".js" and (meant := language_meant(error, source)):
+                    print_console("error", meant[0])
         return True
+
+    @contextlib.contextmanager
+    def ctrl_c_stops_the_script(self):
+        """Instead of an exception, which could come between two steps that expect none."""
+        before = signal.signal(signal.SIGINT, lambda *_: self.realm.stop())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 class History:
