@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            460
+     1  This page: contents, imports, version                                            461
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -277,8 +277,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     438
-          All scripts                                                                    855
+          One script                                                                     442
+          All scripts                                                                    776
+          Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
