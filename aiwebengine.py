@@ -55496,7 +55496,7 @@ class Assets:
         facts, found = {}, {}
         if self.folder.is_dir():
             found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
-                                   hidden=".")
+                                   ".")
         for name, path in sorted(found.items())[:MAX_ASSETS]:
             with contextlib.suppress(OSError, HostError):
                 one = os.stat(path)
