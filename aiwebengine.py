@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,354
+    15  Realm, jobs and timers                                                         5,391
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           686
@@ -199,12 +199,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        612
           Freeing in slices                                                              175
-          Deadlines                                                                      495
+          Deadlines                                                                      514
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            150
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   522
+          Realm: objects, errors, jobs                                                   540
           Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -37149,13 +37149,17 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
     #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
-    #: with a larger --max-memory than the default more in proportion.
-    LONGEST = 0.8
+    #: with a larger --max-memory than the default more in proportion. Of garbage it takes twice as long.
+    LONGEST = 0.4
+    #: Seconds by which the next collection of everything may grow before there is one, if the last took less.
+    GATHERED = 0.2
+    #: So many realms of small scripts may be closed before there is one.
+    CLOSED = 100
 
     #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
     #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None first=0 kept=[]")
+                           "finds_from=None first=0 kept=[] base=None closed=0")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -37184,6 +37188,12 @@ class CollectorPauses:
             kept.pop()                  # freed since
         return sum([took for _, took in kept])
 
+    def has_gathered(self, memory):
+        """Has so much survived since everything was looked at that it is worth while again?"""
+        expected = self.expected(memory)
+        base = self.base[1] if self.base is not None and self.base in self.kept else 0.0
+        return expected - base > max(self.GATHERED, base)
+
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
@@ -37205,6 +37215,12 @@ class CollectorPauses:
         self.is_stale = self.has_kept
         return self.has_kept
 
+    def let_go_freed(self, little):
+        """The same of a realm of which what its code could reach is free: `little` may be garbage. Is there
+        more?"""
+        self.closed += 1
+        return (not little or self.closed > self.CLOSED) and self.let_go()
+
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
         before = memory_used()
@@ -37212,12 +37228,13 @@ class CollectorPauses:
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
-        self.has_kept, self.is_stale = True, False
+        self.has_kept, self.is_stale, self.closed = True, False, 0
         took = self.took
         REMAINS.free()
         give_back_memory()
         memory = memory_used()
-        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
+        self.base = memory, took * min(1.0, memory / before) if before else 0.0
+        self.kept = [self.base]
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -37349,8 +37366,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
-                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                if not self.freeing and (idle >= 10 or due > self.collected + STALE_SECONDS) \
+                        and (COLLECTOR_PAUSES.is_stale or COLLECTOR_PAUSES.has_gathered(self.memory)):
                     self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
@@ -37387,7 +37404,9 @@ class Watchdog:
         self.memory = memory
         growing = max([watch for watch in self.watches if not watch.stopped],
                       key=lambda watch: watch.realm.memory - watch.memory, default=None)
-        if growing is not None and self.has_too_many_objects(growing):
+        if now > self.collected + 1 and not self.freeing and COLLECTOR_PAUSES.has_gathered(memory):
+            self.collect_aside()        # perhaps that was garbage, and of somebody else
+        elif growing is not None and self.has_too_many_objects(growing):
             self.stop(growing.realm, now, "objects")
         elif memory - self.first_memory > self.max_memory:
             self.over_budget(now, growing)
@@ -37432,7 +37451,7 @@ class Watchdog:
 
     def has_too_many_objects(self, watch):
         """Would a collection take long, and is that this entry's doing, not a closed realm's?"""
-        return not COLLECTOR_PAUSES.is_stale and watch.realm.memory - watch.memory > self.max_memory // 8 \
+        return not COLLECTOR_PAUSES.is_stale and self.collector is None and watch.realm.memory - watch.memory > self.max_memory // 8 \
             and watch.realm.memory > self.max_memory // 4 \
             and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
                 1.0, self.max_memory / DEFAULT_MAX_MEMORY)
@@ -38377,14 +38396,32 @@ class RealmBase:
     def clear_timer(self, number):
         self.timers.remove(number)
 
-    def close(self):
+    def close(self, let_go=COLLECTOR_PAUSES.let_go):
         """Cancels timers; later entries fail."""
         self.closed = True
-        if COLLECTOR_PAUSES.let_go():
+        if let_go():
             WATCHDOG.wake()             # which collects, once nothing runs
         self.timers.close()
         for order in list(self.orders):
             order.close()
+
+    def discard(self):
+        """close() when nobody uses the realm's objects any more. Where the collector does not look at all of
+        them, they are freed in slices by another thread: nothing need be looked for among all objects."""
+        if not COLLECTOR_PAUSES.has_kept:
+            self.close()
+            return
+        self.close(lambda: False)
+        start_script_thread(self.free, name=f"free {self.name}")
+
+    def free(self):
+        with self.lock:
+            had, before = self.memory, memory_used()
+            free_in_slices(self.forget(), dead=True)
+        if had > LARGE_REMAINS:
+            before -= WATCHDOG.trimmed()
+        if COLLECTOR_PAUSES.let_go_freed(had <= LARGE_REMAINS or before > had // 2):
+            WATCHDOG.wake()
 
     # -- the outside ----
 
@@ -41761,7 +41798,7 @@ def check_js2py():
 
 #: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
 for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
-              "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest", "unload",
+              "clear_interrupt", "run_jobs", "report", "close", "discard", "free", "wait_idle", "call", "rest", "unload",
               "note_ignored", "note_failure"):
     setattr(Js2PyRealm, _name, getattr(Realm, _name))
 
@@ -41772,7 +41809,7 @@ for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "
 #: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
 #: booleans, undefined and null; or handles of objects, for the realm's own methods only.
 ENGINE_INTERFACE = (
-    "name", "console", "report", "close", "modules",            # one world, for one script
+    "name", "console", "report", "close", "discard", "modules",     # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "compile", "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
@@ -55778,14 +55815,14 @@ class ScriptHost:
         if work is not None:
             self.app.threads.run(self.take_turns, work)
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def call_ended(self):
         with self._lock:
             self.active -= 1
             last = self.retired and not self.active
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def call_resolver(self, kind, name, resolver, args, info, place=None):
         """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
@@ -55885,7 +55922,7 @@ class ScriptHost:
             self.retired = True
             last = not self.active
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def missing_handlers(self, needed_only=False):
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
