@@ -191,15 +191,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,391
+    15  Realm, jobs and timers                                                         5,410
           Helpers of generated code: any realm                                           371
           Helpers of generated code: one realm                                           278
           Helpers of generated code: shortcuts                                           686
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        612
-          Freeing in slices                                                              175
-          Deadlines                                                                      514
+          Freeing in slices                                                              183
+          Deadlines                                                                      525
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            150
@@ -36936,6 +36936,8 @@ def free_in_slices(things, dead=False):
 
     An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
     referents, is_tracked = gc.get_referents, gc.is_tracked
+    if dead:
+        things[:] = [things[:]]         # these are found, too, and emptied
     while things:
         if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
             found = referents(things.pop())
@@ -36997,8 +36999,14 @@ def free_garbage(things, first=0):
         batch = things[start:]
         del things[start:start + len(batch)]
         for thing in batch:
-            with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
-                _empty_garbage(thing, type(thing))
+            kind = type(thing)
+            if kind is JSObject:        # any circle leads over its dictionaries, which are garbage as well
+                thing.proto = None
+            elif kind is dict and len(thing) <= _ITEMS_AT_ONCE:
+                thing.clear()
+            else:
+                with contextlib.suppress(Exception):    # what cannot be emptied is freed as it is
+                    _empty_garbage(thing, kind)
         thing = None
 
 
@@ -37404,9 +37412,12 @@ class Watchdog:
         self.memory = memory
         growing = max([watch for watch in self.watches if not watch.stopped],
                       key=lambda watch: watch.realm.memory - watch.memory, default=None)
-        if now > self.collected + 1 and not self.freeing and COLLECTOR_PAUSES.has_gathered(memory):
-            self.collect_aside()        # perhaps that was garbage, and of somebody else
-        elif growing is not None and self.has_too_many_objects(growing):
+        gathered = COLLECTOR_PAUSES.has_gathered(memory)
+        if growing is not None and self.must_wait(growing.realm):
+            growing.realm.interrupt_run(None)
+        elif gathered and now > self.collected + 1 and not self.freeing:
+            self.collect_aside()        # perhaps that is garbage, and of somebody else
+        elif not gathered and growing is not None and self.has_too_many_objects(growing):
             self.stop(growing.realm, now, "objects")
         elif memory - self.first_memory > self.max_memory:
             self.over_budget(now, growing)
@@ -37446,13 +37457,21 @@ class Watchdog:
         end = time.monotonic() + 1
         with self.condition:
             self.turned.wait(MEMORY_CHECK_SECONDS)
-            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+            while (self.turn not in (None, realm) or self.must_wait(realm)) and realm.interruption is None \
+                    and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def must_wait(self, realm):
+        """Does an entry of this realm grow while what others left is being freed? Nobody could tell then how
+        much it has."""
+        return bool(self.freeing or self.collector) and realm not in self.freeing and any(
+            [watch.realm is realm and realm.memory - watch.memory > self.max_memory // 16
+             for watch in self.watches])
 
     def has_too_many_objects(self, watch):
         """Would a collection take long, and is that this entry's doing, not a closed realm's?"""
-        return not COLLECTOR_PAUSES.is_stale and self.collector is None and watch.realm.memory - watch.memory > self.max_memory // 8 \
-            and watch.realm.memory > self.max_memory // 4 \
+        return not COLLECTOR_PAUSES.is_stale and self.collector is None \
+            and watch.realm.memory - watch.memory > self.max_memory // 8 \
             and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
                 1.0, self.max_memory / DEFAULT_MAX_MEMORY)
 

@@ -10601,6 +10601,48 @@ class PauseTest(Case):
         pauses.kept = [(100, 0.25), (200, 0.5), (300, 0.5)]
         self.assertEqual([pauses.expected(memory) for memory in (400, 299, 190, 90)], [1.25, 1.25, 0.25, 0])
 
+    def test_everything_is_looked_at_again_when_as_much_has_survived_as_there_was(self):
+        pauses = aiwebengine.CollectorPauses()
+        found = []
+        for kept, base in (([(100, 0.15)], None), ([(100, 0.15), (200, 0.1)], None), ([(100, 0.3), (200, 0.25)], (100, 0.3)),
+                           ([(100, 0.3), (200, 0.35)], (100, 0.3)), ([(200, 0.25)], (300, 0.3))):
+            pauses.kept, pauses.base = list(kept), base
+            found.append(pauses.has_gathered(400))
+        self.assertEqual(found, [False, True, False, True, True])
+
+    def test_who_grows_rests_while_what_another_left_is_freed(self):
+        watchdog, realm = aiwebengine.WATCHDOG, aiwebengine.Realm()
+        realm.memory = 0
+        self.enter(mock.patch.object(watchdog, "watches", {aiwebengine.Watch(realm, 1)}))
+        self.enter(mock.patch.object(watchdog, "freeing", {object()}))
+        self.assertFalse(watchdog.must_wait(realm))
+        realm.memory = watchdog.max_memory
+        self.assertTrue(watchdog.must_wait(realm))
+        watchdog.freeing = {realm}
+        self.assertFalse(watchdog.must_wait(realm))
+        watchdog.freeing = set()
+        self.assertFalse(watchdog.must_wait(realm))
+
+    def test_a_version_that_was_replaced_is_freed_without_a_look_at_everything(self):
+        pauses = aiwebengine.COLLECTOR_PAUSES
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("""var all = [], f = () => all; all.push(all, f, new Map([[f, all]])); class C { me = [C, this] }; var c = new C;
+                          globalThis.more = { all }; setInterval(f, 1e6); 0""")
+        watched = [weakref.ref(realm.globals[aiwebengine.global_name(name)]) for name in ("all", "f", "c")]
+        gc.disable()
+        self.addCleanup(gc.enable)
+        with mock.patch.object(pauses, "has_kept", True), mock.patch.object(pauses, "is_stale", False):
+            realm.discard()
+            self.eventually(lambda: not any(each() for each in watched), STUCK)
+            self.assertFalse(pauses.is_stale)
+        self.assertRaises(aiwebengine.JSError, realm.evaluate, "1")
+
+    def test_realms_that_leave_much_or_are_many_are_looked_for(self):
+        pauses = aiwebengine.CollectorPauses()
+        pauses.has_kept = True
+        self.assertEqual((pauses.let_go_freed(True), pauses.let_go_freed(False)), (False, True))
+        self.assertIn(True, [pauses.let_go_freed(True) for _ in range(pauses.CLOSED)])
+
     def test_garbage_that_a_long_collection_finds_is_freed_in_slices(self):
         pauses, deadline = aiwebengine.COLLECTOR_PAUSES, time.monotonic() + STUCK
         while gc.garbage and time.monotonic() < deadline:       # what earlier tests have left
