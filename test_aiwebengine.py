@@ -10611,10 +10611,8 @@ class PauseTest(Case):
         self.assertEqual(found, [False, True, False, True, True])
 
     def test_who_grows_rests_while_what_another_left_is_freed(self):
-        watchdog, realm = aiwebengine.WATCHDOG, aiwebengine.Realm()
-        realm.memory = 0
-        self.enter(mock.patch.object(watchdog, "watches", {aiwebengine.Watch(realm, 1)}))
-        self.enter(mock.patch.object(watchdog, "freeing", {object()}))
+        watchdog, realm = aiwebengine.Watchdog(), aiwebengine.Realm()
+        watchdog.watches, watchdog.freeing = {aiwebengine.Watch(realm, 1)}, {object()}
         self.assertFalse(watchdog.must_wait(realm))
         realm.memory = watchdog.max_memory
         self.assertTrue(watchdog.must_wait(realm))
