@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         32
           Realms of a terminal                                                           103
           The prompt                                                                     145
-    16  js2py, and the choice of an engine                                             1,716
+    16  js2py, and the choice of an engine                                             1,715
           js2py: the private copy                                                        301
           js2py: from JavaScript to Python                                               449
           js2py: hardening                                                               252
-          js2py: realm                                                                   669
+          js2py: realm                                                                   668
           Engines                                                                         36
     17  Streams: registry, connections, broadcaster                                    1,906
           Messages of streams                                                            114
@@ -41817,9 +41817,8 @@ def check_js2py():
 
 #: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
 for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
-              "clear_interrupt", "run_jobs", "report", "close", "discard", "free", "wait_idle", "call", "rest",
-              "unload",
-              "note_ignored", "note_failure"):
+              "clear_interrupt", "run_jobs", "report", "close", "discard", "free", "wait_idle", "call",
+              "rest", "unload", "note_ignored", "note_failure"):
     setattr(Js2PyRealm, _name, getattr(Realm, _name))
 
 
