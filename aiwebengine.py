@@ -191,15 +191,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,478
+    15  Realm, jobs and timers                                                         5,534
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           733
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        672
-          Freeing in slices                                                              175
-          Deadlines                                                                      495
+          Freeing in slices                                                              183
+          Deadlines                                                                      525
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            150
