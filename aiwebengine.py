@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            460
+     1  This page: contents, imports, version                                            461
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -47,42 +47,42 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                840
           Types of variables                                                             367
-     8  Values and objects                                                             1,300
-          Property descriptors                                                           202
+     8  Values and objects                                                             1,307
+          Property descriptors                                                           209
           Ordinary objects                                                               476
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,128
+     9  Conversions and operators                                                      1,136
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        157
+          Objects                                                                        165
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,743
+    10  Code generator                                                                 4,774
           Nodes of Python                                                                200
-          Functions and their variables                                                  536
+          Functions and their variables                                                  538
           Statements                                                                     212
           Loops, jumps and try                                                           557
           Destructuring                                                                  176
-          Expressions                                                                    261
+          Expressions                                                                    266
           Classes                                                                        187
-          Operators                                                                      573
+          Operators                                                                      578
           Assignments                                                                    344
-          Members and calls                                                              625
+          Members and calls                                                              643
           Members as targets                                                             100
-          Questions about nodes                                                          215
+          Questions about nodes                                                          216
           Compiling a source text                                                        512
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,280
+    11  Built-ins of the language                                                      9,296
           Helpers shared by the built-ins                                                 92
-          Object                                                                         306
+          Object                                                                         308
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
-          Call stacks                                                                     68
-          Error                                                                          266
+          Call stacks                                                                     72
+          Error                                                                          268
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -95,9 +95,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  139
+          String: access, search, parts                                                  143
           String: changed copies                                                         181
-          String: patterns                                                               132
+          String: patterns                                                               135
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              90
           Array iterators                                                                 36
-          Map and Set                                                                    431
+          Map and Set                                                                    432
           Iterators of Map and Set                                                       148
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
@@ -191,20 +191,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,376
-          Helpers of generated code: any realm                                           369
-          Helpers of generated code: one realm                                           273
-          Helpers of generated code: shortcuts                                           713
+    15  Realm, jobs and timers                                                         5,534
+          Helpers of generated code: any realm                                           373
+          Helpers of generated code: one realm                                           293
+          Helpers of generated code: shortcuts                                           733
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        614
-          Freeing in slices                                                              175
-          Deadlines                                                                      495
+          Modules                                                                        672
+          Freeing in slices                                                              183
+          Deadlines                                                                      525
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            150
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   522
+          Realm: objects, errors, jobs                                                   540
           Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -265,20 +265,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,061
+    20  Scripts: loading and hot reload                                                4,156
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         190
+          Routes                                                                         206
           Modules of node                                                                744
           Packages                                                                       261
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     438
-          All scripts                                                                    855
+          One script                                                                     442
+          All scripts                                                                    776
+          Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -7671,6 +7672,13 @@ def array_index(key):
 
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
+    if keys and len(keys) < 1000:
+        try:
+            least = min(keys)
+        except TypeError:               # texts and symbols
+            least = ""
+        if type(least) is str and least > "9\uffff":
+            return list(keys)           # no key begins with a digit
     strings, symbols, indices, last, ascending = [], [], [], -1, True
     for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
@@ -9208,12 +9216,20 @@ def instance_of(value, target):
     while type(holder) is JSFunction and SYM_HAS_INSTANCE not in (
             holder.props if holder.attrs is None else holder.attrs):
         holder = holder.proto
-    props = holder.props if type(holder) is JSFunction else UNTOUCHED
-    handler = props[SYM_HAS_INSTANCE] if SYM_HAS_INSTANCE in props else target.get(SYM_HAS_INSTANCE)
+    handler = holder.props.get(SYM_HAS_INSTANCE) if type(holder) is JSFunction else None
+    if handler is None:
+        handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
         if type(handler) is JSFunction and handler.info.kind == "builtin" \
                 and handler.info.name == "[Symbol.hasInstance]":
-            return ordinary_has_instance(target, value)
+            proto = target.props.get("prototype") if type(target) is JSFunction else None
+            if type(value) is not JSObject or not isinstance(proto, JSObject):
+                return ordinary_has_instance(target, value)
+            while type(value) is JSObject:
+                value = value.proto
+                if value is proto:
+                    return True
+            return value is not None and ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
         raise JSTypeError("Right-hand side of 'instanceof' is not callable")
@@ -10421,8 +10437,10 @@ class FunctionEmitter(NodeMaker):
             if not self.scope.has_eval:
                 self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
-            self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
+            rest = self.name("rest") if source == "rest" \
+                else self.python("arguments[{source!r}:]", source=source)
+            values = self.node(ast.List, [self.node(ast.Starred, rest, _LOAD)], _LOAD)
+            self.bind(param.argument, self.call("array_of", values))
         elif type(source) is int:
             self.bind(param, self.python(
                 "arguments[{source!r}] if len(arguments) > {source!r} else undefined", source=source))
@@ -11847,7 +11865,8 @@ class ExpressionEmitter(DestructuringEmitter):
             if not is_plain_property(prop):
                 break
             plain += 1
-        if plain == len(node.properties) and not self.needs_lift(node):
+        if not self.needs_lift(node) and (plain == len(node.properties) or all(
+                isinstance(prop, SpreadElement) or is_plain_property(prop) for prop in node.properties)):
             return self.plain_object(node.properties)
         home = node.scope.names["%home"]
         self.declare_cell(home)
@@ -11869,6 +11888,10 @@ class ExpressionEmitter(DestructuringEmitter):
     def plain_object(self, properties):
         keys, values = [], []
         for prop in properties:
+            if isinstance(prop, SpreadElement):
+                keys.append(None)
+                values.append(self.call("spread_properties", self.expression(prop.argument)))
+                continue
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
@@ -12243,6 +12266,11 @@ class OperatorEmitter(ClassEmitter):
             return test if operator == "==" else self.negated(test)
         if operator in _COMPARE_OPS:
             return self.relation(operator, left, left_kind, right, right_kind)
+        if operator == "in" and self.runs_often() and isinstance(left, (ast.Name, ast.Constant)) \
+                and isinstance(right, ast.Name):
+            return self.python(
+                "type({right}) is JSObject and {left} in {right}.props or has_property({left}, {right})",
+                left=left, right=right)
         if operator == "in":
             return self.call("has_property", left, right)
         if operator == "instanceof":
@@ -13010,6 +13038,10 @@ class AssignmentEmitter(OperatorEmitter):
 
 # -- Members and calls -------------------------------------------------------------------
 
+#: Whether CPython looks into a dict twice, by `in` and a subscript, faster than once by a method.
+LOOKS_TWICE = sys.version_info >= (3, 14)
+
+
 class CallEmitter(AssignmentEmitter):
     """Translates members, calls, `new`, optional chains, await and yield."""
 
@@ -13088,14 +13120,18 @@ class CallEmitter(AssignmentEmitter):
         if key in self.unit.getters and self.runs_often():
             again, first = self.reusable(obj)
             return self.got(again, first, key, props, self.call("get", again, self.const(key)))
-        if props is not None:           # no property is None
-            return self.python(
-                "{found} if ({found} := {props}.get({key!r})) is not None else get({obj}, {key!r})",
-                found=self.temporary(), props=props, key=key, obj=obj)
-        obj, first = self.reusable(obj)
-        return self.python(
-            "{found} if type({first}) is JSObject and ({found} := {obj}.props.get({key!r})) is not None "
-            "else get({obj}, {key!r})", found=self.temporary(), obj=obj, first=first, key=key)
+        parts = {"key": key, "obj": obj, "props": props}
+        if props is None:
+            parts["obj"], parts["first"] = self.reusable(obj)
+            parts["props"] = self.attribute(parts["obj"], "props")
+        if LOOKS_TWICE:
+            template = "{props}[{key!r}] if {key!r} in {props} else get({obj}, {key!r})"
+        else:                           # no property is None
+            template = "{found} if ({found} := {props}.get({key!r})) is not None else get({obj}, {key!r})"
+            parts["found"] = self.temporary()
+        if props is None:
+            template = template.replace(" if ", " if type({first}) is JSObject and ", 1)
+        return self.python(template, **parts)
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
@@ -13305,6 +13341,9 @@ class CallEmitter(AssignmentEmitter):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
             if shortcut is not None:
                 return shortcut
+            if not before and not optional and self.is_call_of_function(callee, arguments):
+                function = self.call("called", self.chain_part(callee.object), self.const(self.text(callee)))
+                return self.apply(function, self.arguments(arguments, function, None))
             function, this = self.method_parts(callee, optional)
         elif isinstance(callee, ChainExpression) and isinstance(callee.expression, MemberExpression) \
                 and not isinstance(callee.expression.object, Super):
@@ -13318,6 +13357,13 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(values, tuple):
             function, this, values = values
         return self.node(ast.Call, function, [this, *before, *values], [])
+
+    def is_call_of_function(self, callee, arguments):
+        """Whether this seems to be function.call(receiver, …)."""
+        return not (callee.computed or callee.optional or isinstance(callee.object, Super)
+                    or isinstance(callee.property, PrivateName)) and callee.property.name == "call" \
+            and arguments and not isinstance(arguments[0], SpreadElement) and self.runs_often() \
+            and not any(map(self.needs_lift, arguments))
 
     def shortcut(self, callee, arguments):
         """A call of a method that has a helper of its own, which falls back to the method; or None."""
@@ -13767,7 +13813,7 @@ def names_in_loops(statements, wanted):
         if kind is ast.Name:
             if in_loop and node.id in wanted:
                 found.setdefault(node.id, []).append(node)
-        elif kind is not ast.Constant and kind is not ast.FunctionDef:
+        elif kind is not ast.Constant and kind is not ast.FunctionDef and node is not None:
             in_loop = in_loop or kind is ast.While or kind is ast.For
             for part in vars(node).values():
                 if type(part) is list:
@@ -13792,9 +13838,9 @@ def is_stable(left, right):
 
 #: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
 COMMON_METHODS = frozenset(
-    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
-    "find findIndex flat flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll "
-    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
+    "at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
+    "find findIndex flat flatMap forEach includes indexOf join keys lastIndexOf map match matchAll "
+    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send shift slice some "
     "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
     "trimStart unshift values".split())
 #: The same, of arrays and of texts.
@@ -13808,7 +13854,8 @@ STRING_METHODS = frozenset(
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
              ("has", 1): "quick_has",
-             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("delete", 1): "quick_delete",
+             ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
                   ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
@@ -15070,8 +15117,10 @@ def enumerable_own(realm, value, pick):
     """EnumerableOwnProperties (7.3.24): [pick(key, value)] by string keys; `pick` None: the keys."""
     obj = to_object(realm, value)
     if is_plain(obj):
-        keys = [key for key in order_keys(obj.props) if type(key) is str]
-        return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
+        keys, props = order_keys(obj.props), obj.props
+        if keys and type(keys[-1]) is not str:      # symbols come last
+            keys = [key for key in keys if type(key) is str]
+        return keys if pick is None else [pick(key, props[key]) for key in keys]
     if pick is not None:
         return [pick(key, item) for key, item in enumerable_properties(obj, False)]
     return [key for key in with_polls(obj.own_keys()) if type(key) is str and is_enumerable(obj, key)]
@@ -15461,7 +15510,11 @@ def frame_text(code, lasti):
 
 def stack_limit(realm):
     """How many frames Error.stackTraceLimit asks for."""
-    limit = peek(realm.Error, "stackTraceLimit")
+    limit = realm.Error.props.get("stackTraceLimit")
+    if limit is None:
+        limit = peek(realm.Error, "stackTraceLimit")
+    if type(limit) is int and 0 <= limit <= MAX_STACK_FRAMES:
+        return limit
     if type(limit) not in NUMBER_TYPES or limit != limit:
         return 0
     return int(max(0, min(limit, MAX_STACK_FRAMES)))
@@ -15502,7 +15555,9 @@ class JSErrorObject(JSObject):
         """Notes where and as what the error stands now."""
         self.frames = frames
         self.stack = None
-        message = peek(self, "message")
+        message = self.props.get("message")
+        if message is None:
+            message = peek(self, "message")
         self.header = "" if message is undefined else peek_text(message)
 
     def first_line(self, name=undefined):
@@ -17076,7 +17131,7 @@ def string_ends_with(realm, this, search=undefined, end=undefined, *_):
 @STRING.method("includes", 1)
 def string_includes(realm, this, search=undefined, position=undefined, *_):
     text = this if type(this) is str else this_text(this, "includes")
-    search = search_text(search, "includes")
+    search = search if type(search) is str else search_text(search, "includes")
     if position is undefined:
         return search in text
     return text.find(search, clamp_position(position, len(text))) >= 0
@@ -17129,14 +17184,18 @@ def last_position(text, search, end):
 @STRING.method("slice", 2)
 def string_slice(realm, this, start=undefined, end=undefined, *_):
     text = this if type(this) is str else this_text(this, "slice")
+    if type(start) is int and (end is undefined or type(end) is int):
+        return text[start:] if end is undefined else text[start:end]
     first = relative_index(start, len(text))
     return text[first:] if end is undefined else text[first:relative_index(end, len(text))]
 
 
 @STRING.method("startsWith", 1)
 def string_starts_with(realm, this, search=undefined, position=undefined, *_):
-    text = this_text(this, "startsWith")
-    search = search_text(search, "startsWith")
+    text = this if type(this) is str else this_text(this, "startsWith")
+    search = search if type(search) is str else search_text(search, "startsWith")
+    if position is undefined:
+        return text.startswith(search)
     return text.startswith(search, clamp_position(position, len(text)))
 
 
@@ -17426,6 +17485,9 @@ def replace_each(realm, text, search, replacement):
 
 @STRING.method("split", 2)
 def string_split(realm, this, separator=undefined, limit=undefined, *_):
+    if type(this) is type(separator) is str and separator and limit is undefined \
+            and len(this) <= SLICE_LENGTH:
+        return realm.new_array(this.split(separator))
     require_object_coercible(this, "String.prototype.split")
     splitter = custom_method(realm, separator, SYM_SPLIT)
     if splitter is not undefined:
@@ -18920,17 +18982,18 @@ class JSCollection(JSObject):
 
     def remove(self, key):
         """Deletes an entry; returns whether it was there."""
-        position = self.index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
+        index = self.index
+        position = index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
         if position is None:
             return False
         self.erase(position)
         keys = self.keys
+        size = len(keys)
         if position == self.first:
-            size = len(keys)
             while position < size and keys[position] is HOLE:
                 position += 1
             self.first = position
-        if len(keys) - len(self.index) > COLLECTION_SLACK + len(self.index):
+        if size > COLLECTION_SLACK + 2 * len(index):
             self.compact()
         return True
 
@@ -34857,6 +34920,10 @@ def super_put(home, this, key, value, strict):
 
 @runtime_helper
 def super_method(home, this, key):
+    """The Python function of super.key(…)."""
+    base = home.proto if type(home) is JSObject else None
+    if type(base) is JSObject and type(key) is str and type(method := base.props.get(key)) is JSFunction:
+        return method.fn
     return callable_or_refusal(super_get(home, this, key),
                                f"(intermediate value).{key_text(to_property_key(key))}")
 
@@ -34958,6 +35025,8 @@ def caught(realm):
 
 def reading_helpers(realm, helpers):
     """Reading of properties."""
+    object_proto, object_properties = realm.ObjectPrototype, realm.ObjectPrototype.props
+
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
@@ -34990,9 +35059,15 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
+            if type(obj) is JSObject:
+                return get(obj, str(key))
         elif kind is str:
-            if type(obj) is JSObject and key in obj.props:
-                return obj.props[key]
+            if type(obj) is JSObject:
+                value = obj.props.get(key)
+                if value is not None:
+                    return value
+                if obj.proto is object_proto and key not in object_properties and key not in Guard.keys:
+                    return undefined
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -35013,6 +35088,7 @@ def reading_helpers(realm, helpers):
 def calling_helpers(realm, helpers):
     """Calls of methods."""
     get, get_element, string_methods = helpers["get"], helpers["get_element"], realm.StringPrototype.props
+    function_proto, protected = realm.FunctionPrototype, realm.protected
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -35041,9 +35117,18 @@ def calling_helpers(realm, helpers):
         return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
-        return callable_or_refusal(get_element(obj, key), text, realm)
+        function = get_element(obj, key)
+        return function.fn if type(function) is JSFunction else callable_or_refusal(function, text, realm)
 
-    return method, element_method
+    def called(obj, text):
+        """The Python function of obj.call(…), whose arguments begin with the receiver."""
+        if type(obj) is JSFunction and obj.proto is function_proto and protected["call_untouched"] \
+                and (obj.attrs is None or "call" not in obj.attrs):
+            return obj.fn
+        function = method(obj, "call", text)
+        return lambda *args: function(obj, *args)
+
+    return method, element_method, called
 
 
 def literal_helpers(realm, helpers):
@@ -35137,6 +35222,8 @@ def storing_helpers(realm, helpers):
 
         def put_element(obj, key, value):
             """obj[key] = value"""
+            if type(obj) is JSObject and (type(key) is str or type(key) is int):
+                return put(obj, key if type(key) is str else str(key), value)
             if type(key) is int and type(obj) is JSArray:
                 items = obj.items
                 if 0 <= key < len(items):
@@ -35224,8 +35311,9 @@ def function_helpers(realm, helpers):
 
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
-protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
-protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("call_untouched", FunctionPrototype=("call",))
+protector("map_methods_untouched", MapPrototype=("get", "has", "set", "delete"))
+protector("set_methods_untouched", SetPrototype=("add", "has", "delete"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
@@ -35315,7 +35403,7 @@ def shortcuts_of_collections(realm, helpers):
 
 
 def shortcuts_that_fill(realm, helpers):
-    """Methods that add to a Map or Set, for keys that need no collection_key()."""
+    """Methods that change a Map or Set; those that add, for keys that need no collection_key()."""
     method = helpers["method"]
     is_plain_map, is_plain_set = collection_tests(realm, helpers)
 
@@ -35352,7 +35440,13 @@ def shortcuts_that_fill(realm, helpers):
             return obj
         return method(obj, "add", text)(obj, key)
 
-    return quick_set, quick_add
+    def quick_delete(obj, text, key):
+        """obj.delete(key)"""
+        if is_plain_set(obj) if type(obj) is JSSet else type(obj) is JSMap and is_plain_map(obj):
+            return obj.remove(key)
+        return method(obj, "delete", text)(obj, key)
+
+    return quick_set, quick_add, quick_delete
 
 
 def shortcuts_of_math(realm, helpers):
@@ -35434,9 +35528,6 @@ def iteration_helpers(realm, helpers):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
 
-    def rest_array(values):
-        return realm.new_array([*values])
-
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
@@ -35460,7 +35551,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, iterate_entries, spread, first_values, destructure_array
 
 
 def make_runtime(realm):
@@ -35626,6 +35717,9 @@ def delete_global(realm, name):
 @runtime_helper
 def delete_member(realm, obj, key, strict):
     """delete obj[key]"""
+    if type(obj) is JSObject and obj.attrs is None and type(key) is str:
+        obj.props.pop(key, None)
+        return True
     if obj is None:
         raise JSReferenceError("Unsupported reference to 'super'")
     if obj is undefined or obj is null:
@@ -35650,6 +35744,19 @@ def template_object(realm, site):
 @runtime_helper
 def array_with_holes(realm, values):
     return holey_array(values, realm.ArrayPrototype)
+
+
+@runtime_helper
+def spread_properties(realm, source):
+    """What a spread in an object literal copies, as a dict that nobody keeps."""
+    if type(source) is JSObject and source.attrs is None:
+        for key in source.props:
+            if type(key) is PrivateKey:
+                return {key: source.props[key] for key in order_keys(source.props)}
+        return source.props
+    if source is undefined or source is null:
+        return UNTOUCHED
+    return dict(enumerable_properties(to_object(realm, source)))
 
 
 @runtime_helper
@@ -36243,6 +36350,13 @@ class Module:
         self.namespace_object = None
         self.namespace_cell = LazyNamespace(self)
 
+    def known_cells(self):
+        """The cells of a module without imports."""
+        return self.cells
+
+    def promised(self, name, importer, specifier):
+        """The cell of an export that is known by its name only, or None; see CommonJSModule."""
+
     def resolve(self, name, seen=None):
         """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
         seen = set() if seen is None else seen
@@ -36251,13 +36365,14 @@ class Module:
         seen.add((self, name))
         compiled = self.compiled
         if compiled is None:
-            return self.cells.get(name)
+            return self.known_cells().get(name)
         if name in compiled.exports:
             return self.cells[compiled.exports[name]]
         if name in compiled.indirect:
             specifier, imported = compiled.indirect[name]
             module = self.requested[specifier]
-            return module.namespace_cell if imported is None else module.resolve(imported, seen)
+            return module.namespace_cell if imported is None else \
+                module.promised(imported, self, specifier) or module.resolve(imported, seen)
         if name == "default":
             return None
         found = None
@@ -36277,7 +36392,7 @@ class Module:
             return set()
         seen.add(self)
         if self.compiled is None:
-            return set(self.cells)
+            return set(self.known_cells())
         names = {*self.compiled.exports, *self.compiled.indirect}
         for specifier in self.compiled.stars:
             names |= self.requested[specifier].export_names(seen) - {"default"}
@@ -36303,9 +36418,14 @@ class Module:
 
     def require(self, specifier, name):
         """The cell of what this module imports by name."""
-        cell = self.requested[specifier].resolve(name)
+        requested = self.requested[specifier]
+        cell = requested.promised(name, self, specifier) or requested.resolve(name)
         if isinstance(cell, Cell):
             return cell
+        self.refuse(specifier, name, cell)
+
+    def refuse(self, specifier, name, cell=None):
+        """Throws the SyntaxError for an import of something that is not exported, or twice."""
         what = "contains conflicting star exports for" if cell == "ambiguous" \
             else "does not provide an export named"
         with blamed_on(self, (specifier, name)):
@@ -36374,6 +36494,44 @@ class ExportsOnDemand(dict):
         if name not in self:
             self[name] = Cell(self.exports.get(name))
         return self[name]
+
+
+class CommonJSModule(Module):
+    """A module in CommonJS for those that import it: it runs in its turn, as they do, or earlier where it
+    takes the names of its exports to go on. Until then there is a cell for each name that is imported."""
+
+    def __init__(self, name, realm, work):
+        super().__init__(name, None)
+        self.realm, self.work = realm, work     # work() runs it and returns its cells
+        self.asked = {}                 # name -> (its cell, the module that imports it, its specifier)
+
+    def promised(self, name, importer, specifier):
+        if self.state == "new":
+            return self.asked.setdefault(name, (Cell(undefined), importer, specifier))[0]
+
+    def known_cells(self):
+        if self.state == "new":
+            self.run()
+        if self.failure is not None:
+            raise JSError(self.failure[0])
+        return self.cells
+
+    def run(self):
+        self.state = "evaluating"
+        try:
+            cells = self.work()
+            for name, (cell, importer, specifier) in self.asked.items():
+                known = cells.get(name)
+                if known is None:
+                    importer.refuse(specifier, name)
+                cell.v = known.v
+                cells[name] = cell
+            self.cells = cells
+        except Exception as error:
+            self.failure = (self.realm.thrown_value(error),)
+            raise
+        finally:
+            self.state = "done"
 
 
 class ModuleMap:
@@ -36461,17 +36619,21 @@ class ModuleMap:
     # -- packages ----
 
     def common_js(self, name, source):
-        """The Module of a text in CommonJS, which runs at once: its exports are known then."""
-        if name in self.modules:
-            return self.modules[name]
-        exports = self.run_common_js(name, source)
+        """The Module of a text in CommonJS."""
+        if name not in self.modules:
+            self.modules[name] = CommonJSModule(
+                name, self.realm, lambda: self.cells_of(self.run_common_js(name, source)))
+        return self.modules[name]
+
+    def cells_of(self, exports):
+        """The cells of a module that has an object's properties as its exports."""
         if isinstance(exports, JSProxyBase):
-            return self.ready(name, ExportsOnDemand(exports))
+            return ExportsOnDemand(exports)
         cells = {}
         for key in enumerable_own(self.realm, exports, None) if isinstance(exports, JSObject) else ():
             with contextlib.suppress(JSError, JSNativeError):       # a getter may throw
                 cells[key] = Cell(exports.get(key))
-        return self.ready(name, {**cells, "default": Cell(exports), "module.exports": Cell(exports)})
+        return {**cells, "default": Cell(exports), "module.exports": Cell(exports)}
 
     def run_common_js(self, name, source):
         """`module.exports` of a text in CommonJS, which runs unless it has run, or is running."""
@@ -36633,6 +36795,9 @@ class ModuleMap:
             return index
         if module.state == "evaluating":
             return index
+        if module.compiled is None:
+            module.run()
+            return index
         module.state, module.index, module.ancestor = "evaluating", index, index
         index += 1
         stack.append(module)
@@ -36793,6 +36958,8 @@ def free_in_slices(things, dead=False):
 
     An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
     referents, is_tracked = gc.get_referents, gc.is_tracked
+    if dead:
+        things[:] = [things[:]]         # these are found, too, and emptied
     while things:
         if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
             found = referents(things.pop())
@@ -36854,8 +37021,14 @@ def free_garbage(things, first=0):
         batch = things[start:]
         del things[start:start + len(batch)]
         for thing in batch:
-            with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
-                _empty_garbage(thing, type(thing))
+            kind = type(thing)
+            if kind is JSObject:        # any circle leads over its dictionaries, which are garbage as well
+                thing.proto = None
+            elif kind is dict and len(thing) <= _ITEMS_AT_ONCE:
+                thing.clear()
+            else:
+                with contextlib.suppress(Exception):    # what cannot be emptied is freed as it is
+                    _empty_garbage(thing, kind)
         thing = None
 
 
@@ -37006,13 +37179,17 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
     #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
-    #: with a larger --max-memory than the default more in proportion.
-    LONGEST = 0.8
+    #: with a larger --max-memory than the default more in proportion. Of garbage it takes twice as long.
+    LONGEST = 0.4
+    #: Seconds by which the next collection of everything may grow before there is one, if the last took less.
+    GATHERED = 0.2
+    #: So many realms of small scripts may be closed before there is one.
+    CLOSED = 100
 
     #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
     #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None first=0 kept=[]")
+                           "finds_from=None first=0 kept=[] base=None closed=0")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -37041,6 +37218,12 @@ class CollectorPauses:
             kept.pop()                  # freed since
         return sum([took for _, took in kept])
 
+    def has_gathered(self, memory):
+        """Has so much survived since everything was looked at that it is worth while again?"""
+        expected = self.expected(memory)
+        base = self.base[1] if self.base is not None and self.base in self.kept else 0.0
+        return expected - base > max(self.GATHERED, base)
+
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
@@ -37062,6 +37245,12 @@ class CollectorPauses:
         self.is_stale = self.has_kept
         return self.has_kept
 
+    def let_go_freed(self, little):
+        """The same of a realm of which what its code could reach is free: `little` may be garbage. Is there
+        more?"""
+        self.closed += 1
+        return (not little or self.closed > self.CLOSED) and self.let_go()
+
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
         before = memory_used()
@@ -37069,12 +37258,13 @@ class CollectorPauses:
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
-        self.has_kept, self.is_stale = True, False
+        self.has_kept, self.is_stale, self.closed = True, False, 0
         took = self.took
         REMAINS.free()
         give_back_memory()
         memory = memory_used()
-        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
+        self.base = memory, took * min(1.0, memory / before) if before else 0.0
+        self.kept = [self.base]
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -37206,8 +37396,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
-                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                if not self.freeing and (idle >= 10 or due > self.collected + STALE_SECONDS) \
+                        and (COLLECTOR_PAUSES.is_stale or COLLECTOR_PAUSES.has_gathered(self.memory)):
                     self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
@@ -37244,7 +37434,12 @@ class Watchdog:
         self.memory = memory
         growing = max([watch for watch in self.watches if not watch.stopped],
                       key=lambda watch: watch.realm.memory - watch.memory, default=None)
-        if growing is not None and self.has_too_many_objects(growing):
+        gathered = COLLECTOR_PAUSES.has_gathered(memory)
+        if growing is not None and self.must_wait(growing.realm):
+            growing.realm.interrupt_run(None)
+        elif gathered and now > self.collected + 1 and not self.freeing:
+            self.collect_aside()        # perhaps that is garbage, and of somebody else
+        elif not gathered and growing is not None and self.has_too_many_objects(growing):
             self.stop(growing.realm, now, "objects")
         elif memory - self.first_memory > self.max_memory:
             self.over_budget(now, growing)
@@ -37284,13 +37479,21 @@ class Watchdog:
         end = time.monotonic() + 1
         with self.condition:
             self.turned.wait(MEMORY_CHECK_SECONDS)
-            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+            while (self.turn not in (None, realm) or self.must_wait(realm)) and realm.interruption is None \
+                    and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def must_wait(self, realm):
+        """Does an entry of this realm grow while what others left is being freed? Nobody could tell then how
+        much it has."""
+        return bool(self.freeing or self.collector) and realm not in self.freeing and any(
+            [watch.realm is realm and realm.memory - watch.memory > self.max_memory // 16
+             for watch in self.watches])
 
     def has_too_many_objects(self, watch):
         """Would a collection take long, and is that this entry's doing, not a closed realm's?"""
-        return not COLLECTOR_PAUSES.is_stale and watch.realm.memory - watch.memory > self.max_memory // 8 \
-            and watch.realm.memory > self.max_memory // 4 \
+        return not COLLECTOR_PAUSES.is_stale and self.collector is None \
+            and watch.realm.memory - watch.memory > self.max_memory // 8 \
             and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
                 1.0, self.max_memory / DEFAULT_MAX_MEMORY)
 
@@ -38234,14 +38437,32 @@ class RealmBase:
     def clear_timer(self, number):
         self.timers.remove(number)
 
-    def close(self):
+    def close(self, let_go=COLLECTOR_PAUSES.let_go):
         """Cancels timers; later entries fail."""
         self.closed = True
-        if COLLECTOR_PAUSES.let_go():
+        if let_go():
             WATCHDOG.wake()             # which collects, once nothing runs
         self.timers.close()
         for order in list(self.orders):
             order.close()
+
+    def discard(self):
+        """close() when nobody uses the realm's objects any more. Where the collector does not look at all of
+        them, they are freed in slices by another thread: nothing need be looked for among all objects."""
+        if not COLLECTOR_PAUSES.has_kept:
+            self.close()
+            return
+        self.close(lambda: False)
+        start_script_thread(self.free, name=f"free {self.name}")
+
+    def free(self):
+        with self.lock:
+            had, before = self.memory, memory_used()
+            free_in_slices(self.forget(), dead=True)
+        if had > LARGE_REMAINS:
+            before -= WATCHDOG.trimmed()
+        if COLLECTOR_PAUSES.let_go_freed(had <= LARGE_REMAINS or before > had // 2):
+            WATCHDOG.wake()
 
     # -- the outside ----
 
@@ -41618,8 +41839,8 @@ def check_js2py():
 
 #: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
 for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
-              "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest", "unload",
-              "note_ignored", "note_failure"):
+              "clear_interrupt", "run_jobs", "report", "close", "discard", "free", "wait_idle", "call",
+              "rest", "unload", "note_ignored", "note_failure"):
     setattr(Js2PyRealm, _name, getattr(Realm, _name))
 
 
@@ -41629,7 +41850,7 @@ for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "
 #: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
 #: booleans, undefined and null; or handles of objects, for the realm's own methods only.
 ENGINE_INTERFACE = (
-    "name", "console", "report", "close", "modules",            # one world, for one script
+    "name", "console", "report", "close", "discard", "modules",     # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "compile", "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
@@ -52812,6 +53033,9 @@ SETTLE_SECONDS = 0.05
 SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
+#: Seconds after which a folder is listed again though its time of change is the same; and so old must that
+#: be, since file systems count in seconds or two.
+RELIST_SECONDS = 2.5
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
@@ -53736,30 +53960,45 @@ def shared_stream(routes):
 
 
 class RouteTable:
-    """All routes, ready to be searched; made anew whenever one changes. Each method finds its own best
-    match: a fixed path, then patterns from the most to the least particular."""
+    """All routes, ready to be searched; whenever some change, another one takes its place. Each method finds
+    its own best match: a fixed path, then patterns from the most to the least particular."""
 
-    def __init__(self, routes=()):
-        self.exact = {}                 # place of a fixed path -> {method: Route}
-        #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
-        self.patterns = {}
-        self.routes = list(routes)
-        places, patterns, ranked = {}, {}, []
-        for route in self.routes:
-            places.setdefault(route.place, {})[route.method] = route
-        for methods in places.values():
-            path = next(iter(methods.values())).path
-            if is_pattern(path):
-                ranked.append((pattern_rank(path), len(ranked), methods))
-            else:
-                self.exact[path_key(path)] = methods
-        for _rank, _number, methods in sorted(ranked):
+    def __init__(self, exact=(), patterned=()):
+        self.exact = dict(exact)        # path_key() of a fixed path -> {method: Route}
+        self.patterned = dict(patterned)    # the same by the places of patterns
+
+    def changed(self, gone, come):
+        """The table without some routes and with some others."""
+        table = RouteTable(self.exact, self.patterned)
+
+        def find(route):
+            places, key = (table.patterned, route.place) if is_pattern(route.path) \
+                else (table.exact, path_key(route.path))
+            return places, key, places.pop(key, {})
+        for route in gone:
+            places, key, methods = find(route)
+            methods = {method: known for method, known in methods.items() if known is not route}
+            if methods:
+                places[key] = methods
+        for route in come:
+            places, key, methods = find(route)
+            places[key] = {**methods, route.method: route}
+        if "patterns" in vars(self) and not any([is_pattern(route.path) for route in [*gone, *come]]):
+            table.patterns = self.patterns
+        return table
+
+    @functools.cached_property
+    def patterns(self):
+        """method -> (one regular expression for all, {number of a pattern's group: (names, Route)}). Made
+        when it is first needed: not for each of many scripts that are loaded one after the other."""
+        patterns = {}
+        for methods in sorted(self.patterned.values(), key=lambda methods: pattern_rank(
+                next(iter(methods.values())).path)):
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
                 patterns.setdefault(method, []).append((*route_pattern(route.path), route))
-        for method, entries in patterns.items():
-            self.patterns[method] = one_pattern(entries)
+        return {method: one_pattern(entries) for method, entries in patterns.items()}
 
     def find(self, key, method):
         """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
@@ -53780,7 +54019,8 @@ class RouteTable:
                                             if pattern.match(key)]}
 
     def paths(self):
-        return [route.path for route in self.routes]
+        return [route.path for places in (self.exact, self.patterned)
+                for methods in list(places.values()) for route in methods.values()]
 
 
 def is_pattern(path):
@@ -53789,8 +54029,8 @@ def is_pattern(path):
 
 def pattern_rank(path):
     """Sorts patterns from the most to the least particular: text before :name before *."""
-    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
-            for part in path.split("/")]
+    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)),
+             _PATTERN_PART.sub("", part)) for part in path.split("/")]
 
 
 _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
@@ -55339,7 +55579,7 @@ class Assets:
         facts, found = {}, {}
         if self.folder.is_dir():
             found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
-                                   hidden=".")
+                                   ".")
         for name, path in sorted(found.items())[:MAX_ASSETS]:
             with contextlib.suppress(OSError, HostError):
                 one = os.stat(path)
@@ -55621,14 +55861,14 @@ class ScriptHost:
         if work is not None:
             self.app.threads.run(self.take_turns, work)
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def call_ended(self):
         with self._lock:
             self.active -= 1
             last = self.retired and not self.active
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def call_resolver(self, kind, name, resolver, args, info, place=None):
         """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
@@ -55679,6 +55919,10 @@ class ScriptHost:
         make = self.realm.answering_object if kind in _ANSWERING else self.realm.lazy_object
         return make(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
+    def places(self):
+        """Where it has routes or streams."""
+        return {*[place for place, _method in self.routes], *self.stream_spellings}
+
     # -- life ----
 
     def outgrown(self):
@@ -55724,7 +55968,7 @@ class ScriptHost:
             self.retired = True
             last = not self.active
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def missing_handlers(self, needed_only=False):
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
@@ -55845,24 +56089,24 @@ class Application:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self.dispatcher, self.assets = Dispatcher(self), Assets(self)
-        self._storages = {}
-        self._files = {}                # name -> path of every script that was tried
+        self._listings = Listings(self.path, is_script)
+        self._storages, self._files = {}, {}    # of every script that was tried, by name; its path
         self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
+        #: Place of routes or a stream, path of an imported file -> names of scripts; those that are links.
+        self._at_places, self._users, self._linked = *map(collections.defaultdict, (set, set)), set()
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
-        self._loading = threading.Lock()
+        self._loading, self._tasks, self._task_thread = threading.Lock(), queue.SimpleQueue(), None
         #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
         #: without one whoever calls a handler waits.
         self.later = None
         self.waiting = set()            # Calls that wait for a promise
         self.threads = ScriptThreads(MAX_THREADS)
-        self._tasks = queue.SimpleQueue()
-        self._task_thread = None
 
     # -- files ----
 
@@ -55871,35 +56115,23 @@ class Application:
         unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        found, complete = files_below(self.path, is_script)
+        found, complete = self._listings.files()
         if not complete and not self._told_of_size:
             self._told_of_size = True
             self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
                                    "files: not all of them are looked at for scripts. Put what is none into "
                                    "lib/, public/ or assets/, or into a folder whose name begins with _")
-        users = self.users_of_files()
-        return {name: path for name, path in found.items() if not self.is_module(name, path, users)}
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
 
-    def users_of_files(self):
-        """Path of a file -> the versions of scripts, and the failures, that import it."""
-        users = {}
-        for user in [*self.hosts.values(), *self._staged.values(), *self.failures.values()]:
-            for path in user.uses:
-                users.setdefault(path, []).append(user)
-        return users
-
-    def is_module(self, name, path, users=None):
+    def is_module(self, name, path):
         """Whether the file of a script below the folder is imported by another one: then it is a module of
-        that. What runs already counts as a script until the other one runs, too. `users` is what
-        users_of_files() gives."""
-        if "/" not in name:
-            return False
-        users = self.users_of_files() if users is None else users
-        if not users:
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name or not self._users:
             return False
         real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
-        return any(user.name != name and not (name in self.hosts and isinstance(user, LoadFailure))
-                   for user in users.get(real, ()))
+        return any([real in table[user].uses for user in self._users.get(real, ()) if user != name
+                    for table in (self.hosts, self._staged, *([] if name in self.hosts else [self.failures]))
+                    if user in table])
 
     def take_as_module(self, host, name):
         """A version that is being loaded imports a file: if that is a script, it will be one no more."""
@@ -55993,6 +56225,8 @@ class Application:
                 name: files.get(name) or self._files[name]
                 for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
+            self._linked = {name for name in self._linked if name not in files} \
+                | {name for name, path in files.items() if os.path.islink(path)}
             loaded = self._load_together(files, gone)
             for name in gone:
                 for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
@@ -56016,14 +56250,12 @@ class Application:
                         failures[name] = failure
                 with self._lock:
                     self._going -= {*failures}
-                    staying = [host for name, host in self.hosts.items() if name not in self._going]
                     clashing = {name for name, host in self._staged.items()
-                                if any(self._overlap(host, other) for other in staying)}
+                                if any(self._overlap(host, other) for other in self._staying(host))}
                     if not clashing:
-                        users = self.users_of_files()
-                        gone |= {name for name in {*self.hosts, *files}
+                        gone |= {name for name in {*files, *self._imported_scripts()}
                                  if name not in self._staged and name not in failures
-                                 and self.is_module(name, self._files[name], users)}
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -56055,6 +56287,8 @@ class Application:
             self.troubles.pop(name, None)
             host.load()
             self._staged[name] = host
+            for path in host.uses:
+                self._users[path].add(name)
             return None
         except (OSError, UnicodeError, ValueError) as error:
             failure = LoadFailure(name, f"{name}: cannot be read: "
@@ -56070,6 +56304,8 @@ class Application:
             failure.blockers = host.blockers
             failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
                 - {os.path.realpath(path)}
+            for used in failure.uses:
+                self._users[used].add(name)
             self._give_up(host)
         return failure
 
@@ -56106,10 +56342,32 @@ class Application:
         self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
-            if not any(other.streams.get(route.stream.path) is not None
-                       and other.streams[route.stream.path].stream is route.stream
-                       for other in [*self.hosts.values(), *self._staged.values()]):
+            if not any([other.stream is route.stream for other in self._routes_of_stream(
+                    route.stream.path, self.hosts, self._staged)]):
                 route.stream.close()
+        self._leave_places(host)
+
+    def _leave_places(self, host):
+        """A version ends: its script has the places no more that no other version of it has."""
+        for place in host.places().difference(*[table[host.name].places() for table in (
+                self.hosts, self._staged) if host.name in table]):
+            self._at_places[place].discard(host.name)
+            if not self._at_places[place]:
+                del self._at_places[place]
+
+    def _routes_of_stream(self, path, *tables):
+        """The StreamRoutes of a path in name -> ScriptHost, in the order of the scripts."""
+        return [table[name].streams[path] for name in sorted(self._at_places.get(path_key(path), ()))
+                for table in tables if name in table and path in table[name].streams]
+
+    def _imported_scripts(self):
+        """Names of scripts that run which those that were staged may import."""
+        used = {path for host in self._staged.values() for path in host.uses}
+        if not used:
+            return ()
+        inside = os.path.join(self._top, "")
+        names = {path[len(inside):].replace(os.sep, "/") for path in used if path.startswith(inside)}
+        return (names | self._linked) & self.hosts.keys()
 
     def _fail(self, failure):
         known = self.failures.get(failure.name)
@@ -56122,6 +56380,13 @@ class Application:
         elif failure.guards:
             still = "; every request gets 503 until it is, because it calls routeRegistry.use"
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
+
+    def _staying(self, host):
+        """The versions of other scripts that keep running, as far as they may have a name that one has."""
+        names = set().union(*[self._at_places.get(place, ()) for place in host.places()])
+        if host.graphql.registrations:
+            names |= {item.owner for item in self.graphql.registrations}
+        return [self.hosts[name] for name in names if name in self.hosts and name not in self._going]
 
     @staticmethod
     def _overlap(host, other):
@@ -56138,8 +56403,8 @@ class Application:
         one step. Returns what is to be called then, to end what was replaced."""
         replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)]
                     if name in self.hosts]
-        self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
-                      **{host.name: host for host in hosts}}
+        kept = {name: host for name, host in self.hosts.items() if name not in gone} if gone else self.hosts
+        self.hosts = {**kept, **{host.name: host for host in hosts}}
         stats = {}
         for old in replaced:
             old.live = False
@@ -56149,11 +56414,16 @@ class Application:
             self.failures.pop(host.name, None)
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
-        registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams
-                                        if path not in registered])
-        self._rebuild()
+                                        if not self._routes_of_stream(path, self.hosts)])
+        for old in replaced:
+            self._leave_places(old)
+        changed = [*replaced, *hosts]
+        self._rebuild([route for old in replaced for route in old.routes.values()],
+                      [route for host in hosts for route in host.routes.values()],
+                      {path for host in changed for path in host.streams},
+                      any([host.hooks for host in changed]))
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
         for host in hosts:
@@ -56162,17 +56432,22 @@ class Application:
             stream.close()
         return [old.retire for old in replaced]
 
-    def _rebuild(self):
-        hosts = [host for _, host in sorted(self.hosts.items())]
-        routes = [route for host in hosts for route in host.routes.values()]
-        shared = {}
-        for host in self.hosts.values():
-            for path, route in host.streams.items():
-                shared.setdefault(path, []).append(route)
-        self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
-        self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
-        self.table = RouteTable(routes)
-        self.hooks = [hook for host in hosts for hook in host.hooks]
+    def _rebuild(self, gone=(), come=(), paths=(), hooks=True):
+        """What requests find, when routes went and came, scripts have other streams at some paths, or other
+        hooks."""
+        if gone or come:
+            self.table = self.table.changed(gone, come)
+        if paths:
+            streams, keys = dict(self.stream_routes), dict(self.stream_keys)
+            for path in paths:
+                streams.pop(path, None)
+                keys.pop(path_key(path), None)
+                routes = self._routes_of_stream(path, self.hosts)
+                if routes:
+                    streams[path] = keys[path_key(path)] = shared_stream(routes)
+            self.stream_routes, self.stream_keys = streams, keys
+        if hooks:
+            self.hooks = [hook for _, host in sorted(self.hosts.items()) for hook in host.hooks]
 
     # -- registering ----
 
@@ -56180,9 +56455,11 @@ class Application:
         with self._lock:
             self._check_current(host)
             self._check_route(host, route)
+            known = host.routes.get((route.place, route.method))
             host.routes[route.place, route.method] = route
+            self._at_places[route.place].add(host.name)
             if host.live:
-                self._rebuild()
+                self._rebuild([known] if known else (), [route], hooks=False)
 
     def add_hook(self, host, hook):
         with self._lock:
@@ -56211,9 +56488,10 @@ class Application:
             route.stream = stream
             host.streams[path] = route
             host.stream_spellings[path_key(path)] = path
+            self._at_places[path_key(path)].add(host.name)
             if host.live:
                 self.streams.replace([stream])
-                self._rebuild()
+                self._rebuild(paths=[path], hooks=False)
             return route
 
     def add_graphql(self, host, kind, name, sdl, resolver, visibility, resolver_name):
@@ -56237,35 +56515,38 @@ class Application:
         if host.retired:
             raise HostError(f"this version of {host.name} was replaced; it can no longer register anything")
 
-    def _rivals(self, host):
-        """The versions of other scripts whose names a version must leave to them: those that serve, but for
-        a version that is being loaded not those that are replaced in the same step."""
-        serving = [other for other in self.hosts.values()
-                   if other.name != host.name and (host.live or other.name not in self._going)]
-        return serving if host.live else serving + [other for other in self._staged.values()
-                                                    if other is not host]
+    def _rivals(self, host, place):
+        """The versions of other scripts that have a place which a version must leave to them: those that
+        serve, but for a version that is being loaded not those that are replaced in the same step."""
+        names = sorted(self._at_places.get(place, ()))
+        serving = [self.hosts[name] for name in names if name in self.hosts and name != host.name
+                   and (host.live or name not in self._going)]
+        return serving if host.live else serving + [
+            self._staged[name] for name in names if name in self._staged and self._staged[name] is not host]
 
     def _check_route(self, host, route):
-        for other in self._rivals(host):
+        rivals = self._rivals(host, route.place)
+        for other in rivals:
             taken = other.routes.get((route.place, route.method))
             if taken is not None:
                 self._refuse(host, other,
                              f"{route.method} {taken.path} is already registered by {other.name}")
         if route.method == "GET":
-            for other in [host, *self._rivals(host)]:
-                if any(path_key(path) == route.place for path in other.streams):
+            for other in [host, *rivals]:
+                if route.place in other.stream_spellings:
                     self._refuse(host, other,
                                  f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
-        for other in self._rivals(host) if has_handlers else ():
+        rivals = self._rivals(host, path_key(path))
+        for other in rivals if has_handlers else ():
             if path in other.streams and other.streams[path].handlers:
                 self._refuse(host, other,
                              f"the handlers of the stream {path} are already registered by {other.name}; "
                                           "register the stream without handlers here")
-        for other in [host, *self._rivals(host)]:
+        for other in [host, *rivals]:
             if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
                                           "choose another path for the stream")
@@ -56529,6 +56810,8 @@ def is_loopback(address):
         return False
 
 
+# -- Files of scripts --------------------------------------------------------------------
+
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
@@ -56542,33 +56825,64 @@ def is_test(entry):
     return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
 
 
-def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
-    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
-    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
-    with a character of `hidden`, are not looked into."""
-    found, waiting, seen = {}, collections.deque([""]), 0
-    while waiting:
-        prefix, names = waiting.popleft(), []
-        try:
-            entries = os.scandir(os.path.join(top, prefix))
-        except OSError:
-            if not prefix:
-                raise
-            continue                    # it may not be read, or is gone meanwhile
-        folders = []
-        with entries:
-            for entry in entries:
-                seen += bool(prefix)
-                if seen > MAX_SCRIPT_ENTRIES:
-                    return found, False
-                if fits(entry):
+class Listings:
+    """What the folders below one held at the last look, as (path below it, Path) of files that fit and paths
+    of folders. Where a folder's time says that it has not changed since, the next look need not list it: but
+    all are listed again after RELIST_SECONDS, since some file systems do not keep that time."""
+
+    def __init__(self, top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
+        self.top, self.fits, self.closed, self.hidden = top, fits, closed, hidden
+        self.known, self.listed = {}, -math.inf     # path -> (stamp, files, folders, entries); since when
+
+    def files(self):
+        """({name: Path} of the files, those further up first; whether this is all of them)."""
+        if time.monotonic() - self.listed > RELIST_SECONDS:
+            self.known, self.listed = {}, time.monotonic()
+        found, waiting, seen = {}, collections.deque([""]), 0
+        while waiting:
+            prefix = waiting.popleft()
+            try:
+                files, folders, entries = self.look_into(prefix, MAX_SCRIPT_ENTRIES - seen)
+            except OSError:
+                if not prefix:
+                    raise
+                continue                # it may not be read, or is gone meanwhile
+            seen += entries if prefix else 0
+            if seen > MAX_SCRIPT_ENTRIES:
+                return found, False
+            found.update(files)
+            waiting.extend(folders)
+        return found, True
+
+    def look_into(self, prefix, most):
+        """(files, folders, number of entries) of one folder; of one below the top no more than `most` + 1
+        entries are looked at."""
+        place = os.path.join(self.top, prefix)
+        stamp, known = file_stamp(place), self.known.get(prefix)
+        if known is not None and known[0] == stamp:
+            return known[1:]
+        names, folders, number, linked = [], [], 0, False
+        with os.scandir(place) as entries:
+            for number, entry in enumerate(entries, 1):
+                if prefix and number > most:
+                    return {}, (), number
+                linked |= entry.is_symlink()        # what is behind it may change alone
+                if self.fits(entry):
                     names.append(entry.name)
-                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
+                elif entry.name[0] not in self.hidden and entry.name.lower() not in self.closed \
                         and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
                     folders.append(f"{prefix}{entry.name}/")
-        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
-        waiting.extend(sorted(folders))
-    return found, True
+        files = {prefix + name: pathlib.Path(place, name) for name in sorted(names)}
+        listing = files, sorted(folders), number
+        if not linked and stamp is not None and time.time() - stamp[0] / 1e9 > RELIST_SECONDS:
+            self.known[prefix] = stamp, *listing    # no change can come that has the same time
+        return listing
+
+
+def files_below(*facts):
+    """The files of Listings, once. Links to folders are not followed; those that are `closed`, or whose names
+    begin with a character of `hidden`, are not looked into."""
+    return Listings(*facts).files()
 
 
 def file_stamp(path):

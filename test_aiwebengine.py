@@ -3798,11 +3798,16 @@ class FoundMethodTest(Case):
 
     VALUES = ("{ NAME(v) { return v } }", "new (class { NAME(v) { return v + this.n } n = 1 })", "new (class { get NAME() { return v => -v } })",
               "Object.create({ NAME: v => v })", "Object.create(null)", "{ NAME: 7 }", "[4]", "'text'", "7", "new Map([[0, 1]])", "new Set([1])",
+              "new (class extends class extends class { NAME(v) { return v + 2 } } {} {})", "Object.create(Object.create({ NAME: v => v - 1 }))",
               "new Proxy({}, { get: () => v => 'p' + v })", "Object.create(new Proxy({ NAME: v => 'q' }, {}))")
     #: What happens to it between two calls.
     CHANGES = """x => 0, x => { x.NAME = v => 'own' }, x => delete x.NAME, x => Object.setPrototypeOf(x, null), x => Object.freeze(x),
         x => Object.defineProperty(x, 'NAME', { get() { return v => 'got' }, configurable: true }),
-        x => Object.setPrototypeOf(x, { NAME: v => 'proto' }), x => { Object.getPrototypeOf(x).NAME = () => 'changed' }"""
+        x => Object.setPrototypeOf(x, { NAME: v => 'proto' }), x => { Object.getPrototypeOf(x).NAME = () => 'changed' },
+        x => { const far = Object.getPrototypeOf(Object.getPrototypeOf(x)); if (far !== Object.prototype) far.NAME = () => 'far' },
+        x => Object.defineProperty(Object.getPrototypeOf(Object.getPrototypeOf(x)), 'NAME', { get: () => () => 'deep', configurable: true }),
+        x => delete Object.getPrototypeOf(Object.getPrototypeOf(x)).NAME, x => Object.freeze(Object.getPrototypeOf(Object.getPrototypeOf(x))),
+        x => Object.setPrototypeOf(Object.getPrototypeOf(x), { NAME: v => 'moved' })"""
     BODY = """(() => { const seen = [];
         for (const change of [CHANGES]) {
           const x = VALUE, box = { x }, list = [x];
@@ -3819,6 +3824,55 @@ class FoundMethodTest(Case):
                 aiwebengine.Realm().evaluate(re.sub(r"CALL\((.*?)\)", call, text).replace("NAME", name))
                 for call in (r"\1.NAME(i)", r"Reflect.get(Object(\1), 'NAME', \1).call(\1, i)"))
             self.assertEqual(direct, reflected, (name, value))
+
+    def test_a_method_that_was_found_farther_up_is_no_property_of_the_prototype_below(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            class A { m() { return 1 } } class B extends A {} class C extends B {}
+            const c = new C(); for (let i = 0; i < 3; i++) c.m();
+            const seen = [Object.getOwnPropertyNames(C.prototype), C.prototype.hasOwnProperty("m"), Object.hasOwn(B.prototype, "m")];
+            Object.defineProperty(C.prototype, "m", { configurable: true }); seen.push(typeof c.m);
+            delete C.prototype.m; seen.push(c.m());
+            Object.freeze(A.prototype); for (let i = 0; i < 3; i++) c.m();
+            try { (() => { "use strict"; A.prototype.m = 1 })() } catch (error) { seen.push(error.name) } seen.push(c.m());
+            seen.join()"""), "constructor,false,false,undefined,1,TypeError,1")
+
+    def test_function_call_is_that_of_the_function_at_the_time(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            const seen = [], f = function (a) { "use strict"; return [this, a].join(":") };
+            for (const g of [f, { call: (x, y) => "own" + x + y }, Object.assign(() => 0, { call: () => "put" }), Math.max, class {}, 7])
+              for (let i = 0; i < 2; i++) try { seen.push(g.call(1, 2)) } catch (error) { seen.push(error.name) }
+            Function.prototype.call = () => "changed"; for (let i = 0; i < 2; i++) seen.push(f.call(1, 2)); seen.join()"""),
+            "1:2,1:2,own12,own12,put,put,2,2,TypeError,TypeError,TypeError,TypeError,changed,changed")
+
+    def test_keys_of_objects_and_spreads_in_literals_are_those_of_any_object(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            const seen = [], log = [], symbol = Symbol(), hidden = new (class { #p = 1; 2 = "two"; 1 = "one" });
+            const source = { get a() { log.push("a"); return 1 }, [symbol]: 5 };
+            for (const key of ["k", 3, -1, 1.5, "toString", "__proto__", "none"]) {
+              const o = {}, before = [key in o, typeof o[key]]; o[key] = 8; seen.push(before, key in o, JSON.stringify(o), o[key] === 8, delete o[key], key in o);
+            }
+            const made = { b: 0, ...source, ...hidden, a: 7, ..."hi", ...null, ...[9], get: 1 };
+            seen.push(JSON.stringify(made), made[symbol], log, Object.keys({ $: 1, b: 2, 7: 3, "": 4, [symbol]: 5 })); seen.join()"""),
+            'false,undefined,true,{"k":8},true,true,false,false,undefined,true,{"3":8},true,true,false,false,undefined,true,{"-1":8},true,true,false,'
+            'false,undefined,true,{"1.5":8},true,true,false,true,function,true,{"toString":8},true,true,true,true,object,true,{},false,true,true,'
+            'false,undefined,true,{"none":8},true,true,false,{"0":9,"1":"i","2":"two","b":0,"a":7,"get":1},5,a,7,$,b,')
+
+    def test_instanceof_asks_has_instance_first_and_then_the_chain(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            class A {} class B extends A {} class Even { static [Symbol.hasInstance](n) { return n % 2 === 0 } }
+            const Bound = A.bind(null), seen = [], lone = Object.create(null), far = new Proxy(new B(), {}), F = function () {}; F.prototype = 1;
+            for (let i = 0; i < 2; i++) seen.push([new B(), {}, lone, far, 5, Object.create(far)].map(x => [A, B, Object, Bound].map(C => +(x instanceof C)).join("")),
+              2 instanceof Even, 5 instanceof F, Object.setPrototypeOf(new B(), null) instanceof A);
+            try { ({}) instanceof F } catch (error) { seen.push(error.name) } seen.join()"""),
+            ",".join(["1111,0010,0000,1111,0000,1111,true,false,false"] * 2 + ["TypeError"]))
+
+    def test_a_second_super_is_refused_with_the_fields_of_the_first(self):
+        self.assertEqual(aiwebengine.Realm().evaluate("""
+            const seen = []; class A { constructor(...list) { seen.push(list.length) } }
+            class B extends A { f = seen.push("f"); constructor() { super(1, 2); try { super() } catch (error) { seen.push(error.name) } seen.push(this.f) } }
+            class C extends A {} new C(); new C(1); new C(1, 2); new C(1, 2, 3); new B();
+            Object.setPrototypeOf(C, null); try { new C() } catch (error) { seen.push(error.message) } seen.join()"""),
+            "0,1,2,3,2,f,0,ReferenceError,6,Super constructor null of C is not a constructor")
 
     def test_a_remainder_by_a_constant_is_that_by_a_variable(self):
         self.assertIs(aiwebengine.Realm().evaluate("""
@@ -8524,6 +8578,30 @@ class ModuleTest(Case):
           "d.js": "export { x } from './c.js'"}, "SyntaxError|SyntaxError|SyntaxError|SyntaxError"),
     )
 
+    def test_commonjs_runs_in_its_turn(self):
+        common = {"a.js": "console.log('a'); globalThis.set = 1; export {}",
+                  "c.cjs": aiwebengine.CommonJS("console.log('c', globalThis.set); exports.x = globalThis.set"),
+                  "bad.cjs": aiwebengine.CommonJS("console.log('bad'); throw { of: 'bad' }")}
+        lacks = "does not provide an export named"
+        for source, expected in (
+                ("import './a.js'; import d, { x } from './c.cjs'; import * as n from './c.cjs'; console.log(d.x, x, n.x)", "a|c 1|1 1 1"),
+                ("import './a.js'; import { y } from './b.js'; console.log(y); import './bad.cjs'", "a|c 1|bad|[object Object]"),
+                ("import './a.js'; import { x } from './stars.js'; console.log(x)", "c undefined|a|undefined"),
+                ("import './a.js'; import { z } from './c.cjs'", f"a|c 1|SyntaxError: The requested module './c.cjs' {lacks} 'z'"),
+                ("import './c.cjs'; import { z } from './a.js'", f"SyntaxError: The requested module './a.js' {lacks} 'z'"),
+                ("export { x } from './c.cjs'; import './cycle.js'", "c undefined|{ x: undefined }"),
+                ("import './cycle.js'; export { x } from './c.cjs'", "{ x: undefined }|c undefined"),
+                ("import './again.js'", "bad|true")):
+            with self.subTest(source):
+                realm = self.realm({**common, "main.js": source, "b.js": "export { x as y } from './c.cjs'", "stars.js": "export * from './c.cjs'",
+                                    "cycle.js": "import * as m from './main.js'; console.log({ ...m })",
+                                    "again.js": "const [a, b] = await Promise.allSettled([import('./bad.cjs'), import('./bad.cjs')]);"
+                                                "console.log(a.reason === b.reason)"})
+                try:
+                    realm.evaluate("import('./main.js').catch(e => console.log(String(e)))")
+                finally:
+                    self.assertEqual("|".join(self.log), expected)
+
     def test_graphs_of_modules(self):
         for main, files, expected in self.GRAPHS:
             with self.subTest(main):
@@ -10627,6 +10705,46 @@ class PauseTest(Case):
         pauses = aiwebengine.CollectorPauses()
         pauses.kept = [(100, 0.25), (200, 0.5), (300, 0.5)]
         self.assertEqual([pauses.expected(memory) for memory in (400, 299, 190, 90)], [1.25, 1.25, 0.25, 0])
+
+    def test_everything_is_looked_at_again_when_as_much_has_survived_as_there_was(self):
+        pauses = aiwebengine.CollectorPauses()
+        found = []
+        for kept, base in (([(100, 0.15)], None), ([(100, 0.15), (200, 0.1)], None), ([(100, 0.3), (200, 0.25)], (100, 0.3)),
+                           ([(100, 0.3), (200, 0.35)], (100, 0.3)), ([(200, 0.25)], (300, 0.3))):
+            pauses.kept, pauses.base = list(kept), base
+            found.append(pauses.has_gathered(400))
+        self.assertEqual(found, [False, True, False, True, True])
+
+    def test_who_grows_rests_while_what_another_left_is_freed(self):
+        watchdog, realm = aiwebengine.Watchdog(), aiwebengine.Realm()
+        watchdog.watches, watchdog.freeing = {aiwebengine.Watch(realm, 1)}, {object()}
+        self.assertFalse(watchdog.must_wait(realm))
+        realm.memory = watchdog.max_memory
+        self.assertTrue(watchdog.must_wait(realm))
+        watchdog.freeing = {realm}
+        self.assertFalse(watchdog.must_wait(realm))
+        watchdog.freeing = set()
+        self.assertFalse(watchdog.must_wait(realm))
+
+    def test_a_version_that_was_replaced_is_freed_without_a_look_at_everything(self):
+        pauses = aiwebengine.COLLECTOR_PAUSES
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("""var all = [], f = () => all; all.push(all, f, new Map([[f, all]])); class C { me = [C, this] }; var c = new C;
+                          globalThis.more = { all }; setInterval(f, 1e6); 0""")
+        watched = [weakref.ref(realm.globals[aiwebengine.global_name(name)]) for name in ("all", "f", "c")]
+        gc.disable()
+        self.addCleanup(gc.enable)
+        with mock.patch.object(pauses, "has_kept", True), mock.patch.object(pauses, "is_stale", False):
+            realm.discard()
+            self.eventually(lambda: not any(each() for each in watched), STUCK)
+            self.assertFalse(pauses.is_stale)
+        self.assertRaises(aiwebengine.JSError, realm.evaluate, "1")
+
+    def test_realms_that_leave_much_or_are_many_are_looked_for(self):
+        pauses = aiwebengine.CollectorPauses()
+        pauses.has_kept = True
+        self.assertEqual((pauses.let_go_freed(True), pauses.let_go_freed(False)), (False, True))
+        self.assertIn(True, [pauses.let_go_freed(True) for _ in range(pauses.CLOSED)])
 
     def test_garbage_that_a_long_collection_finds_is_freed_in_slices(self):
         pauses, deadline = aiwebengine.COLLECTOR_PAUSES, time.monotonic() + STUCK
@@ -17529,6 +17647,54 @@ class ScriptTest(ServerCase):
         self.assertNotIn("d/s1.js", self.server.app.hosts)
         self.assertLess(Uses.asked, 12)
 
+    def test_loading_a_script_looks_at_no_other_that_has_none_of_its_names(self):
+        application, table = aiwebengine.Application, aiwebengine.RouteTable
+        with mock.patch.object(application, "_overlap", side_effect=application._overlap) as overlap, \
+                mock.patch.object(aiwebengine, "one_pattern", side_effect=aiwebengine.one_pattern) as joined, \
+                mock.patch.object(application, "_routes_of_stream", autospec=True, side_effect=application._routes_of_stream) as streams:
+            self.serve({f"s{i}.js": f"routeRegistry.registerRoute('/p{i}/:id', () => '{i}'); routeRegistry.registerStreamRoute('/s{i}');"
+                        for i in range(8)})
+            self.assertEqual((overlap.call_count, joined.call_count), (0, 0))
+            self.assertEqual((self.get("/p3/x")[2], self.get("/p7/x")[2], joined.call_count), ("3", "7", 2))     # GET, HEAD
+            streams.reset_mock()
+            with mock.patch.object(table, "changed", autospec=True, side_effect=table.changed) as changed:
+                self.change("s3.js", "routeRegistry.registerRoute('/p3', () => 'new'); routeRegistry.registerStreamRoute('/s3')")
+            self.assertEqual([len(each) for each in changed.call_args.args[1:]], [1, 1])
+            self.assertEqual({call.args[1] for call in streams.call_args_list}, {"/s3"})
+        self.assertEqual((self.get("/p3")[2], self.get("/p3/x")[0], self.get("/p4/x")[2]), ("new", 404, "4"))
+
+    def test_what_was_refused_for_its_name_takes_the_place_as_soon_as_it_is_free(self):
+        self.serve({"a.js": self.routes(("/v", "a")), "b.js": self.routes(("/v", "b"))})
+        for source in (self.routes(("/w", "a")), self.routes(("/v", "a2")), self.routes(("/w", "a3"))):
+            self.change("a.js", source)
+            self.assertEqual(self.get("/v")[2], "b")
+        self.assertEqual((self.get("/w")[2], sorted(self.server.app._at_places)), ("a3", ["/v", "/w"]))
+        self.put({"a.js": None, "b.js": None})
+        self.server.app.refresh()
+        self.assertEqual((self.get("/v")[0], dict(self.server.app._at_places)), (404, {}))
+
+    def test_a_folder_whose_time_is_the_same_is_not_listed_again_for_a_while(self):
+        self.serve({"d/a.js": self.routes(("/v", "a"))})
+        listings, listed = self.server.app._listings, []
+        scandir = os.scandir
+        with mock.patch.object(os, "scandir", lambda place: (listed.append(pathlib.Path(place).name), scandir(place))[1]):
+            for folder in (self.folder, self.folder / "d"):
+                os.utime(folder, (time.time() - 100,) * 2)
+            for _ in range(2):
+                self.server.app.script_files()
+            self.assertEqual(listed.count("d"), 1)
+            self.put({"d/b.js": self.routes(("/b", "b"))})
+            self.server.app.refresh()
+            self.assertEqual((listed.count("d"), self.get("/b")[2]), (2, "b"))
+            os.utime(self.folder / "d", (time.time() - 100,) * 2)
+            self.server.app.script_files()
+            self.put({"d/c.js": self.routes(("/c", "c"))})
+            os.utime(self.folder / "d", (time.time() - 100, listings.known["d/"][0][0] / 1e9))      # a file system that does not tell
+            listings.known["d/"] = aiwebengine.file_stamp(self.folder / "d"), *listings.known["d/"][1:]
+            self.assertNotIn("d/c.js", self.server.app.script_files())
+            listings.listed -= aiwebengine.RELIST_SECONDS
+            self.assertIn("d/c.js", self.server.app.script_files())
+
     def put(self, files):
         """Writes files (None: deletes them), so that one look at the folder finds all of it."""
         for name, text in files.items():
@@ -18828,6 +18994,11 @@ class RoutingTest(ServerCase):
         for path, route, params in (("/a/1/2/one", "/a/:x/:y/one", {"x": "1", "y": "2"}), ("/a/3/two", "/a/:p/two", {"p": "3"}),
                                     ("/b/4/5", "/b/*", {"*": "4/5"}), ("/c/6", "/c/:q", {"q": "6"})):
             self.assertEqual(json.loads(self.request("GET", path)[2]), [f"GET {route}", params])
+
+    def test_the_names_of_parameters_do_not_decide_which_pattern_matches(self):
+        self.routes("GET /:a/:b", "GET /:z/fixed", "GET /x/:c")
+        for path, answer in (("/q/fixed", "GET /:z/fixed"), ("/x/fixed", "GET /x/:c"), ("/q/other", "GET /:a/:b")):
+            self.assertEqual(self.answered("GET", path), answer)
 
     def test_each_method_finds_its_own_best_route(self):
         self.routes("GET /users/:id", "DELETE /users/:key", "POST /users/search", "PUT /:kind/:id.json", "PUT /:kind/:id",
@@ -32081,7 +32252,7 @@ kind = Int8Array ¦ Uint8Array ¦ Uint8ClampedArray ¦ Int16Array ¦ Uint16Array
 typed = new <kind>([1, 300, -129, 1.5]) ¦ new <kind>(<small>) ¦ <kind>.from(<array>) ¦ new <kind>(new ArrayBuffer(16), 8) ¦ <kind>.of(<N>, <num>)
   ¦ new <kind>(new Uint8Array([1, 2, 255]))
 made = <text> ¦ <array> ¦ <typed> ¦ <date> ¦ new Map([[1, 'a'], [NaN, 'b'], ['x', <N>]]) ¦ new Set([3, -0, NaN, 'x']) ¦ <regexp> ¦ <num> ¦ <object>
-  ¦ BigInt(<int>) ¦ new DataView(new ArrayBuffer(8)) ¦ <C> ¦ (<G>)(<N>)
+  ¦ BigInt(<int>) ¦ new DataView(new ArrayBuffer(8)) ¦ <C>
 method = .<textcall> ¦ .<arraycall> ¦ .<arraycall> ¦ .<typedcall> ¦ .<datecall> ¦ .<mapcall> ¦ .<regexpcall> ¦ .<numcall> ¦ .<viewcall>
   ¦ .<functioncall> ¦ .<iteratorcall> ¦ .toString() ¦ .valueOf() ¦ .length ¦ [<int>]
 textcall = at(<int>) ¦ charAt(<int>) ¦ charCodeAt(<int>) ¦ codePointAt(<int>) ¦ concat(<any>, <int>) ¦ endsWith(<text>, <int>)
@@ -32210,7 +32381,7 @@ combine = all ¦ allSettled ¦ race ¦ any
 settle = y(<awaited>) ¦ n(<N>) ¦ throw <N> ¦ y(1); n(2) ¦ queue(() => y(<awaited>)) ¦ y(<awaited>); throw 1
 left = break ¦ continue ¦ return ¦ throw <N> ¦ await 1
 finally = ¦ return <N> ¦ throw <N> ¦ await <awaited> ¦ <A>
-asynciterable = [<awaited>, <awaited>] ¦ iter(2) ¦ (async function* () { yield <awaited>; try { yield 2 } finally { log('closed') } })()
+asynciterable = [<awaited>, <awaited>] ¦ (async function* () { yield <awaited>; try { yield 2 } finally { log('closed') } })()
   ¦ { [Symbol.asyncIterator]() { let n = 0; return { next() { log('an'); return { value: <awaited>, done: n++ > 1 } }, return(v) { log('ar', v);
     return <object> } } } }
   ¦ (<G>)(1)
