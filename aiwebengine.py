@@ -265,7 +265,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,156
+    20  Scripts: loading and hot reload                                                4,154
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
@@ -326,10 +326,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,527
+    23  Command line                                                                   4,528
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        135
+          Starters: in TypeScript                                                        136
           Options                                                                        308
           Documentation                                                                  404
           The program                                                                    224
