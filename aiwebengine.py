@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,534
+    15  Realm, jobs and timers                                                         5,523
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           733
@@ -202,7 +202,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Deadlines                                                                      525
           Values for a reader that chooses                                               102
           Output                                                                          35
-          Threads for scripts                                                            150
+          Threads for scripts                                                            139
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   540
           Realm: running code, values in and out                                         524
