@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            460
+     1  This page: contents, imports, version                                            461
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -28,9 +28,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,111
+     6  Parser                                                                         4,101
           Parser: names and scopes                                                       266
-          Parser: statements                                                             493
+          Parser: statements                                                             496
           Parser: functions                                                              164
           Parser: classes                                                                192
           Parser: expressions                                                            452
@@ -39,7 +39,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: modules                                                                215
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
-          Parser: declarations of TypeScript                                             471
+          Parser: declarations of TypeScript                                             458
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,900
+    14  Functions of the web                                                           3,903
           Inspection                                                                     577
           console: formatting                                                             84
           console: tables                                                                 78
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               425
+          HTML of elements                                                               428
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -191,20 +191,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,483
+    15  Realm, jobs and timers                                                         5,523
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           733
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        672
-          Freeing in slices                                                              175
-          Deadlines                                                                      495
+          Freeing in slices                                                              183
+          Deadlines                                                                      525
           Values for a reader that chooses                                               102
           Output                                                                          35
-          Threads for scripts                                                            150
+          Threads for scripts                                                            139
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   522
+          Realm: objects, errors, jobs                                                   540
           Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -265,20 +265,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,063
+    20  Scripts: loading and hot reload                                                4,154
           Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         190
+          Routes                                                                         206
           Modules of node                                                                744
-          Packages                                                                       263
+          Packages                                                                       261
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     438
-          All scripts                                                                    855
+          One script                                                                     442
+          All scripts                                                                    776
+          Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,741
           Request heads                                                                  203
@@ -325,10 +326,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,571
+    23  Command line                                                                   4,528
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        179
+          Starters: in TypeScript                                                        136
           Options                                                                        308
           Documentation                                                                  404
           The program                                                                    224
@@ -2223,6 +2224,9 @@ class NameParser(JSLexer):
 class StatementParser(NameParser):
     """Reads programs, lists of statements and statements."""
 
+    #: Whether what is read declares things without code, as `declare …` of TypeScript does.
+    ambient = False
+
     def parse_program(self):
         body = []
         self.parse_directives(body)
@@ -2457,7 +2461,7 @@ class StatementParser(NameParser):
                 self.parse_annotation()
             if self.accept("="):
                 init = self.parse_assignment(in_for)
-            elif not (in_for and (self.type == "in" or self.is_name("of"))):
+            elif not self.ambient and not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
                     raise self.error("Missing initializer in destructuring declaration")
                 if kind == "const" or kind in USING:
@@ -4959,20 +4963,7 @@ class TypeScriptParser(TypeParser):
 
     def skip_ambient(self):
         """Read the declaration behind `declare`."""
-        if self.type in ("var", "const") and not _CONST_ENUM(self.source, self.start) or self.is_name("let"):
-            self.advance()
-            while True:
-                self.parse_binding_target([])
-                if self.type == ":" or self.type == "!" and not self.newline:
-                    self.parse_annotation()
-                if self.type == "=":
-                    self.advance()
-                    self.parse_assignment()
-                if self.type != ",":
-                    break
-                self.advance()
-            self.consume_semicolon()
-        elif self.type == "name" and self.value in ("namespace", "module", "global"):
+        if self.type == "name" and self.value in ("namespace", "module", "global"):
             self.skip_ambient_module()
         else:
             self.parse_statement()
@@ -32843,10 +32834,11 @@ _ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \
                         r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
 _COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
 #: Properties of CSS whose numbers are no lengths.
-_PLAIN_NUMBERS = frozenset(
-    "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
-    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
-    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_PLAIN_NUMBERS = re.compile(
+    "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|"
+    "columnCount|columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|"
+    "grid(?:Area|Column|Row)(?:End|Start)?|lineClamp|lineHeight|order|orphans|scale|"
+    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE).fullmatch
 _STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
 _STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
 #: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
@@ -33097,12 +33089,13 @@ def style_text(value):
         item = value.get(key) if type(key) is str else undefined
         if item is undefined or item is null or item is False or item == "":
             continue
-        is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS(key)
         text = to_string(item)
         if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
             raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
                               "another property")
-        name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
+        name = key if key.startswith("--") else \
+            re.sub("^ms(?=[A-Z])|[A-Z]", lambda found: "-" + found[0].lower(), key)
         texts.append(f"{name}:{text}" + ("px" if is_length and key[:2] != "--" else ""))
     return ";".join(texts)
 
@@ -33142,7 +33135,8 @@ def add_attributes(realm, parts, name, props):
                 raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
             text = HtmlAttribute(shown, is_whole=True).text(text) if shown.lower() in _SPECIAL_ATTRIBUTES \
                 else escaped_html(text)
-        parts.append(f' {shown}="{text}"')
+        if text or key != "style":
+            parts.append(f' {shown}="{text}"')
     return raw
 
 
@@ -37101,6 +37095,8 @@ def free_in_slices(things, dead=False):
 
     An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
     referents, is_tracked = gc.get_referents, gc.is_tracked
+    if dead:
+        things[:] = [things[:]]         # these are found, too, and emptied
     while things:
         if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
             found = referents(things.pop())
@@ -37162,8 +37158,14 @@ def free_garbage(things, first=0):
         batch = things[start:]
         del things[start:start + len(batch)]
         for thing in batch:
-            with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
-                _empty_garbage(thing, type(thing))
+            kind = type(thing)
+            if kind is JSObject:        # any circle leads over its dictionaries, which are garbage as well
+                thing.proto = None
+            elif kind is dict and len(thing) <= _ITEMS_AT_ONCE:
+                thing.clear()
+            else:
+                with contextlib.suppress(Exception):    # what cannot be emptied is freed as it is
+                    _empty_garbage(thing, kind)
         thing = None
 
 
@@ -37314,13 +37316,17 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
     #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
-    #: with a larger --max-memory than the default more in proportion.
-    LONGEST = 0.8
+    #: with a larger --max-memory than the default more in proportion. Of garbage it takes twice as long.
+    LONGEST = 0.4
+    #: Seconds by which the next collection of everything may grow before there is one, if the last took less.
+    GATHERED = 0.2
+    #: So many realms of small scripts may be closed before there is one.
+    CLOSED = 100
 
     #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
     #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None first=0 kept=[]")
+                           "finds_from=None first=0 kept=[] base=None closed=0")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -37349,6 +37355,12 @@ class CollectorPauses:
             kept.pop()                  # freed since
         return sum([took for _, took in kept])
 
+    def has_gathered(self, memory):
+        """Has so much survived since everything was looked at that it is worth while again?"""
+        expected = self.expected(memory)
+        base = self.base[1] if self.base is not None and self.base in self.kept else 0.0
+        return expected - base > max(self.GATHERED, base)
+
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
@@ -37370,6 +37382,12 @@ class CollectorPauses:
         self.is_stale = self.has_kept
         return self.has_kept
 
+    def let_go_freed(self, little):
+        """The same of a realm of which what its code could reach is free: `little` may be garbage. Is there
+        more?"""
+        self.closed += 1
+        return (not little or self.closed > self.CLOSED) and self.let_go()
+
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
         before = memory_used()
@@ -37377,12 +37395,13 @@ class CollectorPauses:
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
-        self.has_kept, self.is_stale = True, False
+        self.has_kept, self.is_stale, self.closed = True, False, 0
         took = self.took
         REMAINS.free()
         give_back_memory()
         memory = memory_used()
-        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
+        self.base = memory, took * min(1.0, memory / before) if before else 0.0
+        self.kept = [self.base]
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -37514,8 +37533,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
-                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                if not self.freeing and (idle >= 10 or due > self.collected + STALE_SECONDS) \
+                        and (COLLECTOR_PAUSES.is_stale or COLLECTOR_PAUSES.has_gathered(self.memory)):
                     self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
@@ -37552,7 +37571,12 @@ class Watchdog:
         self.memory = memory
         growing = max([watch for watch in self.watches if not watch.stopped],
                       key=lambda watch: watch.realm.memory - watch.memory, default=None)
-        if growing is not None and self.has_too_many_objects(growing):
+        gathered = COLLECTOR_PAUSES.has_gathered(memory)
+        if growing is not None and self.must_wait(growing.realm):
+            growing.realm.interrupt_run(None)
+        elif gathered and now > self.collected + 1 and not self.freeing:
+            self.collect_aside()        # perhaps that is garbage, and of somebody else
+        elif not gathered and growing is not None and self.has_too_many_objects(growing):
             self.stop(growing.realm, now, "objects")
         elif memory - self.first_memory > self.max_memory:
             self.over_budget(now, growing)
@@ -37592,13 +37616,21 @@ class Watchdog:
         end = time.monotonic() + 1
         with self.condition:
             self.turned.wait(MEMORY_CHECK_SECONDS)
-            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+            while (self.turn not in (None, realm) or self.must_wait(realm)) and realm.interruption is None \
+                    and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def must_wait(self, realm):
+        """Does an entry of this realm grow while what others left is being freed? Nobody could tell then how
+        much it has."""
+        return bool(self.freeing or self.collector) and realm not in self.freeing and any(
+            [watch.realm is realm and realm.memory - watch.memory > self.max_memory // 16
+             for watch in self.watches])
 
     def has_too_many_objects(self, watch):
         """Would a collection take long, and is that this entry's doing, not a closed realm's?"""
-        return not COLLECTOR_PAUSES.is_stale and watch.realm.memory - watch.memory > self.max_memory // 8 \
-            and watch.realm.memory > self.max_memory // 4 \
+        return not COLLECTOR_PAUSES.is_stale and self.collector is None \
+            and watch.realm.memory - watch.memory > self.max_memory // 8 \
             and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
                 1.0, self.max_memory / DEFAULT_MAX_MEMORY)
 
@@ -37991,17 +38023,6 @@ def on_script_thread(function, *arguments):
     if succeeded:
         return value
     raise value
-
-
-def needs_deep_stack(method):
-    """Lets a method run on a thread for scripts if its caller's is not one and that is required."""
-    @functools.wraps(method)
-    def on_deep_stack(*arguments, **named):
-        if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
-            return method(*arguments, **named)
-        return on_script_thread(functools.partial(method, *arguments, **named))
-
-    return on_deep_stack
 
 
 @functools.cache
@@ -38542,14 +38563,32 @@ class RealmBase:
     def clear_timer(self, number):
         self.timers.remove(number)
 
-    def close(self):
+    def close(self, let_go=COLLECTOR_PAUSES.let_go):
         """Cancels timers; later entries fail."""
         self.closed = True
-        if COLLECTOR_PAUSES.let_go():
+        if let_go():
             WATCHDOG.wake()             # which collects, once nothing runs
         self.timers.close()
         for order in list(self.orders):
             order.close()
+
+    def discard(self):
+        """close() when nobody uses the realm's objects any more. Where the collector does not look at all of
+        them, they are freed in slices by another thread: nothing need be looked for among all objects."""
+        if not COLLECTOR_PAUSES.has_kept:
+            self.close()
+            return
+        self.close(lambda: False)
+        start_script_thread(self.free, name=f"free {self.name}")
+
+    def free(self):
+        with self.lock:
+            had, before = self.memory, memory_used()
+            free_in_slices(self.forget(), dead=True)
+        if had > LARGE_REMAINS:
+            before -= WATCHDOG.trimmed()
+        if COLLECTOR_PAUSES.let_go_freed(had <= LARGE_REMAINS or before > had // 2):
+            WATCHDOG.wake()
 
     # -- the outside ----
 
@@ -41926,8 +41965,8 @@ def check_js2py():
 
 #: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
 for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
-              "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest", "unload",
-              "note_ignored", "note_failure"):
+              "clear_interrupt", "run_jobs", "report", "close", "discard", "free", "wait_idle", "call",
+              "rest", "unload", "note_ignored", "note_failure"):
     setattr(Js2PyRealm, _name, getattr(Realm, _name))
 
 
@@ -41937,7 +41976,7 @@ for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "
 #: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
 #: booleans, undefined and null; or handles of objects, for the realm's own methods only.
 ENGINE_INTERFACE = (
-    "name", "console", "report", "close", "modules",            # one world, for one script
+    "name", "console", "report", "close", "discard", "modules",     # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "compile", "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
@@ -53120,6 +53159,9 @@ SETTLE_SECONDS = 0.05
 SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
+#: Seconds after which a folder is listed again though its time of change is the same; and so old must that
+#: be, since file systems count in seconds or two.
+RELIST_SECONDS = 2.5
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
@@ -54044,30 +54086,45 @@ def shared_stream(routes):
 
 
 class RouteTable:
-    """All routes, ready to be searched; made anew whenever one changes. Each method finds its own best
-    match: a fixed path, then patterns from the most to the least particular."""
+    """All routes, ready to be searched; whenever some change, another one takes its place. Each method finds
+    its own best match: a fixed path, then patterns from the most to the least particular."""
 
-    def __init__(self, routes=()):
-        self.exact = {}                 # place of a fixed path -> {method: Route}
-        #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
-        self.patterns = {}
-        self.routes = list(routes)
-        places, patterns, ranked = {}, {}, []
-        for route in self.routes:
-            places.setdefault(route.place, {})[route.method] = route
-        for methods in places.values():
-            path = next(iter(methods.values())).path
-            if is_pattern(path):
-                ranked.append((pattern_rank(path), len(ranked), methods))
-            else:
-                self.exact[path_key(path)] = methods
-        for _rank, _number, methods in sorted(ranked):
+    def __init__(self, exact=(), patterned=()):
+        self.exact = dict(exact)        # path_key() of a fixed path -> {method: Route}
+        self.patterned = dict(patterned)    # the same by the places of patterns
+
+    def changed(self, gone, come):
+        """The table without some routes and with some others."""
+        table = RouteTable(self.exact, self.patterned)
+
+        def find(route):
+            places, key = (table.patterned, route.place) if is_pattern(route.path) \
+                else (table.exact, path_key(route.path))
+            return places, key, places.pop(key, {})
+        for route in gone:
+            places, key, methods = find(route)
+            methods = {method: known for method, known in methods.items() if known is not route}
+            if methods:
+                places[key] = methods
+        for route in come:
+            places, key, methods = find(route)
+            places[key] = {**methods, route.method: route}
+        if "patterns" in vars(self) and not any([is_pattern(route.path) for route in [*gone, *come]]):
+            table.patterns = self.patterns
+        return table
+
+    @functools.cached_property
+    def patterns(self):
+        """method -> (one regular expression for all, {number of a pattern's group: (names, Route)}). Made
+        when it is first needed: not for each of many scripts that are loaded one after the other."""
+        patterns = {}
+        for methods in sorted(self.patterned.values(), key=lambda methods: pattern_rank(
+                next(iter(methods.values())).path)):
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
                 patterns.setdefault(method, []).append((*route_pattern(route.path), route))
-        for method, entries in patterns.items():
-            self.patterns[method] = one_pattern(entries)
+        return {method: one_pattern(entries) for method, entries in patterns.items()}
 
     def find(self, key, method):
         """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
@@ -54088,7 +54145,8 @@ class RouteTable:
                                             if pattern.match(key)]}
 
     def paths(self):
-        return [route.path for route in self.routes]
+        return [route.path for places in (self.exact, self.patterned)
+                for methods in list(places.values()) for route in methods.values()]
 
 
 def is_pattern(path):
@@ -54097,8 +54155,8 @@ def is_pattern(path):
 
 def pattern_rank(path):
     """Sorts patterns from the most to the least particular: text before :name before *."""
-    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
-            for part in path.split("/")]
+    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)),
+             _PATTERN_PART.sub("", part)) for part in path.split("/")]
 
 
 _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
@@ -54962,14 +55020,12 @@ def _matched(target, star, conditions):
     """PACKAGE_TARGET_RESOLVE: the path that a target of `exports` or `imports` means, or None."""
     if isinstance(target, str):
         return target if star is None else target.replace("*", star)
-    if isinstance(target, list):
-        return next((found for found in (_matched(one, star, conditions) for one in target) if found), None)
     if isinstance(target, dict):
-        for condition, one in target.items():
-            if condition in conditions:
-                found = _matched(one, star, conditions)
-                if found is not None:
-                    return found
+        return next((found for condition, one in target.items() if condition in conditions
+                     and (found := _matched(one, star, conditions)) is not None), None)
+    if isinstance(target, list):    # the first that is a path in the package
+        found = [one for one in (_matched(one, star, conditions) for one in target) if one is not None]
+        return next((one for one in found if one.startswith("./")), found[-1] if found else None)
     return None
 
 
@@ -55649,7 +55705,7 @@ class Assets:
         facts, found = {}, {}
         if self.folder.is_dir():
             found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
-                                   hidden=".")
+                                   ".")
         for name, path in sorted(found.items())[:MAX_ASSETS]:
             with contextlib.suppress(OSError, HostError):
                 one = os.stat(path)
@@ -55931,14 +55987,14 @@ class ScriptHost:
         if work is not None:
             self.app.threads.run(self.take_turns, work)
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def call_ended(self):
         with self._lock:
             self.active -= 1
             last = self.retired and not self.active
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def call_resolver(self, kind, name, resolver, args, info, place=None):
         """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
@@ -55989,6 +56045,10 @@ class ScriptHost:
         make = self.realm.answering_object if kind in _ANSWERING else self.realm.lazy_object
         return make(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
+    def places(self):
+        """Where it has routes or streams."""
+        return {*[place for place, _method in self.routes], *self.stream_spellings}
+
     # -- life ----
 
     def outgrown(self):
@@ -56034,7 +56094,7 @@ class ScriptHost:
             self.retired = True
             last = not self.active
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def missing_handlers(self, needed_only=False):
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
@@ -56155,24 +56215,24 @@ class Application:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self.dispatcher, self.assets = Dispatcher(self), Assets(self)
-        self._storages = {}
-        self._files = {}                # name -> path of every script that was tried
+        self._listings = Listings(self.path, is_script)
+        self._storages, self._files = {}, {}    # of every script that was tried, by name; its path
         self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
+        #: Place of routes or a stream, path of an imported file -> names of scripts; those that are links.
+        self._at_places, self._users, self._linked = *map(collections.defaultdict, (set, set)), set()
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
-        self._loading = threading.Lock()
+        self._loading, self._tasks, self._task_thread = threading.Lock(), queue.SimpleQueue(), None
         #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
         #: without one whoever calls a handler waits.
         self.later = None
         self.waiting = set()            # Calls that wait for a promise
         self.threads = ScriptThreads(MAX_THREADS)
-        self._tasks = queue.SimpleQueue()
-        self._task_thread = None
 
     # -- files ----
 
@@ -56181,35 +56241,23 @@ class Application:
         unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        found, complete = files_below(self.path, is_script)
+        found, complete = self._listings.files()
         if not complete and not self._told_of_size:
             self._told_of_size = True
             self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
                                    "files: not all of them are looked at for scripts. Put what is none into "
                                    "lib/, public/ or assets/, or into a folder whose name begins with _")
-        users = self.users_of_files()
-        return {name: path for name, path in found.items() if not self.is_module(name, path, users)}
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
 
-    def users_of_files(self):
-        """Path of a file -> the versions of scripts, and the failures, that import it."""
-        users = {}
-        for user in [*self.hosts.values(), *self._staged.values(), *self.failures.values()]:
-            for path in user.uses:
-                users.setdefault(path, []).append(user)
-        return users
-
-    def is_module(self, name, path, users=None):
+    def is_module(self, name, path):
         """Whether the file of a script below the folder is imported by another one: then it is a module of
-        that. What runs already counts as a script until the other one runs, too. `users` is what
-        users_of_files() gives."""
-        if "/" not in name:
-            return False
-        users = self.users_of_files() if users is None else users
-        if not users:
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name or not self._users:
             return False
         real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
-        return any(user.name != name and not (name in self.hosts and isinstance(user, LoadFailure))
-                   for user in users.get(real, ()))
+        return any([real in table[user].uses for user in self._users.get(real, ()) if user != name
+                    for table in (self.hosts, self._staged, *([] if name in self.hosts else [self.failures]))
+                    if user in table])
 
     def take_as_module(self, host, name):
         """A version that is being loaded imports a file: if that is a script, it will be one no more."""
@@ -56303,6 +56351,8 @@ class Application:
                 name: files.get(name) or self._files[name]
                 for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
+            self._linked = {name for name in self._linked if name not in files} \
+                | {name for name, path in files.items() if os.path.islink(path)}
             loaded = self._load_together(files, gone)
             for name in gone:
                 for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
@@ -56326,14 +56376,12 @@ class Application:
                         failures[name] = failure
                 with self._lock:
                     self._going -= {*failures}
-                    staying = [host for name, host in self.hosts.items() if name not in self._going]
                     clashing = {name for name, host in self._staged.items()
-                                if any(self._overlap(host, other) for other in staying)}
+                                if any(self._overlap(host, other) for other in self._staying(host))}
                     if not clashing:
-                        users = self.users_of_files()
-                        gone |= {name for name in {*self.hosts, *files}
+                        gone |= {name for name in {*files, *self._imported_scripts()}
                                  if name not in self._staged and name not in failures
-                                 and self.is_module(name, self._files[name], users)}
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -56365,6 +56413,8 @@ class Application:
             self.troubles.pop(name, None)
             host.load()
             self._staged[name] = host
+            for path in host.uses:
+                self._users[path].add(name)
             return None
         except (OSError, UnicodeError, ValueError) as error:
             failure = LoadFailure(name, f"{name}: cannot be read: "
@@ -56380,6 +56430,8 @@ class Application:
             failure.blockers = host.blockers
             failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
                 - {os.path.realpath(path)}
+            for used in failure.uses:
+                self._users[used].add(name)
             self._give_up(host)
         return failure
 
@@ -56416,10 +56468,32 @@ class Application:
         self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
-            if not any(other.streams.get(route.stream.path) is not None
-                       and other.streams[route.stream.path].stream is route.stream
-                       for other in [*self.hosts.values(), *self._staged.values()]):
+            if not any([other.stream is route.stream for other in self._routes_of_stream(
+                    route.stream.path, self.hosts, self._staged)]):
                 route.stream.close()
+        self._leave_places(host)
+
+    def _leave_places(self, host):
+        """A version ends: its script has the places no more that no other version of it has."""
+        for place in host.places().difference(*[table[host.name].places() for table in (
+                self.hosts, self._staged) if host.name in table]):
+            self._at_places[place].discard(host.name)
+            if not self._at_places[place]:
+                del self._at_places[place]
+
+    def _routes_of_stream(self, path, *tables):
+        """The StreamRoutes of a path in name -> ScriptHost, in the order of the scripts."""
+        return [table[name].streams[path] for name in sorted(self._at_places.get(path_key(path), ()))
+                for table in tables if name in table and path in table[name].streams]
+
+    def _imported_scripts(self):
+        """Names of scripts that run which those that were staged may import."""
+        used = {path for host in self._staged.values() for path in host.uses}
+        if not used:
+            return ()
+        inside = os.path.join(self._top, "")
+        names = {path[len(inside):].replace(os.sep, "/") for path in used if path.startswith(inside)}
+        return (names | self._linked) & self.hosts.keys()
 
     def _fail(self, failure):
         known = self.failures.get(failure.name)
@@ -56432,6 +56506,13 @@ class Application:
         elif failure.guards:
             still = "; every request gets 503 until it is, because it calls routeRegistry.use"
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
+
+    def _staying(self, host):
+        """The versions of other scripts that keep running, as far as they may have a name that one has."""
+        names = set().union(*[self._at_places.get(place, ()) for place in host.places()])
+        if host.graphql.registrations:
+            names |= {item.owner for item in self.graphql.registrations}
+        return [self.hosts[name] for name in names if name in self.hosts and name not in self._going]
 
     @staticmethod
     def _overlap(host, other):
@@ -56448,8 +56529,8 @@ class Application:
         one step. Returns what is to be called then, to end what was replaced."""
         replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)]
                     if name in self.hosts]
-        self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
-                      **{host.name: host for host in hosts}}
+        kept = {name: host for name, host in self.hosts.items() if name not in gone} if gone else self.hosts
+        self.hosts = {**kept, **{host.name: host for host in hosts}}
         stats = {}
         for old in replaced:
             old.live = False
@@ -56459,11 +56540,16 @@ class Application:
             self.failures.pop(host.name, None)
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
-        registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams
-                                        if path not in registered])
-        self._rebuild()
+                                        if not self._routes_of_stream(path, self.hosts)])
+        for old in replaced:
+            self._leave_places(old)
+        changed = [*replaced, *hosts]
+        self._rebuild([route for old in replaced for route in old.routes.values()],
+                      [route for host in hosts for route in host.routes.values()],
+                      {path for host in changed for path in host.streams},
+                      any([host.hooks for host in changed]))
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
         for host in hosts:
@@ -56472,17 +56558,22 @@ class Application:
             stream.close()
         return [old.retire for old in replaced]
 
-    def _rebuild(self):
-        hosts = [host for _, host in sorted(self.hosts.items())]
-        routes = [route for host in hosts for route in host.routes.values()]
-        shared = {}
-        for host in self.hosts.values():
-            for path, route in host.streams.items():
-                shared.setdefault(path, []).append(route)
-        self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
-        self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
-        self.table = RouteTable(routes)
-        self.hooks = [hook for host in hosts for hook in host.hooks]
+    def _rebuild(self, gone=(), come=(), paths=(), hooks=True):
+        """What requests find, when routes went and came, scripts have other streams at some paths, or other
+        hooks."""
+        if gone or come:
+            self.table = self.table.changed(gone, come)
+        if paths:
+            streams, keys = dict(self.stream_routes), dict(self.stream_keys)
+            for path in paths:
+                streams.pop(path, None)
+                keys.pop(path_key(path), None)
+                routes = self._routes_of_stream(path, self.hosts)
+                if routes:
+                    streams[path] = keys[path_key(path)] = shared_stream(routes)
+            self.stream_routes, self.stream_keys = streams, keys
+        if hooks:
+            self.hooks = [hook for _, host in sorted(self.hosts.items()) for hook in host.hooks]
 
     # -- registering ----
 
@@ -56490,9 +56581,11 @@ class Application:
         with self._lock:
             self._check_current(host)
             self._check_route(host, route)
+            known = host.routes.get((route.place, route.method))
             host.routes[route.place, route.method] = route
+            self._at_places[route.place].add(host.name)
             if host.live:
-                self._rebuild()
+                self._rebuild([known] if known else (), [route], hooks=False)
 
     def add_hook(self, host, hook):
         with self._lock:
@@ -56521,9 +56614,10 @@ class Application:
             route.stream = stream
             host.streams[path] = route
             host.stream_spellings[path_key(path)] = path
+            self._at_places[path_key(path)].add(host.name)
             if host.live:
                 self.streams.replace([stream])
-                self._rebuild()
+                self._rebuild(paths=[path], hooks=False)
             return route
 
     def add_graphql(self, host, kind, name, sdl, resolver, visibility, resolver_name):
@@ -56547,35 +56641,38 @@ class Application:
         if host.retired:
             raise HostError(f"this version of {host.name} was replaced; it can no longer register anything")
 
-    def _rivals(self, host):
-        """The versions of other scripts whose names a version must leave to them: those that serve, but for
-        a version that is being loaded not those that are replaced in the same step."""
-        serving = [other for other in self.hosts.values()
-                   if other.name != host.name and (host.live or other.name not in self._going)]
-        return serving if host.live else serving + [other for other in self._staged.values()
-                                                    if other is not host]
+    def _rivals(self, host, place):
+        """The versions of other scripts that have a place which a version must leave to them: those that
+        serve, but for a version that is being loaded not those that are replaced in the same step."""
+        names = sorted(self._at_places.get(place, ()))
+        serving = [self.hosts[name] for name in names if name in self.hosts and name != host.name
+                   and (host.live or name not in self._going)]
+        return serving if host.live else serving + [
+            self._staged[name] for name in names if name in self._staged and self._staged[name] is not host]
 
     def _check_route(self, host, route):
-        for other in self._rivals(host):
+        rivals = self._rivals(host, route.place)
+        for other in rivals:
             taken = other.routes.get((route.place, route.method))
             if taken is not None:
                 self._refuse(host, other,
                              f"{route.method} {taken.path} is already registered by {other.name}")
         if route.method == "GET":
-            for other in [host, *self._rivals(host)]:
-                if any(path_key(path) == route.place for path in other.streams):
+            for other in [host, *rivals]:
+                if route.place in other.stream_spellings:
                     self._refuse(host, other,
                                  f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
-        for other in self._rivals(host) if has_handlers else ():
+        rivals = self._rivals(host, path_key(path))
+        for other in rivals if has_handlers else ():
             if path in other.streams and other.streams[path].handlers:
                 self._refuse(host, other,
                              f"the handlers of the stream {path} are already registered by {other.name}; "
                                           "register the stream without handlers here")
-        for other in [host, *self._rivals(host)]:
+        for other in [host, *rivals]:
             if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
                                           "choose another path for the stream")
@@ -56839,6 +56936,8 @@ def is_loopback(address):
         return False
 
 
+# -- Files of scripts --------------------------------------------------------------------
+
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
@@ -56852,33 +56951,64 @@ def is_test(entry):
     return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
 
 
-def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
-    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
-    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
-    with a character of `hidden`, are not looked into."""
-    found, waiting, seen = {}, collections.deque([""]), 0
-    while waiting:
-        prefix, names = waiting.popleft(), []
-        try:
-            entries = os.scandir(os.path.join(top, prefix))
-        except OSError:
-            if not prefix:
-                raise
-            continue                    # it may not be read, or is gone meanwhile
-        folders = []
-        with entries:
-            for entry in entries:
-                seen += bool(prefix)
-                if seen > MAX_SCRIPT_ENTRIES:
-                    return found, False
-                if fits(entry):
+class Listings:
+    """What the folders below one held at the last look, as (path below it, Path) of files that fit and paths
+    of folders. Where a folder's time says that it has not changed since, the next look need not list it: but
+    all are listed again after RELIST_SECONDS, since some file systems do not keep that time."""
+
+    def __init__(self, top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
+        self.top, self.fits, self.closed, self.hidden = top, fits, closed, hidden
+        self.known, self.listed = {}, -math.inf     # path -> (stamp, files, folders, entries); since when
+
+    def files(self):
+        """({name: Path} of the files, those further up first; whether this is all of them)."""
+        if time.monotonic() - self.listed > RELIST_SECONDS:
+            self.known, self.listed = {}, time.monotonic()
+        found, waiting, seen = {}, collections.deque([""]), 0
+        while waiting:
+            prefix = waiting.popleft()
+            try:
+                files, folders, entries = self.look_into(prefix, MAX_SCRIPT_ENTRIES - seen)
+            except OSError:
+                if not prefix:
+                    raise
+                continue                # it may not be read, or is gone meanwhile
+            seen += entries if prefix else 0
+            if seen > MAX_SCRIPT_ENTRIES:
+                return found, False
+            found.update(files)
+            waiting.extend(folders)
+        return found, True
+
+    def look_into(self, prefix, most):
+        """(files, folders, number of entries) of one folder; of one below the top no more than `most` + 1
+        entries are looked at."""
+        place = os.path.join(self.top, prefix)
+        stamp, known = file_stamp(place), self.known.get(prefix)
+        if known is not None and known[0] == stamp:
+            return known[1:]
+        names, folders, number, linked = [], [], 0, False
+        with os.scandir(place) as entries:
+            for number, entry in enumerate(entries, 1):
+                if prefix and number > most:
+                    return {}, (), number
+                linked |= entry.is_symlink()        # what is behind it may change alone
+                if self.fits(entry):
                     names.append(entry.name)
-                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
+                elif entry.name[0] not in self.hidden and entry.name.lower() not in self.closed \
                         and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
                     folders.append(f"{prefix}{entry.name}/")
-        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
-        waiting.extend(sorted(folders))
-    return found, True
+        files = {prefix + name: pathlib.Path(place, name) for name in sorted(names)}
+        listing = files, sorted(folders), number
+        if not linked and stamp is not None and time.time() - stamp[0] / 1e9 > RELIST_SECONDS:
+            self.known[prefix] = stamp, *listing    # no change can come that has the same time
+        return listing
+
+
+def files_below(*facts):
+    """The files of Listings, once. Links to folders are not followed; those that are `closed`, or whose names
+    begin with a character of `hidden`, are not looked into."""
+    return Listings(*facts).files()
 
 
 def file_stamp(path):
@@ -68894,33 +69024,8 @@ test("an empty text is refused", async () => {
 
 # -- Starters: in TypeScript -------------------------------------------------------------
 
-#: The poll in TypeScript: its page is JSX, and the page's script TypeScript.
-TYPESCRIPT_POLL = {
-    "poll.tsx": """\
-// A live poll: whoever has the page open sees the bars grow while others vote.
-//
-// It takes three calls to make a page live:
-//   registerStreamRoute   opens a stream. Each open page listens to it.
-//   registerRoute         answers requests: with the page, and when somebody voted.
-//   sendStreamMessage     sends a message to everybody who listens.
-
-const QUESTION = "What shall we have for lunch?";
-const votes: Record<string, number> = { Soup: 0, Pizza: 0, Salad: 0 };
-
-routeRegistry.registerStreamRoute("/poll/events");
-routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);
-routeRegistry.registerRoute("/poll", () => votes);
-routeRegistry.registerRoute("/poll/vote", vote, "POST");
-
-// POST /poll/vote, with a form that has the field "choice".
-function vote({ request }: Context): RouteResult {
-  const { choice } = request.form;
-  if (!Object.hasOwn(votes, choice)) {
-    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
-  }
-  votes[choice] += 1;
-  return routeRegistry.sendStreamMessage("/poll/events", votes);
-}
+#: The page of the poll in TypeScript: JSX in its script, and a script of its own.
+POLL_PAGE = """\
 
 // Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
 function Page({ title, choices }: { title: string; choices: string[] }) {
@@ -68947,15 +69052,15 @@ function Page({ title, choices }: { title: string; choices: string[] }) {
     </html>
   );
 }
-""",
-    "public/page.ts": """\
+"""
+POLL_SCRIPT = """\
 // What happens in the browser: it gets this file as JavaScript, with every statement on its line.
 
 const find = (id: string) => document.getElementById(id) as HTMLElement;
 const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
 
 // Brings the poll up to date. style.css makes bars of the buttons.
-function show(votes: Record<string, number>) {
+function show({ votes }: { votes: Record<string, number> }) {
   const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
   for (const button of buttons) {
     button.value = String(votes[button.name]);
@@ -68993,41 +69098,19 @@ source.onopen = async () => {
   const found = await (await fetch("/poll")).json();
   if (mine === turn) show(found);
 };
-""",
-    "poll.test.ts": """\
-// Tests of poll.tsx. Each test calls the script as a browser would, without one.
+"""
 
-const vote = (choice: string) => request("POST", "/poll/vote", { form: { choice } });
-
-test("a vote is seen on every open page", async () => {
-  const ada = connect("/poll/events");
-  const ben = connect("/poll/events");
-
-  const response = await vote("Soup");
-
-  assert.match(response.body, /2 connections matched/);
-  assert.equal((await ada.next()).data.Soup, 1);
-  assert.equal((await ben.next()).data.Soup, 1);
-});
-
-test("the page has a button for each choice", async () => {
-  const { body } = await request("/");
-  for (const choice of Object.keys((await request("/poll")).json)) {
-    assert.ok(body.includes(`>${choice}</button>`));
-  }
-});
-
-test("only what is on the list can be chosen", async () => {
-  const page = connect("/poll/events");
-  const response = await vote("Ice cream");
-  assert.equal(response.status, 400);
-  assert.deepEqual(page.messages, []);
-});
-"""}
-
-#: What the other starters need so that TypeScript has nothing to say about them, even if it is strict: the
-#: text of the JavaScript, and that with types.
+#: What the starters need so that TypeScript has nothing to say about them, even if it is strict: the text of
+#: the JavaScript, and that with types.
 STARTER_TYPES = {
+    "poll": (
+        ("answers requests. That is how a page says that somebody voted.",
+         "answers requests: with the page, and when somebody voted."),
+        ("votes = {", "votes: Record<string, number> = {"),
+        ('routeRegistry.registerRoute("/poll", "showPoll");',
+         'routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);\n'
+         'routeRegistry.registerRoute("/poll", showPoll);'),
+        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>")),
     "quiz": (
         ("const players = new Map(); // by id: { name, score, choice, points }",
          "type Player = { name: string; score: number; choice: number | null; points: number };\n"
@@ -69057,17 +69140,21 @@ _TYPED_BY_COMMENT = re.compile(
 
 def in_typescript(kind, files):
     """The files of a starter in TypeScript, by path."""
-    if kind == "poll":
-        return TYPESCRIPT_POLL
     found = {}
     for name, text in files.items():
         if name.endswith(".js"):
-            name, text = name[:-2] + "ts", text.replace(f"{kind}.js", f"{kind}.ts")
+            script = f"{kind}.tsx" if kind == "poll" else f"{kind}.ts"
+            name = script if name == f"{kind}.js" else name[:-2] + "ts"
+            text = text.replace(f"{kind}.js", script)
             text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
                                          + f"{match[3]}: {match[2]}) {{", text)
             for plain, typed in STARTER_TYPES[kind]:
                 text = text.replace(plain, typed, 1)
         found[name] = text
+    if kind == "poll":
+        del found["public/index.html"]
+        found["poll.tsx"] += POLL_PAGE
+        found["public/page.ts"] = POLL_SCRIPT
     return found
 
 
