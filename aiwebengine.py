@@ -53774,6 +53774,9 @@ class ScriptBusy(Exception):
 class ScriptReplaced(Exception):
     """The version of a script that was to be called is gone; the table has another one, or none."""
 
+    def __str__(self):
+        return "The script was removed, or is about to be, before this could be asked"
+
 
 # -- Calls -------------------------------------------------------------------------------
 
@@ -53975,7 +53978,7 @@ class ResolverCall:
         elif isinstance(error, MissingHandler):
             host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})",
                                host.name)
-        if self.place is not None:
+        if self.place is not None or isinstance(error, ScriptReplaced):
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
         stats.calls += 1
@@ -53993,10 +53996,25 @@ class ResolverCall:
             self.result, self.error = self.call.result, self.call.error     # call_ended() may be about to
         if self.error is None:
             return self.result
+        if isinstance(self.error, ScriptReplaced) and self.has_successor():
+            self.call = self.result = self.error = None
+            self.begin()
+            return self.value()
         if not self.may_be_missing():
             raise self.error
         self.host.warn_once(str(self.error))
         return None
+
+    def has_successor(self):
+        """Turns to the version of the script that has taken the place of the one that was to be called, if
+        it has this resolver. What is further down in a value belongs to the old one."""
+        for item in () if self.place is not None else self.host.app.graphql.registrations:
+            if (item.owner, item.kind, item.name) == self.resolver and item.resolver is not None \
+                    and (host := item.resolver.func.__self__) is not self.host:
+                self.host, self.handler = host, item.resolver.args[2]
+                self.convert = self.convert and functools.partial(host.live_value, *self.resolver[1:])
+                return True
+        return False
 
 
 # -- Routes ------------------------------------------------------------------------------

@@ -22416,6 +22416,26 @@ class GraphQLWebSocketTest(WebSocketCase):
         self.assertEqual((message["type"], message["id"]), ("next", id))
         return message["payload"]
 
+    def test_an_operation_that_began_before_its_script_was_replaced_asks_the_new_version(self):
+        graphql, query = self.server.app.graphql, urllib.parse.quote("subscription { first }")
+
+        def answers():
+            with unittest.mock.patch.object(graphql, "view", lambda *_, old=graphql.view(): old):
+                self.server.app.take_in(self.folder / "app.js")
+                for question in ("{ hello }", "subscription { first }"):
+                    client = self.open()
+                    self.ask(client, question)
+                    yield self.next(client)
+                yield json.loads(self.request("GET", "/graphql?query={hello}")[2])
+                yield self.connect(f"/graphql/sse?query={query}").json()
+
+        self.write(self.folder / "app.js", self.SOURCE.replace("Hello", "Goodbye").replace("() => 1", "() => 22"))
+        self.assertEqual([answer["data"] for answer in answers()],
+                         [{"hello": "Goodbye you"}, {"first": 22}, {"hello": "Goodbye you"}, {"first": 22}])
+        os.remove(self.folder / "app.js")
+        for answer in answers():
+            self.assertIn("script was removed", answer["errors"][0]["message"])
+
     def test_queries_and_mutations_have_one_result(self):
         for path in ("/graphql", "/graphql/ws"):
             client = self.open(path)
