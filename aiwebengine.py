@@ -72165,8 +72165,8 @@ def run_program(*_exception):
     MiB."""
     sys.excepthook = sys.__excepthook__
     if not sys.flags.dev_mode:
-        # What Python cannot raise, in a callback of the collector at the very end of a script's stack, it would
-        # show in its own words. A class takes it, and needs no stack for that.
+        # What Python cannot raise, in a callback of the collector at the very end of a script's stack, it
+        # would show in its own words. A class takes it, and needs no stack for that.
         sys.unraisablehook = list
     share_one_arena()
     gc.freeze()                         # what is there by now stays: no collection need look at it again

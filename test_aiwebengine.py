@@ -10647,17 +10647,18 @@ class PauseTest(Case):
     def test_the_console_makes_no_text_that_is_longer_than_a_string(self):
         written = []
         realm = aiwebengine.Realm(console=lambda level, text: written.append(text))
-        for setup, call in (
-                ("", "console.log(...new Array(40).fill(long))"), ("", "console.log('%s'.repeat(40), ...new Array(40).fill(long))"),
-                ("for (let i = 0; i < 50; i++) console.group()", "console.log('\\n'.repeat(1e6))"),
-                ("", "console.table(Array(1000).fill(Object.fromEntries(Array.from({ length: 100 }, (_, i) => [i, line]))))")):
-            with self.subTest(call):
-                self.assertEqual(realm.evaluate(f"""var long = 'x'.repeat(1e6), line = 'x'.repeat(1e3); {setup};
-                    try {{ {call}; 'written' }} catch (e) {{ e.name }}""", timeout=STUCK), "RangeError")
-        realm.evaluate("""var f = function () {}, e = new Error(long); Object.defineProperty(f, 'name', { value: long })
-            console.log(new Array(100).fill(f), new Array(100).fill(e), new Array(100).fill(Symbol(long)))""", timeout=STUCK)
-        self.assertLess(len(written[-1]), 12_000_000)
-        self.assertEqual(written[-1].count("[Error]"), 97)
+        realm.evaluate("var long = 'x'.repeat(1e5), line = long.slice(0, 1e3), row = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [i, line]))")
+        with mock.patch.multiple(aiwebengine, MAX_STRING_LENGTH=1_000_000, MAX_INSPECTED_TEXT=200_000):
+            for call in ("console.log(...new Array(20).fill(long))", "console.log('%s'.repeat(20), ...new Array(20).fill(long))",
+                         "console.table(Array(100).fill(row))",
+                         "for (let i = 0; i < 50; i++) console.group(); console.log('\\n'.repeat(3e4))"):
+                with self.subTest(call):
+                    self.assertEqual(realm.evaluate(f"try {{ {call}; 'written' }} catch (e) {{ e.name }}", timeout=STUCK), "RangeError")
+            realm.evaluate("""for (let i = 0; i < 50; i++) console.groupEnd()
+                var f = function () {}, e = new Error(long); Object.defineProperty(f, 'name', { value: long })
+                console.log(new Array(30).fill(f), new Array(30).fill(e))""", timeout=STUCK)
+        self.assertLess(len(written[-1]), 700_000)
+        self.assertEqual((written[-1].count("[Function: x"), written[-1].count("[Error]")), (20, 28))
 
     def test_lone_surrogates_in_answers_and_bodies_hold_up_nobody(self):
         head = types.SimpleNamespace(fields={"content-type": "image/png; charset=utf-16"}, content_type="image/png")
