@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            459
+     1  This page: contents, imports, version                                            461
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,251
+     6  Parser                                                                         4,111
           Parser: names and scopes                                                       266
           Parser: statements                                                             493
           Parser: functions                                                              164
@@ -38,51 +38,51 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               165
           Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    776
+          Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             471
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
-     7  Scope analysis                                                                 1,387
-          Variables and scopes                                                           176
-          Resolving names                                                                833
+     7  Scope analysis                                                                 1,395
+          Variables and scopes                                                           177
+          Resolving names                                                                840
           Types of variables                                                             367
-     8  Values and objects                                                             1,251
-          Property descriptors                                                           202
-          Ordinary objects                                                               427
+     8  Values and objects                                                             1,307
+          Property descriptors                                                           209
+          Ordinary objects                                                               476
           Functions                                                                      135
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,128
+     9  Conversions and operators                                                      1,136
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        157
+          Objects                                                                        165
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,767
+    10  Code generator                                                                 4,809
           Nodes of Python                                                                200
-          Functions and their variables                                                  535
+          Functions and their variables                                                  538
           Statements                                                                     212
           Loops, jumps and try                                                           557
           Destructuring                                                                  176
-          Expressions                                                                    261
+          Expressions                                                                    266
           Classes                                                                        187
-          Operators                                                                      573
+          Operators                                                                      578
           Assignments                                                                    344
-          Members and calls                                                              615
+          Members and calls                                                              643
           Members as targets                                                             100
-          Questions about nodes                                                          215
+          Questions about nodes                                                          216
           Compiling a source text                                                        547
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,280
+    11  Built-ins of the language                                                      9,296
           Helpers shared by the built-ins                                                 92
-          Object                                                                         306
+          Object                                                                         308
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
-          Call stacks                                                                     68
-          Error                                                                          266
+          Call stacks                                                                     72
+          Error                                                                          268
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -95,9 +95,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  139
+          String: access, search, parts                                                  143
           String: changed copies                                                         181
-          String: patterns                                                               132
+          String: patterns                                                               135
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                28
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              90
           Array iterators                                                                 36
-          Map and Set                                                                    431
+          Map and Set                                                                    432
           Iterators of Map and Set                                                       148
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               106
@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           4,002
+    14  Functions of the web                                                           3,917
           Inspection                                                                     583
           console: formatting                                                             91
           console: tables                                                                 79
@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               510
+          HTML of elements                                                               425
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -191,20 +191,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,359
-          Helpers of generated code: any realm                                           371
-          Helpers of generated code: one realm                                           278
-          Helpers of generated code: shortcuts                                           686
+    15  Realm, jobs and timers                                                         5,534
+          Helpers of generated code: any realm                                           373
+          Helpers of generated code: one realm                                           293
+          Helpers of generated code: shortcuts                                           733
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        612
-          Freeing in slices                                                              175
-          Deadlines                                                                      495
+          Modules                                                                        672
+          Freeing in slices                                                              183
+          Deadlines                                                                      525
           Values for a reader that chooses                                               102
           Output                                                                          35
-          Threads for scripts                                                            155
+          Threads for scripts                                                            150
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   522
+          Realm: objects, errors, jobs                                                   540
           Realm: running code, values in and out                                         524
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
@@ -220,12 +220,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               252
           js2py: realm                                                                   668
           Engines                                                                         36
-    17  Streams: registry, connections, broadcaster                                    1,906
+    17  Streams: registry, connections, broadcaster                                    1,913
           Messages of streams                                                            114
           Frames of WebSocket                                                            156
           Wires                                                                          113
           Connections                                                                     71
-          Streams                                                                        499
+          Streams                                                                        506
           Runs of deliveries                                                             138
           Registry of streams                                                             65
           Sockets                                                                        142
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
           GraphQL service                                                                713
-    19  Host API                                                                       4,105
+    19  Host API                                                                       4,156
           Arguments                                                                      173
           routeRegistry                                                                  245
           graphQLRegistry                                                                121
@@ -260,24 +260,26 @@ A reader meets, from top to bottom, each part using only what stands above it:
           dispatcher and schedulerService                                                185
           Storage in a file                                                              397
           Relays                                                                          52
-          Redis                                                                          875
+          Redis                                                                          836
+          Redis: who is connected                                                         90
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,067
+    20  Scripts: loading and hot reload                                                4,160
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
-          Routes                                                                         190
+          Routes                                                                         206
           Modules of node                                                                744
           Packages                                                                       263
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     438
-          All scripts                                                                    854
+          One script                                                                     442
+          All scripts                                                                    776
+          Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,742
           Request heads                                                                  203
@@ -324,7 +326,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,536
+    23  Command line                                                                   4,575
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        179
@@ -333,14 +335,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The program                                                                    224
           The map of this file                                                            56
           Serving                                                                        186
-          Script tests                                                                   428
-          Script tests: requests and streams                                             294
-          Script tests: one file                                                         448
+          Script tests                                                                   426
+          Script tests: requests and streams                                             326
+          Script tests: one file                                                         449
           Reports of tests                                                               265
           Several processes                                                              270
           A starter                                                                       59
           JavaScript without a server                                                    127
-          The prompt's terminal                                                          176
+          The prompt's terminal                                                          184
           The file as a program                                                           37
 """
 
@@ -4223,8 +4225,11 @@ Edit = collections.namedtuple("Edit", "start end text is_code", defaults=(None, 
 
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
 _MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
-_TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
+_TYPE_OPERATORS = frozenset("keyof unique readonly infer asserts abstract".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
+_LITERAL_TYPES = frozenset("string number bigint null true false void -".split())
+#: What may follow the name of a parameter that has no type.
+_BEHIND_PARAMETER = frozenset(": ? , ) ]".split())
 #: What may follow a name with type arguments where an operand could begin: it is an operator, too.
 _NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
 #: What begins an operand, or else a statement or the body of an arrow function.
@@ -4258,9 +4263,9 @@ def _apply(source, edits):
 
 
 @functools.cache
-def _simple_types(which):
+def _simple_types(is_annotation):
     """A matcher of what needs no parser, up to what surely ends it: types such as `Map<string, A[]> | null`,
-    annotations with them, members of object types and parameters, up to the next one."""
+    or annotations with them. It is made when it is needed, for that takes a few milliseconds."""
     name = r"[A-Za-z_$][\w$]*(?![\w$])"
     others = "|".join(sorted(JS_KEYWORDS - set("null this true false void".split())))
     word = rf"(?!(?:keyof|unique|readonly|infer)\b){name}"
@@ -4269,22 +4274,13 @@ def _simple_types(which):
     union = rf"{kind}(?:\s*[|&]\s*{kind})*"
     kind = rf"{part}(?:<\s*{union}(?:,\s*{union})*\s*,?\s*>)?(?:\[\])*"
     union = rf"(?:[|&]\s*)?{kind}(?:\s*[|&](?![|&])\s*{kind})*"
+    before = rf"[?!]?:\s*(?!(?:{others})\b)" if is_annotation else ""
     ends = r"(?=[ \t]*(?:[,;:=?){}\]>]|\|\||&&|\r?\n\s*[^\s|&./]))"
-    parameter = rf"{name}\??:\s*{union}\s*(?:,|(?=\)))"
-    member = rf"(?:readonly\s+)?{name}\??(?:\((?:\s*{parameter})*\s*\))?:" \
-        rf"\s*{union}[ \t]*(?:[;,]|(?=\r?\n\s*[^\s|&./]))"
-    return re.compile((
-        union + ends, rf"[?!]?:\s*(?!(?:{others})\b){union}{ends}", member, parameter,
-        r"<[A-Za-z_$][\w$]*(?:,[ \t]*[A-Za-z_$][\w$]*)*>")[which], re.ASCII).match
+    return re.compile(before + union + ends, re.ASCII).match
 
 
-#: Which of them; each is made when it is needed, for that takes a few milliseconds.
-_SIMPLE_TYPE, _SIMPLE_ANNOTATION, _SIMPLE_MEMBER, _SIMPLE_PARAMETER, _SIMPLE_TYPE_PARAMETERS = range(5)
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
-#: What a parenthesis begins, where that can be seen at once: for types (1) a function or (2) a type; for
-#: expressions (1) no arrow function, or (2) one without types.
-_PAREN_IN_TYPE = re.compile(r"\(\s*(?:(\.\.\.|\)|[\w$]+\s*(?:[:,?=]|\)\s*=>))"
-                            r"|([\w$]+(?![\w$])\s*(?:[|&.<\[\w$]|\)\s*[^\s=/])|[\"'(]))", re.ASCII).match
+#: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
 _PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
                     r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
@@ -4361,10 +4357,10 @@ class TypeParser(JSParser):
             nodes[:] = [one for node in nodes for one in (node, *self.followers.pop(
                 getattr(node, "declaration", None) or node, ()))]
 
-    def erasing(self, skip):
-        """Run skip() and erase what it reads."""
+    def erasing(self, skip, *arguments):
+        """Run skip(*arguments) and erase what it reads."""
         start = self.start
-        skip()
+        skip(*arguments)
         self.erase(start)
 
     def erase_token(self):
@@ -4408,7 +4404,7 @@ class TypeParser(JSParser):
         if self.edits and self.edits[-1].end == self.last_end and self.edits[-1].text is None:
             self.edits[-1] = self.edits[-1]._replace(text=";")  # without the type, the next line could go on
 
-    # -- tokens in types ----
+    # -- types ----
 
     def split_token(self, first):
         """Make a token of the first character of one like `>>` or `<<`."""
@@ -4421,53 +4417,15 @@ class TypeParser(JSParser):
         if not before_text:
             self.advance()
 
-    def follows_on_line(self, *types):
-        """Whether the next token is of one of the types and on the same line."""
-        type, _, newline = self.peek()
-        return type in types and not newline
-
     def skip_word(self):
         """Read any name or keyword."""
         if self.type not in _IDENTIFIER_NAMES:
             self.unexpected()
         self.advance()
 
-    # -- types ----
-
-    def skip_type(self):
-        """Read a Type."""
-        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
-            return True
-        self.deeper()
-        if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
-                or self.is_name("abstract") and self.peek()[0] == "new":
-            self.skip_function_type()
-        else:
-            self.skip_union()
-            if self.type == "extends" and not self.newline and not self.no_conditional:
-                self.advance()
-                self.skip_with(self.skip_type, no_conditional=True)
-                self.expect("?")
-                self.skip_with(self.skip_type)
-                self.expect(":")
-                self.skip_with(self.skip_type)
-        self.depth -= 1
-        return True
-
-    def skip_with(self, skip, no_conditional=False):
-        """Run skip() where conditional types are allowed, or not."""
-        outer, self.no_conditional = self.no_conditional, no_conditional
-        skip()
-        self.no_conditional = outer
-
-    def accept_type(self, before):
-        """Read a type if this token is what stands before one."""
-        if self.accept(before):
-            self.skip_with(self.skip_type)
-
-    def take_simple(self, which):
+    def take_simple(self, is_annotation=False):
         """Read what one of the matchers above finds; return whether it does."""
-        match = _simple_types(which)(self.source, self.start)
+        match = _simple_types(is_annotation)(self.source, self.start)
         if match is None:
             return False
         end = match.end()
@@ -4477,170 +4435,114 @@ class TypeParser(JSParser):
         self.advance()
         return True
 
-    def begins_function_type(self):
-        """Whether the parenthesis here begins the parameters of a function type."""
-        match = _PAREN_IN_TYPE(self.source, self.start)
-        if match is not None:
-            return match.lastindex == 1
-        verdict = []
+    def accept_type(self, before):
+        """Read a type if this token is what stands before one."""
+        if self.accept(before):
+            self.skip_type()
 
-        def look():
+    def skip_type(self, no_conditional=False, is_begun=False):
+        """Read a type. no_conditional: `extends` ends it; is_begun: its first `{…}` or `[…]` was read."""
+        if not is_begun and self.type in _SIMPLE_STARTS and self.take_simple():
+            return
+        self.deeper()
+        outer, self.no_conditional = self.no_conditional, no_conditional
+        is_inferred = self.is_name("infer")
+        if not is_begun:
+            if self.type in ("|", "&"):
+                self.advance()
+            self.skip_primary_type()
+        self.skip_indexes()
+        while self.type in ("|", "&") or self.is_name("is") and not self.newline:
             self.advance()
-            if self.type in (")", "..."):
-                verdict.append(True)
-            elif self.type == "name" or self.type == "this":
-                self.advance()
-            else:
-                self.parse_binding_target([])
-            if self.type == ")":
-                self.advance()
-                verdict.append(self.type == "=>")
-            else:
-                verdict.append(self.type in (":", ",", "?", "="))
-        self.attempt(look)
-        return any(verdict)
-
-    def skip_function_type(self):
-        if self.is_name("abstract"):
+            self.skip_primary_type()
+            self.skip_indexes()
+        if self.type == "extends" and not self.newline and not no_conditional:
             self.advance()
-        self.accept("new")
-        self.skip_parameters()
-        self.expect("=>")
-        self.skip_return_type()
+            self.skip_type(no_conditional=True)
+            if self.type == "?" or not is_inferred:     # else it is what `infer` is limited to
+                self.expect("?")
+                self.skip_type()
+                self.expect(":")
+                self.skip_type()
+        self.no_conditional = outer
+        self.depth -= 1
 
-    def skip_parameters(self):
-        """Read `<T>(a: A, b?: B, ...c: C[])` of a type."""
-        if self.type == "<":
-            self.skip_type_parameters()
-        self.expect("(")
-        while self.type != ")":
-            if self.type == "name" and self.take_simple(_SIMPLE_PARAMETER):
-                continue
-            self.accept("...")
-            if self.type == "this":
-                self.advance()
-            else:
-                self.parse_binding_target([])
-            self.accept("?")
-            self.accept_type(":")
-            if self.type != ")":
-                self.expect(",")
-        self.advance()
+    def skip_indexes(self):
+        """Read `[]` and `[key]` behind a type."""
+        while not self.newline and self.accept("["):
+            if self.type != "]":
+                self.skip_type()
+            self.expect("]")
 
-    def skip_union(self):
-        """Read a type without `extends … ? …`, from unions on."""
-        while True:
-            if self.type == "|" or self.type == "&":
-                self.advance()
-            self.skip_operators()
-            if self.type != "|" and self.type != "&":
-                return
-
-    def skip_operators(self):
+    def skip_primary_type(self):
+        """Read a type without what stands behind it or between two."""
         while self.type == "name" and self.value in _TYPE_OPERATORS:
-            word = self.value
+            word, (following, value, newline) = self.value, self.peek()
+            if word == "abstract" and following != "new" or word == "asserts" and (
+                    newline or value == "is" or following not in ("name", "this")):
+                break
             self.advance()
             if word == "infer":
                 self.skip_word()
-                if self.type == "extends":
-                    self.attempt(self.skip_infer_constraint)
+                if self.no_conditional and self.accept("extends"):
+                    self.skip_type(no_conditional=True)
                 return
-        if self.type in ("new", "(", "<"):
-            # a function type may stand here as the last part of a union
-            if self.type != "(" or self.begins_function_type():
-                self.skip_function_type()
-                return
-        self.skip_primary_type()
-        while not self.newline and self.type == "[":
-            self.advance()
-            if self.type != "]":
-                self.skip_with(self.skip_type)
-            self.expect("]")
-
-    def skip_infer_constraint(self):
-        self.advance()
-        self.skip_with(self.skip_type, no_conditional=True)
-        return True if self.no_conditional or self.type != "?" else None
-
-    def skip_primary_type(self):
         type = self.type
-        if type == "name":
-            if self.value in _TYPE_KEYWORDS and self.peek()[0] != ".":
-                self.advance()          # a `<` behind it is an operator
-            else:
-                self.skip_type_reference()
-        elif type in ("string", "number", "bigint", "null", "true", "false", "void", "this"):
-            self.advance()
-        elif type == "-":
-            self.advance()
-            if self.type not in ("number", "bigint"):
-                self.unexpected()
-            self.advance()
+        if type in ("(", "<", "new"):
+            self.accept("new")
+            if self.skip_parameters() or type == "new":
+                self.expect("=>")
+                self.skip_type()
         elif type == "{":
             self.skip_object_type()
         elif type == "[":
-            self.advance()
-            while self.type != "]":
-                self.skip_with(self.skip_tuple_element)
-                if self.type != "]":
-                    self.expect(",")
-            self.advance()
-        elif type == "(":
-            self.advance()
-            self.skip_with(self.skip_type)
-            self.expect(")")
+            self.skip_elements("[", "]")
         elif type == "template":
             self.skip_template_type()
-        elif type == "typeof":
-            self.advance()
-            if self.type == "import":
-                self.skip_import_type()
-            else:
-                self.skip_type_reference()
-        elif type == "import":
-            self.skip_import_type()
+        elif type in _LITERAL_TYPES or type == "name" and self.value in _TYPE_KEYWORDS \
+                and self.peek()[0] != ".":
+            self.advance()          # a `<` behind it is an operator
+            if type == "-":
+                if self.type not in ("number", "bigint"):
+                    self.unexpected()
+                self.advance()
+        elif self.accept("typeof") or type in ("name", "this", "import"):
+            self.skip_type_reference()
         else:
             self.unexpected()
 
     def skip_type_reference(self):
-        """Read `a.b.C<T>`."""
+        """Read `a.b.C<T>` or `import("a").b<T>`."""
+        is_import = self.type == "import"
         self.skip_word()
-        while self.type == ".":
-            self.advance()
-            if self.type == "private":
-                self.advance()
-            else:
+        if is_import:
+            self.skip_elements("(", ")")
+        while self.accept("."):
+            if not self.accept("private"):
                 self.skip_word()
         if not self.newline and self.type in ("<", "<<"):
-            self.skip_type_arguments()
+            self.skip_type_list()
 
-    def skip_type_arguments(self, before_text=False):
-        """Read `<A, B>`; with before_text stay at the `>`, as what follows it is not made of tokens."""
+    def skip_type_list(self, declares=False, before_text=False):
+        """Read type arguments `<A, B>`, or parameters `<in out const T extends U = V>` with `declares`. With
+        before_text stay at the `>`, as what follows it is not made of tokens."""
         start = self.start
         self.no_arguments.add(start)        # until it is read whole
         self.split_token("<")
         self.advance()
         while True:
-            self.skip_with(self.skip_type)
+            if declares:
+                while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
+                    self.advance()
+                self.skip_word()
+                self.accept_type("extends")
+                self.accept_type("=")
+            else:
+                self.skip_type()
             if not self.accept(",") or self.type[:1] == ">":
                 break
         self.close_angle(before_text)
         self.no_arguments.discard(start)
-
-    def skip_import_type(self):
-        self.advance()
-        self.expect("(")
-        self.skip_with(self.skip_type)
-        if self.type == ",":
-            self.advance()
-            self.parse_assignment()
-            self.accept(",")
-        self.expect(")")
-        if self.type == ".":
-            self.advance()
-            self.skip_type_reference()
-        elif self.type in ("<", "<<"):
-            self.skip_type_arguments()
 
     def skip_template_type(self):
         while True:
@@ -4648,61 +4550,77 @@ class TypeParser(JSParser):
             self.advance()
             if is_last:
                 return
-            self.skip_with(self.skip_type)
+            self.skip_type()
             if self.type != "}":
                 raise self.error("Missing } in template literal type")
 
-    def skip_tuple_element(self):
-        self.accept("...")
-        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
-            self.advance()
-        else:
-            self.skip_type()
-        self.accept("?")
-        if self.type == ":":
-            self.advance()
-            self.skip_type()
+    def skip_parameters(self):
+        """Read `<T>(a: A, b?: B)` or `(type)`. Return whether it must be the former."""
+        is_generic = self.type == "<"
+        if is_generic:
+            self.skip_type_list(declares=True)
+        return self.skip_elements("(", ")") or is_generic
+
+    def skip_elements(self, opening, closing):
+        """Read the elements of a tuple or the parameters of a function type, or a type in parentheses. Return
+        whether they must be parameters if they stand in parentheses."""
+        self.expect(opening)
+        is_lone, is_list = False, self.type in (closing, "...")
+        while self.type != closing:
+            self.accept("...")
+            type = self.type
+            following = self.peek()[0] if type in _IDENTIFIER_NAMES else None
+            is_lone = True
+            if following in (":", "?") or following in _BEHIND_PARAMETER and type in ("name", "this"):
+                self.advance()
+            elif type == "{" or type == "[":
+                self.skip_primary_type()
+                if self.type not in _BEHIND_PARAMETER:
+                    self.skip_type(is_begun=True)
+                    is_lone = False
+            elif type != "," or opening == "(":
+                self.skip_type()
+                is_lone = False
+            is_list = is_list or self.type != closing
+            self.accept("?")
+            self.accept_type(":")
+            if self.type != closing:
+                self.expect(",")
+        self.advance()
+        return is_list or is_lone and self.type == "=>"
 
     def skip_object_type(self):
         """Read `{ members }`: an object type, a mapped type or the body of an interface."""
         self.expect("{")
         while self.type != "}":
-            if self.take_simple(_SIMPLE_MEMBER):
-                continue
-            self.skip_with(self.skip_type_member)
-            if self.type in (";", ","):
-                self.advance()
-            elif self.type != "}" and not self.newline:
+            self.skip_type_member()
+            if not self.accept(";") and not self.accept(",") and self.type != "}" and not self.newline:
                 self.unexpected()
         self.advance()
 
     def skip_type_member(self):
-        if self.type in ("+", "-"):
+        if self.type in ("+", "-", "..."):
             self.advance()
         while self.type == "name" and self.value in ("readonly", "get", "set") \
                 and self.peek()[0] in _PROPERTY_KEYS:
             self.advance()
         if self.type == "new" and self.peek()[0] in ("(", "<"):
             self.advance()
+        elif self.type == "[":
+            self.skip_key_in_brackets()
         elif self.type not in ("(", "<"):
-            self.skip_type_key()
+            self.parse_property_key(True)
         if self.type in ("+", "-"):
             self.advance()
         self.accept("?")
         if self.type in ("(", "<"):
             self.skip_parameters()
-        if self.type == ":":
-            self.advance()
-            self.skip_return_type()
+        self.accept_type(":")
 
-    def skip_type_key(self):
-        """Read the key of a member: a name, `[expression]`, `[name: type]` or `[name in type as type]`."""
-        if self.type != "[" :
-            self.parse_property_key(True)
-            return
+    def skip_key_in_brackets(self):
+        """Read `[expression]`, `[name: type]` or `[name in type as type]`."""
         self.advance()
-        following = self.peek()[0] if self.type in _IDENTIFIER_NAMES else None
-        if following == ":" or following == "in":
+        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "in"):
             self.advance()
             self.advance()
             self.skip_type()
@@ -4713,49 +4631,12 @@ class TypeParser(JSParser):
             self.parse_assignment()
         self.expect("]")
 
-    def skip_type_parameters(self):
-        """Read `<in out const T extends U = V, …>`."""
-        if self.take_simple(_SIMPLE_TYPE_PARAMETERS):
-            return
-        self.expect("<")
-        while self.type != ">":
-            while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
-                self.advance()
-            self.skip_word()
-            self.accept_type("extends")
-            self.accept_type("=")
-            if self.type != ",":
-                break
-            self.advance()
-        self.close_angle()
-
-    def skip_return_type(self):
-        """Read the type behind a parameter list: also `x is T`, `asserts x`, `asserts x is T`."""
-        if self.type in _SIMPLE_STARTS and self.take_simple(_SIMPLE_TYPE):
-            return
-        self.deeper()
-        if self.is_name("asserts") and self.follows_on_line("name", "this") and self.peek()[1] != "is":
-            self.advance()
-            self.skip_word()
-            if self.is_name("is"):
-                self.advance()
-                self.skip_with(self.skip_type)
-            self.depth -= 1
-            return
-        if self.type in ("name", "this"):
-            following, word, newline = self.peek()
-            if following == "name" and word == "is" and not newline:
-                self.advance()
-                self.advance()
-        self.skip_with(self.skip_type)
-        self.depth -= 1
-
     # -- where types stand in code ----
 
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
-        if self.take_simple(_SIMPLE_ANNOTATION):
+        if self.take_simple(is_annotation=True):
             self.erase(start)
             return
         if self.type in ("!", "?"):
@@ -4766,7 +4647,7 @@ class TypeParser(JSParser):
     def open_parameters(self):
         if self.type == "<":
             start = self.start
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
             if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
                 # behind `async` and `return` no line may end before it
                 self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
@@ -4782,11 +4663,7 @@ class TypeParser(JSParser):
         found = super().parse_parameters(names)
         returns_type = self.type == ":"
         if returns_type:
-            start = self.start
-            if not self.take_simple(_SIMPLE_ANNOTATION):
-                self.advance()
-                self.skip_return_type()
-            self.erase(start)
+            self.parse_annotation()
         self.returns_type = returns_type
         return found
 
@@ -4822,7 +4699,7 @@ class TypeParser(JSParser):
         if self.type == "const":
             self.advance()
         else:
-            self.skip_with(self.skip_type)
+            self.skip_type()
         self.erase(start)
         self.note_as()
         if _PRECEDENCE.get(self.type, 0) > _RELATIONAL and not operand.parenthesized \
@@ -4849,7 +4726,7 @@ class TypeParser(JSParser):
     def skip_arguments_in_expression(self):
         """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
         start = self.start
-        self.skip_type_arguments()
+        self.skip_type_list()
         type = self.type
         if type in _NO_TYPE_ARGUMENTS_BEFORE or not (
                 type in ("(", "template") or self.newline or type in _PRECEDENCE
@@ -4882,17 +4759,20 @@ class TypeParser(JSParser):
 
     # -- arrow functions ----
 
-    def peek_start(self):
-        """The offset of the token after the current one."""
+    def ahead(self, count):
+        """(type, offset) of the token that many behind the current one."""
         cursor = _CURSOR(self)
-        self.advance()
-        start = self.start
+        for _ in range(count):
+            self.advance()
+        found = self.type, self.start
         self.reset(cursor)
-        return start
+        return found
 
-    def parse_typed_arrow(self, surely, is_async=False):
-        """Read an arrow function with types. If it is something else: read nothing, None, unless `surely`."""
+    def parse_typed_arrow(self, surely=False, is_async=False):
+        """Read an arrow function with types. If there is none: read nothing, None; an error if `surely`."""
         start, line, column, no_in = self.start, self.line, self.start - self.line_start, self.no_in
+        if self.arrow_at != start or start in self.not_arrows:
+            return None
 
         def head():
             if is_async:
@@ -4911,9 +4791,13 @@ class TypeParser(JSParser):
             return None if returns_type and self.type != ":" else node
 
         if start == self.consequent_at:
-            return self.attempt(whole)
-        params = head() if surely else self.attempt(head)
-        return params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+            node = self.attempt(whole)
+        else:
+            params = head() if surely else self.attempt(head)
+            node = params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+        if node is None:
+            self.not_arrows.add(start)
+        return node
 
     def move_parenthesis(self, edit):
         """Let the `)` before a return type stand behind its line breaks: no line may end before `=>`."""
@@ -4922,59 +4806,37 @@ class TypeParser(JSParser):
 
     def parse_arrow(self, params, start, line, column, is_async, no_in):
         if start == self.consequent_at:
-            self.consequent_at = self.peek_start()
+            self.consequent_at = self.ahead(1)[1]
         return super().parse_arrow(params, start, line, column, is_async, no_in)
 
     def parse_paren(self):
         match = _PAREN(self.source, self.start)
-        if match is not None and (match.lastindex == 1 or self.start != self.consequent_at):
-            return super().parse_paren()
-        if self.arrow_at == self.start and self.start not in self.not_arrows:
+        if match is None or match.lastindex == 2 and self.start == self.consequent_at:
             type, _, _ = self.peek()
-            surely = type == "..." or type in ("name", "this") and self.peek_second() == ":"
+            surely = type == "..." or type in ("name", "this") and self.ahead(2)[0] == ":"
             if surely or type in (")", "{", "[", "name", "this"):
-                start = self.start
-                node = self.parse_typed_arrow(surely and start != self.consequent_at)
+                node = self.parse_typed_arrow(surely)
                 if node is not None:
                     return node
-                self.not_arrows.add(start)
         return super().parse_paren()
-
-    def peek_second(self):
-        """The type of the second token after the current one."""
-        cursor = _CURSOR(self)
-        self.advance()
-        self.advance()
-        type = self.type
-        self.reset(cursor)
-        return type
 
     def parse_async(self):
         type, _, newline = self.peek()
-        if self.arrow_at == self.start and type in ("(", "<") and not newline \
-                and self.start not in self.not_arrows:
-            start = self.start
-            node = self.parse_typed_arrow(False, is_async=True)
-            if node is not None:
-                return node
-            self.not_arrows.add(start)
-        return super().parse_async()
+        node = self.parse_typed_arrow(is_async=True) if type in ("(", "<") and not newline else None
+        return super().parse_async() if node is None else node
 
     def parse_angle(self):
         """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
         if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
             return self.parse_element()
-        start = self.start
-        if self.arrow_at == start and start not in self.not_arrows:
-            node = self.parse_typed_arrow(self.has_jsx)
-            if node is not None:
-                return node
-            self.not_arrows.add(start)
+        start, node = self.start, self.parse_typed_arrow(self.has_jsx)
+        if node is not None:
+            return node
         self.advance()
         if self.type == "const":
             self.advance()
         else:
-            self.skip_with(self.skip_type)
+            self.skip_type()
         self.close_angle()
         self.erase(start)
         operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
@@ -5057,14 +4919,14 @@ class TypeScriptParser(TypeParser):
         self.type_names.add(self.value)
         self.skip_word()
         if self.type == "<":
-            self.skip_type_parameters()
+            self.skip_type_list(declares=True)
 
     def parse_type(self):
         """Read `type name<T> = type`."""
         start = self.start
         self.skip_declared_type()
         self.expect("=")
-        self.skip_with(self.skip_type)
+        self.skip_type()
         self.consume_semicolon()
         return self.finish_erased(start)
 
@@ -5153,7 +5015,7 @@ class TypeScriptParser(TypeParser):
     def parse_function_start(self):
         found = super().parse_function_start()
         if self.type == "<":    # of a function without a name
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
         return found
 
     def parse_no_body(self):
@@ -5192,11 +5054,11 @@ class TypeScriptParser(TypeParser):
 
     def parse_heritage(self):
         if self.type == "<":
-            self.erasing(self.skip_type_parameters)
+            self.erasing(self.skip_type_list, True)
         superclass = super().parse_heritage()
         start = self.start
         if superclass is not None and self.type in ("<", "<<"):
-            self.skip_type_arguments()
+            self.skip_type_list()
             self.erase(start)
             start = self.start
         if self.is_name("implements"):
@@ -5330,7 +5192,7 @@ class TypeScriptParser(TypeParser):
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
         start, here = self.start, self.here()
-        is_type = self.peek()[1] == "type" and self.peek_second() != "="
+        is_type = self.peek()[1] == "type" and self.ahead(2)[0] != "="
         is_exported = self.source.endswith("export", 0, self.last_end)
         while self.type != "=":
             self.advance()
@@ -5381,7 +5243,7 @@ class TypeScriptParser(TypeParser):
         following, word, _ = self.peek()
         if following not in _IDENTIFIER_NAMES and following != "string":
             return False
-        return word != "as" or following != "name" or self.peek_second() in (",", "}") \
+        return word != "as" or following != "name" or self.ahead(2)[0] in (",", "}") \
             or _TYPE_AS_AS(self.source, self.start) is not None
 
     def parse_export(self):
@@ -5396,7 +5258,7 @@ class TypeScriptParser(TypeParser):
                 self.advance()
             self.consume_semicolon()
             return self.finish_erased(start)
-        if following == "name" and word == "type" and self.peek_second() in ("{", "*"):
+        if following == "name" and word == "type" and self.ahead(2)[0] in ("{", "*"):
             self.note_module_syntax("Unexpected token 'export'", start)
             self.without_code(self.skip_export_type)
             return self.finish_erased(start)
@@ -5425,10 +5287,10 @@ class TypeScriptParser(TypeParser):
     def parse_export_default(self):
         start = self.start
         word = self.peek()[1]
-        if word == "interface" and self.peek_second() == "name":
+        if word == "interface" and self.ahead(2)[0] == "name":
             self.advance()
             return self.parse_interface()
-        if word == "abstract" and self.peek_second() == "class":
+        if word == "abstract" and self.ahead(2)[0] == "class":
             self.export_name(self.take(Identifier("default")))
             self.erase_token()
             return ExportDefaultDeclaration(self.parse_class_declaration(True))
@@ -5848,7 +5710,7 @@ class JSXParser(EnumParser):
         if self.leap_space() == "<":
             self.advance()
             type_start = self.start
-            self.skip_type_arguments(before_text=True)
+            self.skip_type_list(before_text=True)
             self.edits.append(Edit(type_start, self.pos))
             self.leap_space()
         automatic = self.import_source is not None
@@ -6320,8 +6182,9 @@ class EvalSite:
 
 
 def global_name(name):
-    """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
-    return name + "_" if name != "__builtins_" else "__builtins_."
+    """The Python name of a global of the realm: never `__builtins__`, which Python looks at, and without
+    surrogates, which Python cannot write into its messages."""
+    return python_text(name) + "_" if name != "__builtins_" else "__builtins_."
 
 
 # -- Resolving names ---------------------------------------------------------------------
@@ -6572,6 +6435,12 @@ class ScopeAnalyzer:
         body = scope.body
         self.declare_vars(statements, body)
         self.declare_lexical(statements, body)
+        own = body.names.get("arguments")
+        if own is not None and own.kind == "var" and not scope.is_arrow:     # it begins as the one it hides
+            if body is scope:
+                own.kind, scope.uses_arguments, scope.writes_arguments = "arguments", True, True
+            else:
+                self.variables.append(self.resolve("arguments", scope))
         node.body.scope = None
         self.visit_list(statements)
         self.scope = scope
@@ -7070,7 +6939,8 @@ class ScopeAnalyzer:
                 variable.sources.append(source)
             if not declares:
                 variable.assigned = True
-            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1:
+            elif variable.kind in ("var", "function", "catch") and len(variable.sources) > 1 \
+                    or variable.kind == "arguments":
                 variable.assigned = True
         function = scope.function
         owner = variable.scope.function
@@ -7106,7 +6976,7 @@ class ScopeAnalyzer:
         """Decides where a variable lives, once all references are known."""
         scope = variable.scope
         owner = scope.function
-        name = variable.name.lstrip("%#")
+        name = python_text(variable.name.lstrip("%#"))
         if scope is owner and owner.kind == "script" and variable.kind != "hidden":
             variable.is_global = True
             variable.python = global_name(name)
@@ -7812,6 +7682,13 @@ def array_index(key):
 
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
+    if keys and len(keys) < 1000:
+        try:
+            least = min(keys)
+        except TypeError:               # texts and symbols
+            least = ""
+        if type(least) is str and least > "9\uffff":
+            return list(keys)           # no key begins with a digit
     strings, symbols, indices, last, ascending = [], [], [], -1, True
     for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
@@ -7938,7 +7815,7 @@ class JSObject:
             flags = merged_flags(desc, current)
         value = desc.value
         if value is ABSENT:
-            value = self.props[key] if key in self.props else undefined
+            value = self.props[key] if current is not None and key in self.props else undefined
         self.store_value(key, value, flags)
 
     # Where the stack ends in these two, nothing is written yet: all calls come first.
@@ -8087,6 +7964,52 @@ def subject_of(value):
     return _ATTRS(value)[2] if type(value) is JSLazyObject else None
 
 
+class InheritedAttrs(ProtectedAttrs):
+    """The `attrs` of a prototype on a chain along which methods were found. For each key of such a method
+    `relied_on` has the prototypes below that keep it in their `props`, until it is changed here. (They do not
+    have it in their `attrs`: so it is no property of theirs, and is only found faster.)"""
+
+    __slots__ = ()
+
+    def note(self, key, value):
+        for heir in self.relied_on.get(key, ()):
+            if key not in heir.attrs:
+                heir.props.pop(key, None)
+        if key in self.relied_on:
+            self.relied_on[key] = weakref.WeakSet()
+
+    def rely_on(self, key, heir):
+        if key not in self.relied_on:
+            self.relied_on[key] = weakref.WeakSet()
+            if key in self:
+                self[key] = self[key]       # as ProtectedFlags
+        self.relied_on[key].add(heir)
+
+    def replaced_by(self, kind, attrs):
+        for key in self.relied_on:
+            self.note(key, ABSENT)
+        return SealedAttrs({key: int(flags) if type(flags) is ProtectedFlags else flags
+                            for key, flags in attrs.items()})
+
+
+def keep_inherited(proto, key, function):
+    """Keeps the method that the instances of an ordinary prototype inherit from one farther up."""
+    chain, holder = [], proto
+    while type(holder) is JSObject and type(holder.special_attrs()) in (dict, InheritedAttrs):
+        chain.append(holder)
+        if key in holder.attrs:
+            break
+        holder = holder.proto
+    else:
+        return
+    if holder is not proto and holder.props.get(key) is function:
+        for holder in chain:
+            if type(holder.attrs) is dict:
+                holder.attrs = InheritedAttrs(holder.attrs, holder, None, {})
+            holder.attrs.rely_on(key, proto)
+        proto.props[key] = function
+
+
 class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
@@ -8145,6 +8068,9 @@ class JSProxyBase(JSObject):
 def refuse_put(obj, key):
     """Throws the TypeError that says why an assignment was refused."""
     holder = obj
+    if obj.class_name == "Module" and obj.has(key):     # it may have no value to ask for yet
+        raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object "
+                          "'[object Module]'")
     while holder is not None and not isinstance(holder, JSProxyBase):
         desc = holder.get_own(key)
         if desc is not None:
@@ -9300,12 +9226,20 @@ def instance_of(value, target):
     while type(holder) is JSFunction and SYM_HAS_INSTANCE not in (
             holder.props if holder.attrs is None else holder.attrs):
         holder = holder.proto
-    props = holder.props if type(holder) is JSFunction else UNTOUCHED
-    handler = props[SYM_HAS_INSTANCE] if SYM_HAS_INSTANCE in props else target.get(SYM_HAS_INSTANCE)
+    handler = holder.props.get(SYM_HAS_INSTANCE) if type(holder) is JSFunction else None
+    if handler is None:
+        handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
         if type(handler) is JSFunction and handler.info.kind == "builtin" \
                 and handler.info.name == "[Symbol.hasInstance]":
-            return ordinary_has_instance(target, value)
+            proto = target.props.get("prototype") if type(target) is JSFunction else None
+            if type(value) is not JSObject or not isinstance(proto, JSObject):
+                return ordinary_has_instance(target, value)
+            while type(value) is JSObject:
+                value = value.proto
+                if value is proto:
+                    return True
+            return value is not None and ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
         raise JSTypeError("Right-hand side of 'instanceof' is not callable")
@@ -10040,7 +9974,7 @@ def script_name(python):
     """The JavaScript name behind a name of generated code, for messages."""
     if python.endswith("."):
         return "__builtins_"
-    return python.rpartition("_")[0].rpartition(".")[2]
+    return utf16(python.rpartition("_")[0].rpartition(".")[2])
 
 
 class Jump:
@@ -10513,8 +10447,10 @@ class FunctionEmitter(NodeMaker):
             if not self.scope.has_eval:
                 self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
-            self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
+            rest = self.name("rest") if source == "rest" \
+                else self.python("arguments[{source!r}:]", source=source)
+            values = self.node(ast.List, [self.node(ast.Starred, rest, _LOAD)], _LOAD)
+            self.bind(param.argument, self.call("array_of", values))
         elif type(source) is int:
             self.bind(param, self.python(
                 "arguments[{source!r}] if len(arguments) > {source!r} else undefined", source=source))
@@ -10734,7 +10670,8 @@ class FunctionEmitter(NodeMaker):
     def refuse_assignment(self, variable, value):
         if variable.kind == "fname" and not self.scope.strict:
             return value
-        return self.call("assign_const", value, self.load_variable(variable), self.const(variable.name))
+        current = self.name("undefined") if variable.kind == "import" else self.load_variable(variable)
+        return self.call("assign_const", value, current, self.const(variable.name))
 
     def assign_identifier(self, identifier, value, found=None):
         """identifier = value, as an expression. `found`: see with_found()."""
@@ -11938,7 +11875,8 @@ class ExpressionEmitter(DestructuringEmitter):
             if not is_plain_property(prop):
                 break
             plain += 1
-        if plain == len(node.properties) and not self.needs_lift(node):
+        if not self.needs_lift(node) and (plain == len(node.properties) or all(
+                isinstance(prop, SpreadElement) or is_plain_property(prop) for prop in node.properties)):
             return self.plain_object(node.properties)
         home = node.scope.names["%home"]
         self.declare_cell(home)
@@ -11960,6 +11898,10 @@ class ExpressionEmitter(DestructuringEmitter):
     def plain_object(self, properties):
         keys, values = [], []
         for prop in properties:
+            if isinstance(prop, SpreadElement):
+                keys.append(None)
+                values.append(self.call("spread_properties", self.expression(prop.argument)))
+                continue
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
@@ -12334,6 +12276,11 @@ class OperatorEmitter(ClassEmitter):
             return test if operator == "==" else self.negated(test)
         if operator in _COMPARE_OPS:
             return self.relation(operator, left, left_kind, right, right_kind)
+        if operator == "in" and self.runs_often() and isinstance(left, (ast.Name, ast.Constant)) \
+                and isinstance(right, ast.Name):
+            return self.python(
+                "type({right}) is JSObject and {left} in {right}.props or has_property({left}, {right})",
+                left=left, right=right)
         if operator == "in":
             return self.call("has_property", left, right)
         if operator == "instanceof":
@@ -13101,6 +13048,10 @@ class AssignmentEmitter(OperatorEmitter):
 
 # -- Members and calls -------------------------------------------------------------------
 
+#: Whether CPython looks into a dict twice, by `in` and a subscript, faster than once by a method.
+LOOKS_TWICE = sys.version_info >= (3, 14)
+
+
 class CallEmitter(AssignmentEmitter):
     """Translates members, calls, `new`, optional chains, await and yield."""
 
@@ -13163,8 +13114,9 @@ class CallEmitter(AssignmentEmitter):
             return self.call("private_get", obj, key)
         props = self.dict_of(obj) if variable.type == "field" else None
         if props is not None:
-            return self.either(self.compare(key, _IN, props), self.subscript(props, key),
-                               self.call("private_get", obj, key))
+            return self.python(
+                "{found} if ({found} := {props}.get({key})) is not None else private_get({obj}, {key})",
+                found=self.temporary(), props=props, key=key, obj=obj)
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"),
                           self.compare(key, _IN, self.attribute(obj, "props")))
@@ -13178,13 +13130,18 @@ class CallEmitter(AssignmentEmitter):
         if key in self.unit.getters and self.runs_often():
             again, first = self.reusable(obj)
             return self.got(again, first, key, props, self.call("get", again, self.const(key)))
-        if props is not None:
-            return self.either(self.compare(self.const(key), _IN, props),
-                               self.subscript(props, self.const(key)),
-                               self.call("get", obj, self.const(key)))
-        obj, first = self.reusable(obj)
-        return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
-                           "else get({obj}, {key!r})", obj=obj, first=first, key=key)
+        parts = {"key": key, "obj": obj, "props": props}
+        if props is None:
+            parts["obj"], parts["first"] = self.reusable(obj)
+            parts["props"] = self.attribute(parts["obj"], "props")
+        if LOOKS_TWICE:
+            template = "{props}[{key!r}] if {key!r} in {props} else get({obj}, {key!r})"
+        else:                           # no property is None
+            template = "{found} if ({found} := {props}.get({key!r})) is not None else get({obj}, {key!r})"
+            parts["found"] = self.temporary()
+        if props is None:
+            template = template.replace(" if ", " if type({first}) is JSObject and ", 1)
+        return self.python(template, **parts)
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
@@ -13394,6 +13351,9 @@ class CallEmitter(AssignmentEmitter):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
             if shortcut is not None:
                 return shortcut
+            if not before and not optional and self.is_call_of_function(callee, arguments):
+                function = self.call("called", self.chain_part(callee.object), self.const(self.text(callee)))
+                return self.apply(function, self.arguments(arguments, function, None))
             function, this = self.method_parts(callee, optional)
         elif isinstance(callee, ChainExpression) and isinstance(callee.expression, MemberExpression) \
                 and not isinstance(callee.expression.object, Super):
@@ -13407,6 +13367,13 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(values, tuple):
             function, this, values = values
         return self.node(ast.Call, function, [this, *before, *values], [])
+
+    def is_call_of_function(self, callee, arguments):
+        """Whether this seems to be function.call(receiver, …)."""
+        return not (callee.computed or callee.optional or isinstance(callee.object, Super)
+                    or isinstance(callee.property, PrivateName)) and callee.property.name == "call" \
+            and arguments and not isinstance(arguments[0], SpreadElement) and self.runs_often() \
+            and not any(map(self.needs_lift, arguments))
 
     def shortcut(self, callee, arguments):
         """A call of a method that has a helper of its own, which falls back to the method; or None."""
@@ -13620,9 +13587,10 @@ class CallEmitter(AssignmentEmitter):
         function); `first` is the code of the object to use first. `kind`: the class for arrays."""
         props, proto, found = self.temporary(), self.temporary(), self.temporary()
         check = self.python(
-            "type({first}) is {kind} and ({key} in ({props} := {obj}.props) or {obj}.attrs is None "
-            "and ({proto} := {obj}.proto) is not None and {key} in ({props} := {proto}.props)) "
-            "and type({found} := {props}[{key}]) is JSFunction",
+            "type({first}) is {kind} and ({key} not in ({props} := {obj}.props) and {obj}.attrs is None "
+            "and ({proto} := {obj}.proto) is not None "
+            "and type({found} := {proto}.props.get({key})) is JSFunction "
+            "or type({found} := {props}.get({key})) is JSFunction)",
             first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
         return check, self.attribute(self.name(found), "fn")
 
@@ -13674,9 +13642,16 @@ class CallEmitter(AssignmentEmitter):
             made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                              self.python("this_place(None)"), *values)
             return self.python("(this := this_place({made}))", made=made)
-        made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
-                         self.name("this_bound"), *values)
-        return self.python("((this := {made}), (this_bound := True))[0]", made=made)
+        klass = self.load_variable(node.callee.scope)
+        if self.constructor != "derived":       # in an arrow function
+            made = self.call("super_call", klass, self.name("new_target"), self.name("this_bound"), *values)
+            return self.python("((this := {made}), (this_bound := True))[0]", made=made)
+        made = self.apply(self.call("super_constructor", klass), [self.name("new_target"), *values])
+        fields = ", initialize_fields(this, {klass})" if self.has_fields else ""
+        return self.python(
+            "((this := {temp} if ({temp} := {made}) is not None and not this_bound else super_twice()), "
+            "(this_bound := True)" + fields + ")[0]",
+            temp=self.temporary(), made=made, **({"klass": klass} if fields else {}))
 
     def visit_AwaitExpression(self, node):
         return self.awaited(self.expression(node.argument))
@@ -13848,7 +13823,7 @@ def names_in_loops(statements, wanted):
         if kind is ast.Name:
             if in_loop and node.id in wanted:
                 found.setdefault(node.id, []).append(node)
-        elif kind is not ast.Constant and kind is not ast.FunctionDef:
+        elif kind is not ast.Constant and kind is not ast.FunctionDef and node is not None:
             in_loop = in_loop or kind is ast.While or kind is ast.For
             for part in vars(node).values():
                 if type(part) is list:
@@ -13873,9 +13848,9 @@ def is_stable(left, right):
 
 #: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
 COMMON_METHODS = frozenset(
-    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
-    "find findIndex flat flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll "
-    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
+    "at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
+    "find findIndex flat flatMap forEach includes indexOf join keys lastIndexOf map match matchAll "
+    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send shift slice some "
     "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
     "trimStart unshift values".split())
 #: The same, of arrays and of texts.
@@ -13889,7 +13864,8 @@ STRING_METHODS = frozenset(
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
 SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
              ("has", 1): "quick_has",
-             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("delete", 1): "quick_delete",
+             ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
                   ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
@@ -15186,8 +15162,10 @@ def enumerable_own(realm, value, pick):
     """EnumerableOwnProperties (7.3.24): [pick(key, value)] by string keys; `pick` None: the keys."""
     obj = to_object(realm, value)
     if is_plain(obj):
-        keys = [key for key in order_keys(obj.props) if type(key) is str]
-        return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
+        keys, props = order_keys(obj.props), obj.props
+        if keys and type(keys[-1]) is not str:      # symbols come last
+            keys = [key for key in keys if type(key) is str]
+        return keys if pick is None else [pick(key, props[key]) for key in keys]
     if pick is not None:
         return [pick(key, item) for key, item in enumerable_properties(obj, False)]
     return [key for key in with_polls(obj.own_keys()) if type(key) is str and is_enumerable(obj, key)]
@@ -15577,7 +15555,11 @@ def frame_text(code, lasti):
 
 def stack_limit(realm):
     """How many frames Error.stackTraceLimit asks for."""
-    limit = peek(realm.Error, "stackTraceLimit")
+    limit = realm.Error.props.get("stackTraceLimit")
+    if limit is None:
+        limit = peek(realm.Error, "stackTraceLimit")
+    if type(limit) is int and 0 <= limit <= MAX_STACK_FRAMES:
+        return limit
     if type(limit) not in NUMBER_TYPES or limit != limit:
         return 0
     return int(max(0, min(limit, MAX_STACK_FRAMES)))
@@ -15618,7 +15600,9 @@ class JSErrorObject(JSObject):
         """Notes where and as what the error stands now."""
         self.frames = frames
         self.stack = None
-        message = peek(self, "message")
+        message = self.props.get("message")
+        if message is None:
+            message = peek(self, "message")
         self.header = "" if message is undefined else peek_text(message)
 
     def first_line(self, name=undefined):
@@ -17192,7 +17176,7 @@ def string_ends_with(realm, this, search=undefined, end=undefined, *_):
 @STRING.method("includes", 1)
 def string_includes(realm, this, search=undefined, position=undefined, *_):
     text = this if type(this) is str else this_text(this, "includes")
-    search = search_text(search, "includes")
+    search = search if type(search) is str else search_text(search, "includes")
     if position is undefined:
         return search in text
     return text.find(search, clamp_position(position, len(text))) >= 0
@@ -17245,14 +17229,18 @@ def last_position(text, search, end):
 @STRING.method("slice", 2)
 def string_slice(realm, this, start=undefined, end=undefined, *_):
     text = this if type(this) is str else this_text(this, "slice")
+    if type(start) is int and (end is undefined or type(end) is int):
+        return text[start:] if end is undefined else text[start:end]
     first = relative_index(start, len(text))
     return text[first:] if end is undefined else text[first:relative_index(end, len(text))]
 
 
 @STRING.method("startsWith", 1)
 def string_starts_with(realm, this, search=undefined, position=undefined, *_):
-    text = this_text(this, "startsWith")
-    search = search_text(search, "startsWith")
+    text = this if type(this) is str else this_text(this, "startsWith")
+    search = search if type(search) is str else search_text(search, "startsWith")
+    if position is undefined:
+        return text.startswith(search)
     return text.startswith(search, clamp_position(position, len(text)))
 
 
@@ -17542,6 +17530,9 @@ def replace_each(realm, text, search, replacement):
 
 @STRING.method("split", 2)
 def string_split(realm, this, separator=undefined, limit=undefined, *_):
+    if type(this) is type(separator) is str and separator and limit is undefined \
+            and len(this) <= SLICE_LENGTH:
+        return realm.new_array(this.split(separator))
     require_object_coercible(this, "String.prototype.split")
     splitter = custom_method(realm, separator, SYM_SPLIT)
     if splitter is not undefined:
@@ -19036,17 +19027,18 @@ class JSCollection(JSObject):
 
     def remove(self, key):
         """Deletes an entry; returns whether it was there."""
-        position = self.index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
+        index = self.index
+        position = index.pop(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key, None)
         if position is None:
             return False
         self.erase(position)
         keys = self.keys
+        size = len(keys)
         if position == self.first:
-            size = len(keys)
             while position < size and keys[position] is HOLE:
                 position += 1
             self.first = position
-        if len(keys) - len(self.index) > COLLECTION_SLACK + len(self.index):
+        if size > COLLECTION_SLACK + 2 * len(index):
             self.compact()
         return True
 
@@ -32765,11 +32757,12 @@ _CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECAS
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
 _TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
-#: In texts of HTML, as its tokenizer reads them.
-_HTML_SPACE, _BETWEEN_ATTRIBUTES = re.compile(r"[ \t\n\r\f]*").match, re.compile(r"[ \t\n\r\f/]*").match
-_TAG_NAME, _NAME_OF_ATTRIBUTE = re.compile(r"[^\s/>]*").match, re.compile(r"[^\s/>=]*").match
-_UNQUOTED, _COMMENT_END, _TAG_END = (re.compile(r"[^\s>]*").match, re.compile("--!?>").search,
-                                     re.compile(">").search)
+#: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A
+#: value stands there as U+0000. (HTML, 13.2.5: tokenization)
+_MARKUP = re.compile(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))").search
+_ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
+                        r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
+_COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = frozenset(
     "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
@@ -32875,163 +32868,81 @@ class HtmlAttribute(HtmlText):
 HTML_TEXT = HtmlText()
 
 
-class HtmlReader:
-    """Follows the tags of a template, to tell where its values stand (HTML, 13.2.5: tokenization).
+class HtmlWord:
+    """Inside a tag, outside of quotes; `before` is what the word begins with, is_name: in the tag's name."""
 
-    state      the name of the method that reads on
-    tag        the name of the tag that was read last, with / before that of a closing one
-    attribute, value    of the attribute that was read last; quote is " or ', or "" where there is none
-    """
-
-    __slots__ = ("state", "tag", "attribute", "value", "quote")
-
-    def __init__(self):
-        self.state, self.tag, self.attribute, self.value, self.quote = "outside", "", "", "", ""
-
-    def read(self, text):
-        at = 0
-        while at < len(text):
-            at = getattr(self, self.state)(text, at)
-
-    def take(self, pattern, text, at, rest, last):
-        """(the part of the text that the pattern matches, where it ends); state becomes `rest` behind it,
-        `last` where it is all."""
-        end = pattern(text, at).end()
-        self.state = rest if end < len(text) else last
-        return text[at:end], end
-
-    def search(self, pattern, text, at, state):
-        """Where the text goes on behind the pattern, in that state; its end if there is none."""
-        found = pattern(text, at)
-        if found is None:
-            return len(text)
-        self.state = state
-        return found.end()
-
-    def outside(self, text, at):
-        at = text.find("<", at) + 1
-        if not at:
-            return len(text)
-        if text.startswith("!--", at):
-            self.state = "comment"
-            return at + 1
-        self.tag = "/" if text.startswith("/", at) else ""
-        self.state = "bogus" if text.startswith(("!", "?"), at) else "name"
-        return at + len(self.tag)
-
-    def comment(self, text, at):
-        return self.search(_COMMENT_END, text, at, "outside")
-
-    def bogus(self, text, at):
-        return self.search(_TAG_END, text, at, "outside")
-
-    def inside(self, text, at):
-        """The inside of an element in which there are no others."""
-        end = re.compile(rf"</{self.tag}(?![^\s/>])", re.IGNORECASE).search(text, at)
-        if end is None:
-            return len(text)
-        self.tag, self.state = "/" + self.tag, "before_attribute"
-        return end.end()
-
-    def name(self, text, at):
-        found, end = self.take(_TAG_NAME, text, at, "before_attribute", "name")
-        if self.tag in ("", "/") and not (found and found[0].isascii() and found[0].isalpha()):
-            self.state = "bogus" if self.tag and end < len(text) else "outside"
-            return at
-        self.tag += found.lower()
-        return end
-
-    def before_attribute(self, text, at):
-        _, at = self.take(_BETWEEN_ATTRIBUTES, text, at, "attribute_name", self.state)
-        if text.startswith(">", at):
-            self.state = "inside" if self.tag in _TEXT_ELEMENTS else "outside"
-            return at + 1
-        self.attribute = ""
-        return at
-
-    def attribute_name(self, text, at):
-        found, end = self.take(_NAME_OF_ATTRIBUTE, text, at, "after_name", self.state)
-        self.attribute += found.lower()
-        return end
-
-    def after_name(self, text, at):
-        _, at = self.take(_HTML_SPACE, text, at, "before_attribute", self.state)
-        if text.startswith("=", at):
-            self.state, self.value = "before_value", ""
-            return at + 1
-        return at
-
-    def before_value(self, text, at):
-        _, at = self.take(_HTML_SPACE, text, at, "unquoted", self.state)
-        self.quote = ""
-        if text.startswith(('"', "'"), at):
-            self.quote, self.state = text[at], "quoted"
-            return at + 1
-        if text.startswith(">", at):
-            self.state = "before_attribute"
-        return at
-
-    def quoted(self, text, at):
-        end = text.find(self.quote, at)
-        if self.value is not None:
-            self.value += text[at:end if end >= 0 else None]
-        if end < 0:
-            return len(text)
-        self.state = "before_attribute"
-        return end + 1
-
-    def unquoted(self, text, at):
-        return self.take(_UNQUOTED, text, at, "before_attribute", self.state)[1]
-
-    def place(self):
-        """What writes a value that stands here; None in a tag's own words."""
-        if self.state in ("unquoted", "before_value"):
-            raise JSTypeError(f'Write quotes around the value of {self.attribute}: '
-                              f'{self.attribute}="${{…}}"')
-        if self.state == "quoted":
-            before, self.value = self.value, None
-            return HtmlAttribute(self.attribute, before or "", before is not None)
-        if self.state == "inside" and self.tag in _CODE_ELEMENTS:
-            return HtmlCode(self.tag)
-        return HTML_TEXT if self.state in ("outside", "inside", "comment", "bogus") else None
+    def __init__(self, before, is_name=False):
+        self.before, self.is_name = before, is_name
 
     def word(self, value):
-        """The text of a value that stands in a tag's own words: a name, or HTML of the script's own."""
+        """The text of a value that stands here: a name, or HTML of the script's own."""
         if value is undefined or value is null or type(value) is bool:
             return ""
         if type(value) is JSHtml and value.is_code:
-            self.read(value.text)
             return value.text
-        text = to_string(value) if type(value) in (str, int, float) else None
-        if self.state == "name":
-            fits = text is not None and _ELEMENT_NAME(self.tag.lstrip("/") + text)
-        else:
-            fits = text is not None and _ATTRIBUTE_NAME(text)
-        if fits:
-            self.read(text)
-        if not fits or self.state == "attribute_name" and self.attribute.startswith("on"):
-            raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
-                              'name="${…}", or html.raw(text) for attributes that are your own')
-        return text
-
-    def end(self):
-        if self.state != "outside" and (self.state != "name" or self.tag not in ("", "/")):
-            raise JSTypeError("The template ends inside " + ("a comment" if self.state == "comment" else
-                                                             f"<{self.tag}>"))
+        text = to_string(value) if type(value) in (str, int, float) else " "
+        word = self.before + text
+        if _ELEMENT_NAME(word) if self.is_name else \
+                _ATTRIBUTE_NAME(text) and not word.lower().startswith("on"):
+            return text
+        raise JSTypeError(f"{display(value)} cannot stand inside a tag, outside of quotes: write "
+                          'name="${…}", or html.raw(text) for attributes that are your own')
 
 
-@functools.lru_cache(1024)
-def template_places(texts):
-    """The places of the values between the texts of a template; None if they depend on the values."""
-    reader, places = HtmlReader(), []
-    for index, text in enumerate(texts):
-        reader.read(text)
-        if index + 1 < len(texts):
-            places.append(reader.place())
-            if places[-1] is None:
-                return None
-    reader.end()
+def read_template(texts):
+    """The places of the values between the texts of a template, up to the first HtmlWord: those behind that
+    depend on its value."""
+    text, places, at = "\0".join(text.replace("\0", "\ufffd") for text in texts), [], 0
+
+    def pass_texts(end, place=HTML_TEXT):
+        nonlocal at
+        places.extend([place] * text.count("\0", at, end))
+        at = end
+
+    def ends_inside(what):
+        raise JSTypeError(f"The template ends inside {what}")
+
+    while found := _MARKUP(text, at):
+        pass_texts(found.start())
+        if found[2] is None:
+            end = (_COMMENT_END if found[0] == "<!--" else _TAG_END)(text, at + 2)
+            pass_texts((end or ends_inside("a comment")).end())
+            continue
+        before, is_open, _ = found[2].partition("\0")
+        if is_open:
+            return [*places, HtmlWord(before, is_name=True)]
+        is_end, tag, at = found[1], found[2].lower(), found.end()
+        while not text.startswith(">", at):
+            found = _ATTRIBUTE(text, at)
+            name, value = found.groups("")
+            before, is_open, _ = name.partition("\0")
+            if is_open:
+                return [*places, HtmlWord(before)]
+            at = found.end()
+            if at == len(text):
+                ends_inside(f"<{tag}>")
+            places += places_in_value(name.lower(), value)
+        at += 1
+        if tag in _TEXT_ELEMENTS and not is_end:
+            end = re.compile(rf"</{tag}(?![^ \t\n\r\f/>])", re.IGNORECASE).search(text, at)
+            pass_texts((end or ends_inside(f"<{tag}>")).start(),
+                       HtmlCode(tag) if tag in _CODE_ELEMENTS else HTML_TEXT)
+    pass_texts(len(text))
     return places
+
+
+def places_in_value(name, value):
+    """The places of the values in the value of an attribute, which has its quotes."""
+    before, is_open, rest = value.partition("\0")
+    if not is_open:
+        return []
+    if value[0] not in "\"'":
+        raise JSTypeError(f'Write quotes around the value of {name}: {name}="${{…}}"')
+    return [HtmlAttribute(name, before[1:]), *[HtmlAttribute(name, is_first=False)] * rest.count("\0")]
+
+
+#: The places in the templates of scripts, whose texts are the same each time.
+template_places = functools.lru_cache(1024)(read_template)
 
 
 def make_html(realm, parts, is_code=False):
@@ -33200,26 +33111,22 @@ def html_template(realm, this, strings=undefined, *values):
     raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
     if not isinstance(raw, JSObject):
         raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
-    texts, parts = tuple(map(to_string, iterable_to_list(realm, strings))), []
-    places, start = template_places(texts), 0
-    reader = HtmlReader() if places is None else None
-    for index, (text, value) in enumerate(zip(interruptible(texts), (*values, ABSENT))):
+    texts, parts, rest, start = [*map(to_string, iterable_to_list(realm, strings))], [], [*values], 0
+    places = template_places(tuple(texts))
+    while places and places[-1].__class__ is HtmlWord:
+        realm.poll()
+        at = len(places) - 1
+        texts[at:at + 2] = [texts[at] + places[at].word(rest.pop(at)) + texts[at + 1]]
+        places = read_template(texts)
+    for text, value, place in zip(interruptible(texts), (*rest, ABSENT), (*places, None)):
         parts.append(text)
-        if reader is not None:
-            reader.read(text)
         if value is ABSENT:
             break
-        place = places[index] if reader is None else reader.place()
-        if place is None:
-            parts.append(reader.word(value))
-            continue
         if place.__class__ is HtmlAttribute and place.is_first:
             start = len(parts)
         add_child(realm, parts, value, place)
         if place.__class__ is HtmlAttribute:
             place.check("".join(part for part in parts[start:] if part.__class__ is str))
-    if reader is not None:
-        reader.end()
     return make_html(realm, parts, not values)
 
 
@@ -35072,6 +34979,10 @@ def super_put(home, this, key, value, strict):
 
 @runtime_helper
 def super_method(home, this, key):
+    """The Python function of super.key(…)."""
+    base = home.proto if type(home) is JSObject else None
+    if type(base) is JSObject and type(key) is str and type(method := base.props.get(key)) is JSFunction:
+        return method.fn
     return callable_or_refusal(super_get(home, this, key),
                                f"(intermediate value).{key_text(to_property_key(key))}")
 
@@ -35084,17 +34995,15 @@ def prototype_object(klass):
 @runtime_helper
 def initialize_fields(this, klass):
     """Adds the private methods and fields of a class to a new instance (7.3.33)."""
+    is_ordinary, props = type(this) is JSObject, this.props
     for kind, key, code, anonymous in klass.fields:
-        if kind == "private":
-            add_private(this, key, True)
-            continue
-        value = code if kind == "literal" else undefined if code is None else code(this)
+        value = code if kind == "literal" else True if kind == "private" else undefined if code is None \
+            else code(this)
         if anonymous:
             set_function_name(value, key)
-        is_private = type(key) is PrivateKey
-        if type(this) is JSObject and (key not in this.props if is_private else this.attrs is None):
-            this.props[key] = value
-        elif is_private:
+        if is_ordinary and (key not in props if type(key) is PrivateKey else this.attrs is None):
+            props[key] = value
+        elif type(key) is PrivateKey:
             add_private(this, key, value)
         else:
             this.create_data_property_or_throw(key, value)
@@ -35175,21 +35084,23 @@ def caught(realm):
 
 def reading_helpers(realm, helpers):
     """Reading of properties."""
+    object_proto, object_properties = realm.ObjectPrototype, realm.ObjectPrototype.props
+
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
-            props = obj.props
-            if key in props:
-                return props[key]
-            proto = obj.proto
-            if obj.attrs is None and type(proto) is JSObject:
-                if key in proto.props:
-                    return proto.props[key]
-                attrs = proto.attrs
-                if attrs is not None and key in attrs and attrs[key].getter is not undefined:
-                    return attrs[key].getter.fn(obj)
-                return proto.get(key, obj)
-            return obj.get(key)
+            holder, may_have_getter = obj, key in Guard.keys
+            while holder is not None:
+                value = holder.props.get(key)
+                if value is not None:
+                    return value
+                if may_have_getter and holder.attrs is not None and key in holder.attrs:
+                    getter = holder.attrs[key].getter
+                    return undefined if getter is undefined else getter.fn(obj)
+                holder = holder.proto
+                if holder is not None and holder.exotic:
+                    return holder.get(key, obj)
+            return undefined
         if isinstance(obj, JSObject):
             props = obj.props if type(obj) is JSFunction else UNTOUCHED
             return props[key] if key in props else obj.get(key)
@@ -35207,9 +35118,15 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
+            if type(obj) is JSObject:
+                return get(obj, str(key))
         elif kind is str:
-            if type(obj) is JSObject and key in obj.props:
-                return obj.props[key]
+            if type(obj) is JSObject:
+                value = obj.props.get(key)
+                if value is not None:
+                    return value
+                if obj.proto is object_proto and key not in object_properties and key not in Guard.keys:
+                    return undefined
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -35229,7 +35146,8 @@ def reading_helpers(realm, helpers):
 
 def calling_helpers(realm, helpers):
     """Calls of methods."""
-    get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
+    get, get_element, string_methods = helpers["get"], helpers["get_element"], realm.StringPrototype.props
+    function_proto, protected = realm.FunctionPrototype, realm.protected
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -35242,24 +35160,34 @@ def calling_helpers(realm, helpers):
                 props = obj.props
             except AttributeError:
                 return callable_or_refusal(get_v(realm, obj, key), text, realm)
+            proto = obj.proto
             if key in props:
                 function = props[key]
-            elif obj.attrs is None:
-                proto = obj.proto
-                if proto is not None and key in proto.props:
-                    function = proto.props[key]
-                else:
-                    function = obj.get(key)
-            else:
+            elif obj.attrs is not None or proto is None:
                 function = obj.get(key)
+            elif key in proto.props:
+                function = proto.props[key]
+            else:
+                function = get(obj, key)
+                if type(obj) is type(proto) is JSObject and type(function) is JSFunction:
+                    keep_inherited(proto, key, function)
         if type(function) is JSFunction:
             return function.fn
         return callable_or_refusal(function, text, realm)
 
     def element_method(obj, key, text):
-        return callable_or_refusal(get_element(obj, key), text, realm)
+        function = get_element(obj, key)
+        return function.fn if type(function) is JSFunction else callable_or_refusal(function, text, realm)
 
-    return method, element_method
+    def called(obj, text):
+        """The Python function of obj.call(…), whose arguments begin with the receiver."""
+        if type(obj) is JSFunction and obj.proto is function_proto and protected["call_untouched"] \
+                and (obj.attrs is None or "call" not in obj.attrs):
+            return obj.fn
+        function = method(obj, "call", text)
+        return lambda *args: function(obj, *args)
+
+    return method, element_method, called
 
 
 def literal_helpers(realm, helpers):
@@ -35305,25 +35233,19 @@ def constructing_helpers(realm, helpers):
             raise JSTypeError(f"{text} is not a constructor")
         return refuse
 
-    def instance_of_function(callee, *args):
-        props = callee.props
-        proto = props["prototype"] if "prototype" in props else callee.get("prototype")
+    def instance_of_function(callee, x=None, y=None, z=None, *more):
+        proto = callee.props.get("prototype") or callee.get("prototype")
         this = allocate(JSObject)
-        this.proto = proto if isinstance(proto, JSObject) else object_proto
+        this.proto = proto if type(proto) is JSObject or isinstance(proto, JSObject) else object_proto
         this.props = {}
         this.attrs = None
-        count = len(args)
-        if count == 2:                  # a call with a tuple takes longer
-            x, y = args
+        if z is not None:               # a call with a tuple takes longer
+            result = callee.fn(this, x, y, z, *more) if more else callee.fn(this, x, y, z)
+        elif y is not None:
             result = callee.fn(this, x, y)
-        elif count == 1:
-            result = callee.fn(this, args[0])
-        elif count == 3:
-            x, y, z = args
-            result = callee.fn(this, x, y, z)
         else:
-            result = callee.fn(this, *args)
-        return result if result is not undefined and isinstance(result, JSObject) else this
+            result = callee.fn(this) if x is None else callee.fn(this, x)
+        return this if result is undefined or not isinstance(result, JSObject) else result
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
@@ -35359,6 +35281,8 @@ def storing_helpers(realm, helpers):
 
         def put_element(obj, key, value):
             """obj[key] = value"""
+            if type(obj) is JSObject and (type(key) is str or type(key) is int):
+                return put(obj, key if type(key) is str else str(key), value)
             if type(key) is int and type(obj) is JSArray:
                 items = obj.items
                 if 0 <= key < len(items):
@@ -35446,8 +35370,9 @@ def function_helpers(realm, helpers):
 
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
-protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
-protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("call_untouched", FunctionPrototype=("call",))
+protector("map_methods_untouched", MapPrototype=("get", "has", "set", "delete"))
+protector("set_methods_untouched", SetPrototype=("add", "has", "delete"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
@@ -35537,7 +35462,7 @@ def shortcuts_of_collections(realm, helpers):
 
 
 def shortcuts_that_fill(realm, helpers):
-    """Methods that add to a Map or Set, for keys that need no collection_key()."""
+    """Methods that change a Map or Set; those that add, for keys that need no collection_key()."""
     method = helpers["method"]
     is_plain_map, is_plain_set = collection_tests(realm, helpers)
 
@@ -35574,7 +35499,13 @@ def shortcuts_that_fill(realm, helpers):
             return obj
         return method(obj, "add", text)(obj, key)
 
-    return quick_set, quick_add
+    def quick_delete(obj, text, key):
+        """obj.delete(key)"""
+        if is_plain_set(obj) if type(obj) is JSSet else type(obj) is JSMap and is_plain_map(obj):
+            return obj.remove(key)
+        return method(obj, "delete", text)(obj, key)
+
+    return quick_set, quick_add, quick_delete
 
 
 def shortcuts_of_math(realm, helpers):
@@ -35656,9 +35587,6 @@ def iteration_helpers(realm, helpers):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
 
-    def rest_array(values):
-        return realm.new_array([*values])
-
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
@@ -35682,7 +35610,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, iterate_entries, spread, first_values, destructure_array
 
 
 def make_runtime(realm):
@@ -35848,6 +35776,9 @@ def delete_global(realm, name):
 @runtime_helper
 def delete_member(realm, obj, key, strict):
     """delete obj[key]"""
+    if type(obj) is JSObject and obj.attrs is None and type(key) is str:
+        obj.props.pop(key, None)
+        return True
     if obj is None:
         raise JSReferenceError("Unsupported reference to 'super'")
     if obj is undefined or obj is null:
@@ -35872,6 +35803,19 @@ def template_object(realm, site):
 @runtime_helper
 def array_with_holes(realm, values):
     return holey_array(values, realm.ArrayPrototype)
+
+
+@runtime_helper
+def spread_properties(realm, source):
+    """What a spread in an object literal copies, as a dict that nobody keeps."""
+    if type(source) is JSObject and source.attrs is None:
+        for key in source.props:
+            if type(key) is PrivateKey:
+                return {key: source.props[key] for key in order_keys(source.props)}
+        return source.props
+    if source is undefined or source is null:
+        return UNTOUCHED
+    return dict(enumerable_properties(to_object(realm, source)))
 
 
 @runtime_helper
@@ -36023,18 +35967,31 @@ def with_callee(function, code):
 
 
 @runtime_helper
-def super_call(realm, klass, new_target, bound, *args):
-    """super(…args) (13.3.7.1)."""
+def super_constructor(klass):
+    """The Python function that super(…) calls with new.target and the arguments (13.3.7.1)."""
     parent = klass.proto
-    if type(parent) is JSFunction and parent.info.kind == "class":
-        this = parent.ctor(new_target, *args)
-    elif is_constructor(parent):
-        this = construct(parent, args, new_target)
-    else:
+    if type(parent) is JSFunction and parent.fields is not None:
+        return parent.ctor              # a class
+
+    def construct_parent(new_target, *args):
+        if is_constructor(parent):
+            return construct(parent, args, new_target)
         raise JSTypeError("Super constructor " + display(null if parent is None else parent)
-                          + " of anonymous class is not a constructor")
+                          + f" of {klass.info.name or 'anonymous class'} is not a constructor")
+    return construct_parent
+
+
+@runtime_helper
+def super_twice():
+    raise JSReferenceError("Super constructor may only be called once")
+
+
+@runtime_helper
+def super_call(klass, new_target, bound, *args):
+    """super(…args), as a whole."""
+    this = super_constructor(klass)(new_target, *args)
     if bound:
-        raise JSReferenceError("Super constructor may only be called once")
+        super_twice()
     if klass.fields:
         initialize_fields(this, klass)
     return this
@@ -36075,10 +36032,24 @@ def make_class(realm, superclass, code, info):
 
 def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
-    if derived:
-        return lambda new_target, *args: super_call(realm, klass, new_target, False, *args)
-    new_instance = realm.runtime["new_instance"]
-    return lambda new_target, *args: new_instance(new_target, klass)
+    if not derived:
+        new_instance = realm.runtime["new_instance"]
+        return lambda new_target, *args: new_instance(new_target, klass)
+
+    def construct_derived(new_target, *args):
+        count = len(args)
+        if count == 0:                  # a call with a tuple takes longer
+            this = super_constructor(klass)(new_target)
+        elif count == 1:
+            this = super_constructor(klass)(new_target, args[0])
+        elif count == 2:
+            this = super_constructor(klass)(new_target, args[0], args[1])
+        else:
+            this = super_constructor(klass)(new_target, *args)
+        if klass.fields:
+            initialize_fields(this, klass)
+        return this
+    return construct_derived
 
 
 @runtime_helper
@@ -36438,6 +36409,13 @@ class Module:
         self.namespace_object = None
         self.namespace_cell = LazyNamespace(self)
 
+    def known_cells(self):
+        """The cells of a module without imports."""
+        return self.cells
+
+    def promised(self, name, importer, specifier):
+        """The cell of an export that is known by its name only, or None; see CommonJSModule."""
+
     def resolve(self, name, seen=None):
         """ResolveExport (16.2.1.6.3): the Cell of an export, None if there is none, or "ambiguous"."""
         seen = set() if seen is None else seen
@@ -36446,13 +36424,14 @@ class Module:
         seen.add((self, name))
         compiled = self.compiled
         if compiled is None:
-            return self.cells.get(name)
+            return self.known_cells().get(name)
         if name in compiled.exports:
             return self.cells[compiled.exports[name]]
         if name in compiled.indirect:
             specifier, imported = compiled.indirect[name]
             module = self.requested[specifier]
-            return module.namespace_cell if imported is None else module.resolve(imported, seen)
+            return module.namespace_cell if imported is None else \
+                module.promised(imported, self, specifier) or module.resolve(imported, seen)
         if name == "default":
             return None
         found = None
@@ -36472,7 +36451,7 @@ class Module:
             return set()
         seen.add(self)
         if self.compiled is None:
-            return set(self.cells)
+            return set(self.known_cells())
         names = {*self.compiled.exports, *self.compiled.indirect}
         for specifier in self.compiled.stars:
             names |= self.requested[specifier].export_names(seen) - {"default"}
@@ -36498,9 +36477,14 @@ class Module:
 
     def require(self, specifier, name):
         """The cell of what this module imports by name."""
-        cell = self.requested[specifier].resolve(name)
+        requested = self.requested[specifier]
+        cell = requested.promised(name, self, specifier) or requested.resolve(name)
         if isinstance(cell, Cell):
             return cell
+        self.refuse(specifier, name, cell)
+
+    def refuse(self, specifier, name, cell=None):
+        """Throws the SyntaxError for an import of something that is not exported, or twice."""
         what = "contains conflicting star exports for" if cell == "ambiguous" \
             else "does not provide an export named"
         with blamed_on(self, (specifier, name)):
@@ -36571,6 +36555,44 @@ class ExportsOnDemand(dict):
         return self[name]
 
 
+class CommonJSModule(Module):
+    """A module in CommonJS for those that import it: it runs in its turn, as they do, or earlier where it
+    takes the names of its exports to go on. Until then there is a cell for each name that is imported."""
+
+    def __init__(self, name, realm, work):
+        super().__init__(name, None)
+        self.realm, self.work = realm, work     # work() runs it and returns its cells
+        self.asked = {}                 # name -> (its cell, the module that imports it, its specifier)
+
+    def promised(self, name, importer, specifier):
+        if self.state == "new":
+            return self.asked.setdefault(name, (Cell(undefined), importer, specifier))[0]
+
+    def known_cells(self):
+        if self.state == "new":
+            self.run()
+        if self.failure is not None:
+            raise JSError(self.failure[0])
+        return self.cells
+
+    def run(self):
+        self.state = "evaluating"
+        try:
+            cells = self.work()
+            for name, (cell, importer, specifier) in self.asked.items():
+                known = cells.get(name)
+                if known is None:
+                    importer.refuse(specifier, name)
+                cell.v = known.v
+                cells[name] = cell
+            self.cells = cells
+        except Exception as error:
+            self.failure = (self.realm.thrown_value(error),)
+            raise
+        finally:
+            self.state = "done"
+
+
 class ModuleMap:
     """The modules of one realm, by name: each is loaded and evaluated once."""
 
@@ -36624,7 +36646,7 @@ class ModuleMap:
             raise JSTypeError(f"Import attribute 'type' with value '{kind}' is not supported")
         if self.loader is None:
             raise JSTypeError(f"Cannot import '{specifier}': there is no folder to import from")
-        name, source = self.loader(specifier, referrer, kind)
+        name, source = self.loader(python_text(specifier), referrer, kind)
         if type(source) is CommonJS and kind is None:
             return self.common_js(name, source)
         kind = kind or ("json" if name.endswith(".json") else None)
@@ -36656,17 +36678,21 @@ class ModuleMap:
     # -- packages ----
 
     def common_js(self, name, source):
-        """The Module of a text in CommonJS, which runs at once: its exports are known then."""
-        if name in self.modules:
-            return self.modules[name]
-        exports = self.run_common_js(name, source)
+        """The Module of a text in CommonJS."""
+        if name not in self.modules:
+            self.modules[name] = CommonJSModule(
+                name, self.realm, lambda: self.cells_of(self.run_common_js(name, source)))
+        return self.modules[name]
+
+    def cells_of(self, exports):
+        """The cells of a module that has an object's properties as its exports."""
         if isinstance(exports, JSProxyBase):
-            return self.ready(name, ExportsOnDemand(exports))
+            return ExportsOnDemand(exports)
         cells = {}
         for key in enumerable_own(self.realm, exports, None) if isinstance(exports, JSObject) else ():
             with contextlib.suppress(JSError, JSNativeError):       # a getter may throw
                 cells[key] = Cell(exports.get(key))
-        return self.ready(name, {**cells, "default": Cell(exports), "module.exports": Cell(exports)})
+        return {**cells, "default": Cell(exports), "module.exports": Cell(exports)}
 
     def run_common_js(self, name, source):
         """`module.exports` of a text in CommonJS, which runs unless it has run, or is running."""
@@ -36828,6 +36854,9 @@ class ModuleMap:
             return index
         if module.state == "evaluating":
             return index
+        if module.compiled is None:
+            module.run()
+            return index
         module.state, module.index, module.ancestor = "evaluating", index, index
         index += 1
         stack.append(module)
@@ -36939,10 +36968,12 @@ def is_module(source, name):
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = typed_parser(python_text(source), name, True)
     with contextlib.suppress(JSSyntaxError):
-        _guarded(parser, parser.parse_program)
-    return parser.saw_module_syntax
+        parser = typed_parser(python_text(source), name, True)
+        with contextlib.suppress(JSSyntaxError):
+            _guarded(parser, parser.parse_program)
+        return parser.saw_module_syntax
+    return False        # its first token is none
 
 
 # -- Freeing in slices -------------------------------------------------------------------
@@ -36986,6 +37017,8 @@ def free_in_slices(things, dead=False):
 
     An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
     referents, is_tracked = gc.get_referents, gc.is_tracked
+    if dead:
+        things[:] = [things[:]]         # these are found, too, and emptied
     while things:
         if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
             found = referents(things.pop())
@@ -37047,8 +37080,14 @@ def free_garbage(things, first=0):
         batch = things[start:]
         del things[start:start + len(batch)]
         for thing in batch:
-            with contextlib.suppress(Exception):        # what cannot be emptied is freed as it is
-                _empty_garbage(thing, type(thing))
+            kind = type(thing)
+            if kind is JSObject:        # any circle leads over its dictionaries, which are garbage as well
+                thing.proto = None
+            elif kind is dict and len(thing) <= _ITEMS_AT_ONCE:
+                thing.clear()
+            else:
+                with contextlib.suppress(Exception):    # what cannot be emptied is freed as it is
+                    _empty_garbage(thing, kind)
         thing = None
 
 
@@ -37199,13 +37238,17 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
     #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
-    #: with a larger --max-memory than the default more in proportion.
-    LONGEST = 0.8
+    #: with a larger --max-memory than the default more in proportion. Of garbage it takes twice as long.
+    LONGEST = 0.4
+    #: Seconds by which the next collection of everything may grow before there is one, if the last took less.
+    GATHERED = 0.2
+    #: So many realms of small scripts may be closed before there is one.
+    CLOSED = 100
 
     #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
     #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None first=0 kept=[]")
+                           "finds_from=None first=0 kept=[] base=None closed=0")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -37234,6 +37277,12 @@ class CollectorPauses:
             kept.pop()                  # freed since
         return sum([took for _, took in kept])
 
+    def has_gathered(self, memory):
+        """Has so much survived since everything was looked at that it is worth while again?"""
+        expected = self.expected(memory)
+        base = self.base[1] if self.base is not None and self.base in self.kept else 0.0
+        return expected - base > max(self.GATHERED, base)
+
     def find(self):
         if not gc.get_debug():
             self.finds_from = len(gc.garbage)
@@ -37255,6 +37304,12 @@ class CollectorPauses:
         self.is_stale = self.has_kept
         return self.has_kept
 
+    def let_go_freed(self, little):
+        """The same of a realm of which what its code could reach is free: `little` may be garbage. Is there
+        more?"""
+        self.closed += 1
+        return (not little or self.closed > self.CLOSED) and self.let_go()
+
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
         before = memory_used()
@@ -37262,12 +37317,13 @@ class CollectorPauses:
         self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
-        self.has_kept, self.is_stale = True, False
+        self.has_kept, self.is_stale, self.closed = True, False, 0
         took = self.took
         REMAINS.free()
         give_back_memory()
         memory = memory_used()
-        self.kept = [(memory, took * min(1.0, memory / before))] if before else []
+        self.base = memory, took * min(1.0, memory / before) if before else 0.0
+        self.kept = [self.base]
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -37399,8 +37455,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
-                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                if not self.freeing and (idle >= 10 or due > self.collected + STALE_SECONDS) \
+                        and (COLLECTOR_PAUSES.is_stale or COLLECTOR_PAUSES.has_gathered(self.memory)):
                     self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
@@ -37437,7 +37493,12 @@ class Watchdog:
         self.memory = memory
         growing = max([watch for watch in self.watches if not watch.stopped],
                       key=lambda watch: watch.realm.memory - watch.memory, default=None)
-        if growing is not None and self.has_too_many_objects(growing):
+        gathered = COLLECTOR_PAUSES.has_gathered(memory)
+        if growing is not None and self.must_wait(growing.realm):
+            growing.realm.interrupt_run(None)
+        elif gathered and now > self.collected + 1 and not self.freeing:
+            self.collect_aside()        # perhaps that is garbage, and of somebody else
+        elif not gathered and growing is not None and self.has_too_many_objects(growing):
             self.stop(growing.realm, now, "objects")
         elif memory - self.first_memory > self.max_memory:
             self.over_budget(now, growing)
@@ -37477,13 +37538,21 @@ class Watchdog:
         end = time.monotonic() + 1
         with self.condition:
             self.turned.wait(MEMORY_CHECK_SECONDS)
-            while self.turn not in (None, realm) and realm.interruption is None and time.monotonic() < end:
+            while (self.turn not in (None, realm) or self.must_wait(realm)) and realm.interruption is None \
+                    and time.monotonic() < end:
                 self.turned.wait(MEMORY_CHECK_SECONDS)
+
+    def must_wait(self, realm):
+        """Does an entry of this realm grow while what others left is being freed? Nobody could tell then how
+        much it has."""
+        return bool(self.freeing or self.collector) and realm not in self.freeing and any(
+            [watch.realm is realm and realm.memory - watch.memory > self.max_memory // 16
+             for watch in self.watches])
 
     def has_too_many_objects(self, watch):
         """Would a collection take long, and is that this entry's doing, not a closed realm's?"""
-        return not COLLECTOR_PAUSES.is_stale and watch.realm.memory - watch.memory > self.max_memory // 8 \
-            and watch.realm.memory > self.max_memory // 4 \
+        return not COLLECTOR_PAUSES.is_stale and self.collector is None \
+            and watch.realm.memory - watch.memory > self.max_memory // 8 \
             and COLLECTOR_PAUSES.expected(self.memory) > COLLECTOR_PAUSES.LONGEST * max(
                 1.0, self.max_memory / DEFAULT_MAX_MEMORY)
 
@@ -37857,8 +37926,8 @@ def start_script_thread(function, *arguments, name=None):
     return thread
 
 
-def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread and returns or raises what it did. Ctrl-C calls on_interrupt."""
+def on_script_thread(function, *arguments):
+    """Runs a function on such a thread and returns or raises what it did."""
     outcome = []
     done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
@@ -37870,13 +37939,8 @@ def on_script_thread(function, *arguments, on_interrupt=None):
         done.set()
 
     start_script_thread(work, name="script")
-    while not done.is_set():
-        try:
-            done.wait(0.2)              # short waits, so that a signal is noticed
-        except KeyboardInterrupt:
-            if on_interrupt is None:
-                raise
-            on_interrupt()
+    while not done.wait(0.2):           # short waits, so that a signal is noticed
+        pass
     succeeded, value = outcome[0]
     if succeeded:
         return value
@@ -38432,14 +38496,32 @@ class RealmBase:
     def clear_timer(self, number):
         self.timers.remove(number)
 
-    def close(self):
+    def close(self, let_go=COLLECTOR_PAUSES.let_go):
         """Cancels timers; later entries fail."""
         self.closed = True
-        if COLLECTOR_PAUSES.let_go():
+        if let_go():
             WATCHDOG.wake()             # which collects, once nothing runs
         self.timers.close()
         for order in list(self.orders):
             order.close()
+
+    def discard(self):
+        """close() when nobody uses the realm's objects any more. Where the collector does not look at all of
+        them, they are freed in slices by another thread: nothing need be looked for among all objects."""
+        if not COLLECTOR_PAUSES.has_kept:
+            self.close()
+            return
+        self.close(lambda: False)
+        start_script_thread(self.free, name=f"free {self.name}")
+
+    def free(self):
+        with self.lock:
+            had, before = self.memory, memory_used()
+            free_in_slices(self.forget(), dead=True)
+        if had > LARGE_REMAINS:
+            before -= WATCHDOG.trimmed()
+        if COLLECTOR_PAUSES.let_go_freed(had <= LARGE_REMAINS or before > had // 2):
+            WATCHDOG.wake()
 
     # -- the outside ----
 
@@ -41816,8 +41898,8 @@ def check_js2py():
 
 #: The lock, the deadline, the microtasks and the timers are Realm's, and so is what the log is told.
 for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "is_below", "enter_lent",
-              "clear_interrupt", "run_jobs", "report", "close", "wait_idle", "call", "rest", "unload",
-              "note_ignored", "note_failure"):
+              "clear_interrupt", "run_jobs", "report", "close", "discard", "free", "wait_idle", "call",
+              "rest", "unload", "note_ignored", "note_failure"):
     setattr(Js2PyRealm, _name, getattr(Realm, _name))
 
 
@@ -41827,7 +41909,7 @@ for _name in ("interrupt_run", "enter", "leaving", "enter_again", "take_lock", "
 #: as they are (to raw host functions, through get, run and parse_json) are plain: text, numbers,
 #: booleans, undefined and null; or handles of objects, for the realm's own methods only.
 ENGINE_INTERFACE = (
-    "name", "console", "report", "close", "modules",            # one world, for one script
+    "name", "console", "report", "close", "discard", "modules",     # one world, for one script
     "define", "lookup",                                         # its globals, in and out
     "compile", "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "invoke", "poll", "interruption", "caller", "timers",       # inside of an entry
@@ -42473,8 +42555,11 @@ class Replay:
 
     @functools.cached_property
     def ids(self):
-        """Id -> sequence of its last message."""
-        return {message.id: message.sequence for message in self.messages}
+        """Id -> the messages that have it."""
+        found = {}
+        for message in self.messages:
+            found.setdefault(message.id, []).append(message)
+        return found
 
     def after(self, sequence, connection):
         """(number of messages, sequence of the first of them or None, pieces of bytes in the form of its
@@ -42690,21 +42775,25 @@ class Stream:
         """The text by which clients know a message."""
         return f"{self.epoch}-{sequence}"
 
-    def position_of(self, event_id):
+    def position_of(self, event_id, connection=None):
         """(sequence, whether nothing can be missing between this and the next message that is kept) of an
         id. One that this stream did not give out, or that is of no message it still has, gives (0, False)."""
         known = parse_event_id(event_id)
         if known is None:
-            return self.position_of_own(event_id)
+            return self.position_of_own(event_id, connection)
         epoch, sequence = known
         last = self.sequence if epoch == self.epoch else \
             self.former[1] if self.former and epoch == self.former[0] else -1
         return (sequence, sequence >= self.floor) if sequence <= last else (0, False)
 
-    def position_of_own(self, event_id):
-        """The same for an id that a script gave to one of its messages; the last one that had it counts."""
-        found = self.replay().ids.get(event_id)
-        return (0, False) if found is None else (found, True)
+    def position_of_own(self, event_id, connection=None):
+        """The same for an id that a script gave. If several messages have it, the first that the connection
+        could get counts: it gets what came after that twice rather than never."""
+        found = self.replay().ids.get(event_id, ())
+        if connection is not None:
+            found = [message for message in found
+                     if not message.filter or connection.matches(message.filter)] or found
+        return (found[0].sequence, len(found) == 1 or not self.floor) if found else (0, False)
 
     def current_id(self, connection):
         """The id of a connection's position; None while there is something that it may have to get."""
@@ -42748,7 +42837,7 @@ class Stream:
         with self.lock:
             if self.closed:
                 raise LookupError(self.path)
-            known = self.position_of(last_event_id) if last_event_id else None
+            known = self.position_of(last_event_id, connection) if last_event_id else None
             unsent = self._missed(known, expected, connection, last_event_id) if known or expected else []
             connection.position = connection.joined = max(self.sequence, known[0]) if known else self.sequence
             self.ahead = max(self.ahead, connection.position)
@@ -50613,7 +50702,8 @@ class LocalRelay:
 # A Redis that was started anew may have lost what it had accepted. So all processes agree, in a hash
 # of Redis, on the epoch of what it holds; ids and keys begin with it. One that finds that a message
 # is gone, or that nobody can tell, begins the next epoch: clients that were connected get a `gap`, and
-# so do those that come back with an id of an epoch before.
+# so do those that come back with an id of an epoch before. Until each process has looked, or was
+# waited for in vain, Redis takes no message: it would reach clients before the gap does.
 
 #: Seconds that a command may take. The reader waits in Redis for shorter, in milliseconds.
 REDIS_TIMEOUT = 2.0
@@ -50650,20 +50740,42 @@ _REDIS_SEQUENCE_BITS = 20
 _REDIS_EPOCH_STEP = 1 << 40
 #: Seconds that Redis keeps the messages of an epoch that is over: some process may not have read them yet.
 REDIS_LEFT_SECONDS = 60
-#: The hash that all processes agree by.
+#: Seconds that the processes have after a restart to say whether the messages that they know are there.
+REDIS_AGREE_SECONDS = 3.0
+#: The hash that all processes agree by, the set of their names, and of those that have yet to say.
 _REDIS_STATE = REDIS_PREFIX + "state"
+_REDIS_PROCESSES = REDIS_PREFIX + "processes"
+_REDIS_AWAITED = REDIS_PREFIX + "awaited"
 
-#: Returns the epoch. The next one, whose name is given, begins when there is none, when the one in which
-#: messages are known to be missing is still there, and after a restart of a Redis that keeps no log.
+#: Returns the epoch, with a "?" while other processes have yet to say that it goes on. The next one, whose
+#: name is given, begins when there is none, when the one in which messages are known to be missing is still
+#: there, after a restart of a Redis that keeps no log, and when a process says nothing in time.
 _REDIS_MEET = """
-local run, epoch = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch'))
-if run ~= ARGV[1] or epoch == ARGV[3] then
-  if not epoch or epoch == ARGV[3] or ARGV[4] == '0' then epoch = ARGV[2] end
-  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'epoch', epoch)
+local run, epoch, name = ARGV[1], ARGV[2], ARGV[5]
+local before, kept, asked = unpack(redis.call('HMGET', KEYS[1], 'run', 'epoch', 'asked'))
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+kept = kept and string.gsub(kept, '%?$', '')
+if before ~= run then
+  if ARGV[4] == '0' then kept = false end
+  asked = now
+  redis.call('DEL', KEYS[3])
+  redis.call('SADD', KEYS[3], name, unpack(redis.call('SMEMBERS', KEYS[2])))
+  if #ARGV > 6 then redis.call('SADD', KEYS[3], unpack(ARGV, 7)) end
 end
+redis.call('SREM', KEYS[3], name)
+if redis.call('EXISTS', KEYS[3]) == 0 then asked = false end
+if not kept or kept == ARGV[3] or asked and now - asked > tonumber(ARGV[6]) then
+  redis.call('DEL', KEYS[3])
+  asked = false
+else
+  epoch = kept
+end
+if asked then epoch = epoch .. '?' end
+redis.call('HSET', KEYS[1], 'run', run, 'epoch', epoch, 'asked', asked or now)
 return epoch
 """
-#: XADD, unless the epoch is over: then nobody would read it.
+#: XADD, unless the epoch is over, so that nobody would read it, or may be.
 _REDIS_ADD = """
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 return redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', unpack(ARGV, 3))
@@ -50942,10 +51054,10 @@ class RedisStream(Stream):
     def event_id(self, sequence):
         return f"{self.epoch}-{sequence - self.base}"
 
-    def position_of(self, event_id):
+    def position_of(self, event_id, connection=None):
         known = parse_event_id(event_id)
         if known is None:
-            return self.position_of_own(event_id)
+            return self.position_of_own(event_id, connection)
         epoch, number = known
         sequence = number + self.base
         if epoch != self.epoch or sequence > self.sequence and number > self.relay.newest():
@@ -50986,6 +51098,9 @@ class RedisRelay:
         self.lock = threading.Lock()
         #: Held while the epoch is agreed on: an answer that came late would bring an earlier epoch back.
         self.meeting = threading.Lock()
+        #: The run of Redis that was asked last for what is known here, and the one that the reader reads.
+        self.heard = self._read_from = None
+        self.past = set()               # epochs that are over
         self.streams = {}               # path -> RedisStream
         self.positions = {}             # key -> the number of the last message read from it
         self.proofs = {}                # key -> the number of the last message known to be in it
@@ -51025,8 +51140,15 @@ class RedisRelay:
             self._agree()
 
     def _agree(self):
+        while not self._vote():
+            if self._stopping.wait(REDIS_RETRY_FIRST):
+                raise RedisTrouble("this process ends")
+
+    def _vote(self):
+        """Says whether all that is known here is there; has everyone agreed on the epoch?"""
         facts = self.link.call("INFO")
-        with self.lock:
+        with self.lock:                 # what an earlier run said last, and is not known yet, does not count
+            self.heard = facts["run_id"]
             epoch, start = self.epoch, key_of_stream(self.epoch, "").removesuffix("stream:")
             proofs = [(key, number) for key, number in self.proofs.items() if key.startswith(start)]
         found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number))
@@ -51034,13 +51156,18 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"],
-                                    random_hex(4), lost,
-                                    facts.get("aof_enabled", 0))
-            if re.fullmatch(rb"[0-9a-f]{8}", agreed):
-                self.epoch, self.link.run = agreed.decode(), facts["run_id"]
-                return
-            lost = agreed               # somebody else wrote this
+            agreed = self.link.call("EVAL", _REDIS_MEET, 3, _REDIS_STATE, _REDIS_PROCESSES, _REDIS_AWAITED,
+                                    self.heard, random_hex(4), lost, facts.get("aof_enabled", 0),
+                                    self.presence.name, round(REDIS_AGREE_SECONDS * 1000),
+                                    *self.presence.others)
+            lost = agreed.removesuffix(b"?")
+            if re.fullmatch(rb"[0-9a-f]{8}", lost) and lost.decode() not in self.past:
+                if agreed != lost:
+                    return False
+                self.epoch, self.link.run = lost.decode(), self.heard
+                self.past |= {epoch} - {self.epoch}
+                return True
+            # somebody else wrote this, or Redis forgot that the epoch is over
         raise RedisTrouble(f"something else writes to its key {_REDIS_STATE}")
 
     def _note_time(self, answer):
@@ -51116,12 +51243,14 @@ class RedisRelay:
             fields += ("filter", json.dumps(filter))
         try:
             for _ in range(3):
-                epoch = self.epoch
+                run, epoch = self.heard, self.epoch
                 key = key_of_stream(epoch, path)
                 identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data",
                                            data, *fields)
                 if identifier is not None:
-                    self._prove(key, redis_sequence(identifier))
+                    if not self._prove(key, redis_sequence(identifier), run):
+                        self._prove(key, redis_sequence(identifier), self.heard)
+                        self._meet()    # is it still there?
                     return
                 self._meet()            # it was started anew, and somebody found out before us
                 self._wake()
@@ -51129,17 +51258,19 @@ class RedisRelay:
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
-    def _prove(self, key, number):
-        """Remembers that a message is in Redis."""
+    def _prove(self, key, number, run):
+        """Remembers that a run of Redis has a message; False if a later one runs, which may not have it."""
         with self.lock:
-            if number > self.proofs.get(key, 0):
-                self.proofs[key] = number
+            if run == self.heard:
+                self.proofs[key] = max(number, self.proofs.get(key, 0))
+            return run == self.heard
 
     def in_order(self, path, work):
-        key = key_of_stream(self.era.epoch, path)
+        epoch = self.epoch
+        key = key_of_stream(epoch, path)
         with self.lock:
             number = self.proofs.get(key, 0)
-            wait = key in self.held or self.positions.get(key, number) < number
+            wait = key in self.held or self._is_behind(epoch, path, number)
             if wait:
                 self.held.setdefault(key, collections.deque()).append((number, work))
         if not wait:
@@ -51148,6 +51279,8 @@ class RedisRelay:
     def _release(self):
         """Does what waited for messages that have been read by now."""
         for key, waiting in list(self.held.items()):
+            if self.begun != self.epoch and key.startswith(key_of_stream(self.epoch, "")):
+                continue                # the gap comes first
             while waiting and waiting[0][0] <= self.positions.get(key, math.inf):
                 waiting[0][1]()
                 with self.lock:         # until then what comes waits behind it
@@ -51176,7 +51309,8 @@ class RedisRelay:
         """Returns when all that Redis had at the call was read here, or after a while."""
         end = time.monotonic() + REDIS_CATCH_UP
         with contextlib.suppress(RedisTrouble):
-            if self.link.call("HGET", _REDIS_STATE, "epoch") != self.epoch.encode():
+            epoch = self.link.call("HGET", _REDIS_STATE, "epoch") or b""
+            if epoch.removesuffix(b"?") != self.epoch.encode():
                 self._meet()
             epoch = self.epoch
             newest = self.link.call("XREVRANGE", key_of_stream(epoch, path), "+", "-", "COUNT", 1)
@@ -51217,7 +51351,7 @@ class RedisRelay:
 
     def _load(self, stream):
         """Reads what Redis has of a stream."""
-        era = self.era
+        run, era = self.heard, self.era
         key = key_of_stream(era.epoch, stream.path)
         shared = stream.path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
         count = REDIS_GRAPHQL_HISTORY if shared else stream.depth + 1
@@ -51231,6 +51365,8 @@ class RedisRelay:
         with self.lock:
             if stream.epoch != era.epoch:
                 return                  # a new epoch has begun
+            if run != self.heard:
+                raise RedisTrouble("Redis was started anew")
             begun = stream.sequence - era.base
             last = min(last, begun or last)
             messages = [redis_message(stream, redis_sequence(identifier), fields)
@@ -51238,8 +51374,8 @@ class RedisRelay:
                         and (not shared or fields.get(b"name", b"").decode() == graphql_name(stream.path))]
             stream.recall(era.epoch, era.base + last, era.base + min(floor, begun or floor), messages)
             self.positions.setdefault(key, last)
-        if last:
-            self._prove(key, last)
+            if last:
+                self.proofs[key] = max(last, self.proofs.get(key, 0))
 
     def _wake(self):
         """Makes the reader look at the streams again."""
@@ -51257,6 +51393,7 @@ class RedisRelay:
                     connection, woken = self.link.connection(), "0-0"
                     self.link.back()
                     self._meet()
+                    self._read_from = self.heard
                 if self.epoch != self.era.epoch:
                     self._follow(connection)
                 self._load_unread()
@@ -51327,7 +51464,8 @@ class RedisRelay:
         for identifier, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2]))
             number = redis_sequence(identifier)
-            self._prove(key, number)
+            if not self._prove(key, number, self._read_from):
+                raise RedisTrouble("it was started anew")
             sequence = self.era.base + number
             try:
                 text, filter = fields[b"data"].decode(), json.loads(fields.get(b"filter", b"null"))
@@ -51390,6 +51528,8 @@ def redis_message(stream, number, fields):
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
 
+# -- Redis: who is connected -------------------------------------------------------------
+
 class RedisPresence:
     """Tells the other processes who is connected here, and knows who is connected there. Each process
     has a hash, path -> JSON, that expires when it is not renewed."""
@@ -51415,7 +51555,7 @@ class RedisPresence:
         if self._thread is not None:
             self._thread.join(REDIS_TIMEOUT)    # or its last report would outlive this farewell
         with contextlib.suppress(RedisTrouble):    # it expires
-            self.link.calls([("DEL", self._key(self.name)), ("SREM", REDIS_PREFIX + "processes", self.name)])
+            self.link.calls([("DEL", self._key(self.name)), ("SREM", _REDIS_PROCESSES, self.name)])
 
     @staticmethod
     def _key(name):
@@ -51445,9 +51585,9 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name),
+                     ("SADD", _REDIS_PROCESSES, self.name),
                      ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
-                     ("SMEMBERS", REDIS_PREFIX + "processes")]
+                     ("SMEMBERS", _REDIS_PROCESSES)]
         *_, epoch, moment, members = self.link.calls(commands)
         names = sorted(name.decode() for name in members)
         self._told = seen
@@ -51455,7 +51595,7 @@ class RedisPresence:
         alive = self.link.calls([("EXISTS", self._key(name)) for name in names])
         gone = [name for name, found in zip(names, alive) if not found]
         if gone:
-            self.link.call("SREM", REDIS_PREFIX + "processes", *gone)
+            self.link.call("SREM", _REDIS_PROCESSES, *gone)
         self.others = [name for name, found in zip(names, alive) if found and name != self.name]
 
     @staticmethod
@@ -52266,7 +52406,7 @@ interface MessageContext extends Context {
 interface EventOptions {
   /** The name of the event: browsers listen for it with `addEventListener(name, …)`. */
   event?: string;
-  /** An id of your own in place of the server's: the client sends it back as `Last-Event-ID`. */
+  /** An id of your own in place of the server's, used once in its stream: the client sends it back as `Last-Event-ID`. */
   id?: string | number;
   /** Milliseconds that the client waits before it connects again, from now on. */
   retry?: number;
@@ -52935,7 +53075,6 @@ def declaration_of(entry, indent, word):
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
-DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
 #: Calls that may wait in one script once the first has waited for so long (s); more get a 503.
 MAX_CALLS_PER_SCRIPT = 128
@@ -52953,6 +53092,9 @@ SETTLE_SECONDS = 0.05
 SOON_SECONDS = 0.01
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
+#: Seconds after which a folder is listed again though its time of change is the same; and so old must that
+#: be, since file systems count in seconds or two.
+RELIST_SECONDS = 2.5
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
@@ -53881,30 +54023,45 @@ def shared_stream(routes):
 
 
 class RouteTable:
-    """All routes, ready to be searched; made anew whenever one changes. Each method finds its own best
-    match: a fixed path, then patterns from the most to the least particular."""
+    """All routes, ready to be searched; whenever some change, another one takes its place. Each method finds
+    its own best match: a fixed path, then patterns from the most to the least particular."""
 
-    def __init__(self, routes=()):
-        self.exact = {}                 # place of a fixed path -> {method: Route}
-        #: method -> (one regular expression for all, {number of a pattern's group: (names, Route)})
-        self.patterns = {}
-        self.routes = list(routes)
-        places, patterns, ranked = {}, {}, []
-        for route in self.routes:
-            places.setdefault(route.place, {})[route.method] = route
-        for methods in places.values():
-            path = next(iter(methods.values())).path
-            if is_pattern(path):
-                ranked.append((pattern_rank(path), len(ranked), methods))
-            else:
-                self.exact[path_key(path)] = methods
-        for _rank, _number, methods in sorted(ranked):
+    def __init__(self, exact=(), patterned=()):
+        self.exact = dict(exact)        # path_key() of a fixed path -> {method: Route}
+        self.patterned = dict(patterned)    # the same by the places of patterns
+
+    def changed(self, gone, come):
+        """The table without some routes and with some others."""
+        table = RouteTable(self.exact, self.patterned)
+
+        def find(route):
+            places, key = (table.patterned, route.place) if is_pattern(route.path) \
+                else (table.exact, path_key(route.path))
+            return places, key, places.pop(key, {})
+        for route in gone:
+            places, key, methods = find(route)
+            methods = {method: known for method, known in methods.items() if known is not route}
+            if methods:
+                places[key] = methods
+        for route in come:
+            places, key, methods = find(route)
+            places[key] = {**methods, route.method: route}
+        if "patterns" in vars(self) and not any([is_pattern(route.path) for route in [*gone, *come]]):
+            table.patterns = self.patterns
+        return table
+
+    @functools.cached_property
+    def patterns(self):
+        """method -> (one regular expression for all, {number of a pattern's group: (names, Route)}). Made
+        when it is first needed: not for each of many scripts that are loaded one after the other."""
+        patterns = {}
+        for methods in sorted(self.patterned.values(), key=lambda methods: pattern_rank(
+                next(iter(methods.values())).path)):
             if "GET" in methods:
                 methods = {"HEAD": methods["GET"], **methods}
             for method, route in methods.items():
                 patterns.setdefault(method, []).append((*route_pattern(route.path), route))
-        for method, entries in patterns.items():
-            self.patterns[method] = one_pattern(entries)
+        return {method: one_pattern(entries) for method, entries in patterns.items()}
 
     def find(self, key, method):
         """(Route, params) of the best match for a method, or (None, {}). HEAD finds what GET does."""
@@ -53925,7 +54082,8 @@ class RouteTable:
                                             if pattern.match(key)]}
 
     def paths(self):
-        return [route.path for route in self.routes]
+        return [route.path for places in (self.exact, self.patterned)
+                for methods in list(places.values()) for route in methods.values()]
 
 
 def is_pattern(path):
@@ -53934,8 +54092,8 @@ def is_pattern(path):
 
 def pattern_rank(path):
     """Sorts patterns from the most to the least particular: text before :name before *."""
-    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)), part)
-            for part in path.split("/")]
+    return [(2 if "*" in part else 1 if ":" in part else 0, -len(_PATTERN_PART.sub("", part)),
+             _PATTERN_PART.sub("", part)) for part in path.split("/")]
 
 
 _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
@@ -55011,9 +55169,9 @@ def complete_import(folder, specifier):
 
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
-    if "\0" in specifier:
+    if "\0" in specifier or well_formed_text(specifier) != specifier:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains "
-                        "U+0000")
+                        + ("U+0000" if "\0" in specifier else "half a character"))
     folder = folder.resolve()
     try:
         specifier = complete_import((folder / referrer).parent, specifier)
@@ -55486,7 +55644,7 @@ class Assets:
         facts, found = {}, {}
         if self.folder.is_dir():
             found, _ = files_below(self.folder, lambda entry: entry.name[0] != "." and entry.is_file(), (),
-                                   hidden=".")
+                                   ".")
         for name, path in sorted(found.items())[:MAX_ASSETS]:
             with contextlib.suppress(OSError, HostError):
                 one = os.stat(path)
@@ -55768,14 +55926,14 @@ class ScriptHost:
         if work is not None:
             self.app.threads.run(self.take_turns, work)
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def call_ended(self):
         with self._lock:
             self.active -= 1
             last = self.retired and not self.active
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def call_resolver(self, kind, name, resolver, args, info, place=None):
         """The value of a GraphQL field. Raises Suspended when that takes a wait and the request can be done
@@ -55826,6 +55984,10 @@ class ScriptHost:
         make = self.realm.answering_object if kind in _ANSWERING else self.realm.lazy_object
         return make(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
+    def places(self):
+        """Where it has routes or streams."""
+        return {*[place for place, _method in self.routes], *self.stream_spellings}
+
     # -- life ----
 
     def outgrown(self):
@@ -55871,7 +56033,7 @@ class ScriptHost:
             self.retired = True
             last = not self.active
         if last:
-            self.realm.close()
+            self.realm.discard()
 
     def missing_handlers(self, needed_only=False):
         """Sentences about registrations whose handler is not there. Subscriptions work without one."""
@@ -55948,10 +56110,11 @@ class Application:
 
     #: Of the addresses of its server: https with --cert.
     scheme = "http"
+    #: Seconds that the top level of a script, and its init(), may run.
+    load_timeout = 10.0
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
-                 clock=None, database=None, settings=None):
+                 engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None, database=None, settings=None):
         self.engine, self.settings = check_engine(engine), settings or Settings()
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -55961,7 +56124,7 @@ class Application:
         self.folder = self.path if self.path.is_dir() else self.path.parent
         self.log = log or Log()
         self.network = Network()
-        self.handler_timeout, self.load_timeout = handler_timeout, load_timeout
+        self.handler_timeout = handler_timeout
         self.started = time.monotonic()
         self.hosts = {}
         self.accounts = None            # Accounts, of the server
@@ -55991,24 +56154,24 @@ class Application:
             self.relay = RedisRelay(redis, self.streams, self.graphql, self.log.write)
             self.streams.kind, self.streams.keeper = self.relay.new_stream, self.relay.keep
         self.dispatcher, self.assets = Dispatcher(self), Assets(self)
-        self._storages = {}
-        self._files = {}                # name -> path of every script that was tried
+        self._listings = Listings(self.path, is_script)
+        self._storages, self._files = {}, {}    # of every script that was tried, by name; its path
         self._top, self._told_of_size = os.path.realpath(self.folder), False
         self._staged = {}               # name -> ScriptHost that is loaded, but does not serve yet
         self._going = set()             # names of scripts whose running version is about to be replaced
+        #: Place of routes or a stream, path of an imported file -> names of scripts; those that are links.
+        self._at_places, self._users, self._linked = *map(collections.defaultdict, (set, set)), set()
         self._stamps = {}
         self._absent = {}               # name of a file that is gone or empty -> (since when, its stamp)
         self.unsure = 0.0              # since when there are files that are about to change, or 0
         self._imports = {}
         self._lock = threading.RLock()
-        self._loading = threading.Lock()
+        self._loading, self._tasks, self._task_thread = threading.Lock(), queue.SimpleQueue(), None
         #: `later(seconds, function)` of a server that is there to go on with calls that wait for a promise;
         #: without one whoever calls a handler waits.
         self.later = None
         self.waiting = set()            # Calls that wait for a promise
         self.threads = ScriptThreads(MAX_THREADS)
-        self._tasks = queue.SimpleQueue()
-        self._task_thread = None
 
     # -- files ----
 
@@ -56017,35 +56180,23 @@ class Application:
         unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
-        found, complete = files_below(self.path, is_script)
+        found, complete = self._listings.files()
         if not complete and not self._told_of_size:
             self._told_of_size = True
             self.log.write("warn", f"the folders below {self.path} have more than {MAX_SCRIPT_ENTRIES:,} "
                                    "files: not all of them are looked at for scripts. Put what is none into "
                                    "lib/, public/ or assets/, or into a folder whose name begins with _")
-        users = self.users_of_files()
-        return {name: path for name, path in found.items() if not self.is_module(name, path, users)}
+        return {name: path for name, path in found.items() if not self.is_module(name, path)}
 
-    def users_of_files(self):
-        """Path of a file -> the versions of scripts, and the failures, that import it."""
-        users = {}
-        for user in [*self.hosts.values(), *self._staged.values(), *self.failures.values()]:
-            for path in user.uses:
-                users.setdefault(path, []).append(user)
-        return users
-
-    def is_module(self, name, path, users=None):
+    def is_module(self, name, path):
         """Whether the file of a script below the folder is imported by another one: then it is a module of
-        that. What runs already counts as a script until the other one runs, too. `users` is what
-        users_of_files() gives."""
-        if "/" not in name:
-            return False
-        users = self.users_of_files() if users is None else users
-        if not users:
+        that. What runs already counts as a script until the other one runs, too."""
+        if "/" not in name or not self._users:
             return False
         real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._top, *name.split("/"))
-        return any(user.name != name and not (name in self.hosts and isinstance(user, LoadFailure))
-                   for user in users.get(real, ()))
+        return any([real in table[user].uses for user in self._users.get(real, ()) if user != name
+                    for table in (self.hosts, self._staged, *([] if name in self.hosts else [self.failures]))
+                    if user in table])
 
     def take_as_module(self, host, name):
         """A version that is being loaded imports a file: if that is a script, it will be one no more."""
@@ -56139,6 +56290,8 @@ class Application:
                 name: files.get(name) or self._files[name]
                 for name in sorted(touched, key=lambda name: (name.count("/"), name)) if name not in gone})
             self._files.update(files)
+            self._linked = {name for name in self._linked if name not in files} \
+                | {name for name, path in files.items() if os.path.islink(path)}
             loaded = self._load_together(files, gone)
             for name in gone:
                 for table in (self.failures, self.troubles, self._files, self._imports, self._stamps):
@@ -56162,14 +56315,12 @@ class Application:
                         failures[name] = failure
                 with self._lock:
                     self._going -= {*failures}
-                    staying = [host for name, host in self.hosts.items() if name not in self._going]
                     clashing = {name for name, host in self._staged.items()
-                                if any(self._overlap(host, other) for other in staying)}
+                                if any(self._overlap(host, other) for other in self._staying(host))}
                     if not clashing:
-                        users = self.users_of_files()
-                        gone |= {name for name in {*self.hosts, *files}
+                        gone |= {name for name in {*files, *self._imported_scripts()}
                                  if name not in self._staged and name not in failures
-                                 and self.is_module(name, self._files[name], users)}
+                                 and self.is_module(name, self._files[name])}
                         ending = self._commit(list(self._staged.values()), gone)
                         break
                 for name in clashing:
@@ -56201,6 +56352,8 @@ class Application:
             self.troubles.pop(name, None)
             host.load()
             self._staged[name] = host
+            for path in host.uses:
+                self._users[path].add(name)
             return None
         except (OSError, UnicodeError, ValueError) as error:
             failure = LoadFailure(name, f"{name}: cannot be read: "
@@ -56216,6 +56369,8 @@ class Application:
             failure.blockers = host.blockers
             failure.uses = {*map(str, host.imports), *seeming_imports(self.folder, name, host.source)} \
                 - {os.path.realpath(path)}
+            for used in failure.uses:
+                self._users[used].add(name)
             self._give_up(host)
         return failure
 
@@ -56252,10 +56407,32 @@ class Application:
         self._going -= host.absorbed
         host.retire()
         for route in host.streams.values():
-            if not any(other.streams.get(route.stream.path) is not None
-                       and other.streams[route.stream.path].stream is route.stream
-                       for other in [*self.hosts.values(), *self._staged.values()]):
+            if not any([other.stream is route.stream for other in self._routes_of_stream(
+                    route.stream.path, self.hosts, self._staged)]):
                 route.stream.close()
+        self._leave_places(host)
+
+    def _leave_places(self, host):
+        """A version ends: its script has the places no more that no other version of it has."""
+        for place in host.places().difference(*[table[host.name].places() for table in (
+                self.hosts, self._staged) if host.name in table]):
+            self._at_places[place].discard(host.name)
+            if not self._at_places[place]:
+                del self._at_places[place]
+
+    def _routes_of_stream(self, path, *tables):
+        """The StreamRoutes of a path in name -> ScriptHost, in the order of the scripts."""
+        return [table[name].streams[path] for name in sorted(self._at_places.get(path_key(path), ()))
+                for table in tables if name in table and path in table[name].streams]
+
+    def _imported_scripts(self):
+        """Names of scripts that run which those that were staged may import."""
+        used = {path for host in self._staged.values() for path in host.uses}
+        if not used:
+            return ()
+        inside = os.path.join(self._top, "")
+        names = {path[len(inside):].replace(os.sep, "/") for path in used if path.startswith(inside)}
+        return (names | self._linked) & self.hosts.keys()
 
     def _fail(self, failure):
         known = self.failures.get(failure.name)
@@ -56268,6 +56445,13 @@ class Application:
         elif failure.guards:
             still = "; every request gets 503 until it is, because it calls routeRegistry.use"
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
+
+    def _staying(self, host):
+        """The versions of other scripts that keep running, as far as they may have a name that one has."""
+        names = set().union(*[self._at_places.get(place, ()) for place in host.places()])
+        if host.graphql.registrations:
+            names |= {item.owner for item in self.graphql.registrations}
+        return [self.hosts[name] for name in names if name in self.hosts and name not in self._going]
 
     @staticmethod
     def _overlap(host, other):
@@ -56284,8 +56468,8 @@ class Application:
         one step. Returns what is to be called then, to end what was replaced."""
         replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)]
                     if name in self.hosts]
-        self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
-                      **{host.name: host for host in hosts}}
+        kept = {name: host for name, host in self.hosts.items() if name not in gone} if gone else self.hosts
+        self.hosts = {**kept, **{host.name: host for host in hosts}}
         stats = {}
         for old in replaced:
             old.live = False
@@ -56295,11 +56479,16 @@ class Application:
             self.failures.pop(host.name, None)
             for key, route in host.routes.items():
                 route.stats = stats.get(key, route.stats)
-        registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
                                        [path for old in replaced for path in old.streams
-                                        if path not in registered])
-        self._rebuild()
+                                        if not self._routes_of_stream(path, self.hosts)])
+        for old in replaced:
+            self._leave_places(old)
+        changed = [*replaced, *hosts]
+        self._rebuild([route for old in replaced for route in old.routes.values()],
+                      [route for host in hosts for route in host.routes.values()],
+                      {path for host in changed for path in host.streams},
+                      any([host.hooks for host in changed]))
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
         for host in hosts:
@@ -56308,17 +56497,22 @@ class Application:
             stream.close()
         return [old.retire for old in replaced]
 
-    def _rebuild(self):
-        hosts = [host for _, host in sorted(self.hosts.items())]
-        routes = [route for host in hosts for route in host.routes.values()]
-        shared = {}
-        for host in self.hosts.values():
-            for path, route in host.streams.items():
-                shared.setdefault(path, []).append(route)
-        self.stream_routes = {path: shared_stream(shared[path]) for path in sorted(shared)}
-        self.stream_keys = {path_key(path): route for path, route in self.stream_routes.items()}
-        self.table = RouteTable(routes)
-        self.hooks = [hook for host in hosts for hook in host.hooks]
+    def _rebuild(self, gone=(), come=(), paths=(), hooks=True):
+        """What requests find, when routes went and came, scripts have other streams at some paths, or other
+        hooks."""
+        if gone or come:
+            self.table = self.table.changed(gone, come)
+        if paths:
+            streams, keys = dict(self.stream_routes), dict(self.stream_keys)
+            for path in paths:
+                streams.pop(path, None)
+                keys.pop(path_key(path), None)
+                routes = self._routes_of_stream(path, self.hosts)
+                if routes:
+                    streams[path] = keys[path_key(path)] = shared_stream(routes)
+            self.stream_routes, self.stream_keys = streams, keys
+        if hooks:
+            self.hooks = [hook for _, host in sorted(self.hosts.items()) for hook in host.hooks]
 
     # -- registering ----
 
@@ -56326,9 +56520,11 @@ class Application:
         with self._lock:
             self._check_current(host)
             self._check_route(host, route)
+            known = host.routes.get((route.place, route.method))
             host.routes[route.place, route.method] = route
+            self._at_places[route.place].add(host.name)
             if host.live:
-                self._rebuild()
+                self._rebuild([known] if known else (), [route], hooks=False)
 
     def add_hook(self, host, hook):
         with self._lock:
@@ -56357,9 +56553,10 @@ class Application:
             route.stream = stream
             host.streams[path] = route
             host.stream_spellings[path_key(path)] = path
+            self._at_places[path_key(path)].add(host.name)
             if host.live:
                 self.streams.replace([stream])
-                self._rebuild()
+                self._rebuild(paths=[path], hooks=False)
             return route
 
     def add_graphql(self, host, kind, name, sdl, resolver, visibility, resolver_name):
@@ -56383,35 +56580,38 @@ class Application:
         if host.retired:
             raise HostError(f"this version of {host.name} was replaced; it can no longer register anything")
 
-    def _rivals(self, host):
-        """The versions of other scripts whose names a version must leave to them: those that serve, but for
-        a version that is being loaded not those that are replaced in the same step."""
-        serving = [other for other in self.hosts.values()
-                   if other.name != host.name and (host.live or other.name not in self._going)]
-        return serving if host.live else serving + [other for other in self._staged.values()
-                                                    if other is not host]
+    def _rivals(self, host, place):
+        """The versions of other scripts that have a place which a version must leave to them: those that
+        serve, but for a version that is being loaded not those that are replaced in the same step."""
+        names = sorted(self._at_places.get(place, ()))
+        serving = [self.hosts[name] for name in names if name in self.hosts and name != host.name
+                   and (host.live or name not in self._going)]
+        return serving if host.live else serving + [
+            self._staged[name] for name in names if name in self._staged and self._staged[name] is not host]
 
     def _check_route(self, host, route):
-        for other in self._rivals(host):
+        rivals = self._rivals(host, route.place)
+        for other in rivals:
             taken = other.routes.get((route.place, route.method))
             if taken is not None:
                 self._refuse(host, other,
                              f"{route.method} {taken.path} is already registered by {other.name}")
         if route.method == "GET":
-            for other in [host, *self._rivals(host)]:
-                if any(path_key(path) == route.place for path in other.streams):
+            for other in [host, *rivals]:
+                if route.place in other.stream_spellings:
                     self._refuse(host, other,
                                  f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
-        for other in self._rivals(host) if has_handlers else ():
+        rivals = self._rivals(host, path_key(path))
+        for other in rivals if has_handlers else ():
             if path in other.streams and other.streams[path].handlers:
                 self._refuse(host, other,
                              f"the handlers of the stream {path} are already registered by {other.name}; "
                                           "register the stream without handlers here")
-        for other in [host, *self._rivals(host)]:
+        for other in [host, *rivals]:
             if (path_key(path), "GET") in other.routes:
                 self._refuse(host, other, f"GET {path} is already a route, registered by {other.name}; "
                                           "choose another path for the stream")
@@ -56675,6 +56875,8 @@ def is_loopback(address):
         return False
 
 
+# -- Files of scripts --------------------------------------------------------------------
+
 def is_script(entry):
     """Is a folder entry a server script?"""
     stem, end = os.path.splitext(entry.name)
@@ -56688,33 +56890,64 @@ def is_test(entry):
     return stem.endswith(".test") and end in SCRIPT_SUFFIXES and entry.name[0] != "." and entry.is_file()
 
 
-def files_below(top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
-    """({name: path} of the files that fit in a folder and in those below it, those further up first; whether
-    this is all of them). Links to folders are not followed; those that are `closed`, or whose names begin
-    with a character of `hidden`, are not looked into."""
-    found, waiting, seen = {}, collections.deque([""]), 0
-    while waiting:
-        prefix, names = waiting.popleft(), []
-        try:
-            entries = os.scandir(os.path.join(top, prefix))
-        except OSError:
-            if not prefix:
-                raise
-            continue                    # it may not be read, or is gone meanwhile
-        folders = []
-        with entries:
-            for entry in entries:
-                seen += bool(prefix)
-                if seen > MAX_SCRIPT_ENTRIES:
-                    return found, False
-                if fits(entry):
+class Listings:
+    """What the folders below one held at the last look, as (path below it, Path) of files that fit and paths
+    of folders. Where a folder's time says that it has not changed since, the next look need not list it: but
+    all are listed again after RELIST_SECONDS, since some file systems do not keep that time."""
+
+    def __init__(self, top, fits, closed=NO_SCRIPT_FOLDERS, hidden="._"):
+        self.top, self.fits, self.closed, self.hidden = top, fits, closed, hidden
+        self.known, self.listed = {}, -math.inf     # path -> (stamp, files, folders, entries); since when
+
+    def files(self):
+        """({name: Path} of the files, those further up first; whether this is all of them)."""
+        if time.monotonic() - self.listed > RELIST_SECONDS:
+            self.known, self.listed = {}, time.monotonic()
+        found, waiting, seen = {}, collections.deque([""]), 0
+        while waiting:
+            prefix = waiting.popleft()
+            try:
+                files, folders, entries = self.look_into(prefix, MAX_SCRIPT_ENTRIES - seen)
+            except OSError:
+                if not prefix:
+                    raise
+                continue                # it may not be read, or is gone meanwhile
+            seen += entries if prefix else 0
+            if seen > MAX_SCRIPT_ENTRIES:
+                return found, False
+            found.update(files)
+            waiting.extend(folders)
+        return found, True
+
+    def look_into(self, prefix, most):
+        """(files, folders, number of entries) of one folder; of one below the top no more than `most` + 1
+        entries are looked at."""
+        place = os.path.join(self.top, prefix)
+        stamp, known = file_stamp(place), self.known.get(prefix)
+        if known is not None and known[0] == stamp:
+            return known[1:]
+        names, folders, number, linked = [], [], 0, False
+        with os.scandir(place) as entries:
+            for number, entry in enumerate(entries, 1):
+                if prefix and number > most:
+                    return {}, (), number
+                linked |= entry.is_symlink()        # what is behind it may change alone
+                if self.fits(entry):
                     names.append(entry.name)
-                elif entry.name[0] not in hidden and entry.name.lower() not in closed \
+                elif entry.name[0] not in self.hidden and entry.name.lower() not in self.closed \
                         and prefix.count("/") < MAX_SCRIPT_DEPTH and entry.is_dir(follow_symlinks=False):
                     folders.append(f"{prefix}{entry.name}/")
-        found.update((prefix + name, pathlib.Path(top, prefix, name)) for name in sorted(names))
-        waiting.extend(sorted(folders))
-    return found, True
+        files = {prefix + name: pathlib.Path(place, name) for name in sorted(names)}
+        listing = files, sorted(folders), number
+        if not linked and stamp is not None and time.time() - stamp[0] / 1e9 > RELIST_SECONDS:
+            self.known[prefix] = stamp, *listing    # no change can come that has the same time
+        return listing
+
+
+def files_below(*facts):
+    """The files of Listings, once. Links to folders are not followed; those that are `closed`, or whose names
+    begin with a character of `hidden`, are not looked into."""
+    return Listings(*facts).files()
 
 
 def file_stamp(path):
@@ -70094,8 +70327,6 @@ def check_scripts(scripts, options):
 # has a thread of its own, but only one of them runs at a time, until it is done or waits.
 
 TEST_SUFFIX = ".test.js"
-#: Real seconds that one test may take.
-DEFAULT_TEST_TIMEOUT = 10.0
 #: Seconds by which the clock moves on while a test waits for one thing; then it is not waited for any more.
 MAX_TEST_WAIT = 600
 #: What the clock says when a test file begins: 2030-01-01T00:00:00Z.
@@ -70533,6 +70764,30 @@ class LocalServer(HTTPServer):
         self._waker.close()
 
 
+class CountingSocket(socket.socket):
+    """An end of a connection in process. On some systems what one end sends reaches the other a moment later:
+    both count, so that it can be waited for."""
+
+    sent = received = 0
+
+    def send(self, data):
+        done = super().send(data)
+        self.sent += done
+        return done
+
+    def recv(self, size):
+        data = super().recv(size)
+        self.received += len(data)
+        return data
+
+    def has(self, count):
+        """Have so many bytes arrived, received already or not?"""
+        missing = count - self.received
+        with contextlib.suppress(BlockingIOError):
+            return missing <= 0 or len(super().recv(missing, socket.MSG_PEEK)) >= missing
+        return False
+
+
 class Exchange:
     """One request in process, and its answer: `status` (0 until there is one), `headers` by lower-case name,
     `body` bytes. `stream` is True when the connection stays open for events."""
@@ -70551,12 +70806,10 @@ class Exchange:
 
     def run(self):
         """Sends the request; returns when it is answered."""
-        near, far = socket.socketpair()
-        near.setblocking(False)
-        far.setblocking(False)
-        handler = self.server.RequestHandlerClass(far, ("127.0.0.1", 0), self.server)
+        self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
+        self.far.setblocking(False)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
-        self.sock = near
         handler.serve()
         received = self.receive()
         while handler.state is WRITING:
@@ -70565,18 +70818,30 @@ class Exchange:
         self.stream = handler.state is TAKEN
         if not self.stream:
             handler.end()
-            far.close()
+            self.far.close()
         self.read_answer(received)
         self.done = True
 
     def receive(self):
-        """What has arrived; b"" also when nothing has."""
-        pieces = []
-        with contextlib.suppress(OSError):
-            while data := self.sock.recv(RECEIVE_BYTES):
-                pieces.append(data)
-            self.stream = False
+        """What the server has sent; b"" also when that is nothing."""
+        pieces, far = [], self.far
+        while far.sent > self.sock.received or far.fileno() < 0:
+            data = b""
+            with contextlib.suppress(OSError):
+                data = self.sock.recv(RECEIVE_BYTES)
+            if not data:
+                self.stream = False
+                break
+            pieces.append(data)
         return b"".join(pieces)
+
+    def send(self, data):
+        """Sends more to the server; returns when it is there, if that takes no more than about a second."""
+        self.sock.sendall(data)
+        self.sock.sent += len(data)
+        with contextlib.suppress(OSError):          # the server has closed the connection
+            for _ in itertools.takewhile(lambda _: not self.far.has(self.sock.sent), range(1000)):
+                time.sleep(0.001)
 
     def read_answer(self, received):
         head, _, self.body = received.partition(b"\r\n\r\n")
@@ -70653,10 +70918,8 @@ class StreamClient:
 
     def send(self, opcode, payload):
         """Sends a frame, whose mask is 0 and so changes nothing."""
-        head, sock = websocket_frame(opcode, payload)[:-len(payload) or None], self.exchange.sock
-        sock.setblocking(True)
-        sock.sendall(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
-        sock.setblocking(False)
+        head = websocket_frame(opcode, payload)[:-len(payload) or None]
+        self.exchange.send(head[:1] + bytes((head[1] | 0x80,)) + head[2:] + bytes(4) + payload)
 
     def _event(self, block):
         event, data = "message", []
@@ -70818,11 +71081,12 @@ _HANDLER_FAILED = re.compile(r"^\S+: (?:route|use|after|stream|query|mutation|su
 class ScriptTests:
     """One test file, with the scripts of the folder loaded for it: its own, unless another is given."""
 
-    def __init__(self, path, timeout=DEFAULT_TEST_TIMEOUT, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 folder=None, settings=None):
+    #: Real seconds that one test may take.
+    timeout = 10.0
+
+    def __init__(self, path, handler_timeout=DEFAULT_HANDLER_TIMEOUT, folder=None, settings=None):
         self.path = pathlib.Path(path)
         self.name = self.path.name if folder is None else self.path.relative_to(folder).as_posix()
-        self.timeout = timeout
         self.clock = ManualClock(TEST_EPOCH)
         self.clock.wait = self.wait     # who waits lets others go on
         self.log = TestLog()
@@ -72090,21 +72354,29 @@ class Prompt:
     def evaluate(self, source, last=False):
         """Runs a text and shows its value; False when it wants to go on and may."""
         realm = self.realm
-        try:
-            print_console("log", on_script_thread(realm.answer, source, on_interrupt=realm.stop))
-        except Incomplete:
-            if not last:
-                return False
-            print_console("error", "Uncaught SyntaxError: Unexpected end of input")
-        except JSError as error:
-            if error.phase == "parse" and error.line is not None:
-                print_failure(code_frame(source, error.line, error.column, 0))
-            print_failure(on_script_thread(realm.uncaught, error, on_interrupt=realm.stop))
-            if realm.language == ".js" and (meant := language_meant(error, source)):
-                print_console("error", meant[0])
-        except KeyboardInterrupt:       # it came too late
-            pass
+        with self.ctrl_c_stops_the_script():
+            try:
+                print_console("log", on_script_thread(realm.answer, source))
+            except Incomplete:
+                if not last:
+                    return False
+                print_console("error", "Uncaught SyntaxError: Unexpected end of input")
+            except JSError as error:
+                if error.phase == "parse" and error.line is not None:
+                    print_failure(code_frame(source, error.line, error.column, 0))
+                print_failure(on_script_thread(realm.uncaught, error))
+                if realm.language == ".js" and (meant := language_meant(error, source)):
+                    print_console("error", meant[0])
         return True
+
+    @contextlib.contextmanager
+    def ctrl_c_stops_the_script(self):
+        """Instead of an exception, which could come between two steps that expect none."""
+        before = signal.signal(signal.SIGINT, lambda *_: self.realm.stop())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
 class History:
