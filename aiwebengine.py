@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,534
+    15  Realm, jobs and timers                                                         5,533
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           293
           Helpers of generated code: shortcuts                                           733
@@ -199,7 +199,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        672
           Freeing in slices                                                              183
-          Deadlines                                                                      525
+          Deadlines                                                                      524
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            150
@@ -37196,7 +37196,7 @@ class CollectorPauses:
     #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
     #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None first=0 kept=[] base=None closed=0")
+                           "finds_from=None first=0 kept=[] base=None closed=0 found=0")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -37240,7 +37240,7 @@ class CollectorPauses:
 
     def take_found(self):
         gc.set_debug(0)
-        found = len(gc.garbage) - self.finds_from
+        found = self.found = len(gc.garbage) - self.finds_from
         self.finds_from = None
         # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
         self.found_little = found < _ITEMS_AT_ONCE
@@ -37260,17 +37260,16 @@ class CollectorPauses:
 
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
-        before = memory_used()
         gc.unfreeze()
-        self.took, self.found_little = self.LONG, False         # it only finds
+        self.took, self.found_little, self.found = self.LONG, False, 0      # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale, self.closed = True, False, 0
-        took = self.took
+        live = max(0, gc.get_freeze_count() - self.found)
+        took = self.took * live / (live + 2 * self.found + 1)       # garbage is looked at twice
         REMAINS.free()
         give_back_memory()
-        memory = memory_used()
-        self.base = memory, took * min(1.0, memory / before) if before else 0.0
+        self.base = memory_used(), took
         self.kept = [self.base]
 
 

@@ -10711,6 +10711,17 @@ class PauseTest(Case):
             found.append(pauses.has_gathered(400))
         self.assertEqual(found, [False, True, False, True, True])
 
+    def test_the_time_that_garbage_took_is_not_expected_of_the_next_look_at_everything(self):
+        for found, live, expected in ((1000, 0, 0.0), (0, 1000, 1.0), (1000, 2000, 0.5)):
+            pauses = aiwebengine.CollectorPauses()
+
+            def collect():
+                pauses.took, pauses.found = 1.0, found
+            with mock.patch.object(gc, "collect", collect), mock.patch.object(gc, "get_freeze_count", lambda: found + live), \
+                    mock.patch.object(gc, "freeze"), mock.patch.object(gc, "unfreeze"):
+                pauses.collect_all()
+            self.assertAlmostEqual(pauses.expected(aiwebengine.memory_used()), expected, 2)
+
     def test_who_grows_rests_while_what_another_left_is_freed(self):
         watchdog, realm = aiwebengine.Watchdog(), aiwebengine.Realm()
         watchdog.watches, watchdog.freeing = {aiwebengine.Watch(realm, 1)}, {object()}
