@@ -28,9 +28,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,111
+     6  Parser                                                                         4,101
           Parser: names and scopes                                                       266
-          Parser: statements                                                             493
+          Parser: statements                                                             496
           Parser: functions                                                              164
           Parser: classes                                                                192
           Parser: expressions                                                            452
@@ -39,14 +39,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: modules                                                                215
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
-          Parser: declarations of TypeScript                                             471
+          Parser: declarations of TypeScript                                             458
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
-     7  Scope analysis                                                                 1,395
+     7  Scope analysis                                                                 1,411
           Variables and scopes                                                           177
-          Resolving names                                                                840
-          Types of variables                                                             367
+          Resolving names                                                                853
+          Types of variables                                                             370
      8  Values and objects                                                             1,307
           Property descriptors                                                           209
           Ordinary objects                                                               476
@@ -60,22 +60,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,809
-          Nodes of Python                                                                200
-          Functions and their variables                                                  538
-          Statements                                                                     212
-          Loops, jumps and try                                                           557
+    10  Code generator                                                                 4,903
+          Nodes of Python                                                                201
+          Functions and their variables                                                  546
+          Statements                                                                     215
+          Loops, jumps and try                                                           623
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
-          Operators                                                                      578
-          Assignments                                                                    344
-          Members and calls                                                              643
+          Operators                                                                      580
+          Assignments                                                                    346
+          Members and calls                                                              669
           Members as targets                                                             100
-          Questions about nodes                                                          216
-          Compiling a source text                                                        547
+          Questions about nodes                                                          248
+          Compiling a source text                                                        497
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,296
+    11  Built-ins of the language                                                      9,283
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -94,7 +94,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: getters and setters                                                       82
           Date: methods that make text                                                    54
           Date: constructor                                                               28
-          String                                                                         114
+          String                                                                         116
           String: access, search, parts                                                  143
           String: changed copies                                                         181
           String: patterns                                                               135
@@ -104,7 +104,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             49
           Iterator prototypes                                                             10
           Array                                                                          147
-          Array: callbacks                                                               111
+          Array: callbacks                                                                96
           Array: order                                                                   123
           Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
@@ -169,17 +169,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,917
-          Inspection                                                                     583
-          console: formatting                                                             91
-          console: tables                                                                 79
-          console                                                                        167
+    14  Functions of the web                                                           3,903
+          Inspection                                                                     577
+          console: formatting                                                             84
+          console: tables                                                                 78
+          console                                                                        164
           URL                                                                            608
           URLSearchParams                                                                214
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    119
           Base64                                                                          26
-          HTML of elements                                                               425
+          HTML of elements                                                               428
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
@@ -191,18 +191,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,534
+    15  Realm, jobs and timers                                                         5,527
           Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           293
+          Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           733
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        672
           Freeing in slices                                                              183
-          Deadlines                                                                      525
+          Deadlines                                                                      524
           Values for a reader that chooses                                               102
           Output                                                                          35
-          Threads for scripts                                                            150
+          Threads for scripts                                                            139
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   540
           Realm: running code, values in and out                                         524
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    536
-    18  GraphQL                                                                        5,057
+    18  GraphQL                                                                        5,058
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -249,7 +249,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              185
           GraphQL over Server-Sent Events                                                111
           GraphQL over WebSocket                                                         104
-          GraphQL service                                                                713
+          GraphQL service                                                                714
     19  Host API                                                                       4,156
           Arguments                                                                      173
           routeRegistry                                                                  245
@@ -265,14 +265,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,160
-          Log                                                                            197
+    20  Scripts: loading and hot reload                                                4,154
+          Log                                                                            195
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
           Routes                                                                         206
           Modules of node                                                                744
-          Packages                                                                       263
+          Packages                                                                       261
           Imported files                                                                 138
           Between scripts, and in time                                                   113
           Settings                                                                        81
@@ -326,10 +326,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,575
+    23  Command line                                                                   4,528
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        179
+          Starters: in TypeScript                                                        136
           Options                                                                        308
           Documentation                                                                  404
           The program                                                                    224
@@ -2224,6 +2224,9 @@ class NameParser(JSLexer):
 class StatementParser(NameParser):
     """Reads programs, lists of statements and statements."""
 
+    #: Whether what is read declares things without code, as `declare …` of TypeScript does.
+    ambient = False
+
     def parse_program(self):
         body = []
         self.parse_directives(body)
@@ -2458,7 +2461,7 @@ class StatementParser(NameParser):
                 self.parse_annotation()
             if self.accept("="):
                 init = self.parse_assignment(in_for)
-            elif not (in_for and (self.type == "in" or self.is_name("of"))):
+            elif not self.ambient and not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
                     raise self.error("Missing initializer in destructuring declaration")
                 if kind == "const" or kind in USING:
@@ -4960,20 +4963,7 @@ class TypeScriptParser(TypeParser):
 
     def skip_ambient(self):
         """Read the declaration behind `declare`."""
-        if self.type in ("var", "const") and not _CONST_ENUM(self.source, self.start) or self.is_name("let"):
-            self.advance()
-            while True:
-                self.parse_binding_target([])
-                if self.type == ":" or self.type == "!" and not self.newline:
-                    self.parse_annotation()
-                if self.type == "=":
-                    self.advance()
-                    self.parse_assignment()
-                if self.type != ",":
-                    break
-                self.advance()
-            self.consume_semicolon()
-        elif self.type == "name" and self.value in ("namespace", "module", "global"):
+        if self.type == "name" and self.value in ("namespace", "module", "global"):
             self.skip_ambient_module()
         else:
             self.parse_statement()
@@ -6189,6 +6179,10 @@ def global_name(name):
 
 # -- Resolving names ---------------------------------------------------------------------
 
+#: Longest chain of operators that becomes one nested expression.
+MAX_EXPRESSION_DEPTH = 100
+
+
 def methods_by_node(visitor, prefix):
     """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
     named = ((node_class, getattr(visitor, prefix + node_class.__name__, None))
@@ -6212,6 +6206,8 @@ class ScopeAnalyzer:
         self.evals, self.is_dynamic = [], False
         #: The node whose value is only read, where it is `arguments`.
         self.calm = None
+        #: Where what needs statements inside of an expression starts; see Unit.lifts.
+        self.lifts = []
 
     # -- walking ----
 
@@ -6512,7 +6508,7 @@ class ScopeAnalyzer:
     # -- chains are walked down their left side without recursion ----
 
     def visit_spine(self, node):
-        rights = []
+        rights, links, top = [], 0, node
         while True:
             kind = type(node)
             if kind is BinaryExpression or kind is LogicalExpression:
@@ -6532,8 +6528,11 @@ class ScopeAnalyzer:
                 node = node.object
             else:
                 break
+            links += 1
             if kind is MemberExpression:
                 self.calm = node
+        if links > MAX_EXPRESSION_DEPTH:
+            self.lifts.append(top.start)
         self.visit(node)
         for part in reversed(rights):
             if part and isinstance(part[0], LogicalExpression) and len(part) == 2 \
@@ -6604,6 +6603,8 @@ class ScopeAnalyzer:
 
     def visit_AssignmentExpression(self, node):
         operator = node.operator
+        if isinstance(node.left, (ArrayPattern, ObjectPattern)):
+            self.lifts.append(node.start)
         if operator == "=":
             self.visit_target(node.left, node.right)
         else:
@@ -6766,6 +6767,8 @@ class ScopeAnalyzer:
         self.visit_class(node)
 
     def visit_class(self, node):
+        if type(node) is ClassExpression:
+            self.lifts.append(node.start)
         scope = Scope(self.scope, "class", self.loop)
         if node.id is not None:
             inner = scope.declare("const", node.id.name, node.start, node.end)
@@ -7355,7 +7358,10 @@ RANGE_RULES = {
 
 def analyze_scopes(program, site=None):
     """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
-    return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
+    analyzer = ScopeAnalyzer()
+    scope = analyzer.analyze(program) if site is None else analyzer.analyze_eval(program, site)
+    scope.lifts = sorted(analyzer.lifts)
+    return scope
 
 
 def javascript_of(source, name):
@@ -9857,9 +9863,6 @@ MAX_CASES_NESTED = 50
 #: What the Python name of a function ends in, so that no two have the same.
 _FUNCTION_NUMBER = re.compile(r"_f\d+$")
 
-#: Longest chain of operators that becomes one nested expression.
-MAX_EXPRESSION_DEPTH = 100
-
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
@@ -9869,6 +9872,8 @@ MAX_OPERANDS_JOINED = 8
 MIN_TURNS_OF_RANGE = 20
 #: Most characters of a loop's body that is translated twice, for few turns and for many.
 MAX_WRITTEN_TWICE = 400
+#: Most arrays in arrays whose lists a loop keeps.
+MAX_KEPT_ROWS = 4
 #: What loops begin with.
 _LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
@@ -9903,6 +9908,12 @@ def recursion_goes_unchecked():
 RECURSION_UNCHECKED = recursion_goes_unchecked()
 
 
+def is_any_within(places, node):
+    """Whether one of some ascending offsets lies within a node."""
+    at = bisect.bisect_left(places, node.start)
+    return at < len(places) and places[at] < node.end
+
+
 class PositionTable(tuple):
     """(line, column from 0) by CPython 3.10's line numbers; code's last constant, so it is hashable."""
 
@@ -9915,13 +9926,14 @@ class Unit:
     The code is independent of any realm, so that a realm can run what another has compiled.
     """
 
-    def __init__(self, filename, source):
+    def __init__(self, filename, source, lifts):
         self.filename = filename
         self.source = source
         self.pool = []
         self.free_globals = set()
         self.function_count = 0
-        self.has_lifts = False
+        #: Where expressions start that need statements inside (see LIFTED), or that are too deep, ascending.
+        self.lifts = lifts
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
@@ -9934,13 +9946,11 @@ class Unit:
 
     def has_fractions(self, node):
         """Whether a part of the text computes with fractions."""
-        return bool(self.fractions) \
-            and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
+        return is_any_within(self.fractions, node)
 
     def has_loops(self, node):
         """Whether a part of the text seems to have loops."""
-        return bool(self.loops) \
-            and bisect.bisect_left(self.loops, node.start) < bisect.bisect_left(self.loops, node.end)
+        return is_any_within(self.loops, node)
 
     def pooled(self, value):
         """The placeholder, in bytes, of an object that becomes a constant; empty for 0n, which is false."""
@@ -10060,12 +10070,13 @@ class NodeMaker:
         self.guards = None
         self.constructor = None       # None, "base" or "derived"
         self.has_fields = False       # of a constructor: whether its class has fields or private methods
-        self.is_async = self.is_generator = False
+        self.is_async = self.is_generator = self.awaits = False
         self.jump_codes = 0
         #: Whether operands of unknown type are taken for floats first, then for ints.
         self.expects_floats = False
-        #: Whether this function is likely to run often: a method, a callback, one made in a loop.
-        self.often = False
+        #: Whether this function is likely to run often: a method, a callback, one made in a loop. Whether it
+        #: runs but once, as the top level does; whether the code at hand makes what is then thrown.
+        self.often = self.once_only = self.is_thrown = False
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
@@ -10216,10 +10227,16 @@ class FunctionEmitter(NodeMaker):
     has_loops = leaves_finally = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
+    #: Functions that are called where they stand, by code that runs once.
+    called_once = ()
 
     def runs_often(self):
         """Whether the place at hand is worth more code that runs faster."""
-        return self.often or bool(self.jumps)
+        return (bool(self.jumps) or self.often and not self.once_only) and not self.is_thrown
+
+    def runs_once(self):
+        """Whether the place at hand is worth the shortest code: that of Python is compiled, too."""
+        return self.is_thrown or self.once_only and not self.jumps
 
     def knows_itself(self, scope):
         """Whether `arguments.callee` may be asked for: the function gets itself as a keyword argument."""
@@ -10264,7 +10281,9 @@ class FunctionEmitter(NodeMaker):
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
         inner.has_loops = self.unit.has_loops(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
-        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
+        inner.once_only = node in self.called_once
+        inner.often = self.in_class or self.often or bool(self.jumps) \
+            or isinstance(node, FunctionExpression) \
             or node.expression or scope.uses_this and not scope.is_arrow \
             or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
@@ -10759,6 +10778,7 @@ class StatementEmitter(FunctionEmitter):
         closing = self.call("async_dispose" if is_async else "dispose", self.name(resources),
                             self.name(failure))
         if is_async:
+            self.awaits = True
             closing.args.append(self.const(self.is_generator))
             closing = self.node(ast.YieldFrom, closing)
         self.emit(self.node(ast.Try, body, [handler], [], [self.node(ast.Expr, closing)]))
@@ -10914,7 +10934,9 @@ class StatementEmitter(FunctionEmitter):
             self.emit_assign(self.completion, self.name("undefined"))
 
     def visit_ThrowStatement(self, node):
+        outer, self.is_thrown = self.is_thrown, True
         value = self.expression(node.argument)
+        self.is_thrown = outer
         self.at(node)
         self.emit_python("raise JSError({value})", value=value)
 
@@ -10945,6 +10967,33 @@ class CountedLoop:
     not reach and for the step, and how many turns it takes at least if nothing leaves it."""
 
     __slots__, __init__ = attributes("variable limit step turns")
+
+
+class RowKeeper(ast.NodeTransformer):
+    """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That
+    runs again after all that may call a function of the script: a valueOf could replace one of them."""
+
+    #: What generated code calls that runs nothing of the script.
+    SAFE = frozenset(
+        "abs checked_text fix_number floor len ord range sqrt stop strict_equal text_length too_long "
+        "type".split())
+
+    def __init__(self, loop):
+        self.loop, self.found = loop, {}
+
+    def visit_Call(self, node):
+        if isinstance(node.func, ast.Name) and node.func.id in self.SAFE:
+            return self.generic_visit(node)
+        if not self.is_flat(node):
+            self.generic_visit(node)
+        return python_template("({call}, *{again})[0]")(
+            node.lineno, node.col_offset, node, list(self.found.values()))
+
+    def is_flat(self, node):
+        """Whether a call reads nothing but variables between the calls in it and its own."""
+        return isinstance(node, (ast.Name, ast.Constant)) \
+            or isinstance(node, ast.Call) and isinstance(node.func, ast.Name) \
+            and all(map(self.is_flat, node.args))
 
 
 class LoopEmitter(StatementEmitter):
@@ -11073,9 +11122,48 @@ class LoopEmitter(StatementEmitter):
             self.at(node)
             self.emit_python("if interrupt: stop()")
             body()
-        statements = self.collect(inside)
+        statements = self.with_rows(node, inside)
         self.at(node)
         self.emit_python("while True: {statements}", statements=statements)
+
+    #: The RowKeeper of the loop around, if it has one.
+    rows = None
+
+    def with_rows(self, node, visit):
+        """What visit() emits for a loop; the lists of arrays in arrays that a quiet loop only reads are found
+        before it: `row` for a[y][x] where x changes."""
+        if self.rows is not None or not is_quiet(node):
+            return self.collect(visit)
+        self.rows = keeper = RowKeeper(node)
+        statements = self.collect(visit)
+        self.rows = None
+        for find in keeper.found.values():
+            self.emit_value(find)
+        return [keeper.visit(statement) for statement in statements] if keeper.found else statements
+
+    def row_of(self, node):
+        """The name of the list of a[y], to read from, where the loop around keeps it; else None."""
+        loop = self.rows and self.rows.loop
+        if not loop or not node.computed or type(node.object) is not Identifier:
+            return None
+        variable, kind, places = node.object.scope, infer(node.property), self.rows.found
+        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start \
+                or not all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
+                           and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
+                           for part in node.property.walk()):
+            return None
+        items, key = self.list_of(self.load(node.object)), self.expression(node.property)
+        if items is None:
+            return None
+        name = f"{items.id}[{ast.unparse(key)}]"
+        if name not in places and len(places) >= MAX_KEPT_ROWS:
+            return None
+        places[name] = self.python(
+            "({name} := {row}.items if {key} < len({items}) "
+            + ("and {key} >= 0 " if kind[0] < 0 else "") +
+            "and type({row} := {items}[{key}]) is JSArray else no_items)",
+            name=name, items=items, key=key, row=name + ".row")
+        return self.name(name)
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -11187,7 +11275,7 @@ class LoopEmitter(StatementEmitter):
             self.at(node)
             self.emit_python("if interrupt: stop()")
             self.loop_body(node.body, jump)
-        body = self.collect(inside)
+        body = self.with_rows(node, inside)
         self.at(node)
         steps = [counted.step] if getattr(counted.step, "value", None) != 1 else []
         loop = self.python("""
@@ -11202,7 +11290,7 @@ class LoopEmitter(StatementEmitter):
 
     def may_be_written_twice(self, body):
         """Whether the body of a loop is short and plain enough to be translated twice."""
-        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.has_lifts and not any(
+        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.lifts and not any(
             isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
                               SwitchStatement, TaggedTemplateExpression))
             or type(part) is VariableDeclaration and part.kind in USING
@@ -11678,7 +11766,7 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def needs_lift(self, node):
         """Whether an expression can only be generated with statements before it."""
-        if not self.unit.has_lifts:
+        if not self.unit.lifts or not is_any_within(self.unit.lifts, node):
             return False
         stack = [node]
         while stack:
@@ -11697,7 +11785,7 @@ class ExpressionEmitter(DestructuringEmitter):
     def operands(self, nodes):
         """The values of several expressions, evaluated in order even where one needs statements."""
         last = -1
-        if self.unit.has_lifts:
+        if self.unit.lifts:
             for index, node in enumerate(nodes):
                 if node is not None and self.needs_lift(node):
                     last = index
@@ -11846,7 +11934,7 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if kind in ("float", "bool") or kind == "num" and "int" not in ready \
+        if kind in ("float", "bool") or kind == "num" and "int" not in ready or self.runs_once() \
                 or isinstance(value, ast.Constant) \
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
@@ -12304,7 +12392,7 @@ class OperatorEmitter(ClassEmitter):
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "/", "%"):
+        elif operator in ("+", "-", "*", "/", "%") and not self.runs_once():
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
         if operator != "**" and self.runs_often():
             return self.bitwise(operator, left, left_kind, right, right_kind)
@@ -12592,6 +12680,8 @@ class OperatorEmitter(ClassEmitter):
             size, slow = right.values       # where the list is empty, another object may have a length
             return self.python("{left} < {size} or not {items} and lt({left}, {slow})",
                                left=left, size=size, slow=slow, items=size.args[0])
+        if self.runs_once():
+            return self.call(_HELPERS[operator], left, right)
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
@@ -12785,15 +12875,17 @@ class AssignmentEmitter(OperatorEmitter):
 
     def is_direct(self, target):
         """Whether a member is assigned inline: obj.name, obj.#field, obj[number]."""
-        if isinstance(target.object, Super):
+        if isinstance(target.object, Super) or self.runs_once():
             return False
         if isinstance(target.property, PrivateName):
             return target.property.scope.type == "field"
         if not target.computed:
             return True
         kind = infer(target.property)
-        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) \
-            and self.runs_often()
+        prop = target.property
+        return is_numeric(kind) or kind is None and self.runs_often() and (
+            isinstance(prop, (Identifier, UpdateExpression)) or isinstance(prop, MemberExpression)
+            and prop.computed and is_numeric(infer(prop.property)))
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
@@ -13066,6 +13158,10 @@ class CallEmitter(AssignmentEmitter):
             return self.call("super_get", self.load_variable(node.object.scope), self.name("this"),
                              self.member_key(node))
         self.shorten(node)
+        if self.rows is not None and node.computed and type(node.object) is MemberExpression:
+            row = self.row_of(node.object)
+            if row is not None and is_numeric(infer(node.property)):
+                return self.element_of_row(row, node)
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -13126,6 +13222,8 @@ class CallEmitter(AssignmentEmitter):
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
+        if self.runs_once():
+            return self.call("get", obj, self.const(key))
         props = self.dict_of(obj)
         if key in self.unit.getters and self.runs_often():
             again, first = self.reusable(obj)
@@ -13183,6 +13281,20 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
+    def element_of_row(self, row, node):
+        """a[y][x], where `row` is the list of a[y] or empty."""
+        obj = self.call("get_element", self.expression(node.object.object),
+                        self.expression(node.object.property))
+        key, first = self.reusable(self.expression(node.property))
+        kind = infer(node.property)
+        checks = [self.compare(first, ast.Lt(), self.call("len", row))]
+        if type(kind) is not tuple:
+            checks[:] = [self.type_is(first, "int"), self.compare(key, ast.Lt(), self.call("len", row))]
+        if type(kind) is not tuple or kind[0] < 0:
+            checks.append(self.compare(key, ast.GtE(), self.const(0)))
+        return self.either(self.both(*checks) if checks[1:] else checks[0], self.subscript(row, key),
+                           self.call("get_element", obj, key))
+
     def computed_element(self, obj, key, kind, is_stable):
         """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`."""
         before = []
@@ -13211,7 +13323,7 @@ class CallEmitter(AssignmentEmitter):
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
-        if not self.unit.has_lifts or self.guards is not None or chain_length(node) <= MAX_EXPRESSION_DEPTH:
+        if not self.unit.lifts or self.guards is not None or chain_length(node) <= MAX_EXPRESSION_DEPTH:
             return
         spine = []
         while isinstance(node, (MemberExpression, CallExpression)):
@@ -13347,6 +13459,9 @@ class CallEmitter(AssignmentEmitter):
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
+        inner = callee.object if is_reader(callee) else callee
+        if isinstance(inner, FUNCTION_NODES) and self.runs_once():
+            self.called_once = {inner, *arguments}
         if isinstance(callee, MemberExpression):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
             if shortcut is not None:
@@ -13523,8 +13638,10 @@ class CallEmitter(AssignmentEmitter):
             value = self.chain_part(callee)
         if optional:
             value = self.guard(value)
-        a, first = self.reusable(value)
         text = self.const(self.text(callee))
+        if self.runs_once():
+            return self.call("callee", value, text)
+        a, first = self.reusable(value)
         return self.python("{a}.fn if type({first}) is JSFunction else callee({a}, {text})",
                            a=a, first=first, text=text)
 
@@ -13658,6 +13775,7 @@ class CallEmitter(AssignmentEmitter):
 
     def awaited(self, value):
         """await: a yield to the driver; inside async generators told apart from a real one."""
+        self.awaits = True
         if self.is_generator:
             value = self.call("Await", value)
         return self.node(ast.Yield, value)
@@ -13816,22 +13934,40 @@ def assigned_names(statements):
 
 def names_in_loops(statements, wanted):
     """{name: nodes of ast.Name} of the loops of a Python function, nested functions left out."""
-    found, stack = {}, [(node, False) for node in statements]
+    found, loops, stack = {}, [], list(statements)
     while stack:
-        node, in_loop = stack.pop()
+        node = stack.pop()
+        kind = type(node)
+        if kind is ast.While or kind is ast.For:
+            loops.append(node)
+        elif kind is ast.If:
+            stack += node.body + node.orelse
+        elif kind is ast.Try:
+            stack += node.body + node.handlers + node.orelse + node.finalbody
+        elif kind is ast.ExceptHandler:
+            stack += node.body
+    while loops:
+        node = loops.pop()
         kind = type(node)
         if kind is ast.Name:
-            if in_loop and node.id in wanted:
+            if node.id in wanted:
                 found.setdefault(node.id, []).append(node)
-        elif kind is not ast.Constant and kind is not ast.FunctionDef and node is not None:
-            in_loop = in_loop or kind is ast.While or kind is ast.For
-            for part in vars(node).values():
+        elif node is not None:
+            for field in PARTS_WITH_NAMES[kind]:
+                part = getattr(node, field)
                 if type(part) is list:
-                    if in_loop or part and not isinstance(part[0], ast.expr):
-                        stack.extend([(one, in_loop) for one in part])
-                elif in_loop and isinstance(part, ast.expr):
-                    stack.append((part, True))
+                    loops += part
+                elif part is not None:
+                    loops.append(part)
     return found
+
+
+#: Class of `ast` -> the fields in which names may stand; those of a nested function do not count.
+PARTS_WITH_NAMES = {kind: () if kind in (ast.FunctionDef, ast.Constant, ast.Lambda) else tuple(
+    field for field in kind._fields if field in (
+        "args body comparators elts exc finalbody func handlers iter keys left operand orelse right slice "
+        "target targets test type value values").split())
+    for kind in vars(ast).values() if isinstance(kind, type) and issubclass(kind, ast.AST)}
 
 
 def is_stable(left, right):
@@ -13889,6 +14025,20 @@ def is_call_of_math(node):
     return isinstance(callee, MemberExpression) and not callee.computed \
         and isinstance(callee.object, Identifier) \
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
+
+
+def is_quiet(loop):
+    """Whether a loop contains nothing but arithmetic and reading of elements, and assigns variables only."""
+    return any(type(part) is MemberExpression and part.computed and type(part.object) is MemberExpression
+               and part.object.computed for part in loop.walk()) and not any(
+        isinstance(part, (*FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
+                          AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
+                          ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement))
+        or isinstance(part, CallExpression) and not is_call_of_math(part)
+        or isinstance(part, UnaryExpression) and part.operator == "delete"
+        or isinstance(part, UpdateExpression) and not isinstance(part.argument, Identifier)
+        or isinstance(part, AssignmentExpression) and not isinstance(part.left, Identifier)
+        for part in loop.walk())
 
 
 def may_change_arrays(body):
@@ -14235,19 +14385,6 @@ class CompiledScript:
     __slots__ = ("code", "lexical", "variables", "functions", "for_eval", "free_globals", "unit", "tree")
 
 
-def find_lifts(program):
-    """Whether a program has anything that needs statements inside an expression."""
-    for node in program.walk():
-        kind = type(node)
-        if kind is ClassExpression or (kind is AssignmentExpression
-                                       and isinstance(node.left, (ArrayPattern, ObjectPattern))):
-            return True
-        if kind in (BinaryExpression, LogicalExpression, MemberExpression, CallExpression) \
-                and chain_length(node) > MAX_EXPRESSION_DEPTH:
-            return True
-    return False
-
-
 def refuses_clearly(compiler):
     """Decorates what compiles a parsed text: errors of Python's become a JSSyntaxError with a place."""
     @functools.wraps(compiler)
@@ -14293,10 +14430,9 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     if program is None:
         program, source = parse_typed(source, filename, False)
     scope = analyze_scopes(program, site)
-    unit = Unit(filename, source)
-    unit.has_lifts = find_lifts(program)
+    unit = Unit(filename, source, scope.lifts)
     emitter = Emitter(unit, scope)
-    emitter.is_async = may_await
+    emitter.once_only, emitter.is_async = site is None, may_await
     emitter.completion = "completion"
     emitter.emit_assign("completion", emitter.name("undefined"))
     for variable in scope.names.values():
@@ -14365,10 +14501,9 @@ def compile_module(source, filename, keep_tree=False):
     scope = analyze_scopes(program)
     if language_of(filename)[0]:
         drop_type_imports(program)
-    unit = Unit(filename, source)
-    unit.has_lifts = find_lifts(program)
+    unit = Unit(filename, source, scope.lifts)
     emitter = Emitter(unit, scope)
-    emitter.is_async = True
+    emitter.once_only = emitter.is_async = True
     for variable in scope.names.values():
         if variable.kind == "var":
             emitter.emit_store(variable, emitter.name("undefined"), True)
@@ -14390,7 +14525,7 @@ def compile_module(source, filename, keep_tree=False):
     result = CompiledModule()
     result.unit = unit
     result.cells = [v.name for v in shared]
-    result.awaits = has_yield(body)
+    result.awaits = emitter.awaits
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
     result.code = code_of(unit, tree, filename)
@@ -17025,6 +17160,8 @@ def this_text(this, name):
 
 def clamp_position(value, length):
     """ToIntegerOrInfinity of an argument, clamped between 0 and `length`."""
+    if value is undefined:
+        return 0
     if type(value) is not int:
         value = to_integer_or_infinity(value)
     return 0 if value < 0 else length if value > length else int(value)
@@ -17974,8 +18111,8 @@ def present_items(realm, obj, indices):
 # -- Array: callbacks --------------------------------------------------------------------
 #
 # Callbacks get a value, its index and the array. Most take the value alone, and leaving out what a
-# script's function drops anyway saves a third of a call. These loops follow the list of a dense array as
-# long as it is the array's; whatever is left then goes through present_items().
+# script's function drops anyway saves a third of a call. These loops follow the list of a dense array,
+# which is emptied when the array leaves it; what the array has then goes through present_items().
 
 def takes_at_most(run, count):
     """Whether a Python function of the script drops all arguments after the first `count`."""
@@ -17992,21 +18129,14 @@ _CO_VARARGS = 4
 
 def results_of_values(obj, length, run, receiver):
     """What a callback returns for the elements of an array from the first on."""
-    results = []
     if type(obj) is not JSArray:
-        return results
+        return []
     items = obj.items
     if takes_at_most(run, 1):
-        for value in itertools.islice(items, length):
-            results.append(run(receiver, value))
-            if obj.items is not items:
-                break
-    elif takes_at_most(run, 2):
-        for index, value in enumerate(itertools.islice(items, length)):
-            results.append(run(receiver, value, index))
-            if obj.items is not items:
-                break
-    return results
+        return [run(receiver, value) for value in itertools.islice(items, length)]
+    if takes_at_most(run, 2):
+        return [run(receiver, value, index) for index, value in enumerate(itertools.islice(items, length))]
+    return []
 
 
 def visit_values(obj, length, run, receiver):
@@ -18017,13 +18147,9 @@ def visit_values(obj, length, run, receiver):
         if takes_at_most(run, 1):
             for index, value in enumerate(itertools.islice(items, length)):
                 run(receiver, value)
-                if obj.items is not items:
-                    break
         elif takes_at_most(run, 2):
             for index, value in enumerate(itertools.islice(items, length)):
                 run(receiver, value, index)
-                if obj.items is not items:
-                    break
     return index + 1
 
 
@@ -18036,8 +18162,6 @@ def kept_values(obj, length, test, receiver):
             passed = test(receiver, value)
             if passed is True or (passed is not False and to_boolean(passed)):
                 kept.append(value)
-            if obj.items is not items:
-                break
     return kept, index + 1
 
 
@@ -18050,8 +18174,6 @@ def reduce_values(obj, length, run, initial):
     index = start - 1
     for index, value in enumerate(itertools.islice(items, start, length), start):
         result = run(undefined, result, value)
-        if obj.items is not items:
-            break
     return result, index + 1
 
 
@@ -32764,10 +32886,11 @@ _ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \
                         r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
 _COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
 #: Properties of CSS whose numbers are no lengths.
-_PLAIN_NUMBERS = frozenset(
-    "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
-    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
-    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_PLAIN_NUMBERS = re.compile(
+    "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|"
+    "columnCount|columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|"
+    "grid(?:Area|Column|Row)(?:End|Start)?|lineClamp|lineHeight|order|orphans|scale|"
+    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE).fullmatch
 _STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
 _STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
 #: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
@@ -33018,12 +33141,13 @@ def style_text(value):
         item = value.get(key) if type(key) is str else undefined
         if item is undefined or item is null or item is False or item == "":
             continue
-        is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        is_length = type(item) in (int, float) and item != 0 and not _PLAIN_NUMBERS(key)
         text = to_string(item)
         if not _STYLE_NAME(key) or not _STYLE_VALUE(text):
             raise JSTypeError(f"{display(key[:40])}: {display(text[:40])} cannot be in style: it would begin "
                               "another property")
-        name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
+        name = key if key.startswith("--") else \
+            re.sub("^ms(?=[A-Z])|[A-Z]", lambda found: "-" + found[0].lower(), key)
         texts.append(f"{name}:{text}" + ("px" if is_length and key[:2] != "--" else ""))
     return ";".join(texts)
 
@@ -33063,7 +33187,8 @@ def add_attributes(realm, parts, name, props):
                 raise JSTypeError(f"The attribute {key} of <{name}> is {display(value)}, which has no text")
             text = HtmlAttribute(shown, is_whole=True).text(text) if shown.lower() in _SPECIAL_ATTRIBUTES \
                 else escaped_html(text)
-        parts.append(f' {shown}="{text}"')
+        if text or key != "style":
+            parts.append(f' {shown}="{text}"')
     return raw
 
 
@@ -35291,6 +35416,13 @@ def storing_helpers(realm, helpers):
                 if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                     items.append(value)
                     return value
+            elif type(key) is str:
+                if type(obj) is JSObject and obj.attrs is None:
+                    props = obj.props
+                    if key in props or key not in Guard.keys:
+                        props[key] = value
+                        return value
+                return put(obj, key, value)
             elif type(obj) is HoleyArray and type(key) is int and 0 <= key < len(obj.items) \
                     and (obj.items[key] is not HOLE or not Guard.index):
                 if obj.items[key] is HOLE:
@@ -35301,8 +35433,6 @@ def storing_helpers(realm, helpers):
             elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
                 obj.set_index(key, value)
                 return value
-            elif type(key) is str:
-                return put(obj, key, value)
             put_key(realm, obj, key, value, strict)
             return value
 
@@ -37248,7 +37378,7 @@ class CollectorPauses:
     #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
     #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None first=0 kept=[] base=None closed=0")
+                           "finds_from=None first=0 kept=[] base=None closed=0 found=0")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -37292,7 +37422,7 @@ class CollectorPauses:
 
     def take_found(self):
         gc.set_debug(0)
-        found = len(gc.garbage) - self.finds_from
+        found = self.found = len(gc.garbage) - self.finds_from
         self.finds_from = None
         # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
         self.found_little = found < _ITEMS_AT_ONCE
@@ -37312,17 +37442,16 @@ class CollectorPauses:
 
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
-        before = memory_used()
         gc.unfreeze()
-        self.took, self.found_little = self.LONG, False         # it only finds
+        self.took, self.found_little, self.found = self.LONG, False, 0      # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale, self.closed = True, False, 0
-        took = self.took
+        live = max(0, gc.get_freeze_count() - self.found)
+        took = self.took * live / (live + 2 * self.found + 1)       # garbage is looked at twice
         REMAINS.free()
         give_back_memory()
-        memory = memory_used()
-        self.base = memory, took * min(1.0, memory / before) if before else 0.0
+        self.base = memory_used(), took
         self.kept = [self.base]
 
 
@@ -37945,17 +38074,6 @@ def on_script_thread(function, *arguments):
     if succeeded:
         return value
     raise value
-
-
-def needs_deep_stack(method):
-    """Lets a method run on a thread for scripts if its caller's is not one and that is required."""
-    @functools.wraps(method)
-    def on_deep_stack(*arguments, **named):
-        if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
-            return method(*arguments, **named)
-        return on_script_thread(functools.partial(method, *arguments, **named))
-
-    return on_deep_stack
 
 
 @functools.cache
@@ -48866,8 +48984,9 @@ class GraphQLService:
                 stream.close()
         for name in [name for name in self.channels if name is not None and name not in names]:
             for channel in self.channels.pop(name).values():
-                channel.stream.send("", None, "complete")
-                channel.stream.close()
+                stream = channel.stream     # its next number may be that of a later message
+                stream.send("", None, "complete", id=stream.event_id(stream.sequence))
+                stream.close()
         for name in [name for name in self.reserved if name not in names]:
             for reservation, operation_id in list(self.reserved.pop(name)):
                 reservation.operations.pop(operation_id, None)
@@ -54957,14 +55076,12 @@ def _matched(target, star, conditions):
     """PACKAGE_TARGET_RESOLVE: the path that a target of `exports` or `imports` means, or None."""
     if isinstance(target, str):
         return target if star is None else target.replace("*", star)
-    if isinstance(target, list):
-        return next((found for found in (_matched(one, star, conditions) for one in target) if found), None)
     if isinstance(target, dict):
-        for condition, one in target.items():
-            if condition in conditions:
-                found = _matched(one, star, conditions)
-                if found is not None:
-                    return found
+        return next((found for condition, one in target.items() if condition in conditions
+                     and (found := _matched(one, star, conditions)) is not None), None)
+    if isinstance(target, list):    # the first that is a path in the package
+        found = [one for one in (_matched(one, star, conditions) for one in target) if one is not None]
+        return next((one for one in found if one.startswith("./")), found[-1] if found else None)
     return None
 
 
@@ -68964,33 +69081,8 @@ test("an empty text is refused", async () => {
 
 # -- Starters: in TypeScript -------------------------------------------------------------
 
-#: The poll in TypeScript: its page is JSX, and the page's script TypeScript.
-TYPESCRIPT_POLL = {
-    "poll.tsx": """\
-// A live poll: whoever has the page open sees the bars grow while others vote.
-//
-// It takes three calls to make a page live:
-//   registerStreamRoute   opens a stream. Each open page listens to it.
-//   registerRoute         answers requests: with the page, and when somebody voted.
-//   sendStreamMessage     sends a message to everybody who listens.
-
-const QUESTION = "What shall we have for lunch?";
-const votes: Record<string, number> = { Soup: 0, Pizza: 0, Salad: 0 };
-
-routeRegistry.registerStreamRoute("/poll/events");
-routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);
-routeRegistry.registerRoute("/poll", () => votes);
-routeRegistry.registerRoute("/poll/vote", vote, "POST");
-
-// POST /poll/vote, with a form that has the field "choice".
-function vote({ request }: Context): RouteResult {
-  const { choice } = request.form;
-  if (!Object.hasOwn(votes, choice)) {
-    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
-  }
-  votes[choice] += 1;
-  return routeRegistry.sendStreamMessage("/poll/events", votes);
-}
+#: The page of the poll in TypeScript: JSX in its script, and a script of its own.
+POLL_PAGE = """\
 
 // Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
 function Page({ title, choices }: { title: string; choices: string[] }) {
@@ -69017,15 +69109,15 @@ function Page({ title, choices }: { title: string; choices: string[] }) {
     </html>
   );
 }
-""",
-    "public/page.ts": """\
+"""
+POLL_SCRIPT = """\
 // What happens in the browser: it gets this file as JavaScript, with every statement on its line.
 
 const find = (id: string) => document.getElementById(id) as HTMLElement;
 const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
 
 // Brings the poll up to date. style.css makes bars of the buttons.
-function show(votes: Record<string, number>) {
+function show({ votes }: { votes: Record<string, number> }) {
   const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
   for (const button of buttons) {
     button.value = String(votes[button.name]);
@@ -69063,41 +69155,19 @@ source.onopen = async () => {
   const found = await (await fetch("/poll")).json();
   if (mine === turn) show(found);
 };
-""",
-    "poll.test.ts": """\
-// Tests of poll.tsx. Each test calls the script as a browser would, without one.
+"""
 
-const vote = (choice: string) => request("POST", "/poll/vote", { form: { choice } });
-
-test("a vote is seen on every open page", async () => {
-  const ada = connect("/poll/events");
-  const ben = connect("/poll/events");
-
-  const response = await vote("Soup");
-
-  assert.match(response.body, /2 connections matched/);
-  assert.equal((await ada.next()).data.Soup, 1);
-  assert.equal((await ben.next()).data.Soup, 1);
-});
-
-test("the page has a button for each choice", async () => {
-  const { body } = await request("/");
-  for (const choice of Object.keys((await request("/poll")).json)) {
-    assert.ok(body.includes(`>${choice}</button>`));
-  }
-});
-
-test("only what is on the list can be chosen", async () => {
-  const page = connect("/poll/events");
-  const response = await vote("Ice cream");
-  assert.equal(response.status, 400);
-  assert.deepEqual(page.messages, []);
-});
-"""}
-
-#: What the other starters need so that TypeScript has nothing to say about them, even if it is strict: the
-#: text of the JavaScript, and that with types.
+#: What the starters need so that TypeScript has nothing to say about them, even if it is strict: the text of
+#: the JavaScript, and that with types.
 STARTER_TYPES = {
+    "poll": (
+        ("answers requests. That is how a page says that somebody voted.",
+         "answers requests: with the page, and when somebody voted."),
+        ("votes = {", "votes: Record<string, number> = {"),
+        ('routeRegistry.registerRoute("/poll", "showPoll");',
+         'routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);\n'
+         'routeRegistry.registerRoute("/poll", showPoll);'),
+        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>")),
     "quiz": (
         ("const players = new Map(); // by id: { name, score, choice, points }",
          "type Player = { name: string; score: number; choice: number | null; points: number };\n"
@@ -69127,17 +69197,21 @@ _TYPED_BY_COMMENT = re.compile(
 
 def in_typescript(kind, files):
     """The files of a starter in TypeScript, by path."""
-    if kind == "poll":
-        return TYPESCRIPT_POLL
     found = {}
     for name, text in files.items():
         if name.endswith(".js"):
-            name, text = name[:-2] + "ts", text.replace(f"{kind}.js", f"{kind}.ts")
+            script = f"{kind}.tsx" if kind == "poll" else f"{kind}.ts"
+            name = script if name == f"{kind}.js" else name[:-2] + "ts"
+            text = text.replace(f"{kind}.js", script)
             text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
                                          + f"{match[3]}: {match[2]}) {{", text)
             for plain, typed in STARTER_TYPES[kind]:
                 text = text.replace(plain, typed, 1)
         found[name] = text
+    if kind == "poll":
+        del found["public/index.html"]
+        found["poll.tsx"] += POLL_PAGE
+        found["public/page.ts"] = POLL_SCRIPT
     return found
 
 
