@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,903
+    10  Code generator                                                                 4,938
           Nodes of Python                                                                201
           Functions and their variables                                                  546
           Statements                                                                     215
@@ -73,7 +73,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              669
           Members as targets                                                             100
           Questions about nodes                                                          248
-          Compiling a source text                                                        497
+          Compiling a source text                                                        532
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,283
           Helpers shared by the built-ins                                                 92
@@ -169,11 +169,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,903
-          Inspection                                                                     577
-          console: formatting                                                             84
-          console: tables                                                                 78
-          console                                                                        164
+    14  Functions of the web                                                           3,920
+          Inspection                                                                     583
+          console: formatting                                                             91
+          console: tables                                                                 79
+          console                                                                        167
           URL                                                                            608
           URLSearchParams                                                                214
           DOMException                                                                    47
@@ -265,8 +265,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,154
-          Log                                                                            195
+    20  Scripts: loading and hot reload                                                4,158
+          Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
@@ -326,7 +326,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,528
+    23  Command line                                                                   4,532
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
