@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,903
+    10  Code generator                                                                 4,938
           Nodes of Python                                                                201
           Functions and their variables                                                  546
           Statements                                                                     215
@@ -73,7 +73,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              669
           Members as targets                                                             100
           Questions about nodes                                                          248
-          Compiling a source text                                                        497
+          Compiling a source text                                                        532
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,283
           Helpers shared by the built-ins                                                 92
@@ -169,11 +169,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,903
-          Inspection                                                                     577
-          console: formatting                                                             84
-          console: tables                                                                 78
-          console                                                                        164
+    14  Functions of the web                                                           3,920
+          Inspection                                                                     583
+          console: formatting                                                             91
+          console: tables                                                                 79
+          console                                                                        167
           URL                                                                            608
           URLSearchParams                                                                214
           DOMException                                                                    47
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,528
+    15  Realm, jobs and timers                                                         5,527
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           733
@@ -199,7 +199,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        672
           Freeing in slices                                                              183
-          Deadlines                                                                      525
+          Deadlines                                                                      524
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            139
@@ -265,8 +265,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,154
-          Log                                                                            195
+    20  Scripts: loading and hot reload                                                4,158
+          Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               79
           Calls                                                                          224
@@ -281,9 +281,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           All scripts                                                                    776
           Files of scripts                                                               149
           Live pages                                                                     201
-    21  HTTP server                                                                    4,741
+    21  HTTP server                                                                    4,742
           Request heads                                                                  203
-          Request bodies                                                                 266
+          Request bodies                                                                 267
           Responses of handlers                                                          203
           Who may ask                                                                    212
           Who is logged in                                                               302
@@ -326,7 +326,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,528
+    23  Command line                                                                   4,532
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
@@ -343,7 +343,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           A starter                                                                       59
           JavaScript without a server                                                    127
           The prompt's terminal                                                          184
-          The file as a program                                                           33
+          The file as a program                                                           37
 """
 
 import gc
@@ -14599,8 +14599,43 @@ def number_positions(module):
     return PositionTable([(0, 0), *table])
 
 
+#: Names that CPython's symbol table copies for one unit: for each function those of all scopes around it, in
+#: one step of 1.5 s for so many. Units with fewer functions are not looked at.
+MAX_NAMES_SEEN, MANY_FUNCTIONS = 20_000_000, 1000
+
+
+def names_seen(function):
+    """How many names the functions in a Python def see around them, taken together."""
+    seen, functions = 0, [(function, 0)]
+    while functions:
+        node, around = functions.pop()
+        names, inner, nodes = set(), [], list(ast.iter_child_nodes(node))
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, ast.FunctionDef):
+                names.add(node.name)
+                inner.append(node)
+            elif isinstance(node, ast.Name):
+                if isinstance(node.ctx, ast.Store):
+                    names.add(node.id)
+            elif isinstance(node, (ast.Global, ast.Nonlocal)):
+                names.update(node.names)
+            elif isinstance(node, ast.arg):
+                names.add(node.arg)
+            else:
+                nodes += ast.iter_child_nodes(node)
+        around += len(names)
+        seen += around * len(inner)
+        functions += [(each, around) for each in inner]
+    return seen
+
+
 def code_of(unit, module, filename):
     """The code object of the one function in a Python module."""
+    if len(unit.pool) > MANY_FUNCTIONS and "node_modules/" not in filename.replace("\\", "/") \
+            and names_seen(module.body[0]) > MAX_NAMES_SEEN:
+        raise JSSyntaxError("There are too many functions in one scope here: spread them over several files",
+                            1, 1)
     if sys.version_info < (3, 11):
         unit.positions = number_positions(module)
     if unit.must_outline:
@@ -30932,9 +30967,9 @@ def escape_unit(match):
 
 
 def own_name(function):
-    """The own `name` of a function if it is a plain string, else ""."""
+    """The own `name` of a function if it is a plain string, else ""; the beginning of a very long one."""
     own = function.get_own("name")
-    return own.value if own is not None and type(own.value) is str else ""
+    return own.value[:MAX_INSPECTED_STRING] if own is not None and type(own.value) is str else ""
 
 
 def is_in_chain(obj, proto):
@@ -31002,7 +31037,7 @@ class Inspector:
             return self.paint("-0" if math.copysign(1, value) < 0 else "0", "number")
         style = {JSSymbol: "symbol", bool: "boolean", JSUndefined: "undefined",
                  JSNull: "null"}.get(type(value), "number")
-        text = repr(value) if type(value) is JSSymbol else to_string(value)
+        text = repr(value)[:MAX_INSPECTED_STRING] if type(value) is JSSymbol else to_string(value)
         return self.paint(text + "n" if type(value) is JSBigInt else text, style)
 
     def show_inside(self, value, level):
@@ -31034,7 +31069,9 @@ class Inspector:
             return self.paint(f"[Circular *{self.circle_number(obj)}]", "special")
         name = inspected_class(obj)
         shape = self.shape_of(obj, name)
-        if not shape.keys and (shape.whole or shape.fill is None):
+        if not shape.keys and (shape.whole or shape.fill is None) \
+                and (self.written <= MAX_INSPECTED_TEXT or len(shape.base) < MAX_INSPECTED_STRING):
+            self.written += len(shape.base)
             return shape.base if shape.whole else f"{shape.opening}{shape.closing}"
         if level > self.depth or self.written > MAX_INSPECTED_TEXT:
             label = self.prefix(obj, name, "", "Object")[:-1]
@@ -31104,6 +31141,7 @@ class Inspector:
     def join(self, entries, shape, level, obj):
         """Entries in their brackets, on one line if they are few and short enough."""
         before = f"{shape.base} " if shape.base else ""
+        check_string_length(len(before) + sum(map(len, entries)))
         count = len(entries)
         if shape.closing == "]" and count > 6:
             entries = self.group(entries, obj)
@@ -31203,6 +31241,9 @@ class Inspector:
 
     def error_shape(self, obj, name):
         """An error: its stack, then the properties that are not in it."""
+        self.realm.poll()
+        if self.written > MAX_INSPECTED_TEXT:
+            return InspectedShape(base=f"[{name}]", whole=True)
         stack = peek_stack(obj)
         if type(stack) is not str or not stack:
             stack = error_line(obj)
@@ -31453,7 +31494,14 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 
 def format_log(realm, values):
     """The text of console.log(...values): printf-style directives in the first, the rest with spaces."""
-    values, parts = collections.deque(values), []
+    values, parts, length = collections.deque(values), [], 0
+
+    def counted(text):
+        nonlocal length
+        length += len(text) + 1
+        check_string_length(length)
+        return text
+
     if len(values) > 1 and type(values[0]) is str:
         template = values.popleft()
 
@@ -31461,11 +31509,11 @@ def format_log(realm, values):
             kind = match[0][1]
             if kind == "%":
                 return "%"
-            return FORMATTERS[kind](realm, values.popleft()) if values else match[0]
-        parts.append(replace_in_slices(_FORMAT, directive, template))
+            return counted(FORMATTERS[kind](realm, values.popleft())) if values else match[0]
+        parts.append(replace_in_slices(_FORMAT, directive, template, check_string_length))
     colors = realm.host_hooks.get("console colors", False)
-    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0)
-              for value in values]
+    parts += [counted(value if type(value) is str else Inspector(realm, colors=colors).show(value, 0))
+              for value in with_polls(values)]
     return well_formed_text(" ".join(parts))
 
 
@@ -31532,8 +31580,8 @@ FORMATTERS = {
 
 # -- console: tables ---------------------------------------------------------------------
 
-#: Rows of one table that are shown.
-MAX_TABLE_ROWS = 1000
+#: Rows of one table that are shown, and cells: of wider tables, the first columns.
+MAX_TABLE_ROWS, MAX_TABLE_CELLS = 1000, 100_000
 
 
 def table_cell(realm, value):
@@ -31572,8 +31620,8 @@ def format_table(realm, data, columns=None):
     title, rows = table_rows(data)
     headings = [title] + (["Key"] if isinstance(data, JSMap) else [])
     lead = len(headings)
-    names = list(columns) if columns is not None else []
-    cells, has_values = [], False
+    most = MAX_TABLE_CELLS // max(1, min(len(rows), MAX_TABLE_ROWS))
+    names, cells, has_values = dict.fromkeys((columns or ())[:most]), [], False
     for index, key, value in rows[:MAX_TABLE_ROWS]:
         realm.poll()
         row = {None: well_formed_text(index)}
@@ -31581,22 +31629,23 @@ def format_table(realm, data, columns=None):
             row["Key", None] = table_cell(realm, key)
         if isinstance(value, JSObject) and not isinstance(data, JSCollection):
             for name, item in own_values(value):
-                if columns is None and name not in names:
-                    names.append(name)
+                if columns is None and len(names) < most:
+                    names[name] = None
                 if name in names:
                     row[name] = table_cell(realm, item)
         else:
             row["Values", None] = table_cell(realm, value)
             has_values = True
         cells.append(row)
-    fields = [None, ("Key", None)][:lead] + names + ([("Values", None)] if has_values else [])
+    fields = [None, ("Key", None)][:lead] + [*names] + ([("Values", None)] if has_values else [])
     headings += [well_formed_text(name) for name in names] + (["Values"] if has_values else [])
     return draw_table(headings, [[row.get(field, "") for field in fields] for row in cells])
 
 
 def draw_table(headings, rows):
     """A table with a frame, cells flush left."""
-    widths = [max(map(display_width, column)) + 2 for column in zip(headings, *rows)]
+    widths = [max(map(display_width, column)) + 2 for column in with_polls(zip(headings, *rows))]
+    check_string_length((sum(widths) + len(widths)) * (len(rows) + 4))
 
     def line(cells):
         return "│" + "│".join(" " + cell + " " * (width - display_width(cell) - 1)
@@ -31605,7 +31654,7 @@ def draw_table(headings, rows):
     def rule(left, middle, right):
         return left + middle.join("─" * width for width in widths) + right
     return "\n".join([rule("┌", "┬", "┐"), line(headings), rule("├", "┼", "┤"),
-                      *map(line, rows), rule("└", "┴", "┘")])
+                      *map(line, with_polls(rows)), rule("└", "┴", "┘")])
 
 
 # -- console -----------------------------------------------------------------------------
@@ -31632,7 +31681,10 @@ def console_state(realm):
 def write_console(realm, level, text):
     """Writes text at the indentation of the present group."""
     margin = " " * (console_state(realm).groups * GROUP_INDENT)
-    realm.console(level, margin + text.replace("\n", "\n" + margin) if margin else text)
+    if margin:
+        check_string_length(len(text) + len(margin) * (count_of(((10, 10),), text) + 1))
+        text = margin + text.replace("\n", "\n" + margin)
+    realm.console(level, text)
 
 
 def console_method(name, length=0):
@@ -37326,7 +37378,7 @@ class CollectorPauses:
     #: `finds_from` is how long gc.garbage was, while garbage is only found, otherwise None; ours begins at
     #: `first` there.
     __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
-                           "finds_from=None first=0 kept=[] base=None closed=0")
+                           "finds_from=None first=0 kept=[] base=None closed=0 found=0")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -37370,7 +37422,7 @@ class CollectorPauses:
 
     def take_found(self):
         gc.set_debug(0)
-        found = len(gc.garbage) - self.finds_from
+        found = self.found = len(gc.garbage) - self.finds_from
         self.finds_from = None
         # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
         self.found_little = found < _ITEMS_AT_ONCE
@@ -37390,17 +37442,16 @@ class CollectorPauses:
 
     def collect_all(self):
         """Looks at everything. What it finds is freed in slices, here."""
-        before = memory_used()
         gc.unfreeze()
-        self.took, self.found_little = self.LONG, False         # it only finds
+        self.took, self.found_little, self.found = self.LONG, False, 0      # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale, self.closed = True, False, 0
-        took = self.took
+        live = max(0, gc.get_freeze_count() - self.found)
+        took = self.took * live / (live + 2 * self.found + 1)       # garbage is looked at twice
         REMAINS.free()
         give_back_memory()
-        memory = memory_used()
-        self.base = memory, took * min(1.0, memory / before) if before else 0.0
+        self.base = memory_used(), took
         self.kept = [self.base]
 
 
@@ -37926,13 +37977,13 @@ class StackHeadroom:
             self.settle()
 
     def settle(self):
-        """Takes the room back when nobody uses it, at the end of the stack as soon as the script is left."""
+        """Takes the room back when nobody uses it and no script runs: one that runs in another thread may be
+        in it, and CPython 3.10 and 3.11 end the process when a thread finds itself far past the limit."""
         if self.raised and not self.users:
-            try:
-                sys.setrecursionlimit(self.limit)
-                self.raised = False
-            except RecursionError:
-                pass
+            with WATCHDOG.lock, contextlib.suppress(RecursionError):    # not while the caller itself is in it
+                if not WATCHDOG.watches:
+                    sys.setrecursionlimit(self.limit)
+                    self.raised = False
 
 
 HEADROOM = StackHeadroom()
@@ -42090,7 +42141,7 @@ def utf8(text):
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+        return well_formed_text(text).encode()
 
 
 def encode_data(data, event=None, retry=None):
@@ -53166,6 +53217,8 @@ RELIST_SECONDS = 2.5
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
+#: Characters of one message that are written at all.
+MAX_LOGGED_TEXT = 1024 * 1024
 #: Characters and lines of log that may wait to be written; seconds that the end waits for them.
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
@@ -53316,6 +53369,8 @@ class Log:
             self.emit(text, level)
 
     def write(self, level, text, source="server"):
+        if len(text) > MAX_LOGGED_TEXT:
+            text = f"{text[:MAX_LOGGED_TEXT]}… and {len(text) - MAX_LOGGED_TEXT:,} more characters"
         text = SECRETS.hide(text)
         lines = printable(text).split("\n")
         kept = self.kept.get(source)
@@ -57805,7 +57860,8 @@ def body_text(head, body):
         if declared:
             raise Refusal(400, f"The body is not valid {charset[:40]}: byte {error.start} is "
                                f"0x{body[error.start]:02x}") from None
-        return body.decode(codec, "replace"), False
+        # Nothing interrupts Python while it replaces what is no UTF-16: 2 s for a body.
+        return body.decode("utf-8" if codec == "utf-16" else codec, "replace"), False
 
 
 def parse_json_body(text):
@@ -72472,6 +72528,10 @@ def run_program(*_exception):
     long as the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90
     MiB."""
     sys.excepthook = sys.__excepthook__
+    if not sys.flags.dev_mode:
+        # What Python cannot raise, in a callback of the collector at the very end of a script's stack, it
+        # would show in its own words. A class takes it, and needs no stack for that.
+        sys.unraisablehook = list
     share_one_arena()
     gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:

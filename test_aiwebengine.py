@@ -10213,6 +10213,18 @@ class DepthTest(AttackTestCase):
 
     takes = 20
 
+    def test_the_stack_does_not_shrink_under_a_script_that_another_thread_runs(self):
+        realm = aiwebengine.Realm()
+        realm.evaluate("1")
+        before = sys.getrecursionlimit()
+        watch = aiwebengine.WATCHDOG.watch(realm, None)         # somebody runs it
+        with aiwebengine.HEADROOM:
+            self.assertEqual(sys.getrecursionlimit(), before + aiwebengine.HEADROOM.FRAMES)
+        self.assertEqual(sys.getrecursionlimit(), before + aiwebengine.HEADROOM.FRAMES)
+        aiwebengine.WATCHDOG.release(watch)
+        realm.evaluate("1")
+        self.assertEqual(sys.getrecursionlimit(), before)
+
     endless = {
         "function": "function f() { f() } f()", "method": "({m() { return this.m() }}).m()",
         "getter": "({get x() { return this.x }}).x", "setter": "var o = {set x(v) { o.x = v }}; o.x = 1",
@@ -10844,6 +10856,17 @@ class PauseTest(Case):
             found.append(pauses.has_gathered(400))
         self.assertEqual(found, [False, True, False, True, True])
 
+    def test_the_time_that_garbage_took_is_not_expected_of_the_next_look_at_everything(self):
+        for found, live, expected in ((1000, 0, 0.0), (0, 1000, 1.0), (1000, 2000, 0.5)):
+            pauses = aiwebengine.CollectorPauses()
+
+            def collect():
+                pauses.took, pauses.found = 1.0, found
+            with mock.patch.object(gc, "collect", collect), mock.patch.object(gc, "get_freeze_count", lambda: found + live), \
+                    mock.patch.object(gc, "freeze"), mock.patch.object(gc, "unfreeze"):
+                pauses.collect_all()
+            self.assertAlmostEqual(pauses.expected(aiwebengine.memory_used()), expected, 2)
+
     def test_who_grows_rests_while_what_another_left_is_freed(self):
         watchdog, realm = aiwebengine.Watchdog(), aiwebengine.Realm()
         watchdog.watches, watchdog.freeing = {aiwebengine.Watch(realm, 1)}, {object()}
@@ -10940,6 +10963,71 @@ class PauseTest(Case):
                 self.assertLess(pause, self.LONGEST)
                 self.assertLess(took, 0.15 + self.STOPPED_WITHIN)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
+
+
+    def test_many_functions_in_one_scope_are_refused_before_python_compiles_them(self):
+        tree = ast.parse("def f(a):\n b = 1\n def g(): c = 1\n def h():\n  global d\n  def i(): pass").body[0]
+        self.assertEqual(aiwebengine.names_seen(tree), 4 + 4 + 6)       # g and h see a, b, g, h; i sees d and i too
+        source = "\n".join([f"function f{i}() {{}}" for i in range(1100)])
+        with mock.patch.object(aiwebengine, "MAX_NAMES_SEEN", 2_000_000):
+            for compiler in aiwebengine.compile_script, aiwebengine.compile_module:
+                with self.assertRaisesRegex(aiwebengine.JSSyntaxError, "too many functions in one scope here: spread them"):
+                    compiler(source, "a.js")
+            aiwebengine.compile_script(source, "node_modules/a/index.js")
+            aiwebengine.compile_script(source[:len(source) // 2].rpartition("\n")[0], "a.js")
+
+    def test_the_console_makes_no_text_that_is_longer_than_a_string(self):
+        written = []
+        realm = aiwebengine.Realm(console=lambda level, text: written.append(text))
+        realm.evaluate("var long = 'x'.repeat(1e5), line = long.slice(0, 1e3), row = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [i, line]))")
+        with mock.patch.multiple(aiwebengine, MAX_STRING_LENGTH=1_000_000, MAX_INSPECTED_TEXT=200_000):
+            for call in ("console.log(...new Array(20).fill(long))", "console.log('%s'.repeat(20), ...new Array(20).fill(long))",
+                         "console.table(Array(100).fill(row))",
+                         "for (let i = 0; i < 50; i++) console.group(); console.log('\\n'.repeat(3e4))"):
+                with self.subTest(call):
+                    self.assertEqual(realm.evaluate(f"try {{ {call}; 'written' }} catch (e) {{ e.name }}", timeout=STUCK), "RangeError")
+            realm.evaluate("""for (let i = 0; i < 50; i++) console.groupEnd()
+                var f = function () {}, e = new Error(long); Object.defineProperty(f, 'name', { value: long })
+                console.log(new Array(30).fill(f), new Array(30).fill(e))""", timeout=STUCK)
+        self.assertLess(len(written[-1]), 700_000)
+        self.assertEqual((written[-1].count("[Function: x"), written[-1].count("[Error]")), (20, 28))
+
+    def test_lone_surrogates_in_answers_and_bodies_hold_up_nobody(self):
+        head = types.SimpleNamespace(fields={"content-type": "image/png; charset=utf-16"}, content_type="image/png")
+        for work in (lambda: aiwebengine.utf8("\ud800" * 3_000_000), lambda: aiwebengine.body_text(head, b"\0\xd8" * 3_000_000)):
+            pause = min(LongestPause.of(work) for _ in range(2))
+            self.assertLess(pause, 0.5)         # it was 1.2
+        self.assertEqual(aiwebengine.utf8("a\ud83d\ude00\ud800b\udc00"), "a\U0001f600\ufffdb\ufffd".encode())
+
+    def test_of_a_very_long_text_only_the_beginning_is_logged(self):
+        log, lines = aiwebengine.Log(), []
+        log.emit = lambda text, level: lines.append(text)
+        log.write("info", "x" * (aiwebengine.MAX_LOGGED_TEXT + 1_000))
+        self.assertEqual(lines[0][-30:], "xxx… and 1,000 more characters")
+        self.assertLess(len(lines[0]), aiwebengine.MAX_LOGGED_TEXT + 100)
+
+    def test_what_python_cannot_raise_is_not_shown_by_the_program(self):
+        class Broken:
+            def __del__(self):
+                raise RecursionError
+        stderr = self.enter(mock.patch("sys.stderr", io.StringIO()))
+        self.enter(mock.patch("sys.unraisablehook", sys.unraisablehook))
+        self.enter(mock.patch("sys.excepthook", sys.excepthook))
+        with mock.patch.multiple(aiwebengine, main=lambda: 0, share_one_arena=lambda: None), mock.patch("gc.freeze"), \
+                self.assertRaises(SystemExit):
+            aiwebengine.run_program()
+        Broken()
+        self.assertEqual(stderr.getvalue(), "")
+
+    def test_a_table_with_very_many_cells_shows_its_first_columns(self):
+        written = []
+        realm = aiwebengine.Realm(console=lambda level, text: written.append(text))
+        with mock.patch.multiple(aiwebengine, MAX_TABLE_ROWS=20, MAX_TABLE_CELLS=200):
+            realm.evaluate("""var names = Array.from({ length: 30 }, (_, i) => 'k' + i), row = Object.fromEntries(names.map(name => [name, 1]))
+                console.table(new Array(50).fill(row)); console.table(new Array(50).fill(row), names)""", timeout=STUCK)
+        for text in written:
+            self.assertIn("│ k9 │\n", text)
+            self.assertEqual(text.count("\n"), 23)
 
 
 class MemoryTest(AttackTestCase):
