@@ -265,11 +265,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,158
+    20  Scripts: loading and hot reload                                                4,176
           Log                                                                            197
           Causes of errors                                                               289
-          Errors of scripts                                                               79
-          Calls                                                                          224
+          Errors of scripts                                                               82
+          Calls                                                                          239
           Routes                                                                         206
           Modules of node                                                                744
           Packages                                                                       261
