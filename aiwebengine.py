@@ -18132,11 +18132,15 @@ def results_of_values(obj, length, run, receiver):
     if type(obj) is not JSArray:
         return []
     items = obj.items
+    results = []
+    add = results.append                # a comprehension is a call of its own before Python 3.12
     if takes_at_most(run, 1):
-        return [run(receiver, value) for value in itertools.islice(items, length)]
-    if takes_at_most(run, 2):
-        return [run(receiver, value, index) for index, value in enumerate(itertools.islice(items, length))]
-    return []
+        for value in itertools.islice(items, length):
+            add(run(receiver, value))
+    elif takes_at_most(run, 2):
+        for index, value in enumerate(itertools.islice(items, length)):
+            add(run(receiver, value, index))
+    return results
 
 
 def visit_values(obj, length, run, receiver):
@@ -36733,6 +36737,7 @@ class ModuleMap:
         self.main = None                # the module that evaluate() ran last
         self.waited = 0                 # how many modules had to wait so far
         self.required = {}              # name -> `module` of a module in CommonJS, or of JSON for one
+        self.thrown = None, ()          # what the last one that failed has thrown, and the calls it left
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -36968,6 +36973,7 @@ class ModuleMap:
                 self.evaluate_inner(module, stack, 0)
             except Exception as error:
                 failure = (self.realm.thrown_value(error),)
+                self.thrown = *failure, frames_of_traceback(error.__traceback__)
                 for one in stack:
                     one.state, one.failure = "done", failure
                 reject_promise(self.realm, module.promise, failure[0])
@@ -37368,8 +37374,8 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
     #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
-    #: with a larger --max-memory than the default more in proportion. Of garbage it takes twice as long.
-    LONGEST = 0.4
+    #: with a larger --max-memory than the default more in proportion. Of garbage it takes twice as long, and more.
+    LONGEST = 0.7
     #: Seconds by which the next collection of everything may grow before there is one, if the last took less.
     GATHERED = 0.2
     #: So many realms of small scripts may be closed before there is one.
@@ -38753,7 +38759,15 @@ class Realm(RealmBase):
             except JSSyntaxError as error:
                 raise JSError(self.thrown_value(error), "parse") from None
             return self.modules.evaluate(module)
-        self.settle(work, timeout, lambda value: undefined)
+        try:
+            self.settle(work, timeout, lambda value: undefined)
+        except JSError as error:        # that of the promise, which does not know where it was thrown
+            value, calls = self.modules.thrown
+            if error.value is value:
+                error.calls = error.calls or calls
+            raise
+        finally:
+            self.modules.thrown = None, ()
 
     def compile(self, source, filename, compiler=compile_cached):
         """The CompiledScript that compiler(source, filename) makes; raises JSError with phase "parse"."""
