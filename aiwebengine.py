@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          248
           Compiling a source text                                                        532
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,283
+    11  Built-ins of the language                                                      9,287
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -104,7 +104,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             49
           Iterator prototypes                                                             10
           Array                                                                          147
-          Array: callbacks                                                                96
+          Array: callbacks                                                               100
           Array: order                                                                   123
           Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
@@ -191,13 +191,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,527
+    15  Realm, jobs and timers                                                         5,537
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           733
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        672
+          Modules                                                                        674
           Freeing in slices                                                              183
           Deadlines                                                                      524
           Values for a reader that chooses                                               102
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            139
           Outcomes of calls                                                               95
           Realm: objects, errors, jobs                                                   540
-          Realm: running code, values in and out                                         524
+          Realm: running code, values in and out                                         532
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                          100
