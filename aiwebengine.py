@@ -37374,7 +37374,8 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
     #: Seconds that one collection may come to take before the script whose objects multiply is stopped;
-    #: with a larger --max-memory than the default more in proportion. Of garbage it takes twice as long, and more.
+    #: with a larger --max-memory than the default more in proportion. Of garbage it takes twice as long, at
+    #: least.
     LONGEST = 0.7
     #: Seconds by which the next collection of everything may grow before there is one, if the last took less.
     GATHERED = 0.2
