@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,537
+    15  Realm, jobs and timers                                                         5,538
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           733
@@ -199,7 +199,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        674
           Freeing in slices                                                              183
-          Deadlines                                                                      524
+          Deadlines                                                                      525
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            139
