@@ -69553,6 +69553,8 @@ def option_parser():
 def own_command():
     """How this program is called, as somebody would type it."""
     python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    if __name__ == "__main__" and __spec__ is not None:
+        return f"{shell_word(python)} -m {__spec__.name}"
     return f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
 
 
