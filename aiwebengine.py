@@ -326,11 +326,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,532
+    23  Command line                                                                   4,534
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
-          Options                                                                        308
+          Options                                                                        310
           Documentation                                                                  404
           The program                                                                    224
           The map of this file                                                            56
