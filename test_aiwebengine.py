@@ -24614,8 +24614,13 @@ class CommandLineTest(ServerCase):
     def test_the_file_as_a_program_ends_with_the_code_of_main(self):
         for arguments, code in ((["--version"], 0), (["-e", "throw 1"], 1), (["--nonsense"], 2), (["no-such-folder"], 2)):
             with self.subTest(arguments):
-                self.assertEqual(run_command(*arguments)[0], code)
-        self.assertEqual(subprocess.run([sys.executable, str(MODULE), *arguments], capture_output=True).returncode, code)
+                status, _, err = run_command(*arguments)
+                self.assertEqual(status, code)
+        self.assertMatches(err, r"^aiwebengine: no-such-folder does not exist", "-m aiwebengine --init no-such-folder ")
+        done = subprocess.run([sys.executable, "-I", str(MODULE), *arguments], capture_output=True, text=True)
+        self.assertEqual(done.returncode, code)
+        self.assertIn(f"{MODULE.name} --init no-such-folder ", done.stderr)
+        self.assertNotIn(" -m ", done.stderr)
 
     def test_empty_folder_waits_for_scripts(self):
         self.serve({}, reload=True)
