@@ -3902,20 +3902,19 @@ class JSParser(DestructuringParser):
         """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
+            others = True
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
                 if self.type == "=" and self.peek()[1] == "require":
                     raise self.no_import_require(local.name, local.start)
-                if self.accept(","):
-                    if self.type not in ("*", "{"):
-                        self.unexpected()
-            if self.type == "*":
+                others = self.accept(",")
+            if others and self.type == "*":
                 specifiers.append(self.parse_namespace_import())
-            elif self.type == "{":
+            elif others and self.type == "{":
                 self.advance()
                 specifiers += self.parse_list("}", self.parse_import_specifier)
-            elif not specifiers:
+            elif others:
                 self.unexpected()
             self.expect_word("from")
         return specifiers
@@ -4870,7 +4869,7 @@ _IMPORT_BRACE = _words(r"import~\{~[^}]")
 _ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
-_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
 
 
 class TypeScriptParser(TypeParser):

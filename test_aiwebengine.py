@@ -663,6 +663,11 @@ RECORDED = {
         ba92 5145 d451 c844 3d29""",
     "intl": """
         b8a7 a234 9f1e 89cd 8786 d90d 6c64 c936 3b50 878f 7444 a414 7501 c553 f0ee ---- 60ff""",
+    "broken": """
+        0ca0 8ea1 b1d3 ae10 0147 9fd6 08ce 0bf9 941c a3d6 f92f 5959 593d dac4 1383 1c16 feb3 810b 1346 939b
+        f0d9 7181 d292 d6ba 51a8 13d9 0d15 bd52 61cd 620f be0f 551a e7b4 9ec8 df18 9905 aa26 8625 7589 c9eb
+        ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 0c10 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
+        7803 58b3 0513 2944""",
 }
 
 
@@ -682,7 +687,8 @@ def check_record(test, name, asked, answers):
 def write_records():
     """--record: notes the answers of now."""
     path, records = Path(__file__), ["RECORDED = {"]
-    for name, ask in {"graphql": GraphQLMessagesTest.ask, "inspection": InspectionTest.ask, "intl": IntlTest.ask}.items():
+    for name, ask in {"graphql": GraphQLMessagesTest.ask, "inspection": InspectionTest.ask, "intl": IntlTest.ask,
+                      "broken": BrokenSourceTest.ask}.items():
         asked, answers = ask()
         before = dict(zip(asked, RECORDED.get(name, "").split()))
         digests = [digest if before.get(question) != "----" else "----"
@@ -1433,6 +1439,95 @@ ERASED_JSX = [
     ("<><A<B> /* c */></A><C<D>\n // e\n f/></>", "h(Fragment, null, h(A, null), h(C, { f: true }))"),
     ("<p>\n  one\n  two &nbsp;&#65;&#x42;\n\n  {3}\n</p>", "h('p', null, 'one two \\xa0AB', 3)"),
 ]
+
+
+#: Texts that use every kind of statement and expression; those with import or export are modules.
+GRAMMAR = r"""
+const { a, b: [c = 1, , ...d], [e]: f, ...g } = h, i = ({ j, k = 2 }) => j; let l; var m = 0x1Fn
+---
+for (let i = 0, j; i < 9; i++, --j) { if (i) continue; else break } for (const k in o) ; for (p.q of r) s()
+---
+async function f(a, b = 1, ...c) { for await (const d of e) await g(d); return await h } async () => { await i }
+---
+function* g() { const a = yield; yield* b; yield c, d; return yield } label: while (x) { continue label }
+---
+class A extends B { static #a = 1; b; [c] = 2; constructor(d) { super(d); super.e() } get f() { return this.#a } set f(g) {} static { h() } static async *i() {} }
+---
+switch (a) { case 1: case b + 2: c(); break; default: d() } try { throw e } catch ({ f }) { } finally { g() }
+---
+a = b ? c : d => e; (a, b, { c }) => ({ d }); async (a, [b]) => a ?? b; x = async y => y; (a?.b.c?.[d]?.(...e)).f
+---
+new A; new B(c)(d); new new E().f; new.target; a ** -b; delete c.d; void 0, typeof e; !f + ~g; h++; --i.j
+---
+`a${b}c${d + `${e}`}f`; g`h`; /a[/]b(?<n>c)\k<n>/giu.test(k); l = /=/; m /= n / o; p << 1 >>> 2 >= 3 !== !4
+---
+({ a, b: 1, "c": 2, 3: d, [e]: f, g() {}, get h() { return 1 }, set h(i) {}, async j() {}, *k() {}, async *l() {}, ...m, __proto__: n })
+---
+"use strict"; function f(a, b) { var a; { let a; function b() {} } } do x(); while (y) with; if (a) function g() {}
+---
+a ||= b &&= c ??= d; e = f, g += h; [i, j.k, [l] = [1]] = m; ({ n, o: p.q, r = 1 } = s); (t) = u; a && b || c; (d ?? e) || f
+---
+if (a) ; else if (b) { } else { c: { break c } } var let1, async, of, get, static1; async = of; let
+x
+---
+import a, { b as c, default as d, "e f" as g } from "h"; import * as i from "j" with { type: "k" }; import "l"; import.meta.m; import("n"); await o
+---
+export const a = 1, { b } = c; export { a as d, b as default }; export * from "e"; export * as f from "g"; export { h } from "i"; export function* j() {}
+---
+export default class { #a; b() { return #a in this } } export async function c() {} export let d; export class E {}
+"""
+
+
+class BrokenSourceTest(Case):
+    """What the parser says of thousands of texts that are almost right."""
+
+    TOKEN = re.compile(r"[#\w$]+|=>|\.\.\.|\?\?=|\|\|=|&&=|>>>|\*\*|[-+*/%&|<>=!?.]=+|\+\+|--|\?\.|\?\?|&&|\|\||<<|\S")
+    OTHERS = ("x ( ) } = yield => 1 await ... ; let 's' , in of ?. static async [ ` : { as < > type ? | readonly enum A extends / "
+              "</").split() + ["\n"]
+
+    @classmethod
+    def broken(cls):
+        """{text: [(text, name of its file)] with each token left out, doubled, replaced, or after another, in turn}."""
+        scripts = GRAMMAR.strip("\n").split("\n---\n")
+        for source, name in [(source, "a.mjs" if re.search("import|export", source) else "a.js") for source in scripts] + [
+                (source, "a.ts") for source, _ in ERASED] + [("x = " + source, "a.tsx") for source, _ in ERASED_JSX]:
+            others = [other for other in cls.OTHERS if name.startswith("a.ts") or other != "`"]
+            texts = []
+            for number, match in enumerate(cls.TOKEN.finditer(source)):
+                before, token, after = source[:match.start()], match[0], source[match.end():]
+                other = others[number * 7 % len(others)]
+                texts.append(before + ("", f"{token} {token}", f" {other} ", f" {other} {token}")[number % 4] + after)
+            yield source, name, texts
+
+    @staticmethod
+    def said(text, name):
+        try:
+            return repr(aiwebengine.parse_typed(text, name, name != "a.js")[0])
+        except aiwebengine.JSSyntaxError as error:
+            return f"{error.line}:{error.column} {error.message}"
+
+    @classmethod
+    def ask(cls):
+        broken = list(cls.broken())
+        return [source for source, *_ in broken], [[cls.said(text, name) for text in texts] for _, name, texts in broken]
+
+    def test_what_is_said_of_each_is_on_record(self):
+        check_record(self, "broken", *self.ask())
+
+    @unittest.skipIf(NODE_MISSING, NODE_MISSING)
+    def test_node_takes_and_refuses_the_same(self):
+        script = """
+            const vm = require("vm"), takes = ([name, texts]) => texts.map((text) => {
+              try { name === "a.mjs" ? new vm.SourceTextModule(text) : new vm.Script(text) } catch { return false }
+              return true });
+            console.log(JSON.stringify(JSON.parse(require("fs").readFileSync(0, "utf8")).map(takes)))"""
+        asked = [(name, texts) for _, name, texts in self.broken() if "ts" not in name]
+        done = subprocess.run([NODE, "--experimental-vm-modules", "--no-warnings", "-e", script], input=json.dumps(asked),
+                              capture_output=True, encoding="utf-8", timeout=2 * STUCK, check=True)
+        for (name, texts), answers in zip(asked, json.loads(done.stdout)):
+            for text, taken in zip(texts, answers):
+                with self.subTest(text):
+                    self.assertEqual(self.said(text, name).startswith("Program("), taken)
 
 
 def javascript_tree(program):
