@@ -668,6 +668,17 @@ RECORDED = {
         f0d9 7181 d292 d6ba 51a8 13d9 0d15 bd52 61cd 620f be0f 551a e7b4 9ec8 df18 9905 aa26 8625 7589 c9eb
         ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 0c10 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
         7803 58b3 0513 2944""",
+    "values": """
+        1e4e 1096 da04 51e9 15bd 5217 a75a e4ed 45df abae 39b6 6e82 2652 5fe1 15c9 bee9 2e5b b6d2 ae8f 0fc0
+        2a6a 20e8 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e a91b 2bbe f6da 879a 6437 b5a9 9433 3cfd e1fc 2b70
+        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 231e 6316 9f13 cf37 efc3 4da4 17cd 5e78 5e78
+        f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2 c32e 1124 b20c 3f92
+        21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81 6514 4ab5 ee27 0657
+        9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9 27ba d998 2e61 3a5d
+        4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba c49b 4e24 fac4 7b9b
+        d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502 cfc2 6c9e 1807 68a6
+        fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f 70b8 2c92 09d5 46b9
+        9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 b633 aedd 3d00 2a4d 0fcb 273b""",
 }
 
 
@@ -688,7 +699,7 @@ def write_records():
     """--record: notes the answers of now."""
     path, records = Path(__file__), ["RECORDED = {"]
     for name, ask in {"graphql": GraphQLMessagesTest.ask, "inspection": InspectionTest.ask, "intl": IntlTest.ask,
-                      "broken": BrokenSourceTest.ask}.items():
+                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask}.items():
         asked, answers = ask()
         before = dict(zip(asked, RECORDED.get(name, "").split()))
         digests = [digest if before.get(question) != "----" else "----"
@@ -6849,6 +6860,114 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
         for (clause, _, expected), answer in zip(CASES, answers):
             with self.subTest(clause):
                 if clause not in self.NODE_DIFFERS and not clause.startswith(tuple(lacking)):
+                    self.assertEqual(answer, expected)
+
+
+#: Puts [what is asked, the answers for many values] onto `answers`.
+VALUE_ANSWERS = r"""
+const sym = Symbol("q"), add = (x, y) => Number(x) - Number(y), two = (x) => x === 2 || x === "b";
+const ARGS = [undefined, null, true, 0, -0, 1, 2, -1, 3.7, 40, NaN, -Infinity, 4294967297, "", "b", "12", " 7 ", 3n, [1, 2], [[1, 2], ["b", 4]],
+  { a: 1, length: 2, 0: "z", 1: "b" }, { valueOf: () => 2, toString: () => "b", fatal: true }, sym, add, two, /b/g];
+const show = (v) => typeof v === "object" && v ? JSON.stringify(v, (k, w) => typeof w === "bigint" ? w + "n" : w) : Object.is(v, -0) ? "-0" : String(v);
+const answers = [];
+const ask = (name, functions, args = ARGS, more = args) => {
+  for (const [key, receivers, f, after] of functions) {
+    const lines = [];
+    const call = (...args) => receivers.forEach((make) => {
+      let it, text;
+      try { it = make(); text = show(f.apply(it, args)) } catch (e) { text = e.name }
+      lines.push(after ? text + show(it) : text);
+    });
+    call();
+    args.forEach((a, i) => { call(a); call(a, more[(i * 7 + 3) % more.length], more[(i * 5 + 2) % more.length]) });
+    answers.push([name + " " + key, lines]);
+  }
+};
+const methods = (owner, names, receivers, after) => names.split(" ").map((name) => [name, receivers, owner[name], after]);
+const lists = [() => [3, 2, "b", 2], () => [5, , -0, [1, [2]]], () => ({ length: 3, 0: "b", 2: 1 })];
+ask("Array", methods(Array.prototype, "at concat every filter find findIndex findLast findLastIndex flat flatMap forEach includes indexOf join lastIndexOf map " +
+  "reduce reduceRight slice some toReversed toSorted toSpliced with", lists));
+ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift sort splice unshift", lists, true));
+ask("Array", methods(Array, "from of isArray", [() => Array, () => Object]));
+const views = [() => Int8Array.of(3, 2, -1, 2), () => Float32Array.of(1.5, NaN, -0, 2)];
+ask("TypedArray", methods(Int8Array.prototype, "at every filter find findLastIndex includes indexOf join lastIndexOf map reduce slice some subarray toReversed " +
+  "toSorted with", views));
+ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set sort", views, true));
+ask("TypedArray", ["Int8Array", "Uint8ClampedArray", "Uint16Array", "Float32Array", "BigInt64Array"].map((name) => [name, [() => undefined],
+  (...args) => new globalThis[name](...args)]), [...ARGS, new ArrayBuffer(8), new ArrayBuffer(9), new Uint8Array(3)], [0, 1, 4, 8, 16, undefined, -1, 2.9]);
+const bytes = [() => new DataView(Uint8Array.of(1, 130, 3, 4, 255, 6, 7, 8, 9, 10).buffer, 1)];
+ask("DataView", methods(DataView.prototype, "getInt8 getUint16 getInt32 getFloat32 getFloat64 getBigUint64", bytes));
+ask("DataView", ["setInt8", "setUint16", "setFloat32", "setBigInt64"].map((name) => [name, bytes, function (...args) { this[name](...args);
+  return [...new Uint8Array(this.buffer)] }]));
+ask("ArrayBuffer", methods(ArrayBuffer.prototype, "slice", [() => Uint8Array.of(1, 2, 3).buffer]).map(([name, make, f]) => [name, make,
+  function (...args) { return [...new Uint8Array(f.apply(this, args))] }]));
+ask("String", methods(String.prototype, "at charAt charCodeAt codePointAt concat endsWith includes indexOf lastIndexOf match normalize padEnd padStart replace " +
+  "replaceAll search slice split startsWith substr substring isWellFormed anchor", [() => "", () => "abcb12b", () => "\ud83d\ude00\u00e9b\ud800 "]));
+ask("String", [["repeat", [() => "ab"], (n) => "ab".repeat(n)]], [0, 1, 2.9, -1, Infinity, "3", 2 ** 28, 2 ** 29, undefined]);
+ask("String", methods(String, "fromCharCode fromCodePoint raw", [() => String]));
+const numbers = [0, -1.5, 123.456, 1e21, 2 ** 60 + 4096, 1 / 3, NaN, -5e-324, 0.000001234, 255, 1.7976931348623157e308, 2 ** 53, 0.5, 1e-7].map((n) => () => n);
+ask("Number", methods(Number.prototype, "toFixed toPrecision toExponential toString", numbers), [undefined, 0, 1, 2, 3, 7, 16, 21, 36, 37, 100, 101, -1, "2", NaN, 1n]);
+ask("Number", methods(Number, "isInteger isSafeInteger isNaN isFinite parseFloat", [() => Number]));
+ask("BigInt", methods(BigInt, "asIntN asUintN", [() => BigInt]), [0, 1, 3, 64, 2 ** 53, -1, "8", undefined], [0n, 1n, -1n, 12345678901234567890n, -(2n ** 63n), true, "7", 1]);
+ask("global", [parseInt, parseFloat, isNaN, Number, BigInt, String, Boolean, Object, encodeURIComponent, decodeURIComponent, encodeURI, decodeURI, escape, unescape]
+  .map((f) => [f.name, [() => undefined], f]), [...ARGS, "0x1F", "-0b1", "1e3x", "1_0", ".5.", "-Infinity", "%41%zz", "%u0041%E9", "%F0%9F%98%80", "%C3", "%ED%A0%80",
+  "a b;/?:@&=+$,#", "\ud83d\ude00", "\ud800", "  \n12  ", "z", "0o17", "+", "9".repeat(25)], [2, 16, 36, 1, 37, 0, 8, "10", undefined]);
+ask("Math", methods(Math, "abs ceil clz32 floor fround imul max min round sign sqrt trunc", [() => Math]), [...ARGS, 0.5, -0.5, 1.5, 2.5, -2.5, Infinity,
+  2 ** 31, 2 ** 32 - 1, 0.49999999999999994, -1e-320]);
+const dates = [() => new Date(Date.UTC(2024, 1, 29, 23, 59, 58, 7)), () => new Date(-1), () => new Date(NaN)];
+ask("Date", methods(Date.prototype, "setUTCFullYear setUTCMonth setUTCDate setUTCHours setUTCMinutes setUTCSeconds setUTCMilliseconds setTime", dates));
+ask("Date", methods(Date.prototype, "getUTCFullYear getUTCMonth getUTCDate getUTCDay getUTCHours getUTCMinutes getUTCSeconds getUTCMilliseconds toISOString toJSON " +
+  "toUTCString", [-8.64e15, -62198755200001, -1, 0, 951782400000, 4107542399999, 8.64e15, 1e12].map((time) => () => new Date(time))), []);
+ask("Date", [["UTC", [() => undefined], Date.UTC]], [...ARGS, 99, 100, 1970, 2024, 275760], [0, 1, 12, -1, 8, undefined, 3.9]);
+const objects = [() => ({ b: 1, 2: 2, 1: 3, [sym]: 4 }), () => Object.freeze([1, 2]), () => Object.preventExtensions({ a: 1, get c() { return 5 } })];
+ask("Object", ["keys", "values", "entries", "getOwnPropertyNames", "getOwnPropertyDescriptors", "isFrozen", "isSealed", "isExtensible", "fromEntries", "create", "assign",
+  "getOwnPropertyDescriptor", "hasOwn", "is", "setPrototypeOf"].map((name) => [name, [() => Object], Object[name]]), [...ARGS, ...objects.map((make) => make())]);
+const descriptors = [{ value: 1 }, { get: add }, { set: add, enumerable: true }, { value: 2, writable: true, configurable: true }, { get: 1 }, { value: 1, get: add }, {},
+  { enumerable: false }, 5, undefined, { writable: false }];
+for (const [owner, name] of [[Object, "defineProperty"], [Reflect, "defineProperty"]])
+  ask(owner === Object ? "Object" : "Reflect", [[name, objects, function (key, descriptor) { const answer = owner[name](this, key, descriptor);
+    return show(answer) + show(Object.getOwnPropertyDescriptors(this)) }]], ["b", "a", "c", 1, 2, 7, "length", sym, undefined], descriptors);
+ask("Reflect", ["get", "set", "has", "deleteProperty"].map((name) => [name, objects, function (...args) { return show(Reflect[name](this, ...args)) + show(this) }]),
+  ["b", "a", "c", 1, 2, 7, "length", sym, undefined], [1, undefined, [4], { x: 1 }]);
+const maps = [() => new Map([[1, "x"], [NaN, "y"], ["b", 2]]), () => new Set([1, NaN, "b"])];
+for (const name of ["get", "set", "has", "delete", "add", "forEach"])
+  ask("Map", [[name, maps, function (...args) { const answer = this[name](...args); return show(answer === this || answer) + show([...this]) }]]);
+ask("Map", [Map, Set, WeakMap, WeakSet].map((f) => [f.name, [() => undefined], (a) => { const made = new f(a); return made.size + show([...made]) }]), ARGS, [1]);
+ask("JSON", [["stringify", [() => JSON], JSON.stringify]], [...ARGS, { a: [1, { b: undefined, c: null }], d: "\u2028\ud800\n\"" }, [undefined, add, sym, NaN], { toJSON: (k) => k + "!" },
+  new Date(0), Object(3n), Object("s"), { [sym]: 1, 2: 1, 1: 2 }], [null, ["a", 1, "d"], (k, v) => typeof v === "number" ? v + 1 : v, 4, "--", 12, "ab".repeat(8), undefined]);
+const texts = ['{"a":[1,-2.5e3,true,null,"\\u0041\\n"],"b":{}}', '[1,]', '{"a" 1}', '01', '1.', '-', '"\\x"', '"\t"', 'nul', '[}', '{"a":1,}', '', '"a', '1e', ' 1 2', '{a:1}',
+  '[1 2]', '"\\u12"', '{"__proto__":1,"a":2,"a":3}', '1e400', '\u00a01', 'true false', '-0', '[[[', '{"a":"' + "x".repeat(50), '[' + "1,".repeat(30) + "x]"];
+ask("JSON", [["parse", [() => JSON], (text, f) => show(JSON.parse(text, f))], ["parse, in words", [() => 0], (text) => { try { JSON.parse(text) } catch (e) { return e.message } }]],
+  [...ARGS, ...texts, ...texts.slice(0, 3).flatMap((text) => [...text].map((_, i) => text.slice(0, i) + "]" + text.slice(i + 1)))], [undefined, (k, v) => v === 1 ? undefined : v]);
+ask("Symbol", [["for", [() => undefined], (a) => Symbol.keyFor(Symbol.for(a))], ["Symbol", [() => undefined], (a) => String(Symbol(a))]], ARGS, [1]);
+ask("Function", [["bind", [() => function f(a, b) { return [this === undefined, a, b] }], function (...args) { const f = this.bind(...args); return [f.name, f.length, f(7)] }],
+  ["apply", [() => function (...args) { return args }], function (...args) { return this.apply(...args) }]]);
+"""
+
+
+class ValueTest(Case):
+    """What built-in functions answer to thousands of combinations of receivers and arguments."""
+
+    #: Where node is known to say something else: why.
+    NODE_DIFFERS = {**dict.fromkeys(("TypedArray toSorted", "TypedArray sort"), "the comparison of the table is no order"),
+                    "TypedArray fill": "V8 fills up to an end of -Infinity",
+                    **dict.fromkeys(("Date setUTCMonth", "Date setUTCHours", "Date setUTCMinutes", "Date setUTCSeconds"),
+                                    "V8 does not convert further arguments for a date that is NaN")}
+
+    @staticmethod
+    def ask():
+        return zip(*json.loads(run(VALUE_ANSWERS + "JSON.stringify(answers)")))
+
+    def test_answers_are_what_is_on_record(self):
+        check_record(self, "values", *self.ask())
+
+    @unittest.skipIf(NODE_MISSING, NODE_MISSING)
+    def test_node_answers_the_same(self):
+        done = subprocess.run([NODE, "-e", VALUE_ANSWERS + "console.log(JSON.stringify(answers))"], capture_output=True,
+                              encoding="utf-8", timeout=2 * STUCK, check=True)
+        for name, answer, (_, expected) in zip(*self.ask(), json.loads(done.stdout)):
+            if name not in self.NODE_DIFFERS:
+                with self.subTest(name):
                     self.assertEqual(answer, expected)
 
 
