@@ -3141,7 +3141,7 @@ queueMicrotask(() => log.push("b")); log.push("sync")
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
         allowed, attributes = set(aiwebengine.Realm().runtime), {
-            "append", "attrs", "ctor", "fields", "fn", "get", "getter", "index", "items", "left", "method", "pop", "props", "proto",
+            "append", "attrs", "ctor", "fields", "fn", "found", "found_below", "get", "getter", "index", "items", "left", "method", "own", "pop", "props", "proto",
             "rest", "set", "step", "v", "value", "values"}
         for clause, script, _ in CASES:
             try:
@@ -3878,7 +3878,7 @@ class FoundMethodTest(Case):
         x => Object.defineProperty(Object.getPrototypeOf(Object.getPrototypeOf(x)), 'NAME', { get: () => () => 'deep', configurable: true }),
         x => delete Object.getPrototypeOf(Object.getPrototypeOf(x)).NAME, x => Object.freeze(Object.getPrototypeOf(Object.getPrototypeOf(x))),
         x => Object.setPrototypeOf(Object.getPrototypeOf(x), { NAME: v => 'moved' })"""
-    BODY = """(() => { const seen = [];
+    BODY = """(() => { const seen = [], { call, read } = class { static call(v) { return this.NAME(v) } static read() { return this.NAME } };
         for (const change of [CHANGES]) {
           const x = VALUE, box = { x }, list = [x];
           for (let i = 0; i < 4; i++) {
@@ -3890,10 +3890,18 @@ class FoundMethodTest(Case):
     def test_a_method_is_the_property_that_its_object_has_at_the_time(self):
         for name, value in itertools.product(("go", "get"), self.VALUES):
             text = self.BODY.replace("VALUE", value).replace("CHANGES", self.CHANGES)
-            direct, reflected = (
+            direct, by_this, reflected = (
                 aiwebengine.Realm().evaluate(re.sub(r"CALL\((.*?)\)", call, text).replace("NAME", name))
-                for call in (r"\1.NAME(i)", r"Reflect.get(Object(\1), 'NAME', \1).call(\1, i)"))
-            self.assertEqual(direct, reflected, (name, value))
+                for call in (r"\1.NAME(i)", r"call.call(\1, i)", r"Reflect.get(Object(\1), 'NAME', \1).call(\1, i)"))
+            self.assertEqual([direct, by_this], [reflected] * 2, (name, value))
+
+    def test_a_getter_is_the_one_that_its_object_inherits_at_the_time(self):
+        for value in ("new (class extends class extends class { get NAME() { return this.n } } {} { n = 1 })", "Object.create({ get NAME() { return 3 } })", "7"):
+            text = self.BODY.replace("VALUE", value).replace("CHANGES", self.CHANGES)
+            direct, by_this, reflected = (
+                aiwebengine.Realm().evaluate(re.sub(r"CALL\((.*?)\)", read, text).replace("NAME", "length"))
+                for read in (r"\1.NAME", r"read.call(\1)", r"Reflect.get(Object(\1), 'NAME', \1)"))
+            self.assertEqual([direct, by_this], [reflected] * 2, value)
 
     def test_a_method_that_was_found_farther_up_is_no_property_of_the_prototype_below(self):
         self.assertEqual(aiwebengine.Realm().evaluate("""
