@@ -53,14 +53,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      132
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,137
+     9  Conversions and operators                                                      1,138
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        165
+          Objects                                                                        166
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,973
+    10  Code generator                                                                 4,974
           Nodes of Python                                                                201
           Functions and their variables                                                  563
           Statements                                                                     215
@@ -70,7 +70,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    346
-          Members and calls                                                              687
+          Members and calls                                                              688
           Members as targets                                                             100
           Questions about nodes                                                          248
           Compiling a source text                                                        532
@@ -7734,8 +7734,8 @@ class JSObject:
     props   data properties: property key -> value, in insertion order (private names too)
     attrs   None while the object is extensible and every property is a plain one; otherwise a
             dict of *all* property keys in order -> attribute bits or Accessor
-    found   methods that were found along `proto`, for generated code: see InheritedAttrs; nothing where `attrs`
-            is not None, or in a subclass
+    found   functions that were found along `proto`, for generated code: see InheritedAttrs; nothing where
+            `attrs` is not None, or in a subclass
     own     `props`, where names may be read from it and changed in it straight; otherwise nothing
     """
 
@@ -8006,9 +8006,9 @@ def subject_of(value):
 
 class InheritedAttrs(ProtectedAttrs):
     """The `attrs` of a prototype on a chain along which methods and getters were found: `found`, which the
-    objects below have as well, holds their Python functions, as long as nothing changes, by their keys, those
-    of getters by "get key". For each key that was found here or passed by, `relied_on` has the prototypes that
-    have it in `found`."""
+    objects below have as well, holds their Python functions, as long as nothing changes, by their keys,
+    those of getters by "get key". For each key that was found here or passed by, `relied_on` has the
+    prototypes that have it in `found`."""
 
     __slots__ = ("found",)
 
@@ -8769,8 +8769,8 @@ RUNTIME = {
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        AttributeError, GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, range, checked_text,
-        abs, math.sqrt, math.floor, ord)}}
+        AttributeError, GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len,
+        range, checked_text, abs, math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9230,7 +9230,8 @@ def construct(function, args=(), new_target=None):
         new_target = function
     ctor = function.ctor
     if ctor is True:
-        this = ordinary_object(prototype_for(new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
+        this = ordinary_object(prototype_for(
+            new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
         result = function.fn(this, *args)
         return result if isinstance(result, JSObject) else this
     return ctor(new_target, *args)
@@ -10718,7 +10719,7 @@ class FunctionEmitter(NodeMaker):
                     try: pass
                     except AttributeError: pass""")
         body = place.body if otherwise is None else place.body[0].body
-        if not any(isinstance(statement, ast.Assign) and statement.targets[0].id == name for statement in body):
+        if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
             body.append(self.node(ast.Assign, [self.store(name)], value))
             if otherwise is not None:
                 place.body[0].handlers[0].body.append(
@@ -13787,10 +13788,11 @@ class CallEmitter(AssignmentEmitter):
         if self.dict_of_this(obj) is not None and self.constructor is None:
             holder = self.placed(obj, ".object", obj, "nobody")
         if LOOKS_TWICE:
-            return (self.python("{key!r} in ({found} := {holder}.found)", key=key, found=found, holder=holder),
-                    self.python("{found}[{key!r}]", key=key, found=found))
-        return self.python("({found} := {holder}.found.get({key!r})) is not None", key=key, found=found,
-                           holder=holder), self.name(found)
+            test = "{key!r} in ({found} := {holder}.found)"
+            value = self.python("{found}[{key!r}]", key=key, found=found)
+        else:
+            test, value = "({found} := {holder}.found.get({key!r})) is not None", self.name(found)
+        return self.python(test, key=key, found=found, holder=holder), value
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -14842,7 +14844,7 @@ class PythonDump:
         for statement in statements:
             if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) \
                     and isinstance(statement.body[0], (
-                    ast.Pass, ast.Assign, ast.Try)):    # a place for a variable, see FunctionEmitter.make_place
+                    ast.Pass, ast.Assign, ast.Try)):    # a place, see FunctionEmitter.make_place
                 if statement.test.value:
                     result += statement.body
                 continue
@@ -35300,8 +35302,8 @@ def reading_helpers(realm, helpers):
         """obj.key, key a str."""
         if type(obj) is JSObject:
             holder, may_have_getter = obj, key in Guard.keys
-            if may_have_getter and key not in obj.props and (getter := obj.found.get("get " + key)) is not None:
-                return getter(obj)
+            if may_have_getter and key not in obj.props and (found := obj.found.get("get " + key)):
+                return found(obj)
             while holder is not None:
                 value = holder.props.get(key)
                 if value is not None:
@@ -35343,13 +35345,13 @@ def reading_helpers(realm, helpers):
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
         elif kind is float and type(obj) is JSArray and key == key and abs(key) < 2 ** 31:
-            index = int(key)
-            if index == key and 0 <= index < len(obj.items):
+            if (index := int(key)) == key and 0 <= index < len(obj.items):
                 return obj.items[index]
         return get_v(realm, obj, to_property_key(key))
 
     def get_length(obj):
-        return len(obj) if type(obj) is str else len(obj.items) if type(obj) is JSArray else get(obj, "length")
+        return len(obj) if type(obj) is str else len(obj.items) if type(obj) is JSArray \
+            else get(obj, "length")
 
     return get, get_element, get_length
 
