@@ -47,10 +47,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,307
+     8  Values and objects                                                             1,309
           Property descriptors                                                           209
           Ordinary objects                                                               476
-          Functions                                                                      135
+          Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          63
      9  Conversions and operators                                                      1,136
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,938
+    10  Code generator                                                                 4,970
           Nodes of Python                                                                201
-          Functions and their variables                                                  546
+          Functions and their variables                                                  548
           Statements                                                                     215
           Loops, jumps and try                                                           623
           Destructuring                                                                  176
@@ -70,12 +70,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    346
-          Members and calls                                                              669
+          Members and calls                                                              695
           Members as targets                                                             100
-          Questions about nodes                                                          248
+          Questions about nodes                                                          252
           Compiling a source text                                                        532
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,287
+    11  Built-ins of the language                                                      9,305
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -104,10 +104,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             49
           Iterator prototypes                                                             10
           Array                                                                          147
-          Array: callbacks                                                               100
+          Array: callbacks                                                               117
           Array: order                                                                   123
-          Array: prototype methods                                                       552
-          Array: methods that typed arrays share                                          90
+          Array: prototype methods                                                       542
+          Array: methods that typed arrays share                                         101
           Array: constructor                                                              90
           Array iterators                                                                 36
           Map and Set                                                                    432
@@ -191,10 +191,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,538
+    15  Realm, jobs and timers                                                         5,558
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
-          Helpers of generated code: shortcuts                                           733
+          Helpers of generated code: shortcuts                                           753
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        674
@@ -8195,13 +8195,15 @@ class FunctionInfo:
     """What all closures of one function text share.
 
     kind: "normal", "arrow", "method", "get", "set", "class", "derived", "generator", "async",
-    "asyncgenerator" or "builtin"; `text` is a (source, start, end) triple or None.
+    "asyncgenerator" or "builtin"; `text` is a (source, start, end) triple or None; `takes` the number of
+    arguments after which the others do not matter, None where all may.
     """
 
-    __slots__ = ("name", "length", "kind", "strict", "ctor", "text", "prototype")
+    __slots__ = ("name", "length", "kind", "strict", "ctor", "text", "prototype", "takes")
 
-    def __init__(self, name, length, kind="builtin", strict=True, text=None):
+    def __init__(self, name, length, kind="builtin", strict=True, text=None, takes=None):
         self.name = name
+        self.takes = takes
         self.length = length
         self.kind = kind
         self.strict = strict
@@ -10256,8 +10258,10 @@ class FunctionEmitter(NodeMaker):
         if flavour is not None:
             kind = flavour
         prefix = kind + " " if kind in ("get", "set") else ""
+        takes = None if node.scope.uses_arguments or any(
+            isinstance(param, RestElement) for param in node.params) else len(node.params)
         return FunctionInfo(prefix + (name or ""), length, kind, node.strict,
-                            (self.unit.source, node.start, node.end))
+                            (self.unit.source, node.start, node.end), takes)
 
     def make_function(self, node, scope, code, info):
         constant = self.const(self.unit.pooled(info))
@@ -13464,6 +13468,8 @@ class CallEmitter(AssignmentEmitter):
             self.called_once = {inner, *arguments}
         if isinstance(callee, MemberExpression):
             shortcut = self.shortcut(callee, arguments) if not before and not optional else None
+            if shortcut is None and not before and not optional:
+                shortcut = self.call_back(callee, arguments)
             if shortcut is not None:
                 return shortcut
             if not before and not optional and self.is_call_of_function(callee, arguments):
@@ -13529,6 +13535,30 @@ class CallEmitter(AssignmentEmitter):
             return self.shortcut_inline(helper, callee.property.name, text, [callee.object, *arguments],
                                         [obj, *values])
         return self.call(helper, obj, text, *values)
+
+    def call_back(self, callee, arguments):
+        """array.map(function) or the like, without an object for the function; None for other calls."""
+        node = arguments[0] if arguments else None
+        if callee.computed or callee.optional or isinstance(callee.object, Super) \
+                or isinstance(callee.property, PrivateName) or callee.property.name not in CALLBACK_METHODS \
+                or not isinstance(node, (FunctionExpression, ArrowFunctionExpression)) or node.is_async \
+                or node.is_generator or node.id is not None or node.scope.uses_new_target \
+                or any(isinstance(part, SpreadElement) or self.needs_lift(part) for part in arguments) \
+                or len(arguments) > (2 if callee.property.name == "reduce" else 1) \
+                or arguments[1:] and not is_calm(arguments[1]):
+            return None
+        info = self.function_info(node, "")
+        if info.takes is None or info.takes > 3:
+            return None
+        obj = self.chain_part(callee.object)
+        guards, self.guards = self.guards, None
+        self.at(node)
+        code = self.define_python_function(node, node.scope, "")
+        initial = [self.expression(argument) for argument in arguments[1:]]
+        self.guards = guards
+        self.line, self.column = callee.property.line, callee.property.column
+        return self.call(CALLBACK_METHODS[callee.property.name], obj, self.const(self.text(callee)), code,
+                         self.const(self.unit.pooled(info)), *initial)
 
     def shortcut_inline(self, helper, name, text, nodes, values):
         """A method of an array, Map or Set where its properties are at hand, else of an ordinary object, else
@@ -14002,6 +14032,10 @@ SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1):
              ("has", 1): "quick_has",
              ("set", 2): "quick_set", ("add", 1): "quick_add", ("delete", 1): "quick_delete",
              ("pop", 0): "quick_pop"}
+#: Methods of arrays -> the helper for a call with a function that is written there.
+CALLBACK_METHODS = {
+    "every": "every_of", "filter": "filter_of", "find": "find_of", "findIndex": "find_index_of",
+    "forEach": "for_each_of", "map": "map_of", "reduce": "reduce_of", "some": "some_of"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
                   ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
@@ -18114,71 +18148,88 @@ def present_items(realm, obj, indices):
 # script's function drops anyway saves a third of a call. These loops follow the list of a dense array,
 # which is emptied when the array leaves it; what the array has then goes through present_items().
 
-def takes_at_most(run, count):
-    """Whether a Python function of the script drops all arguments after the first `count`."""
-    if type(run) is not types.FunctionType:
-        return False
-    code = run.__code__
-    return code.co_argcount <= count + 1 and code.co_flags & _CO_VARARGS and not code.co_kwonlyargcount \
-        and code.co_varnames[code.co_argcount] == "_"
+#: Name of a method of arrays -> what it does for an array with only elements, with a function of Python in
+#: place of the callback: walk(realm, array, length, run, takes, receiver or initial values).
+ARRAY_WALKS = {}
 
 
-#: CO_VARARGS of code objects.
-_CO_VARARGS = 4
+def taken(callback):
+    """After how many arguments the others do not matter to a function; more than any callback gets for one
+    to which all may, and for what Python runs, which is called with checks whether the script shall stop."""
+    takes = callback.info.takes if type(callback) is JSFunction else None
+    return 4 if takes is None else takes
 
 
-def results_of_values(obj, length, run, receiver):
-    """What a callback returns for the elements of an array from the first on."""
-    if type(obj) is not JSArray:
-        return []
-    items = obj.items
-    results = []
-    add = results.append                # a comprehension is a call of its own before Python 3.12
-    if takes_at_most(run, 1):
-        for value in itertools.islice(items, length):
-            add(run(receiver, value))
-    elif takes_at_most(run, 2):
-        for index, value in enumerate(itertools.islice(items, length)):
-            add(run(receiver, value, index))
-    return results
+def map_array(realm, obj, length, run, takes, receiver):
+    items = itertools.islice(obj.items, length)
+    if takes < 2:
+        results = [run(receiver, value) for value in items]
+    elif takes < 4:
+        results = [run(receiver, value, index, obj) for index, value in enumerate(items)]
+    else:
+        results = []
+    if len(results) == length:
+        return realm.new_array(results)
+    for index, value in present_items(realm, obj, range(len(results), length)):
+        if len(results) < index:
+            results += [HOLE] * (index - len(results))
+        results.append(run(receiver, value, index, obj))
+    results += [HOLE] * (length - len(results))
+    return holey_array(results, realm.ArrayPrototype)
 
 
-def visit_values(obj, length, run, receiver):
-    """The same for callbacks whose results do not matter: the number of elements that were visited."""
-    index = -1
-    if type(obj) is JSArray:
-        items = obj.items
-        if takes_at_most(run, 1):
-            for index, value in enumerate(itertools.islice(items, length)):
-                run(receiver, value)
-        elif takes_at_most(run, 2):
-            for index, value in enumerate(itertools.islice(items, length)):
-                run(receiver, value, index)
-    return index + 1
-
-
-def kept_values(obj, length, test, receiver):
-    """The elements of an array, from the first on, that pass a test, and the number that was tested."""
-    kept, index = [], -1
-    if type(obj) is JSArray and takes_at_most(test, 1):
-        items = obj.items
-        for index, value in enumerate(itertools.islice(items, length)):
+def filter_array(realm, obj, length, test, takes, receiver):
+    kept, count = realm.new_array([]), 0
+    keep, items = kept.items.append, enumerate(itertools.islice(obj.items, length), 1)
+    if takes < 2:
+        for count, value in items:
             passed = test(receiver, value)
             if passed is True or (passed is not False and to_boolean(passed)):
-                kept.append(value)
-    return kept, index + 1
+                keep(value)
+    elif takes < 4:
+        for count, value in items:
+            passed = test(receiver, value, count - 1, obj)
+            if passed is True or (passed is not False and to_boolean(passed)):
+                keep(value)
+    if count < length:
+        for index, value in present_items(realm, obj, range(count, length)):
+            if to_boolean(test(receiver, value, index, obj)):
+                append_element(kept, len(kept.items), value)
+    return kept
 
 
-def reduce_values(obj, length, run, initial):
-    """The result of a callback that takes two arguments for the elements of an array, which has one at
-    least, from the first on; and the number of elements that went into it."""
-    items = obj.items
-    start = 0 if initial else 1
-    result = initial[0] if initial else items[0]
-    index = start - 1
-    for index, value in enumerate(itertools.islice(items, start, length), start):
-        result = run(undefined, result, value)
-    return result, index + 1
+def visit_array(realm, obj, length, run, takes, receiver):
+    index, items = -1, itertools.islice(obj.items, length)
+    if takes < 2:
+        for index, value in enumerate(items):
+            run(receiver, value)
+    elif takes < 4:
+        for index, value in enumerate(items):
+            run(receiver, value, index, obj)
+    if index + 1 < length:
+        for index, value in present_items(realm, obj, range(index + 1, length)):
+            run(receiver, value, index, obj)
+    return undefined
+
+
+def reduce_array(realm, obj, length, run, takes, initial):
+    items, index = obj.items, -1
+    if initial:
+        result = initial[0]
+    elif items:
+        index, result = 0, items[0]
+    else:
+        raise JSTypeError("Reduce of empty array with no initial value")
+    if takes < 4:
+        for index, value in enumerate(itertools.islice(items, index + 1, length), index + 1):
+            result = run(undefined, result, value) if takes < 3 else run(undefined, result, value, index)
+    if index + 1 < length:
+        for index, value in present_items(realm, obj, range(index + 1, length)):
+            result = run(undefined, result, value, index, obj)
+    return result
+
+
+ARRAY_WALKS.update(map=map_array, filter=filter_array, forEach=visit_array, reduce=reduce_array)
 
 
 def sparse_indices(obj, indices):
@@ -18441,12 +18492,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
 def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     test = require_callable(callback).fn
-    target = array_species_create(realm, obj, 0)
-    count = start = 0
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        target.items, start = kept_values(obj, length, test, receiver)
-        count = len(target.items)
-    for index, value in present_items(realm, obj, range(start, length)):
+        return filter_array(realm, obj, length, test, taken(callback), receiver)
+    target, count = array_species_create(realm, obj, 0), 0
+    for index, value in present_items(realm, obj, range(length)):
         if to_boolean(test(receiver, value, index, obj)):
             append_element(target, count, value)
             count += 1
@@ -18602,15 +18651,7 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
-        results = results_of_values(obj, length, run, receiver)
-        if len(results) == length:
-            return JSArray(realm.ArrayPrototype, results)
-        for index, value in present_items(realm, obj, range(len(results), length)):
-            if len(results) < index:
-                results += [HOLE] * (index - len(results))
-            results.append(run(receiver, value, index, obj))
-        results += [HOLE] * (length - len(results))
-        return holey_array(results, realm.ArrayPrototype)
+        return map_array(realm, obj, length, run, taken(callback), receiver)
     target = array_species_create(realm, obj, length)
     for index, value in present_items(realm, obj, range(length)):
         result = run(receiver, value, index, obj)
@@ -18901,7 +18942,9 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
     the object and its length; `every_item` and `items_present` walk along indices and yield (index,
     value)."""
     for name, (*search, holes, answer) in SEARCHES.items():
-        declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
+        search_array = declare_search(method(name, 1), receive, every_item if holes else items_present,
+                                      *search, answer)
+        ARRAY_WALKS.setdefault(name, search_array)
     declare_reduction(method("reduce", 1), receive, items_present, False)
     declare_reduction(method("reduceRight", 1), receive, items_present, True)
     for kind in kinds:
@@ -18912,8 +18955,9 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
     def for_each(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         run = require_callable(callback).fn
-        for index, value in items_present(realm, obj,
-                                          range(visit_values(obj, length, run, receiver), length)):
+        if type(obj) is JSArray:
+            return visit_array(realm, obj, length, run, taken(callback), receiver)
+        for index, value in items_present(realm, obj, range(length)):
             run(receiver, value, index, obj)
         return undefined
 
@@ -18928,36 +18972,44 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
 
 def declare_search(declare, receive, walk, outcome, backwards, answer):
     """FindViaPredicate (23.1.3.12.1) and its kin."""
-    def search(realm, this, callback=undefined, receiver=undefined, *_):
-        obj, length = receive(realm, this)
-        test = require_callable(callback).fn
-        start = 0
-        if type(obj) is JSArray and not backwards and takes_at_most(test, 1):
-            items, index = obj.items, -1
+    def search_array(realm, obj, length, test, takes, receiver):
+        items, index = obj.items, -1
+        if not backwards and takes < 4:
             for index, value in enumerate(itertools.islice(items, length)):
-                passed = test(receiver, value)
+                passed = test(receiver, value) if takes < 2 else test(receiver, value, index, obj)
                 if (passed if type(passed) is bool else to_boolean(passed)) is outcome:
                     return answer(index, value)
                 if obj.items is not items:
                     break
-            start = index + 1
-        indices = range(length - 1, -1, -1) if backwards else range(start, length)
+            if index + 1 == length:
+                return answer(-1, undefined)
+        return search_indices(realm, obj, test, receiver, range(length - 1, -1, -1) if backwards
+                              else range(index + 1, length))
+
+    def search_indices(realm, obj, test, receiver, indices):
         for index, value in walk(realm, obj, indices):
             if to_boolean(test(receiver, value, index, obj)) is outcome:
                 return answer(index, value)
         return answer(-1, undefined)
+
+    def search(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        test = require_callable(callback).fn
+        if type(obj) is JSArray:
+            return search_array(realm, obj, length, test, taken(callback), receiver)
+        return search_indices(realm, obj, test, receiver, range(length - 1, -1, -1) if backwards
+                              else range(length))
     declare(search)
+    return search_array
 
 
 def declare_reduction(declare, receive, walk, backwards):
     def reduce_items(realm, this, callback=undefined, *initial):
         obj, length = receive(realm, this)
         run = require_callable(callback).fn
-        start = 0
-        if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
-            result, start = reduce_values(obj, length, run, initial)
-            initial = [result]
-        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
+        if type(obj) is JSArray and not backwards:
+            return reduce_array(realm, obj, length, run, taken(callback), initial)
+        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length))
         if initial:
             result = initial[0]
         else:
@@ -35504,6 +35556,7 @@ def function_helpers(realm, helpers):
 
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
+protector("callbacks_untouched", ArrayPrototype=(*CALLBACK_METHODS, "constructor"), Array=(SYM_SPECIES,))
 protector("call_untouched", FunctionPrototype=("call",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set", "delete"))
 protector("set_methods_untouched", SetPrototype=("add", "has", "delete"))
@@ -35692,6 +35745,24 @@ def shortcuts_of_math(realm, helpers):
     return quick_abs, quick_floor, quick_max, quick_min, quick_sqrt
 
 
+def callback_helpers(realm, helpers):
+    """Methods of arrays that are called with a function which is written there: it needs no object."""
+    method, make_function, array_proto = helpers["method"], helpers["make_function"], realm.ArrayPrototype
+    protected = realm.protected
+
+    def helper_for(name, walk):
+        def call_back(obj, text, code, info, *initial):
+            if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                    and protected["callbacks_untouched"]:
+                return walk(realm, obj, len(obj.items), code, info.takes,
+                            initial if walk is reduce_array else undefined)
+            return method(obj, name, text)(obj, make_function(code, info), *initial)
+        call_back.__name__ = CALLBACK_METHODS[name]
+        return call_back
+
+    return [helper_for(name, ARRAY_WALKS[name]) for name in CALLBACK_METHODS]
+
+
 def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
     array_proto, protected = realm.ArrayPrototype, realm.protected
@@ -35758,7 +35829,8 @@ def make_runtime(realm):
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
-                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, iteration_helpers):
+                 shortcuts_of_math, shortcuts_of_collections, shortcuts_that_fill, callback_helpers,
+                 iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
