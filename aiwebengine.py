@@ -45532,7 +45532,7 @@ class _SdlText:
                 if node.name in seen:
                     self.problem(f'There can be only one {what}{node.name}".', node.name_start)
                 seen.add(node.name)
-        members = {}
+        members, joined = {}, collections.defaultdict(set)
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
             what = "Enum value" if node.kind == "enum" else "Field"
@@ -45541,6 +45541,12 @@ class _SdlText:
                     self.problem(f'{what} "{node.name}.{member.name}" can only be defined once.',
                                  member.start)
                 known.add(member.name)
+            what = f"Union type {node.name} can only include type" if node.kind == "union" \
+                else f"Type {node.name} can only implement"
+            for named in node.interfaces:
+                if named.name in joined[node.name]:
+                    self.problem(f"{what} {named.name} once.", named.start)
+                joined[node.name].add(named.name)
 
 
 def _sdl_definition_signature(node):

@@ -13630,6 +13630,103 @@ class GraphQLSchemaTest(Case):
             self.assertEqual((error.line, error.column), (1, column), error.message)
             self.assertIn(f"line 1, column {column}", error.message)
 
+    # What is refused, with the column in the line and the message; then what is taken. As graphql-js does it.
+    SDL_REFUSED = r'''
+extend schema  => 36 Syntax Error: Unexpected <EOF>.
+extend schema { }  => 39 Syntax Error: Expected Name, found "}".
+schema { query: Query } schema { query: Query }  => 47 Must provide only one schema definition.
+schema { quest: Query }  => 32 Syntax Error: Unexpected Name "quest".
+schema { query Query }  => 38 Syntax Error: Expected ":", found Name "Query".
+extend type  => 34 Syntax Error: Expected Name, found <EOF>.
+extend type Query  => 40 Syntax Error: Unexpected <EOF>.
+union U = Query | Query  => 41 Union type U can only include type Query once.
+union U =  => 32 Syntax Error: Expected Name, found <EOF>.
+interface I { a: Int } interface J implements I { a: Int } type A implements J { a: Int }  => 100 Type A must implement I because it is implemented by J.
+type A implements I I { a: Int }  => 43 Syntax Error: Unexpected Name "I".
+enum E { true }  => 32 Syntax Error: Name "true" is reserved and cannot be used for an enum value.
+enum E { false }  => 32 Syntax Error: Name "false" is reserved and cannot be used for an enum value.
+enum E { null }  => 32 Syntax Error: Name "null" is reserved and cannot be used for an enum value.
+enum E { }  => 32 Syntax Error: Expected Name, found "}".
+directive @d(a: Int!) on OBJECT type A @d { a: Int }  => 62 Directive "@d" argument "a" of type "Int!" is required, but it was not provided.
+directive @d(a: Int) on OBJECT type A @d(b: 1) { a: Int }  => 64 Unknown argument "b" on directive "@d". Did you mean "a"?
+directive @d(a: Int) on OBJECT type A @d(a: "s") { a: Int }  => 67 Int cannot represent non-integer value: "s"
+directive @d on OBJECT type A @d @d { a: Int }  => 56 The directive "@d" can only be used once at this location.
+directive @d on NOWHERE  => 39 Syntax Error: Unexpected Name "NOWHERE".
+directive @d on  => 38 Syntax Error: Unexpected <EOF>.
+directive d on FIELD  => 33 Syntax Error: Expected "@", found Name "d".
+directive @d on FIELD directive @d on FIELD  => 56 There can be only one directive named "@d".
+directive @__d on FIELD  => 34 Name "@__d" must not begin with "__", which is reserved by GraphQL introspection.
+type A { a: [Int }  => 40 Syntax Error: Expected "]", found "}".
+type A { a(b: Int b: Int): Int }  => 41 Argument "a(b:)" can only be defined once.
+type A { a(b: A): Int }  => 37 The type of "b" must be Input Type but got: A.
+type A { a(b: I = {}): Int } input I { x: Int! }  => 41 Default value of "b": Field "I.x" of required type "Int!" was not provided.
+type A { a(b: I = {y: 1}): Int } input I { x: Int }  => 42 Default value of "b": Field "y" is not defined by type "I". Did you mean "x"?
+type A { a(__b: Int): Int }  => 34 Name "__b" must not begin with "__", which is reserved by GraphQL introspection.
+input I { a: J! } input J { b: I! }  => 29 Cannot reference Input Object "I" within itself through a series of non-null fields: "a.b".
+input I { a: Int! @deprecated }  => 33 Required argument or input field "a" cannot be deprecated.
+type A { a(b: Int! @deprecated): Int }  => 34 Required argument or input field "b" cannot be deprecated.
+input I @oneOf { a: Int! }  => 40 OneOf input field I.a must be nullable and have no default value.
+input I @oneOf { a: Int = 1 }  => 40 OneOf input field I.a must be nullable and have no default value.
+interface I { a(b: Int): Int } type A implements I { a: Int }  => 72 Interface field argument I.a(b:) expected but A.a does not provide it.
+interface I { a(b: Int): Int } type A implements I { a(b: String): Int }  => 72 Interface field argument I.a(b:) expects type Int but A.a(b:) is type String.
+interface I { a: Int! } type A implements I { a: Int }  => 65 Interface field I.a expects type Int! but A.a is type Int.
+interface I implements I { a: Int }  => 46 Type I cannot implement itself because it would create a circular reference.
+type A implements Query { x: Int }  => 41 Type A must only implement Interface types, it cannot implement Query.
+scalar S @specifiedBy  => 32 Directive "@specifiedBy" argument "url" of type "String!" is required, but it was not provided.
+scalar S @deprecated  => 32 Directive "@deprecated" may not be used on SCALAR.
+"d" extend type Query { y: Int }  => 23 Syntax Error: Unexpected description, descriptions are supported only on definitions.
+"d" { x }  => 23 Syntax Error: Unexpected description, descriptions are not supported on shorthand queries.
+"d" query { x }  => 27 The SDL of a schema cannot contain an executable operation.
+type A { a Int }  => 34 Syntax Error: Expected ":", found Name "Int".
+type A { a: }  => 35 Syntax Error: Expected Name, found "}".
+type A { a(): Int }  => 34 Syntax Error: Expected Name, found ")".
+type A { }  => 32 Syntax Error: Expected Name, found "}".
+type A { a: Int = 3 }  => 39 Syntax Error: Expected Name, found "=".
+fragment F on Query { x }  => 23 The SDL of a schema cannot contain an executable fragment.
+type A { a: Int @deprecated(reason: 5) }  => 59 String cannot represent a non string value: 5
+input I { a: Query }  => 36 The type of "a" must be Input Type but got: Query.
+union U = I input I { a: Int }  => 33 Union type U can only include Object types, it cannot include I.
+type A { a(b: Int = $c): Int }  => 43 Syntax Error: Unexpected variable "$c" in constant value.
+type A implements I & I { a: Int } interface I { a: Int }  => 45 Type A can only implement I once.
+union U = A type A { a: Int } extend union U = A  => 70 Union type U can only include type A once.
+'''
+    SDL_TAKEN = r'''
+extend schema { subscription: S } type S { y: Int }
+extend schema @a directive @a on SCHEMA
+union U = | Query
+interface I { a: Int } interface J implements I { a: Int } type A implements & I & J { a: Int }
+enum E { A }
+directive @d on FIELD | OBJECT type A @d { a: Int }
+directive @d on | FIELD
+directive @d(a: Int!) repeatable on OBJECT type A @d(a: 1) @d(a: 2) { a: Int }
+directive @deprecated on FIELD
+type A { a: [Int!]! b: [[String]!] }
+type A { a(b: Int = 3, c: [Int] = [1, 2], d: E = P): Int } enum E { P }
+type A { a(b: I = {x: 1}): Int } input I { x: Int y: Int! = 2 }
+input I { a: [I!]! }
+input I { a: Int @deprecated }
+input I @oneOf { a: Int b: Int }
+interface I { a: [I] } type A implements I { a: [A!]! }
+interface I { a: Int } type A implements I { a: Int! }
+scalar S @specifiedBy(url: "https://x")
+"d" scalar S
+"""block""" type A { "f" a("g" b: Int): Int }
+type A { a: Int @deprecated(reason: "r") b: Int @deprecated }
+type A { a: Int } extend type A implements I { b: Int } interface I { b: Int }
+enum E { A } extend enum E { B }
+type A { a: Int ! }
+'''
+
+    def test_what_may_be_said_in_sdl(self):
+        x = "type Query { x: Int } "
+        for line in self.SDL_REFUSED.strip().split("\n"):
+            sdl, expected = line.split("  => ")
+            error = self.refused(x + sdl)
+            self.assertEqual(f"{error.column} {error.message[20:].partition(' (SDL line')[0]}", expected, sdl)
+        for sdl in self.SDL_TAKEN.strip().split("\n"):
+            with self.subTest(sdl):
+                aiwebengine.GraphQLService().register("query", "x", x + sdl, None)
+
     def test_what_another_script_defined_may_be_extended_but_not_changed(self):
         self.service.register("types", "t", "type A { a: Int }", None, "a.js")
         for sdl in ("extend type A { a: Int }", "extend type A { b(c: Int): Int }"):
