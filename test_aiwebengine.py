@@ -647,8 +647,10 @@ RECORDED = {
         94e8 5d41 9a81 839a 566e 251e 0bbe 2ad0 4911 ef6a 3333 0934 f405 03cf c345 540d e732 94e6 011d 0668
         6b4a 31e6 2e87 bb05 b0ef 1e9b b82e 6309 efc6 954a 995e 9a89 e0b8 2ad0 f299 c0f8 9ceb 0b21 12ee cb76
         bdbc a420 6c21 ad78 2221 f508 2764 a6d0 7b4c 7813 3483 f21d 7813 6d96 b444 e121 4606 fd10 3da7 c701
-        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46
-        4a85 2b22 0c97 5267 654b 07ea 2c27 885d 1c6e 6270 e121 da99 2d27 34d4""",
+        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da
+        500f d6f0 270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5
+        cd70 b444 6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea
+        2c27 885d 1c6e 6270 e121 da99 2d27 34d4""",
     "inspection": """
         cb2e 2a03 f109 e55b bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9
         4124 ce0c a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220
@@ -13486,6 +13488,40 @@ query {
 { int(v: -) }
 { int(v: 1x) }
 { int(v: 1.5.5) }
+{ int(v: 1.x) }
+{ int(v: 1.25e) }
+{ int(v: -01) }
+{ int(v: 0.) }
+{ float(v: 1e+) }
+{ float(v: 1.5e-x) }
+{ float(v: 0xF) }
+{ float(v: -0.5E-2) }
+{ float(v: 1.5E+2x) }
+{ str(v: "\u{41}\u{10FFFF}\u{D7FF}\u{E000}\uD83D\uDE00\ud83d\ude00") }
+{ str(v: "\u{110000}") }
+{ str(v: "\u{D800}") }
+{ str(v: "\u{12") }
+{ str(v: "\u{}") }
+{ str(v: "\u12") }
+{ str(v: "\u123 and more") }
+{ str(v: "\uD83D\u0041") }
+{ str(v: "\uDE00\uD83D") }
+{ str(v: "a\/\b\f\n\r\t\"\\") }
+{ str(v: """ a """ }
+{ str(v: 'a') }
+{ str(v: 1 }
+{ hello(name: "a" name: $) }
+{ ...F } fragment F on Query
+{ ...F @include(if: $) }
+query Q($a: [[Int!]!]!, $b: Int = -3, $c: [Int] = [], $d: UserFilter = {}) { hello }
+query Q() { hello }
+query Q($a: Int = 1 @only) { hello }
+subscription { tick } }
+fragment F($a: Int) on User { id }
+query "x" { hello }
+{ a: b: c }
+{ hello: }
+{ users(kinds: [ADMIN) { id } }
 { ..F }
 { ... on }
 { ...on }
@@ -13641,7 +13677,7 @@ extend type  => 34 Syntax Error: Expected Name, found <EOF>.
 extend type Query  => 40 Syntax Error: Unexpected <EOF>.
 union U = Query | Query  => 41 Union type U can only include type Query once.
 union U =  => 32 Syntax Error: Expected Name, found <EOF>.
-interface I { a: Int } interface J implements I { a: Int } type A implements J { a: Int }  => 100 Type A must implement I because it is implemented by J.
+interface I { a: X } interface J implements I { a: X } type A implements J { a: X } scalar X  => 96 Type A must implement I because it is implemented by J.
 type A implements I I { a: Int }  => 43 Syntax Error: Unexpected Name "I".
 enum E { true }  => 32 Syntax Error: Name "true" is reserved and cannot be used for an enum value.
 enum E { false }  => 32 Syntax Error: Name "false" is reserved and cannot be used for an enum value.
@@ -13668,7 +13704,7 @@ type A { a(b: Int! @deprecated): Int }  => 34 Required argument or input field "
 input I @oneOf { a: Int! }  => 40 OneOf input field I.a must be nullable and have no default value.
 input I @oneOf { a: Int = 1 }  => 40 OneOf input field I.a must be nullable and have no default value.
 interface I { a(b: Int): Int } type A implements I { a: Int }  => 72 Interface field argument I.a(b:) expected but A.a does not provide it.
-interface I { a(b: Int): Int } type A implements I { a(b: String): Int }  => 72 Interface field argument I.a(b:) expects type Int but A.a(b:) is type String.
+interface I { a(b: Int): Int } type A implements I { a(b: ID): Int }  => 72 Interface field argument I.a(b:) expects type Int but A.a(b:) is type ID.
 interface I { a: Int! } type A implements I { a: Int }  => 65 Interface field I.a expects type Int! but A.a is type Int.
 interface I implements I { a: Int }  => 46 Type I cannot implement itself because it would create a circular reference.
 type A implements Query { x: Int }  => 41 Type A must only implement Interface types, it cannot implement Query.
