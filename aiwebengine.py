@@ -71173,14 +71173,15 @@ class MockedNetwork(Network):
 
 
 class TestResult:
-    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None,
-    `notes` are lines that scripts or the test wrote; `place` is (file, line) or None."""
+    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None, and
+    `message` says it without the place; `notes` are lines that scripts or the test wrote; `place` is
+    (file, line) or None."""
 
     def __init__(self, file, name, outcome="passed"):
         self.file, self.name, self.outcome = file, name, outcome
         self.seconds = 0.0
         self.declared = []              # (file, line, column) of its declaration, if it was declared
-        self.kind = self.failure = self.place = None
+        self.kind = self.failure = self.message = self.place = None
         self.notes = []
 
 
@@ -71334,8 +71335,8 @@ class ScriptTests:
 
     # -- telling what went wrong ----
 
-    def failed(self, result, text, kind="Error"):
-        result.outcome, result.failure, result.kind = "failed", text, kind
+    def failed(self, result, text, kind="Error", message=None):
+        result.outcome, result.failure, result.kind, result.message = "failed", text, kind, message or text
         return result
 
     def explain(self, result, error, seconds=None):
@@ -71363,7 +71364,7 @@ class ScriptTests:
         if len(places) > 1:
             parts += [f"    at {name}:{line}:{column}" for name, line, column in places]
         result.place = first[:2] if first[1] else None
-        self.failed(result, "\n".join(part for part in parts if part), kind)
+        self.failed(result, "\n".join(part for part in parts if part), kind, text)
 
     def sources(self):
         hosts = [*self.app.hosts.values(), *([self.host] if self.host is not None else [])]
@@ -71745,9 +71746,8 @@ class JunitReporter:
         if result.outcome in ("skipped", "todo"):
             inside.append("      <skipped/>")
         if result.failure:
-            first = next((line for line in result.failure.split("\n") if line.startswith(result.kind)),
-                         result.failure.split("\n")[0])
-            inside.append(f'      <failure type="{self.text(result.kind)}" message="{self.text(first)}">'
+            first = self.text(result.message.split("\n")[0])
+            inside.append(f'      <failure type="{self.text(result.kind)}" message="{first}">'
                           f"{self.text(result.failure)}</failure>")
         if result.notes:
             inside.append("      <system-out>" + self.text("\n".join(text for _, text in result.notes))

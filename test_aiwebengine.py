@@ -7829,6 +7829,25 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
                 ("new URLSearchParams('a=1')", "URLSearchParams { 'a' => '1' }")):
             self.assertEqual(self.printed(f"console.log({source})"), expected + "\n")
 
+    def test_levels_and_timers_of_the_console(self):
+        lines, now = [], iter([0, 0.0005, 2, 3, 65.25, 3725.5])
+        realm = aiwebengine.Realm(console=lambda *line: lines.append(line), timeout=STUCK)
+        with mock.patch.object(aiwebengine.time, "perf_counter", lambda: next(now)):
+            realm.evaluate("""console.time(); console.timeLog(undefined, 1, { x: 1 }); console.time("b");
+                console.timeEnd("b"); console.timeLog(); console.timeEnd(); console.timeEnd()""")
+        realm.evaluate("""console.time("a"); console.time("a"); console.group("g", 1); console.timeLog("z"); console.groupEnd();
+            console.groupCollapsed(); console.count(); console.countReset(); console.countReset(); console.groupEnd(); console.groupEnd();
+            console.warn("%d", 1); console.debug("d"); console.info("i"); console.dirxml({ a: 1 }, 2); console.assert(0, { a: 1 });
+            console.assert(false, "%s", 1);
+            (function deep() { console.trace("t", 1) })()""", "c.js")
+        self.assertEqual(lines, [
+            ("log", "default: 0.5ms 1 { x: 1 }"), ("log", "b: 1.000s"), ("log", "default: 1:05.250 (m:ss.mmm)"),
+            ("log", "default: 1:02:05.500 (h:mm:ss.mmm)"), ("warn", "No such label 'default' for console.timeEnd()"),
+            ("warn", "Label 'a' already exists for console.time()"), ("log", "g 1"), ("warn", "  No such label 'z' for console.timeLog()"),
+            ("log", "  default: 1"), ("warn", "  Count for 'default' does not exist"), ("warn", "1"), ("debug", "d"), ("info", "i"),
+            ("log", "{ a: 1 } 2"), ("error", "Assertion failed: { a: 1 }"), ("error", "Assertion failed: 1"),
+            ("error", "Trace: t 1\n    at deep (c.js:5:40)\n    at c.js:5:14")])
+
     def test_errors_show_the_name_and_message_they_have_now(self):
         text = self.printed("class BadInput extends Error { constructor(m) { super(m); this.name = 'BadInput' } }"
                             "const e = new BadInput('first'); e.message = 'second'; console.log(e)")
@@ -14563,7 +14582,10 @@ class GraphQLSubscriptionTest(Case):
         client = self.attach(aiwebengine.GraphQLSseAnswer(None, stream, {"a": "1"}))
         self.send("order", '{"id": 1,\n"x": 2}', {"a": "1"})
         self.assertEqual(client.next(), (None, {"id": 1, "x": 2}))
-        self.assertIsNone(self.service.subscribe_plain("order", {}, None))
+        for answer, text in (("plain words", "plain words"), ({"id": "ü"}, '{"id":"ü"}'), (None, None)):
+            self.service.register("subscription", "greet", "greet: String", lambda args, info: answer)
+            self.assertEqual(self.service.subscribe_plain("greet"), text)
+        self.assertIsNone(self.service.subscribe_plain("need", {}, None))       # nobody gives it the argument
         with self.assertRaisesRegex(aiwebengine.GraphQLError, "not you"):
             self.service.subscribe_plain("refuse", {}, None)
 
@@ -19860,7 +19882,7 @@ class LoginTest(ServerCase):
         self.assertEqual(self.log_in("ada", "correct horse")[0], 429)
         self.assertEqual(self.log_in("ben")[0], 303)
         page = self.get("/auth/login", Accept="text/html")[2]
-        self.assertIn('type="password"', page)
+        self.assertHolds(page, 'type="password"', "the users are in users.json", "<label>User <input", "<button>ben</button>")
         self.assertNotIn("scrypt", page)
 
     def test_another_password_ends_a_login(self):
@@ -19914,6 +19936,9 @@ class LoginTest(ServerCase):
 
     def test_with_the_option_any_name_will_do_and_without_both_there_is_no_login(self):
         self.serve_users(None, login=True)
+        page = self.get("/auth/login", Accept="text/html")[2]
+        self.assertHolds(page, "any name will do", "<label>Name <input")
+        self.assertNotIn("password", page)
         cookie = self.log_in("Zoë")[1]
         self.assertEqual([self.get_json("/me", **cookie)[key] for key in ("userId", "userName", "roles")], ["Zoë", "Zoë", []])
         self.serve_users(None)
@@ -26314,6 +26339,9 @@ class ScriptTestsTest(ServerCase):
         code, text = self.run_tests(a_test="test('loop', () => {\n  for (;;);\n}, { timeout: 100 });\ntest('next', () => {});")
         self.assertRegex(text, r"a\.test\.js:2:\d+\n")
         self.assertHolds(text, "the test did not end within 0.1 s", "1 passed, 1 failed")
+        with mock.patch.object(aiwebengine.ScriptTests, "timeout", 0.1):
+            code, text = self.run_tests(a_test="test('it', () => {});\nfor (;;);", b_test="test('b', () => {});")
+        self.assertHolds(text, "the file is loaded", "a.test.js:2:", "1 passed, 1 failed")
 
     def test_skip_only_todo_and_hooks(self):
         code, text = self.run_tests(a_test="""
@@ -26419,16 +26447,20 @@ class ScriptTestsTest(ServerCase):
         test("breaks # here", () => { assert.equal("a\\u0007", "b") });
         test.skip("waits", () => {});
         test.todo("comes");
+        test("throws", () => { console.log("before"); null.x });
+        test("says", () => { throw "no" });
+        test("late", () => new Promise(() => {}));
     """
 
     def test_tap(self):
         code, text = self.run_tests("--reporter", "tap", a_test=self.MIXED)
         self.assertEqual(code, 1)
         lines = text.split("\n")
-        self.assertEqual((lines[0], lines[-2]), ("TAP version 14", "1..4"))
+        self.assertEqual((lines[0], lines[-2]), ("TAP version 14", "1..7"))
         self.assertEqual([line for line in lines if re.match("(not )?ok", line)],
                          ["ok 1 - a.test.js: works & <runs>", r"not ok 2 - a.test.js: breaks \# here",
-                          "ok 3 - a.test.js: waits # skip", "ok 4 - a.test.js: comes # todo"])
+                          "ok 3 - a.test.js: waits # skip", "ok 4 - a.test.js: comes # todo"]
+                         + [f"not ok {number} - a.test.js: {name}" for number, name in ((5, "throws"), (6, "says"), (7, "late"))])
         self.assertRegex(text, r'\n  ---\n  duration_ms: [\d.]+\n  at: "a\.test\.js:2"\n  message: \|\n    a\.test\.js:2:')
         self.assertEqual(lines.count("  ---"), lines.count("  ..."))
 
@@ -26436,14 +26468,23 @@ class ScriptTestsTest(ServerCase):
         report = pathlib.Path(self.enterTemporary(), "report.xml")
         code, text = self.run_tests("--reporter", "junit", "--report", str(report), a_test=self.MIXED, b_test="test('b', () => {});")
         self.assertEqual(code, 1)
-        self.assertIn("2 passed, 1 failed", text)
+        self.assertIn("2 passed, 4 failed", text)
         root = xml.etree.ElementTree.fromstring(report.read_bytes())
         self.assertEqual({key: root.get(key) for key in ("tests", "failures", "skipped")},
-                         {"tests": "5", "failures": "1", "skipped": "2"})
+                         {"tests": "8", "failures": "4", "skipped": "2"})
         cases = root.findall("testsuite[@name='a.test.js']/testcase")
-        self.assertEqual([case.get("name") for case in cases], ["works & <runs>", "breaks # here", "waits", "comes"])
-        self.assertEqual([[child.tag for child in case] for case in cases], [[], ["failure"], ["skipped"], ["skipped"]])
-        self.assertIn("a.test.js:2", cases[1].find("failure").text)
+        self.assertEqual([(case.get("classname"), case.get("name"), [child.tag for child in case]) for case in cases],
+                         [("a.test.js", name, tags) for name, tags in (
+                             ("works & <runs>", []), ("breaks # here", ["failure"]), ("waits", ["skipped"]), ("comes", ["skipped"]),
+                             ("throws", ["failure", "system-out"]), ("says", ["failure"]), ("late", ["failure"]))])
+        self.assertEqual([(each.get("type"), each.get("message")) for each in root.iter("failure")], [
+            ("AssertionError", "AssertionError: The values differ (- expected, + actual):"),
+            ("TypeError", "TypeError: Cannot read properties of null (reading 'x')"), ("Error", "no was thrown"),
+            ("TimeoutError", "TimeoutError: the test waits for something that can no longer happen: no timer is set, "
+                             "and no request is running")])
+        self.assertRegex(cases[1].find("failure").text, r"^a\.test\.js:2:\d+\n  1 \| test")
+        self.assertEqual(cases[4].find("system-out").text, "a.test.js: before")
+        self.assertRegex(root.get("time"), r"^\d+\.\d{3}$")
 
     def test_watch_runs_again_when_a_file_changes(self):
         folder = self.folder_of({"a.js": "routeRegistry.registerRoute('/n', () => 'one');",
