@@ -20207,6 +20207,21 @@ class HookTest(ServerCase):
             self.change("a.js", text)
             self.assertEqual(self.get("/b")[2], answer)
 
+    def test_an_answer_is_shown_to_the_hooks_of_the_version_that_is_there_when_it_comes(self):
+        self.serve({"a.js": 'routeRegistry.after("/w", ({ response }) => { response.headers["x-by"] = "old" })', "b.js": """
+            let go; routeRegistry.registerRoute("/w", () => new Promise((resolve) => { go = resolve }));
+            routeRegistry.after("/w", ({ response }) => { response.headers["x-b"] = response.headers["x-by"] ?? "nobody" });
+            routeRegistry.registerRoute("/waits", () => [go !== undefined]); routeRegistry.registerRoute("/go", () => { go("done"); return "" });"""})
+        found = []
+        thread = in_thread(lambda: found.append(self.get("/w")))
+        self.eventually(lambda: self.get_json("/waits") == [True])
+        self.change("a.js", """routeRegistry.use("/w", () => "stopped"); routeRegistry.after("/v", ({ response }) => { response.status = 400 });
+                               routeRegistry.after("/w", ({ response }) => { response.headers["x-by"] = "new" });""")
+        self.get("/go")
+        thread.join()
+        status, headers, text = found[0]
+        self.assertEqual((status, text, headers["x-by"], headers["x-b"]), (200, "done", "new", "new"))
+
     def test_while_no_version_of_a_guard_could_be_loaded_nothing_is_answered(self):
         others = {"a.js": "routeRegistry.registerRoute('/a', () => 'a'); routeRegistry.registerStreamRoute('/s');"
                           "graphQLRegistry.registerQuery('x', 'x: Int', () => 1)", "public/f.txt": "file"}
@@ -24273,6 +24288,11 @@ class EditorTest(ServerCase):
         with unittest.mock.patch.object(aiwebengine.os, "fsync", side_effect=OSError(errno.ENOSPC, "No space left")):
             self.refused(507, self.save("// new\n", tag=tag), "the disk is full, and nothing was changed")
             self.refused(507, self.act("/engine/save", file="new.js", text="x", tag=""), "the disk is full")
+        for number, status, told in ((errno.EROFS, 403, "the server may not do it"), (errno.EACCES, 403, "the server may not do it"),
+                                     (errno.ENOENT, 404, "there is no such file"), (errno.ENOTDIR, 409, "a file has the name of the folder"),
+                                     (errno.EIO, 500, "That does not work: Broken")):
+            with mock.patch.object(aiwebengine.os, "fsync", side_effect=OSError(number, "Broken")):
+                self.refused(status, self.act("/engine/save", file="new.js", text="x", tag=""), told)
         self.assertEqual((self.folder / "app.js").read_text("utf-8"), self.APP)
         self.assertEqual(os.listdir(self.folder), ["app.js"])
 
