@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    536
-    18  GraphQL                                                                        5,058
+    18  GraphQL                                                                        5,064
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -239,7 +239,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            118
-          GraphQL registrations, and their SDL in one                                    235
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 605
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
@@ -336,9 +336,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The map of this file                                                            56
           Serving                                                                        186
           Script tests                                                                   426
-          Script tests: requests and streams                                             326
+          Script tests: requests and streams                                             327
           Script tests: one file                                                         449
-          Reports of tests                                                               265
+          Reports of tests                                                               264
           Several processes                                                              270
           A starter                                                                       59
           JavaScript without a server                                                    127
