@@ -326,11 +326,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,532
+    23  Command line                                                                   4,534
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
-          Options                                                                        308
+          Options                                                                        310
           Documentation                                                                  404
           The program                                                                    224
           The map of this file                                                            56
@@ -69554,6 +69554,8 @@ def option_parser():
 def own_command():
     """How this program is called, as somebody would type it."""
     python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    if __name__ == "__main__" and __spec__ is not None:
+        return f"{shell_word(python)} -m {__spec__.name}"
     return f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
 
 
