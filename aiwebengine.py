@@ -153,7 +153,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,372
+    13  Intl                                                                           3,373
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -161,7 +161,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Locale                                                                    198
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
-          Intl.DateTimeFormat                                                            445
+          Intl.DateTimeFormat                                                            446
           Intl.Collator                                                                  102
           Intl.PluralRules                                                                54
           Intl.ListFormat                                                                 62
@@ -326,11 +326,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,532
+    23  Command line                                                                   4,534
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
-          Options                                                                        308
+          Options                                                                        310
           Documentation                                                                  404
           The program                                                                    224
           The map of this file                                                            56
@@ -28297,7 +28297,7 @@ long: 4=0萬|8=0億|12=0兆 • symbols: JPY=¥|CNY=CN¥;¥|RON=RON;L|KRW=￦;�
  JPY=日圓|TWD=新台幣 • name:   • months: 1月|2月|3月|4月|5月|6月|7月|8月|9月|10月|11月|12月 • days-short: 週日|週一|週二|週三|週四|週五|週六
 eras: 西元前|西元|西元前|西元|西元前|西元 • periods: 00-05 凌晨|05-08 清晨|08-12 上午|12-13 中午|13-19 下午|19-24 晚上
 dates: y年M月d日 EEEE|y年M月d日|y年M月d日|y/M/d • times: Bh:mm:ss [zzzz]|Bh:mm:ss [z]|Bh:mm:ss|Bh:mm
-joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
+joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
  EHms=E HH:mm:ss|GyM=Gy/M|GyMd=G y/M/d|GyMEd=Gy/M/d（E）|GyMMMEd=Gy年M月d日 E|h=Bh時|H=H時|hm=Bh:mm|hms=Bh:mm:ss|
  MEd=M/d（E）|yMEd=y/M/d（E）|yMEEEEd=y年M月d日 EEEE|yMM=y/MM • appended: z= • range:  –  • hours: h12|h12
 zones: Taipei Standard Time=台北標準時間|Greenwich Mean Time=格林威治標準時間|Coordinated Universal Time=世界標準時間
@@ -29789,18 +29789,17 @@ class DateSettings(IntlSettings):
         if self.timeStyle:
             pattern = data.list("times")[DATE_STYLES.index(self.timeStyle)]
             self.has_hour = True
-            usual = data.list("hours")[0]
-            if self.hour_cycle != usual \
-                    and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
-                wanted = {**skeleton_of(pattern)}
-                wanted["h" if self.hour_cycle in ("h11", "h12") else "H"] = \
-                    (wanted.pop("h", None) or wanted.pop("H"))[:1].replace("h", "H")
-                pattern = composed_pattern(data, wanted)
-            pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
         if self.dateStyle:
             place = DATE_STYLES.index(self.dateStyle)
             date = data.list("dates")[place]
             pattern = joined(data.list("joints")[place], pattern, date) if pattern else date
+        if self.timeStyle:
+            twelve = self.hour_cycle in ("h11", "h12")
+            wanted = skeleton_of(pattern)
+            if ("h" in wanted) is not twelve:
+                wanted["h" if twelve else "H"] = wanted.pop("H" if twelve else "h").replace("h", "H")
+                pattern = composed_pattern(data, wanted)
+            pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
         self.pattern = pattern
 
     def compose(self):
@@ -29811,8 +29810,6 @@ class DateSettings(IntlSettings):
             text = _LETTERS[name][width]
             letter = {"z": "z", "O": "z", "v": "z"}.get(text[0], text[0])
             wanted["h" if letter == "H" and twelve else letter] = text
-        if "B" in wanted and "H" in wanted:
-            del wanted["B"]
         self.has_hour = "hour" in self.fields
         self.pattern = composed_pattern(self.data, wanted)
         if self.has_hour:
@@ -29855,6 +29852,8 @@ _FIELD_OF = {"G": "era", "y": "year", "M": "month", "L": "month", "E": "weekday"
              "a": "dayPeriod", "B": "dayPeriod", "h": "hour", "H": "hour", "K": "hour", "k": "hour",
              "m": "minute", "s": "second", "S": "fractionalSecond", "z": "timeZoneName", "v": "timeZoneName",
              "O": "timeZoneName"}
+#: The letters of fields that only stand for another form of a field.
+_KIN = {"L": "M", "c": "E", "K": "h", "k": "H", "v": "z", "O": "z"}
 _HOUR_LETTERS = {"h11": "K", "h12": "h", "h23": "H", "h24": "k"}
 _DATE_LETTERS = "GyMEd"
 
@@ -29877,7 +29876,7 @@ def skeleton_of(pattern):
     result = {}
     for letter, text in pattern_tokens(pattern):
         if letter and letter != "a":
-            result[{"L": "M", "c": "E", "K": "h", "k": "H", "v": "z", "O": "z"}.get(letter, letter)] = text
+            result[_KIN.get(letter, letter)] = text
     return result
 
 
@@ -29936,7 +29935,7 @@ def adjusted_pattern(data, pattern, fields, wanted):
     """A pattern with the widths that were asked for."""
     result = ""
     for letter, text in pattern_tokens(pattern):
-        kind = {"L": "M", "c": "E", "v": "z", "O": "z"}.get(letter, letter)
+        kind = _KIN.get(letter, letter)
         asked, given = wanted.get(kind), fields.get(kind, text)
         if not letter:
             result += "'" + text.replace("'", "''") + "'"
@@ -29954,6 +29953,8 @@ def adjusted_pattern(data, pattern, fields, wanted):
 
 def composed_pattern(data, wanted):
     """The pattern for {letter: text}, with what the nearest format lacks appended."""
+    if "H" in wanted:
+        wanted = {letter: text for letter, text in wanted.items() if letter != "B"}
     pattern, fields, missing = best_format(data, wanted)
     if not set(missing) - {"S"} and ("S" not in missing or "s" in wanted):
         return adjusted_pattern(data, pattern, fields, wanted)
@@ -69559,6 +69560,8 @@ def option_parser():
 def own_command():
     """How this program is called, as somebody would type it."""
     python = next((name for name in ("python", "python3", "py") if shutil.which(name)), sys.executable)
+    if __name__ == "__main__" and __spec__ is not None:
+        return f"{shell_word(python)} -m {__spec__.name}"
     return f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
 
 

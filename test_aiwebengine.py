@@ -13,9 +13,10 @@
     python test_aiwebengine.py --record        notes anew the answers that node and graphql-core agreed with
     python test_aiwebengine.py --bench         measurements instead of tests
     python test_aiwebengine.py --fuzz N [--seed S]           N random programs, compared with node
-    python test_aiwebengine.py --mutate N [--seed S] [CLASS …]
-                                               tries N random changes of aiwebengine.py (that these tests run): do the
-                                               tests notice?
+    python test_aiwebengine.py --mutate N [--seed S] [--lines A-B] [--reach FILE] [--only N,N…] [CLASS …]
+                                               tries N random changes of aiwebengine.py (in these lines, that these tests
+                                               run; or those with these numbers alone): do the tests notice? FILE keeps
+                                               which lines each test runs, which takes minutes to measure
     python test_aiwebengine.py --bench soak [memory] [storage] [redis] [--seconds N]
                                                ten minutes each of mixed traffic and kills, in which nothing may be lost
 
@@ -27,6 +28,7 @@ With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 import argparse
 import ast
 import base64
+import bisect
 import collections
 import concurrent.futures
 import contextlib
@@ -662,7 +664,7 @@ RECORDED = {
         4301 81d1 6159 e024 89df 5970 33c7 e357 296c 77d9 cd13 8b52 0515 2c4c bd1b 7502 ebcb 8225 510a 90a3
         ba92 5145 d451 c844 3d29""",
     "intl": """
-        b8a7 a234 9f1e 89cd 8786 d90d 6c64 c936 3b50 878f 7444 a414 7501 c553 f0ee ---- 60ff""",
+        e48e a0e6 7bcb 718b 8786 d90d 6c64 c936 3b50 878f 7444 a414 7501 c553 f0ee ---- 60ff""",
 }
 
 
@@ -5770,8 +5772,9 @@ result = ["if (1) function g() {}", "if (1) function* g() {}", "if (1) async fun
 # ECMA-402 the hours of a style are those that are asked for
 const at = new Date(Date.UTC(2020, 1, 3, 15, 4, 5)), styled = (locale, options) => new Intl.DateTimeFormat(locale,
 { timeStyle: "medium", timeZone: "UTC", ...options }).format(at).replace(/\s/g, " "); result = [styled("en", { hour12: false }),
-styled("en", { hourCycle: "h11" }), styled("de", { hourCycle: "h24" }), styled("en")].join()
-=> 15:04:05,3:04:05 PM,15:04:05,3:04:05 PM
+styled("en", { hourCycle: "h11" }), styled("de", { hourCycle: "h24" }), styled("en"), styled("de", { hour12: true }),
+at.toLocaleTimeString("ja", { hour: "2-digit", hour12: true, timeZone: "UTC" })].join()
+=> 15:04:05,3:04:05 PM,15:04:05,3:04:05 PM,03:04:05 PM,午後03時
 # 22.2.1 a pattern ends neither in a \ nor in a property without a name
 const why = (text, flags) => { try { return String(new RegExp(text, flags)) } catch (e) { return e.message.replace(/.*: /, "") } };
 result = ["\\", "[\\", "\\p"].map((text) => ["", "u", "v"].map((flags) => why(text, flags)).join()).join(";")
@@ -7024,7 +7027,8 @@ const dates = product({ dateStyle: [undefined, "full", "long", "medium", "short"
     product({ hour: ["numeric"], minute: [undefined, "numeric"], dayPeriod: text, hour12: [true] }),
     product({ hour: ["numeric"], minute: ["numeric"], hourCycle: ["h11", "h12", "h23", "h24"] }),
     text.map((weekday) => ({ weekday })), [{ minute: "numeric", second: "numeric" },
-        { timeZoneName: "short" }, { timeZoneName: "long", month: "long", day: "numeric" }])
+        { timeZoneName: "short" }, { timeZoneName: "long", month: "long", day: "numeric" }],
+    product({ dateStyle: [undefined, "full", "short"], timeStyle: ["full", "short"], hour12: [true, false] }))
 const numbers = [{}, { useGrouping: false }, { minimumFractionDigits: 2 },
     { maximumSignificantDigits: 3 }, { style: "percent" }, { style: "percent",
     maximumFractionDigits: 1, signDisplay: "always" },
@@ -7113,7 +7117,7 @@ class IntlTest(Case):
     """The locales of the table, against node (the same version of the CLDR) and by themselves."""
 
     #: Combinations in which node (with the CLDR 48) is known to say something else, at most, by kind.
-    DIFFERENT = {"date": 245, "style": 4, "dateParts": 12, "time": 118, "range": 196, "compact": 1, "currency": 4,
+    DIFFERENT = {"date": 245, "style": 6, "dateParts": 8, "time": 118, "range": 196, "compact": 1, "currency": 4,
                  "collation": 56, "toLocale": 2, "resolved": 36}
 
     @unittest.skipIf(NODE_MISSING, NODE_MISSING)
@@ -24790,8 +24794,13 @@ class CommandLineTest(ServerCase):
     def test_the_file_as_a_program_ends_with_the_code_of_main(self):
         for arguments, code in ((["--version"], 0), (["-e", "throw 1"], 1), (["--nonsense"], 2), (["no-such-folder"], 2)):
             with self.subTest(arguments):
-                self.assertEqual(run_command(*arguments)[0], code)
-        self.assertEqual(subprocess.run([sys.executable, str(MODULE), *arguments], capture_output=True).returncode, code)
+                status, _, err = run_command(*arguments)
+                self.assertEqual(status, code)
+        self.assertMatches(err, r"^aiwebengine: no-such-folder does not exist", "-m aiwebengine --init no-such-folder ")
+        done = subprocess.run([sys.executable, "-I", str(MODULE), *arguments], capture_output=True, text=True)
+        self.assertEqual(done.returncode, code)
+        self.assertIn(f"{MODULE.name} --init no-such-folder ", done.stderr)
+        self.assertNotIn(" -m ", done.stderr)
 
     def test_empty_folder_waits_for_scripts(self):
         self.serve({}, reload=True)
@@ -33831,17 +33840,23 @@ class Runner(unittest.TextTestRunner):
             self.progress.say(f"{test} took {text[0]:.1f} s" if what == "class" else f"{test} ... {what}")
 
 
-def take_number(argv, option, least=1):
-    """Takes an option with a number, `--jobs N` or `--jobs=N`, out of the arguments; None where it is not there."""
+def take_option(argv, option, pattern, wanted):
+    """Takes an option, `--jobs N` or `--jobs=N`, out of the arguments; None where it is not there."""
     for at, word in enumerate(argv):
         name, equals, text = word.partition("=")
         if name == option:
             text = text if equals else "".join(argv[at + 1:at + 2])
-            if not text.isdecimal() or int(text) < least:
-                sys.exit(f"{option} takes a number from {least} up, not {text!r}")
+            if not re.fullmatch(pattern, text):
+                sys.exit(f"{option} takes {wanted}, not {text!r}")
             del argv[at:at + (1 if equals else 2)]
-            return int(text)
+            return text
     return None
+
+
+def take_number(argv, option, least=1):
+    """Takes an option with a number out of the arguments; None where it is not there."""
+    text = take_option(argv, option, f"[{least}-9]|[1-9][0-9]+", f"a number from {least} up")
+    return text and int(text)
 
 
 def print_durations(took, count):
@@ -34060,6 +34075,14 @@ def changed_source(lines, node, other):
             + lines[node.end_lineno - 1][node.end_col_offset:], *lines[node.end_lineno:]]
 
 
+def bits_of(lines):
+    """A number with a bit for each of these lines."""
+    bits = bytearray(max(lines, default=0) // 8 + 1)
+    for line in lines:
+        bits[line >> 3] |= 1 << (line & 7)
+    return int.from_bytes(bits, "little")
+
+
 class MutationRun:
     """Tries mutations; `outcomes` counts how they ended."""
 
@@ -34071,17 +34094,27 @@ class MutationRun:
         self.source = MODULE.read_bytes()
         self.lines = self.source.splitlines(keepends=True)
         self.outcomes = {}
-        self.tests = {}                     # {test: (lines that it runs, seconds)}
+        self.tests = {}                     # {test: (its lines, a bit each, seconds)}
+        self.starts = [min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) for node in tree.body]
         self.functions, self.holders, self.users = [], [], {}
         self.printing = threading.Lock()
         self.note_places(tree)
 
-    def measure(self, jobs, classes):
+    def measure(self, jobs, classes, file):
         """Runs all tests, or those of these classes, once to learn which lines each of them runs; those that fail are
-        left out."""
+        left out. What the file says holds while the program and the text of a test's class are what they were."""
+        program = hashlib.sha256(self.source).hexdigest()
+        known = json.loads(Path(file).read_bytes()) if file and Path(file).exists() else {}
+        known = known.get("classes", {}) if known.get("program") == program else {}
+        lines = Path(__file__).read_bytes().splitlines()
+        texts = {node.name: hashlib.sha256(b"\n".join(lines[node.lineno - 1:node.end_lineno])).hexdigest()
+                 for node in ast.parse(Path(__file__).read_bytes()).body if isinstance(node, ast.ClassDef)}
+        kept = {name: entry for name, entry in known.items() if entry["text"] == texts.get(name)}
+        for tests in (entry["tests"] for name, entry in kept.items() if not classes or name in classes):
+            self.tests.update((test, (int(lines, 16), seconds)) for test, (lines, seconds) in tests.items())
         orders = [(name, unittest.defaultTestLoader.getTestCaseNames(kind)) for name, kind in globals().items()
                   if isinstance(kind, type) and issubclass(kind, unittest.TestCase)
-                  and kind is not StructureTest and (not classes or name in classes)]
+                  and kind is not StructureTest and (not classes or name in classes) and name not in kept]
         orders = [(name, tests) for name, tests in orders if tests]
         orders.sort(key=lambda entry: -seconds_of(globals()[entry[0]], entry[1]))
         place = self.folder / "reach"
@@ -34091,14 +34124,19 @@ class MutationRun:
         for kind, what, test, text in self.events(
                 place, orders, jobs, **{REACH: str(place), "PYTHONPATH": f"{place}{os.pathsep}{os.environ['PYTHONPATH']}"}):
             if what == "reached":
-                reached[test] = set(text)
+                reached[test] = bits_of(text)
             elif what == "stop":
-                self.tests[test] = reached.get(test, set()), text[0]
+                self.tests[test] = reached.get(test, 0), text[0]
             elif what == "failed":
-                broken.add(test)
+                broken.add(test.partition(" ")[0])
         for test in sorted(broken):
             print("left out, for it fails as it is:", test, flush=True)
             self.tests.pop(test, None)
+        if file:
+            for name, _ in orders:
+                kept[name] = {"text": texts[name], "tests": {
+                    test: (f"{lines:x}", seconds) for test, (lines, seconds) in self.tests.items() if f".{name}." in test}}
+            Path(file).write_text(json.dumps({"program": program, "classes": kept}), "utf-8")
 
     @staticmethod
     def events(folder, orders, jobs=1, **options):
@@ -34123,8 +34161,9 @@ class MutationRun:
     def tests_for(self, lines):
         """[class, tests] of those that run one of these lines: eight that are quick and run little else, then the rest,
         the quickest classes first."""
-        found = sorted((len(reached) * (0.3 + seconds), seconds, *test.rsplit(".", 2)[1:])
-                       for test, (reached, seconds) in self.tests.items() if not reached.isdisjoint(lines))
+        wanted = bits_of(lines)
+        found = sorted((reached.bit_count() * (0.3 + seconds), seconds, *test.rsplit(".", 2)[1:])
+                       for test, (reached, seconds) in self.tests.items() if reached & wanted)
         chosen = {}
         for _, seconds, kind, name in found[8:]:
             chosen.setdefault(kind, []).append((seconds, name))
@@ -34187,8 +34226,10 @@ class MutationRun:
         """Tries one mutation and prints what became of it."""
         changed = changed_source(self.lines, node, other)
         source = b"".join(changed)
+        at = bisect.bisect(self.starts, node.lineno)
+        part = slice(self.starts[at - 1] - 1, self.starts[at] - 1 if at < len(self.starts) else None)
         try:
-            same = compile(source, "a", "exec") == compile(self.source, "a", "exec")
+            same = compile(b"".join(changed[part]), "a", "exec") == compile(b"".join(self.lines[part]), "a", "exec")
         except SyntaxError as error:
             return self.say(number, "not Python", kind, node, str(error))
         if same:
@@ -34217,24 +34258,30 @@ class MutationRun:
         return "".join(difflib.unified_diff(before, after, "aiwebengine.py", "changed", n=4))
 
 
-def run_mutations(count, seed, jobs, classes):
-    """--mutate N --seed S: tries N mutations, of what the tests of these classes run if there are any, and prints which of
-    them the tests did not notice, for a person to decide whether they count. Returns 1 if there are such."""
+def run_mutations(count, seed, jobs, classes, within, file, only):
+    """--mutate N --seed S: tries N mutations, of these lines and of what the tests of these classes run if there are any,
+    and prints which of them the tests did not notice, for a person to decide whether they count. Returns 1 if there are
+    such."""
     if sys.version_info < (3, 12):
         sys.exit("--mutate needs Python 3.12 or newer")
     tree = ast.parse(MODULE.read_bytes())
-    found = Mutations(tree).found
+    first, last = map(int, within.split("-")) if within else (1, tree.body[-1].end_lineno)
+    found = {kind: [each for each in places if first <= each[0].lineno <= last]
+             for kind, places in Mutations(tree).found.items()}
+    found = {kind: places for kind, places in found.items() if places}
+    only = only and set(map(int, only.split(",")))
     chance = random.Random(seed)
     picked = queue.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="aiw", ignore_cleanup_errors=True) as folder:
         run = MutationRun(folder, tree)
-        run.measure(jobs, classes)
+        run.measure(jobs, classes, file)
         number = 0
         while number < count:
             kind = chance.choice(sorted(found))
             mutation = chance.choice(found[kind])
             if not classes or run.tests_for(run.lines_of(mutation[2])):
-                picked.put((number, kind, *mutation))
+                if not only or number in only:
+                    picked.put((number, kind, *mutation))
                 number += 1
 
         def work():
@@ -34271,7 +34318,11 @@ def main(argv):
         return run_as_child()
     mutations, seed = take_number(argv, "--mutate"), take_number(argv, "--seed", 0)
     if mutations:
-        return run_mutations(mutations, random.randrange(10 ** 9) if seed is None else seed, number_of_jobs(argv), argv)
+        within = take_option(argv, "--lines", "[0-9]+-[0-9]+", "two numbers, such as 100-200")
+        file = take_option(argv, "--reach", ".+", "the name of a file")
+        only = take_option(argv, "--only", "[0-9]+(,[0-9]+)*", "numbers of mutations, such as 3,5")
+        return run_mutations(mutations, random.randrange(10 ** 9) if seed is None else seed, number_of_jobs(argv), argv,
+                             within, file, only)
     Runner.jobs = number_of_jobs(argv)
     durations = take_number(argv, "--durations")
     for name in ("SIGTERM", "SIGHUP"):          # the children are ended then
