@@ -153,7 +153,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,372
+    13  Intl                                                                           3,373
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -161,7 +161,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Locale                                                                    198
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
-          Intl.DateTimeFormat                                                            445
+          Intl.DateTimeFormat                                                            446
           Intl.Collator                                                                  102
           Intl.PluralRules                                                                54
           Intl.ListFormat                                                                 62
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             65
           Sockets                                                                        142
           Broadcaster                                                                    536
-    18  GraphQL                                                                        5,058
+    18  GraphQL                                                                        5,064
           GraphQL errors                                                                 173
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                             79
@@ -239,7 +239,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                171
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            118
-          GraphQL registrations, and their SDL in one                                    235
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 605
           GraphQL limits                                                                  91
           GraphQL validation                                                             674
@@ -336,9 +336,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The map of this file                                                            56
           Serving                                                                        186
           Script tests                                                                   426
-          Script tests: requests and streams                                             322
+          Script tests: requests and streams                                             327
           Script tests: one file                                                         449
-          Reports of tests                                                               265
+          Reports of tests                                                               264
           Several processes                                                              270
           A starter                                                                       59
           JavaScript without a server                                                    127
@@ -28310,7 +28310,7 @@ long: 4=0萬|8=0億|12=0兆 • symbols: JPY=¥|CNY=CN¥;¥|RON=RON;L|KRW=￦;�
  JPY=日圓|TWD=新台幣 • name:   • months: 1月|2月|3月|4月|5月|6月|7月|8月|9月|10月|11月|12月 • days-short: 週日|週一|週二|週三|週四|週五|週六
 eras: 西元前|西元|西元前|西元|西元前|西元 • periods: 00-05 凌晨|05-08 清晨|08-12 上午|12-13 中午|13-19 下午|19-24 晚上
 dates: y年M月d日 EEEE|y年M月d日|y年M月d日|y/M/d • times: Bh:mm:ss [zzzz]|Bh:mm:ss [z]|Bh:mm:ss|Bh:mm
-joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
+joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
  EHms=E HH:mm:ss|GyM=Gy/M|GyMd=G y/M/d|GyMEd=Gy/M/d（E）|GyMMMEd=Gy年M月d日 E|h=Bh時|H=H時|hm=Bh:mm|hms=Bh:mm:ss|
  MEd=M/d（E）|yMEd=y/M/d（E）|yMEEEEd=y年M月d日 EEEE|yMM=y/MM • appended: z= • range:  –  • hours: h12|h12
 zones: Taipei Standard Time=台北標準時間|Greenwich Mean Time=格林威治標準時間|Coordinated Universal Time=世界標準時間
@@ -29802,18 +29802,17 @@ class DateSettings(IntlSettings):
         if self.timeStyle:
             pattern = data.list("times")[DATE_STYLES.index(self.timeStyle)]
             self.has_hour = True
-            usual = data.list("hours")[0]
-            if self.hour_cycle != usual \
-                    and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
-                wanted = {**skeleton_of(pattern)}
-                wanted["h" if self.hour_cycle in ("h11", "h12") else "H"] = \
-                    (wanted.pop("h", None) or wanted.pop("H"))[:1].replace("h", "H")
-                pattern = composed_pattern(data, wanted)
-            pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
         if self.dateStyle:
             place = DATE_STYLES.index(self.dateStyle)
             date = data.list("dates")[place]
             pattern = joined(data.list("joints")[place], pattern, date) if pattern else date
+        if self.timeStyle:
+            twelve = self.hour_cycle in ("h11", "h12")
+            wanted = skeleton_of(pattern)
+            if ("h" in wanted) is not twelve:
+                wanted["h" if twelve else "H"] = wanted.pop("H" if twelve else "h").replace("h", "H")
+                pattern = composed_pattern(data, wanted)
+            pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
         self.pattern = pattern
 
     def compose(self):
@@ -29824,8 +29823,6 @@ class DateSettings(IntlSettings):
             text = _LETTERS[name][width]
             letter = {"z": "z", "O": "z", "v": "z"}.get(text[0], text[0])
             wanted["h" if letter == "H" and twelve else letter] = text
-        if "B" in wanted and "H" in wanted:
-            del wanted["B"]
         self.has_hour = "hour" in self.fields
         self.pattern = composed_pattern(self.data, wanted)
         if self.has_hour:
@@ -29868,6 +29865,8 @@ _FIELD_OF = {"G": "era", "y": "year", "M": "month", "L": "month", "E": "weekday"
              "a": "dayPeriod", "B": "dayPeriod", "h": "hour", "H": "hour", "K": "hour", "k": "hour",
              "m": "minute", "s": "second", "S": "fractionalSecond", "z": "timeZoneName", "v": "timeZoneName",
              "O": "timeZoneName"}
+#: The letters of fields that only stand for another form of a field.
+_KIN = {"L": "M", "c": "E", "K": "h", "k": "H", "v": "z", "O": "z"}
 _HOUR_LETTERS = {"h11": "K", "h12": "h", "h23": "H", "h24": "k"}
 _DATE_LETTERS = "GyMEd"
 
@@ -29890,7 +29889,7 @@ def skeleton_of(pattern):
     result = {}
     for letter, text in pattern_tokens(pattern):
         if letter and letter != "a":
-            result[{"L": "M", "c": "E", "K": "h", "k": "H", "v": "z", "O": "z"}.get(letter, letter)] = text
+            result[_KIN.get(letter, letter)] = text
     return result
 
 
@@ -29949,7 +29948,7 @@ def adjusted_pattern(data, pattern, fields, wanted):
     """A pattern with the widths that were asked for."""
     result = ""
     for letter, text in pattern_tokens(pattern):
-        kind = {"L": "M", "c": "E", "v": "z", "O": "z"}.get(letter, letter)
+        kind = _KIN.get(letter, letter)
         asked, given = wanted.get(kind), fields.get(kind, text)
         if not letter:
             result += "'" + text.replace("'", "''") + "'"
@@ -29967,6 +29966,8 @@ def adjusted_pattern(data, pattern, fields, wanted):
 
 def composed_pattern(data, wanted):
     """The pattern for {letter: text}, with what the nearest format lacks appended."""
+    if "H" in wanted:
+        wanted = {letter: text for letter, text in wanted.items() if letter != "B"}
     pattern, fields, missing = best_format(data, wanted)
     if not set(missing) - {"S"} and ("S" not in missing or "s" in wanted):
         return adjusted_pattern(data, pattern, fields, wanted)
@@ -45545,7 +45546,7 @@ class _SdlText:
                 if node.name in seen:
                     self.problem(f'There can be only one {what}{node.name}".', node.name_start)
                 seen.add(node.name)
-        members = {}
+        members, joined = {}, collections.defaultdict(set)
         for node in self.types + self.extensions:
             known = members.setdefault(node.name, set())
             what = "Enum value" if node.kind == "enum" else "Field"
@@ -45554,6 +45555,12 @@ class _SdlText:
                     self.problem(f'{what} "{node.name}.{member.name}" can only be defined once.',
                                  member.start)
                 known.add(member.name)
+            what = f"Union type {node.name} can only include type" if node.kind == "union" \
+                else f"Type {node.name} can only implement"
+            for named in node.interfaces:
+                if named.name in joined[node.name]:
+                    self.problem(f"{what} {named.name} once.", named.start)
+                joined[node.name].add(named.name)
 
 
 def _sdl_definition_signature(node):
@@ -71161,14 +71168,15 @@ class MockedNetwork(Network):
 
 
 class TestResult:
-    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None,
-    `notes` are lines that scripts or the test wrote; `place` is (file, line) or None."""
+    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None, and
+    `message` says it without the place; `notes` are lines that scripts or the test wrote; `place` is
+    (file, line) or None."""
 
     def __init__(self, file, name, outcome="passed"):
         self.file, self.name, self.outcome = file, name, outcome
         self.seconds = 0.0
         self.declared = []              # (file, line, column) of its declaration, if it was declared
-        self.kind = self.failure = self.place = None
+        self.kind = self.failure = self.message = self.place = None
         self.notes = []
 
 
@@ -71322,8 +71330,8 @@ class ScriptTests:
 
     # -- telling what went wrong ----
 
-    def failed(self, result, text, kind="Error"):
-        result.outcome, result.failure, result.kind = "failed", text, kind
+    def failed(self, result, text, kind="Error", message=None):
+        result.outcome, result.failure, result.kind, result.message = "failed", text, kind, message or text
         return result
 
     def explain(self, result, error, seconds=None):
@@ -71351,7 +71359,7 @@ class ScriptTests:
         if len(places) > 1:
             parts += [f"    at {name}:{line}:{column}" for name, line, column in places]
         result.place = first[:2] if first[1] else None
-        self.failed(result, "\n".join(part for part in parts if part), kind)
+        self.failed(result, "\n".join(part for part in parts if part), kind, text)
 
     def sources(self):
         hosts = [*self.app.hosts.values(), *([self.host] if self.host is not None else [])]
@@ -71733,9 +71741,8 @@ class JunitReporter:
         if result.outcome in ("skipped", "todo"):
             inside.append("      <skipped/>")
         if result.failure:
-            first = next((line for line in result.failure.split("\n") if line.startswith(result.kind)),
-                         result.failure.split("\n")[0])
-            inside.append(f'      <failure type="{self.text(result.kind)}" message="{self.text(first)}">'
+            first = self.text(result.message.split("\n")[0])
+            inside.append(f'      <failure type="{self.text(result.kind)}" message="{first}">'
                           f"{self.text(result.failure)}</failure>")
         if result.notes:
             inside.append("      <system-out>" + self.text("\n".join(text for _, text in result.notes))
