@@ -336,7 +336,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The map of this file                                                            56
           Serving                                                                        186
           Script tests                                                                   426
-          Script tests: requests and streams                                             327
+          Script tests: requests and streams                                             323
           Script tests: one file                                                         449
           Reports of tests                                                               264
           Several processes                                                              270
