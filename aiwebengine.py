@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          252
           Compiling a source text                                                        532
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,289
+    11  Built-ins of the language                                                      9,307
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
