@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            472
+     1  This page: contents, imports, version                                            474
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,970
+    10  Code generator                                                                 5,096
           Nodes of Python                                                                201
           Functions and their variables                                                  548
           Statements                                                                     215
@@ -73,7 +73,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              695
           Members as targets                                                             100
           Questions about nodes                                                          252
-          Compiling a source text                                                        532
+          Compiling a source text                                                        535
+          Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,307
           Helpers shared by the built-ins                                                 92
@@ -191,7 +192,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,558
+    15  Realm, jobs and timers                                                         5,579
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           753
@@ -302,7 +303,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   208
           TLS                                                                            139
           The server                                                                     597
-    22  Pages                                                                          5,919
+    22  Pages                                                                          5,953
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -311,7 +312,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             389
+          Dashboard: actions                                                             395
           Editor: files                                                                  242
           Dashboard: the look                                                            398
           Colours of source texts                                                         71
@@ -326,7 +327,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,530
+    23  Command line                                                                   4,534
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
