@@ -14816,8 +14816,8 @@ class KeptCode:
         unit, pool = compiled.unit, []
         for item in unit.pool:
             if isinstance(item, FunctionInfo):
-                facts = [getattr(item, name) for name in FunctionInfo.__slots__]
-                pool.append([*facts[:-2], item.text[1:], facts[-1]])
+                pool.append([item.text[1:] if name == "text" else getattr(item, name)
+                             for name in FunctionInfo.__slots__])
             else:
                 pool.append(int(item) if type(item) is JSBigInt else (item.cooked, item.raw)
                             if isinstance(item, TemplateSite) else item)
