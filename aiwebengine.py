@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            472
+     1  This page: contents, imports, version                                            473
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -281,7 +281,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           All scripts                                                                    776
           Files of scripts                                                               149
           Live pages                                                                     201
-    21  HTTP server                                                                    4,726
+    21  HTTP server                                                                    4,743
           Request heads                                                                  203
           Request bodies                                                                 268
           Responses of handlers                                                          203
@@ -292,7 +292,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   345
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        242
+          One connection: reading                                                        245
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
@@ -301,8 +301,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        165
           Requests as scripts see them                                                   208
           TLS                                                                            139
-          The server                                                                     597
-    22  Pages                                                                          5,919
+          The server                                                                     610
+    22  Pages                                                                          5,920
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -311,7 +311,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             389
+          Dashboard: actions                                                             390
           Editor: files                                                                  242
           Dashboard: the look                                                            395
           Colours of source texts                                                         80
@@ -326,7 +326,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,530
+    23  Command line                                                                   4,534
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
@@ -336,7 +336,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The map of this file                                                            56
           Serving                                                                        186
           Script tests                                                                   426
-          Script tests: requests and streams                                             323
+          Script tests: requests and streams                                             327
           Script tests: one file                                                         449
           Reports of tests                                                               264
           Several processes                                                              270
@@ -365,10 +365,11 @@ import collections
 import contextlib
 import copy
 import datetime
+import email.utils
 import errno
 import functools
 import heapq
-import http
+import html
 import importlib.util
 import io
 import ipaddress
@@ -387,6 +388,7 @@ import selectors
 import shutil
 import signal
 import socket
+import socketserver
 import stat
 import struct
 import sys
@@ -424,15 +426,9 @@ class LateModule:
     def __getattr__(self, attribute):
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        # OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has this.
-        sys.modules.setdefault("ssl", ssl)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        try:
-            value = getattr(importlib.import_module(self.__name__), attribute)
-        finally:
-            if sys.modules.get("ssl") is ssl:
-                del sys.modules["ssl"]
+        value = getattr(importlib.import_module(self.__name__), attribute)
         setattr(self, attribute, value)
         return value
 
@@ -449,11 +445,16 @@ class LatePattern:
         return value
 
 
-(decimal, difflib, email_utils, fractions, hashlib, hmac, html, http_client, secrets, shlex, sqlite3, ssl,
- textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
-     "decimal difflib email.utils fractions hashlib hmac html http.client secrets shlex sqlite3 ssl textwrap "
-     "traceback uuid zoneinfo").split())
+(decimal, difflib, fractions, hashlib, hmac, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
+ zoneinfo) = map(LateModule, ("decimal difflib fractions hashlib hmac secrets shlex sqlite3 ssl textwrap "
+                              "traceback uuid zoneinfo").split())
 
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
 try:
     from _sha2 import sha256            # what hashlib has without OpenSSL
 except ImportError:
@@ -39794,13 +39795,13 @@ def trouble_text(error, host):
         return f"the certificate of {host} is not trusted ({error.verify_message})"
     if type(error).__module__ == "ssl":
         return f"no secure connection to {host} ({(error.reason or 'it does not speak TLS').lower()})"
-    if isinstance(error, http_client.RemoteDisconnected):
+    if isinstance(error, http.client.RemoteDisconnected):
         return f"{host} closed the connection without an answer"
-    if isinstance(error, (http_client.LineTooLong, http_client.BadStatusLine)):
+    if isinstance(error, (http.client.LineTooLong, http.client.BadStatusLine)):
         return f"what {host} answered is not HTTP"
-    if isinstance(error, http_client.IncompleteRead):
+    if isinstance(error, http.client.IncompleteRead):
         return f"{host} ended the connection in the middle of the body"
-    if isinstance(error, http_client.HTTPException):
+    if isinstance(error, http.client.HTTPException):
         return f"what {host} answered is not valid HTTP"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {host}"
@@ -39903,7 +39904,7 @@ class Network:
                 sock.close()
                 failure = failure or error
                 continue
-            connection = http_client.HTTPConnection(host, port)
+            connection = http.client.HTTPConnection(host, port)
             connection.auto_open = 0
             connection.sock = TimedSocket(sock, order.deadline)
             return connection
@@ -40037,7 +40038,7 @@ class Order(Timed):
             if connection is not None:
                 try:
                     return connection, self.send(connection)
-                except (ConnectionError, http_client.RemoteDisconnected):
+                except (ConnectionError, http.client.RemoteDisconnected):
                     connection.close()
                     if self.method not in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
                         raise
@@ -40047,7 +40048,7 @@ class Order(Timed):
             except BaseException:
                 connection.close()
                 raise
-        except (OSError, http_client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise NetworkTrouble("it was aborted" if self.closed else trouble_text(error, host)) from None
 
     def send(self, connection):
@@ -40125,8 +40126,8 @@ class BodySource:
                 raise ConnectionAbortedError
             piece = self.response.read1(RECEIVE_SIZE)
             if not piece and self.response.length:
-                raise http_client.IncompleteRead(b"")
-        except (OSError, http_client.HTTPException, ValueError) as error:
+                raise http.client.IncompleteRead(b"")
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             reason = "it was aborted" if self.order.closed else trouble_text(error, host)
             raise NetworkTrouble(reason) from None
@@ -57470,11 +57471,12 @@ def public_stamps(folder):
 # ======================================================================================
 # 21  HTTP SERVER
 #
-# Sockets never block: one thread at a time, the leader, waits for all of them, reads, and answers
-# complete requests itself, so a small request needs no change of thread; when a script's handler keeps
-# the leader busy, the supervisor appoints another thread and the first one steps back when it is done.
-# Slow clients therefore hold memory, never a thread. Requests are parsed strictly, one head at a time,
-# and answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
+# `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
+# thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
+# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
+# supervisor appoints another thread and the first one steps back when it is done. Slow clients
+# therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
+# answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
 # fills. Event streams are handed to the broadcaster.
 # ======================================================================================
 
@@ -59520,7 +59522,7 @@ def has_changed(fields, tag, modified):
 def http_date(text):
     """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return email_utils.parsedate_to_datetime(text).timestamp() if text else None
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
@@ -59674,12 +59676,15 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DROPPED = 444
 
 
-class RequestReader:
+class RequestReader(http.server.BaseHTTPRequestHandler):
     """Reads requests; what every part of a connection needs.
 
-    `serve` is called whenever the socket is ready; it never waits for the socket. `state` says what the
-    connection waits for.
+    Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
+    ready; it never waits for the socket. `state` says what the connection waits for.
     """
+
+    protocol_version = "HTTP/1.1"
+    server_version = SERVER_NAME
 
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
@@ -61687,13 +61692,17 @@ class DealtConnections:
             raise ConnectionAbortedError from None
 
 
-class HTTPServer:
+class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Listens, and serves an Application.
 
     `leader` threads: exactly one thread waits for sockets and serves those that are ready, one after
     the other. Each leader has a term. The supervisor ends the term of one that does not come back
     from a request, and lets the next begin; the old one notices when it is done.
     """
+
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"
+    request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
@@ -61742,9 +61751,12 @@ class HTTPServer:
         self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
-        self.handler_class = SecureHandler if tls else RequestHandler
-        self.server_name, self.server_port, self.address = host, port, host
-        self.listen(dealt)
+        super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.listeners = [self.socket]
+            self.server_name, self.server_port = host, port
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
@@ -61753,18 +61765,18 @@ class HTTPServer:
             listener.setblocking(False)
             self.selector.register(listener, selectors.EVENT_READ, "accept")
 
-    def listen(self, dealt):
-        if dealt is not None:
-            self.listeners = [DealtConnections(dealt)]
-            return
-        self.listeners = bound_sockets(self.server_name, self.server_port, self.shared_port)
-        self.address, self.server_port = self.listeners[0].getsockname()[:2]
-        try:
-            for listener in self.listeners:
-                listener.listen(LISTEN_BACKLOG)
-        except OSError:
-            self.server_close()
-            raise
+    def server_bind(self):
+        """Without the base class's look-up of the host's full name, which can take seconds."""
+        self.socket.close()
+        host, port = self.server_address
+        self.listeners = bound_sockets(host, port, self.shared_port)
+        self.socket = self.listeners[0]
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, self.server_address[1]
+
+    def server_activate(self):
+        for listener in self.listeners:
+            listener.listen(self.request_queue_size)
 
     @property
     def url(self):
@@ -61783,6 +61795,12 @@ class HTTPServer:
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
+    def serve_forever(self, poll_interval=0.5):
+        """Serves until `shutdown`."""
+        self.start()
+        while not self._ended.wait(poll_interval):
+            pass
+
     def shutdown(self):
         """Stops listening, lets running requests finish for a moment, closes everything."""
         self.stopping = True
@@ -61797,7 +61815,7 @@ class HTTPServer:
         self.server_close()
 
     def server_close(self):
-        for listener in self.listeners:
+        for listener in [self.socket, *self.listeners]:
             listener.close()
         if self._reserve is not None:
             self._reserve.close()
@@ -62019,7 +62037,7 @@ class HTTPServer:
         request.setblocking(False)
         with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        handler = self.handler_class(request, client_address, self)
+        handler = self.RequestHandlerClass(request, client_address, self)
         handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
@@ -64410,14 +64428,15 @@ def replay_request(handler, head, body):
                            "it cannot be sent again")
     try:
         return json_answer(send_again(handler.server, entry))
-    except (OSError, http_client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
 
 
 def send_again(server, entry):
     """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.address, server.address)
-    connection = http_client.HTTPConnection(name, server.server_port, timeout=REPLAY_SECONDS)
+    name, port = server.server_address[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
     started = time.perf_counter()
     try:
         connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
@@ -68188,7 +68207,7 @@ class Server:
 
     @property
     def port(self):
-        return self._http.server_port
+        return self._http.server_address[1]
 
     @property
     def http(self):
@@ -70934,8 +70953,12 @@ def line_diff(actual, expected):
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
-    def listen(self, dealt):
+    def server_bind(self):
         self.server_name, self.server_port = "localhost", 0
+        self.server_address = ("localhost", 0)
+
+    def server_activate(self):
+        pass
 
     def server_close(self):
         super().server_close()
@@ -70988,7 +71011,7 @@ class Exchange:
         """Sends the request; returns when it is answered."""
         self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
         self.far.setblocking(False)
-        handler = self.server.handler_class(self.far, ("127.0.0.1", 0), self.server)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
         handler.serve()
         received = self.receive()
