@@ -60,19 +60,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,970
+    10  Code generator                                                                 5,013
           Nodes of Python                                                                201
           Functions and their variables                                                  548
           Statements                                                                     215
-          Loops, jumps and try                                                           623
+          Loops, jumps and try                                                           634
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
           Operators                                                                      580
-          Assignments                                                                    346
-          Members and calls                                                              695
+          Assignments                                                                    364
+          Members and calls                                                              698
           Members as targets                                                             100
-          Questions about nodes                                                          252
+          Questions about nodes                                                          263
           Compiling a source text                                                        532
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,307
@@ -10986,18 +10986,20 @@ class CountedLoop:
 
 class RowKeeper(ast.NodeTransformer):
     """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That
-    runs again after all that may call a function of the script: a valueOf could replace one of them."""
+    runs again after all that may call a function of the script: a valueOf could replace one of them. Where
+    the loop writes elements, of such lists only, `arrays` has the names of the outer arrays: none of these
+    may be among its own elements, or a write could replace a list."""
 
     #: What generated code calls that runs nothing of the script.
     SAFE = frozenset(
         "abs checked_text fix_number floor len ord range sqrt stop strict_equal text_length too_long "
         "type".split())
 
-    def __init__(self, loop):
-        self.loop, self.found = loop, {}
+    def __init__(self, loop, arrays):
+        self.loop, self.arrays, self.found = loop, arrays, {}
 
     def visit_Call(self, node):
-        if isinstance(node.func, ast.Name) and node.func.id in self.SAFE:
+        if getattr(node.func, "id", None) in self.SAFE or getattr(node.func, "attr", None) == "append":
             return self.generic_visit(node)
         if not self.is_flat(node):
             self.generic_visit(node)
@@ -11147,37 +11149,46 @@ class LoopEmitter(StatementEmitter):
     def with_rows(self, node, visit):
         """What visit() emits for a loop; the lists of arrays in arrays that a quiet loop only reads are found
         before it: `row` for a[y][x] where x changes."""
-        if self.rows is not None or not is_quiet(node):
+        written = written_elements(node) if self.rows is None else None
+        if written is None or not all(is_numeric(infer(target.property)) and self.keeps(target.object, node)
+                                      for target in written):
             return self.collect(visit)
-        self.rows = keeper = RowKeeper(node)
+        self.rows = keeper = RowKeeper(node, {
+            part.object.scope.python for part in node.walk()
+            if type(part) is MemberExpression and self.keeps(part, node)} if written else ())
         statements = self.collect(visit)
         self.rows = None
         for find in keeper.found.values():
             self.emit_value(find)
         return [keeper.visit(statement) for statement in statements] if keeper.found else statements
 
-    def row_of(self, node):
-        """The name of the list of a[y], to read from, where the loop around keeps it; else None."""
-        loop = self.rows and self.rows.loop
-        if not loop or not node.computed or type(node.object) is not Identifier:
+    def keeps(self, node, loop):
+        """Whether a loop can keep the list of what a member expression reads."""
+        if not node.computed or type(node.object) is not Identifier:
+            return False
+        variable, kind = node.object.scope, infer(node.property)
+        return type(variable) is Variable and type(kind) is tuple and variable.start <= loop.start \
+            and all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
+                    and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
+                    for part in node.property.walk()) and self.list_of(self.load(node.object)) is not None
+
+    def row_of(self, node, writes=False):
+        """The name of the list of a[y] where the loop around keeps it; else None."""
+        if self.rows is None or type(node) is not MemberExpression or not self.keeps(node, self.rows.loop) \
+                or writes and not self.rows.arrays:
             return None
-        variable, kind, places = node.object.scope, infer(node.property), self.rows.found
-        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start \
-                or not all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
-                           and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
-                           for part in node.property.walk()):
-            return None
+        kind, places = infer(node.property), self.rows.found
         items, key = self.list_of(self.load(node.object)), self.expression(node.property)
-        if items is None:
-            return None
         name = f"{items.id}[{ast.unparse(key)}]"
-        if name not in places and len(places) >= MAX_KEPT_ROWS:
+        if name not in places and len(places) >= MAX_KEPT_ROWS and not writes:
             return None
         places[name] = self.python(
             "({name} := {row}.items if {key} < len({items}) "
             + ("and {key} >= 0 " if kind[0] < 0 else "") +
-            "and type({row} := {items}[{key}]) is JSArray else no_items)",
-            name=name, items=items, key=key, row=name + ".row")
+            "and type({row} := {items}[{key}]) is JSArray "
+            + "".join(f"and {{row}} is not {{array{at}}} " for at in range(len(self.rows.arrays)))
+            + "else no_items)", name=name, items=items, key=key, row=name + ".row",
+            **{f"array{at}": array for at, array in enumerate(sorted(self.rows.arrays))})
         return self.name(name)
 
     def inverse(self, node):
@@ -12904,18 +12915,33 @@ class AssignmentEmitter(OperatorEmitter):
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right) if target.computed else None
         if key is not None and not is_numeric(infer(target.property)):
             key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
-        current = self.member(obj, target, key)
+        current = self.member(obj, target, key) if row is None else self.element_of_row(row, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
         if key is None:
             self.put_into_dict(obj, target, value)
         else:
-            self.put_into_list(obj, key, infer(target.property), value)
+            self.put_into_list(obj, key, infer(target.property), value, row)
+
+    def kept_row(self, target, right):
+        """-> (the name of the list of a[y] where a[y][x] is assigned and the loop keeps it, else None; a[y],
+        in a temporary unless evaluating `right` cannot change it)."""
+        row = self.row_of(target.object, True)
+        if row is None:
+            return row, self.fixed(target.object, right)
+        obj = self.array_of_row(target.object)
+        if isinstance(right, SIMPLE_NODES):
+            return row, obj
+        obj = self.saved(self.python("{array} if {row} is not no_items else {obj}", array=row.id + ".row",
+                                     row=row, obj=obj))
+        saved = self.saved(row)
+        saved.kept = row
+        return saved, obj
 
     def is_exchange(self, node):
         """Whether `[a, b] = [b, a]` or the like needs no array: all its parts can be translated twice."""
@@ -12947,17 +12973,20 @@ class AssignmentEmitter(OperatorEmitter):
 
     def store_element(self, target, right):
         """object[index] = value for a Number: straight into the list of an array, or to its end."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        self.put_into_list(obj, key, infer(target.property), value)
+        self.put_into_list(obj, key, infer(target.property), value, row)
 
-    def put_into_list(self, obj, key, kind, value):
-        """obj[key] = value, all of them names or constants."""
+    def put_into_list(self, obj, key, kind, value, row=None):
+        """obj[key] = value, all of them names or constants. `row`: the list of `obj` that the loop keeps."""
         items, at_end = self.writable_list_of(obj), [self.type_is(obj, "JSArray")]
-        if items is not None:
+        if row is not None:
+            inside, size, own, items = [], self.call("len", row), row, row
+            at_end = [self.chain(row, (_IS, getattr(row, "kept", row)), (_IS_NOT, self.name("no_items")))]
+        elif items is not None:
             inside, size, own = [], self.call("len", items), self.attribute(obj, "items")
         else:
             items, inside = self.name(self.temporary()), at_end[:]
@@ -13173,10 +13202,10 @@ class CallEmitter(AssignmentEmitter):
             return self.call("super_get", self.load_variable(node.object.scope), self.name("this"),
                              self.member_key(node))
         self.shorten(node)
-        if self.rows is not None and node.computed and type(node.object) is MemberExpression:
+        if self.rows is not None and node.computed and is_numeric(infer(node.property)):
             row = self.row_of(node.object)
-            if row is not None and is_numeric(infer(node.property)):
-                return self.element_of_row(row, node)
+            if row is not None:
+                return self.element_of_row(row, node, self.expression(node.property))
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -13296,11 +13325,14 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
-    def element_of_row(self, row, node):
+    def array_of_row(self, node):
+        """a[y], where the list that the loop keeps does not serve."""
+        return self.call("get_element", self.expression(node.object), self.expression(node.property))
+
+    def element_of_row(self, row, node, key):
         """a[y][x], where `row` is the list of a[y] or empty."""
-        obj = self.call("get_element", self.expression(node.object.object),
-                        self.expression(node.object.property))
-        key, first = self.reusable(self.expression(node.property))
+        obj = self.array_of_row(node.object)
+        key, first = self.reusable(key)
         kind = infer(node.property)
         checks = [self.compare(first, ast.Lt(), self.call("len", row))]
         if type(kind) is not tuple:
@@ -14072,18 +14104,29 @@ def is_call_of_math(node):
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
-def is_quiet(loop):
-    """Whether a loop contains nothing but arithmetic and reading of elements, and assigns variables only."""
-    return any(type(part) is MemberExpression and part.computed and type(part.object) is MemberExpression
-               and part.object.computed for part in loop.walk()) and not any(
-        isinstance(part, (*FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
-                          AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
-                          ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement))
-        or isinstance(part, CallExpression) and not is_call_of_math(part)
-        or isinstance(part, UnaryExpression) and part.operator == "delete"
-        or isinstance(part, UpdateExpression) and not isinstance(part.argument, Identifier)
-        or isinstance(part, AssignmentExpression) and not isinstance(part.left, Identifier)
-        for part in loop.walk())
+def written_elements(loop):
+    """The members a[y][x] that a loop assigns; None if it contains anything but arithmetic, reading of
+    elements, some of them of arrays in arrays, and assignments to these and to variables."""
+    written, reads = [], False
+    for part in loop.walk():
+        kind = type(part)
+        if kind is MemberExpression:
+            reads = reads or part.computed and type(part.object) is MemberExpression and part.object.computed
+        elif isinstance(part, (
+                *FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
+                AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
+                ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement)) \
+                or kind is CallExpression and not is_call_of_math(part) \
+                or kind is UnaryExpression and part.operator == "delete":
+            return None
+        elif kind is UpdateExpression or kind is AssignmentExpression:
+            target = part.argument if kind is UpdateExpression else part.left
+            if not isinstance(target, Identifier):
+                if type(target) is not MemberExpression or not target.computed \
+                        or type(target.object) is not MemberExpression:
+                    return None
+                written.append(target)
+    return written if reads else None
 
 
 def may_change_arrays(body):
