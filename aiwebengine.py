@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            472
+     1  This page: contents, imports, version                                            474
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,013
+    10  Code generator                                                                 5,096
           Nodes of Python                                                                201
           Functions and their variables                                                  548
           Statements                                                                     215
@@ -72,8 +72,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Assignments                                                                    364
           Members and calls                                                              698
           Members as targets                                                             100
-          Questions about nodes                                                          263
-          Compiling a source text                                                        532
+          Questions about nodes                                                          252
+          Compiling a source text                                                        535
+          Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,307
           Helpers shared by the built-ins                                                 92
@@ -191,21 +192,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,558
+    15  Realm, jobs and timers                                                         5,579
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           753
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        674
+          Modules                                                                        677
           Freeing in slices                                                              183
-          Deadlines                                                                      525
+          Deadlines                                                                      530
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            139
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   540
-          Realm: running code, values in and out                                         532
+          Realm: objects, errors, jobs                                                   549
+          Realm: running code, values in and out                                         536
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                          100
@@ -265,7 +266,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,176
+    20  Scripts: loading and hot reload                                                4,184
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
@@ -277,8 +278,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     442
-          All scripts                                                                    776
+          One script                                                                     447
+          All scripts                                                                    777
           Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,726
@@ -302,7 +303,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Requests as scripts see them                                                   208
           TLS                                                                            139
           The server                                                                     597
-    22  Pages                                                                          5,919
+    22  Pages                                                                          5,953
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -311,13 +312,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             389
+          Dashboard: actions                                                             395
           Editor: files                                                                  242
-          Dashboard: the look                                                            395
-          Colours of source texts                                                         80
+          Dashboard: the look                                                            398
+          Colours of source texts                                                         71
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          714
+          Dashboard: the script                                                          748
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               58
@@ -326,15 +327,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,530
+    23  Command line                                                                   4,534
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
-          Options                                                                        310
+          Options                                                                        312
           Documentation                                                                  404
-          The program                                                                    224
+          The program                                                                    225
           The map of this file                                                            56
-          Serving                                                                        186
+          Serving                                                                        187
           Script tests                                                                   426
           Script tests: requests and streams                                             323
           Script tests: one file                                                         449
@@ -376,6 +377,7 @@ import itertools
 import json
 import math
 import operator
+import marshal
 import os
 import pathlib
 import posixpath
@@ -9954,6 +9956,8 @@ class Unit:
         self.getters = frozenset(_GETTERS.findall(source)) if "get " in source else ()
         #: Whether a finally block is_copied_much().
         self.must_outline = False
+        #: The code object before with_pool().
+        self.bare = None
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -14737,6 +14741,7 @@ def code_of(unit, module, filename):
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
+            unit.bare = value
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
 
@@ -14760,7 +14765,9 @@ def compile_file(source, filename, compiler):
     """compiler(source, filename), or its earlier result if the file is the same."""
     text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
     if text != source:
-        compiled = compiler(source, filename)
+        compiled = KEPT_CODE.compiled(source, filename, compiler) if "node_modules/" in filename \
+            else compiler(source, filename)
+        compiled.unit = None
         keep_compiled(_COMPILED_FILES, (filename, compiler), (source, compiled), MAX_COMPILED_FILES)
     return compiled
 
@@ -14773,6 +14780,127 @@ def keep_compiled(table, key, value, most):
         except KeyError:
             break
     return value
+
+
+# -- Keeping compiled packages -----------------------------------------------------------
+
+#: Bytes that may be kept; more, and those that were not used for the longest time are deleted.
+MAX_KEPT_CODE = 256 << 20
+_KINDS = {kind.__name__: kind for kind in (CompiledScript, CompiledModule)}
+
+
+class KeptCode:
+    """What files of packages were compiled to, in a folder, for the next start.
+
+    Python runs whatever such a file says, so it comes from a folder that this user alone can write, and never
+    from a project, which may be somebody else's. Without a folder nothing is kept.
+    """
+
+    def __init__(self):
+        self.wanted = self.folder = None        # the folder that is to be used, and that is used
+        self.engine = ""
+
+    def open(self):
+        """Keeps code in the wanted folder from now on, which is made if need be; if it cannot be: nowhere."""
+        folder, self.wanted = self.wanted, None
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, 0o700, exist_ok=True)
+            if self.is_own(os.lstat(folder), stat.S_ISDIR):
+                own = os.stat(__file__)
+                self.engine = repr((__version__, own.st_size, own.st_mtime_ns, sys.version))
+                self.folder = folder
+                self.make_room()
+
+    @staticmethod
+    def is_own(facts, fits):
+        """Can nobody else write it? On Windows the folder's place takes care of that."""
+        return fits(facts.st_mode) and (os.name == "nt" or facts.st_uid == os.geteuid()
+                                        and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+    def make_room(self):
+        files = []
+        for entry in os.scandir(self.folder):
+            with contextlib.suppress(OSError):
+                files.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
+        left = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files) if left > MAX_KEPT_CODE else ():
+            if left > MAX_KEPT_CODE // 2:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                left -= size
+
+    def compiled(self, source, filename, compiler):
+        """compiler(source, filename), or what is kept of it."""
+        if self.wanted is not None:
+            self.open()
+        if self.folder is None:
+            return compiler(source, filename)
+        text = "\0".join((self.engine, compiler.__name__, filename, source))
+        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        path = os.path.join(self.folder, name)
+        with contextlib.suppress(OSError, ValueError, EOFError, TypeError, KeyError):
+            with open(path, "rb") as file:
+                data = file.read() if self.is_own(os.fstat(file.fileno()), stat.S_ISREG) else b""
+            if hashlib.sha256(data[32:]).digest() == data[:32]:
+                os.utime(path)
+                return self.unpacked(marshal.loads(zlib.decompress(data[32:])), source)
+        compiled = compiler(source, filename)
+        with contextlib.suppress(OSError, ValueError):      # ValueError: marshal cannot write a part
+            data = zlib.compress(marshal.dumps(self.packed(compiled, source)), 1)
+            draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
+            with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(draft, path)
+        return compiled
+
+    @staticmethod
+    def packed(compiled, source):
+        """Its parts, as values that marshal can write. An EvalSite is none: it has the syntax tree."""
+        unit, pool = compiled.unit, []
+        for item in unit.pool:
+            if isinstance(item, FunctionInfo):
+                facts = [getattr(item, name) for name in FunctionInfo.__slots__]
+                pool.append([*facts[:-2], item.text[1:], facts[-1]])
+            else:
+                pool.append(int(item) if type(item) is JSBigInt else (item.cooked, item.raw)
+                            if isinstance(item, TemplateSite) else item)
+        facts = {name: getattr(compiled, name) for name in compiled.__slots__ if name not in _NOT_KEPT}
+        return (type(compiled).__name__, unit.bare, pool, unit.positions and tuple(unit.positions),
+                None if unit.source == source else unit.source, facts)
+
+    @staticmethod
+    def unpacked(parts, source):
+        """What packed() has put down."""
+        kind, bare, pool, positions, text, facts = parts
+        text = source if text is None else text
+        unit = Unit.__new__(Unit)
+        unit.positions, unit.pool = positions and PositionTable(positions), []
+        for item in pool:
+            if type(item) is list:
+                info = FunctionInfo.__new__(FunctionInfo)
+                for name, value in zip(FunctionInfo.__slots__, item):
+                    setattr(info, name, (text, *value) if name == "text" else value)
+                unit.pool.append(info)
+            else:
+                unit.pool.append(JSBigInt(item) if type(item) is int else TemplateSite(*item))
+        compiled = _KINDS[kind]()
+        for name, value in facts.items():
+            setattr(compiled, name, value)
+        compiled.code, compiled.unit, compiled.tree = unit.with_pool(bare), None, None
+        return compiled
+
+
+#: What CompiledScript and CompiledModule have that belongs to the compiler.
+_NOT_KEPT = frozenset(("code", "unit", "tree"))
+KEPT_CODE = KeptCode()
+
+
+def cache_folder():
+    """The folder of this user for what can be made anew, or None."""
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else \
+        os.path.expanduser("~/Library/Caches") if sys.platform == "darwin" else \
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "aiwebengine") if base and os.path.isabs(base) else None
 
 
 # -- Showing the generated Python --------------------------------------------------------
@@ -36867,6 +36995,7 @@ class ModuleMap:
         self.waited = 0                 # how many modules had to wait so far
         self.required = {}              # name -> `module` of a module in CommonJS, or of JSON for one
         self.thrown = None, ()          # what the last one that failed has thrown, and the calls it left
+        self.reading = ""               # the file that was compiled last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -36893,7 +37022,8 @@ class ModuleMap:
         """work(fresh), which loads a graph of modules; all of them get linked, or none stays."""
         fresh = []
         try:
-            module = work(fresh)
+            with self.realm.uncounted():
+                module = work(fresh)
             for one in fresh:
                 one.link(self.realm)
             for one in fresh:
@@ -37004,7 +37134,8 @@ class ModuleMap:
         """What require(specifier) gives to a module in CommonJS."""
         if not isinstance(specifier, str):
             raise JSTypeError('The "id" argument must be of type string')
-        name, source = self.loader(python_text(specifier), referrer, "require")
+        with self.realm.uncounted():
+            name, source = self.loader(python_text(specifier), referrer, "require")
         if name not in self.required and name.endswith(".json"):
             module = self.required[name] = JSObject(self.realm.ObjectPrototype)
             module.put("exports", self.realm.parse_json(source))
@@ -37058,19 +37189,19 @@ class ModuleMap:
 
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
+        self.reading = name
         if "node_modules/" not in name:
             return compile_file(source, name, compile_module)
         given = sorted({*_GIVEN.findall(source)})
-        with self.realm.uncounted():
-            while True:
-                head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
-                try:
-                    return compile_file(head + source, name, compile_module)
-                except JSSyntaxError as error:          # it has a name of its own, perhaps
-                    if not given:
-                        raise
-                    own = [word for word in given if f"'{word}'" in error.message] or given
-                    given = [word for word in given if word not in own]
+        while True:
+            head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
+            try:
+                return compile_file(head + source, name, compile_module)
+            except JSSyntaxError as error:              # it has a name of its own, perhaps
+                if not given:
+                    raise
+                own = [word for word in given if f"'{word}'" in error.message] or given
+                given = [word for word in given if word not in own]
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -37436,8 +37567,8 @@ TURNS_FROM_BYTES = 4 * 1024 * 1024
 STOPPING_SECONDS = 5
 #: Seconds after which the memory of a closed realm is looked for though scripts run.
 STALE_SECONDS = 10
-#: Seconds that compiling a file of a package may take without counting as the script's time.
-MAX_UNCOUNTED_SECONDS = 30
+#: Seconds that reading and compiling what a script imports may take, which do not count as its time.
+MAX_UNCOUNTED_SECONDS = 600
 #: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
 LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
@@ -37617,11 +37748,12 @@ def out_of_memory(message):
 class Watch:
     """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
-    realm had when it began."""
+    realm had when it began. What is done `aside` takes none of the time."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped", "aside")
 
     def __init__(self, realm, seconds):
+        self.aside = False
         self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
@@ -37702,14 +37834,16 @@ class Watchdog:
         """What is done in here takes none of the time that a script has."""
         began = time.monotonic()
         with self.lock:
-            watches = [watch for watch in self.watches if watch.realm is realm]
+            watches = [watch for watch in self.watches if watch.realm is realm and not watch.aside]
             for watch in watches:
+                watch.aside = True
                 watch.deadline += MAX_UNCOUNTED_SECONDS
         try:
             yield
         finally:
             with self.lock:
                 for watch in watches:
+                    watch.aside = False
                     watch.deadline -= max(0, MAX_UNCOUNTED_SECONDS - time.monotonic() + began)
 
     def run(self):
@@ -37748,7 +37882,7 @@ class Watchdog:
             if watch.stopped:
                 continue
             if watch.deadline <= now:
-                watch.realm.interrupt_run("time")
+                watch.realm.interrupt_run("aside" if watch.aside else "time")
                 watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
@@ -37852,6 +37986,8 @@ class Watchdog:
 
     def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        if any(watch.aside for watch in self.watches if watch.realm is realm):
+            reason = "room"
         realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
@@ -38536,8 +38672,9 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
-        lets others run for a moment."""
+        """Ends the running entry: its "time" is up, or that for what is done "aside", it has too much
+        "memory" or too many "objects", or there is no "room" for what is done aside; or (None) lets others
+        run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -38695,6 +38832,14 @@ class RealmBase:
             timeout = out_of_memory("the script was stopped: it holds so many objects, about "
                                     f"{self.memory >> 20} MiB, that looking for garbage among them would "
                                     "hold up all others; keep fewer, or start with a larger --max-memory")
+        elif self.stop_reason == "room":
+            timeout = out_of_memory(f"to compile {self.modules.reading} takes more than the "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory that scripts may take: start "
+                                    "with a larger --max-memory, or import a smaller package")
+        elif self.stop_reason == "aside":
+            timeout = ScriptTimeout("to read and compile what the script imports took more than "
+                                    f"{MAX_UNCOUNTED_SECONDS} s, up to {self.modules.reading}: import less, "
+                                    "or a smaller package")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
@@ -38878,8 +39023,12 @@ class Realm(RealmBase):
         if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
-        return self.enter(
-            lambda: self.to_python(self.run_script(self.compile(source, filename))), timeout)
+
+        def work():
+            with self.uncounted():
+                compiled = self.compile(source, filename)
+            return self.to_python(self.run_script(compiled))
+        return self.enter(work, timeout)
 
     def evaluate_module(self, source, filename, timeout=None):
         """Runs a source text as a module; waits for its top-level awaits."""
@@ -53386,6 +53535,8 @@ DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 DURATIONS_KEPT = 128
 #: Handlers of a script that are called around requests.
 MAX_HOOKS = 100
+#: Seconds that the packages of a script may take before a line of the log says what takes so long.
+PATIENCE_SECONDS = 3.0
 #: How many paths are suggested instead of one that does not exist, and how much less alike than the best.
 MAX_SUGGESTIONS = 3
 SUGGESTED_BESIDE = 0.1
@@ -55983,6 +56134,7 @@ class ScriptHost:
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.uses = frozenset()         # those that were imported while it was loaded
         self.absorbed = set()           # names of scripts that it makes its modules
+        self.slow_from = time.monotonic() + PATIENCE_SECONDS
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -56000,6 +56152,10 @@ class ScriptHost:
         if path is not None:
             if not self.live:
                 self.app.take_as_module(self, name)
+                if self.slow_from < time.monotonic() and is_in_packages(name):
+                    self.slow_from = math.inf
+                    self.console("info", f"{name} and more of its packages are being compiled, which takes "
+                                         "a while")
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -56621,7 +56777,8 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            warnings = [text for file, source in host.sources.items() if file.endswith(SCRIPT_SUFFIXES)
+            warnings = [text for file, source in host.sources.items()
+                        if file.endswith(SCRIPT_SUFFIXES) and not is_in_packages(file)
                         for text in habits_in(source, file,
                                               file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
@@ -64346,17 +64503,23 @@ def reload_script(handler, head, body):
 
 @local_page("GET", "/engine/source")
 def script_source(handler, head, body):
-    """The text of a script (`?script=`) as its file is now, and of what it imports as it was loaded."""
+    """The names of a script (`?script=`) and of the files that it imports, or the text of one (`&file=`): the
+    script as its file is now, others as they were loaded."""
     app, name = handler.app, head.query.get("script", "")
+    path = app.script_files().get(name)
+    if path is None:
+        raise Refusal(404, f"There is no script {name}")
+    owner = app.failures.get(name) or app.hosts.get(name)
+    sources, file = owner.sources if owner else {}, head.query.get("file")
+    if file is None:
+        return json_answer([name, *(one for one in sources if one != name)])
     try:
-        files = {name: read_script(app.script_files()[name])}
+        text = read_script(path) if file == name else sources[file]
     except KeyError:
-        raise Refusal(404, f"There is no script {name}") from None
+        raise Refusal(404, f"{name} imports no file {file}") from None
     except (OSError, ValueError) as error:
         raise Refusal(500, f"{name} cannot be read: {error}") from None
-    owner = app.failures.get(name) or app.hosts.get(name)
-    files.update((file, text) for file, text in (owner.sources if owner else {}).items() if file != name)
-    return json_answer([{"name": file, "text": text} for file, text in files.items()])
+    return Response(200, "text/plain; charset=UTF-8", utf8(text), [("Cache-Control", "no-store")])
 
 
 @local_page("GET", "/engine/request")
@@ -64996,7 +65159,8 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame > div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame > div:has(> i) { padding-left: 0; }
-.frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
+#source-text > div { line-height: 20px; } #source-packages button { margin: .15rem; }
+.frame div > i { position: sticky; left: 0; display: inline-block; min-width: 4.2em; padding: 0 .6em 0 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
@@ -65186,8 +65350,10 @@ DASHBOARD_BODY = r"""
     </div>
   </section>
   <section class="panel" id="source" hidden>
-    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
-    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
+    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span>
+      <a class="small" id="source-whole" href="." target="_blank">As plain text</a></div>
+    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div>
+      <div id="source-packages"></div></div>
   </section>
   <section class="panel" hidden>
     <div class="head"><h2>Jobs</h2></div>
@@ -65352,15 +65518,6 @@ function scan(line, open, put = () => {}) {
   return open;
 }
 const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
-// A function that gives the nodes of the lines of a file, one after the other.
-function colouring(name) {
-  let open = modeOf(name);
-  return (line) => {
-    const parts = [];
-    open = scan(line, open, (...part) => parts.push(part));
-    return coloured(parts);
-  };
-}
 """
 
 
@@ -66358,35 +66515,69 @@ $("reload").addEventListener("click", async () => {
   $("reload").disabled = false;
 });
 $("open-source").addEventListener("click", () => source ? closeSource() : openSource());
+const sourceOf = (file) => "engine/source?script=" + encodeURIComponent(at.name) + (file ? "&file=" + encodeURIComponent(file) : "");
+// The package that a file belongs to, or "" for what is the person's own.
+const packageOf = (name) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(name)?.[1] ?? "";
 async function openSource() {
+  const script = at.name, wrong = state.view?.error?.file;
   try {
-    source = await ask("engine/source?script=" + encodeURIComponent(at.name));
+    const names = await ask(sourceOf()), packages = Map.groupBy(names, packageOf);
+    const button = (name) => el("button", { text: name, onclick: () => showSource(name).catch(complain) });
+    $("source-files").replaceChildren(...names.length > 1 ? (packages.get("") ?? []).map(button) : []);
+    packages.delete("");
+    $("source-packages").replaceChildren(...[...packages].map(([name, files]) => {
+      const box = el("details", {}, el("summary", { text: `${name} (${files.length === 1 ? "1 file" : number(files.length) + " files"})` }));
+      box.addEventListener("toggle", () => box.children[1] ?? box.append(...files.map(button)));
+      return box;
+    }));
+    await showSource(names.includes(wrong) ? wrong : names[0]);
   } catch (error) {
-    answer("script-answer", error.message, false);
+    complain(error);
     return;
   }
-  const others = source.length > 1 ? source : [];
-  $("source-files").replaceChildren(...others.map((file) =>
-    el("button", { text: file.name, onclick: () => showSource(file) })));
+  if (script !== at.name) return;
   $("source").hidden = false;
   $("open-source").setAttribute("aria-expanded", "true");
   setText($("open-source"), "Close source");
-  showSource(source[0]);
+  paintSource();
+  $("source-text").scrollTop = (source.here - 6) * LINE;
 }
+function complain(error) { answer("script-answer", error.message, false); }
 function closeSource() {
   source = null;
   $("source").hidden = true;
   $("open-source").setAttribute("aria-expanded", "false");
   setText($("open-source"), "Open source");
 }
-function showSource({ name, text }) {
-  const error = state.view?.error, here = error?.file === name ? error.line : 0;
+// Of a long text only the lines in view become nodes; `open` is what scan() found open at the beginnings of lines.
+const LONG_SOURCE = 3000, LONG_LINE = 5000;
+async function showSource(name) {
+  const script = at.name, response = await fetch(sourceOf(name)), text = await response.text();
+  if (!response.ok) throw new Error(`${name}: ${response.status}`);
+  if (script !== at.name) return;
+  const error = state.view?.error, lines = text.replace(/\n$/, "").split("\n");
+  source = { lines, here: error?.file === name ? error.line : 0, open: text.length < 2_000_000 ? [modeOf(name)] : null };
   $("source-name").textContent = name;
-  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
-  $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
-  const marked = $("source-text").querySelector(".here");
-  if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
+  $("source-whole").href = sourceOf(name);
+  paintSource();
+  $("source-text").scrollTop = (source.here - 6) * LINE;
+}
+$("source-text").addEventListener("scroll", () => source?.lines.length > LONG_SOURCE && requestAnimationFrame(paintSource));
+function paintSource() {
+  if (!source) return;
+  const box = $("source-text"), { lines, open, here } = source, long = lines.length > LONG_SOURCE;
+  const first = long ? Math.max(0, Math.min(Math.floor(box.scrollTop / LINE), lines.length) - MORE) : 0;
+  const end = long ? Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE) : lines.length;
+  const shown = [], space = (count) => el("div", { style: `height: ${count * LINE}px` });
+  while (open && open.length < end) open.push(scan(lines[open.length - 1].slice(0, LONG_LINE), open.at(-1)));
+  for (let index = first; index < end; index++) {
+    const line = lines[index].slice(0, LONG_LINE) || " ", parts = [];
+    if (open) scan(line, open[index], (...part) => parts.push(part));
+    const more = lines[index].length - LONG_LINE;
+    shown.push(el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }),
+      ...open ? coloured(parts) : [line], more > 0 ? ` … and ${number(more)} characters` : ""));
+  }
+  box.replaceChildren(space(first), ...shown, space(lines.length - end));
 }
 
 // -- the console of a script --
@@ -69508,6 +69699,8 @@ OPTIONS = {
                             help="let other devices on the network in (--host 0.0.0.0), and show a QR code "
                                  "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
+        (("--no-cache",), dict(action="store_true",
+                               help="do not keep what packages were compiled to for the next start")),
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
         (("--login",), dict(action="store_true",
@@ -70127,6 +70320,7 @@ def main(argv=None):
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
+    KEPT_CODE.wanted = None if options.no_cache else cache_folder()
     ScriptThread.require()
     if options.allow_net:
         ForegroundRealm.network = Network(options.allow_net)
@@ -70385,7 +70579,8 @@ def start_server(scripts, options, worker=None, dealt=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
+    server = None                       # while scripts are loaded, there is nobody who would have to be told
+    on_stop_signals(lambda: signals.put("stop") if server else os._exit(EXIT_OK), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
