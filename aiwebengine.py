@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,096
+    10  Code generator                                                                 5,139
           Nodes of Python                                                                201
           Functions and their variables                                                  548
           Statements                                                                     215
@@ -72,7 +72,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Assignments                                                                    364
           Members and calls                                                              698
           Members as targets                                                             100
-          Questions about nodes                                                          252
+          Questions about nodes                                                          263
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
