@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            473
+     1  This page: contents, imports, version                                            474
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -60,20 +60,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 4,970
+    10  Code generator                                                                 5,139
           Nodes of Python                                                                201
           Functions and their variables                                                  548
           Statements                                                                     215
-          Loops, jumps and try                                                           623
+          Loops, jumps and try                                                           634
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
           Operators                                                                      580
-          Assignments                                                                    346
-          Members and calls                                                              695
+          Assignments                                                                    364
+          Members and calls                                                              698
           Members as targets                                                             100
-          Questions about nodes                                                          252
-          Compiling a source text                                                        532
+          Questions about nodes                                                          263
+          Compiling a source text                                                        535
+          Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,307
           Helpers shared by the built-ins                                                 92
@@ -191,21 +192,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,558
+    15  Realm, jobs and timers                                                         5,579
           Helpers of generated code: any realm                                           373
           Helpers of generated code: one realm                                           298
           Helpers of generated code: shortcuts                                           753
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        674
+          Modules                                                                        677
           Freeing in slices                                                              183
-          Deadlines                                                                      525
+          Deadlines                                                                      530
           Values for a reader that chooses                                               102
           Output                                                                          35
           Threads for scripts                                                            139
           Outcomes of calls                                                               95
-          Realm: objects, errors, jobs                                                   540
-          Realm: running code, values in and out                                         532
+          Realm: objects, errors, jobs                                                   549
+          Realm: running code, values in and out                                         536
           Timers, and threads that wait                                                  147
           Clocks                                                                         104
           Network: what is open                                                          100
@@ -265,7 +266,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Database: statements                                                           461
           database                                                                       276
           Type declarations                                                              710
-    20  Scripts: loading and hot reload                                                4,176
+    20  Scripts: loading and hot reload                                                4,184
           Log                                                                            197
           Causes of errors                                                               289
           Errors of scripts                                                               82
@@ -277,8 +278,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Between scripts, and in time                                                   113
           Settings                                                                        81
           Files of assets/                                                               177
-          One script                                                                     442
-          All scripts                                                                    776
+          One script                                                                     447
+          All scripts                                                                    777
           Files of scripts                                                               149
           Live pages                                                                     201
     21  HTTP server                                                                    4,743
@@ -301,8 +302,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        165
           Requests as scripts see them                                                   208
           TLS                                                                            139
-          The server                                                                     610
-    22  Pages                                                                          5,920
+          The server                                                                     597
+    22  Pages                                                                          5,953
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -311,13 +312,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             390
+          Dashboard: actions                                                             395
           Editor: files                                                                  242
-          Dashboard: the look                                                            395
-          Colours of source texts                                                         80
+          Dashboard: the look                                                            398
+          Colours of source texts                                                         71
           Editor: the look                                                                61
           Editor: the script                                                             292
-          Dashboard: the script                                                          714
+          Dashboard: the script                                                          748
           Dashboard: requests and storage                                                294
           QR codes                                                                       149
           For other devices                                                               58
@@ -330,11 +331,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
-          Options                                                                        310
+          Options                                                                        312
           Documentation                                                                  404
-          The program                                                                    224
+          The program                                                                    225
           The map of this file                                                            56
-          Serving                                                                        186
+          Serving                                                                        187
           Script tests                                                                   426
           Script tests: requests and streams                                             327
           Script tests: one file                                                         449
@@ -377,6 +378,7 @@ import itertools
 import json
 import math
 import operator
+import marshal
 import os
 import pathlib
 import posixpath
@@ -9955,6 +9957,8 @@ class Unit:
         self.getters = frozenset(_GETTERS.findall(source)) if "get " in source else ()
         #: Whether a finally block is_copied_much().
         self.must_outline = False
+        #: The code object before with_pool().
+        self.bare = None
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
 
@@ -10987,18 +10991,20 @@ class CountedLoop:
 
 class RowKeeper(ast.NodeTransformer):
     """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That
-    runs again after all that may call a function of the script: a valueOf could replace one of them."""
+    runs again after all that may call a function of the script: a valueOf could replace one of them. Where
+    the loop writes elements, of such lists only, `arrays` has the names of the outer arrays: none of these
+    may be among its own elements, or a write could replace a list."""
 
     #: What generated code calls that runs nothing of the script.
     SAFE = frozenset(
         "abs checked_text fix_number floor len ord range sqrt stop strict_equal text_length too_long "
         "type".split())
 
-    def __init__(self, loop):
-        self.loop, self.found = loop, {}
+    def __init__(self, loop, arrays):
+        self.loop, self.arrays, self.found = loop, arrays, {}
 
     def visit_Call(self, node):
-        if isinstance(node.func, ast.Name) and node.func.id in self.SAFE:
+        if getattr(node.func, "id", None) in self.SAFE or getattr(node.func, "attr", None) == "append":
             return self.generic_visit(node)
         if not self.is_flat(node):
             self.generic_visit(node)
@@ -11148,37 +11154,46 @@ class LoopEmitter(StatementEmitter):
     def with_rows(self, node, visit):
         """What visit() emits for a loop; the lists of arrays in arrays that a quiet loop only reads are found
         before it: `row` for a[y][x] where x changes."""
-        if self.rows is not None or not is_quiet(node):
+        written = written_elements(node) if self.rows is None else None
+        if written is None or not all(is_numeric(infer(target.property)) and self.keeps(target.object, node)
+                                      for target in written):
             return self.collect(visit)
-        self.rows = keeper = RowKeeper(node)
+        self.rows = keeper = RowKeeper(node, {
+            part.object.scope.python for part in node.walk()
+            if type(part) is MemberExpression and self.keeps(part, node)} if written else ())
         statements = self.collect(visit)
         self.rows = None
         for find in keeper.found.values():
             self.emit_value(find)
         return [keeper.visit(statement) for statement in statements] if keeper.found else statements
 
-    def row_of(self, node):
-        """The name of the list of a[y], to read from, where the loop around keeps it; else None."""
-        loop = self.rows and self.rows.loop
-        if not loop or not node.computed or type(node.object) is not Identifier:
+    def keeps(self, node, loop):
+        """Whether a loop can keep the list of what a member expression reads."""
+        if not node.computed or type(node.object) is not Identifier:
+            return False
+        variable, kind = node.object.scope, infer(node.property)
+        return type(variable) is Variable and type(kind) is tuple and variable.start <= loop.start \
+            and all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
+                    and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
+                    for part in node.property.walk()) and self.list_of(self.load(node.object)) is not None
+
+    def row_of(self, node, writes=False):
+        """The name of the list of a[y] where the loop around keeps it; else None."""
+        if self.rows is None or type(node) is not MemberExpression or not self.keeps(node, self.rows.loop) \
+                or writes and not self.rows.arrays:
             return None
-        variable, kind, places = node.object.scope, infer(node.property), self.rows.found
-        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start \
-                or not all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
-                           and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
-                           for part in node.property.walk()):
-            return None
+        kind, places = infer(node.property), self.rows.found
         items, key = self.list_of(self.load(node.object)), self.expression(node.property)
-        if items is None:
-            return None
         name = f"{items.id}[{ast.unparse(key)}]"
-        if name not in places and len(places) >= MAX_KEPT_ROWS:
+        if name not in places and len(places) >= MAX_KEPT_ROWS and not writes:
             return None
         places[name] = self.python(
             "({name} := {row}.items if {key} < len({items}) "
             + ("and {key} >= 0 " if kind[0] < 0 else "") +
-            "and type({row} := {items}[{key}]) is JSArray else no_items)",
-            name=name, items=items, key=key, row=name + ".row")
+            "and type({row} := {items}[{key}]) is JSArray "
+            + "".join(f"and {{row}} is not {{array{at}}} " for at in range(len(self.rows.arrays)))
+            + "else no_items)", name=name, items=items, key=key, row=name + ".row",
+            **{f"array{at}": array for at, array in enumerate(sorted(self.rows.arrays))})
         return self.name(name)
 
     def inverse(self, node):
@@ -12905,18 +12920,33 @@ class AssignmentEmitter(OperatorEmitter):
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right) if target.computed else None
         if key is not None and not is_numeric(infer(target.property)):
             key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
-        current = self.member(obj, target, key)
+        current = self.member(obj, target, key) if row is None else self.element_of_row(row, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
         if key is None:
             self.put_into_dict(obj, target, value)
         else:
-            self.put_into_list(obj, key, infer(target.property), value)
+            self.put_into_list(obj, key, infer(target.property), value, row)
+
+    def kept_row(self, target, right):
+        """-> (the name of the list of a[y] where a[y][x] is assigned and the loop keeps it, else None; a[y],
+        in a temporary unless evaluating `right` cannot change it)."""
+        row = self.row_of(target.object, True)
+        if row is None:
+            return row, self.fixed(target.object, right)
+        obj = self.array_of_row(target.object)
+        if isinstance(right, SIMPLE_NODES):
+            return row, obj
+        obj = self.saved(self.python("{array} if {row} is not no_items else {obj}", array=row.id + ".row",
+                                     row=row, obj=obj))
+        saved = self.saved(row)
+        saved.kept = row
+        return saved, obj
 
     def is_exchange(self, node):
         """Whether `[a, b] = [b, a]` or the like needs no array: all its parts can be translated twice."""
@@ -12948,17 +12978,20 @@ class AssignmentEmitter(OperatorEmitter):
 
     def store_element(self, target, right):
         """object[index] = value for a Number: straight into the list of an array, or to its end."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        self.put_into_list(obj, key, infer(target.property), value)
+        self.put_into_list(obj, key, infer(target.property), value, row)
 
-    def put_into_list(self, obj, key, kind, value):
-        """obj[key] = value, all of them names or constants."""
+    def put_into_list(self, obj, key, kind, value, row=None):
+        """obj[key] = value, all of them names or constants. `row`: the list of `obj` that the loop keeps."""
         items, at_end = self.writable_list_of(obj), [self.type_is(obj, "JSArray")]
-        if items is not None:
+        if row is not None:
+            inside, size, own, items = [], self.call("len", row), row, row
+            at_end = [self.chain(row, (_IS, getattr(row, "kept", row)), (_IS_NOT, self.name("no_items")))]
+        elif items is not None:
             inside, size, own = [], self.call("len", items), self.attribute(obj, "items")
         else:
             items, inside = self.name(self.temporary()), at_end[:]
@@ -13174,10 +13207,10 @@ class CallEmitter(AssignmentEmitter):
             return self.call("super_get", self.load_variable(node.object.scope), self.name("this"),
                              self.member_key(node))
         self.shorten(node)
-        if self.rows is not None and node.computed and type(node.object) is MemberExpression:
+        if self.rows is not None and node.computed and is_numeric(infer(node.property)):
             row = self.row_of(node.object)
-            if row is not None and is_numeric(infer(node.property)):
-                return self.element_of_row(row, node)
+            if row is not None:
+                return self.element_of_row(row, node, self.expression(node.property))
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -13297,11 +13330,14 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
-    def element_of_row(self, row, node):
+    def array_of_row(self, node):
+        """a[y], where the list that the loop keeps does not serve."""
+        return self.call("get_element", self.expression(node.object), self.expression(node.property))
+
+    def element_of_row(self, row, node, key):
         """a[y][x], where `row` is the list of a[y] or empty."""
-        obj = self.call("get_element", self.expression(node.object.object),
-                        self.expression(node.object.property))
-        key, first = self.reusable(self.expression(node.property))
+        obj = self.array_of_row(node.object)
+        key, first = self.reusable(key)
         kind = infer(node.property)
         checks = [self.compare(first, ast.Lt(), self.call("len", row))]
         if type(kind) is not tuple:
@@ -14073,18 +14109,29 @@ def is_call_of_math(node):
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
-def is_quiet(loop):
-    """Whether a loop contains nothing but arithmetic and reading of elements, and assigns variables only."""
-    return any(type(part) is MemberExpression and part.computed and type(part.object) is MemberExpression
-               and part.object.computed for part in loop.walk()) and not any(
-        isinstance(part, (*FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
-                          AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
-                          ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement))
-        or isinstance(part, CallExpression) and not is_call_of_math(part)
-        or isinstance(part, UnaryExpression) and part.operator == "delete"
-        or isinstance(part, UpdateExpression) and not isinstance(part.argument, Identifier)
-        or isinstance(part, AssignmentExpression) and not isinstance(part.left, Identifier)
-        for part in loop.walk())
+def written_elements(loop):
+    """The members a[y][x] that a loop assigns; None if it contains anything but arithmetic, reading of
+    elements, some of them of arrays in arrays, and assignments to these and to variables."""
+    written, reads = [], False
+    for part in loop.walk():
+        kind = type(part)
+        if kind is MemberExpression:
+            reads = reads or part.computed and type(part.object) is MemberExpression and part.object.computed
+        elif isinstance(part, (
+                *FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
+                AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
+                ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement)) \
+                or kind is CallExpression and not is_call_of_math(part) \
+                or kind is UnaryExpression and part.operator == "delete":
+            return None
+        elif kind is UpdateExpression or kind is AssignmentExpression:
+            target = part.argument if kind is UpdateExpression else part.left
+            if not isinstance(target, Identifier):
+                if type(target) is not MemberExpression or not target.computed \
+                        or type(target.object) is not MemberExpression:
+                    return None
+                written.append(target)
+    return written if reads else None
 
 
 def may_change_arrays(body):
@@ -14695,6 +14742,7 @@ def code_of(unit, module, filename):
         module_code = compile(module, filename, "exec", dont_inherit=True, optimize=0)
     for value in module_code.co_consts:
         if isinstance(value, types.CodeType):
+            unit.bare = value
             return unit.with_pool(value)
     raise AssertionError("the module has no function")
 
@@ -14718,7 +14766,9 @@ def compile_file(source, filename, compiler):
     """compiler(source, filename), or its earlier result if the file is the same."""
     text, compiled = _COMPILED_FILES.get((filename, compiler), (None, None))
     if text != source:
-        compiled = compiler(source, filename)
+        compiled = KEPT_CODE.compiled(source, filename, compiler) if "node_modules/" in filename \
+            else compiler(source, filename)
+        compiled.unit = None
         keep_compiled(_COMPILED_FILES, (filename, compiler), (source, compiled), MAX_COMPILED_FILES)
     return compiled
 
@@ -14731,6 +14781,127 @@ def keep_compiled(table, key, value, most):
         except KeyError:
             break
     return value
+
+
+# -- Keeping compiled packages -----------------------------------------------------------
+
+#: Bytes that may be kept; more, and those that were not used for the longest time are deleted.
+MAX_KEPT_CODE = 256 << 20
+_KINDS = {kind.__name__: kind for kind in (CompiledScript, CompiledModule)}
+
+
+class KeptCode:
+    """What files of packages were compiled to, in a folder, for the next start.
+
+    Python runs whatever such a file says, so it comes from a folder that this user alone can write, and never
+    from a project, which may be somebody else's. Without a folder nothing is kept.
+    """
+
+    def __init__(self):
+        self.wanted = self.folder = None        # the folder that is to be used, and that is used
+        self.engine = ""
+
+    def open(self):
+        """Keeps code in the wanted folder from now on, which is made if need be; if it cannot be: nowhere."""
+        folder, self.wanted = self.wanted, None
+        with contextlib.suppress(OSError):
+            os.makedirs(folder, 0o700, exist_ok=True)
+            if self.is_own(os.lstat(folder), stat.S_ISDIR):
+                own = os.stat(__file__)
+                self.engine = repr((__version__, own.st_size, own.st_mtime_ns, sys.version))
+                self.folder = folder
+                self.make_room()
+
+    @staticmethod
+    def is_own(facts, fits):
+        """Can nobody else write it? On Windows the folder's place takes care of that."""
+        return fits(facts.st_mode) and (os.name == "nt" or facts.st_uid == os.geteuid()
+                                        and not facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+    def make_room(self):
+        files = []
+        for entry in os.scandir(self.folder):
+            with contextlib.suppress(OSError):
+                files.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
+        left = sum(size for _, size, _ in files)
+        for _, size, path in sorted(files) if left > MAX_KEPT_CODE else ():
+            if left > MAX_KEPT_CODE // 2:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+                left -= size
+
+    def compiled(self, source, filename, compiler):
+        """compiler(source, filename), or what is kept of it."""
+        if self.wanted is not None:
+            self.open()
+        if self.folder is None:
+            return compiler(source, filename)
+        text = "\0".join((self.engine, compiler.__name__, filename, source))
+        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        path = os.path.join(self.folder, name)
+        with contextlib.suppress(OSError, ValueError, EOFError, TypeError, KeyError):
+            with open(path, "rb") as file:
+                data = file.read() if self.is_own(os.fstat(file.fileno()), stat.S_ISREG) else b""
+            if hashlib.sha256(data[32:]).digest() == data[:32]:
+                os.utime(path)
+                return self.unpacked(marshal.loads(zlib.decompress(data[32:])), source)
+        compiled = compiler(source, filename)
+        with contextlib.suppress(OSError, ValueError):      # ValueError: marshal cannot write a part
+            data = zlib.compress(marshal.dumps(self.packed(compiled, source)), 1)
+            draft = f"{path}.{os.getpid()}.{threading.get_ident()}"
+            with open(draft, "xb", opener=lambda *facts: os.open(*facts, 0o600)) as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(draft, path)
+        return compiled
+
+    @staticmethod
+    def packed(compiled, source):
+        """Its parts, as values that marshal can write. An EvalSite is none: it has the syntax tree."""
+        unit, pool = compiled.unit, []
+        for item in unit.pool:
+            if isinstance(item, FunctionInfo):
+                facts = [getattr(item, name) for name in FunctionInfo.__slots__]
+                pool.append([*facts[:-2], item.text[1:], facts[-1]])
+            else:
+                pool.append(int(item) if type(item) is JSBigInt else (item.cooked, item.raw)
+                            if isinstance(item, TemplateSite) else item)
+        facts = {name: getattr(compiled, name) for name in compiled.__slots__ if name not in _NOT_KEPT}
+        return (type(compiled).__name__, unit.bare, pool, unit.positions and tuple(unit.positions),
+                None if unit.source == source else unit.source, facts)
+
+    @staticmethod
+    def unpacked(parts, source):
+        """What packed() has put down."""
+        kind, bare, pool, positions, text, facts = parts
+        text = source if text is None else text
+        unit = Unit.__new__(Unit)
+        unit.positions, unit.pool = positions and PositionTable(positions), []
+        for item in pool:
+            if type(item) is list:
+                info = FunctionInfo.__new__(FunctionInfo)
+                for name, value in zip(FunctionInfo.__slots__, item):
+                    setattr(info, name, (text, *value) if name == "text" else value)
+                unit.pool.append(info)
+            else:
+                unit.pool.append(JSBigInt(item) if type(item) is int else TemplateSite(*item))
+        compiled = _KINDS[kind]()
+        for name, value in facts.items():
+            setattr(compiled, name, value)
+        compiled.code, compiled.unit, compiled.tree = unit.with_pool(bare), None, None
+        return compiled
+
+
+#: What CompiledScript and CompiledModule have that belongs to the compiler.
+_NOT_KEPT = frozenset(("code", "unit", "tree"))
+KEPT_CODE = KeptCode()
+
+
+def cache_folder():
+    """The folder of this user for what can be made anew, or None."""
+    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else \
+        os.path.expanduser("~/Library/Caches") if sys.platform == "darwin" else \
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "aiwebengine") if base and os.path.isabs(base) else None
 
 
 # -- Showing the generated Python --------------------------------------------------------
@@ -36825,6 +36996,7 @@ class ModuleMap:
         self.waited = 0                 # how many modules had to wait so far
         self.required = {}              # name -> `module` of a module in CommonJS, or of JSON for one
         self.thrown = None, ()          # what the last one that failed has thrown, and the calls it left
+        self.reading = ""               # the file that was compiled last
         #: loader(specifier, referrer, type) -> (name, source text); raises HostError. Set by the host.
         self.loader = None
 
@@ -36851,7 +37023,8 @@ class ModuleMap:
         """work(fresh), which loads a graph of modules; all of them get linked, or none stays."""
         fresh = []
         try:
-            module = work(fresh)
+            with self.realm.uncounted():
+                module = work(fresh)
             for one in fresh:
                 one.link(self.realm)
             for one in fresh:
@@ -36962,7 +37135,8 @@ class ModuleMap:
         """What require(specifier) gives to a module in CommonJS."""
         if not isinstance(specifier, str):
             raise JSTypeError('The "id" argument must be of type string')
-        name, source = self.loader(python_text(specifier), referrer, "require")
+        with self.realm.uncounted():
+            name, source = self.loader(python_text(specifier), referrer, "require")
         if name not in self.required and name.endswith(".json"):
             module = self.required[name] = JSObject(self.realm.ObjectPrototype)
             module.put("exports", self.realm.parse_json(source))
@@ -37016,19 +37190,19 @@ class ModuleMap:
 
     def compiled(self, name, source):
         """The CompiledModule of a text; one of a package gets what node has as globals."""
+        self.reading = name
         if "node_modules/" not in name:
             return compile_file(source, name, compile_module)
         given = sorted({*_GIVEN.findall(source)})
-        with self.realm.uncounted():
-            while True:
-                head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
-                try:
-                    return compile_file(head + source, name, compile_module)
-                except JSSyntaxError as error:          # it has a name of its own, perhaps
-                    if not given:
-                        raise
-                    own = [word for word in given if f"'{word}'" in error.message] or given
-                    given = [word for word in given if word not in own]
+        while True:
+            head = "".join(_GIVEN_NAMES[word][1] + "; " for word in given)
+            try:
+                return compile_file(head + source, name, compile_module)
+            except JSSyntaxError as error:              # it has a name of its own, perhaps
+                if not given:
+                    raise
+                own = [word for word in given if f"'{word}'" in error.message] or given
+                given = [word for word in given if word not in own]
 
     def parse(self, name, source, fresh):
         """Compiles a module and loads what it requests; adds them to `fresh`, what is requested first."""
@@ -37394,8 +37568,8 @@ TURNS_FROM_BYTES = 4 * 1024 * 1024
 STOPPING_SECONDS = 5
 #: Seconds after which the memory of a closed realm is looked for though scripts run.
 STALE_SECONDS = 10
-#: Seconds that compiling a file of a package may take without counting as the script's time.
-MAX_UNCOUNTED_SECONDS = 30
+#: Seconds that reading and compiling what a script imports may take, which do not count as its time.
+MAX_UNCOUNTED_SECONDS = 600
 #: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
 LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
@@ -37575,11 +37749,12 @@ def out_of_memory(message):
 class Watch:
     """One entry into a realm and until when it may last. `since` and `seconds` are the time and the thread's
     processor time at the watchdog's last look, or when it began (None: not known yet); `memory` is what the
-    realm had when it began."""
+    realm had when it began. What is done `aside` takes none of the time."""
 
-    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped")
+    __slots__ = ("realm", "thread", "memory", "deadline", "since", "seconds", "stopped", "aside")
 
     def __init__(self, realm, seconds):
+        self.aside = False
         self.stopped = False            # was it told to end? It is charged until it does
         self.realm = realm
         self.memory = realm.memory
@@ -37660,14 +37835,16 @@ class Watchdog:
         """What is done in here takes none of the time that a script has."""
         began = time.monotonic()
         with self.lock:
-            watches = [watch for watch in self.watches if watch.realm is realm]
+            watches = [watch for watch in self.watches if watch.realm is realm and not watch.aside]
             for watch in watches:
+                watch.aside = True
                 watch.deadline += MAX_UNCOUNTED_SECONDS
         try:
             yield
         finally:
             with self.lock:
                 for watch in watches:
+                    watch.aside = False
                     watch.deadline -= max(0, MAX_UNCOUNTED_SECONDS - time.monotonic() + began)
 
     def run(self):
@@ -37706,7 +37883,7 @@ class Watchdog:
             if watch.stopped:
                 continue
             if watch.deadline <= now:
-                watch.realm.interrupt_run("time")
+                watch.realm.interrupt_run("aside" if watch.aside else "time")
                 watch.stopped = True
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
@@ -37810,6 +37987,8 @@ class Watchdog:
 
     def stop(self, realm, now, reason="memory"):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
+        if any(watch.aside for watch in self.watches if watch.realm is realm):
+            reason = "room"
         realm.interrupt_run(reason)
         for watch in self.watches:
             watch.stopped = watch.stopped or watch.realm is realm
@@ -38494,8 +38673,9 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Ends the running entry: its "time" is up, it has too much "memory" or too many "objects"; or (None)
-        lets others run for a moment."""
+        """Ends the running entry: its "time" is up, or that for what is done "aside", it has too much
+        "memory" or too many "objects", or there is no "room" for what is done aside; or (None) lets others
+        run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -38653,6 +38833,14 @@ class RealmBase:
             timeout = out_of_memory("the script was stopped: it holds so many objects, about "
                                     f"{self.memory >> 20} MiB, that looking for garbage among them would "
                                     "hold up all others; keep fewer, or start with a larger --max-memory")
+        elif self.stop_reason == "room":
+            timeout = out_of_memory(f"to compile {self.modules.reading} takes more than the "
+                                    f"{WATCHDOG.max_memory >> 20} MiB of memory that scripts may take: start "
+                                    "with a larger --max-memory, or import a smaller package")
+        elif self.stop_reason == "aside":
+            timeout = ScriptTimeout("to read and compile what the script imports took more than "
+                                    f"{MAX_UNCOUNTED_SECONDS} s, up to {self.modules.reading}: import less, "
+                                    "or a smaller package")
         else:
             timeout = ScriptTimeout(f"the script was stopped after {seconds:g} s")
         timeout.where = "".join("\n" + frame_text(*frame) for frame in frames)
@@ -38836,8 +39024,12 @@ class Realm(RealmBase):
         if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
-        return self.enter(
-            lambda: self.to_python(self.run_script(self.compile(source, filename))), timeout)
+
+        def work():
+            with self.uncounted():
+                compiled = self.compile(source, filename)
+            return self.to_python(self.run_script(compiled))
+        return self.enter(work, timeout)
 
     def evaluate_module(self, source, filename, timeout=None):
         """Runs a source text as a module; waits for its top-level awaits."""
@@ -53344,6 +53536,8 @@ DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 DURATIONS_KEPT = 128
 #: Handlers of a script that are called around requests.
 MAX_HOOKS = 100
+#: Seconds that the packages of a script may take before a line of the log says what takes so long.
+PATIENCE_SECONDS = 3.0
 #: How many paths are suggested instead of one that does not exist, and how much less alike than the best.
 MAX_SUGGESTIONS = 3
 SUGGESTED_BESIDE = 0.1
@@ -55941,6 +56135,7 @@ class ScriptHost:
         self.imports = {}               # path of an imported file -> its stamp when it was read
         self.uses = frozenset()         # those that were imported while it was loaded
         self.absorbed = set()           # names of scripts that it makes its modules
+        self.slow_from = time.monotonic() + PATIENCE_SECONDS
         self.sources = {name: source}   # name -> text, of this script and what it imports
         self.realm = app.new_realm(name, self.console)
         self.realm.network = app.network
@@ -55958,6 +56153,10 @@ class ScriptHost:
         if path is not None:
             if not self.live:
                 self.app.take_as_module(self, name)
+                if self.slow_from < time.monotonic() and is_in_packages(name):
+                    self.slow_from = math.inf
+                    self.console("info", f"{name} and more of its packages are being compiled, which takes "
+                                         "a while")
             self.imports[path] = file_stamp(path)
             if isinstance(source, str):
                 self.sources[name] = source
@@ -56579,7 +56778,8 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            warnings = [text for file, source in host.sources.items() if file.endswith(SCRIPT_SUFFIXES)
+            warnings = [text for file, source in host.sources.items()
+                        if file.endswith(SCRIPT_SUFFIXES) and not is_in_packages(file)
                         for text in habits_in(source, file,
                                               file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
@@ -64321,17 +64521,23 @@ def reload_script(handler, head, body):
 
 @local_page("GET", "/engine/source")
 def script_source(handler, head, body):
-    """The text of a script (`?script=`) as its file is now, and of what it imports as it was loaded."""
+    """The names of a script (`?script=`) and of the files that it imports, or the text of one (`&file=`): the
+    script as its file is now, others as they were loaded."""
     app, name = handler.app, head.query.get("script", "")
+    path = app.script_files().get(name)
+    if path is None:
+        raise Refusal(404, f"There is no script {name}")
+    owner = app.failures.get(name) or app.hosts.get(name)
+    sources, file = owner.sources if owner else {}, head.query.get("file")
+    if file is None:
+        return json_answer([name, *(one for one in sources if one != name)])
     try:
-        files = {name: read_script(app.script_files()[name])}
+        text = read_script(path) if file == name else sources[file]
     except KeyError:
-        raise Refusal(404, f"There is no script {name}") from None
+        raise Refusal(404, f"{name} imports no file {file}") from None
     except (OSError, ValueError) as error:
         raise Refusal(500, f"{name} cannot be read: {error}") from None
-    owner = app.failures.get(name) or app.hosts.get(name)
-    files.update((file, text) for file, text in (owner.sources if owner else {}).items() if file != name)
-    return json_answer([{"name": file, "text": text} for file, text in files.items()])
+    return Response(200, "text/plain; charset=UTF-8", utf8(text), [("Cache-Control", "no-store")])
 
 
 @local_page("GET", "/engine/request")
@@ -64972,7 +65178,8 @@ dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame > div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame > div:has(> i) { padding-left: 0; }
-.frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
+#source-text > div { line-height: 20px; } #source-packages button { margin: .15rem; }
+.frame div > i { position: sticky; left: 0; display: inline-block; min-width: 4.2em; padding: 0 .6em 0 1rem;
   background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
 .frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .lines:empty::after { content: "No lines."; padding: 0 1rem; color: var(--soft); }
@@ -65162,8 +65369,10 @@ DASHBOARD_BODY = r"""
     </div>
   </section>
   <section class="panel" id="source" hidden>
-    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span></div>
-    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div></div>
+    <div class="head"><h2 id="source-name">Source</h2><span id="source-files"></span>
+      <a class="small" id="source-whole" href="." target="_blank">As plain text</a></div>
+    <div class="body"><div class="frame tall" id="source-text" tabindex="0"></div>
+      <div id="source-packages"></div></div>
   </section>
   <section class="panel" hidden>
     <div class="head"><h2>Jobs</h2></div>
@@ -65328,15 +65537,6 @@ function scan(line, open, put = () => {}) {
   return open;
 }
 const modeOf = (name) => MODES[name.split(".").pop()] ?? "";
-// A function that gives the nodes of the lines of a file, one after the other.
-function colouring(name) {
-  let open = modeOf(name);
-  return (line) => {
-    const parts = [];
-    open = scan(line, open, (...part) => parts.push(part));
-    return coloured(parts);
-  };
-}
 """
 
 
@@ -66334,35 +66534,69 @@ $("reload").addEventListener("click", async () => {
   $("reload").disabled = false;
 });
 $("open-source").addEventListener("click", () => source ? closeSource() : openSource());
+const sourceOf = (file) => "engine/source?script=" + encodeURIComponent(at.name) + (file ? "&file=" + encodeURIComponent(file) : "");
+// The package that a file belongs to, or "" for what is the person's own.
+const packageOf = (name) => /^(?:.*\/)?node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(name)?.[1] ?? "";
 async function openSource() {
+  const script = at.name, wrong = state.view?.error?.file;
   try {
-    source = await ask("engine/source?script=" + encodeURIComponent(at.name));
+    const names = await ask(sourceOf()), packages = Map.groupBy(names, packageOf);
+    const button = (name) => el("button", { text: name, onclick: () => showSource(name).catch(complain) });
+    $("source-files").replaceChildren(...names.length > 1 ? (packages.get("") ?? []).map(button) : []);
+    packages.delete("");
+    $("source-packages").replaceChildren(...[...packages].map(([name, files]) => {
+      const box = el("details", {}, el("summary", { text: `${name} (${files.length === 1 ? "1 file" : number(files.length) + " files"})` }));
+      box.addEventListener("toggle", () => box.children[1] ?? box.append(...files.map(button)));
+      return box;
+    }));
+    await showSource(names.includes(wrong) ? wrong : names[0]);
   } catch (error) {
-    answer("script-answer", error.message, false);
+    complain(error);
     return;
   }
-  const others = source.length > 1 ? source : [];
-  $("source-files").replaceChildren(...others.map((file) =>
-    el("button", { text: file.name, onclick: () => showSource(file) })));
+  if (script !== at.name) return;
   $("source").hidden = false;
   $("open-source").setAttribute("aria-expanded", "true");
   setText($("open-source"), "Close source");
-  showSource(source[0]);
+  paintSource();
+  $("source-text").scrollTop = (source.here - 6) * LINE;
 }
+function complain(error) { answer("script-answer", error.message, false); }
 function closeSource() {
   source = null;
   $("source").hidden = true;
   $("open-source").setAttribute("aria-expanded", "false");
   setText($("open-source"), "Open source");
 }
-function showSource({ name, text }) {
-  const error = state.view?.error, here = error?.file === name ? error.line : 0;
+// Of a long text only the lines in view become nodes; `open` is what scan() found open at the beginnings of lines.
+const LONG_SOURCE = 3000, LONG_LINE = 5000;
+async function showSource(name) {
+  const script = at.name, response = await fetch(sourceOf(name)), text = await response.text();
+  if (!response.ok) throw new Error(`${name}: ${response.status}`);
+  if (script !== at.name) return;
+  const error = state.view?.error, lines = text.replace(/\n$/, "").split("\n");
+  source = { lines, here: error?.file === name ? error.line : 0, open: text.length < 2_000_000 ? [modeOf(name)] : null };
   $("source-name").textContent = name;
-  const nodes = text.length < 500_000 ? colouring(name) : (line) => [line];
-  $("source-text").replaceChildren(...text.replace(/\n$/, "").split("\n").map((line, index) =>
-    el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }), ...nodes(line || " "))));
-  const marked = $("source-text").querySelector(".here");
-  if (marked) $("source-text").scrollTop = marked.offsetTop - $("source-text").offsetTop - 120;
+  $("source-whole").href = sourceOf(name);
+  paintSource();
+  $("source-text").scrollTop = (source.here - 6) * LINE;
+}
+$("source-text").addEventListener("scroll", () => source?.lines.length > LONG_SOURCE && requestAnimationFrame(paintSource));
+function paintSource() {
+  if (!source) return;
+  const box = $("source-text"), { lines, open, here } = source, long = lines.length > LONG_SOURCE;
+  const first = long ? Math.max(0, Math.min(Math.floor(box.scrollTop / LINE), lines.length) - MORE) : 0;
+  const end = long ? Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE) : lines.length;
+  const shown = [], space = (count) => el("div", { style: `height: ${count * LINE}px` });
+  while (open && open.length < end) open.push(scan(lines[open.length - 1].slice(0, LONG_LINE), open.at(-1)));
+  for (let index = first; index < end; index++) {
+    const line = lines[index].slice(0, LONG_LINE) || " ", parts = [];
+    if (open) scan(line, open[index], (...part) => parts.push(part));
+    const more = lines[index].length - LONG_LINE;
+    shown.push(el("div", { class: here === index + 1 ? "here" : null }, el("i", { text: index + 1 }),
+      ...open ? coloured(parts) : [line], more > 0 ? ` … and ${number(more)} characters` : ""));
+  }
+  box.replaceChildren(space(first), ...shown, space(lines.length - end));
 }
 
 // -- the console of a script --
@@ -69484,6 +69718,8 @@ OPTIONS = {
                             help="let other devices on the network in (--host 0.0.0.0), and show a QR code "
                                  "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
+        (("--no-cache",), dict(action="store_true",
+                               help="do not keep what packages were compiled to for the next start")),
         (("--no-edit",), dict(action="store_true",
                               help="no editor in the dashboard (it is for this machine only anyway)")),
         (("--login",), dict(action="store_true",
@@ -70103,6 +70339,7 @@ def main(argv=None):
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
+    KEPT_CODE.wanted = None if options.no_cache else cache_folder()
     ScriptThread.require()
     if options.allow_net:
         ForegroundRealm.network = Network(options.allow_net)
@@ -70361,7 +70598,8 @@ def start_server(scripts, options, worker=None, dealt=None):
 
 def serve(scripts, options):
     signals = queue.SimpleQueue()       # put may interrupt its get; set of an Event would wait for ever
-    on_stop_signals(lambda: signals.put("stop"), lambda: os._exit(EXIT_OK))
+    server = None                       # while scripts are loaded, there is nobody who would have to be told
+    on_stop_signals(lambda: signals.put("stop") if server else os._exit(EXIT_OK), lambda: os._exit(EXIT_OK))
     server = start_server(scripts, options)
     if server is None:
         return EXIT_USAGE
