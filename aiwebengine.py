@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            474
+     1  This page: contents, imports, version                                            475
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -60,19 +60,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,096
+    10  Code generator                                                                 5,139
           Nodes of Python                                                                201
           Functions and their variables                                                  548
           Statements                                                                     215
-          Loops, jumps and try                                                           623
+          Loops, jumps and try                                                           634
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
           Operators                                                                      580
-          Assignments                                                                    346
-          Members and calls                                                              695
+          Assignments                                                                    364
+          Members and calls                                                              698
           Members as targets                                                             100
-          Questions about nodes                                                          252
+          Questions about nodes                                                          263
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
@@ -282,7 +282,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           All scripts                                                                    777
           Files of scripts                                                               149
           Live pages                                                                     201
-    21  HTTP server                                                                    4,726
+    21  HTTP server                                                                    4,743
           Request heads                                                                  203
           Request bodies                                                                 268
           Responses of handlers                                                          203
@@ -293,7 +293,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   345
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        242
+          One connection: reading                                                        245
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
@@ -302,8 +302,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        165
           Requests as scripts see them                                                   208
           TLS                                                                            139
-          The server                                                                     597
-    22  Pages                                                                          5,953
+          The server                                                                     610
+    22  Pages                                                                          5,954
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -312,7 +312,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             395
+          Dashboard: actions                                                             396
           Editor: files                                                                  242
           Dashboard: the look                                                            398
           Colours of source texts                                                         71
@@ -327,7 +327,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,534
+    23  Command line                                                                   4,538
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
@@ -337,7 +337,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The map of this file                                                            56
           Serving                                                                        187
           Script tests                                                                   426
-          Script tests: requests and streams                                             323
+          Script tests: requests and streams                                             327
           Script tests: one file                                                         449
           Reports of tests                                                               264
           Several processes                                                              270
@@ -366,10 +366,11 @@ import collections
 import contextlib
 import copy
 import datetime
+import email.utils
 import errno
 import functools
 import heapq
-import http
+import html
 import importlib.util
 import io
 import ipaddress
@@ -389,6 +390,7 @@ import selectors
 import shutil
 import signal
 import socket
+import socketserver
 import stat
 import struct
 import sys
@@ -426,15 +428,9 @@ class LateModule:
     def __getattr__(self, attribute):
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        # OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has this.
-        sys.modules.setdefault("ssl", ssl)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        try:
-            value = getattr(importlib.import_module(self.__name__), attribute)
-        finally:
-            if sys.modules.get("ssl") is ssl:
-                del sys.modules["ssl"]
+        value = getattr(importlib.import_module(self.__name__), attribute)
         setattr(self, attribute, value)
         return value
 
@@ -451,11 +447,16 @@ class LatePattern:
         return value
 
 
-(decimal, difflib, email_utils, fractions, hashlib, hmac, html, http_client, secrets, shlex, sqlite3, ssl,
- textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
-     "decimal difflib email.utils fractions hashlib hmac html http.client secrets shlex sqlite3 ssl textwrap "
-     "traceback uuid zoneinfo").split())
+(decimal, difflib, fractions, hashlib, hmac, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
+ zoneinfo) = map(LateModule, ("decimal difflib fractions hashlib hmac secrets shlex sqlite3 ssl textwrap "
+                              "traceback uuid zoneinfo").split())
 
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
 try:
     from _sha2 import sha256            # what hashlib has without OpenSSL
 except ImportError:
@@ -10990,18 +10991,20 @@ class CountedLoop:
 
 class RowKeeper(ast.NodeTransformer):
     """What a loop keeps of arrays in arrays: `found` has the code that finds each list, by its name. That
-    runs again after all that may call a function of the script: a valueOf could replace one of them."""
+    runs again after all that may call a function of the script: a valueOf could replace one of them. Where
+    the loop writes elements, of such lists only, `arrays` has the names of the outer arrays: none of these
+    may be among its own elements, or a write could replace a list."""
 
     #: What generated code calls that runs nothing of the script.
     SAFE = frozenset(
         "abs checked_text fix_number floor len ord range sqrt stop strict_equal text_length too_long "
         "type".split())
 
-    def __init__(self, loop):
-        self.loop, self.found = loop, {}
+    def __init__(self, loop, arrays):
+        self.loop, self.arrays, self.found = loop, arrays, {}
 
     def visit_Call(self, node):
-        if isinstance(node.func, ast.Name) and node.func.id in self.SAFE:
+        if getattr(node.func, "id", None) in self.SAFE or getattr(node.func, "attr", None) == "append":
             return self.generic_visit(node)
         if not self.is_flat(node):
             self.generic_visit(node)
@@ -11151,37 +11154,46 @@ class LoopEmitter(StatementEmitter):
     def with_rows(self, node, visit):
         """What visit() emits for a loop; the lists of arrays in arrays that a quiet loop only reads are found
         before it: `row` for a[y][x] where x changes."""
-        if self.rows is not None or not is_quiet(node):
+        written = written_elements(node) if self.rows is None else None
+        if written is None or not all(is_numeric(infer(target.property)) and self.keeps(target.object, node)
+                                      for target in written):
             return self.collect(visit)
-        self.rows = keeper = RowKeeper(node)
+        self.rows = keeper = RowKeeper(node, {
+            part.object.scope.python for part in node.walk()
+            if type(part) is MemberExpression and self.keeps(part, node)} if written else ())
         statements = self.collect(visit)
         self.rows = None
         for find in keeper.found.values():
             self.emit_value(find)
         return [keeper.visit(statement) for statement in statements] if keeper.found else statements
 
-    def row_of(self, node):
-        """The name of the list of a[y], to read from, where the loop around keeps it; else None."""
-        loop = self.rows and self.rows.loop
-        if not loop or not node.computed or type(node.object) is not Identifier:
+    def keeps(self, node, loop):
+        """Whether a loop can keep the list of what a member expression reads."""
+        if not node.computed or type(node.object) is not Identifier:
+            return False
+        variable, kind = node.object.scope, infer(node.property)
+        return type(variable) is Variable and type(kind) is tuple and variable.start <= loop.start \
+            and all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
+                    and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
+                    for part in node.property.walk()) and self.list_of(self.load(node.object)) is not None
+
+    def row_of(self, node, writes=False):
+        """The name of the list of a[y] where the loop around keeps it; else None."""
+        if self.rows is None or type(node) is not MemberExpression or not self.keeps(node, self.rows.loop) \
+                or writes and not self.rows.arrays:
             return None
-        variable, kind, places = node.object.scope, infer(node.property), self.rows.found
-        if type(variable) is not Variable or type(kind) is not tuple or variable.start > loop.start \
-                or not all(type(part) in (NumericLiteral, BinaryExpression) or type(part) is Identifier
-                           and self.is_own_int(part.scope, loop) and part.scope.start <= loop.start
-                           for part in node.property.walk()):
-            return None
+        kind, places = infer(node.property), self.rows.found
         items, key = self.list_of(self.load(node.object)), self.expression(node.property)
-        if items is None:
-            return None
         name = f"{items.id}[{ast.unparse(key)}]"
-        if name not in places and len(places) >= MAX_KEPT_ROWS:
+        if name not in places and len(places) >= MAX_KEPT_ROWS and not writes:
             return None
         places[name] = self.python(
             "({name} := {row}.items if {key} < len({items}) "
             + ("and {key} >= 0 " if kind[0] < 0 else "") +
-            "and type({row} := {items}[{key}]) is JSArray else no_items)",
-            name=name, items=items, key=key, row=name + ".row")
+            "and type({row} := {items}[{key}]) is JSArray "
+            + "".join(f"and {{row}} is not {{array{at}}} " for at in range(len(self.rows.arrays)))
+            + "else no_items)", name=name, items=items, key=key, row=name + ".row",
+            **{f"array{at}": array for at, array in enumerate(sorted(self.rows.arrays))})
         return self.name(name)
 
     def inverse(self, node):
@@ -12908,18 +12920,33 @@ class AssignmentEmitter(OperatorEmitter):
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right) if target.computed else None
         if key is not None and not is_numeric(infer(target.property)):
             key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
-        current = self.member(obj, target, key)
+        current = self.member(obj, target, key) if row is None else self.element_of_row(row, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
         if key is None:
             self.put_into_dict(obj, target, value)
         else:
-            self.put_into_list(obj, key, infer(target.property), value)
+            self.put_into_list(obj, key, infer(target.property), value, row)
+
+    def kept_row(self, target, right):
+        """-> (the name of the list of a[y] where a[y][x] is assigned and the loop keeps it, else None; a[y],
+        in a temporary unless evaluating `right` cannot change it)."""
+        row = self.row_of(target.object, True)
+        if row is None:
+            return row, self.fixed(target.object, right)
+        obj = self.array_of_row(target.object)
+        if isinstance(right, SIMPLE_NODES):
+            return row, obj
+        obj = self.saved(self.python("{array} if {row} is not no_items else {obj}", array=row.id + ".row",
+                                     row=row, obj=obj))
+        saved = self.saved(row)
+        saved.kept = row
+        return saved, obj
 
     def is_exchange(self, node):
         """Whether `[a, b] = [b, a]` or the like needs no array: all its parts can be translated twice."""
@@ -12951,17 +12978,20 @@ class AssignmentEmitter(OperatorEmitter):
 
     def store_element(self, target, right):
         """object[index] = value for a Number: straight into the list of an array, or to its end."""
-        obj = self.fixed(target.object, right)
+        row, obj = self.kept_row(target, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        self.put_into_list(obj, key, infer(target.property), value)
+        self.put_into_list(obj, key, infer(target.property), value, row)
 
-    def put_into_list(self, obj, key, kind, value):
-        """obj[key] = value, all of them names or constants."""
+    def put_into_list(self, obj, key, kind, value, row=None):
+        """obj[key] = value, all of them names or constants. `row`: the list of `obj` that the loop keeps."""
         items, at_end = self.writable_list_of(obj), [self.type_is(obj, "JSArray")]
-        if items is not None:
+        if row is not None:
+            inside, size, own, items = [], self.call("len", row), row, row
+            at_end = [self.chain(row, (_IS, getattr(row, "kept", row)), (_IS_NOT, self.name("no_items")))]
+        elif items is not None:
             inside, size, own = [], self.call("len", items), self.attribute(obj, "items")
         else:
             items, inside = self.name(self.temporary()), at_end[:]
@@ -13177,10 +13207,10 @@ class CallEmitter(AssignmentEmitter):
             return self.call("super_get", self.load_variable(node.object.scope), self.name("this"),
                              self.member_key(node))
         self.shorten(node)
-        if self.rows is not None and node.computed and type(node.object) is MemberExpression:
+        if self.rows is not None and node.computed and is_numeric(infer(node.property)):
             row = self.row_of(node.object)
-            if row is not None and is_numeric(infer(node.property)):
-                return self.element_of_row(row, node)
+            if row is not None:
+                return self.element_of_row(row, node, self.expression(node.property))
         if node.computed and self.needs_lift(node.property):
             obj = self.saved(self.chain_part(node.object))
         else:
@@ -13300,11 +13330,14 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
-    def element_of_row(self, row, node):
+    def array_of_row(self, node):
+        """a[y], where the list that the loop keeps does not serve."""
+        return self.call("get_element", self.expression(node.object), self.expression(node.property))
+
+    def element_of_row(self, row, node, key):
         """a[y][x], where `row` is the list of a[y] or empty."""
-        obj = self.call("get_element", self.expression(node.object.object),
-                        self.expression(node.object.property))
-        key, first = self.reusable(self.expression(node.property))
+        obj = self.array_of_row(node.object)
+        key, first = self.reusable(key)
         kind = infer(node.property)
         checks = [self.compare(first, ast.Lt(), self.call("len", row))]
         if type(kind) is not tuple:
@@ -14076,18 +14109,29 @@ def is_call_of_math(node):
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
-def is_quiet(loop):
-    """Whether a loop contains nothing but arithmetic and reading of elements, and assigns variables only."""
-    return any(type(part) is MemberExpression and part.computed and type(part.object) is MemberExpression
-               and part.object.computed for part in loop.walk()) and not any(
-        isinstance(part, (*FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
-                          AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
-                          ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement))
-        or isinstance(part, CallExpression) and not is_call_of_math(part)
-        or isinstance(part, UnaryExpression) and part.operator == "delete"
-        or isinstance(part, UpdateExpression) and not isinstance(part.argument, Identifier)
-        or isinstance(part, AssignmentExpression) and not isinstance(part.left, Identifier)
-        for part in loop.walk())
+def written_elements(loop):
+    """The members a[y][x] that a loop assigns; None if it contains anything but arithmetic, reading of
+    elements, some of them of arrays in arrays, and assignments to these and to variables."""
+    written, reads = [], False
+    for part in loop.walk():
+        kind = type(part)
+        if kind is MemberExpression:
+            reads = reads or part.computed and type(part.object) is MemberExpression and part.object.computed
+        elif isinstance(part, (
+                *FUNCTION_NODES, NewExpression, TaggedTemplateExpression, YieldExpression,
+                AwaitExpression, SpreadElement, ForOfStatement, ForInStatement, TryStatement,
+                ClassExpression, ClassDeclaration, ArrayPattern, ObjectPattern, WithStatement)) \
+                or kind is CallExpression and not is_call_of_math(part) \
+                or kind is UnaryExpression and part.operator == "delete":
+            return None
+        elif kind is UpdateExpression or kind is AssignmentExpression:
+            target = part.argument if kind is UpdateExpression else part.left
+            if not isinstance(target, Identifier):
+                if type(target) is not MemberExpression or not target.computed \
+                        or type(target.object) is not MemberExpression:
+                    return None
+                written.append(target)
+    return written if reads else None
 
 
 def may_change_arrays(body):
@@ -39943,13 +39987,13 @@ def trouble_text(error, host):
         return f"the certificate of {host} is not trusted ({error.verify_message})"
     if type(error).__module__ == "ssl":
         return f"no secure connection to {host} ({(error.reason or 'it does not speak TLS').lower()})"
-    if isinstance(error, http_client.RemoteDisconnected):
+    if isinstance(error, http.client.RemoteDisconnected):
         return f"{host} closed the connection without an answer"
-    if isinstance(error, (http_client.LineTooLong, http_client.BadStatusLine)):
+    if isinstance(error, (http.client.LineTooLong, http.client.BadStatusLine)):
         return f"what {host} answered is not HTTP"
-    if isinstance(error, http_client.IncompleteRead):
+    if isinstance(error, http.client.IncompleteRead):
         return f"{host} ended the connection in the middle of the body"
-    if isinstance(error, http_client.HTTPException):
+    if isinstance(error, http.client.HTTPException):
         return f"what {host} answered is not valid HTTP"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {host}"
@@ -40052,7 +40096,7 @@ class Network:
                 sock.close()
                 failure = failure or error
                 continue
-            connection = http_client.HTTPConnection(host, port)
+            connection = http.client.HTTPConnection(host, port)
             connection.auto_open = 0
             connection.sock = TimedSocket(sock, order.deadline)
             return connection
@@ -40186,7 +40230,7 @@ class Order(Timed):
             if connection is not None:
                 try:
                     return connection, self.send(connection)
-                except (ConnectionError, http_client.RemoteDisconnected):
+                except (ConnectionError, http.client.RemoteDisconnected):
                     connection.close()
                     if self.method not in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
                         raise
@@ -40196,7 +40240,7 @@ class Order(Timed):
             except BaseException:
                 connection.close()
                 raise
-        except (OSError, http_client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise NetworkTrouble("it was aborted" if self.closed else trouble_text(error, host)) from None
 
     def send(self, connection):
@@ -40274,8 +40318,8 @@ class BodySource:
                 raise ConnectionAbortedError
             piece = self.response.read1(RECEIVE_SIZE)
             if not piece and self.response.length:
-                raise http_client.IncompleteRead(b"")
-        except (OSError, http_client.HTTPException, ValueError) as error:
+                raise http.client.IncompleteRead(b"")
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             reason = "it was aborted" if self.order.closed else trouble_text(error, host)
             raise NetworkTrouble(reason) from None
@@ -57627,11 +57671,12 @@ def public_stamps(folder):
 # ======================================================================================
 # 21  HTTP SERVER
 #
-# Sockets never block: one thread at a time, the leader, waits for all of them, reads, and answers
-# complete requests itself, so a small request needs no change of thread; when a script's handler keeps
-# the leader busy, the supervisor appoints another thread and the first one steps back when it is done.
-# Slow clients therefore hold memory, never a thread. Requests are parsed strictly, one head at a time,
-# and answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
+# `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
+# thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
+# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
+# supervisor appoints another thread and the first one steps back when it is done. Slow clients
+# therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
+# answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
 # fills. Event streams are handed to the broadcaster.
 # ======================================================================================
 
@@ -59677,7 +59722,7 @@ def has_changed(fields, tag, modified):
 def http_date(text):
     """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return email_utils.parsedate_to_datetime(text).timestamp() if text else None
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
@@ -59831,12 +59876,15 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DROPPED = 444
 
 
-class RequestReader:
+class RequestReader(http.server.BaseHTTPRequestHandler):
     """Reads requests; what every part of a connection needs.
 
-    `serve` is called whenever the socket is ready; it never waits for the socket. `state` says what the
-    connection waits for.
+    Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
+    ready; it never waits for the socket. `state` says what the connection waits for.
     """
+
+    protocol_version = "HTTP/1.1"
+    server_version = SERVER_NAME
 
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
@@ -61844,13 +61892,17 @@ class DealtConnections:
             raise ConnectionAbortedError from None
 
 
-class HTTPServer:
+class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Listens, and serves an Application.
 
     `leader` threads: exactly one thread waits for sockets and serves those that are ready, one after
     the other. Each leader has a term. The supervisor ends the term of one that does not come back
     from a request, and lets the next begin; the old one notices when it is done.
     """
+
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"
+    request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
@@ -61899,9 +61951,12 @@ class HTTPServer:
         self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
-        self.handler_class = SecureHandler if tls else RequestHandler
-        self.server_name, self.server_port, self.address = host, port, host
-        self.listen(dealt)
+        super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.listeners = [self.socket]
+            self.server_name, self.server_port = host, port
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
@@ -61910,18 +61965,18 @@ class HTTPServer:
             listener.setblocking(False)
             self.selector.register(listener, selectors.EVENT_READ, "accept")
 
-    def listen(self, dealt):
-        if dealt is not None:
-            self.listeners = [DealtConnections(dealt)]
-            return
-        self.listeners = bound_sockets(self.server_name, self.server_port, self.shared_port)
-        self.address, self.server_port = self.listeners[0].getsockname()[:2]
-        try:
-            for listener in self.listeners:
-                listener.listen(LISTEN_BACKLOG)
-        except OSError:
-            self.server_close()
-            raise
+    def server_bind(self):
+        """Without the base class's look-up of the host's full name, which can take seconds."""
+        self.socket.close()
+        host, port = self.server_address
+        self.listeners = bound_sockets(host, port, self.shared_port)
+        self.socket = self.listeners[0]
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, self.server_address[1]
+
+    def server_activate(self):
+        for listener in self.listeners:
+            listener.listen(self.request_queue_size)
 
     @property
     def url(self):
@@ -61940,6 +61995,12 @@ class HTTPServer:
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
+    def serve_forever(self, poll_interval=0.5):
+        """Serves until `shutdown`."""
+        self.start()
+        while not self._ended.wait(poll_interval):
+            pass
+
     def shutdown(self):
         """Stops listening, lets running requests finish for a moment, closes everything."""
         self.stopping = True
@@ -61954,7 +62015,7 @@ class HTTPServer:
         self.server_close()
 
     def server_close(self):
-        for listener in self.listeners:
+        for listener in [self.socket, *self.listeners]:
             listener.close()
         if self._reserve is not None:
             self._reserve.close()
@@ -62176,7 +62237,7 @@ class HTTPServer:
         request.setblocking(False)
         with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        handler = self.handler_class(request, client_address, self)
+        handler = self.RequestHandlerClass(request, client_address, self)
         handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
@@ -64573,14 +64634,15 @@ def replay_request(handler, head, body):
                            "it cannot be sent again")
     try:
         return json_answer(send_again(handler.server, entry))
-    except (OSError, http_client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
 
 
 def send_again(server, entry):
     """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.address, server.address)
-    connection = http_client.HTTPConnection(name, server.server_port, timeout=REPLAY_SECONDS)
+    name, port = server.server_address[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
     started = time.perf_counter()
     try:
         connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
@@ -68379,7 +68441,7 @@ class Server:
 
     @property
     def port(self):
-        return self._http.server_port
+        return self._http.server_address[1]
 
     @property
     def http(self):
@@ -71129,8 +71191,12 @@ def line_diff(actual, expected):
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
-    def listen(self, dealt):
+    def server_bind(self):
         self.server_name, self.server_port = "localhost", 0
+        self.server_address = ("localhost", 0)
+
+    def server_activate(self):
+        pass
 
     def server_close(self):
         super().server_close()
@@ -71183,7 +71249,7 @@ class Exchange:
         """Sends the request; returns when it is answered."""
         self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
         self.far.setblocking(False)
-        handler = self.server.handler_class(self.far, ("127.0.0.1", 0), self.server)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
         handler.serve()
         received = self.receive()
