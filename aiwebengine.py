@@ -47,10 +47,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,309
+     8  Values and objects                                                             1,354
           Property descriptors                                                           209
-          Ordinary objects                                                               476
-          Functions                                                                      137
+          Ordinary objects                                                               524
+          Functions                                                                      134
           Arrays                                                                         320
           Wrappers of primitives                                                          63
      9  Conversions and operators                                                      1,138
@@ -60,9 +60,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,139
+    10  Code generator                                                                 5,175
           Nodes of Python                                                                201
-          Functions and their variables                                                  548
+          Functions and their variables                                                  565
           Statements                                                                     215
           Loops, jumps and try                                                           634
           Destructuring                                                                  176
@@ -70,7 +70,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              698
+          Members and calls                                                              717
           Members as targets                                                             100
           Questions about nodes                                                          263
           Compiling a source text                                                        535
@@ -192,14 +192,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,579
+    15  Realm, jobs and timers                                                         5,589
           Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           298
-          Helpers of generated code: shortcuts                                           753
+          Helpers of generated code: one realm                                           292
+          Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        677
-          Freeing in slices                                                              183
+          Freeing in slices                                                              185
           Deadlines                                                                      530
           Values for a reader that chooses                                               102
           Output                                                                          35
