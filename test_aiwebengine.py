@@ -1602,6 +1602,15 @@ class TypeScriptTest(Case):
         self.assertEqual(self.tree("enum E { A = 1, B = f({ A, c: A }) }"), javascript_tree(aiwebengine.parse_module(
             "var E; (function (E) { E[E['A'] = 1] = 'A'; E[E['B'] = f({ A: E.A, c: E.A })] = 'B' })(E || (E = {}))")))
 
+    def test_members_of_enums_are_computed_as_expressions_are(self):
+        values = ["0", "1", "-1", "5", "2.5", "-7", "4294967295", "2147483648", "-2147483649", "1e21", "31", "33"]
+        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in values[:6]]
+        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
+        members = ", ".join(f"m{number} = {expression}" for number, expression in enumerate(asked))
+        made = aiwebengine.javascript_of(f"enum E {{ {members} }} export default 1", "a.ts").partition("export default")[0]
+        found = json.loads(run(f"{made}; const e = [{', '.join(asked)}]; JSON.stringify(e.map((value, i) => Object.is(E['m' + i], value) || i))"))
+        self.assertEqual([asked[at] for at in found if at is not True], [])
+
     def test_the_import_of_a_factory_stays_in_the_text_of_a_page(self):
         source = "/** @jsxImportSource preact */\nx = <a key={b as T} c={d!}/>"
         text = aiwebengine.javascript_of(source, "a.tsx")
@@ -6611,6 +6620,44 @@ b) => a + b, 1, 2)); t("thrown", Promise.try(() => { throw 7 }))
 => true false true false false SyntaxError SyntaxError try3 thrown!7
 """)
 
+    test_steps_that_others_take_between = conformance(r"""
+# 7.4.11 whoever stops going through an iterator closes it
+const log = [], from = (...items) => { let i = 0; return { [Symbol.iterator]() { return this }, next: () => ({ value: items[i++], done: i > items.length }),
+return() { log.push("closed"); return {} } } }, stop = () => { throw 1 }; class S extends Set { add() { stop() } } class P extends Promise { static resolve() { stop() } }
+let a, b; const o = { set x(v) { stop() } }; function* g() { yield* from(1, 2) } const fails = [() => Array.from(from(1), stop), () => new Map(from(1)),
+() => new WeakMap(from([1, 2])), () => new WeakSet(from(1)), () => new S(from(1)), () => Object.fromEntries(from(1)), () => Int8Array.from(from(1), stop),
+() => { P.all(from(1)).catch(() => 0) }, () => new Intl.ListFormat("en").format(from("a", 1)), () => { [a] = from(1, 2) }, () => { [...a] = from(1, 2) }, () => { [o.x] = from(1, 2) },
+() => { [a = stop()] = from(undefined, 2) }, () => { for (a of from(1)) break }, () => { for (a of from(1)) stop() }, () => { for ([a] of from(1)); }, () => { for (o.x of from(1)); },
+() => { x: for (b of [1, 2]) for (a of from(1, 2)) continue x }, () => (([a]) => a)(from(1, 2)), () => { const [a, , b] = from(1, 2, 3, 4) }, () => { const it = g(); it.next(); it.return() },
+() => { const it = g(); it.next(); try { it.throw(1) } catch (e) { log.push(e.name) } }, () => Math.max(...from(1, 2)), () => new Set(from(1, 2)), () => Array.from(from(1, 2))];
+for (const fail of fails) { try { fail() } catch (e) { log.push(e === 1 ? "1" : e.name) } log.push(";") }
+=> closed 1 ; closed TypeError ; closed TypeError ; closed TypeError ; closed 1 ; closed TypeError ; 1 ; closed ; closed TypeError ; closed ; ; closed 1 ; closed 1 ; closed ; closed 1 ; closed TypeError ; closed 1 ; closed closed ; closed ; closed ; closed ; closed TypeError ; ; ; ;
+# 24.1.5 a Map and a Set may change at every step while somebody goes through them
+const changes = { rest: (c) => { for (const k of [...c.keys()]) c.delete(k); put(c, 7) }, here: (c, k) => c.delete(k), next: (c, k) => c.delete(k + 1), before: (c, k) => c.delete(k - 1),
+clear: (c) => { c.clear(); put(c, 8); put(c, 9) }, again: (c, k) => { c.delete(k); put(c, k) }, more: (c, k) => put(c, k + 10), empty: (c) => c.clear() };
+const put = (c, k) => c.add ? c.add(k) : c.set(k, k), ways = [(c, f) => c.forEach((v, k) => f(k)), (c, f) => { for (const k of c.keys()) f(k) }, (c, f) => { for (const [k] of c.entries()) f(k) }];
+const all = []; for (const [name, change] of Object.entries(changes)) for (const at of [1, 2, 3]) { const seen = [Map, Set].flatMap((Kind) => ways.map((way) => { const c = new Kind, trail = [];
+for (const k of [1, 2, 3]) put(c, k); way(c, (k) => { trail.push(k); if (k === at && trail.length < 9) change(c, k) }); return trail.join("") })); all.push(name + at + ":" + [...new Set(seen)]) }
+result = all.join(" ")
+=> ?
+# 22.2.6.14 a RegExp of a class of its own splits code points in Unicode mode
+class R extends RegExp { } result = ["", "u", "v", "i", "uy"].map((flags) => ["\u{1f600}a\u{1f601}".split(new R("", flags)).length, "aXbxc".split(new R("x", flags)), "ab".split(new R("", flags), 1)].join("/")).join(" ")
+=> ?
+# 6.1.6.2 quotients, rests, products and texts of large BigInts belong together
+const bad = []; for (const [a, b] of [[3n ** 9000n, 7n ** 2000n], [-(5n ** 7000n), 3n ** 4000n + 1n], [2n ** 20000n - 1n, -(2n ** 9999n)], [11n ** 6000n, 11n ** 3000n], [1n << 30000n, 3n]]) {
+const q = a / b, r = a % b; if (q * b + r !== a || (r < 0n ? -r : r) >= (b < 0n ? -b : b)) bad.push(a.toString().length); for (const radix of [10, 16, 32, 7]) { const text = r.toString(radix);
+let sum = 0n; for (const d of text.replace("-", "").slice(0, 40)) sum = sum * BigInt(radix) + BigInt(parseInt(d, radix)); const shift = BigInt(radix) ** BigInt(Math.max(0, text.replace("-", "").length - 40));
+if (sum !== (r < 0n ? -r : r) / shift) bad.push(radix) } if (BigInt(q.toString()) !== q || BigInt.asIntN(9000, a) !== BigInt.asUintN(9000, a) - (BigInt.asUintN(9000, a) >> 8999n << 9000n)) bad.push("t") }
+result = bad.join() + [(3n ** 5000n % 1000007n), (7n ** 3000n / 7n ** 2999n), (1n << 70n) >> 69n, -5n >> 1n, (-(2n ** 80n)) & 255n, (2n ** 80n | 1n) ^ -1n].join()
+=> ?
+# immutable buffers refuse every way to write
+const fresh = () => new Uint8Array([1, 2, 3]).buffer.transferToImmutable(), view = (f) => thrown(() => { "use strict"; f(new Uint8Array(fresh()), new DataView(fresh())) })[0];
+result = [(v) => { v[0] = 1 }, (v) => v.fill(1), (v) => v.set([1]), (v) => v.set(new Uint8Array(1)), (v) => v.sort(), (v) => v.reverse(), (v) => v.copyWithin(0, 1), (v, d) => d.setInt8(0, 1),
+(v, d) => d.setFloat64(0, 1), (v) => Atomics.store(v, 0, 1), (v) => Atomics.add(v, 0, 1), (v) => v.buffer.resize(1), (v) => v.buffer.transfer(), (v) => Reflect.set(v, 0, 1) || null.x, (v) => Object.defineProperty(v, 0, { value: 9 }),
+(v) => v[0], (v) => v.slice().fill(1), (v) => v.map((x) => x)].map(view).join("")
+=> ?
+""")
+
     test_matching_places_and_source_texts = conformance(r"""
 # 22.2.2 groups in what is looked at behind, or must not be there
 var m = (r, t, at) => { r.lastIndex = at ?? 0; var f = r.exec(t); return show(f) + (f ? f.index : "") + ":" + r.lastIndex };
@@ -6940,7 +6987,11 @@ ask("Array", methods(Array, "from of isArray", [() => Array, () => Object]));
 const views = [() => Int8Array.of(3, 2, -1, 2), () => Float32Array.of(1.5, NaN, -0, 2)];
 ask("TypedArray", methods(Int8Array.prototype, "at every filter find findLastIndex includes indexOf join lastIndexOf map reduce slice some subarray toReversed " +
   "toSorted with", views));
-ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set sort", views, true));
+ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set sort", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
+ask("TypedArray", methods(Int8Array, "from of", [() => Int8Array, () => Object, () => Math.abs]));
+ask("DataView", [["constructor", [() => undefined], (...args) => { const v = new DataView(...args); return [v.byteOffset, v.byteLength] }]],
+  [new ArrayBuffer(4), ...ARGS], [0, 1, 4, 5, -1, undefined, NaN, 3.9, "2"]);
+ask("DataView", [["bounds", [() => new ArrayBuffer(4)], function (a, b) { return new DataView(this, a, b).byteLength }]], [0, 1, 3, 4, 5], [0, 1, 2, 3, 4, 5, undefined]);
 ask("TypedArray", ["Int8Array", "Uint8ClampedArray", "Uint16Array", "Float32Array", "BigInt64Array"].map((name) => [name, [() => undefined],
   (...args) => new globalThis[name](...args)]), [...ARGS, new ArrayBuffer(8), new ArrayBuffer(9), new Uint8Array(3)], [0, 1, 4, 8, 16, undefined, -1, 2.9]);
 const bytes = [() => new DataView(Uint8Array.of(1, 130, 3, 4, 255, 6, 7, 8, 9, 10).buffer, 1)];
@@ -6984,9 +7035,14 @@ ask("Map", [Map, Set, WeakMap, WeakSet].map((f) => [f.name, [() => undefined], (
 ask("JSON", [["stringify", [() => JSON], JSON.stringify]], [...ARGS, { a: [1, { b: undefined, c: null }], d: "\u2028\ud800\n\"" }, [undefined, add, sym, NaN], { toJSON: (k) => k + "!" },
   new Date(0), Object(3n), Object("s"), { [sym]: 1, 2: 1, 1: 2 }], [null, ["a", 1, "d"], (k, v) => typeof v === "number" ? v + 1 : v, 4, "--", 12, "ab".repeat(8), undefined]);
 const texts = ['{"a":[1,-2.5e3,true,null,"\\u0041\\n"],"b":{}}', '[1,]', '{"a" 1}', '01', '1.', '-', '"\\x"', '"\t"', 'nul', '[}', '{"a":1,}', '', '"a', '1e', ' 1 2', '{a:1}',
-  '[1 2]', '"\\u12"', '{"__proto__":1,"a":2,"a":3}', '1e400', '\u00a01', 'true false', '-0', '[[[', '{"a":"' + "x".repeat(50), '[' + "1,".repeat(30) + "x]"];
+  '[1 2]', '"\\u12"', '{"__proto__":1,"a":2,"a":3}', '1e400', '\u00a01', '[-]', '[1,-x]', '{"a":-', '[1.e5]', '[1e+]', '[0x1]', '[-01]', '[1 "a"]', 'tru1', '["a" "b"]',
+  '{"a":1 "b"}', '{"a":1,"b"', '{1:2}', '[1,2', '{"a":tru}', '-x', '[1.5.2]', '"\\ud83d\\u12x"', '[1]]', '{"a":{"b":]}', '12-', '[1e5x]', 'true false', '-0', '[[[', '{"a":"' + "x".repeat(50), '[' + "1,".repeat(30) + "x]"];
 ask("JSON", [["parse", [() => JSON], (text, f) => show(JSON.parse(text, f))], ["parse, in words", [() => 0], (text) => { try { JSON.parse(text) } catch (e) { return e.message } }]],
   [...ARGS, ...texts, ...texts.slice(0, 3).flatMap((text) => [...text].map((_, i) => text.slice(0, i) + "]" + text.slice(i + 1)))], [undefined, (k, v) => v === 1 ? undefined : v]);
+const circle = (length, inner) => { const first = {}; let last = first; for (let i = 1; i < length; i++) last = last["k" + i] = i % 3 ? new Map : [];
+  last[inner] = first; return { top: first } };
+ask("JSON", [["circles, in words", [() => 0], (length, inner) => { try { JSON.stringify(circle(length, inner)) } catch (e) { return e.message } }]], [1, 2, 3, 4, 5, 6, 7], ["x", 0, "a b", ""]);
+ask("Math", methods(Math, "max min", [() => Math]).map(([name, make, f]) => [name + " of three", make, (a, b) => f(a, b, -0) + " " + 1 / f(a, b, 0)]), [0, -0, 1, -1, NaN, 0.5], [0, -0, 1, -0.5]);
 ask("Symbol", [["for", [() => undefined], (a) => Symbol.keyFor(Symbol.for(a))], ["Symbol", [() => undefined], (a) => String(Symbol(a))]], ARGS, [1]);
 ask("Function", [["bind", [() => function f(a, b) { return [this === undefined, a, b] }], function (...args) { const f = this.bind(...args); return [f.name, f.length, f(7)] }],
   ["apply", [() => function (...args) { return args }], function (...args) { return this.apply(...args) }]]);
@@ -7056,7 +7112,11 @@ class WindowsTimeZoneTest(Case):
                  "new Date(1980, 6, 1).getTimezoneOffset()": -120, "new Date(2100, 0, 1).getTimezoneOffset()": -60,
                  "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
                  "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
-                 "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM"}
+                 "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM",
+                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => new Date(year, 6, 1).getTimezoneOffset()).join()":
+                     "-120,-120,-120,-120,-120,-60",
+                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => [2, 9].map((month) => "
+                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')": "?"}
         for source, expected in cases.items():
             with self.subTest(source):
                 self.assertEqual(run(source), expected)
