@@ -5324,10 +5324,12 @@ class TypeScriptParser(TypeParser):
 # -- Parser: enums and namespaces --------------------------------------------------------
 
 def _literal_text(value):
-    """A number as a literal."""
-    if isinstance(value, float):
-        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
-    return str(value)
+    """A number as a literal, which is also its text unless it is -0."""
+    value = float(value)
+    if value.is_integer() and abs(value) < 1e21:
+        return "-0" if str(value) == "-0.0" else str(int(value))
+    text = repr(value).replace("inf", "Infinity").replace("nan", "NaN").replace("e-0", "e-")
+    return format(decimal.Decimal(text), "f") if text.endswith(("e-5", "e-6")) else text
 
 
 def _signed(value):
@@ -5481,7 +5483,7 @@ class EnumParser(TypeScriptParser):
             parts = [self.fold(part, name, members) for part in node.expressions]
             if None in parts:
                 return None
-            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            texts = [part if isinstance(part, str) else _literal_text(part or 0) for part in parts]
             return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
         if kind is Identifier:
             return members.get(node.name)
@@ -5494,7 +5496,7 @@ class EnumParser(TypeScriptParser):
             value = self.fold(node.argument, name, members)
             if value is None or isinstance(value, str):
                 return None
-            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
+            return {"-": lambda v: -float(v), "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
                 node.operator, lambda v: None)(value)
         if kind is not BinaryExpression or node.operator not in _FOLDED:
             return None
@@ -5503,12 +5505,11 @@ class EnumParser(TypeScriptParser):
             return None
         if isinstance(left, str) or isinstance(right, str):
             return None if node.operator != "+" else "".join(
-                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+                side if isinstance(side, str) else _literal_text(side or 0) for side in (left, right))
         try:
-            value = _FOLDED[node.operator](left, right)
-        except (ArithmeticError, ValueError):
+            return float(_FOLDED[node.operator](float(left), float(right)))
+        except (ArithmeticError, ValueError, TypeError):    # such as a complex number
             return None
-        return int(value) if isinstance(value, float) and value.is_integer() else value
 
     # -- namespaces ----
 
@@ -23901,7 +23902,7 @@ def circular_error(cycle, key):
     """The TypeError for a structure that contains itself. `cycle` lists (key, object) pairs, the
     first object being the one that the property `key` of the last one leads back to."""
     def step(name):
-        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'"
+        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'" if name else "<anonymous>"
 
     def made_by(obj):
         return f"object with constructor '{constructor_name(obj) or 'Object'}'"

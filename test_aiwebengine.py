@@ -679,15 +679,16 @@ RECORDED = {
         7803 58b3 0513 2944""",
     "values": """
         1e4e 1096 da04 51e9 15bd 5217 a75a e4ed 45df abae 39b6 6e82 2652 5fe1 15c9 bee9 2e5b b6d2 ae8f 0fc0
-        2a6a 20e8 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e a91b 2bbe f6da 879a 6437 b5a9 9433 3cfd e1fc 2b70
-        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 231e 6316 9f13 cf37 efc3 4da4 17cd 5e78 5e78
-        f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2 c32e 1124 b20c 3f92
-        21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81 6514 4ab5 ee27 0657
-        9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9 27ba d998 2e61 3a5d
-        4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba c49b 4e24 fac4 7b9b
-        d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502 cfc2 6c9e 1807 68a6
-        fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f 70b8 2c92 09d5 46b9
-        9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 b633 aedd 3d00 2a4d 0fcb 273b""",
+        2a6a 7363 10b9 d936 f506 0bd8 e1ba ac84 cf6e 2bbe f6da b8de 38f4 879a 6437 b5a9 9433 3cfd e1fc 2b70
+        91a1 841d aadd cd09 54b2 4609 5340 7c80 de6c 7c80 e3f6 6316 885a f525 4f72 83e2 6887 768d d63f 0508
+        bea0 6013 5e78 5e78 f8be 1aaa fe27 202e daf4 b389 a114 cfa0 74cf 4806 67f7 d1c7 7648 6b29 b8e0 5bf2
+        c32e 1124 b20c 3f92 21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81
+        6514 4ab5 ee27 0657 9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9
+        27ba d998 2e61 3a5d 4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba
+        c49b 4e24 fac4 7b9b d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502
+        cfc2 6c9e 1807 68a6 fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f
+        70b8 2c92 09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 89bc 8fa0 7254 3d00
+        2a4d 0fcb 273b""",
 }
 
 
@@ -1604,8 +1605,8 @@ class TypeScriptTest(Case):
 
     def test_members_of_enums_are_computed_as_expressions_are(self):
         values = ["0", "1", "-1", "5", "2.5", "-7", "4294967295", "2147483648", "-2147483649", "1e21", "31", "33"]
-        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in values[:6]]
-        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
+        asked = [f"({a}) {op} ({b})" for op in "+ - * / % ** & | ^ << >> >>>".split() for a in values for b in (*values[:6], "4294967295")]
+        asked += [f"{op}({a})" for op in "+-~" for a in values] + ["'a' + 'b'", "'a' + 1", "'a' + 1e21", "1e-7 + 'a'", "'a' + 0.000015", "'a' + -0", "2.5e-6 * 2 + ''", "`${2 ** 70}`", "`x${1 + 2}y`", "('a')", "1 + 2 * 3 - (4 | 1)"]
         members = ", ".join(f"m{number} = {expression}" for number, expression in enumerate(asked))
         made = aiwebengine.javascript_of(f"enum E {{ {members} }} export default 1", "a.ts").partition("export default")[0]
         found = json.loads(run(f"{made}; const e = [{', '.join(asked)}]; JSON.stringify(e.map((value, i) => Object.is(E['m' + i], value) || i))"))
@@ -6639,23 +6640,23 @@ const put = (c, k) => c.add ? c.add(k) : c.set(k, k), ways = [(c, f) => c.forEac
 const all = []; for (const [name, change] of Object.entries(changes)) for (const at of [1, 2, 3]) { const seen = [Map, Set].flatMap((Kind) => ways.map((way) => { const c = new Kind, trail = [];
 for (const k of [1, 2, 3]) put(c, k); way(c, (k) => { trail.push(k); if (k === at && trail.length < 9) change(c, k) }); return trail.join("") })); all.push(name + at + ":" + [...new Set(seen)]) }
 result = all.join(" ")
-=> ?
+=> rest1:17 rest2:127 rest3:1237 here1:123 here2:123 here3:123 next1:13 next2:12 next3:123 before1:123 before2:123 before3:123 clear1:189 clear2:1289 clear3:12389 again1:123111111 again2:123222222 again3:123333333 more1:12311 more2:12312 more3:12313 empty1:1 empty2:12 empty3:123
 # 22.2.6.14 a RegExp of a class of its own splits code points in Unicode mode
 class R extends RegExp { } result = ["", "u", "v", "i", "uy"].map((flags) => ["\u{1f600}a\u{1f601}".split(new R("", flags)).length, "aXbxc".split(new R("x", flags)), "ab".split(new R("", flags), 1)].join("/")).join(" ")
-=> ?
+=> 5/aXb,c/a 3/aXb,c/a 3/aXb,c/a 5/a,b,c/a 3/aXb,c/a
 # 6.1.6.2 quotients, rests, products and texts of large BigInts belong together
 const bad = []; for (const [a, b] of [[3n ** 9000n, 7n ** 2000n], [-(5n ** 7000n), 3n ** 4000n + 1n], [2n ** 20000n - 1n, -(2n ** 9999n)], [11n ** 6000n, 11n ** 3000n], [1n << 30000n, 3n]]) {
 const q = a / b, r = a % b; if (q * b + r !== a || (r < 0n ? -r : r) >= (b < 0n ? -b : b)) bad.push(a.toString().length); for (const radix of [10, 16, 32, 7]) { const text = r.toString(radix);
 let sum = 0n; for (const d of text.replace("-", "").slice(0, 40)) sum = sum * BigInt(radix) + BigInt(parseInt(d, radix)); const shift = BigInt(radix) ** BigInt(Math.max(0, text.replace("-", "").length - 40));
 if (sum !== (r < 0n ? -r : r) / shift) bad.push(radix) } if (BigInt(q.toString()) !== q || BigInt.asIntN(9000, a) !== BigInt.asUintN(9000, a) - (BigInt.asUintN(9000, a) >> 8999n << 9000n)) bad.push("t") }
 result = bad.join() + [(3n ** 5000n % 1000007n), (7n ** 3000n / 7n ** 2999n), (1n << 70n) >> 69n, -5n >> 1n, (-(2n ** 80n)) & 255n, (2n ** 80n | 1n) ^ -1n].join()
-=> ?
+=> 860653,7,2,-3,0,-1208925819614629174706178
 # immutable buffers refuse every way to write
 const fresh = () => new Uint8Array([1, 2, 3]).buffer.transferToImmutable(), view = (f) => thrown(() => { "use strict"; f(new Uint8Array(fresh()), new DataView(fresh())) })[0];
 result = [(v) => { v[0] = 1 }, (v) => v.fill(1), (v) => v.set([1]), (v) => v.set(new Uint8Array(1)), (v) => v.sort(), (v) => v.reverse(), (v) => v.copyWithin(0, 1), (v, d) => d.setInt8(0, 1),
 (v, d) => d.setFloat64(0, 1), (v) => Atomics.store(v, 0, 1), (v) => Atomics.add(v, 0, 1), (v) => v.buffer.resize(1), (v) => v.buffer.transfer(), (v) => Reflect.set(v, 0, 1) || null.x, (v) => Object.defineProperty(v, 0, { value: 9 }),
 (v) => v[0], (v) => v.slice().fill(1), (v) => v.map((x) => x)].map(view).join("")
-=> ?
+=> nTTTTTTTTTTTTTTnnn
 """)
 
     test_matching_places_and_source_texts = conformance(r"""
@@ -6981,13 +6982,16 @@ const ask = (name, functions, args = ARGS, more = args) => {
 const methods = (owner, names, receivers, after) => names.split(" ").map((name) => [name, receivers, owner[name], after]);
 const lists = [() => [3, 2, "b", 2], () => [5, , -0, [1, [2]]], () => ({ length: 3, 0: "b", 2: 1 })];
 ask("Array", methods(Array.prototype, "at concat every filter find findIndex findLast findLastIndex flat flatMap forEach includes indexOf join lastIndexOf map " +
-  "reduce reduceRight slice some toReversed toSorted toSpliced with", lists));
-ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift sort splice unshift", lists, true));
+  "reduce reduceRight slice some toReversed toSpliced with", lists));
+ask("Array", methods(Array.prototype, "copyWithin fill pop push reverse shift splice unshift", lists, true));
+const orders = [...ARGS.filter((x) => typeof x !== "function"), (x, y) => String(x) < String(y) ? 1 : String(x) > String(y) ? -1 : 0];
+ask("Array", methods(Array.prototype, "sort toSorted", lists, true), orders);
 ask("Array", methods(Array, "from of isArray", [() => Array, () => Object]));
 const views = [() => Int8Array.of(3, 2, -1, 2), () => Float32Array.of(1.5, NaN, -0, 2)];
 ask("TypedArray", methods(Int8Array.prototype, "at every filter find findLastIndex includes indexOf join lastIndexOf map reduce slice some subarray toReversed " +
-  "toSorted with", views));
-ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set sort", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
+  "with", views));
+ask("TypedArray", methods(Int8Array.prototype, "sort toSorted", views, true), orders);
+ask("TypedArray", methods(Int8Array.prototype, "copyWithin fill reverse set", [...views, () => Int8Array.of(7, 8), () => Int8Array.of(1, 2, 3)], true));
 ask("TypedArray", methods(Int8Array, "from of", [() => Int8Array, () => Object, () => Math.abs]));
 ask("DataView", [["constructor", [() => undefined], (...args) => { const v = new DataView(...args); return [v.byteOffset, v.byteLength] }]],
   [new ArrayBuffer(4), ...ARGS], [0, 1, 4, 5, -1, undefined, NaN, 3.9, "2"]);
@@ -7053,8 +7057,7 @@ class ValueTest(Case):
     """What built-in functions answer to thousands of combinations of receivers and arguments."""
 
     #: Where node is known to say something else: why.
-    NODE_DIFFERS = {**dict.fromkeys(("TypedArray toSorted", "TypedArray sort"), "the comparison of the table is no order"),
-                    "TypedArray fill": "V8 fills up to an end of -Infinity",
+    NODE_DIFFERS = {"TypedArray fill": "V8 fills up to an end of -Infinity",
                     **dict.fromkeys(("Date setUTCMonth", "Date setUTCHours", "Date setUTCMinutes", "Date setUTCSeconds"),
                                     "V8 does not convert further arguments for a date that is NaN")}
 
@@ -7113,10 +7116,9 @@ class WindowsTimeZoneTest(Case):
                  "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
                  "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
                  "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM",
-                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => new Date(year, 6, 1).getTimezoneOffset()).join()":
-                     "-120,-120,-120,-120,-120,-60",
-                 "[12000, 12001, 12004, 20003, 200000, -5].map((year) => [2, 9].map((month) => "
-                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')": "?"}
+                 "[12000, 12001, 12004, 20003, 200000].map((year) => [2, 9].map((month) => "
+                 "[24, 25, 26, 27, 28, 29, 30, 31].map((day) => new Date(year, month, day, 12).getTimezoneOffset() / -60).join('')).join()).join(';')":
+                     "11222222,22222111;12222222,22221111;11112222,22222221;11111122,22111111;11222222,22222111"}
         for source, expected in cases.items():
             with self.subTest(source):
                 self.assertEqual(run(source), expected)
