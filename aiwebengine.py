@@ -23901,17 +23901,20 @@ def unwrapped(value):
 def circular_error(cycle, key):
     """The TypeError for a structure that contains itself. `cycle` lists (key, object) pairs, the
     first object being the one that the property `key` of the last one leads back to."""
-    def step(name):
-        return f"index {name}" if array_index(name) >= 0 else f"property '{name}'" if name else "<anonymous>"
+    def step(holder, name):
+        if isinstance(holder, JSArray) and array_index(name) >= 0:
+            return f"index {name}"
+        return f"property '{name}'" if name else "<anonymous>"
 
     def made_by(obj):
         return f"object with constructor '{constructor_name(obj) or 'Object'}'"
     lines = ["Converting circular structure to JSON", f"    --> starting at {made_by(cycle[0][1])}"]
     shown = min(len(cycle), 1 + CIRCULAR_LINES)
-    middle = [f"    |     {step(name)} -> {made_by(obj)}" for name, obj in cycle[1:]]
+    middle = [f"    |     {step(holder, name)} -> {made_by(obj)}"
+              for (_, holder), (name, obj) in zip(cycle, cycle[1:])]
     if len(cycle) > shown + 1:
         middle = middle[:CIRCULAR_LINES] + ["    |     ..."] + middle[-1:]
-    return JSTypeError("\n".join(lines + middle + [f"    --- {step(key)} closes the circle"]))
+    return JSTypeError("\n".join(lines + middle + [f"    --- {step(cycle[-1][1], key)} closes the circle"]))
 
 
 def json_stringify(realm, value, replacer=undefined, space=undefined):
