@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,100
+     6  Parser                                                                         4,101
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -40,7 +40,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
-          Parser: enums and namespaces                                                   257
+          Parser: enums and namespaces                                                   258
           Parser: elements of JSX                                                        364
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
@@ -76,7 +76,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,307
+    11  Built-ins of the language                                                      9,310
           Helpers shared by the built-ins                                                 92
           Object                                                                         308
           Function                                                                       152
@@ -131,7 +131,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array.fromAsync                                                                 42
           Disposal of resources                                                          155
           JSON: parsing                                                                  427
-          JSON: writing                                                                  341
+          JSON: writing                                                                  344
           Reflect                                                                         68
           Proxy                                                                          268
           Global functions and values                                                     93

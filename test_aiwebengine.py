@@ -689,6 +689,12 @@ RECORDED = {
         cfc2 6c9e 1807 68a6 fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f
         70b8 2c92 09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 7c48 8fa0 7254 3d00
         2a4d 0fcb 273b""",
+    "intl options": """
+        4927 0d25 c425 8c9b 5d89 e7e8 5890 0103 0ac1 9c3d 6429 6534 e30c 0755 da1f f634 5d89 ee75 a921 2a0d
+        c85c b52c 12fe c1c1 ae53 2f50 7620 439c 9bde c006 e689 8639 512c df44 02d1 7f22 3211 6ac2 d4b0 c3af
+        e7f1 1e4c cc93 019d 7161 8c12 9445 3a12 774d b34b 7c2b f153 a9a9 4cca ab75 7737 5f59 ed3d 8f42 6bef
+        f443 e59e 0c14 e062 c22b 679c 2af1 7710 efc6 6932 bcfa 84bf 1544 eac8 7072 ccd9 2066 20ab 277f ec9c
+        bb29 ee37 020a 1dde 8300 2727 78b5 e34e b890 7af7 cb26""",
 }
 
 
@@ -709,7 +715,7 @@ def write_records():
     """--record: notes the answers of now."""
     path, records = Path(__file__), ["RECORDED = {"]
     for name, ask in {"graphql": GraphQLMessagesTest.ask, "inspection": InspectionTest.ask, "intl": IntlTest.ask,
-                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask}.items():
+                      "broken": BrokenSourceTest.ask, "values": ValueTest.ask, "intl options": IntlTest.ask_options}.items():
         asked, answers = ask()
         before = dict(zip(asked, RECORDED.get(name, "").split()))
         digests = [digest if before.get(question) != "----" else "----"
@@ -7434,6 +7440,64 @@ for (const locale of LOCALES) {
 """
 
 
+#: Puts [what is asked, answers] onto `answers`: what each option becomes, and what is seldom written.
+INTL_ANSWERS = r"""
+const ODD = [undefined, null, "", "x", 1, -1, 3, 22, "2", NaN, true, false, Symbol("q")], answers = [];
+const settings = (kind, names, more = {}, odd = ODD) => names.split("; ").forEach((entry) => {
+  const [name, ...words] = entry.split(" ");
+  answers.push([kind + " " + name, [...odd, ...words].map((value) => {
+    try { return JSON.stringify(new Intl[kind]("de-AT", { ...more, [name]: value }).resolvedOptions()) } catch (e) { return e.name } })]);
+});
+settings("NumberFormat", "style currency percent unit decimal; currency EUR usd EURO; unit meter kilometer-per-hour meter-per-x; notation scientific engineering compact; " +
+  "compactDisplay long; signDisplay never exceptZero negative; useGrouping min2 always auto true false; minimumIntegerDigits; minimumFractionDigits; maximumFractionDigits; " +
+  "minimumSignificantDigits; maximumSignificantDigits; roundingMode ceil halfEven; roundingPriority morePrecision lessPrecision; trailingZeroDisplay stripIfInteger; " +
+  "numberingSystem arab latn toolongname; localeMatcher lookup");
+settings("NumberFormat", "currencyDisplay code name narrowSymbol; currencySign accounting; maximumFractionDigits; notation compact", { style: "currency", currency: "JPY" });
+settings("NumberFormat", "unitDisplay long narrow; unit celsius", { style: "unit", unit: "liter" });
+settings("NumberFormat", "roundingIncrement", { maximumFractionDigits: 2, minimumFractionDigits: 2 }, [1, 2, 3, 5, 10, 25, 50, 250, 500, 2500, 5000]);
+settings("NumberFormat", "roundingIncrement; minimumFractionDigits; roundingPriority morePrecision", { maximumFractionDigits: 1, maximumSignificantDigits: 2 }, [undefined, 1, 2, 5]);
+settings("DateTimeFormat", "dateStyle full long; timeStyle short medium; weekday narrow; era short; year numeric 2-digit; month long 2-digit; day 2-digit; dayPeriod long; hour numeric 2-digit; " +
+  "minute 2-digit; second numeric; fractionalSecondDigits; timeZoneName shortOffset longGeneric; hourCycle h11 h24; hour12; timeZone utc +01:30 -25:00; formatMatcher basic; " +
+  "calendar gregory buddhist", { timeZone: "UTC" });
+settings("DateTimeFormat", "hour12; hourCycle h11 h12 h23 h24; dateStyle short; dayPeriod short", { hour: "numeric", timeZone: "UTC" });
+settings("Collator", "usage search; sensitivity base accent case; ignorePunctuation; numeric; caseFirst upper lower false");
+settings("PluralRules", "type ordinal; minimumFractionDigits; maximumSignificantDigits; roundingMode ceil; notation compact");
+settings("ListFormat", "type disjunction unit; style narrow");
+settings("RelativeTimeFormat", "numeric auto; style narrow; numberingSystem arab");
+settings("DisplayNames", "type region language calendar; style narrow", { fallback: "none" });
+settings("DisplayNames", "fallback none; languageDisplay standard", { type: "language" });
+settings("Segmenter", "granularity word sentence");
+settings("DurationFormat", "style digital narrow; hours 2-digit long; minutesDisplay always; milliseconds numeric; fractionalDigits; years numeric; secondsDisplay auto; numberingSystem arab");
+const parts = (list) => list.map((part) => part.type + part.value + (part.unit ?? "") + (part.source ?? "")).join("/").replace(/\u2009|\u202f/g, " ");
+const format = (name, options, values, run) => answers.push([name, options.map((option) => values.map((value) => { try { return run(option, value) } catch (e) { return e.name } }))]);
+const number = (options, value) => parts(new Intl.NumberFormat("en", options).formatToParts(value));
+format("units", ["kilometer-per-hour", "celsius", "percent", "day", "mile-per-gallon"].flatMap((unit) => ["short", "long", "narrow"].map((unitDisplay) => ({ style: "unit", unit, unitDisplay }))), [1, -2.5, 1234], number);
+format("rounding", ["ceil", "floor", "expand", "trunc", "halfCeil", "halfFloor", "halfTrunc", "halfEven"].map((roundingMode) => ({ roundingMode, maximumFractionDigits: 0 })), [0.5, -0.5, 1.5, -2.75, 2.5], number);
+format("digits", [{ maximumSignificantDigits: 2 }, { minimumFractionDigits: 1, maximumFractionDigits: 1, roundingIncrement: 5 }, { maximumSignificantDigits: 2, maximumFractionDigits: 1, roundingPriority: "morePrecision" },
+  { minimumSignificantDigits: 3, maximumFractionDigits: 1, roundingPriority: "lessPrecision" }, { minimumIntegerDigits: 4 }, { notation: "engineering" }, { style: "percent" }], [0.5, 1254.45, 0.0449, "1e3", 12345678901234567890n, "-0", NaN, -Infinity], number);
+format("ranges of numbers", [{}, { style: "currency", currency: "EUR" }, { style: "unit", unit: "meter" }, { notation: "compact" }, { signDisplay: "always" }],
+  [[1, 2], [1, 1], [-3, 5], [1.0001, 1.0002], [2, 1], [1e3, 1e6], [NaN, 1], ["1", 2n], [-5, -2], [undefined, 1]], (options, value) => parts(new Intl.NumberFormat("en", options).formatRangeToParts(...value)));
+format("ranges of times", [{}, { dateStyle: "long" }, { dateStyle: "short", timeStyle: "short" }, { hour: "numeric", minute: "numeric" }, { year: "numeric", month: "short" }, { month: "long", day: "numeric" }, { hour: "numeric", hour12: false }],
+  [0, 60000, 3600000, 13 * 3600000, 864e5, 40 * 864e5, 400 * 864e5, NaN].map((more) => [1e12, 1e12 + more]), (options, value) => parts(new Intl.DateTimeFormat("en", { timeZone: "UTC", ...options }).formatRangeToParts(...value)));
+format("names", [{ type: "language" }, { type: "language", languageDisplay: "standard", style: "short" }, { type: "region" }, { type: "region", style: "short", fallback: "none" }, { type: "script" }, { type: "currency" }, { type: "calendar" }, { type: "dateTimeField", style: "narrow" }],
+  ["de", "en-GB", "zh-Hant-TW", "de-1996", "DE", "001", "ZZ", "latn", "Zzzz", "EUR", "xxx", "gregory", "islamic-civil", "day", "weekOfYear", "", "x", "a-b", undefined], (options, value) => new Intl.DisplayNames("en", options).of(value));
+format("segments", ["grapheme", "word", "sentence"], ["a\u0301b \ud83d\udc68\u200d\ud83d\udc69 c", "It's 3.50, a_b: \u4f60!", "\r\n\t x\u00ad", "Mr. A. went. \"Yes?\" He (no). 2.5! x", "\ud83c\udde9\ud83c\uddea\ud83c\uddeb \u0e01\u0e33 \u1100\u1161\u11a8", "a.b c,d 1,2 'q' \u05d0\"\u05d1"],
+  (granularity, value) => [...new Intl.Segmenter("en", { granularity }).segment(value)].map((part) => part.segment + part.index + (part.isWordLike ?? "")).join("/"));
+format("tags", [undefined, { calendar: "buddhist" }, { collation: "phonebk", caseFirst: "upper", numeric: false }, { hourCycle: "h11", numberingSystem: "arab" }, { language: "fr", script: "Latn", region: "CA" }, { region: "x" }],
+  ["en", "EN-latn-us", "iw", "zh-cmn", "de-1996-x-a", "en-u-ca-gregory-kn-false", "en-u-kf-kn-true", "und-US", "x-a", "en-a-bb-a-cc", "de-t-en-h0-hybrid", "sl-rozaj-biske", "", "en-u-co-standard", "mo", "sr-Latn", 5, null, ["de"]],
+  (options, value) => { const l = new Intl.Locale(value, options); return [l, l.maximize(), l.minimize(), l.calendar, l.caseFirst, l.collation, l.hourCycle, l.numberingSystem, l.numeric, l.language, l.script, l.region, l.baseName].join() });
+const locales = ["en-US", "de", "fa", "und-IN", "xx", "en-u-rg-chzzzz", "ja-u-ca-japanese-nu-jpan-hc-h11-co-unihan"];
+format("customs", "getCalendars getCollations getHourCycles getNumberingSystems getTextInfo getWeekInfo".split(" "), locales, (name, tag) => JSON.stringify(new Intl.Locale(tag)[name]())?.slice(0, 200));
+format("relative", [{}, { numeric: "auto" }, { style: "narrow" }], ["second", "minutes", "days", "quarter", "year", "x", undefined].flatMap((unit) => [[-1, unit], [0, unit], ["2.5", unit], [-0, unit], [NaN, unit]]), (options, value) => parts(new Intl.RelativeTimeFormat("en", options).formatToParts(...value)));
+format("lists", [{}, { type: "disjunction" }, { type: "unit", style: "narrow" }], [[], ["a"], ["a", "b"], "abc", ["x", 1], undefined, 5], (options, value) => parts(new Intl.ListFormat("en", options).formatToParts(value)));
+format("plurals", [{}, { type: "ordinal" }, { minimumFractionDigits: 1 }, { notation: "compact" }], ["en", "fr", "pl", "ro"].flatMap((tag) => [0, 1, 1.5, 2, 3, 5, 11, 21, 22, 102, 1e6, -1, NaN].map((n) => [tag, n])), (options, [tag, n]) => new Intl.PluralRules(tag, options).select(n));
+format("durations", ["short", "long", "narrow", "digital"].flatMap((style) => [{ style }, { style, hours: "2-digit", fractionalDigits: 2 }, { style, secondsDisplay: "always", milliseconds: "numeric" }, { style, minutesDisplay: "always" }]),
+  [{ hours: 1, minutes: 2, seconds: 3.0 }, { years: 1, months: 2, weeks: 3, days: 4 }, { minutes: 0, seconds: -5, milliseconds: -40 }, { hours: 11, microseconds: 7, nanoseconds: 8 }, { seconds: 59, nanoseconds: 999999999 }, {}, { hours: "1" }], (options, value) => parts(new Intl.DurationFormat("en", options).formatToParts(value)));
+format("collation", [{}, { sensitivity: "base" }, { sensitivity: "accent" }, { sensitivity: "case" }, { numeric: true }, { caseFirst: "upper" }, { ignorePunctuation: true }], [["a", "A"], ["a", "\u00e4"], ["a10", "a9"], ["a-b", "ab"], ["", "a"], ["ab", "a"], ["\u00df", "ss"]],
+  (options, [a, b]) => new Intl.Collator("en", options).compare(a, b));
+"""
+
+
 class IntlTest(Case):
     """The locales of the table, against node (the same version of the CLDR) and by themselves."""
 
@@ -7476,6 +7540,13 @@ class IntlTest(Case):
 
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
+
+    @staticmethod
+    def ask_options():
+        return zip(*json.loads(run(INTL_ANSWERS + "JSON.stringify(answers)")))
+
+    def test_options_and_what_is_seldom_written_are_what_is_on_record(self):
+        check_record(self, "intl options", *self.ask_options())
 
     test_display_names = conformance(r"""
 # names of regions, scripts, currencies, calendars and fields of dates
