@@ -29886,34 +29886,30 @@ def is_text_field(text):
     return text[0] in "GEcBazvO" or text[0] in "ML" and len(text) > 2
 
 
-def field_distance(wanted, there):
-    """How far two forms of a field are from each other (ICU's DateTimePatternGenerator)."""
-    def rank(text):
-        if not is_text_field(text):
-            return 0x100 + len(text)
-        return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
-    return abs(rank(wanted) - rank(there))
+def field_rank(text):
+    """The place of a form of a field among the others: how far two are apart is how near they are to each other
+    (ICU's DateTimePatternGenerator)."""
+    if not is_text_field(text):
+        return 0x100 + len(text)
+    return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
 
 
 def best_format(data, wanted):
     """(pattern, fields of the skeleton, missing letters) of the nearest format for {letter: text}."""
-    best = None
-    for fields, pattern in date_formats(data):
-        distance = 0
-        for letter in wanted.keys() | fields.keys():
-            if letter not in fields:
-                distance += 0x1000
-            elif letter not in wanted:
-                distance += 0x10000
-            else:
-                distance += field_distance(wanted[letter], fields[letter])
-        if best is None or distance < best[0]:
-            best = distance, pattern, fields
-    return best[1], best[2], [letter for letter in wanted if letter not in best[2]]
+    best, nearest = None, math.inf
+    ranks = {letter: field_rank(text) for letter, text in wanted.items()}
+    for entry in date_formats(data):
+        distance = 0x1000 * len(ranks)
+        for letter, rank in entry[2]:
+            distance += abs(ranks[letter] - rank) - 0x1000 if letter in ranks else 0x10000
+        if distance < nearest:
+            best, nearest = entry, distance
+    fields, pattern, _ = best
+    return pattern, fields, [letter for letter in wanted if letter not in fields]
 
 
 def date_formats(data):
-    """[(fields, pattern)] of all formats of a locale, those of the styles among them."""
+    """[(fields, pattern, ranks of the fields)] of all formats of a locale, those of the styles among them."""
     formats = data.kept.get("all formats")
     if formats is None:
         named = {text: text for text in "GyMEdBhHmsSz"}
@@ -29927,8 +29923,9 @@ def date_formats(data):
             if base not in bases:
                 bases.append(base)
                 styles += [(fields, pattern)] * all([fields != each for each, _ in formats])
-        data.kept["all formats"] = formats = sorted(styles + formats, key=lambda each: min(
-            each[0], key="GyMEdBhHmsSz".index))
+        formats = sorted(styles + formats, key=lambda each: min(each[0], key="GyMEdBhHmsSz".index))
+        data.kept["all formats"] = formats = [
+            (fields, pattern, [(letter, field_rank(text)) for letter, text in fields.items()]) for fields, pattern in formats]
     return formats
 
 

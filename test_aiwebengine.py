@@ -1334,7 +1334,9 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
                 aiwebengine.parse_script(text, "x.js")
 
     def test_a_large_script_on_one_line(self):
-        self.assertEqual(run(";".join(f"var v{i}=(a,b)=>a+b*{i}" for i in range(3000)) + ";v2999(1,2)"), 5999)
+        source = ";".join(f"var v{i}=(a,b)=>a+b*{i}{' ' * 60}" for i in range(800)) + ";v799(1,2)"
+        self.assertGreater(len(source), 1 << 16)
+        self.assertEqual(run(source), 1599)
 
 
 #: (TypeScript, the JavaScript that it is). In each pair the trees must be the same, and so must the tree of the text.
@@ -3541,7 +3543,8 @@ class InferenceTest(Case):
         do { CHANGE; SEE } while (x < 3 && ++n < 4)
         while (n++ < 3) { SEE; if (n > 1) { CHANGE } }
         SEE; for (const v of [1, 2]) { SEE; CHANGE } SEE"""
-    SEE = "r.push(x | 0, x + 1, x - 1, x * 3, x % 7, x & 255, x >>> 1, x << 1, -x, x < 5, x == 1, !x, a[x], `${x}`, typeof x, x)"
+    #: A program has one of these.
+    SEE = ("r.push(x | 0, x + 1, x * 3, x >>> 1, x < 5, !x, `${x}`, x)", "r.push(x - 1, x % 7, x & 255, x << 1, -x, x == 1, a[x], typeof x, x)")
     VALUES = ("2147483647", "9007199254740991", "0.5", "'s'")
     CONTEXTS = ("(() => { BODY })()", "[...(function* () { BODY; yield })()]", "(async () => { BODY })()")
 
@@ -3557,8 +3560,9 @@ class InferenceTest(Case):
                 change = f"({change})"
             change = change.replace("VALUE", value)
             declaration = self.DECLARATIONS[number // 4 % 3][unknown]
-            body = use.replace("CHANGE;", change + ";").replace("CHANGE", change).replace("SEE", self.SEE)
-            body = f"try {{ {body} }} catch (e) {{ r.push(e.name) }} {self.SEE}"
+            body = use.replace("CHANGE;", change + ";").replace("CHANGE", change).replace(
+                "SEE", self.SEE[(number + number // len(uses)) % 2])
+            body = f"try {{ {body} }} catch (e) {{ r.push(e.name) }} r.push(x | 0, x + 1, -x, a[x], x)"
             context = self.CONTEXTS[number // 12 % 3] if use != uses[0] else self.CONTEXTS[0]
             setting = f"let n = 0, y = 7; const a = [8, 9], z = {value}; {declaration}; const kept = () => {{ x = {value} }};" \
                 "const paused = (function* () { while (true) x = yield })(); paused.next();"
@@ -3775,7 +3779,7 @@ class WrittenElementTest(Case):
                "x.fill(3)", "x.push(4)", "x.copyWithin(0, 1)", "Object.preventExtensions(x)", "x.concat(x)", "x.length--")
     BODY = """const seen = [];
         for (let i = 0; i < 3; i++) {
-          for (const step of [() => 0, () => { CHANGE }]) {
+          for (const step of [() => 0, CHANGE]) {
             try { step(); x[i] = i + 10; x[i] += 2; x[i]++; x[i + 1 - 1] = x[i] + 1; x[k] = i; [x[0], x[i]] = [x[i], x[0]] }
             catch (error) { seen.push(error.name) }
             seen.push(x[i], x[k], x[i - 1], x.length)
@@ -3786,10 +3790,17 @@ class WrittenElementTest(Case):
     def test_a_list_that_is_known_by_name_is_left_in_time(self):
         realm = aiwebengine.Realm()
         realm.evaluate("const id = v => v")
-        for (strict, kind), value, change in itertools.product((("", "var"), ("'use strict';", "const")), self.VALUES, self.CHANGES):
+        steps = [f"() => {{ {change} }}" for change in self.CHANGES]
+        kinds = ("", "var"), ("'use strict';", "const")
+        # Each value with all changes, one of which is made; each change alone, with some of the values.
+        programs = [(kind, value, f"[{', '.join(steps)}][c]", range(len(steps))) for kind in kinds for value in self.VALUES]
+        programs += [(kinds[number % 2], self.VALUES[(number * 5 + more) % len(self.VALUES)], step, [0])
+                     for number, step in enumerate(steps) for more in range(3)]
+        for (strict, kind), value, change, numbers in programs:
             body = self.BODY.replace("CHANGE", change)
-            text = f"((k) => {{ {strict} {kind} x = {value}; BODY }})"
-            named, called = (realm.evaluate(text.replace("BODY", one) + "(1)") for one in (body, re.sub(r"\bx\[", "id(x)[", body)))
+            text = f"((k, c) => {{ {strict} {kind} x = {value}; BODY }})"
+            named, called = (realm.evaluate(f"{json.dumps(list(numbers))}.map(c => ({text.replace('BODY', one)})(1, c)).join()")
+                             for one in (body, re.sub(r"\bx\[", "id(x)[", body)))
             self.assertEqual(named, called, (strict, kind, value, change))
 
 
@@ -8395,7 +8406,7 @@ class LimitTest(Case):
                 realm = aiwebengine.Realm(console=lambda level, text: None)
                 started = time.monotonic()
                 with self.assertRaises(aiwebengine.ScriptTimeout):
-                    realm.evaluate(source, timeout=0.1)
+                    realm.evaluate(source, timeout=0.05)
                 self.assertLess(time.monotonic() - started, STUCK)
                 self.assertEqual(realm.evaluate("1 + 1"), 2)
 
@@ -8525,13 +8536,10 @@ class LimitTest(Case):
             with self.subTest(source):
                 self.assertEqual(run(source, timeout=STUCK), expected)
     def test_runaway_recursion_is_a_range_error(self):
-        for source in (
-                "function f() { return f() + 1 } f()", "var o = { get x() { return this.x } }; o.x", "class A { constructor() { new A } } new A",
-                "JSON.stringify({ toJSON() { return JSON.stringify(this) } })", "function f() { [1].map(f) } f()",
-                "function f() { [2, 1].sort(f) } f()", "function* g() { yield* g() } [...g()]", "var a = []; a[0] = a; a.flat(Infinity)",
-                "String({ toString() { return String(this) } })", "+{ valueOf() { return +this } }", "var p = new Proxy({}, { get: (t, k, r) => r[k] }); p.x",
-                "var f = () => f(); f()", "function f() { new f } new f", "async function f() { await f() } f(); throw new RangeError",
-                "'a'.replace('a', function f() { return 'a'.replace('a', f) })", "JSON.parse('['.repeat(1e6))", "function f(a = f()) {} f()",
+        for source in (                 # more kinds, which no script catches: DepthTest
+                "function f() { return f() + 1 } f()", "var o = { get x() { return this.x } }; o.x", "var a = []; a[0] = a; a.flat(Infinity)",
+                "var f = () => f(); f()", "async function f() { await f() } f(); throw new RangeError",
+                "'a'.replace('a', function f() { return 'a'.replace('a', f) })", "JSON.parse('['.repeat(1e6))",
                 "var x = {}; for (let i = 0; i < 1e5; i++) x = { x }; JSON.stringify(x)", "class A { static get x() { return this.x } } A.x",
                 "var f = function () { return f.apply(this, arguments) }; f()"):
             with self.subTest(source):
@@ -9899,7 +9907,7 @@ class AttackTestCase(Case):
 
     def assert_stopped(self, attacks, **options):
         """All of them run into the time limit."""
-        for name, outcome in self.attack(attacks, seconds=0.1, **options).items():
+        for name, outcome in self.attack(attacks, seconds=0.05, **options).items():
             with self.subTest(name):
                 self.assertEqual(outcome, "timeout")
 
@@ -10180,7 +10188,7 @@ class HangTest(AttackTestCase):
         self.attack({"structuredClone": tree + "structuredClone(a).length", "console.log": tree + "console.log(a)"}, self.ENOUGH)
 
     def test_timers(self):
-        realm = self.closing(aiwebengine.Realm("timers", console=lambda level, text: None))
+        realm = self.closing(aiwebengine.Realm("timers", console=lambda level, text: None, timeout=0.1))
         realm.evaluate("var turns = 0; setInterval(() => { turns++; for (;;); }, 1)", timeout=STUCK)
         self.assertEqual(realm.evaluate("1 + 1", timeout=STUCK), 2)
         error = thrown(aiwebengine.JSError, realm.evaluate, "for (;;) setTimeout(() => {}, 1e9)", timeout=STUCK)
@@ -10765,7 +10773,7 @@ class PauseTest(Case):
         pauses = aiwebengine.COLLECTOR_PAUSES
         with mock.patch.object(pauses, "LONG", 0.0):
             realm = aiwebengine.Realm(console=lambda level, text: None)
-            realm.evaluate("var kept = []; kept.self = kept; for (let i = 0; i < 2e5; i++) kept.push([kept])", timeout=STUCK)
+            realm.evaluate("var kept = []; kept.self = kept; for (let i = 0; i < 5e4; i++) kept.push([kept])", timeout=STUCK)
             gc.collect()
             self.assertTrue(pauses.has_kept)
             watched = weakref.ref(realm.globals[aiwebengine.global_name("kept")])
@@ -10781,10 +10789,10 @@ class PauseTest(Case):
             time.sleep(0.6)
         self.assertIsNone(watched())
 
-    #: Graphs of some 50 MiB, as a call that is stopped leaves them.
-    GRAPHS = ("Array.from({ length: 3e5 }, () => ({ a: [1] }))", "new Map(Array.from({ length: 2e5 }, (_, i) => [i, { i }]))",
-              "(() => { let a = null; for (let i = 0; i < 3e5; i++) a = { a }; return a })()",
-              "Array.from({ length: 2e5 }, (_, i) => () => [i])", "Array.from({ length: 300 }, () => Array.from({ length: 1e3 }, () => [{}]))",
+    #: Graphs of some 25 MiB, as a call that is stopped leaves them.
+    GRAPHS = ("Array.from({ length: 12e4 }, () => ({ a: [1] }))", "new Map(Array.from({ length: 2e5 }, (_, i) => [i, { i }]))",
+              "(() => { let a = null; for (let i = 0; i < 12e4; i++) a = { a }; return a })()",
+              "Array.from({ length: 12e4 }, (_, i) => () => [i])", "Array.from({ length: 120 }, () => Array.from({ length: 1e3 }, () => [{}]))",
               "(() => { const o = {}; for (let i = 0; i < 2e5; i++) o['k' + i] = {}; return o })()")
 
     def test_a_large_graph_is_freed_in_slices_and_what_others_hold_stays(self):
@@ -10906,7 +10914,7 @@ class PauseTest(Case):
         realm = aiwebengine.Realm(console=lambda level, text: None)
         realm.evaluate("""var made = (() => { const all = [], f = () => all; all.push(all, f, { all })
             function* g() { yield all } const it = g(); it.next(); it.it = it
-            for (let i = 0; i < 2e5; i++) all.push([all]); return [all, it, { it }] })(); 0""", timeout=STUCK)
+            for (let i = 0; i < 5e4; i++) all.push([all]); return [all, it, { it }] })(); 0""", timeout=STUCK)
         made = realm.globals[aiwebengine.global_name("made")]
         watched = [weakref.ref(each) for each in made.items]
         del made
@@ -10957,11 +10965,11 @@ class PauseTest(Case):
         for name, (setup, call) in LARGEST_CALLS.items():
             with self.subTest(name):
                 for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
-                    pause, end, took = longest_pause(setup, call, 0.15)
-                    if pause < self.LONGEST and took < 0.15 + self.STOPPED_WITHIN:
+                    pause, end, took = longest_pause(setup, call, 0.1)
+                    if pause < self.LONGEST and took < 0.1 + self.STOPPED_WITHIN:
                         break
                 self.assertLess(pause, self.LONGEST)
-                self.assertLess(took, 0.15 + self.STOPPED_WITHIN)
+                self.assertLess(took, 0.1 + self.STOPPED_WITHIN)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
 
 
@@ -15593,7 +15601,7 @@ class StorageFileTest(ServerCase):
 
     def test_what_was_acknowledged_survives_kill(self):
         first = 0
-        for _ in range(10):
+        for _ in range(5):
             process = self.writer(first, 1 << 30)
             lines = iter(process.stdout.readline, b"")
             for _, line in zip(range(20 + random.randrange(60)), lines):
@@ -18142,7 +18150,7 @@ class ScriptTest(ServerCase):
 
     def test_another_script_is_served_while_one_is_stuck(self):
         self.serve({"stuck.js": "routeRegistry.registerRoute('/stuck', () => { console.log('here'); for (;;) {} });",
-                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=5.0)
+                    "free.js": "routeRegistry.registerRoute('/free', () => 'free');"}, handler_timeout=2.0)
         answers = []
         thread = in_thread(lambda: answers.append(self.get("/stuck")[0]))
         self.eventually(lambda: "here" in self.output.getvalue())
@@ -25971,10 +25979,10 @@ class ScriptTestsTest(ServerCase):
             assert.equal(client.messages.length, 0);
             await clock.advance(1);
             assert.deepEqual(client.messages.map(({ data }) => data), [{ ticks: 1, now: start + 1000 }]);
-            await clock.advance(3600_000);
-            assert.equal(client.messages.length, 3601);
-            assert.equal(clock.now, start + 3601_000);
-            assert.deepEqual((await request("/ticks/count")).json, { ticks: 3601, now: clock.now, since: 3601_000 });
+            await clock.advance(600_000);
+            assert.equal(client.messages.length, 601);
+            assert.equal(clock.now, start + 601_000);
+            assert.deepEqual((await request("/ticks/count")).json, { ticks: 601, now: clock.now, since: 601_000 });
         """, chat=self.CLOCKWORK)
 
     def test_waiting_moves_the_clock_to_the_next_timer(self):
@@ -27185,9 +27193,14 @@ class DocumentationTest(ServerCase):
                                     or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:[jt]sx?|html|json)", said))
 
     def test_the_scripts_of_every_page_load_without_a_warning_and_their_tests_pass(self):
+        served = []
         for page, text in self.pages().items():
+            files = self.folder_of_page(text)
+            if files in served:         # the examples again
+                continue
+            served.append(files)
             with self.subTest(page):
-                self.serve(self.folder_of_page(text))
+                self.serve(files)
                 self.assertEqual(self.server.app.failures, {})
                 self.assertNotIn("warning:", self.output.getvalue())
                 self.assertNotIn("error:", self.output.getvalue())
@@ -27228,8 +27241,10 @@ class DocumentationTest(ServerCase):
 
     def test_every_command_is_one_that_works(self):
         for page, text in self.pages().items():
-            self.serve(self.folder_of_page(text))
-            for command, below in self.commands(text):
+            commands = list(self.commands(text))
+            if any(command.startswith("curl") for command, _ in commands):
+                self.serve(self.folder_of_page(text))
+            for command, below in commands:
                 with self.subTest(page, command=command):
                     words = shlex.split(command.partition(" > ")[0])
                     if words[0] == "curl":
