@@ -154,7 +154,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    50
-    13  Intl                                                                           3,373
+    13  Intl                                                                           3,370
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
@@ -162,7 +162,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Locale                                                                    198
           Plural rules                                                                    30
           Intl.NumberFormat                                                              467
-          Intl.DateTimeFormat                                                            446
+          Intl.DateTimeFormat                                                            443
           Intl.Collator                                                                  102
           Intl.PluralRules                                                                54
           Intl.ListFormat                                                                 62
