@@ -30206,8 +30206,7 @@ def is_text_field(text):
 
 
 def field_rank(text):
-    """The place of a form of a field among the others: how far two are apart is how near they are to each other
-    (ICU's DateTimePatternGenerator)."""
+    """Where a form of a field stands among all: the nearer, the more alike (ICU's DateTimePatternGenerator)."""
     if not is_text_field(text):
         return 0x100 + len(text)
     return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
@@ -30244,7 +30243,8 @@ def date_formats(data):
                 styles += [(fields, pattern)] * all([fields != each for each, _ in formats])
         formats = sorted(styles + formats, key=lambda each: min(each[0], key="GyMEdBhHmsSz".index))
         data.kept["all formats"] = formats = [
-            (fields, pattern, [(letter, field_rank(text)) for letter, text in fields.items()]) for fields, pattern in formats]
+            (fields, pattern, [(letter, field_rank(text)) for letter, text in fields.items()])
+            for fields, pattern in formats]
     return formats
 
 
