@@ -3733,6 +3733,24 @@ class CountedLoopTest(Case):
             known, unknown = (realm.evaluate(text.replace("DECLARED = START", one)) for one in (f"k = {start}", f"[k] = [{start}]"))
             self.assertEqual(known, unknown, (head, start, body))
 
+    def test_limits_that_turn_out_to_be_ints_or_not(self):
+        values = ("0", "-3", "45", "24.5", "'30'", "NaN", "Infinity", "undefined", "null", "true", "9007199254740991", "-0", "25n",
+                  "{ valueOf() { return 22 + seen.length } }")
+        body = "if (seen.push(k) > 22) break; s = s * 3 + k * n - (k < n) + texts[k]"
+        realm = aiwebengine.Realm()
+        for name, head, end in (("loop", "for (var k = start; k TEST n; k += step) {", "}"),
+                                ("plain", "var k = start; for (;;) { if (!(k TEST n)) break;", "k += step }")):
+            for test in "<", "<=":
+                realm.evaluate(f"""function {name}{len(test)}(seen, start, n, step) {{ const texts = "abcdefgh"; var s = 0;
+                    try {{ {head.replace("TEST", test)} {body}; {end} }} catch (error) {{ s += error.name }} return [seen, k, typeof k, s].join() }}""")
+        found = realm.evaluate(f"""const all = seen => [{", ".join(values)}], different = [], is = Object.is;
+            all().forEach((_, i) => all().forEach((_, j) => i && j !== 2 || [1, 2, 0, "1"].forEach(step => {{
+              for (const [loop, plain] of [[loop1, plain1], [loop2, plain2]]) {{
+                const [first, second] = [loop, plain].map(f => {{ const seen = []; return f(seen, all(seen)[i], all(seen)[j], step) }});
+                if (first !== second) different.push([i, j, step, first, second]);
+              }} }}))); different.slice(0, 3).join(" // ")""")
+        self.assertEqual(found, "")
+
 
 class JoinedOperatorTest(Case):
     """Operators on results of operators give what they give one by one, in the same order."""
