@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            474
+     1  This page: contents, imports, version                                            475
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         588
           Attributes of classes                                                           26
@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,101
+     6  Parser                                                                         4,100
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -36,7 +36,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                215
+          Parser: modules                                                                214
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
@@ -47,22 +47,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           177
           Resolving names                                                                853
           Types of variables                                                             370
-     8  Values and objects                                                             1,309
+     8  Values and objects                                                             1,354
           Property descriptors                                                           209
-          Ordinary objects                                                               476
-          Functions                                                                      137
+          Ordinary objects                                                               524
+          Functions                                                                      134
           Arrays                                                                         320
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,136
+     9  Conversions and operators                                                      1,138
           Numbers and text                                                               124
           Type conversion                                                                283
-          Objects                                                                        165
+          Objects                                                                        166
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,166
+    10  Code generator                                                                 5,175
           Nodes of Python                                                                201
-          Functions and their variables                                                  548
+          Functions and their variables                                                  565
           Statements                                                                     215
           Loops, jumps and try                                                           655
           Destructuring                                                                  176
@@ -70,7 +70,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        187
           Operators                                                                      580
           Assignments                                                                    364
-          Members and calls                                                              698
+          Members and calls                                                              717
           Members as targets                                                             100
           Questions about nodes                                                          269
           Compiling a source text                                                        535
@@ -192,14 +192,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Request and Response                                                           237
           fetch                                                                           52
           Requests that handlers get                                                      66
-    15  Realm, jobs and timers                                                         5,579
+    15  Realm, jobs and timers                                                         5,589
           Helpers of generated code: any realm                                           373
-          Helpers of generated code: one realm                                           298
-          Helpers of generated code: shortcuts                                           753
+          Helpers of generated code: one realm                                           292
+          Helpers of generated code: shortcuts                                           767
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        677
-          Freeing in slices                                                              183
+          Freeing in slices                                                              185
           Deadlines                                                                      530
           Values for a reader that chooses                                               102
           Output                                                                          35
@@ -282,7 +282,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           All scripts                                                                    777
           Files of scripts                                                               149
           Live pages                                                                     201
-    21  HTTP server                                                                    4,726
+    21  HTTP server                                                                    4,743
           Request heads                                                                  203
           Request bodies                                                                 268
           Responses of handlers                                                          203
@@ -293,7 +293,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      48
           Static files                                                                   345
           One connection for the streams of all tabs                                     124
-          One connection: reading                                                        242
+          One connection: reading                                                        245
           One connection: answering                                                      338
           One connection: GraphQL and routes of scripts                                  302
           One connection: around requests                                                206
@@ -302,8 +302,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        165
           Requests as scripts see them                                                   208
           TLS                                                                            139
-          The server                                                                     597
-    22  Pages                                                                          5,953
+          The server                                                                     610
+    22  Pages                                                                          5,954
           Page kit                                                                       141
           Page kit: texts of code                                                        251
           Live pages                                                                     258
@@ -312,7 +312,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           For monitors                                                                   122
           Dashboard: facts                                                               376
           Dashboard: the live channel                                                    181
-          Dashboard: actions                                                             395
+          Dashboard: actions                                                             396
           Editor: files                                                                  242
           Dashboard: the look                                                            398
           Colours of source texts                                                         71
@@ -327,7 +327,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,534
+    23  Command line                                                                   4,538
           Starters: what they share                                                      125
           Starters: their files                                                          784
           Starters: in TypeScript                                                        136
@@ -337,7 +337,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The map of this file                                                            56
           Serving                                                                        187
           Script tests                                                                   426
-          Script tests: requests and streams                                             323
+          Script tests: requests and streams                                             327
           Script tests: one file                                                         449
           Reports of tests                                                               264
           Several processes                                                              270
@@ -366,10 +366,11 @@ import collections
 import contextlib
 import copy
 import datetime
+import email.utils
 import errno
 import functools
 import heapq
-import http
+import html
 import importlib.util
 import io
 import ipaddress
@@ -389,6 +390,7 @@ import selectors
 import shutil
 import signal
 import socket
+import socketserver
 import stat
 import struct
 import sys
@@ -426,15 +428,9 @@ class LateModule:
     def __getattr__(self, attribute):
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        # OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has this.
-        sys.modules.setdefault("ssl", ssl)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        try:
-            value = getattr(importlib.import_module(self.__name__), attribute)
-        finally:
-            if sys.modules.get("ssl") is ssl:
-                del sys.modules["ssl"]
+        value = getattr(importlib.import_module(self.__name__), attribute)
         setattr(self, attribute, value)
         return value
 
@@ -451,11 +447,16 @@ class LatePattern:
         return value
 
 
-(decimal, difflib, email_utils, fractions, hashlib, hmac, html, http_client, secrets, shlex, sqlite3, ssl,
- textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
-     "decimal difflib email.utils fractions hashlib hmac html http.client secrets shlex sqlite3 ssl textwrap "
-     "traceback uuid zoneinfo").split())
+(decimal, difflib, fractions, hashlib, hmac, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
+ zoneinfo) = map(LateModule, ("decimal difflib fractions hashlib hmac secrets shlex sqlite3 ssl textwrap "
+                              "traceback uuid zoneinfo").split())
 
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
 try:
     from _sha2 import sha256            # what hashlib has without OpenSSL
 except ImportError:
@@ -3915,20 +3916,19 @@ class JSParser(DestructuringParser):
         """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
+            others = True
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
                 if self.type == "=" and self.peek()[1] == "require":
                     raise self.no_import_require(local.name, local.start)
-                if self.accept(","):
-                    if self.type not in ("*", "{"):
-                        self.unexpected()
-            if self.type == "*":
+                others = self.accept(",")
+            if others and self.type == "*":
                 specifiers.append(self.parse_namespace_import())
-            elif self.type == "{":
+            elif others and self.type == "{":
                 self.advance()
                 specifiers += self.parse_list("}", self.parse_import_specifier)
-            elif not specifiers:
+            elif others:
                 self.unexpected()
             self.expect_word("from")
         return specifiers
@@ -4883,7 +4883,7 @@ _IMPORT_BRACE = _words(r"import~\{~[^}]")
 _ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
-_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
 
 
 class TypeScriptParser(TypeParser):
@@ -7728,16 +7728,31 @@ def order_keys(keys):
 
 # -- Ordinary objects --------------------------------------------------------------------
 
+#: `props` of functions nobody has looked into yet, `found` of objects for which nothing was found. Never
+#: written to.
+UNTOUCHED = {}
+
+
+def begin_object(this, proto, props=None):
+    """The `__init__` of objects that have none of their own."""
+    this.proto = proto
+    this.props = {} if props is None else props
+    this.attrs = None
+
+
 class JSObject:
-    """An ordinary object (10.1).
+    """An ordinary object (10.1). Without an `__init__`, CPython makes it faster: see ordinary_object().
 
     proto   its prototype: a JSObject or None
     props   data properties: property key -> value, in insertion order (private names too)
     attrs   None while the object is extensible and every property is a plain one; otherwise a
             dict of *all* property keys in order -> attribute bits or Accessor
+    found   functions that were found along `proto`, for generated code: see InheritedAttrs; nothing where
+            `attrs` is not None, or in a subclass
+    own     `props`, where names may be read from it and changed in it straight; otherwise nothing
     """
 
-    __slots__ = ("proto", "props", "attrs", "__weakref__")
+    __slots__ = ("proto", "props", "attrs", "found", "__weakref__")
 
     #: What Object.prototype.toString and the console call it.
     class_name = "Object"
@@ -7746,11 +7761,13 @@ class JSObject:
     #: fn(this, *args) of callable objects; ctor(new_target, *args) of constructors.
     fn = None
     ctor = None
+    #: `found` of the instances of classes.
+    found_below = None
 
-    def __init__(self, proto, props=None):
-        self.proto = proto
-        self.props = {} if props is None else props
-        self.attrs = None
+    def __init_subclass__(cls):
+        cls.found = UNTOUCHED
+        if cls.__init__ is object.__init__:
+            cls.__init__ = begin_object
 
     # -- internal methods ----
 
@@ -7771,6 +7788,8 @@ class JSObject:
                 break
             walk = walk.proto
         self.proto = proto
+        if type(self) is JSObject:
+            self.found = UNTOUCHED
         note_prototype(proto)
         if isinstance(self.attrs, ProtectedAttrs):
             for key in self.attrs.relied_on:
@@ -7790,6 +7809,8 @@ class JSObject:
         """`attrs`, made first if this was a plain object."""
         if self.attrs is None:
             self.attrs = {key: DEFAULT_ATTRS for key in self.props if type(key) is not PrivateKey}
+            if type(self) is JSObject:
+                self.found = UNTOUCHED
         return self.attrs
 
     def get_own(self, key):
@@ -7969,6 +7990,19 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+JSObject.own = JSObject.props
+
+
+def ordinary_object(proto, props=None):
+    """OrdinaryObjectCreate (10.1.12); takes the dict over."""
+    this = JSObject()
+    this.proto = proto
+    this.props = {} if props is None else props
+    this.attrs = None
+    this.found = UNTOUCHED
+    return this
+
+
 def object_attributes(text):
     """attributes() for a class of objects: its constructor takes their prototype first."""
     return attributes(text, "proto; props={} attrs=None")
@@ -7984,16 +8018,22 @@ def subject_of(value):
 
 
 class InheritedAttrs(ProtectedAttrs):
-    """The `attrs` of a prototype on a chain along which methods were found. For each key of such a method
-    `relied_on` has the prototypes below that keep it in their `props`, until it is changed here. (They do not
-    have it in their `attrs`: so it is no property of theirs, and is only found faster.)"""
+    """The `attrs` of a prototype on a chain along which methods and getters were found: `found`, which the
+    objects below have as well, holds their Python functions, as long as nothing changes, by their keys,
+    those of getters by "get key". For each key that was found here or passed by, `relied_on` has the
+    prototypes that have it in `found`."""
 
-    __slots__ = ()
+    __slots__ = ("found",)
+
+    def __init__(self, attrs, owner):
+        super().__init__(attrs, owner, None, {})
+        self.found = {}
 
     def note(self, key, value):
         for heir in self.relied_on.get(key, ()):
-            if key not in heir.attrs:
-                heir.props.pop(key, None)
+            if type(heir.attrs) is InheritedAttrs:
+                heir.attrs.found.pop(key, None)
+                heir.attrs.found.pop("get " + key, None)
         if key in self.relied_on:
             self.relied_on[key] = weakref.WeakSet()
 
@@ -8005,28 +8045,34 @@ class InheritedAttrs(ProtectedAttrs):
         self.relied_on[key].add(heir)
 
     def replaced_by(self, kind, attrs):
+        self.found.clear()
         for key in self.relied_on:
             self.note(key, ABSENT)
         return SealedAttrs({key: int(flags) if type(flags) is ProtectedFlags else flags
                             for key, flags in attrs.items()})
 
 
-def keep_inherited(proto, key, function):
-    """Keeps the method that the instances of an ordinary prototype inherit from one farther up."""
-    chain, holder = [], proto
+def keep_found(obj, key, function):
+    """Keeps the method or getter that an ordinary object inherits from ordinary prototypes, for all objects
+    like it; gives its Python function."""
+    chain, holder = [], obj.proto if obj.attrs is None else None
     while type(holder) is JSObject and type(holder.special_attrs()) in (dict, InheritedAttrs):
         chain.append(holder)
         if key in holder.attrs:
             break
         holder = holder.proto
     else:
-        return
-    if holder is not proto and holder.props.get(key) is function:
+        return function.fn
+    flags = holder.attrs[key]
+    is_getter = type(flags) is Accessor
+    if (flags.getter if is_getter else holder.props.get(key)) is function:
         for holder in chain:
             if type(holder.attrs) is dict:
-                holder.attrs = InheritedAttrs(holder.attrs, holder, None, {})
-            holder.attrs.rely_on(key, proto)
-        proto.props[key] = function
+                holder.attrs = InheritedAttrs(holder.attrs, holder)
+            holder.attrs.rely_on(key, obj.proto)
+        obj.found = obj.proto.attrs.found
+        obj.found["get " + key if is_getter else key] = function.fn
+    return function.fn
 
 
 class JSLazyObject(JSObject):
@@ -8038,6 +8084,7 @@ class JSLazyObject(JSObject):
     """
 
     __slots__ = ()
+    own = UNTOUCHED
 
     def __init__(self, proto, props, makers):
         self.proto = proto
@@ -8061,6 +8108,7 @@ class JSLazyObject(JSObject):
                 props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
+        self.found = UNTOUCHED
 
     @property
     def props(self):
@@ -8258,10 +8306,6 @@ def fitted_arguments(args, least, most):
     return args[:most] + (undefined,) * (least - len(args))
 
 
-#: `props` of functions nobody has looked into yet. Never written to.
-UNTOUCHED = {}
-
-
 class JSFunction(JSObject):
     """A function object (10.2, 10.3).
 
@@ -8270,7 +8314,7 @@ class JSFunction(JSObject):
     `home` is the realm where fn does not tell it, `fields` the instance fields of classes.
     """
 
-    __slots__ = ("fn", "ctor", "info", "home", "fields")
+    __slots__ = ("fn", "ctor", "info", "home", "fields", "found_below")
     class_name = "Function"
     exotic = True
 
@@ -8283,6 +8327,7 @@ class JSFunction(JSObject):
         self.info = info
         self.home = None
         self.fields = None
+        self.found_below = None
 
     #: (function) -> its `prototype` property; its realm. The realm section puts functions here.
     make_prototype = realm_of = staticmethod(lambda function: undefined)
@@ -8733,13 +8778,14 @@ class JSStringObject(JSPrimitiveObject):
 
 #: What generated code finds in every realm, by name. Section 15 adds functions made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
-    "text_length": len, "allocate": object.__new__, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "Accessor": Accessor, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "nobody": ordinary_object(None),
+    "hole": HOLE, "interrupt": False,
+    "text_length": len, "JSObject": JSObject, "JSArray": JSArray,
+    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len, range, checked_text,
-        abs, math.sqrt, math.floor, ord)}}
+        AttributeError, GeneratorExit, BaseException, Exception, type, int, float, str, bool, list, len,
+        range, checked_text, abs, math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9199,7 +9245,8 @@ def construct(function, args=(), new_target=None):
         new_target = function
     ctor = function.ctor
     if ctor is True:
-        this = JSObject(prototype_for(new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
+        this = ordinary_object(prototype_for(
+            new_target, lambda: JSFunction.realm_of(function).ObjectPrototype))
         result = function.fn(this, *args)
         return result if isinstance(result, JSObject) else this
     return ctor(new_target, *args)
@@ -10418,13 +10465,15 @@ class FunctionEmitter(NodeMaker):
         if RECURSION_UNCHECKED:
             self.emit_value(self.call("check_depth"))
         if self.constructor == "base":          # what new_instance() does, without the call
-            fields = self.python("initialize_fields(this, new_target)") if self.has_fields else []
+            fields = self.python("initialize_fields(this, {klass})", klass=self.class_value()) \
+                if self.has_fields else []
             self.emit_python("""
-                if new_target is {klass}:
-                    this = allocate(JSObject)
+                if new_target.found_below is not None:
+                    this = JSObject()
                     this.proto = new_target.props["prototype"]
                     this.props = {}
                     this.attrs = None
+                    this.found = new_target.found_below
                     {fields}
                 else: this = new_instance(new_target, {klass})""", klass=self.class_value(), fields=fields)
         elif self.constructor == "derived":
@@ -10650,8 +10699,14 @@ class FunctionEmitter(NodeMaker):
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
         props = self.attribute(obj, "props")
+        if isinstance(obj, ast.Name) and obj.id == "this" and self.constructor is None:
+            return self.placed(obj, ".props", self.attribute(obj, "own"), "no_props")
         return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
             self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def dict_of_this(self, obj):
+        """dict_of() where `obj` is this; None for anything else. Only an object has what is not empty."""
+        return self.dict_of(obj) if isinstance(obj, ast.Name) and obj.id == "this" else None
 
     def list_of(self, obj):
         """The name of what goes with a variable for reading: the list of an array, a text itself, or
@@ -10669,16 +10724,25 @@ class FunctionEmitter(NodeMaker):
         return self.placed(obj, suffix, self.either(
             self.type_is(obj, "JSArray"), self.attribute(obj, "items"), otherwise))
 
-    def placed(self, obj, suffix, value):
-        """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
+    def placed(self, obj, suffix, value, otherwise=None):
+        """The name that is set to `value` where the variable `obj` was set; None if it has no such place.
+        `otherwise`: a name for values that have no such attribute, which is slow."""
         place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) and self.runs_often() else None
         if place is None:
             return None
         name = obj.id + suffix
         if not place.test.value:
             place.test, place.body = self.const(True), []
-        if not any(statement.targets[0].id == name for statement in place.body):
-            place.body.append(self.node(ast.Assign, [self.store(name)], value))
+            if otherwise is not None:
+                place.body = self.python("""
+                    try: pass
+                    except AttributeError: pass""")
+        body = place.body if otherwise is None else place.body[0].body
+        if not any(isinstance(made, ast.Assign) and made.targets[0].id == name for made in body):
+            body.append(self.node(ast.Assign, [self.store(name)], value))
+            if otherwise is not None:
+                place.body[0].handlers[0].body.append(
+                    self.node(ast.Assign, [self.store(name)], self.name(otherwise)))
         return self.name(name)
 
     def is_new(self, obj):
@@ -13312,15 +13376,14 @@ class CallEmitter(AssignmentEmitter):
 
     def got(self, obj, first, key, props, other):
         """obj.key where that may be a getter of the prototype; `other` is what holds for anything else."""
-        own = self.python("{key!r} in {props}", key=key, props=props) if props is not None else \
-            self.python("type({first}) is JSObject and {key!r} in {obj}.props", first=first, obj=obj, key=key)
-        return self.python(
-            "{props}[{key!r}] if {own} else {getter}.fn({obj}) "
-            "if type({obj}) is JSObject and {obj}.attrs is None and type({proto} := {obj}.proto) is JSObject "
-            "and {proto}.attrs is not None and type({getter} := {proto}.attrs.get({key!r})) is Accessor "
-            "and ({getter} := {getter}.getter) is not undefined else {other}",
-            props=props if props is not None else self.attribute(obj, "props"), own=own, key=key, obj=obj,
-            getter=self.temporary(), proto=self.temporary(), other=other)
+        found, function = self.found_along(obj, "get " + key)
+        if props is not None and self.dict_of_this(obj) is None:
+            found = self.both(self.type_is(obj, "JSObject"), found)
+        value = self.python(
+            "{props}[{key!r}] if {key!r} in {props} else {function}({obj}) if {found} else {other}",
+            props=props if props is not None else self.attribute(obj, "props"), key=key, obj=obj,
+            function=function, found=found, other=other)
+        return value if props is not None else self.either(self.type_is(first, "JSObject"), value, other)
 
     def length_of(self, obj, kind):
         if kind == "str":
@@ -13636,9 +13699,8 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(nodes[1]) if values else None
         before = [self.compare(first, _IS_NOT, self.const(None))
                   for again, first in parts if first is not again]
-        check, function = self.ordinary_method(obj, obj, self.const(name))
-        result = self.either(check, self.apply(function, [obj, *values]),
-                             self.call(helper, obj, text, *values))
+        result = self.ordinary_method(obj, obj, self.const(name), self.call(helper, obj, text, *values),
+                                      lambda function: self.apply(function, [obj, *values]))
         if kind is None:
             check = "(type({key}) is str or type({key}) not in wrapped_keys)"
         else:
@@ -13782,8 +13844,7 @@ class CallEmitter(AssignmentEmitter):
                 or type(getattr(node.object, "scope", None)) is Variable)):
             return self.call("method", first, key, text), this
         if not (is_array or is_text) or isinstance(node.object, ThisExpression):
-            check, function = self.ordinary_method(first, this, key)
-            return self.either(check, function, slow), this
+            return self.ordinary_method(first, this, key, slow), this
         if is_text and first is this and infer(node.object) == "str":
             return self.python("{found}.fn if {key} in string_methods and type({found} := "
                                "string_methods[{key}]) is JSFunction else {slow}",
@@ -13793,21 +13854,43 @@ class CallEmitter(AssignmentEmitter):
                                "and type({found} := string_methods[{key}]) is JSFunction else {slow}",
                                obj=this if is_array else first, key=key, found=self.temporary(), slow=slow)
         if is_array:
-            check, function = self.ordinary_method(first, this, key, "JSArray")
-            slow = self.either(check, function, slow)
+            slow = self.array_method(first, this, key, slow)
         return slow, this
 
-    def ordinary_method(self, first, obj, key, kind="JSObject"):
-        """-> (a condition that an ordinary object has a function of its own or from its prototype, the Python
-        function); `first` is the code of the object to use first. `kind`: the class for arrays."""
-        props, proto, found = self.temporary(), self.temporary(), self.temporary()
-        check = self.python(
-            "type({first}) is {kind} and ({key} not in ({props} := {obj}.props) and {obj}.attrs is None "
-            "and ({proto} := {obj}.proto) is not None "
+    def array_method(self, first, obj, key, slow):
+        """The Python function of a method that an array has from its prototype or of its own; `first` is the
+        code of the object to use first, `slow` that for anything else."""
+        return self.python(
+            "{found}.fn if type({first}) is JSArray and ({key} not in ({own} := {obj}.props) "
+            "and {obj}.attrs is None and ({proto} := {obj}.proto) is not None "
             "and type({found} := {proto}.props.get({key})) is JSFunction "
-            "or type({found} := {props}.get({key})) is JSFunction)",
-            first=first, obj=obj, key=key, props=props, proto=proto, found=found, kind=kind)
-        return check, self.attribute(self.name(found), "fn")
+            "or type({found} := {own}.get({key})) is JSFunction) else {slow}", first=first, obj=obj, key=key,
+            own=self.temporary(), proto=self.temporary(), found=self.temporary(), slow=slow)
+
+    def ordinary_method(self, first, obj, key, slow, finish=lambda function: function):
+        """The same for an ordinary object. `finish` makes the value from the function."""
+        place, own = self.dict_of_this(obj), self.temporary()
+        inherited, function = self.found_along(obj, key.value)
+        own_function = self.temporary()
+        value = self.python(
+            "{inherited_value} if {key} not in {first} and {inherited} "
+            "else {value} if type({found} := {own}.get({key})) is JSFunction else {slow}",
+            inherited_value=finish(function), key=key, inherited=inherited, found=own_function,
+            first=place or self.walrus(own, self.attribute(obj, "props")), own=place or own, slow=slow,
+            value=finish(self.attribute(self.name(own_function), "fn")))
+        return value if place is not None else self.either(self.type_is(first, "JSObject"), value, slow)
+
+    def found_along(self, obj, key):
+        """-> (a condition that `found` of an ordinary object has a key, its value)"""
+        found, holder = self.temporary(), obj
+        if self.dict_of_this(obj) is not None and self.constructor is None:
+            holder = self.placed(obj, ".object", obj, "nobody")
+        if LOOKS_TWICE:
+            test = "{key!r} in ({found} := {holder}.found)"
+            value = self.python("{found}[{key!r}]", key=key, found=found)
+        else:
+            test, value = "({found} := {holder}.found.get({key!r})) is not None", self.name(found)
+        return self.python(test, key=key, found=found, holder=holder), value
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -14886,8 +14969,8 @@ class KeptCode:
         unit, pool = compiled.unit, []
         for item in unit.pool:
             if isinstance(item, FunctionInfo):
-                facts = [getattr(item, name) for name in FunctionInfo.__slots__]
-                pool.append([*facts[:-2], item.text[1:], facts[-1]])
+                pool.append([item.text[1:] if name == "text" else getattr(item, name)
+                             for name in FunctionInfo.__slots__])
             else:
                 pool.append(int(item) if type(item) is JSBigInt else (item.cooked, item.raw)
                             if isinstance(item, TemplateSite) else item)
@@ -15004,7 +15087,7 @@ class PythonDump:
         for statement in statements:
             if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) \
                     and isinstance(statement.body[0], (
-                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                    ast.Pass, ast.Assign, ast.Try)):    # a place, see FunctionEmitter.make_place
                 if statement.test.value:
                     result += statement.body
                 continue
@@ -15177,7 +15260,7 @@ class Namespace(BuiltinTable):
             GLOBAL_NAMES[name] = name
 
     def install(self, realm):
-        namespace = JSObject(realm.ObjectPrototype)
+        namespace = ordinary_object(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
         protect(realm, self.name)
@@ -15201,7 +15284,7 @@ class BuiltinClass(BuiltinTable):
         self.name = name
         self.parent = parent
         self.base = base
-        self.make_prototype = prototype or (lambda realm, proto: JSObject(proto))
+        self.make_prototype = prototype or (lambda realm, proto: ordinary_object(proto))
         self.static = BuiltinTable(name)
         self.is_global = is_global
         self.construct_impl = None
@@ -15485,9 +15568,9 @@ OBJECT.methods(
 @OBJECT.constructor(1, call=True)
 def object_construct(realm, new_target, value=undefined, *_):
     if new_target is not undefined and new_target is not realm.Object:
-        return JSObject(proto_from(realm, new_target, "ObjectPrototype"))
+        return ordinary_object(proto_from(realm, new_target, "ObjectPrototype"))
     if value is undefined or value is null:
-        return JSObject(realm.ObjectPrototype)
+        return ordinary_object(realm.ObjectPrototype)
     return to_object(realm, value)
 
 
@@ -15508,7 +15591,7 @@ def object_assign(realm, this, target=undefined, *sources):
 
 @OBJECT.static.method("create", 2)
 def object_create(realm, this, proto=undefined, properties=undefined, *_):
-    obj = JSObject(proto_argument(proto))
+    obj = ordinary_object(proto_argument(proto))
     note_prototype(obj.proto)
     return obj if properties is undefined else define_all(realm, obj, properties)
 
@@ -15553,7 +15636,7 @@ def enumerable_own(realm, value, pick):
 def object_from_entries(realm, this, entries=undefined, *_):
     if entries is undefined or entries is null:
         raise JSTypeError(f"{entries} is not iterable")
-    obj = JSObject(realm.ObjectPrototype)
+    obj = ordinary_object(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
@@ -15605,7 +15688,7 @@ def has_integrity(obj, frozen):
 @OBJECT.static.method("getOwnPropertyDescriptors", 1)
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
-    result = JSObject(realm.ObjectPrototype)
+    result = ordinary_object(realm.ObjectPrototype)
     for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None:
@@ -15616,7 +15699,7 @@ def object_get_own_property_descriptors(realm, this, value=undefined, *_):
 @OBJECT.static.method("groupBy", 2)
 def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     groups = group_values(realm, items, callback, to_property_key)
-    return JSObject(None, {key: realm.new_array(values) for key, values in groups})
+    return ordinary_object(None, {key: realm.new_array(values) for key, values in groups})
 
 
 OBJECT.static.method("is", 2)(lambda realm, this, x=undefined, y=undefined, *_: same_value(x, y))
@@ -16161,7 +16244,7 @@ def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
 
 def call_site(realm, code, lasti):
     """A CallSite of V8's for one frame."""
-    site, (line, column) = JSObject(realm.ObjectPrototype), frame_position(code, lasti)
+    site, (line, column) = ordinary_object(realm.ObjectPrototype), frame_position(code, lasti)
     text = utf16(frame_text(code, lasti).removeprefix("    at "))
     for name, value in {
             "getFileName": utf16(code.co_filename), "getLineNumber": line, "getColumnNumber": column or 1,
@@ -19129,7 +19212,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
 
 
 ARRAY.alias(SYM_ITERATOR, "values")
-ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
+ARRAY.value(SYM_UNSCOPABLES, lambda realm: ordinary_object(None, dict.fromkeys((
     "at", "copyWithin", "entries", "fill", "find", "findIndex", "findLast", "findLastIndex", "flat",
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
@@ -19802,7 +19885,7 @@ class JSCollectionIterator(JSObject):
     __slots__ = ("source", "kind", "position", "era")
 
     def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.source = source
         self.kind = kind
         self.position = source.first
@@ -20059,7 +20142,7 @@ class JSWeakRef(JSObject):
     class_name = "WeakRef"
 
     def __init__(self, proto, target):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.reference = (lambda: target) if type(target) is JSSymbol else weakref.ref(target)
         self.kept = None
 
@@ -20483,7 +20566,7 @@ class JSTypedArray(JSObject):
     exotic = True
 
     def __init__(self, proto, kind, buffer, offset, length):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.kind = kind
         self.buffer = buffer
         self.offset = offset
@@ -21389,7 +21472,7 @@ class JSDataView(JSObject):
     class_name = "DataView"
 
     def __init__(self, proto, buffer, offset, size):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.buffer = buffer
         self.offset = offset
         self.fixed = size
@@ -21930,7 +22013,7 @@ def gathering_for(realm, capability, keys):
     """A PromiseGathering that resolves with an array, or with an object without prototype."""
     def resolve(values):
         capability.resolve(realm.new_array(values) if keys is None
-                           else JSObject(None, dict(zip(keys, values))))
+                           else ordinary_object(None, dict(zip(keys, values))))
     return PromiseGathering(realm, resolve)
 
 
@@ -22538,7 +22621,7 @@ def iterator_dispose(realm, this, *_):
 def iterator_construct(realm, new_target, *_):
     if new_target is realm.Iterator:
         raise JSTypeError("Abstract class Iterator not directly constructable")
-    return JSObject(proto_from(realm, new_target, "IteratorPrototype"))
+    return ordinary_object(proto_from(realm, new_target, "IteratorPrototype"))
 
 
 def careful_property(key, value):
@@ -22658,7 +22741,7 @@ def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
     except BaseException as error:
         close_all(records, error)
 
-    return make_helper(realm, records, zipped(records, mode, fill, lambda values: JSObject(
+    return make_helper(realm, records, zipped(records, mode, fill, lambda values: ordinary_object(
         None, dict(zip(keys, values)))))
 
 
@@ -23219,18 +23302,18 @@ def object_maker(realm, mend, has_null, has_escapes):
         for key, value in props.items():
             if type(value) is list:
                 props[key] = mend(value)
-        obj = _bare_object(JSObject)
-        obj.proto, obj.props, obj.attrs = proto, props, None
+        obj = JSObject()
+        obj.proto, obj.props, obj.attrs, obj.found = proto, props, None, UNTOUCHED
         return obj
 
     def make_object_with_nulls(props):
         for key, value in props.items():
             if value is None or type(value) is list:
                 props[key] = mend(value)
-        return JSObject(proto, props)
+        return ordinary_object(proto, props)
 
     def make_object_with_escapes(props):
-        return JSObject(proto, {utf16(key): mend(value) for key, value in props.items()})
+        return ordinary_object(proto, {utf16(key): mend(value) for key, value in props.items()})
     return make_object_with_escapes if has_escapes else \
         make_object_with_nulls if has_null else make_object
 
@@ -27175,7 +27258,7 @@ def named_groups(pattern, values):
     """The `groups` object, from the values of all groups but the first."""
     def value(numbers):
         return next((values[index - 1] for index in numbers if values[index - 1] is not undefined), undefined)
-    return JSObject(None, {name: value(numbers) for name, numbers in pattern.names.items()})
+    return ordinary_object(None, {name: value(numbers) for name, numbers in pattern.names.items()})
 
 
 def match_indices(realm, pattern, match):
@@ -27749,7 +27832,7 @@ class JSRegExpStringIterator(JSObject):
     class_name = "RegExp String Iterator"
 
     def __init__(self, proto, regexp, text, flags):
-        JSObject.__init__(self, proto)
+        begin_object(self, proto)
         self.regexp = regexp
         self.text = text
         self.is_global = "g" in flags
@@ -29008,14 +29091,14 @@ class JSLocale(JSObject):
 
 def intl_options(realm, options):
     """CoerceOptionsToObject (9.2.10)."""
-    return JSObject(None) if options is undefined else to_object(realm, options)
+    return ordinary_object(None) if options is undefined else to_object(realm, options)
 
 
 def object_options(realm, options):
     """GetOptionsObject (9.2.9), of the classes that came later."""
     if options is not undefined and not isinstance(options, JSObject):
         raise JSTypeError("Incorrect options: expected an object")
-    return JSObject(None) if options is undefined else options
+    return ordinary_object(None) if options is undefined else options
 
 
 class IntlSettings:
@@ -30766,7 +30849,7 @@ class RelativeSettings(IntlSettings):
 
     def read(self, option, options):
         self.choose(option, "style", "numeric")
-        self.number = NumberSettings([self.locale], JSObject(None))
+        self.number = NumberSettings([self.locale], ordinary_object(None))
 
     def map(self, stem):
         """The forms of the style; a shorter style has only what differs from the longer one."""
@@ -31015,7 +31098,7 @@ class DurationSettings(IntlSettings):
             before = self.styles[unit] if position > 3 else ""
         self.fractionalDigits = number_option(options, "fractionalDigits", 0, 9, None)
         list_style = "short" if self.style == "digital" else self.style
-        self.list = ListSettings([self.locale], JSObject(None, {"type": "unit", "style": list_style}))
+        self.list = ListSettings([self.locale], ordinary_object(None, {"type": "unit", "style": list_style}))
 
     def read_unit(self, option, unit, position, before):
         """GetDurationUnitOptions (13.5.6): `before` is the style of the unit before that may be numeric."""
@@ -31128,7 +31211,7 @@ class DurationWriter:
             options.update(roundingMode="trunc", maximumFractionDigits=9 if most is None else most,
                            minimumFractionDigits=most or 0)
         options["numberingSystem"] = self.settings.numberingSystem
-        made = NumberSettings([self.settings.locale], JSObject(None, options))
+        made = NumberSettings([self.settings.locale], ordinary_object(None, options))
         return [(*part, unit[:-1]) for part in format_number_parts(text, made)]
 
     def write_clock(self, first):
@@ -33462,9 +33545,9 @@ def add_attributes(realm, parts, name, props):
 
 @GLOBAL_FUNCTIONS.method("h", 2)
 def global_h(realm, this, kind=undefined, props=undefined, *children):
-    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    props = props if isinstance(props, JSObject) else ordinary_object(realm.ObjectPrototype)
     if is_callable(kind):
-        given = JSObject(realm.ObjectPrototype)
+        given = ordinary_object(realm.ObjectPrototype)
         for key in interruptible(props.own_keys()):
             if props.get_own(key).enumerable:
                 given.put(key, props.get(key))
@@ -35483,13 +35566,15 @@ def reading_helpers(realm, helpers):
         """obj.key, key a str."""
         if type(obj) is JSObject:
             holder, may_have_getter = obj, key in Guard.keys
+            if may_have_getter and key not in obj.props and (found := obj.found.get("get " + key)):
+                return found(obj)
             while holder is not None:
                 value = holder.props.get(key)
                 if value is not None:
                     return value
                 if may_have_getter and holder.attrs is not None and key in holder.attrs:
                     getter = holder.attrs[key].getter
-                    return undefined if getter is undefined else getter.fn(obj)
+                    return undefined if getter is undefined else keep_found(obj, key, getter)(obj)
                 holder = holder.proto
                 if holder is not None and holder.exotic:
                     return holder.get(key, obj)
@@ -35524,15 +35609,13 @@ def reading_helpers(realm, helpers):
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
         elif kind is float and type(obj) is JSArray and key == key and abs(key) < 2 ** 31:
-            index = int(key)
-            if index == key and 0 <= index < len(obj.items):
+            if (index := int(key)) == key and 0 <= index < len(obj.items):
                 return obj.items[index]
         return get_v(realm, obj, to_property_key(key))
 
     def get_length(obj):
-        if type(obj) is str:
-            return len(obj)
-        return len(obj.items) if type(obj) is JSArray else get(obj, "length")
+        return len(obj) if type(obj) is str else len(obj.items) if type(obj) is JSArray \
+            else get(obj, "length")
 
     return get, get_element, get_length
 
@@ -35553,17 +35636,17 @@ def calling_helpers(realm, helpers):
                 props = obj.props
             except AttributeError:
                 return callable_or_refusal(get_v(realm, obj, key), text, realm)
-            proto = obj.proto
             if key in props:
                 function = props[key]
-            elif obj.attrs is not None or proto is None:
+            elif key in obj.found:
+                return obj.found[key]
+            elif obj.attrs is not None or obj.proto is None:
                 function = obj.get(key)
-            elif key in proto.props:
-                function = proto.props[key]
             else:
-                function = get(obj, key)
+                proto = obj.proto
+                function = proto.props[key] if key in proto.props else get(obj, key)
                 if type(obj) is type(proto) is JSObject and type(function) is JSFunction:
-                    keep_inherited(proto, key, function)
+                    return keep_found(obj, key, function)
         if type(function) is JSFunction:
             return function.fn
         return callable_or_refusal(function, text, realm)
@@ -35589,10 +35672,11 @@ def literal_helpers(realm, helpers):
 
     def object_of(props):
         """The value of an object literal; takes the dict over."""
-        this = allocate(JSObject)
+        this = JSObject()
         this.proto = object_proto
         this.props = props
         this.attrs = None
+        this.found = UNTOUCHED
         return this
 
     def array_of(items):
@@ -35610,7 +35694,7 @@ def literal_helpers(realm, helpers):
 
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
+    object_proto = realm.ObjectPrototype
 
     def new(callee, text):
         """The Python function that `new callee(…)` calls with the callee and the arguments."""
@@ -35628,10 +35712,12 @@ def constructing_helpers(realm, helpers):
 
     def instance_of_function(callee, x=None, y=None, z=None, *more):
         proto = callee.props.get("prototype") or callee.get("prototype")
-        this = allocate(JSObject)
+        this = JSObject()
         this.proto = proto if type(proto) is JSObject or isinstance(proto, JSObject) else object_proto
         this.props = {}
         this.attrs = None
+        this.found = proto.attrs.found if type(proto) is JSObject and type(proto.attrs) is InheritedAttrs \
+            else UNTOUCHED
         if z is not None:               # a call with a tuple takes longer
             result = callee.fn(this, x, y, z, *more) if more else callee.fn(this, x, y, z)
         elif y is not None:
@@ -35642,16 +35728,7 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        if new_target is klass:         # no script can change this property
-            proto = klass.props["prototype"]
-        else:
-            proto = new_target.props.get("prototype")
-            if not isinstance(proto, JSObject):
-                proto = prototype_for(new_target, realm.object_prototype)
-        this = allocate(JSObject)
-        this.proto = proto
-        this.props = {}
-        this.attrs = None
+        this = ordinary_object(prototype_for(new_target, realm.object_prototype))
         if klass.fields:
             initialize_fields(this, klass)
         return this
@@ -35722,7 +35799,7 @@ def function_helpers(realm, helpers):
         function.fn = code
         function.ctor = info.ctor
         function.info = info
-        function.attrs = function.home = function.fields = None
+        function.attrs = function.home = function.fields = function.found_below = None
         return function
 
     def make_target_function(code, info):
@@ -35731,7 +35808,7 @@ def function_helpers(realm, helpers):
         function.home = realm
         if function.ctor is True:
             def construct_target(new_target, *args):
-                this = JSObject(prototype_for(new_target, realm.object_prototype))
+                this = ordinary_object(prototype_for(new_target, realm.object_prototype))
                 result = code(new_target, this, *args)
                 return result if isinstance(result, JSObject) else this
             function.ctor = construct_target
@@ -36431,7 +36508,7 @@ def make_class(realm, superclass, code, info):
                               + display(proto_parent))
         proto_parent = None if proto_parent is null else proto_parent
         parent = superclass
-    proto = JSObject(proto_parent)
+    proto = ordinary_object(proto_parent)
     note_prototype(proto_parent)
 
     def refuse(this, *args):
@@ -36445,6 +36522,8 @@ def make_class(realm, superclass, code, info):
     klass.props = {"length": info.length, "name": info.name, "prototype": proto}
     klass.attrs = {"length": CONFIGURABLE, "name": CONFIGURABLE, "prototype": 0}
     proto.put("constructor", klass, HIDDEN_ATTRS)
+    proto.attrs = InheritedAttrs(proto.attrs, proto)
+    klass.found_below = proto.attrs.found
     return klass
 
 
@@ -36452,7 +36531,19 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if not derived:
         new_instance = realm.runtime["new_instance"]
-        return lambda new_target, *args: new_instance(new_target, klass)
+
+        def construct_base(new_target, *_):
+            if new_target.found_below is None:
+                return new_instance(new_target, klass)
+            this = JSObject()
+            this.proto = new_target.props["prototype"]
+            this.props = {}
+            this.attrs = None
+            this.found = new_target.found_below
+            if klass.fields:
+                initialize_fields(this, klass)
+            return this
+        return construct_base
 
     def construct_derived(new_target, *args):
         count = len(args)
@@ -36613,7 +36704,7 @@ class JSGlobal(JSObject):
     exotic = True
 
     def __init__(self, realm):
-        JSObject.__init__(self, None)
+        begin_object(self, None)
         self.realm = realm
         self.parent = None
         self.flags = {}
@@ -36657,7 +36748,7 @@ class JSGlobal(JSObject):
         if type(key) is not str:
             JSObject.store_property(self, key, desc, current)
             return
-        keeper = JSObject(None)
+        keeper = ordinary_object(None)
         if current is not None:
             JSObject.store_property(keeper, key, current, None)
         JSObject.store_property(keeper, key, desc, current)
@@ -36732,7 +36823,7 @@ class JSNamespace(JSObject):
     exotic = True
 
     def __init__(self, cells):
-        JSObject.__init__(self, None)
+        begin_object(self, None)
         self.cells = cells
         self.attrs = SealedAttrs({SYM_TO_STRING_TAG: 0})
         self.props[SYM_TO_STRING_TAG] = "Module"
@@ -37032,7 +37123,7 @@ class ModuleMap:
 
     def meta(self, filename):
         if filename not in self.metas:
-            self.metas[filename] = JSObject(None, {"url": utf16(filename)})
+            self.metas[filename] = ordinary_object(None, {"url": utf16(filename)})
         return self.metas[filename]
 
     # -- loading and linking ----
@@ -37120,8 +37211,8 @@ class ModuleMap:
         if name in self.required:
             return self.required[name].get("exports")
         realm = self.realm
-        module = self.required[name] = JSObject(realm.ObjectPrototype)
-        exports = JSObject(realm.ObjectPrototype)
+        module = self.required[name] = ordinary_object(realm.ObjectPrototype)
+        exports = ordinary_object(realm.ObjectPrototype)
         for key, value in (("exports", exports), ("id", utf16(name)), ("filename", utf16(name)),
                            ("loaded", False)):
             module.put(key, value)
@@ -37151,7 +37242,7 @@ class ModuleMap:
         """The `require` of the module of that name."""
         require = self.realm.function(lambda this, specifier=undefined, *_: self.require(specifier, name),
                                       "require", 1)
-        require.put("cache", JSObject(None))
+        require.put("cache", ordinary_object(None))
         require.put("resolve", self.realm.function(
             lambda this, specifier=undefined, *_:
             utf16(self.loader(python_text(to_string(specifier)), name, "require")[0]), "resolve", 1))
@@ -37164,7 +37255,7 @@ class ModuleMap:
         with self.realm.uncounted():
             name, source = self.loader(python_text(specifier), referrer, "require")
         if name not in self.required and name.endswith(".json"):
-            module = self.required[name] = JSObject(self.realm.ObjectPrototype)
+            module = self.required[name] = ordinary_object(self.realm.ObjectPrototype)
             module.put("exports", self.realm.parse_json(source))
         if name in self.required or type(source) is CommonJS:
             return self.run_common_js(name, source)
@@ -37179,7 +37270,7 @@ class ModuleMap:
 
     def native(self):
         """What the modules of node are made of that JavaScript cannot do."""
-        realm, native = self.realm, JSObject(self.realm.ObjectPrototype)
+        realm, native = self.realm, ordinary_object(self.realm.ObjectPrototype)
 
         def inspect(this, value=undefined, depth=2, colors=False, *_):
             return utf16(inspect_value(realm, value, to_number(depth), colors is True))
@@ -37473,6 +37564,8 @@ def _emptied(thing):
     """What an object of a dead realm had that may make circles, and no longer has."""
     had = [thing.props, thing.attrs]
     thing.attrs, thing.props = None, {}
+    if type(thing) is JSObject:
+        thing.found = UNTOUCHED
     if isinstance(thing, JSFunction):
         had += [thing.fn, thing.ctor, thing.fields]
         thing.fn = thing.ctor = thing.fields = None
@@ -38604,7 +38697,7 @@ class RealmBase:
         return self.ObjectPrototype
 
     def new_object(self, props=None):
-        return JSObject(self.ObjectPrototype, props)
+        return ordinary_object(self.ObjectPrototype, props)
 
     def lazy_object(self, props, makers, subject=None):
         """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
@@ -38627,7 +38720,7 @@ class RealmBase:
         return JSFunction(self.FunctionPrototype, fn, FunctionInfo(name, length))
 
     def iter_result(self, value, done):
-        return JSObject(self.ObjectPrototype, {"value": value, "done": done})
+        return ordinary_object(self.ObjectPrototype, {"value": value, "done": done})
 
     def new_error(self, kind, message):
         return make_error(self, kind, message, frames_of_stack(sys._getframe(1)))
@@ -39373,7 +39466,7 @@ class Realm(RealmBase):
         if value is None:
             return null
         if kind is dict:
-            return JSObject(self.ObjectPrototype,
+            return ordinary_object(self.ObjectPrototype,
                             {utf16(str(key)): utf16(item) if type(item) is str else self.from_python(item)
                              for key, item in value.items()})
         if kind is list or kind is tuple:
@@ -39398,7 +39491,7 @@ class Realm(RealmBase):
         def end(this, value=undefined, *_):
             items.close()
             return self.iter_result(value, True)
-        iterator = JSObject(self.IteratorPrototype)
+        iterator = ordinary_object(self.IteratorPrototype)
         iterator.put("next", self.function(following, "next"), HIDDEN_ATTRS)
         iterator.put("return", self.function(end, "return"), HIDDEN_ATTRS)
         return iterator
@@ -39502,7 +39595,7 @@ class Realm(RealmBase):
     def read_only(self, values):
         """An object without prototype that has these texts, which nobody who looks at it is shown: each
         property is a getter."""
-        obj = JSObject(None)
+        obj = ordinary_object(None)
         for key, value in values.items():
             getter = self.function(lambda this, *_, value=utf16(value): value, utf16(key))
             obj.put_accessor(utf16(key), getter, undefined, ENUMERABLE)
@@ -39558,8 +39651,8 @@ def make_prototype_property(function):
     """The `prototype` that a function is born with (10.2.5, 15.5.4)."""
     realm = realm_of_function(function)
     if function.info.prototype != "object":
-        return JSObject(getattr(realm, function.info.prototype))
-    proto = JSObject(realm.ObjectPrototype)
+        return ordinary_object(getattr(realm, function.info.prototype))
+    proto = ordinary_object(realm.ObjectPrototype)
     proto.put("constructor", function, HIDDEN_ATTRS)
     return proto
 
@@ -40013,13 +40106,13 @@ def trouble_text(error, host):
         return f"the certificate of {host} is not trusted ({error.verify_message})"
     if type(error).__module__ == "ssl":
         return f"no secure connection to {host} ({(error.reason or 'it does not speak TLS').lower()})"
-    if isinstance(error, http_client.RemoteDisconnected):
+    if isinstance(error, http.client.RemoteDisconnected):
         return f"{host} closed the connection without an answer"
-    if isinstance(error, (http_client.LineTooLong, http_client.BadStatusLine)):
+    if isinstance(error, (http.client.LineTooLong, http.client.BadStatusLine)):
         return f"what {host} answered is not HTTP"
-    if isinstance(error, http_client.IncompleteRead):
+    if isinstance(error, http.client.IncompleteRead):
         return f"{host} ended the connection in the middle of the body"
-    if isinstance(error, http_client.HTTPException):
+    if isinstance(error, http.client.HTTPException):
         return f"what {host} answered is not valid HTTP"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens at {host}"
@@ -40122,7 +40215,7 @@ class Network:
                 sock.close()
                 failure = failure or error
                 continue
-            connection = http_client.HTTPConnection(host, port)
+            connection = http.client.HTTPConnection(host, port)
             connection.auto_open = 0
             connection.sock = TimedSocket(sock, order.deadline)
             return connection
@@ -40256,7 +40349,7 @@ class Order(Timed):
             if connection is not None:
                 try:
                     return connection, self.send(connection)
-                except (ConnectionError, http_client.RemoteDisconnected):
+                except (ConnectionError, http.client.RemoteDisconnected):
                     connection.close()
                     if self.method not in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE"):
                         raise
@@ -40266,7 +40359,7 @@ class Order(Timed):
             except BaseException:
                 connection.close()
                 raise
-        except (OSError, http_client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise NetworkTrouble("it was aborted" if self.closed else trouble_text(error, host)) from None
 
     def send(self, connection):
@@ -40344,8 +40437,8 @@ class BodySource:
                 raise ConnectionAbortedError
             piece = self.response.read1(RECEIVE_SIZE)
             if not piece and self.response.length:
-                raise http_client.IncompleteRead(b"")
-        except (OSError, http_client.HTTPException, ValueError) as error:
+                raise http.client.IncompleteRead(b"")
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             reason = "it was aborted" if self.order.closed else trouble_text(error, host)
             raise NetworkTrouble(reason) from None
@@ -57697,11 +57790,12 @@ def public_stamps(folder):
 # ======================================================================================
 # 21  HTTP SERVER
 #
-# Sockets never block: one thread at a time, the leader, waits for all of them, reads, and answers
-# complete requests itself, so a small request needs no change of thread; when a script's handler keeps
-# the leader busy, the supervisor appoints another thread and the first one steps back when it is done.
-# Slow clients therefore hold memory, never a thread. Requests are parsed strictly, one head at a time,
-# and answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
+# `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
+# thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
+# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
+# supervisor appoints another thread and the first one steps back when it is done. Slow clients
+# therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
+# answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
 # fills. Event streams are handed to the broadcaster.
 # ======================================================================================
 
@@ -59747,7 +59841,7 @@ def has_changed(fields, tag, modified):
 def http_date(text):
     """Seconds since 1970 of a date in a header, or None where there is none."""
     try:
-        return email_utils.parsedate_to_datetime(text).timestamp() if text else None
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
 
@@ -59901,12 +59995,15 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 DROPPED = 444
 
 
-class RequestReader:
+class RequestReader(http.server.BaseHTTPRequestHandler):
     """Reads requests; what every part of a connection needs.
 
-    `serve` is called whenever the socket is ready; it never waits for the socket. `state` says what the
-    connection waits for.
+    Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
+    ready; it never waits for the socket. `state` says what the connection waits for.
     """
+
+    protocol_version = "HTTP/1.1"
+    server_version = SERVER_NAME
 
     def __init__(self, request, client_address, server):
         self.request = self.connection = request
@@ -61914,13 +62011,17 @@ class DealtConnections:
             raise ConnectionAbortedError from None
 
 
-class HTTPServer:
+class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     """Listens, and serves an Application.
 
     `leader` threads: exactly one thread waits for sockets and serves those that are ready, one after
     the other. Each leader has a term. The supervisor ends the term of one that does not come back
     from a request, and lets the next begin; the old one notices when it is done.
     """
+
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"
+    request_queue_size = LISTEN_BACKLOG
 
     def __init__(self, app, host=DEFAULT_HOST, port=DEFAULT_PORT, *, allowed_hosts=(), cors=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, shared_port=False, proxies=0,
@@ -61969,9 +62070,12 @@ class HTTPServer:
         self._sweep_at = self._warned_at = self._grace_until = self._renew_at = 0.0
         self._reserve = None
         self.listeners = []
-        self.handler_class = SecureHandler if tls else RequestHandler
-        self.server_name, self.server_port, self.address = host, port, host
-        self.listen(dealt)
+        super().__init__((host, port), SecureHandler if tls else RequestHandler, dealt is None)
+        if dealt is not None:
+            self.socket.close()
+            self.socket = DealtConnections(dealt)
+            self.listeners = [self.socket]
+            self.server_name, self.server_port = host, port
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
         self._waker.setblocking(False)
@@ -61980,18 +62084,18 @@ class HTTPServer:
             listener.setblocking(False)
             self.selector.register(listener, selectors.EVENT_READ, "accept")
 
-    def listen(self, dealt):
-        if dealt is not None:
-            self.listeners = [DealtConnections(dealt)]
-            return
-        self.listeners = bound_sockets(self.server_name, self.server_port, self.shared_port)
-        self.address, self.server_port = self.listeners[0].getsockname()[:2]
-        try:
-            for listener in self.listeners:
-                listener.listen(LISTEN_BACKLOG)
-        except OSError:
-            self.server_close()
-            raise
+    def server_bind(self):
+        """Without the base class's look-up of the host's full name, which can take seconds."""
+        self.socket.close()
+        host, port = self.server_address
+        self.listeners = bound_sockets(host, port, self.shared_port)
+        self.socket = self.listeners[0]
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = host, self.server_address[1]
+
+    def server_activate(self):
+        for listener in self.listeners:
+            listener.listen(self.request_queue_size)
 
     @property
     def url(self):
@@ -62010,6 +62114,12 @@ class HTTPServer:
         self._appoint()
         threading.Thread(target=self._supervise, name="supervisor", daemon=True).start()
 
+    def serve_forever(self, poll_interval=0.5):
+        """Serves until `shutdown`."""
+        self.start()
+        while not self._ended.wait(poll_interval):
+            pass
+
     def shutdown(self):
         """Stops listening, lets running requests finish for a moment, closes everything."""
         self.stopping = True
@@ -62024,7 +62134,7 @@ class HTTPServer:
         self.server_close()
 
     def server_close(self):
-        for listener in self.listeners:
+        for listener in [self.socket, *self.listeners]:
             listener.close()
         if self._reserve is not None:
             self._reserve.close()
@@ -62246,7 +62356,7 @@ class HTTPServer:
         request.setblocking(False)
         with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        handler = self.handler_class(request, client_address, self)
+        handler = self.RequestHandlerClass(request, client_address, self)
         handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
@@ -64643,14 +64753,15 @@ def replay_request(handler, head, body):
                            "it cannot be sent again")
     try:
         return json_answer(send_again(handler.server, entry))
-    except (OSError, http_client.HTTPException) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Refusal(502, f"No answer came: {type(error).__name__}: {error}") from None
 
 
 def send_again(server, entry):
     """Makes the request of a log entry over a connection of its own; what came back, as plain data."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.address, server.address)
-    connection = http_client.HTTPConnection(name, server.server_port, timeout=REPLAY_SECONDS)
+    name, port = server.server_address[:2]
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    connection = http.client.HTTPConnection(name, port, timeout=REPLAY_SECONDS)
     started = time.perf_counter()
     try:
         connection.putrequest(entry.head.method, entry.head.target, skip_host=True, skip_accept_encoding=True)
@@ -68449,7 +68560,7 @@ class Server:
 
     @property
     def port(self):
-        return self._http.server_port
+        return self._http.server_address[1]
 
     @property
     def http(self):
@@ -71199,8 +71310,12 @@ def line_diff(actual, expected):
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
-    def listen(self, dealt):
+    def server_bind(self):
         self.server_name, self.server_port = "localhost", 0
+        self.server_address = ("localhost", 0)
+
+    def server_activate(self):
+        pass
 
     def server_close(self):
         super().server_close()
@@ -71253,7 +71368,7 @@ class Exchange:
         """Sends the request; returns when it is answered."""
         self.sock, self.far = (CountingSocket(fileno=end.detach()) for end in socket.socketpair())
         self.far.setblocking(False)
-        handler = self.server.handler_class(self.far, ("127.0.0.1", 0), self.server)
+        handler = self.server.RequestHandlerClass(self.far, ("127.0.0.1", 0), self.server)
         handler.received = self.data
         handler.serve()
         received = self.receive()
