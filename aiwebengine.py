@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,101
+     6  Parser                                                                         4,100
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -36,7 +36,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
-          Parser: modules                                                                215
+          Parser: modules                                                                214
           Parsing a source text                                                          117
           Parser: types of TypeScript                                                    636
           Parser: declarations of TypeScript                                             458
@@ -60,11 +60,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     282
           Iteration                                                                      168
-    10  Code generator                                                                 5,175
+    10  Code generator                                                                 5,202
           Nodes of Python                                                                201
           Functions and their variables                                                  565
           Statements                                                                     215
-          Loops, jumps and try                                                           634
+          Loops, jumps and try                                                           655
           Destructuring                                                                  176
           Expressions                                                                    266
           Classes                                                                        187
@@ -72,7 +72,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Assignments                                                                    364
           Members and calls                                                              717
           Members as targets                                                             100
-          Questions about nodes                                                          263
+          Questions about nodes                                                          269
           Compiling a source text                                                        535
           Keeping compiled packages                                                      121
           Showing the generated Python                                                    94
@@ -3916,20 +3916,19 @@ class JSParser(DestructuringParser):
         """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
+            others = True
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
                 if self.type == "=" and self.peek()[1] == "require":
                     raise self.no_import_require(local.name, local.start)
-                if self.accept(","):
-                    if self.type not in ("*", "{"):
-                        self.unexpected()
-            if self.type == "*":
+                others = self.accept(",")
+            if others and self.type == "*":
                 specifiers.append(self.parse_namespace_import())
-            elif self.type == "{":
+            elif others and self.type == "{":
                 self.advance()
                 specifiers += self.parse_list("}", self.parse_import_specifier)
-            elif not specifiers:
+            elif others:
                 self.unexpected()
             self.expect_word("from")
         return specifiers
@@ -4884,7 +4883,7 @@ _IMPORT_BRACE = _words(r"import~\{~[^}]")
 _ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
-_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
+_IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=(?![=>])")
 
 
 class TypeScriptParser(TypeParser):
@@ -11048,9 +11047,10 @@ class StatementEmitter(FunctionEmitter):
 
 class CountedLoop:
     """A `for` statement that counts up: the Python name of its variable, code for the limit that this does
-    not reach and for the step, and how many turns it takes at least if nothing leaves it."""
+    not reach and for the step, how many turns it takes at least if nothing leaves it, and the variables that
+    must turn out to be ints: {Variable: the least that will do}."""
 
-    __slots__, __init__ = attributes("variable limit step turns")
+    __slots__, __init__ = attributes("variable limit step turns unsure")
 
 
 class RowKeeper(ast.NodeTransformer):
@@ -11296,13 +11296,16 @@ class LoopEmitter(StatementEmitter):
             if counted is not None and counted.turns >= MIN_TURNS_OF_RANGE:
                 self.range_loop(node, labels, counted)
             elif counted is not None and self.may_be_written_twice(node.body):
-                often = self.collect(lambda: self.range_loop(node, labels, counted, False))
+                often = self.collect(lambda: self.range_of_ints(node, labels, counted))
                 seldom = self.collect(while_loop)
                 self.at(node)
-                self.emit_python("""
-                    if {limit} - {variable} >= {turns!r} * {step}: {often}
-                    else: {seldom}""", limit=counted.limit, variable=counted.variable, step=counted.step,
-                                 turns=MIN_TURNS_OF_RANGE, often=often, seldom=seldom)
+                tests = [self.python("type({name}) is int and {least!r} <= {name} < {most!r}", least=least,
+                                     name=self.load_variable(variable), most=COUNTER_BOUND)
+                         for variable, least in counted.unsure.items()]
+                tests.append(self.python("{limit} - {variable} >= {turns!r} * {step}", limit=counted.limit,
+                                         variable=counted.variable, step=counted.step,
+                                         turns=MIN_TURNS_OF_RANGE))
+                self.emit_if(self.both(*tests) if tests[1:] else tests[0], often, seldom)
             else:
                 while_loop()
 
@@ -11337,30 +11340,46 @@ class LoopEmitter(StatementEmitter):
         if type(bound) is not LoopBound:
             return None
         step = node.update.right if isinstance(node.update, AssignmentExpression) else None
-        parts = [node.test.left, bound.limit] + ([step] if step is not None else [])
-        for part in parts:
-            if type(infer(part)) is not tuple or type(part) is not NumericLiteral and not (
-                    type(part) is Identifier and self.is_own_int(part.scope, node.body)):
+        unsure = {}
+        for part in [node.test.left, bound.limit] + ([step] if step is not None else []):
+            kind, least = infer(part), int(part is step)
+            if type(part) is not NumericLiteral and not (type(part) is Identifier and (
+                    self.is_own_int(part.scope, node.body) or is_never_changed(part.scope))):
                 return None
-        if node.test.left.scope.captured or step is not None and infer(step)[0] < 1:
+            if type(kind) is not tuple or kind[0] < least and part is step:
+                if kind is not None and not is_numeric(kind) or type(part) is NumericLiteral:
+                    return None
+                unsure[part.scope] = least
+        if node.test.left.scope.captured:
             return None
         steps = (1, 1) if step is None else infer(step)
         inclusive = node.test.operator == "<="
-        start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
-            node.test.left.scope, source)]
-        turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
+        turns = 0
+        if not unsure:
+            start = [infer(source) for source in node.test.left.scope.sources if not is_own_step(
+                node.test.left.scope, source)]
+            turns = (infer(bound.limit)[0] + inclusive - max(high for _, high in start)) // steps[1]
         limit, one = self.expression(bound.limit), self.const(1)
         if inclusive:
             limit = self.const(limit.value + 1) if isinstance(limit, ast.Constant) \
                 else self.operate(limit, "+", one)
         return CountedLoop(node.test.left.scope.python, limit,
-                           one if step is None else self.expression(step), turns)
+                           one if step is None else self.expression(step), turns, unsure)
 
     def is_own_int(self, variable, body):
         """Whether a variable of this function, known to be an int, keeps its value while `body` runs."""
         return type(variable) is Variable and variable.scope.function is self.scope and not variable.boxed \
             and not variable.early and not variable.remote and not any(
                 type(source) is str or body.start <= source.start < body.end for source in variable.sources)
+
+    def range_of_ints(self, node, labels, counted):
+        """A range_loop() where the variables that were not known to be ints are."""
+        types = [(variable, variable.type) for variable in counted.unsure]
+        for variable, least in counted.unsure.items():
+            variable.type = (least, COUNTER_BOUND)
+        self.range_loop(node, labels, counted, False)
+        for variable, kind in types:
+            variable.type = kind
 
     def range_loop(self, node, labels, counted, may_be_empty=True):
         """A `for` statement as a Python loop over a range; its variable ends as the test leaves it."""
@@ -11385,7 +11404,8 @@ class LoopEmitter(StatementEmitter):
 
     def may_be_written_twice(self, body):
         """Whether the body of a loop is short and plain enough to be translated twice."""
-        return body.end - body.start <= MAX_WRITTEN_TWICE and not self.unit.lifts and not any(
+        return body.end - body.start <= MAX_WRITTEN_TWICE \
+            and not is_any_within(self.unit.lifts, body) and not any(
             isinstance(part, (*FUNCTION_NODES, *LOOP_NODES, ClassExpression, ClassDeclaration, TryStatement,
                               SwitchStatement, TaggedTemplateExpression))
             or type(part) is VariableDeclaration and part.kind in USING
@@ -14215,6 +14235,12 @@ def written_elements(loop):
                     return None
                 written.append(target)
     return written if reads else None
+
+
+def is_never_changed(variable):
+    """Whether a variable keeps the value that it begins with, and can be read."""
+    return type(variable) is Variable and not (variable.assigned or variable.boxed or variable.early
+                                               or variable.is_global)
 
 
 def may_change_arrays(body):
