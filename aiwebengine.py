@@ -30232,7 +30232,7 @@ def is_text_field(text):
 
 
 def field_rank(text):
-    """Where a form of a field stands among all: the nearer, the more alike (ICU's DateTimePatternGenerator)."""
+    """Where a form of a field stands among all: the nearer, the more alike (ICU)."""
     if not is_text_field(text):
         return 0x100 + len(text)
     return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
