@@ -10017,8 +10017,8 @@ _new_node = ast.AST.__new__
 
 
 def made_node(kind, attributes):
-    """A node of a class of `ast` from a fresh dict of its attributes: the class itself would take twice as long,
-    for it looks at its fields each time."""
+    """A node of a class of `ast` from a fresh dict of its attributes: the class itself would take twice as
+    long, for it looks at its fields each time."""
     node = _new_node(kind)
     node.__dict__ = attributes
     return node
@@ -10114,7 +10114,7 @@ class NodeMaker:
         self.listless = set()
 
     def node(self, kind, *values, **fields):
-        """A node of a class of `ast`, at the current place in the script. Fields with names are set faster."""
+        """A node of a class of `ast`, at the current place in the script. Fields are set faster by name."""
         if values:
             fields.update(zip(kind._fields, values))
         fields["lineno"], fields["col_offset"] = self.line, self.column
