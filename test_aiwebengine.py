@@ -16233,6 +16233,15 @@ class DatabaseTest(ServerCase):
             return [add.run("d"), database.prepare("UPDATE notes SET n = 0 WHERE id < 3").run(), database.sql`DELETE FROM notes`]"""),
             [{"changes": 1, "lastInsertRowid": 4}, {"changes": 2, "lastInsertRowid": 4}, {"changes": 4, "lastInsertRowid": 4}])
 
+    def test_a_statement_without_rows_gives_none_in_every_way_of_asking(self):
+        self.assertEqual(self.ask(self.ROWS + """
+            const add = database.prepare("INSERT INTO notes (text) VALUES (?)"), all = database.prepare("SELECT id, n FROM notes WHERE id = ?");
+            return [add.get("d") === undefined, add.all("e"), [...add.iterate("f")], add.columns(), add.raw().get("g") === undefined,
+              database.sql`SELECT count(*) n FROM notes`[0].n, all.raw().get(2), all.raw(false).get(2), all.setReturnArrays(true).all(2),
+              all.setReturnArrays(false).get(2), all.pluck().all(2), all.pluck(false).get(2), all.setReadBigInts(true).get(2).id === 2n,
+              all.setReadBigInts(false).get(2).id]"""),
+            [True, [], [], [], True, 7, [2, None], {"id": 2, "n": None}, [[2, None]], {"id": 2, "n": None}, [2], {"id": 2, "n": None}, True, 2])
+
     def test_what_is_put_into_a_template_is_never_read_as_sql(self):
         self.assertEqual(self.ask(self.ROWS + """
             const evil = "' OR 1=1; DROP TABLE notes; --";
