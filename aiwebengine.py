@@ -33491,19 +33491,31 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 # -- AbortController and AbortSignal -----------------------------------------------------
 
 class JSAbortSignal(JSObject):
-    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort."""
+    """DOM, 3.2. `listeners` are (function or object, once), `steps` what the engine does at an abort,
+    `dependents` the signals of AbortSignal.any() that wait for this one."""
 
     __slots__, __init__ = object_attributes(
-        "; aborted=False reason=undefined listeners=[] steps=[] handler=null")
+        "; aborted=False reason=undefined listeners=[] steps=[] dependents=[] handler=null")
     class_name = "AbortSignal"
 
     def abort(self, realm, reason):
-        """Signal abort: the steps of the engine first, then what scripts wait with."""
+        """Signal abort: all that depend on it are aborted before scripts hear of it."""
         if self.aborted:
             return
         self.aborted = True
         self.reason = new_dom_exception(realm, "This operation was aborted", "AbortError") \
             if reason is undefined else reason
+        aborted = [self]
+        for signal in aborted:
+            for other in signal.dependents:
+                if not other.aborted:
+                    other.aborted, other.reason = True, self.reason
+                    aborted.append(other)
+        for signal in aborted:
+            signal.run_steps(realm)
+
+    def run_steps(self, realm):
+        """The steps of the engine first, then what scripts wait with."""
         steps, self.steps = self.steps, []
         for step in steps:
             step()
@@ -33618,7 +33630,7 @@ def abort_signal_any(realm, this, signals=undefined, *_):
             signal.abort(realm, source.reason)
             return signal
     for source in sources:
-        source.when_aborted(lambda source=source: signal.abort(realm, source.reason))
+        source.dependents.append(signal)
     return signal
 
 

@@ -7998,6 +7998,104 @@ class WebMessageTest(Case):
         })().catch((error) => log.push("FAILED " + error.stack)).finally(() => console.log(log.join("\n")));
     """
 
+    test_copies_addresses_texts_and_signals = conformance(r"""
+# the HTML standard: what structuredClone makes of each kind
+var e = new RangeError("m", { cause: new TypeError("c") }), k = structuredClone(e), own = Object.assign(new Error("x"), { name: "Mine",
+extra: 1 }), o = structuredClone(own);
+var s = new Error("s"); s.stack = "mine"; var odd = new Error("o"); Object.defineProperty(odd, "message", { get() { return "got" } });
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), v = new DataView(b, 1, 2), w = structuredClone({ v, b, t: new Uint8Array(b, 2) }),
+gone = new ArrayBuffer(1); structuredClone(0, { transfer: [gone] });
+var shared = {}, list = structuredClone([shared, shared]), m = new Map([[shared, shared]]), mc = structuredClone(m),
+st = structuredClone(new Set([shared, 1]));
+result = [k instanceof RangeError, k.message, k.cause instanceof TypeError, k.stack === e.stack, Object.keys(k).length, o.name, "extra" in o,
+o instanceof Error,
+structuredClone(s).stack, Object.hasOwn(structuredClone(odd), "message"), w.v.buffer === w.b, w.t.buffer === w.b, w.v.byteOffset, w.v.byteLength,
+w.b.maxByteLength, w.b.resizable, w.t.length, thrown(() => structuredClone(gone)), thrown(() => structuredClone(new Uint8Array(gone))),
+list[0] === list[1], mc.get([...mc.keys()][0]) === [...mc.keys()][0],
+st.size, structuredClone(Object(true)) == true, structuredClone(Object(5n)) == 5n, typeof structuredClone(Object("x")),
+thrown(() => structuredClone(Object(Symbol()))), thrown(() => structuredClone()),
+thrown(() => structuredClone(1, { transfer: [b, b] })), thrown(() => structuredClone(1, { transfer: 5 })), structuredClone(1, {}),
+structuredClone(1, null),
+show(structuredClone(Object.assign([1, , 2], { x: 3 }))), structuredClone(Object.create({ inherited: 1 })).inherited,
+structuredClone({ [Symbol()]: 1, a: 2 }).a, show(structuredClone({ get a() { return [1] } }))].join("|")
+=> true|m|true|true|0|Error|false|true|mine|false|true|true|1|2|8|true|2|DataCloneError|TypeError|true|true|2|true|true|object|DataCloneError|TypeError|DataCloneError|TypeError|1|1|[1,null,2]||2|{"a":[1]}
+# the URL standard: URLSearchParams
+var p = new URLSearchParams("?a=1&b=2&a=3&c"), seen = []; p.forEach((value, key, all) => seen.push(key + value + (all === p)));
+var q = new URLSearchParams([["x", "1"], ["y", "ä &+"]]);
+result = [p.getAll("a"), p.get("z"), p.has("a", "3"), p.has("a", "4"), p.has("c"), p.size, seen, (p.delete("a", "1"), p + ""), (p.delete("a"),
+p + ""), (p.set("b", "9"), p + ""), (p.append("b", "x y"), p + ""),
+(p.set("b", "once"), p + ""), (p.set("n", "e"), p + ""), (p.sort(), p + ""), [...p.keys()], [...p.values()], [...p.entries()], q + "",
+new URLSearchParams({ k: 1, "ö": null }) + "", new URLSearchParams(q) + "",
+new URLSearchParams(new Map([["m", 1]])) + "", thrown(() => new URLSearchParams([["a"]])), thrown(() => new URLSearchParams([1])),
+thrown(() => p.get()), thrown(() => p.append("a")), thrown(() => p.forEach()), thrown(() => URLSearchParams("a")),
+new URLSearchParams("a=%zz&b=%E4&&=x&+=%20") + "", new URLSearchParams("*-._~!'()") + "",
+new URLSearchParams("b=1&a=2&b=0&\u{1F600}=1&\uFFFF=2").sort() === undefined, Object.prototype.toString.call(p.keys()),
+p[Symbol.iterator] === p.entries].join("|")
+var u = new URL("http://h/p?x=1#f"); u.searchParams.append("y", "2"); log = [result, u.href, (u.search = "?z=3", u.searchParams.get("z")),
+(u.searchParams.delete("z"), u.href), (u.href = "http://h/?q", u.searchParams.size)];
+=> 1,3||true|false|true|4|a1true,b2true,a3true,ctrue|b=2&a=3&c=|b=2&c=|b=9&c=|b=9&c=&b=x+y|b=once&c=|b=once&c=&n=e|b=once&c=&n=e|b,c,n|once,,e|b,once,c,,n,e|x=1&y=%C3%A4+%26%2B|k=1&%C3%B6=null|x=1&y=%C3%A4+%26%2B|m=1|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|a=%25zz&b=%EF%BF%BD&=x&+=+|*-._%7E%21%27%28%29=|true|[object URLSearchParams Iterator]|true http://h/p?x=1&y=2#f 3 http://h/p#f 1
+# the DOM standard: AbortController and AbortSignal
+var log = [], c = new AbortController(), s = c.signal, any = AbortSignal.any([s, new AbortController().signal]);
+s.onabort = (e) => log.push("on" + e.type + (e.target === s)); s.addEventListener("abort", () => log.push("listener"));
+s.addEventListener("abort", () => log.push("once"), { once: true }); var gone = () => log.push("gone"); s.addEventListener("abort", gone);
+s.removeEventListener("abort", gone); any.addEventListener("abort", { handleEvent() { log.push("any") } });
+log.push(s.aborted, s.reason, thrown(() => s.throwIfAborted()), any.aborted); c.abort("why"); c.abort("again"); log.push(s.aborted, s.reason,
+thrown(() => s.throwIfAborted()), any.aborted, any.reason, AbortSignal.abort().reason.name,
+AbortSignal.abort(5).reason, AbortSignal.any([]).aborted, AbortSignal.any([AbortSignal.abort(1), s]).reason, thrown(() => new AbortSignal()),
+thrown(() => AbortController()), thrown(() => AbortSignal.any([{}])),
+thrown(() => AbortSignal.any()), Object.prototype.toString.call(s), c.signal === s, new AbortController().abort() === undefined);
+var t = AbortSignal.timeout(5); t.onabort = () => log.push(t.reason.name, t.reason.code); var d = new AbortController(); d.abort();
+log.push(d.signal.reason.name, d.signal.reason.code, d.signal.reason instanceof DOMException)
+=> false  nothing false onaborttrue listener once any true why why true why AbortError 5 false 1 TypeError TypeError TypeError TypeError [object AbortSignal] true true AbortError 20 true TimeoutError 23
+# the Encoding standard: TextDecoder and TextEncoder
+var decode = (label, bytes, options) => thrown(() => { throw { name: new TextDecoder(label, options).decode(new Uint8Array(bytes)) } }),
+part = new TextDecoder(), e = new TextEncoder(), to = new Uint8Array(5);
+result = [decode("latin1", [0xE4, 0xFF]), decode("utf-16le", [0x41, 0, 0x3D, 0xD8, 0, 0xDE, 0x42]), decode("utf-16be", [0, 0x41, 0xD8, 0x3D]),
+decode("utf-8", [0xEF, 0xBB, 0xBF, 0x41]),
+decode("utf-8", [0xEF, 0xBB, 0xBF, 0x41], { ignoreBOM: true }).length, decode("utf-8", [0xC3], { fatal: true }), decode("utf-16", [0x3D, 0xD8],
+{ fatal: true }), decode(" UTF8 ", [0x41]), decode("nope", []), decode("utf-8", [0xF0, 0x9F, 0x41, 0xE2, 0x82]),
+part.decode(new Uint8Array([0xE2, 0x82]), { stream: true }) + part.decode(new Uint8Array([0xAC]),
+{ stream: true }) + part.decode(new Uint8Array([0xC3])) + part.decode(), new TextDecoder("latin1").encoding, new TextDecoder("utf-16").encoding,
+part.fatal, part.ignoreBOM, new TextDecoder("utf-8", { fatal: true }).fatal,
+show(e.encodeInto("a€b", to)), to, show(e.encodeInto("€€", to)), show(e.encodeInto("\u{1F600}", new Uint8Array(3))), e.encode(),
+e.encode("\ud800"), e.encoding, new TextDecoder().decode(new DataView(new Uint8Array([1, 65, 66]).buffer, 1)),
+new TextDecoder().decode(new Uint8Array([65]).buffer), thrown(() => part.decode("x")), thrown(() => TextDecoder()), thrown(() => e.encodeInto("a",
+[])),
+(() => { var t = new TextDecoder("utf-16le"); return t.decode(new Uint8Array([0x41]), { stream: true }) + t.decode(new Uint8Array([0, 0x3D]),
+{ stream: true }) + t.decode(new Uint8Array([0xD8])) })()].join("|")
+=> äÿ|A😀�|A�|A|2|TypeError|TypeError|A|RangeError|�A�|€�|windows-1252|utf-16le|false|false|true|{"read":3,"written":5}|226,130,172,172,98|{"read":1,"written":3}|{"read":0,"written":0}||239,191,189|utf-8|AB|A|TypeError|TypeError|TypeError|A�
+# the URL standard: members that are set
+var log = [], set = (url, name, ...values) => values.forEach((value) => { var u = new URL(url); u[name] = value; log.push(u.href) });
+set("http://u:p@h:8080/p?q#f", "protocol", "https", "ftp:", "mailto", "1", "ws:x"); set("mailto:x@y", "protocol", "http", "tel"); set("file:///a",
+"protocol", "http"); set("http://h:443/", "protocol", "https"); set("http://h/", "username", "a:b@", ""); set("http://h/", "password", "p w", "");
+set("mailto:x", "username", "a"); set("http://h:1/p", "host", "x:2", "y", "z:99999", "", "a b", "[::1]:3", "q/w"); set("http://h:1/p", "hostname",
+"x:2", "y", "", "[::1]"); set("http://h:1/", "port", "80", "", "99999", "8x", "0"); set("http://h/a", "pathname", "b c", "/x/../y", "", "?q#f",
+"\\z"); set("mailto:x", "pathname", "y");
+set("http://h/?a", "search", "?b c", "", "#x", "b'c"); set("http://h/#a", "hash", "#b c", "", "`x"); set("x:/a", "search", "b'c");
+set("file:///p", "host", "h", "", "h:1", "localhost"); set("file:///p", "port", "1"); set("http://h/", "href", "https://k/l");
+log.push(thrown(() => { new URL("http://h").href = "nope" }), URL.canParse("x"), URL.canParse("/a", "http://h"),
+URL.parse("http://h/a?b")?.pathname, URL.parse("nope"),
+new URL("http://u@h:81/p?q#f").origin, new URL("file:///a").origin, new URL("blob:https://h/x").origin, new URL("HTTP://EXAMPLE.com:80").host,
+JSON.stringify(new URL("http://h")), thrown(() => new URL()), thrown(() => new URL("a", "b")), thrown(() => URL("http://h")))
+=> https://u:p@h:8080/p?q#f ftp://u:p@h:8080/p?q#f http://u:p@h:8080/p?q#f http://u:p@h:8080/p?q#f ws://u:p@h:8080/p?q#f mailto:x@y tel:x@y file:///a https://h/ http://a%3Ab%40@h/ http://h/ http://:p%20w@h/ http://h/ mailto:x http://x:2/p http://y:1/p http://z:1/p http://h:1/p http://h:1/p http://[::1]:3/p http://q:1/p http://h:1/p http://y:1/p http://h:1/p http://[::1]:1/p http://h/ http://h/ http://h:1/ http://h:8/ http://h:0/ http://h/b%20c http://h/y http://h/ http://h/%3Fq%23f http://h/z mailto:x http://h/?b%20c http://h/ http://h/?%23x http://h/?b%27c http://h/#b%20c http://h/ http://h/#%60x x:/a?b'c file://h/p file:///p file:///p file:///p file:///p https://k/l TypeError false true /a  http://h:81 null https://h example.com "http://h/" TypeError TypeError TypeError
+# the URL standard: hosts, paths and bases
+var parse = (url, base) => thrown(() => { throw { name: new URL(url, base).href } });
+result = ["http://1", "http://256", "http://0x7f.1", "http://0300.1.1", "http://1.2.3.4.5", "http://256.1.1.1", "http://1.2.3.256",
+"http://4294967295", "http://4294967296", "http://09", "http://1.", "http://1..2", "http://0x", "http://a.0x1", "http://[::]", "http://[1:2::8]",
+"http://[::ffff:1.2.3.4]", "http://[::1.2.3]", "http://[1:2:3:4:5:6:7:8:9]",
+"http://[1:2:3:4:5:6:7]", "http://[g::]", "http://[::1", "http://[1::2::3]", "http://[12345::]", "http://[0:0:1:0:0:0:1:0]", "http://a%41b",
+"http://a b", "http://a%00", "http://ex%41mple.COM", "http://BÜCHER.de", "http://xn--bcher-kva.de", "x://a b", "x://A%41", "x://[::1]/",
+"http:///h", "http:h", "http:\\\\h\\p", "http://u:p:q@h", "http://@h", "http://u@@h", "http://:p@h", "http://h:", "http://h:080", "http://h:x",
+"http://h:65536",
+"file:c:/a", "file:///C|/a", "file://h/a", "file:///../a", "file:a", "//h", "javascript:a b", "x:a?b#c d", "http://h/%zz/ü?ü#ü",
+"http://h/a/./b/../../c/%2e%2E/d/.", " http://h\n/\ta ", "http://h/a;b?c'd\"<>#`<", "x:/..//a", "x:/.//a", "http://h?#", "http://\u00ADh",
+"https://h:443", "wss://h:443/", "ftp://h:21/", ""].map((each) => parse(each)).concat(
+["b", "/b", "../b", "?b", "#b", "//k/b", "", "x:y", "http:b", "https:b", "\\b", ".", "..", "./", "a:b", "b/../../../c"].map((each) => parse(each,
+"http://u:p@h:1/x/y/z?q#f")), ["b", "/b", "C:/x", "//h/y", "#f", "?q"].map((each) => parse(each, "file:///C:/a/b")), ["#f", "b",
+"?q"].map((each) => parse(each, "mailto:x"))).join(" ")
+=> http://0.0.0.1/ http://0.0.1.0/ http://127.0.0.1/ http://192.1.0.1/ TypeError TypeError TypeError http://255.255.255.255/ TypeError TypeError http://0.0.0.1/ TypeError http://0.0.0.0/ TypeError http://[::]/ http://[1:2::8]/ http://[::ffff:102:304]/ TypeError TypeError TypeError TypeError TypeError TypeError TypeError http://[0:0:1::1:0]/ http://aab/ TypeError TypeError http://example.com/ http://xn--bcher-kva.de/ http://xn--bcher-kva.de/ TypeError x://A%41 x://[::1]/ http://h/ http://h/ http://h/p http://u:p%3Aq@h/ http://h/ http://u%40@h/ http://:p@h/ http://h/ http://h/ TypeError TypeError file:///c:/a file:///C:/a file://h/a file:///a file:///a TypeError javascript:a b x:a?b#c%20d http://h/%zz/%C3%BC?%C3%BC#%C3%BC http://h/d/ http://h/a http://h/a;b?c%27d%22%3C%3E#%60%3C x:/.//a x:/.//a http://h/?# http://h/ https://h/ wss://h/ ftp://h/ TypeError http://u:p@h:1/x/y/b http://u:p@h:1/b http://u:p@h:1/x/b http://u:p@h:1/x/y/z?b http://u:p@h:1/x/y/z?q#b http://k/b http://u:p@h:1/x/y/z?q x:y http://u:p@h:1/x/y/b https://b/ http://u:p@h:1/b http://u:p@h:1/x/y/ http://u:p@h:1/x/ http://u:p@h:1/x/y/ a:b http://u:p@h:1/c file:///C:/a/b file:///C:/b c:/x file://h/y file:///C:/a/b#f file:///C:/a/b?q mailto:x#f TypeError TypeError
+""")
+
     def test_they_do_what_those_of_node_do(self):
         if NODE is None:
             self.skipTest(f"{LEFT_OUT}: needs node")
