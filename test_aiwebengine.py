@@ -6740,7 +6740,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     def test_node_gives_the_same_outcome_in_every_case(self):
         script = r"""
             const vm = require("vm"), { prelude, outcome, cases, needs } = JSON.parse(require("fs").readFileSync(0, "utf8"));
-            const web = { URL, URLSearchParams, AbortController, AbortSignal, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
+            const web = { URL, URLSearchParams, AbortController, AbortSignal, Request, Response, Blob, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
               setTimeout, clearTimeout, crypto, performance, DOMException };
             process.on("unhandledRejection", () => {});
             const realms = cases.map((source) => {
@@ -7998,7 +7998,7 @@ class WebMessageTest(Case):
         })().catch((error) => log.push("FAILED " + error.stack)).finally(() => console.log(log.join("\n")));
     """
 
-    test_copies_addresses_texts_and_signals = conformance(r"""
+    test_copies_addresses_texts_signals_and_messages = conformance(r"""
 # the HTML standard: what structuredClone makes of each kind
 var e = new RangeError("m", { cause: new TypeError("c") }), k = structuredClone(e), own = Object.assign(new Error("x"), { name: "Mine",
 extra: 1 }), o = structuredClone(own);
@@ -8094,6 +8094,46 @@ result = ["http://1", "http://256", "http://0x7f.1", "http://0300.1.1", "http://
 "http://u:p@h:1/x/y/z?q#f")), ["b", "/b", "C:/x", "//h/y", "#f", "?q"].map((each) => parse(each, "file:///C:/a/b")), ["#f", "b",
 "?q"].map((each) => parse(each, "mailto:x"))).join(" ")
 => http://0.0.0.1/ http://0.0.1.0/ http://127.0.0.1/ http://192.1.0.1/ TypeError TypeError TypeError http://255.255.255.255/ TypeError TypeError http://0.0.0.1/ TypeError http://0.0.0.0/ TypeError http://[::]/ http://[1:2::8]/ http://[::ffff:102:304]/ TypeError TypeError TypeError TypeError TypeError TypeError TypeError http://[0:0:1::1:0]/ http://aab/ TypeError TypeError http://example.com/ http://xn--bcher-kva.de/ http://xn--bcher-kva.de/ TypeError x://A%41 x://[::1]/ http://h/ http://h/ http://h/p http://u:p%3Aq@h/ http://h/ http://u%40@h/ http://:p@h/ http://h/ http://h/ TypeError TypeError file:///c:/a file:///C:/a file://h/a file:///a file:///a TypeError javascript:a b x:a?b#c%20d http://h/%zz/%C3%BC?%C3%BC#%C3%BC http://h/d/ http://h/a http://h/a;b?c%27d%22%3C%3E#%60%3C x:/.//a x:/.//a http://h/?# http://h/ https://h/ wss://h/ ftp://h/ TypeError http://u:p@h:1/x/y/b http://u:p@h:1/b http://u:p@h:1/x/b http://u:p@h:1/x/y/z?b http://u:p@h:1/x/y/z?q#b http://k/b http://u:p@h:1/x/y/z?q x:y http://u:p@h:1/x/y/b https://b/ http://u:p@h:1/b http://u:p@h:1/x/y/ http://u:p@h:1/x/ http://u:p@h:1/x/y/ a:b http://u:p@h:1/c file:///C:/a/b file:///C:/b c:/x file://h/y file:///C:/a/b#f file:///C:/a/b?q mailto:x#f TypeError TypeError
+# the Streams standard: bodies that are read in part
+var log = [], said = (p) => p.then((v) => log.push(v === undefined ? "undefined" : typeof v === "string" ? v : show(v)), (e) => log.push(e.name)),
+make = () => new Response("abc");
+(async () => { let r = make(), reader = r.body.getReader(); log.push(r.bodyUsed, r.body.locked, thrown(() => r.body.getReader()));
+await said(r.text()); await said(r.body.cancel()); let one = await reader.read(); log.push(one.value + "", one.done, (await reader.read()).done,
+r.bodyUsed);
+reader.releaseLock(); log.push(r.body.locked); await said(reader.read()); await said(r.text()); r = make(); await said(r.body.cancel("why"));
+await said(r.text()); log.push(r.bodyUsed); r = make(); reader = r.body.getReader(); await said(reader.cancel()); await said(reader.read());
+reader.releaseLock(); log.push(thrown(() => new Response(r.body)), r.bodyUsed);
+r = make(); for await (let piece of r.body) { log.push(piece + ""); break } log.push(r.body.locked, r.bodyUsed); await said(r.text()); r = make();
+for await (let piece of r.body.values({ preventCancel: true })) break; log.push(r.body.locked); r = make();
+let it = r.body[Symbol.asyncIterator](); log.push((await it.next()).done, (await it.next()).done, (await it.return(5)).value);
+r = make(); let moved = new Response(r.body); await said(moved.text()); log.push(r.bodyUsed); r = new Response(null); log.push(r.body);
+await said(r.text()); await said(r.arrayBuffer().then((b) => b.byteLength)); await said(r.json());
+log.push(new Response(new Blob(["x"])).body.constructor.name, thrown(() => new Response(make().body.constructor)),
+thrown(() => r.clone().body)) })()
+=> false true TypeError TypeError TypeError 97,98,99 false true true false TypeError TypeError undefined TypeError true undefined {"done":true} TypeError true 97,98,99 false true TypeError false false true 5 abc true   0 SyntaxError ReadableStream nothing nothing
+# the Fetch standard: Request
+var log = [], r = new Request("http://h/p?q#f", { method: "post", body: "b", headers: { "X-A": "1" }, redirect: "manual" }), c = r.clone(),
+k = new Request(r), a = new AbortController(), s = new Request("http://h", { signal: a.signal });
+log.push(r.url, r.method, r.redirect, r.headers.get("x-a"), r.headers.get("content-type"), r.bodyUsed, c.url, c.method, c.redirect,
+c.headers.get("x-a"), c !== r, k.method, s.signal.aborted, (a.abort("x"), s.signal.aborted), s.signal.reason, s.clone().signal.aborted,
+new Request(s, { signal: null }).signal.aborted, thrown(() => new Request("/p")), thrown(() => new Request("http://u:p@h")),
+thrown(() => new Request()),
+thrown(() => new Request("http://h", { body: "x" })), thrown(() => new Request("http://h", { method: "a b" })),
+thrown(() => new Request("http://h", { method: "TRACE" })), thrown(() => new Request("http://h", { method: "HEAD", body: "" })),
+thrown(() => new Request("http://h", { redirect: "x" })), thrown(() => new Request("http://h", { signal: 5 })), thrown(() => Request("http://h")),
+new Request("http://h", { method: "patch" }).method, new Request(new Request("http://h", { headers: { a: "1" } }),
+{ headers: { b: "2" } }).headers.get("a"), new Request("http://h", null).method, new Request("http://h").signal.aborted,
+new Request("http://h").body);
+c.text().then((t) => log.push(t, c.bodyUsed,
+r.bodyUsed)).then(() => k.text()).then((t) => log.push(t)).then(() => r.text()).catch((e) => log.push(e.name, thrown(() => r.clone()),
+thrown(() => new Request(r))))
+=> http://h/p?q#f POST manual 1 text/plain;charset=UTF-8 true http://h/p?q#f POST manual 1 true POST false true x true false TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError patch  GET false  b true true b TypeError TypeError TypeError
+# Web IDL: DOMException
+var e = new DOMException("m", "NotFoundError"), d = new DOMException(), o = new DOMException("m", { name: "AbortError", cause: 5 }),
+x = new DOMException(undefined, "Odd");
+result = [e.name, e.message, e.code, String(e), d.name, d.message, d.code, o.name, o.cause, o.code, x.message, x.name, x.code,
+Object.prototype.toString.call(e), thrown(() => DOMException()), typeof e.stack, new DOMException(5, null).name].join("|")
+=> NotFoundError|m|8|NotFoundError: m|Error||0|AbortError|5|20||Odd|0|[object DOMException]|TypeError|string|null
 """)
 
     def test_they_do_what_those_of_node_do(self):
@@ -11575,6 +11615,29 @@ class FetchTest(ServerCase):
             "return caught(() => fetch('http://127.0.0.1:1/'))", allow_net=[("127.0.0.1", None)]))
         self.assertIn("is not known", self.fetching(
             "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)]))
+
+        for error, words in ((TimeoutError(), "h did not answer in time"), (ConnectionResetError(), "h broke the connection off"),
+                             (OSError(113, "No route to host"), "h cannot be reached (No route to host)"), (OSError(), "h cannot be reached (no connection)"),
+                             (ValueError(), "what h answered is not valid HTTP"),
+                             (socket.gaierror(), "the host h is not known"), (http.client.LineTooLong("x"), "what h answered is not HTTP")):
+            self.assertEqual(aiwebengine.trouble_text(error, "h"), words)
+
+    def test_answers_that_are_of_no_use_and_addresses_that_are_not_open(self):
+        answers = {"/nowhere": http_answer(b"", "302 Found", "Location: http://["), "/named": http_answer(b"", "302 Found", "Location: http://u:p@h/"),
+                   "/packed": http_answer(b"plain", "200 OK", "Content-Encoding: gzip"), "/none": http_answer(b"", "204 None")}
+        text = self.fetching("""
+            const ask = (path, options) => caught(async () => { const response = await fetch(BASE + path, options); return [await response.text(), response.body] });
+            return [await ask("/nowhere"), await ask("/named"), await ask("/packed"), await ask("/none"), await ask("/x", { method: "HEAD" })]""",
+            lambda method, target, *_: answers.get(target, http_answer(b"" if method == "HEAD" else b"hello")))
+        for found, expected in zip(json.loads(text), (
+                "redirects to something that is no URL", "leads to a URL with a name or password in it", "not what its Content-Encoding says",
+                ["", None], ["", None])):
+            self.assertEqual(found, expected) if isinstance(expected, list) else self.assertIn(expected, found)
+        for host, told in (("127.0.0.1", "127.0.0.1 is an address"), ("localhost", "localhost means 127.0.0.1, which is an address")):
+            real = socket.getaddrinfo       # "localhost" may mean ::1, too
+            with mock.patch.object(aiwebengine.socket, "getaddrinfo", lambda host, *more, **named: real("127.0.0.1", *more, **named)):
+                self.assertIn(told + " of this machine or of a private network, and not open: to allow that, add it to --allow-net: " + host,
+                              self.fetching(f"return caught(() => fetch('http://{host}/'))", allow_net=[("*", None)]))
 
     def test_bodies_have_a_limit_also_when_they_are_compressed(self):
         self.enter(mock.patch.object(aiwebengine, "MAX_FETCH_BYTES", 100_000))
