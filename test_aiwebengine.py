@@ -649,10 +649,12 @@ RECORDED = {
         94e8 5d41 9a81 839a 566e 251e 0bbe 2ad0 4911 ef6a 3333 0934 f405 03cf c345 540d e732 94e6 011d 0668
         6b4a 31e6 2e87 bb05 b0ef 1e9b b82e 6309 efc6 954a 995e 9a89 e0b8 2ad0 f299 c0f8 9ceb 0b21 12ee cb76
         bdbc a420 6c21 ad78 2221 f508 2764 a6d0 7b4c 7813 3483 f21d 7813 6d96 b444 e121 4606 fd10 3da7 c701
-        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da
-        500f d6f0 270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5
-        cd70 b444 6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea
-        2c27 885d 1c6e 6270 e121 da99 2d27 34d4""",
+        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 8d00 8c03 f8e1 1b4c 7bef 3d86 eebe 3f61 a46d 299a 2c8e
+        897a bb33 51d5 4df4 5976 4f03 ddab 599f 6e36 b051 3d59 7596 19b8 bfcf 6a41 8a22 5d11 03cf c864 6cfe
+        5743 2200 14c6 9da9 3683 5d41 7b9c d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da 500f d6f0
+        270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5 cd70 b444
+        6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea 2c27 885d
+        1c6e 6270 e121 da99 2d27 34d4""",
     "inspection": """
         cb2e 2a03 f109 e55b bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9
         4124 ce0c a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220
@@ -13672,6 +13674,44 @@ query {
 { int(v: -) }
 { int(v: 1x) }
 { int(v: 1.5.5) }
+query ($a: Int) { int(v: $a) } %% {"a": []}
+query ($a: Int) { int(v: $a) } %% {"a": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}
+query ($a: Int) { int(v: $a) } %% {"a": {"b": {"c": {"d": {"e": 1}}}, "f": [[[[1]]]]}}
+query ($a: Float) { float(v: $a) } %% {"a": "1"}
+query ($a: Boolean) { bool(v: $a) } %% {"a": 1}
+query ($a: ID) { id(v: $a) } %% {"a": 1.5}
+query ($a: String) { hello(name: $a) } %% {"a": true}
+query ($a: Int) { int(v: $a) } %% {"a": 2147483648}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": ["ADMIN", null]}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": {"nested": {"kinds": ["NONE"]}}}
+query ($a: OneInput) { one(by: $a) } %% {"a": {"id": 1, "name": "x"}}
+query ($a: OneInput) { one(by: $a) } %% {"a": {"id": null}}
+query ($a: String) { str(v: $a) }
+query ($a: String = "x") { str(v: $a) } %% {"a": null}
+query ($a: String = "x") { str(v: $a) }
+query ($i: Boolean!) { hello @skip(if: $i) int(v: 1) @include(if: $i) } %% {"i": true}
+{ ...F ...G } fragment F on Query { a: hello } fragment G on Query { a: int }
+{ ...F a: int } fragment F on Query { ...G } fragment G on Query { a: hello }
+{ user(id: 1) { ...F } user(id: 1) { ...G } } fragment F on User { n: name } fragment G on User { n: age }
+{ user(id: 1) { ...F } ...G } fragment F on User { n: name } fragment G on Query { user(id: 1) { n: age } }
+{ hello(times: 1) hello(times: 2) }
+{ users(first: 1, kinds: [ADMIN]) { id } users(kinds: [USER], first: 1) { id } }
+{ search(text: "x") { ... on User { n: tags } ... on Product { n: title } } }
+{ search(text: "x") { ... on User { n: id } ... on Product { n: price } } }
+{ search(text: "x") { ... on User { n: address { x: street } } ... on Product { n: title } } }
+{ pets { ... on Dog { o: owner { n: name } } ... on Cat { o: owner { n: age } } } }
+{ pets { ... on Dog { n: barks } ... on Cat { n: lives } } }
+mutation @skip(if: true) { add(n: 1) }
+subscription { ...F @include(if: true) } fragment F on Subscription { tick text }
+{ user(id: 1) { ... on Query { hello } ... on Pet { name } } }
+fragment F on Int { x } { ...F }
+fragment F on UserFilter { name } { hello }
+query ($a: User) { hello }
+query ($a: Int, $a: Int) { int(v: $a) }
+query A { hello } query A { int }
+{ hello } query B { int }
+query A($a: Int) { ...F } query B { ...F } fragment F on Query { int(v: $a) }
+fragment F on Query { hello } fragment F on Query { int } { ...F }
 { int(v: 1.x) }
 { int(v: 1.25e) }
 { int(v: -01) }
@@ -19017,11 +19057,11 @@ class HttpTest(ServerCase):
     # -- requests ----
 
     def test_query_params_headers_cookies(self):
-        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie="s=1; t=%20y; s=2",
+        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
                               **{"X-Custom": "v"})
         self.assertEqual(found["params"], {"id": "Jürgen/x"})
         self.assertEqual({key: found["query"][key] for key in "abc"}, {"a": "2", "b": "", "c": "& é"})
-        self.assertEqual(found["cookies"], {"s": "1", "t": " y"})
+        self.assertEqual(found["cookies"], {"s": "1", "t": " y", "q": "x;"})
         self.assertEqual(found["headers"]["x-custom"], "v")
         self.assertEqual((found["method"], found["ip"]), ("GET", "127.0.0.1"))
         self.assertEqual(found["path"], "/users/Jürgen/x")
@@ -19159,9 +19199,23 @@ class HttpTest(ServerCase):
         self.assertEqual(found["form"], {"text": "hé"})
         self.assertEqual(found["files"], [{"field": "file", "filename": "a.bin", "contentType": "application/x-thing",
                                            "size": 7, "data": base64.b64encode(b"\x00\xff\r\n--x").decode()}])
-        for broken in (body[:-8], b"", b"--b\r\nnothing\r\n--b--", body.replace(b'name="text"', b"")):
-            status, _, text = self.post("/echo", broken or b"x", {"Content-Type": "multipart/form-data; boundary=b"})
-            self.assertEqual(status, 400, text)
+        field, fields = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n', aiwebengine.MAX_FORM_FIELDS
+        for status, told, broken in (
+                (400, "its closing boundary is missing", body[:-8]), (400, "its closing boundary is missing", b"x"),
+                (400, "a part has no header", b"--b\r\nnothing\r\n--b--"), (400, "a part has no name", body.replace(b'name="text"', b"")),
+                (400, "a part has no header", field[:-4] + b"; x=" + b"x" * 20000 + b"\r\n\r\n\r\n--b--"),
+                (400, "a part's header is not UTF-8", field.replace(b'"a"', b'"\xe4"') + b"\r\n--b--"),
+                (400, "is not UTF-8 text", field + b"\xe4\r\n--b--"), (413, f"more than {fields:,} parts", b"--b\r\n" * fields + b"--b--")):
+            with self.subTest(told):
+                answer = self.post("/echo", broken, {"Content-Type": "multipart/form-data; boundary=b"})
+                self.assertEqual((answer[0], told in answer[2]), (status, True), answer[2])
+        for kind, status, told, broken in (
+                ("multipart/form-data", 400, "has no boundary", field), ("text/plain; charset=ebcdic", 415, "charset 'ebcdic' is not supported; send UTF-8", b"x"),
+                ("text/plain", 400, "The body is not valid utf-8: byte 1 is 0xe4", b"a\xe4"), (FORM, 413, f"more than {fields:,} fields", b"&" * fields),
+                ("application/json", 413, f"more than {aiwebengine.MAX_JSON_VALUES:,} values", b"[" + b"0," * aiwebengine.MAX_JSON_VALUES + b"0]")):
+            with self.subTest(kind):
+                answer = self.post("/echo", broken, {"Content-Type": kind})
+                self.assertEqual((answer[0], told in answer[2]), (status, True), answer[2])
 
     def test_json_body(self):
         send = lambda text: self.post("/echo", text, {"Content-Type": "application/json"})
@@ -19246,6 +19300,10 @@ class HttpTest(ServerCase):
                 ("many headers", b"GET /" + HEAD + b"X: a\r\n" * 300 + b"\r\n", 431),
                 ("endless header", b"GET /" + HEAD + b"a" * 70000, 431),
                 ("large body", b"POST /echo" + HEAD + b"Content-Length: 10485761\r\n\r\n", 413),
+                ("long chunk size", b"POST /echo" + HEAD + chunked + b"\r\n" + b"0" * 5000, 400),
+                ("many trailers", b"POST /echo" + HEAD + chunked + b"\r\n0\r\n" + b"X: a\r\n" * 300 + b"\r\n", 431),
+                ("odd trailer", b"POST /echo" + HEAD + chunked + b"\r\n0\r\nX a\r\n\r\n", 400),
+                ("expectation", b"POST /echo" + HEAD + b"Expect: more\r\n" + length + b"\r\nabc", 417),
                 ("unknown method", b"BREW /hello" + HEAD + b"\r\n", 501)):
             with self.subTest(name):
                 answer = self.raw(data)
