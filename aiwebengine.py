@@ -169,7 +169,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.RelativeTimeFormat                                                         62
           Intl.DisplayNames                                                              170
           Intl.DurationFormat                                                            179
-    14  Functions of the web                                                           3,920
+    14  Functions of the web                                                           3,932
           Inspection                                                                     583
           console: formatting                                                             91
           console: tables                                                                 79
@@ -183,7 +183,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                133
           crypto and performance                                                          37
           Timers and microtasks                                                           47
-          AbortController and AbortSignal                                                149
+          AbortController and AbortSignal                                                161
           Headers                                                                        147
           Blob, File and FormData                                                        221
           crypto.subtle                                                                  117

@@ -16516,6 +16516,9 @@ class DatabaseTest(ServerCase):
             self.assertIn("full", self.problem(
                 'database.exec("CREATE TABLE t (x)"); for (;;) database.prepare("INSERT INTO t VALUES (zeroblob(10000))").run()'))
         self.assertIn("1,000,000", self.problem('database.exec("-".repeat(1000001))'))
+        self.assertEqual(self.value('database.prepare("SELECT 1 n").get().n'), 1)
+        [[pages], [size]] = [self.server.app.database.connection.execute(f"PRAGMA {name}").fetchone() for name in ("max_page_count", "page_size")]
+        self.assertEqual(pages * size, 256 << 20)
 
     def test_large_rows_are_read_one_at_a_time(self):
         sizes, fetch = [], aiwebengine.Database.fetch
@@ -17277,6 +17280,19 @@ class RedisTest(RedisCase):
         self.until(lambda: names(two) == ["yours"])
         two.stop()
         self.until(lambda: names(one) == [])
+
+    def test_a_stream_that_is_gone_is_no_longer_reported(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client, [path] = self.client(two), [stream.path for stream in two.app.streams if stream.path in two.app.stream_routes][:1]
+        self.until(lambda: one.app.relay.presence.elsewhere(path))
+        presence = two.app.relay.presence
+        presence.stop()
+        presence._told = {path: None, "/gone": None}
+        for gone in ("/gone", path):
+            presence.link.call("HSET", presence._key(presence.name), gone, "[]")
+        presence._report()
+        self.assertEqual([presence.link.call("HEXISTS", presence._key(presence.name), each) for each in ("/gone", path)], [0, 1])
+        client.sock.close()
 
     def test_what_a_dead_process_reported_expires(self):
         with unittest.mock.patch.object(aiwebengine, "PRESENCE_EXPIRY_SECONDS", 2):
@@ -19253,6 +19269,15 @@ class HttpTest(ServerCase):
             for byte in b"POST /echo" + HEAD + b"Content-Length: 3\r\n\r\nabc":
                 sock.sendall(bytes([byte]))
             self.assertIn(b"200 OK", sock.recv(65536))
+
+    def test_what_comes_after_the_last_answer_is_waited_for(self):
+        client = self.closing(socket.create_connection(("127.0.0.1", self.server.port), timeout=WAIT))
+        client.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        while client.recv(10000):
+            pass
+        self.assertEqual([handler.state for handler in self.server.http.handlers], ["draining"])
+        client.close()
+        self.eventually(lambda: not self.server.http.handlers)
 
     def test_chunked_bodies(self):
         request = b"POST /echo" + HEAD + b"Content-Type: " + FORM.encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -25932,8 +25957,16 @@ class DocsTest(ServerCase):
         self.assertEqual(HOST_API_PAGE.read_text(encoding="utf-8"), aiwebengine.host_api_markdown(),
                          "python test_aiwebengine.py --contents writes it anew")
 
+    def test_its_markdown_is_html_with_a_section_for_each_heading(self):
+        self.assertEqual(aiwebengine.markdown_html(
+            "# A b\n\ntext `c<` **d** <e>\nmore *\n\n- one\n  `two`\n- three\n\n```ts app.js\nx < 1\n\ny\n```\n\n```\nz\n```\n\n## A b"),
+            '<section data-level="1" id="A-b"><h2>A b</h2>\n<p>text <code>c&lt;</code> <strong>d</strong> &lt;e&gt; more *</p>\n'
+            '<ul><li>one <code>two</code></li><li>three</li></ul>\n<p class="label">app.js</p><pre tabindex="0">x &lt; 1\n\ny</pre>\n'
+            '<pre tabindex="0">z</pre>\n</section><section data-level="2" id="A-b-2"><h3>A b</h3></section>')
+
     def test_the_page_shows_all_of_it_and_needs_no_network(self):
         self.serve("")
+        aiwebengine.docs_page.cache_clear()
         status, headers, text = self.get("/engine/docs")
         self.assertEqual(status, 200)
         self.assertIn("default-src 'none'", headers["content-security-policy"])
