@@ -15519,6 +15519,27 @@ class HostApiTest(ServerCase):
         self.assertIn("registered", self.evaluate("return routeRegistry.registerRoute('/:a-:b/:c/*/*', 'f')"))
         self.assertIn("stream paths are fixed", self.evaluate("return routeRegistry.registerStreamRoute('/x/:id')"))
 
+    def test_calls_with_wrong_arguments_say_what_is_wanted(self):
+        told = {"routeRegistry.registerRoute('/x', ' ')": "registerRoute: the name of the handler is empty",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', 5)": "the options must be an object such as { requireAuth: true }, not a number (5)",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', { requireAuth: 5 })": "requireAuth must be true or a role",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', { requireAuth: '' })": "requireAuth must be true or a role",
+                "routeRegistry.registerStreamRoute('/s', true)": "the second argument must be a handler or an object of options, not a boolean (true)",
+                "graphQLRegistry.registerQuery('q', 'q: Int', () => 1, 'all')": 'The visibility of "q" is "all", but must be "external", "engine" or "internal".',
+                "graphQLRegistry.executeGraphQL(5)": "the query must be a string", "graphQLRegistry.executeGraphQL('{ q }', '{')": "the variables are not valid JSON",
+                "graphQLRegistry.executeGraphQL('{ q }', '[]')": "the variables must be an object, or JSON of one",
+                "ResponseBuilder.redirect('')": "the address must be a string", "ResponseBuilder.redirect('/', { status: 200 })": "from 300 to 399",
+                "ResponseBuilder.redirect('/', { headers: 5 })": "ResponseBuilder.redirect: the headers must be an object or an array of pairs",
+                "schedulerService.registerOnce({ handler() {}, name: 'j' })": "runAt is missing: when is the handler to be called?",
+                "schedulerService.registerOnce({ handler() {}, name: '', runAt: 0 })": "the job needs a name",
+                "schedulerService.registerOnce({ handler() {}, name: 'j', runAt: 'soon' })": "runAt",
+                "database.exec('SELECT ?')": "SELECT ? has parameters; use database.prepare", "database.exec('SELECT \\0')": "a character with the code 0"}
+        self.serve("const told = %s.map((call) => { try { return call(), 'nothing' } catch (error) { return error.name + ': ' + error.message } });"
+                   "routeRegistry.registerRoute('/told', () => told);" % ("[" + ",".join(f"() => {call}" for call in told) + "]"))
+        for found, call, expected in zip(self.get_json("/told"), *zip(*told.items())):
+            with self.subTest(call):
+                self.assertIn(expected, found)
+
     def test_extra_arguments_are_ignored(self):
         cases = {"['/a', '/b'].map(routeRegistry.registerStreamRoute)[1]": "Stream /b registered",
                  "sharedStorage.setItem('k', 'v', 1), ['k', 'l'].map(sharedStorage.getItem)": ["v", None],
@@ -18415,6 +18436,19 @@ class ScriptTest(ServerCase):
         self.assertIn("GET /z is already registered by c.js", self.output.getvalue())
         self.change("c.js", self.routes(("/x", "new c")))
         self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["new c", "new a", "new b"])
+
+    def test_a_version_that_stays_keeps_its_fields_and_types_too(self):
+        for field, kind, told in (("z: Int", "", 'already registered by c.js'), ("y: Int", "type T { b: Int }", "defined differently"), ("y: Int", "", None)):
+            with self.subTest(field + kind):
+                self.serve({"a.js": "graphQLRegistry.registerQuery('x', 'x: Int', () => 1);", "c.js":
+                            "graphQLRegistry.registerQuery('z', 'z: Int', () => 3); graphQLRegistry.registerTypes('type T { a: Int }')"})
+                self.put({"a.js": f"graphQLRegistry.registerQuery('{field[0]}', '{field}', () => 2); {kind and f'graphQLRegistry.registerTypes({kind!r})'}",
+                          "c.js": "oops("})
+                self.server.app.refresh()
+                query = "{ x z }" if told else "{ y z }"
+                self.assertEqual(self.get_json("/graphql?query=" + urllib.parse.quote(query)), {"data": {query[2]: 1 if told else 2, "z": 3}})
+                self.assertEqual("a.js was not loaded" in self.output.getvalue(), told is not None)
+                self.assertIn(told or "", self.output.getvalue())
 
     def test_the_watcher_takes_a_renamed_file_for_one_change(self):
         source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');"
