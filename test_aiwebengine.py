@@ -656,10 +656,12 @@ RECORDED = {
         94e8 5d41 9a81 839a 566e 251e 0bbe 2ad0 4911 ef6a 3333 0934 f405 03cf c345 540d e732 94e6 011d 0668
         6b4a 31e6 2e87 bb05 b0ef 1e9b b82e 6309 efc6 954a 995e 9a89 e0b8 2ad0 f299 c0f8 9ceb 0b21 12ee cb76
         bdbc a420 6c21 ad78 2221 f508 2764 a6d0 7b4c 7813 3483 f21d 7813 6d96 b444 e121 4606 fd10 3da7 c701
-        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da
-        500f d6f0 270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5
-        cd70 b444 6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea
-        2c27 885d 1c6e 6270 e121 da99 2d27 34d4""",
+        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 8d00 8c03 f8e1 1b4c 7bef 3d86 eebe 3f61 a46d 299a 2c8e
+        897a bb33 51d5 4df4 5976 4f03 ddab 599f 6e36 b051 3d59 7596 19b8 bfcf 6a41 8a22 5d11 03cf c864 6cfe
+        5743 2200 14c6 9da9 3683 5d41 7b9c d2ba bddf dafe a753 bddf 1ca1 3069 7144 7d2e 7b76 89da 500f d6f0
+        270a 4463 20ba a294 3ea6 862e 5907 848c 6eb2 0d23 f09f c3e6 b176 8928 b318 11ec 9c34 f5a5 cd70 b444
+        6a04 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46 4a85 2b22 0c97 5267 654b 07ea 2c27 885d
+        1c6e 6270 e121 da99 2d27 34d4""",
     "inspection": """
         cb2e 2a03 f109 e55b bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9
         4124 ce0c a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220
@@ -6973,7 +6975,7 @@ eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
     def test_node_gives_the_same_outcome_in_every_case(self):
         script = r"""
             const vm = require("vm"), { prelude, outcome, cases, needs } = JSON.parse(require("fs").readFileSync(0, "utf8"));
-            const web = { URL, URLSearchParams, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
+            const web = { URL, URLSearchParams, AbortController, AbortSignal, Request, Response, Blob, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
               setTimeout, clearTimeout, crypto, performance, DOMException };
             process.on("unhandledRejection", () => {});
             const realms = cases.map((source) => {
@@ -8351,6 +8353,144 @@ class WebMessageTest(Case):
           tell(new Request("http://u.test", { signal }).signal.aborted);
         })().catch((error) => log.push("FAILED " + error.stack)).finally(() => console.log(log.join("\n")));
     """
+
+    test_copies_addresses_texts_signals_and_messages = conformance(r"""
+# the HTML standard: what structuredClone makes of each kind
+var e = new RangeError("m", { cause: new TypeError("c") }), k = structuredClone(e), own = Object.assign(new Error("x"), { name: "Mine",
+extra: 1 }), o = structuredClone(own);
+var s = new Error("s"); s.stack = "mine"; var odd = new Error("o"); Object.defineProperty(odd, "message", { get() { return "got" } });
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), v = new DataView(b, 1, 2), w = structuredClone({ v, b, t: new Uint8Array(b, 2) }),
+gone = new ArrayBuffer(1); structuredClone(0, { transfer: [gone] });
+var shared = {}, list = structuredClone([shared, shared]), m = new Map([[shared, shared]]), mc = structuredClone(m),
+st = structuredClone(new Set([shared, 1]));
+result = [k.name, k.message, k.cause.name, k.stack === e.stack, Object.keys(k).length, o.name, "extra" in o,
+({}).toString.call(o),
+structuredClone(s).stack, Object.hasOwn(structuredClone(odd), "message"), w.v.buffer === w.b, w.t.buffer === w.b, w.v.byteOffset, w.v.byteLength,
+w.b.maxByteLength, w.b.resizable, w.t.length, thrown(() => structuredClone(gone)), thrown(() => structuredClone(new Uint8Array(gone))),
+list[0] === list[1], mc.get([...mc.keys()][0]) === [...mc.keys()][0],
+st.size, structuredClone(Object(true)) == true, structuredClone(Object(5n)) == 5n, typeof structuredClone(Object("x")),
+thrown(() => structuredClone(Object(Symbol()))), thrown(() => structuredClone()),
+thrown(() => structuredClone(1, { transfer: [b, b] })), thrown(() => structuredClone(1, { transfer: 5 })), structuredClone(1, {}),
+structuredClone(1, null),
+show(structuredClone(Object.assign([1, , 2], { x: 3 }))), structuredClone(Object.create({ inherited: 1 })).inherited,
+structuredClone({ [Symbol()]: 1, a: 2 }).a, show(structuredClone({ get a() { return [1] } }))].join("|")
+=> RangeError|m|TypeError|true|0|Error|false|[object Error]|mine|false|true|true|1|2|8|true|2|DataCloneError|TypeError|true|true|2|true|true|object|DataCloneError|TypeError|DataCloneError|TypeError|1|1|[1,null,2]||2|{"a":[1]}
+# the URL standard: URLSearchParams
+var p = new URLSearchParams("?a=1&b=2&a=3&c"), seen = []; p.forEach((value, key, all) => seen.push(key + value + (all === p)));
+var q = new URLSearchParams([["x", "1"], ["y", "ä &+"]]);
+result = [p.getAll("a"), p.get("z"), p.has("a", "3"), p.has("a", "4"), p.has("c"), p.size, seen, (p.delete("a", "1"), p + ""), (p.delete("a"),
+p + ""), (p.set("b", "9"), p + ""), (p.append("b", "x y"), p + ""),
+(p.set("b", "once"), p + ""), (p.set("n", "e"), p + ""), (p.sort(), p + ""), [...p.keys()], [...p.values()], [...p.entries()], q + "",
+new URLSearchParams({ k: 1, "ö": null }) + "", new URLSearchParams(q) + "",
+new URLSearchParams(new Map([["m", 1]])) + "", thrown(() => new URLSearchParams([["a"]])), thrown(() => new URLSearchParams([1])),
+thrown(() => p.get()), thrown(() => p.append("a")), thrown(() => p.forEach()), thrown(() => URLSearchParams("a")),
+new URLSearchParams("a=%zz&b=%E4&&=x&+=%20") + "", new URLSearchParams("*-._~!'()") + "",
+new URLSearchParams("b=1&a=2&b=0&\u{1F600}=1&\uFFFF=2").sort() === undefined, Object.prototype.toString.call(p.keys()),
+p[Symbol.iterator] === p.entries].join("|")
+var u = new URL("http://h/p?x=1#f"); u.searchParams.append("y", "2"); log = [result, u.href, (u.search = "?z=3", u.searchParams.get("z")),
+(u.searchParams.delete("z"), u.href), (u.href = "http://h/?q", u.searchParams.size)];
+=> 1,3||true|false|true|4|a1true,b2true,a3true,ctrue|b=2&a=3&c=|b=2&c=|b=9&c=|b=9&c=&b=x+y|b=once&c=|b=once&c=&n=e|b=once&c=&n=e|b,c,n|once,,e|b,once,c,,n,e|x=1&y=%C3%A4+%26%2B|k=1&%C3%B6=null|x=1&y=%C3%A4+%26%2B|m=1|TypeError|TypeError|TypeError|TypeError|TypeError|TypeError|a=%25zz&b=%EF%BF%BD&=x&+=+|*-._%7E%21%27%28%29=|true|[object URLSearchParams Iterator]|true http://h/p?x=1&y=2#f 3 http://h/p#f 1
+# the DOM standard: AbortController and AbortSignal
+var log = [], c = new AbortController(), s = c.signal, any = AbortSignal.any([s, new AbortController().signal]);
+s.onabort = (e) => log.push("on" + e.type + (e.target === s)); s.addEventListener("abort", () => log.push("listener"));
+s.addEventListener("abort", () => log.push("once"), { once: true }); var gone = () => log.push("gone"); s.addEventListener("abort", gone);
+s.removeEventListener("abort", gone); any.addEventListener("abort", { handleEvent() { log.push("any") } });
+log.push(s.aborted, s.reason, thrown(() => s.throwIfAborted()), any.aborted); c.abort("why"); c.abort("again"); log.push(s.aborted, s.reason,
+thrown(() => s.throwIfAborted()), any.aborted, any.reason, AbortSignal.abort().reason.name,
+AbortSignal.abort(5).reason, AbortSignal.any([]).aborted, AbortSignal.any([AbortSignal.abort(1), s]).reason, thrown(() => new AbortSignal()),
+thrown(() => AbortController()), thrown(() => AbortSignal.any([{}])),
+thrown(() => AbortSignal.any()), Object.prototype.toString.call(s), c.signal === s, new AbortController().abort() === undefined);
+var t = AbortSignal.timeout(5); t.onabort = () => log.push(t.reason.name, t.reason.code); var d = new AbortController(); d.abort();
+log.push(d.signal.reason.name, d.signal.reason.code, d.signal.reason instanceof DOMException)
+=> false  nothing false onaborttrue listener once any true why why true why AbortError 5 false 1 TypeError TypeError TypeError TypeError [object AbortSignal] true true AbortError 20 true TimeoutError 23
+# the Encoding standard: TextDecoder and TextEncoder
+var decode = (label, bytes, options) => thrown(() => { throw { name: new TextDecoder(label, options).decode(new Uint8Array(bytes)) } }),
+part = new TextDecoder(), e = new TextEncoder(), to = new Uint8Array(5);
+result = [decode("latin1", [0xE4, 0xFF]), decode("utf-16le", [0x41, 0, 0x3D, 0xD8, 0, 0xDE, 0x42]), decode("utf-16be", [0, 0x41, 0xD8, 0x3D]),
+decode("utf-8", [0xEF, 0xBB, 0xBF, 0x41]),
+decode("utf-8", [0xEF, 0xBB, 0xBF, 0x41], { ignoreBOM: true }).length, decode("utf-8", [0xC3], { fatal: true }), decode("utf-16", [0x3D, 0xD8],
+{ fatal: true }), decode(" UTF8 ", [0x41]), decode("nope", []), decode("utf-8", [0xF0, 0x9F, 0x41, 0xE2, 0x82]),
+part.decode(new Uint8Array([0xE2, 0x82]), { stream: true }) + part.decode(new Uint8Array([0xAC]),
+{ stream: true }) + part.decode(new Uint8Array([0xC3])) + part.decode(), new TextDecoder("latin1").encoding, new TextDecoder("utf-16").encoding,
+part.fatal, part.ignoreBOM, new TextDecoder("utf-8", { fatal: true }).fatal,
+show(e.encodeInto("a€b", to)), to, show(e.encodeInto("€€", to)), show(e.encodeInto("\u{1F600}", new Uint8Array(3))), e.encode(),
+e.encode("\ud800"), e.encoding, new TextDecoder().decode(new DataView(new Uint8Array([1, 65, 66]).buffer, 1)),
+new TextDecoder().decode(new Uint8Array([65]).buffer), thrown(() => part.decode("x")), thrown(() => TextDecoder()), thrown(() => e.encodeInto("a",
+[])),
+(() => { var t = new TextDecoder("utf-16le"); return t.decode(new Uint8Array([0x41]), { stream: true }) + t.decode(new Uint8Array([0, 0x3D]),
+{ stream: true }) + t.decode(new Uint8Array([0xD8])) })()].join("|")
+=> äÿ|A😀�|A�|A|2|TypeError|TypeError|A|RangeError|�A�|€�|windows-1252|utf-16le|false|false|true|{"read":3,"written":5}|226,130,172,172,98|{"read":1,"written":3}|{"read":0,"written":0}||239,191,189|utf-8|AB|A|TypeError|TypeError|TypeError|A�
+# the URL standard: members that are set
+var log = [], set = (url, name, ...values) => values.forEach((value) => { var u = new URL(url); u[name] = value; log.push(u.href) });
+set("http://u:p@h:8080/p?q#f", "protocol", "https", "ftp:", "mailto", "1", "ws:x"); set("mailto:x@y", "protocol", "http", "tel"); set("file:///a",
+"protocol", "http"); set("http://h:443/", "protocol", "https"); set("http://h/", "username", "a:b@", ""); set("http://h/", "password", "p w", "");
+set("mailto:x", "username", "a"); set("http://h:1/p", "host", "x:2", "y", "z:99999", "", "a b", "[::1]:3", "q/w"); set("http://h:1/p", "hostname",
+"x:2", "y", "", "[::1]"); set("http://h:1/", "port", "80", "", "99999", "8x", "0"); set("http://h/a", "pathname", "b c", "/x/../y", "", "?q#f",
+"\\z"); set("mailto:x", "pathname", "y");
+set("http://h/?a", "search", "?b c", "", "#x", "b'c"); set("http://h/#a", "hash", "#b c", "", "`x"); set("x:/a", "search", "b'c");
+set("file:///p", "host", "h", "", "h:1", "localhost"); set("file:///p", "port", "1"); set("http://h/", "href", "https://k/l");
+log.push(thrown(() => { new URL("http://h").href = "nope" }), URL.canParse("x"), URL.canParse("/a", "http://h"),
+URL.parse("http://h/a?b")?.pathname, URL.parse("nope"),
+new URL("http://u@h:81/p?q#f").origin, new URL("file:///a").origin, new URL("blob:https://h/x").origin, new URL("HTTP://EXAMPLE.com:80").host,
+JSON.stringify(new URL("http://h")), thrown(() => new URL()), thrown(() => new URL("a", "b")), thrown(() => URL("http://h")))
+=> https://u:p@h:8080/p?q#f ftp://u:p@h:8080/p?q#f http://u:p@h:8080/p?q#f http://u:p@h:8080/p?q#f ws://u:p@h:8080/p?q#f mailto:x@y tel:x@y file:///a https://h/ http://a%3Ab%40@h/ http://h/ http://:p%20w@h/ http://h/ mailto:x http://x:2/p http://y:1/p http://z:1/p http://h:1/p http://h:1/p http://[::1]:3/p http://q:1/p http://h:1/p http://y:1/p http://h:1/p http://[::1]:1/p http://h/ http://h/ http://h:1/ http://h:8/ http://h:0/ http://h/b%20c http://h/y http://h/ http://h/%3Fq%23f http://h/z mailto:x http://h/?b%20c http://h/ http://h/?%23x http://h/?b%27c http://h/#b%20c http://h/ http://h/#%60x x:/a?b'c file://h/p file:///p file:///p file:///p file:///p https://k/l TypeError false true /a  http://h:81 null https://h example.com "http://h/" TypeError TypeError TypeError
+# the URL standard: hosts, paths and bases
+var parse = (url, base) => thrown(() => { throw { name: new URL(url, base).href } });
+result = ["http://1", "http://256", "http://0x7f.1", "http://0300.1.1", "http://1.2.3.4.5", "http://256.1.1.1", "http://1.2.3.256",
+"http://4294967295", "http://4294967296", "http://09", "http://1.", "http://1..2", "http://0x", "http://a.0x1", "http://[::]", "http://[1:2::8]",
+"http://[::ffff:1.2.3.4]", "http://[::1.2.3]", "http://[1:2:3:4:5:6:7:8:9]",
+"http://[1:2:3:4:5:6:7]", "http://[g::]", "http://[::1", "http://[1::2::3]", "http://[12345::]", "http://[0:0:1:0:0:0:1:0]", "http://a%41b",
+"http://a b", "http://a%00", "http://ex%41mple.COM", "http://BÜCHER.de", "http://xn--bcher-kva.de", "x://a b", "x://A%41", "x://[::1]/",
+"http:///h", "http:h", "http:\\\\h\\p", "http://u:p:q@h", "http://@h", "http://u@@h", "http://:p@h", "http://h:", "http://h:080", "http://h:x",
+"http://h:65536",
+"file:c:/a", "file:///C|/a", "file://h/a", "file:///../a", "file:a", "//h", "javascript:a b", "x:a?b#c d", "http://h/%zz/ü?ü#ü",
+"http://h/a/./b/../../c/%2e%2E/d/.", " http://h\n/\ta ", "http://h/a;b?c'd\"<>#`<", "x:/..//a", "x:/.//a", "http://h?#", "http://\u00ADh",
+"https://h:443", "wss://h:443/", "ftp://h:21/", ""].map((each) => parse(each)).concat(
+["b", "/b", "../b", "?b", "#b", "//k/b", "", "x:y", "http:b", "https:b", "\\b", ".", "..", "./", "a:b", "b/../../../c"].map((each) => parse(each,
+"http://u:p@h:1/x/y/z?q#f")), ["b", "/b", "C:/x", "//h/y", "#f", "?q"].map((each) => parse(each, "file:///C:/a/b")), ["#f", "b",
+"?q"].map((each) => parse(each, "mailto:x"))).join(" ")
+=> http://0.0.0.1/ http://0.0.1.0/ http://127.0.0.1/ http://192.1.0.1/ TypeError TypeError TypeError http://255.255.255.255/ TypeError TypeError http://0.0.0.1/ TypeError http://0.0.0.0/ TypeError http://[::]/ http://[1:2::8]/ http://[::ffff:102:304]/ TypeError TypeError TypeError TypeError TypeError TypeError TypeError http://[0:0:1::1:0]/ http://aab/ TypeError TypeError http://example.com/ http://xn--bcher-kva.de/ http://xn--bcher-kva.de/ TypeError x://A%41 x://[::1]/ http://h/ http://h/ http://h/p http://u:p%3Aq@h/ http://h/ http://u%40@h/ http://:p@h/ http://h/ http://h/ TypeError TypeError file:///c:/a file:///C:/a file://h/a file:///a file:///a TypeError javascript:a b x:a?b#c%20d http://h/%zz/%C3%BC?%C3%BC#%C3%BC http://h/d/ http://h/a http://h/a;b?c%27d%22%3C%3E#%60%3C x:/.//a x:/.//a http://h/?# http://h/ https://h/ wss://h/ ftp://h/ TypeError http://u:p@h:1/x/y/b http://u:p@h:1/b http://u:p@h:1/x/b http://u:p@h:1/x/y/z?b http://u:p@h:1/x/y/z?q#b http://k/b http://u:p@h:1/x/y/z?q x:y http://u:p@h:1/x/y/b https://b/ http://u:p@h:1/b http://u:p@h:1/x/y/ http://u:p@h:1/x/ http://u:p@h:1/x/y/ a:b http://u:p@h:1/c file:///C:/a/b file:///C:/b c:/x file://h/y file:///C:/a/b#f file:///C:/a/b?q mailto:x#f TypeError TypeError
+# the Streams standard: bodies that are read in part
+var log = [], said = (p) => p.then((v) => log.push(v === undefined ? "undefined" : typeof v === "string" ? v : show(v)), (e) => log.push(e.name)),
+make = () => new Response("abc");
+(async () => { let r = make(), reader = r.body.getReader(); log.push(r.bodyUsed, r.body.locked, thrown(() => r.body.getReader()));
+await said(r.text()); await said(r.body.cancel()); let one = await reader.read(); log.push(one.value + "", one.done, (await reader.read()).done,
+r.bodyUsed);
+reader.releaseLock(); log.push(r.body.locked); await said(reader.read()); await said(r.text()); r = make(); await said(r.body.cancel("why"));
+await said(r.text()); log.push(r.bodyUsed); r = make(); reader = r.body.getReader(); await said(reader.cancel()); await said(reader.read());
+reader.releaseLock(); log.push(thrown(() => new Response(r.body)), r.bodyUsed);
+r = make(); for await (let piece of r.body) { log.push(piece + ""); break } log.push(r.body.locked, r.bodyUsed); await said(r.text()); r = make();
+for await (let piece of r.body.values({ preventCancel: true })) break; log.push(r.body.locked); r = make();
+let it = r.body[Symbol.asyncIterator](); log.push((await it.next()).done, (await it.next()).done, (await it.return(5)).value);
+r = make(); let moved = new Response(r.body); await said(moved.text()); log.push(r.bodyUsed); r = new Response(null); log.push(r.body);
+await said(r.text()); await said(r.arrayBuffer().then((b) => b.byteLength)); await said(r.json());
+log.push(new Response(new Blob(["x"])).body.constructor.name, thrown(() => new Response(make().body.constructor)),
+thrown(() => r.clone().body)) })()
+=> false true TypeError TypeError TypeError 97,98,99 false true true false TypeError TypeError undefined TypeError true undefined {"done":true} TypeError true 97,98,99 false true TypeError false false true 5 abc true   0 SyntaxError ReadableStream nothing nothing
+# the Fetch standard: Request
+var log = [], r = new Request("http://h/p?q#f", { method: "post", body: "b", headers: { "X-A": "1" }, redirect: "manual" }), c = r.clone(),
+k = new Request(r), a = new AbortController(), s = new Request("http://h", { signal: a.signal });
+log.push(r.url, r.method, r.redirect, r.headers.get("x-a"), r.headers.get("content-type"), r.bodyUsed, c.url, c.method, c.redirect,
+c.headers.get("x-a"), c !== r, k.method, s.signal.aborted, (a.abort("x"), s.signal.aborted), s.signal.reason, s.clone().signal.aborted,
+new Request(s, { signal: null }).signal.aborted, thrown(() => new Request("/p")), thrown(() => new Request("http://u:p@h")),
+thrown(() => new Request()),
+thrown(() => new Request("http://h", { body: "x" })), thrown(() => new Request("http://h", { method: "a b" })),
+thrown(() => new Request("http://h", { method: "TRACE" })), thrown(() => new Request("http://h", { method: "HEAD", body: "" })),
+thrown(() => new Request("http://h", { redirect: "x" })), thrown(() => new Request("http://h", { signal: 5 })), thrown(() => Request("http://h")),
+new Request("http://h", { method: "patch" }).method, new Request(new Request("http://h", { headers: { a: "1" } }),
+{ headers: { b: "2" } }).headers.get("a"), new Request("http://h", null).method, new Request("http://h").signal.aborted,
+new Request("http://h").body);
+c.text().then((t) => log.push(t, c.bodyUsed,
+r.bodyUsed)).then(() => k.text()).then((t) => log.push(t)).then(() => r.text()).catch((e) => log.push(e.name, thrown(() => r.clone()),
+thrown(() => new Request(r))))
+=> http://h/p?q#f POST manual 1 text/plain;charset=UTF-8 true http://h/p?q#f POST manual 1 true POST false true x true false TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError TypeError patch  GET false  b true true b TypeError TypeError TypeError
+# Web IDL: DOMException
+var e = new DOMException("m", "NotFoundError"), d = new DOMException(), o = new DOMException("m", { name: "AbortError", cause: 5 }),
+x = new DOMException(undefined, "Odd");
+result = [e.name, e.message, e.code, String(e), d.name, d.message, d.code, o.name, o.cause, o.code, x.message, x.name, x.code,
+Object.prototype.toString.call(e), thrown(() => DOMException()), typeof e.stack, new DOMException(5, null).name].join("|")
+=> NotFoundError|m|8|NotFoundError: m|Error||0|AbortError|5|20||Odd|0|[object DOMException]|TypeError|string|null
+""")
 
     def test_they_do_what_those_of_node_do(self):
         if NODE is None:
@@ -11926,6 +12066,29 @@ class FetchTest(ServerCase):
         self.assertIn("is not known", self.fetching(
             "return caught(() => fetch('http://no-such-host.invalid/'))", allow_net=[("*", None), ("localhost", None), ("127.0.0.1", None)]))
 
+        for error, words in ((TimeoutError(), "h did not answer in time"), (ConnectionResetError(), "h broke the connection off"),
+                             (OSError(113, "No route to host"), "h cannot be reached (No route to host)"), (OSError(), "h cannot be reached (no connection)"),
+                             (ValueError(), "what h answered is not valid HTTP"),
+                             (socket.gaierror(), "the host h is not known"), (http.client.LineTooLong("x"), "what h answered is not HTTP")):
+            self.assertEqual(aiwebengine.trouble_text(error, "h"), words)
+
+    def test_answers_that_are_of_no_use_and_addresses_that_are_not_open(self):
+        answers = {"/nowhere": http_answer(b"", "302 Found", "Location: http://["), "/named": http_answer(b"", "302 Found", "Location: http://u:p@h/"),
+                   "/packed": http_answer(b"plain", "200 OK", "Content-Encoding: gzip"), "/none": http_answer(b"", "204 None")}
+        text = self.fetching("""
+            const ask = (path, options) => caught(async () => { const response = await fetch(BASE + path, options); return [await response.text(), response.body] });
+            return [await ask("/nowhere"), await ask("/named"), await ask("/packed"), await ask("/none"), await ask("/x", { method: "HEAD" })]""",
+            lambda method, target, *_: answers.get(target, http_answer(b"" if method == "HEAD" else b"hello")))
+        for found, expected in zip(json.loads(text), (
+                "redirects to something that is no URL", "leads to a URL with a name or password in it", "not what its Content-Encoding says",
+                ["", None], ["", None])):
+            self.assertEqual(found, expected) if isinstance(expected, list) else self.assertIn(expected, found)
+        for host, told in (("127.0.0.1", "127.0.0.1 is an address"), ("localhost", "localhost means 127.0.0.1, which is an address")):
+            real = socket.getaddrinfo       # "localhost" may mean ::1, too
+            with mock.patch.object(aiwebengine.socket, "getaddrinfo", lambda host, *more, **named: real("127.0.0.1", *more, **named)):
+                self.assertIn(told + " of this machine or of a private network, and not open: to allow that, add it to --allow-net: " + host,
+                              self.fetching(f"return caught(() => fetch('http://{host}/'))", allow_net=[("*", None)]))
+
     def test_bodies_have_a_limit_also_when_they_are_compressed(self):
         self.enter(mock.patch.object(aiwebengine, "MAX_FETCH_BYTES", 100_000))
         big = zlib.compress(bytes(10_000_000))
@@ -13959,6 +14122,44 @@ query {
 { int(v: -) }
 { int(v: 1x) }
 { int(v: 1.5.5) }
+query ($a: Int) { int(v: $a) } %% {"a": []}
+query ($a: Int) { int(v: $a) } %% {"a": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}
+query ($a: Int) { int(v: $a) } %% {"a": {"b": {"c": {"d": {"e": 1}}}, "f": [[[[1]]]]}}
+query ($a: Float) { float(v: $a) } %% {"a": "1"}
+query ($a: Boolean) { bool(v: $a) } %% {"a": 1}
+query ($a: ID) { id(v: $a) } %% {"a": 1.5}
+query ($a: String) { hello(name: $a) } %% {"a": true}
+query ($a: Int) { int(v: $a) } %% {"a": 2147483648}
+query ($a: [Kind!]) { users(kinds: $a) { id } } %% {"a": ["ADMIN", null]}
+query ($a: UserFilter) { users(filter: $a) { id } } %% {"a": {"nested": {"kinds": ["NONE"]}}}
+query ($a: OneInput) { one(by: $a) } %% {"a": {"id": 1, "name": "x"}}
+query ($a: OneInput) { one(by: $a) } %% {"a": {"id": null}}
+query ($a: String) { str(v: $a) }
+query ($a: String = "x") { str(v: $a) } %% {"a": null}
+query ($a: String = "x") { str(v: $a) }
+query ($i: Boolean!) { hello @skip(if: $i) int(v: 1) @include(if: $i) } %% {"i": true}
+{ ...F ...G } fragment F on Query { a: hello } fragment G on Query { a: int }
+{ ...F a: int } fragment F on Query { ...G } fragment G on Query { a: hello }
+{ user(id: 1) { ...F } user(id: 1) { ...G } } fragment F on User { n: name } fragment G on User { n: age }
+{ user(id: 1) { ...F } ...G } fragment F on User { n: name } fragment G on Query { user(id: 1) { n: age } }
+{ hello(times: 1) hello(times: 2) }
+{ users(first: 1, kinds: [ADMIN]) { id } users(kinds: [USER], first: 1) { id } }
+{ search(text: "x") { ... on User { n: tags } ... on Product { n: title } } }
+{ search(text: "x") { ... on User { n: id } ... on Product { n: price } } }
+{ search(text: "x") { ... on User { n: address { x: street } } ... on Product { n: title } } }
+{ pets { ... on Dog { o: owner { n: name } } ... on Cat { o: owner { n: age } } } }
+{ pets { ... on Dog { n: barks } ... on Cat { n: lives } } }
+mutation @skip(if: true) { add(n: 1) }
+subscription { ...F @include(if: true) } fragment F on Subscription { tick text }
+{ user(id: 1) { ... on Query { hello } ... on Pet { name } } }
+fragment F on Int { x } { ...F }
+fragment F on UserFilter { name } { hello }
+query ($a: User) { hello }
+query ($a: Int, $a: Int) { int(v: $a) }
+query A { hello } query A { int }
+{ hello } query B { int }
+query A($a: Int) { ...F } query B { ...F } fragment F on Query { int(v: $a) }
+fragment F on Query { hello } fragment F on Query { int } { ...F }
 { int(v: 1.x) }
 { int(v: 1.25e) }
 { int(v: -01) }
@@ -15766,6 +15967,27 @@ class HostApiTest(ServerCase):
         self.assertIn("registered", self.evaluate("return routeRegistry.registerRoute('/:a-:b/:c/*/*', 'f')"))
         self.assertIn("stream paths are fixed", self.evaluate("return routeRegistry.registerStreamRoute('/x/:id')"))
 
+    def test_calls_with_wrong_arguments_say_what_is_wanted(self):
+        told = {"routeRegistry.registerRoute('/x', ' ')": "registerRoute: the name of the handler is empty",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', 5)": "the options must be an object such as { requireAuth: true }, not a number (5)",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', { requireAuth: 5 })": "requireAuth must be true or a role",
+                "routeRegistry.registerRoute('/x', () => 1, 'GET', { requireAuth: '' })": "requireAuth must be true or a role",
+                "routeRegistry.registerStreamRoute('/s', true)": "the second argument must be a handler or an object of options, not a boolean (true)",
+                "graphQLRegistry.registerQuery('q', 'q: Int', () => 1, 'all')": 'The visibility of "q" is "all", but must be "external", "engine" or "internal".',
+                "graphQLRegistry.executeGraphQL(5)": "the query must be a string", "graphQLRegistry.executeGraphQL('{ q }', '{')": "the variables are not valid JSON",
+                "graphQLRegistry.executeGraphQL('{ q }', '[]')": "the variables must be an object, or JSON of one",
+                "ResponseBuilder.redirect('')": "the address must be a string", "ResponseBuilder.redirect('/', { status: 200 })": "from 300 to 399",
+                "ResponseBuilder.redirect('/', { headers: 5 })": "ResponseBuilder.redirect: the headers must be an object or an array of pairs",
+                "schedulerService.registerOnce({ handler() {}, name: 'j' })": "runAt is missing: when is the handler to be called?",
+                "schedulerService.registerOnce({ handler() {}, name: '', runAt: 0 })": "the job needs a name",
+                "schedulerService.registerOnce({ handler() {}, name: 'j', runAt: 'soon' })": "runAt",
+                "database.exec('SELECT ?')": "SELECT ? has parameters; use database.prepare", "database.exec('SELECT \\0')": "a character with the code 0"}
+        self.serve("const told = %s.map((call) => { try { return call(), 'nothing' } catch (error) { return error.name + ': ' + error.message } });"
+                   "routeRegistry.registerRoute('/told', () => told);" % ("[" + ",".join(f"() => {call}" for call in told) + "]"))
+        for found, call, expected in zip(self.get_json("/told"), *zip(*told.items())):
+            with self.subTest(call):
+                self.assertIn(expected, found)
+
     def test_extra_arguments_are_ignored(self):
         cases = {"['/a', '/b'].map(routeRegistry.registerStreamRoute)[1]": "Stream /b registered",
                  "sharedStorage.setItem('k', 'v', 1), ['k', 'l'].map(sharedStorage.getItem)": ["v", None],
@@ -16681,6 +16903,15 @@ class DatabaseTest(ServerCase):
             return [add.run("d"), database.prepare("UPDATE notes SET n = 0 WHERE id < 3").run(), database.sql`DELETE FROM notes`]"""),
             [{"changes": 1, "lastInsertRowid": 4}, {"changes": 2, "lastInsertRowid": 4}, {"changes": 4, "lastInsertRowid": 4}])
 
+    def test_a_statement_without_rows_gives_none_in_every_way_of_asking(self):
+        self.assertEqual(self.ask(self.ROWS + """
+            const add = database.prepare("INSERT INTO notes (text) VALUES (?)"), all = database.prepare("SELECT id, n FROM notes WHERE id = ?");
+            return [add.get("d") === undefined, add.all("e"), [...add.iterate("f")], add.columns(), add.raw().get("g") === undefined,
+              database.sql`SELECT count(*) n FROM notes`[0].n, all.raw().get(2), all.raw(false).get(2), all.setReturnArrays(true).all(2),
+              all.setReturnArrays(false).get(2), all.pluck().all(2), all.pluck(false).get(2), all.setReadBigInts(true).get(2).id === 2n,
+              all.setReadBigInts(false).get(2).id]"""),
+            [True, [], [], [], True, 7, [2, None], {"id": 2, "n": None}, [[2, None]], {"id": 2, "n": None}, [2], {"id": 2, "n": None}, True, 2])
+
     def test_what_is_put_into_a_template_is_never_read_as_sql(self):
         self.assertEqual(self.ask(self.ROWS + """
             const evil = "' OR 1=1; DROP TABLE notes; --";
@@ -16754,6 +16985,9 @@ class DatabaseTest(ServerCase):
             self.assertIn("full", self.problem(
                 'database.exec("CREATE TABLE t (x)"); for (;;) database.prepare("INSERT INTO t VALUES (zeroblob(10000))").run()'))
         self.assertIn("1,000,000", self.problem('database.exec("-".repeat(1000001))'))
+        self.assertEqual(self.value('database.prepare("SELECT 1 n").get().n'), 1)
+        [[pages], [size]] = [self.server.app.database.connection.execute(f"PRAGMA {name}").fetchone() for name in ("max_page_count", "page_size")]
+        self.assertEqual(pages * size, 256 << 20)
 
     def test_large_rows_are_read_one_at_a_time(self):
         sizes, fetch = [], aiwebengine.Database.fetch
@@ -17515,6 +17749,19 @@ class RedisTest(RedisCase):
         self.until(lambda: names(two) == ["yours"])
         two.stop()
         self.until(lambda: names(one) == [])
+
+    def test_a_stream_that_is_gone_is_no_longer_reported(self):
+        one, two = self.serve_both(REDIS_SCRIPT)
+        client, [path] = self.client(two), [stream.path for stream in two.app.streams if stream.path in two.app.stream_routes][:1]
+        self.until(lambda: one.app.relay.presence.elsewhere(path))
+        presence = two.app.relay.presence
+        presence.stop()
+        presence._told = {path: None, "/gone": None}
+        for gone in ("/gone", path):
+            presence.link.call("HSET", presence._key(presence.name), gone, "[]")
+        presence._report()
+        self.assertEqual([presence.link.call("HEXISTS", presence._key(presence.name), each) for each in ("/gone", path)], [0, 1])
+        client.sock.close()
 
     def test_what_a_dead_process_reported_expires(self):
         with unittest.mock.patch.object(aiwebengine, "PRESENCE_EXPIRY_SECONDS", 2):
@@ -18638,6 +18885,19 @@ class ScriptTest(ServerCase):
         self.change("c.js", self.routes(("/x", "new c")))
         self.assertEqual([self.get(path)[2] for path in ("/x", "/y", "/z")], ["new c", "new a", "new b"])
 
+    def test_a_version_that_stays_keeps_its_fields_and_types_too(self):
+        for field, kind, told in (("z: Int", "", 'already registered by c.js'), ("y: Int", "type T { b: Int }", "defined differently"), ("y: Int", "", None)):
+            with self.subTest(field + kind):
+                self.serve({"a.js": "graphQLRegistry.registerQuery('x', 'x: Int', () => 1);", "c.js":
+                            "graphQLRegistry.registerQuery('z', 'z: Int', () => 3); graphQLRegistry.registerTypes('type T { a: Int }')"})
+                self.put({"a.js": f"graphQLRegistry.registerQuery('{field[0]}', '{field}', () => 2); {kind and f'graphQLRegistry.registerTypes({kind!r})'}",
+                          "c.js": "oops("})
+                self.server.app.refresh()
+                query = "{ x z }" if told else "{ y z }"
+                self.assertEqual(self.get_json("/graphql?query=" + urllib.parse.quote(query)), {"data": {query[2]: 1 if told else 2, "z": 3}})
+                self.assertEqual("a.js was not loaded" in self.output.getvalue(), told is not None)
+                self.assertIn(told or "", self.output.getvalue())
+
     def test_the_watcher_takes_a_renamed_file_for_one_change(self):
         source = self.routes(("/v", "v")) + "routeRegistry.registerStreamRoute('/s');"
         self.serve({"b.js": source}, reload=True)
@@ -19295,11 +19555,11 @@ class HttpTest(ServerCase):
     # -- requests ----
 
     def test_query_params_headers_cookies(self):
-        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie="s=1; t=%20y; s=2",
+        found = self.get_json("/users/J%C3%BCrgen%2Fx?a=1&a=2&b=&c=%26+%C3%A9&__proto__=x", Cookie='s=1; t=%20y; s=2; q="x%3b"; =z; v',
                               **{"X-Custom": "v"})
         self.assertEqual(found["params"], {"id": "Jürgen/x"})
         self.assertEqual({key: found["query"][key] for key in "abc"}, {"a": "2", "b": "", "c": "& é"})
-        self.assertEqual(found["cookies"], {"s": "1", "t": " y"})
+        self.assertEqual(found["cookies"], {"s": "1", "t": " y", "q": "x;"})
         self.assertEqual(found["headers"]["x-custom"], "v")
         self.assertEqual((found["method"], found["ip"]), ("GET", "127.0.0.1"))
         self.assertEqual(found["path"], "/users/Jürgen/x")
@@ -19437,9 +19697,23 @@ class HttpTest(ServerCase):
         self.assertEqual(found["form"], {"text": "hé"})
         self.assertEqual(found["files"], [{"field": "file", "filename": "a.bin", "contentType": "application/x-thing",
                                            "size": 7, "data": base64.b64encode(b"\x00\xff\r\n--x").decode()}])
-        for broken in (body[:-8], b"", b"--b\r\nnothing\r\n--b--", body.replace(b'name="text"', b"")):
-            status, _, text = self.post("/echo", broken or b"x", {"Content-Type": "multipart/form-data; boundary=b"})
-            self.assertEqual(status, 400, text)
+        field, fields = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n', aiwebengine.MAX_FORM_FIELDS
+        for status, told, broken in (
+                (400, "its closing boundary is missing", body[:-8]), (400, "its closing boundary is missing", b"x"),
+                (400, "a part has no header", b"--b\r\nnothing\r\n--b--"), (400, "a part has no name", body.replace(b'name="text"', b"")),
+                (400, "a part has no header", field[:-4] + b"; x=" + b"x" * 20000 + b"\r\n\r\n\r\n--b--"),
+                (400, "a part's header is not UTF-8", field.replace(b'"a"', b'"\xe4"') + b"\r\n--b--"),
+                (400, "is not UTF-8 text", field + b"\xe4\r\n--b--"), (413, f"more than {fields:,} parts", b"--b\r\n" * fields + b"--b--")):
+            with self.subTest(told):
+                answer = self.post("/echo", broken, {"Content-Type": "multipart/form-data; boundary=b"})
+                self.assertEqual((answer[0], told in answer[2]), (status, True), answer[2])
+        for kind, status, told, broken in (
+                ("multipart/form-data", 400, "has no boundary", field), ("text/plain; charset=ebcdic", 415, "charset 'ebcdic' is not supported; send UTF-8", b"x"),
+                ("text/plain", 400, "The body is not valid utf-8: byte 1 is 0xe4", b"a\xe4"), (FORM, 413, f"more than {fields:,} fields", b"&" * fields),
+                ("application/json", 413, f"more than {aiwebengine.MAX_JSON_VALUES:,} values", b"[" + b"0," * aiwebengine.MAX_JSON_VALUES + b"0]")):
+            with self.subTest(kind):
+                answer = self.post("/echo", broken, {"Content-Type": kind})
+                self.assertEqual((answer[0], told in answer[2]), (status, True), answer[2])
 
     def test_json_body(self):
         send = lambda text: self.post("/echo", text, {"Content-Type": "application/json"})
@@ -19477,6 +19751,15 @@ class HttpTest(ServerCase):
             for byte in b"POST /echo" + HEAD + b"Content-Length: 3\r\n\r\nabc":
                 sock.sendall(bytes([byte]))
             self.assertIn(b"200 OK", sock.recv(65536))
+
+    def test_what_comes_after_the_last_answer_is_waited_for(self):
+        client = self.closing(socket.create_connection(("127.0.0.1", self.server.port), timeout=WAIT))
+        client.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        while client.recv(10000):
+            pass
+        self.assertEqual([handler.state for handler in self.server.http.handlers], ["draining"])
+        client.close()
+        self.eventually(lambda: not self.server.http.handlers)
 
     def test_chunked_bodies(self):
         request = b"POST /echo" + HEAD + b"Content-Type: " + FORM.encode() + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -19524,6 +19807,10 @@ class HttpTest(ServerCase):
                 ("many headers", b"GET /" + HEAD + b"X: a\r\n" * 300 + b"\r\n", 431),
                 ("endless header", b"GET /" + HEAD + b"a" * 70000, 431),
                 ("large body", b"POST /echo" + HEAD + b"Content-Length: 10485761\r\n\r\n", 413),
+                ("long chunk size", b"POST /echo" + HEAD + chunked + b"\r\n" + b"0" * 5000, 400),
+                ("many trailers", b"POST /echo" + HEAD + chunked + b"\r\n0\r\n" + b"X: a\r\n" * 300 + b"\r\n", 431),
+                ("odd trailer", b"POST /echo" + HEAD + chunked + b"\r\n0\r\nX a\r\n\r\n", 400),
+                ("expectation", b"POST /echo" + HEAD + b"Expect: more\r\n" + length + b"\r\nabc", 417),
                 ("unknown method", b"BREW /hello" + HEAD + b"\r\n", 501)):
             with self.subTest(name):
                 answer = self.raw(data)
@@ -26161,8 +26448,16 @@ class DocsTest(ServerCase):
         self.assertEqual(HOST_API_PAGE.read_text(encoding="utf-8"), aiwebengine.host_api_markdown(),
                          "python test_aiwebengine.py --contents writes it anew")
 
+    def test_its_markdown_is_html_with_a_section_for_each_heading(self):
+        self.assertEqual(aiwebengine.markdown_html(
+            "# A b\n\ntext `c<` **d** <e>\nmore *\n\n- one\n  `two`\n- three\n\n```ts app.js\nx < 1\n\ny\n```\n\n```\nz\n```\n\n## A b"),
+            '<section data-level="1" id="A-b"><h2>A b</h2>\n<p>text <code>c&lt;</code> <strong>d</strong> &lt;e&gt; more *</p>\n'
+            '<ul><li>one <code>two</code></li><li>three</li></ul>\n<p class="label">app.js</p><pre tabindex="0">x &lt; 1\n\ny</pre>\n'
+            '<pre tabindex="0">z</pre>\n</section><section data-level="2" id="A-b-2"><h3>A b</h3></section>')
+
     def test_the_page_shows_all_of_it_and_needs_no_network(self):
         self.serve("")
+        aiwebengine.docs_page.cache_clear()
         status, headers, text = self.get("/engine/docs")
         self.assertEqual(status, 200)
         self.assertIn("default-src 'none'", headers["content-security-policy"])
