@@ -689,8 +689,10 @@ RECORDED = {
         27ba d998 2e61 3a5d 4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba
         c49b 4e24 fac4 7b9b d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502
         cfc2 6c9e 1807 68a6 fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f
-        70b8 2c92 09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 7c48 8fa0 7254 3d00
-        2a4d 0fcb 273b""",
+        70b8 2c92 09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 7c48 8fa0 7254 a589
+        9428 7d94 6869 db0d 5742 6cab 21fc e43b 450a 278c 3a10 550f fd08 c68c 3196 592e 7b8d 0cab 6727 81be
+        2c12 ee02 9ced ef40 45be 125d 9c21 4a56 16b1 530a cb2c de94 bc22 a0c6 77f5 1784 4b39 c3fa 2f67 96aa
+        3d00 2a4d 0fcb 273b""",
     "intl options": """
         4927 0d25 c425 8c9b 5d89 e7e8 5890 0103 0ac1 9c3d 6429 6534 e30c 0755 da1f f634 5d89 ee75 a921 2a0d
         c85c b52c 12fe c1c1 ae53 2f50 7620 439c 9bde c006 e689 8639 512c df44 02d1 7f22 3211 6ac2 d4b0 c3af
@@ -5939,6 +5941,34 @@ result = [names, Atomics.notify(new Int32Array(1), 0), Atomics.isLockFree(4), At
         self.assertEqual(run("try { new URL('nope') } catch (e) { Object.keys(e) + e.stack.split('\\n')[1] }"),
                          "code,input    at test.js:1:7")
 
+    def test_json_is_decoded_in_parts_as_at_once(self):
+        values = [[], {}, [[]], [{}, []], {"a": [], "b": {}}, [1, [2, [3, "x,]}"]], {"k": {"l": [None, True]}}] * 2, {"a" * 9: list(range(9)), "b": "c" * 30}]
+        texts = [json.dumps(value, indent=indent) for value in values for indent in (None, 1)]
+        texts += [text[:at] + text[at + 1:] for text in texts for at in range(0, len(text), 5)]
+
+        def parsed():
+            return run(f"JSON.stringify({json.dumps(texts)}.map((text) => {{ try {{ return JSON.parse(text) }} catch (e) {{ return e.message }} }}))")
+        expected = parsed()
+        with mock.patch.multiple(aiwebengine, JSON_PART_CHARACTERS=8, MIN_JSON_VALUES_IN_PARTS=1):
+            self.assertEqual(parsed(), expected)
+
+    def test_base64_of_every_length(self):
+        texts = [base64.b64encode(bytes(range(65, 65 + length))).decode() for length in range(20)]
+        odd = [text[:at] + extra + text[at + cut:] for text in texts[5:9] for at in range(len(text)) for extra, cut in ((" ", 0), ("", 1), ("=", 0), ("-", 1))]
+
+        def decoded(text):
+            """The number of bytes, as the strict mode counts; 0 for what is no base64."""
+            text = text.replace(" ", "")
+            with contextlib.suppress(ValueError):
+                found = base64.b64decode(text, validate=True)
+                return len(found) if base64.b64encode(found).decode() == text else 0
+            return 0
+        found = json.loads(run(f"JSON.stringify({json.dumps(texts + odd)}.map((t) => {{ "
+                               "try { return Uint8Array.fromBase64(t, { lastChunkHandling: 'strict' }).length } catch { return 0 } }))"))
+        self.assertEqual(found, [*map(decoded, texts + odd)])
+        self.assertEqual(json.loads(run(f"JSON.stringify({json.dumps(texts)}.map((t) => [...Uint8Array.fromBase64(t)]))")),
+                         [[*base64.b64decode(text)] for text in texts])
+
     def test_json_nests_as_deep_on_every_version(self):
         self.assertEqual(run("JSON.stringify(JSON.parse('['.repeat(4000) + 1 + ']'.repeat(4000)).flat(Infinity))"), "[1]")
 
@@ -7090,6 +7120,23 @@ const circle = (length, inner) => { const first = {}; let last = first; for (let
   last[inner] = first; return { top: first } };
 ask("JSON", [["circles, in words", [() => 0], (length, inner) => { try { JSON.stringify(circle(length, inner)) } catch (e) { return e.message } }]], [1, 2, 3, 4, 5, 6, 7], ["x", 0, "a b", ""]);
 ask("Math", methods(Math, "max min", [() => Math]).map(([name, make, f]) => [name + " of three", make, (a, b) => f(a, b, -0) + " " + 1 / f(a, b, 0)]), [0, -0, 1, -1, NaN, 0.5], [0, -0, 1, -0.5]);
+for (const operator of "+ - * / % ** & | ^ << >> >>> == === != < > <= >= && || ?? in instanceof".split(" "))
+  ask("operator", [[operator, [() => undefined], new Function("a", "b", `return a ${operator} b`)]], [...ARGS, 2147483648, 4294967295.5, -7, 64, 0.1, 1e300], [0, 3, 2.5, -1, 7n, "5", 33, NaN, ARGS[20], 2 ** 31, -0, 1e300]);
+for (const operator of "- + ~ ! typeof void".split(" ")) ask("operator", [[operator, [() => undefined], new Function("a", `return ${operator} a`)]], [...ARGS, 2147483648, -4294967295.5, 1e300], [1]);
+const PATTERNS = String.raw`a(b|c)*?d+\1 (?<n>x)|(?<m>y)\k<n>z{2,3}? [^a-c\d_-]\bq\B.$ ^(?:(?=ab)a|(?!c)[c-e])*? (?<=a|bc)(?<!x)d{1,}\u{61}\u0062\x63\cA\0 (?i:aB)(?-i:c)[\p{Lu}\P{L}] [\w--[a-c]&&[b-x]]\p{Script=Greek} [[a-f]--[bc]]+|\q{ab|c} (a{2}){1,3}(b?)+?c*|\S\s\W (()|a)+?(?:b|())* x*(?:y|z{0}){2,}\/\]\}`.split(" ");
+const TEXTS = ["", "abcbd1", "xyzz aab\nABC q", "\u{1f600}\u03b1xxyzzz_ca"], ODD = "( ) [ ] { } * + ? | ^ $ . - \\ {1} {2,1} a \\b \\1 \\k<n> (?<n> (?= (?<! [^ \\d- \\u{ \\p{L} && -- \\q{ ?? b-a".split(" ");
+PATTERNS.forEach((pattern) => {
+  const tokens = pattern.match(/\\(?:u\{\w+\}|[pP]\{[^}]*\}|k<\w+>|x\w\w|u\w{4}|.)|\(\?(?:<?[=!]|<\w+>|[\w-]*:)|\{\d+,?\d*\}|--|&&|./g), lines = [];
+  tokens.forEach((token, at) => {
+    const other = ODD[at * 7 % ODD.length], made = [...tokens.slice(0, at), ["", token + token, other, other + token][at % 4], ...tokens.slice(at + 1)].join("");
+    for (const flags of ["", "u", "v"]) {
+      let text;
+      try { const regexp = new RegExp(made, flags); text = TEXTS.map((one) => { const found = regexp.exec(one); return found && [found.index, ...found, regexp.lastIndex].join() }).join(";") } catch (e) { text = e.message }
+      lines.push(made + " " + flags + ": " + text);
+    }
+  });
+  answers.push(["RegExp " + pattern, lines]);
+});
 ask("Symbol", [["for", [() => undefined], (a) => Symbol.keyFor(Symbol.for(a))], ["Symbol", [() => undefined], (a) => String(Symbol(a))]], ARGS, [1]);
 ask("Function", [["bind", [() => function f(a, b) { return [this === undefined, a, b] }], function (...args) { const f = this.bind(...args); return [f.name, f.length, f(7)] }],
   ["apply", [() => function (...args) { return args }], function (...args) { return this.apply(...args) }]]);
@@ -7101,6 +7148,9 @@ class ValueTest(Case):
 
     #: Where node is known to say something else: why.
     NODE_DIFFERS = {"TypedArray fill": "V8 fills up to an end of -Infinity",
+                    "RegExp (?<n>x)|(?<m>y)\\k<n>z{2,3}?": "two mistakes: V8 tells the later one",
+                    "RegExp (?i:aB)(?-i:c)[\\p{Lu}\\P{L}]": "node 20 has no modifiers",
+                    "RegExp [\\w--[a-c]&&[b-x]]\\p{Script=Greek}": "V8 has another word for what is mixed",
                     **dict.fromkeys(("Date setUTCMonth", "Date setUTCHours", "Date setUTCMinutes", "Date setUTCSeconds"),
                                     "V8 does not convert further arguments for a date that is NaN")}
 
