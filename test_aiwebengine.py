@@ -675,7 +675,7 @@ RECORDED = {
     "intl": """
         e48e a0e6 7bcb 718b 8786 d90d 6c64 c936 3b50 878f 7444 a414 7501 c553 f0ee ---- 60ff""",
     "broken": """
-        0ca0 8ea1 b1d3 ae10 0147 9fd6 08ce 0bf9 941c a3d6 f92f 5959 593d dac4 1383 1c16 feb3 810b 1346 939b
+        0ca0 8ea1 b1d3 ae10 0147 9fd6 08ce 0f87 941c a3d6 7751 5959 593d dac4 1383 1c16 feb3 810b 1346 939b
         f0d9 7181 d292 d6ba 51a8 13d9 0d15 bd52 61cd 620f be0f 551a e7b4 9ec8 df18 9905 aa26 8625 7589 c9eb
         ed26 4d58 acad 13c5 1c9c 6654 2364 2aca 0fc0 28f1 0c10 0ff8 b3ea 9e0d a373 81e9 d867 a6f5 9f78 eddb
         7803 58b3 0513 2944""",
@@ -1490,13 +1490,13 @@ switch (a) { case 1: case b + 2: c(); break; default: d() } try { throw e } catc
 ---
 a = b ? c : d => e; (a, b, { c }) => ({ d }); async (a, [b]) => a ?? b; x = async y => y; (a?.b.c?.[d]?.(...e)).f
 ---
-new A; new B(c)(d); new new E().f; new.target; a ** -b; delete c.d; void 0, typeof e; !f + ~g; h++; --i.j
+new A; new B(c)(d); new new E().f; () => { function i() { new.target } }; a ** (-b); delete c.d; void 0, typeof e; !f + ~g; h++; --i.j
 ---
 `a${b}c${d + `${e}`}f`; g`h`; /a[/]b(?<n>c)\k<n>/giu.test(k); l = /=/; m /= n / o; p << 1 >>> 2 >= 3 !== !4
 ---
 ({ a, b: 1, "c": 2, 3: d, [e]: f, g() {}, get h() { return 1 }, set h(i) {}, async j() {}, *k() {}, async *l() {}, ...m, __proto__: n })
 ---
-"use strict"; function f(a, b) { var a; { let a; function b() {} } } do x(); while (y) with; if (a) function g() {}
+"use strict"; function f(a, b) { var a; { let a; function b() {} } } do x(); while (y) if (a) { function g() {} }
 ---
 a ||= b &&= c ??= d; e = f, g += h; [i, j.k, [l] = [1]] = m; ({ n, o: p.q, r = 1 } = s); (t) = u; a && b || c; (d ?? e) || f
 ---
@@ -1543,6 +1543,14 @@ class BrokenSourceTest(Case):
     def ask(cls):
         broken = list(cls.broken())
         return [source for source, *_ in broken], [[cls.said(text, name) for text in texts] for _, name, texts in broken]
+
+    def test_lines_and_columns_belong_to_the_offsets(self):
+        for source, name, _ in self.broken():
+            text = "\n \n" + (source if "`" in source else source.replace("; ", ";\n "))
+            ends = [-1, *[at for at, char in enumerate(text) if char == "\n"]]
+            wrong = [node for node in aiwebengine.parse_typed(text, name, name != "a.js")[0].walk()
+                     if ends[node.line - 1] + 1 + node.column != node.start and type(node) is not aiwebengine.EmptyStatement]
+            self.assertEqual(wrong, [], source)
 
     def test_what_is_said_of_each_is_on_record(self):
         check_record(self, "broken", *self.ask())
