@@ -687,12 +687,13 @@ RECORDED = {
         c32e 1124 b20c 3f92 21fe 23f0 32df 8d7b 5b7e faeb df24 4c94 b874 537b 041b 9743 0c60 9e01 a522 0b81
         6514 4ab5 ee27 0657 9196 6699 7e7e 2269 e412 1c2c 1c2c 6792 78a9 7b3c 69d9 bfe0 4e79 6729 1c80 c3a9
         27ba d998 2e61 3a5d 4f58 e8ed 46cd e8ed 593b 6b23 408d 2352 145e d9d5 9809 de9a 9d73 f6cc 6f0c 8bba
-        c49b 4e24 fac4 7b9b d660 4bcb caa7 be81 8c3c 789e e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502
-        cfc2 6c9e 1807 68a6 fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f
-        70b8 2c92 09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 7c48 8fa0 7254 a589
-        9428 7d94 6869 db0d 5742 6cab 21fc e43b 450a 278c 3a10 550f fd08 c68c 3196 592e 7b8d 0cab 6727 81be
-        2c12 ee02 9ced ef40 45be 125d 9c21 4a56 16b1 530a cb2c de94 bc22 a0c6 77f5 1784 4b39 c3fa 2f67 96aa
-        3d00 2a4d 0fcb 273b""",
+        c49b 4e24 fac4 7b9b d660 4bcb caa7 be81 8c3c 789e 2eaf 0315 ef19 fab5 2159 1b9d 6ac0 ce8c 5a03 76df
+        53b4 4a64 aefb 6e2e f7f4 cc8e 3b94 37ad e863 1969 7606 4d72 1606 5c15 f644 de3c 2502 2502 cfc2 6c9e
+        1807 68a6 fc03 8342 7ef8 09bd 09bd 1331 bc77 7280 c6bb bfa0 ff0f bd36 1898 7173 a606 188f 70b8 2c92
+        09d5 46b9 9361 49ea 7b18 0b7b f921 9eb9 7153 9196 9196 b748 6e8f c0f5 7c48 8fa0 7254 a589 9428 7d94
+        6869 db0d 5742 6cab 21fc e43b 450a 278c 3a10 550f fd08 c68c 3196 592e 7b8d 0cab 6727 81be 2c12 ee02
+        9ced ef40 45be 125d 9c21 4a56 16b1 530a cb2c de94 bc22 a0c6 77f5 1784 4b39 c3fa 2f67 96aa 3d00 2a4d
+        0fcb 273b""",
     "intl options": """
         4927 0d25 c425 8c9b 5d89 e7e8 5890 0103 0ac1 9c3d 6429 6534 e30c 0755 da1f f634 5d89 ee75 a921 2a0d
         c85c b52c 12fe c1c1 ae53 2f50 7620 439c 9bde c006 e689 8639 512c df44 02d1 7f22 3211 6ac2 d4b0 c3af
@@ -7100,6 +7101,13 @@ ask("Math", methods(Math, "abs ceil clz32 floor fround imul max min round sign s
   2 ** 31, 2 ** 32 - 1, 0.49999999999999994, -1e-320]);
 const dates = [() => new Date(Date.UTC(2024, 1, 29, 23, 59, 58, 7)), () => new Date(-1), () => new Date(NaN)];
 ask("Date", methods(Date.prototype, "setUTCFullYear setUTCMonth setUTCDate setUTCHours setUTCMinutes setUTCSeconds setUTCMilliseconds setTime", dates));
+const local = "getFullYear getMonth getDate getDay getHours getMinutes getSeconds getMilliseconds getYear";
+ask("Date", methods(Date.prototype, local, [() => new Date(2024, 1, 29, 23, 59, 58, 7), () => new Date(1999, 11, 31), () => new Date(NaN)]), []);
+ask("Date", methods(Date.prototype, "setFullYear setMonth setDate setHours setMinutes setSeconds setMilliseconds setYear", [() => new Date(2024, 1, 29, 23, 59, 58, 7)])
+  .map(([name, make, f]) => [name, make, function (...args) { f.apply(this, args); return local.split(" ").map((name) => this[name]()).join() }]));
+ask("Date", [["parse", [() => undefined], (day, time) => { const d = new Date(day + time); return isNaN(d) ? "no" : local.split(" ").map((name) => d[name]()).join() }]],
+  ["2024-02-29", "Feb 29 2024", "29 February 2024", "2/29/2024", "2024-02-30", "Thu Feb 29 2024", "Febr 29, 2024", "2024-13-01", "Foo 1 2024", "1 Jan 99", "12/32/2024", "2024-06-00"],
+  [" 24:00", " 25:00", " 23:59:60", " 12:30 PM", " 0:30 am", " 13:00 PM", "T24:00:00", "T24:00:01", " 12:60", " 10:11:12.13", "T23:59:59.9999", " (a) 1:02", "T1:00"]);
 ask("Date", methods(Date.prototype, "getUTCFullYear getUTCMonth getUTCDate getUTCDay getUTCHours getUTCMinutes getUTCSeconds getUTCMilliseconds toISOString toJSON " +
   "toUTCString", [-8.64e15, -62198755200001, -1, 0, 951782400000, 4107542399999, 8.64e15, 1e12].map((time) => () => new Date(time))), []);
 ask("Date", [["UTC", [() => undefined], Date.UTC]], [...ARGS, 99, 100, 1970, 2024, 275760], [0, 1, 12, -1, 8, undefined, 3.9]);
