@@ -15,9 +15,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            461
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         588
+     3  ERRORS, TEXT AND NUMBERS                                                         595
           Attributes of classes                                                           26
-          Long texts                                                                     153
+          Long texts                                                                     160
           Lengths and numbers                                                             60
           Escaping, and names that were meant                                            120
      4  JavaScript lexer                                                                 465
@@ -28,20 +28,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,101
+     6  Parser                                                                         4,061
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
-          Parser: classes                                                                192
+          Parser: classes                                                                200
           Parser: expressions                                                            452
           Parser: literals                                                               194
           Parser: patterns                                                               165
           Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    636
-          Parser: declarations of TypeScript                                             458
+          Parser: types of TypeScript                                                    626
+          Parser: declarations of TypeScript                                             426
           Parser: enums and namespaces                                                   257
-          Parser: elements of JSX                                                        364
+          Parser: elements of JSX                                                        358
           From TypeScript and JSX to JavaScript                                           60
      7  Scope analysis                                                                 1,411
           Variables and scopes                                                           177
@@ -326,10 +326,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   273
           GraphQL explorer: running, formatting                                          248
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   4,532
+    23  Command line                                                                   4,501
           Starters: what they share                                                      125
           Starters: their files                                                          784
-          Starters: in TypeScript                                                        136
+          Starters: in TypeScript                                                        105
           Options                                                                        308
           Documentation                                                                  404
           The program                                                                    224
@@ -757,6 +757,13 @@ def _split_astral(match):
 def join_pair(high, low):
     """The code point of a surrogate pair (code units as one-character strings)."""
     return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
+
+
+def late_pattern(pattern, flags=0, way="match"):
+    """The method of a compiled regular expression that `way` names. It is compiled when it is used first: at
+    the start of the program, hundreds of them would take tens of milliseconds."""
+    compiled = functools.cache(lambda: getattr(re.compile(pattern, flags), way))
+    return lambda *given: compiled()(*given)
 
 
 #: Characters of a long text that are worked on between two checks whether the script shall stop.
@@ -2952,10 +2959,11 @@ class ClassParser(FunctionParser):
             word = self.take(Identifier("static"))
             if self.type == "{":
                 return self.parse_static_block(start, line, column)
-            if self.type in ("(", "=", ";", "}"):
-                key = word
-            else:
+            if self.type in _PROPERTY_KEYS or self.type == "*":
                 static = True
+                self.skip_modifiers(static)
+            else:
+                key = word
         function_start = (start, line, column) if not static else (
             self.start, self.line, self.start - self.line_start)
         kind, is_async, is_generator, computed = "method", False, False, False
@@ -2963,12 +2971,19 @@ class ClassParser(FunctionParser):
             kind, is_async, is_generator, key = self.parse_modifiers()
         if key is None:
             key, computed = self.parse_property_key(True)
-        if self.type != "(" and kind == "method" and not is_async and not is_generator:
+        if self.begins_field() and kind == "method" and not is_async and not is_generator:
             node = self.parse_field(key, computed, static)
         else:
             node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
                                      function_start)
         return self.finish(node, start, line, column)
+
+    def skip_modifiers(self, static):
+        """Read what only TypeScript has before the key of a member."""
+
+    def begins_field(self):
+        """Whether no parameters follow the key of a member."""
+        return self.type != "("
 
     def parse_modifiers(self):
         """Read what may stand before the key of a method: get, set, async, *.
@@ -3914,7 +3929,7 @@ class JSParser(DestructuringParser):
                 specifiers.append(self.parse_namespace_import())
             elif self.type == "{":
                 self.advance()
-                specifiers += self.parse_list("}", self.parse_import_specifier)
+                specifiers += filter(None, self.parse_list("}", self.parse_import_specifier))
             elif not specifiers:
                 self.unexpected()
             self.expect_word("from")
@@ -4046,7 +4061,7 @@ class JSParser(DestructuringParser):
     def parse_export_list(self):
         locals_read = []
         self.advance()
-        specifiers = self.parse_list("}", lambda: self.parse_export_specifier(locals_read))
+        specifiers = [*filter(None, self.parse_list("}", lambda: self.parse_export_specifier(locals_read)))]
         if self.is_name("from"):
             self.advance()
             source, attributes = self.parse_module_source()
@@ -4227,7 +4242,7 @@ _NO_TYPES = "Types are read in .ts and .tsx files only: rename the file to .tsx"
 Edit = collections.namedtuple("Edit", "start end text is_code", defaults=(None, False))
 
 _ACCESSIBILITY = frozenset("public private protected readonly override".split())
-_MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
+_MEMBER_MODIFIERS = _ACCESSIBILITY | {"abstract", "declare", "accessor"}
 _TYPE_OPERATORS = frozenset("keyof unique readonly infer asserts abstract".split())
 _TYPE_KEYWORDS = frozenset("any bigint boolean never number object string symbol undefined unknown".split())
 _LITERAL_TYPES = frozenset("string number bigint null true false void -".split())
@@ -4240,9 +4255,8 @@ _STATEMENT_STARTS = frozenset(("{", "function", "class"))
 #: What a class member may begin with that could go on with the field before it.
 _OPERATOR_KEYS = frozenset(("*", "[", "in", "instanceof"))
 #: How a generic arrow function begins in a file with elements.
-_GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
-_LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
-_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]+")
+_GENERIC_ARROW = late_pattern(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))")
+_BLANKED = late_pattern("[^\n\r\u2028\u2029]+", way="sub")
 
 
 def _apply(source, edits):
@@ -4252,11 +4266,11 @@ def _apply(source, edits):
         if start < at:
             continue    # a part of what is erased
         removed = source[start:end]
-        blank = _NOT_LINE_BREAKS.sub(lambda found: " " * len(found[0]), removed)
+        blank = _BLANKED(lambda found: " " * len(found[0]), removed)
         if text is None:
             text = blank
-        elif _LINE_BREAKS.search(removed, 0, len(text)):
-            text += "".join(_LINE_BREAKS.findall(removed))
+        elif _JS_LINE_BREAK.search(removed, 0, len(text)):
+            text += "".join(_JS_LINE_BREAK.findall(removed))
         elif text:
             text += blank[len(text):]
         pieces += source[at:start], text
@@ -4284,11 +4298,12 @@ def _simple_types(is_annotation):
 
 _SIMPLE_STARTS = frozenset("name null this true false void string | &".split())
 #: What a parenthesis begins, where that can be seen at once: (1) no arrow function, or (2) one without types.
-_PAREN = re.compile(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
-                    r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII).match
+_PAREN = late_pattern(r"\(\s*(?:([\w$]+(?![\w$])\s*(?:[^\s,:?=)/]|\)\s*[^\s=:/])|[\"'(])"
+                    r"|((?:[A-Za-z_$][\w$]*\s*(?:,\s*[A-Za-z_$][\w$]*\s*)*)?\)\s*=>))", re.ASCII)
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
-                       "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
+                       "ambient", "in_constructor", "returns_type", "exporting", "parameter_properties",
+                       "modifiers")
 _PARSER_STATE = operator.attrgetter(*_PARSER_STATE_NAMES)
 
 
@@ -4303,31 +4318,35 @@ class TypeParser(JSParser):
     no_arguments   those of each `<` that was tried and begins no type arguments
     trying         how many attempts are under way; their errors are seen by nobody
     ambient        whether what is read has no code: `declare …`
-    no_conditional whether `extends` ends a type
     returns_type   whether the parameter list that was read last had a type behind it
     namespaces     names of the namespaces around, innermost last
     enums          {name: {member: constant or None}} of those declared so far
     type_names     names that were declared as types only
     aliases        (name, node, what erases it) of each `import name = a.b`, which goes if only types use it
+    modifiers      words of TypeScript before the class member that is read
     followers      {node: [nodes]}: what belongs behind a statement or class member that was just read
     """
 
     __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "no_arguments", "trying", "ambient",
-                 "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
+                 "returns_type", "parameter_properties", "in_constructor", "type_names",
                  "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source",
-                 "aliases", "followers")
+                 "aliases", "followers", "modifiers")
 
     def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
         self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
         self.exporting = False
         self.not_arrows, self.no_arguments, self.trying = set(), set(), 0
-        self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
+        self.ambient = self.returns_type = self.in_constructor = False
         self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
-        self.aliases, self.followers = [], {}
+        self.aliases, self.followers, self.modifiers = [], {}, set()
         self.read_pragmas(source)
         super().__init__(source, is_module)
 
     # -- edits and attempts ----
+
+    def erased_since(self, start):
+        """Whether something behind `start` was erased."""
+        return bool(self.edits) and self.edits[-1].start > start
 
     def erase(self, start, text=None):
         """Note that what was read since `start` is no JavaScript; edits inside are forgotten."""
@@ -4432,7 +4451,7 @@ class TypeParser(JSParser):
         if match is None:
             return False
         end = match.end()
-        if _LINE_BREAKS.search(self.source, self.pos, end):
+        if _JS_LINE_BREAK.search(self.source, self.pos, end):
             self._count_lines(self.pos, end)
         self.pos = end
         self.advance()
@@ -4443,22 +4462,24 @@ class TypeParser(JSParser):
         if self.accept(before):
             self.skip_type()
 
-    def skip_type(self, no_conditional=False, is_begun=False):
-        """Read a type. no_conditional: `extends` ends it; is_begun: its first `{…}` or `[…]` was read."""
-        if not is_begun and self.type in _SIMPLE_STARTS and self.take_simple():
-            return
+    def skip_type(self, no_conditional=False):
+        """Read a type. no_conditional: `extends` ends it. Return whether it may be a lone `{…}` or `[…]`."""
+        if self.type in _SIMPLE_STARTS and self.take_simple():
+            return False
         self.deeper()
-        outer, self.no_conditional = self.no_conditional, no_conditional
-        is_inferred = self.is_name("infer")
-        if not is_begun:
-            if self.type in ("|", "&"):
-                self.advance()
-            self.skip_primary_type()
-        self.skip_indexes()
-        while self.type in ("|", "&") or self.is_name("is") and not self.newline:
+        is_inferred, end = self.is_name("infer"), None
+        if self.type in ("|", "&"):
             self.advance()
-            self.skip_primary_type()
-            self.skip_indexes()
+        while True:
+            self.skip_primary_type(no_conditional)
+            end = end or self.last_end
+            while not self.newline and self.accept("["):
+                if self.type != "]":
+                    self.skip_type()
+                self.expect("]")
+            if self.type not in ("|", "&") and (self.newline or not self.is_name("is")):
+                break
+            self.advance()
         if self.type == "extends" and not self.newline and not no_conditional:
             self.advance()
             self.skip_type(no_conditional=True)
@@ -4467,17 +4488,10 @@ class TypeParser(JSParser):
                 self.skip_type()
                 self.expect(":")
                 self.skip_type()
-        self.no_conditional = outer
         self.depth -= 1
+        return self.last_end == end
 
-    def skip_indexes(self):
-        """Read `[]` and `[key]` behind a type."""
-        while not self.newline and self.accept("["):
-            if self.type != "]":
-                self.skip_type()
-            self.expect("]")
-
-    def skip_primary_type(self):
+    def skip_primary_type(self, no_conditional):
         """Read a type without what stands behind it or between two."""
         while self.type == "name" and self.value in _TYPE_OPERATORS:
             word, (following, value, newline) = self.value, self.peek()
@@ -4487,7 +4501,7 @@ class TypeParser(JSParser):
             self.advance()
             if word == "infer":
                 self.skip_word()
-                if self.no_conditional and self.accept("extends"):
+                if no_conditional and self.accept("extends"):
                     self.skip_type(no_conditional=True)
                 return
         type = self.type
@@ -4568,22 +4582,15 @@ class TypeParser(JSParser):
         """Read the elements of a tuple or the parameters of a function type, or a type in parentheses. Return
         whether they must be parameters if they stand in parentheses."""
         self.expect(opening)
-        is_lone, is_list = False, self.type in (closing, "...")
+        is_lone, is_list = True, self.type in (closing, "...")
         while self.type != closing:
             self.accept("...")
             type = self.type
             following = self.peek()[0] if type in _IDENTIFIER_NAMES else None
-            is_lone = True
             if following in (":", "?") or following in _BEHIND_PARAMETER and type in ("name", "this"):
                 self.advance()
-            elif type == "{" or type == "[":
-                self.skip_primary_type()
-                if self.type not in _BEHIND_PARAMETER:
-                    self.skip_type(is_begun=True)
-                    is_lone = False
             elif type != "," or opening == "(":
-                self.skip_type()
-                is_lone = False
+                is_lone = self.skip_type() and type in ("{", "[")
             is_list = is_list or self.type != closing
             self.accept("?")
             self.accept_type(":")
@@ -4639,19 +4646,17 @@ class TypeParser(JSParser):
     def parse_annotation(self):
         """Read `: type`, `!: type` or `?: type` behind a declared name."""
         start = self.start
-        if self.take_simple(is_annotation=True):
-            self.erase(start)
-            return
-        if self.type in ("!", "?"):
-            self.advance()
-        self.accept_type(":")
+        if not self.take_simple(is_annotation=True):
+            if self.type in ("!", "?"):
+                self.advance()
+            self.accept_type(":")
         self.erase(start)
 
     def open_parameters(self):
         if self.type == "<":
             start = self.start
             self.erasing(self.skip_type_list, True)
-            if self.type == "(" and _LINE_BREAKS.search(self.source, start, self.start):
+            if self.type == "(" and _JS_LINE_BREAK.search(self.source, start, self.start):
                 # behind `async` and `return` no line may end before it
                 self.edits[-1:] = Edit(start, start + 1, "("), Edit(start + 1, self.pos)
         super().open_parameters()
@@ -4783,7 +4788,7 @@ class TypeParser(JSParser):
             params = self.parse_parameters([])
             if self.type != "=>" or self.newline:
                 self.unexpected()
-            if self.returns_type and _LINE_BREAKS.search(self.source, *self.edits[-1][:2]):
+            if self.returns_type and _JS_LINE_BREAK.search(self.source, *self.edits[-1][:2]):
                 self.move_parenthesis(self.edits[-1])
             return params
 
@@ -4844,7 +4849,7 @@ class TypeParser(JSParser):
         self.erase(start)
         operand_at, begins_statement = self.start, self.type in _STATEMENT_STARTS
         operand = self.parse_unary()
-        if begins_statement or _LINE_BREAKS.search(self.source, start, operand_at):
+        if begins_statement or _JS_LINE_BREAK.search(self.source, start, operand_at):
             # without the type it would be a statement or, behind `return`, another one
             self.edits += Edit(start, start, "(", True), Edit(self.last_end, self.last_end, ")", True)
         return operand
@@ -4858,16 +4863,13 @@ _AMBIENT_STARTS = frozenset("var const function class enum import".split())
 
 def _words(pattern):
     """A matcher of a pattern; each `~` in it stands for white space and comments."""
-    return re.compile(pattern.replace("~", r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*")).match
+    return late_pattern(pattern.replace("~", r"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"))
 
 
 _FUNCTION_NAME = _words(r"(?:async~)?function~\*?~([\w$]+)")
-_INDEX_SIGNATURE = _words(r"\[~[\w$]+~:")
+_INDEX_SIGNATURE = _words(r"(?:static\b~)?(?:readonly\b~)?\[~[\w$]+~:")
 _IMPORT_TYPE = _words(r"import~type\b~(?:[{*]|(?:from~from|(?!from~[\"'])[\w$]+)\b(?!~=))")
 _TYPE_AS_AS = _words(r"type~as~as\b(?!~[,}])")
-_IMPORT_BRACE = _words(r"import~\{~[^}]")
-#: Stands for a part of a list that is erased.
-_ERASED = object()
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
 _IMPORT_EQUALS = _words(r"import\b~(?:type\b~)?([\w$]+)~=")
@@ -4893,19 +4895,20 @@ class TypeScriptParser(TypeParser):
         self.followed(node.consequent)
         return node
 
-    def without_code(self, parse):
-        """Run parse() for a declaration that declares nothing in JavaScript."""
+    def without_code(self, start, parse):
+        """Run parse() for a declaration that declares nothing in JavaScript, and erase it."""
         outer = self.declarations, self.exported, self.local_exports, self.ambient, self.function
         self.declarations, self.exported, self.local_exports = _Declarations(None, True), set(), []
         self.ambient, makes_code = True, self.makes_code
         parse()
         self.makes_code = makes_code
         self.declarations, self.exported, self.local_exports, self.ambient, self.function = outer
+        return self.finish_erased(start)
 
     # -- statements ----
 
     def parse_name_statement(self):
-        word = self.value
+        word, start = self.value, self.start
         if word in _TYPE_WORDS and self.escaped_at != self.start and self.has_types:
             type, value, newline = self.peek()
             if not newline and (
@@ -4913,7 +4916,7 @@ class TypeScriptParser(TypeParser):
                     or type == "string" and word == "module" or type == "class" and word == "abstract"
                     or word == "declare" and (type in _AMBIENT_STARTS or type == "name")
                     or word == "global" and type == "{" and self.ambient):
-                return getattr(self, "parse_" + word)()
+                return getattr(self, "parse_" + word)() or self.finish_erased(start)
         return super().parse_name_statement()
 
     def skip_declared_type(self):
@@ -4926,30 +4929,25 @@ class TypeScriptParser(TypeParser):
 
     def parse_type(self):
         """Read `type name<T> = type`."""
-        start = self.start
         self.skip_declared_type()
         self.expect("=")
         self.skip_type()
         self.consume_semicolon()
-        return self.finish_erased(start)
 
     def parse_interface(self):
-        start = self.start
         self.skip_declared_type()
-        if self.accept("extends"):
+        if self.type == "extends":
             self.skip_references()
         if self.is_name("implements"):
             raise self.error("An interface extends others: write extends in place of implements")
         self.skip_object_type()
-        return self.finish_erased(start)
 
     def skip_references(self):
-        """Read `A, B<T>` of a heritage clause."""
-        while True:
+        """Read `extends A, B<T>` or `implements …`."""
+        self.advance()
+        self.skip_type_reference()
+        while self.accept(","):
             self.skip_type_reference()
-            if self.type != ",":
-                return
-            self.advance()
 
     def parse_abstract(self):
         self.erase_token()
@@ -4958,8 +4956,7 @@ class TypeScriptParser(TypeParser):
     def parse_declare(self):
         start = self.start
         self.advance()
-        self.without_code(self.skip_ambient)
-        return self.finish_erased(start)
+        return self.without_code(start, self.skip_ambient)
 
     def skip_ambient(self):
         """Read the declaration behind `declare`."""
@@ -5046,82 +5043,64 @@ class TypeScriptParser(TypeParser):
         if self.type == "<":
             self.erasing(self.skip_type_list, True)
         superclass = super().parse_heritage()
-        start = self.start
         if superclass is not None and self.type in ("<", "<<"):
-            self.skip_type_list()
-            self.erase(start)
-            start = self.start
+            self.erasing(self.skip_type_list)
         if self.is_name("implements"):
-            self.advance()
-            self.skip_references()
-            self.erase(start)
+            self.erasing(self.skip_references)
         return superclass
 
     def parse_class_member(self, is_derived):
-        start, line, column = self.start, self.line, self.start - self.line_start
-        static, words = False, set()
-        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
-            following, _, newline = self.peek()
-            if following == "{" and self.value == "static":
-                self.advance()
-                return self.parse_static_block(start, line, column)
-            if following not in _PROPERTY_KEYS and following != "*" or newline and self.value != "static":
-                break
-            words.add(self.value)
-            if self.value == "static":
-                static = True
-                self.advance()
-            else:
-                self.erase_token()
-                if following in _OPERATOR_KEYS and not static:
-                    self.edits[-1] = self.edits[-1]._replace(text=";")
-        if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
+        start, outer, self.modifiers = self.start, self.modifiers, set()
+        self.skip_modifiers(False)
+        if _INDEX_SIGNATURE(self.source, self.start):
+            self.accept("name")
             self.skip_type_member()
             self.consume_semicolon()
-            return self.erased_member(start)
-        function_start = self.start, self.line, self.start - self.line_start
-        kind, is_async, is_generator, key = self.parse_modifiers()
-        computed = False
-        if key is None:
-            key, computed = self.parse_property_key(True)
+            node = None
+        else:
+            node = super().parse_class_member(is_derived)
+            if node.value.body is None if node.__class__ is MethodDefinition else \
+                    not self.modifiers.isdisjoint(("abstract", "declare")):
+                if node.key.__class__ is PrivateName:
+                    del self.private_names.declared[node.key.name]
+                node = None
+            elif "accessor" in self.modifiers:
+                self.put_accessor(node, start)
+        self.modifiers = outer
+        if node is None:
+            self.erase(start, ";")
+        return node
+
+    def skip_modifiers(self, static):
+        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
+            following, _, newline = self.peek()
+            if following not in _PROPERTY_KEYS and following != "*" or newline:
+                break
+            self.modifiers.add(self.value)
+            self.erase_token()
+            if following in _OPERATOR_KEYS and not static:
+                self.edits[-1] = self.edits[-1]._replace(text=";")
+
+    def begins_field(self):
         if self.type == "?" or self.type == "!" and not self.newline:
             self.erase_token()
-        declared = dict(self.private_names.declared) if key.__class__ is PrivateName else None
-        if self.type in ("(", "<") or kind != "method" or is_async or is_generator:
-            node = self.parse_member_function(key, computed, static, kind, is_async, is_generator, is_derived,
-                                              function_start)
-            is_erased = node is None
-        else:
-            if self.type == ":":
-                self.parse_annotation()
-            node = self.parse_field(key, computed, static)
-            is_erased = not words.isdisjoint(("abstract", "declare"))
-            if "accessor" in words:
-                self.put_accessor(node, start)
-        if is_erased:
-            if declared is not None:
-                self.private_names.declared = declared
-            return self.erased_member(start)
-        return self.finish(node, start, line, column)
+        return super().begins_field() and self.type != "<"
 
-    def erased_member(self, start):
-        self.erase(start, ";")
+    def parse_field(self, key, computed, static):
+        if self.type == ":":
+            self.parse_annotation()
+        return super().parse_field(key, computed, static)
 
-    def parse_member_function(self, key, computed, static, kind, is_async, is_generator, is_derived,
-                              function_start):
-        """Read a method; None for a signature without a body."""
-        is_constructor = not static and not computed and kind == "method" \
-            and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+    def parse_method(self, key, computed, static, kind, *how):
         outer = self.parameter_properties, self.in_constructor
-        self.parameter_properties, self.in_constructor = [], is_constructor
-        node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
-                                 function_start)
+        self.parameter_properties, self.in_constructor = [], not static and not computed \
+            and kind == "method" and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+        node = super().parse_method(key, computed, static, kind, *how)
         properties = self.parameter_properties
         self.parameter_properties, self.in_constructor = outer
         if node.value.body is None:
             self.consume_semicolon()
-            return None
-        if properties:
+        elif properties:
             outer[0].extend(properties)
             self.put_parameter_properties([one.name for one in properties], node.value.body)
         return node
@@ -5165,8 +5144,7 @@ class TypeScriptParser(TypeParser):
             return self.parse_import_equals(equals[1])
         if not _IMPORT_TYPE(self.source, start):
             node = super().parse_import()
-            if node.__class__ is ImportDeclaration and not node.specifiers \
-                    and _IMPORT_BRACE(self.source, start) and self.has_types:
+            if node.__class__ is ImportDeclaration and not node.specifiers and self.erased_since(start):
                 return self.finish_erased(start)    # all of it was types
             return node
         self.note_module_syntax("Cannot use import statement outside a module", start)
@@ -5176,8 +5154,7 @@ class TypeScriptParser(TypeParser):
             self.advance()
             self.type_names.update(specifier.local.name for specifier in self.parse_import_clause())
             self.parse_module_source()
-        self.without_code(parse)
-        return self.finish_erased(start)
+        return self.without_code(start, parse)
 
     def parse_import_equals(self, name):
         """Read `import name = a.b`, another name for what a namespace holds."""
@@ -5201,21 +5178,17 @@ class TypeScriptParser(TypeParser):
             self.aliases.append((name, node, Edit(start, self.last_end, ";")))
         return node
 
-    def parse_list(self, close, parse_one):
-        parts = super().parse_list(close, parse_one)
-        return parts if close != "}" else [part for part in parts if part is not _ERASED]
-
     def parse_import_specifier(self):
-        return self.skip_type_specifier() or super().parse_import_specifier()
+        return None if self.skip_type_specifier() else super().parse_import_specifier()
 
     def parse_export_specifier(self, locals_read):
-        return self.skip_type_specifier() or super().parse_export_specifier(locals_read)
+        return None if self.skip_type_specifier() else super().parse_export_specifier(locals_read)
 
     def skip_type_specifier(self):
-        """Read `type name as name` in the braces of an import or export; None for any other."""
+        """Read `type name as name` in the braces of an import or export; return whether there is one."""
         start = self.start
         if not self.begins_type_specifier():
-            return None
+            return False
         self.advance()
         name = self.parse_module_name()
         if self.is_name("as"):
@@ -5224,7 +5197,7 @@ class TypeScriptParser(TypeParser):
         self.type_names.add(getattr(name, "name", None))
         self.erase(start)
         self.edits[-1] = Edit(start, _COMMA(self.source, self.last_end).end())
-        return _ERASED
+        return True
 
     def begins_type_specifier(self):
         """Whether a specifier begins with the word `type` that makes it one of types."""
@@ -5250,8 +5223,7 @@ class TypeScriptParser(TypeParser):
             return self.finish_erased(start)
         if following == "name" and word == "type" and self.ahead(2)[0] in ("{", "*"):
             self.note_module_syntax("Unexpected token 'export'", start)
-            self.without_code(self.skip_export_type)
-            return self.finish_erased(start)
+            return self.without_code(start, self.skip_export_type)
         node = super().parse_export()
         if node.__class__ is ExportNamedDeclaration and node.source is not None and not node.specifiers \
                 and self.has_types:
@@ -5279,7 +5251,8 @@ class TypeScriptParser(TypeParser):
         word = self.peek()[1]
         if word == "interface" and self.ahead(2)[0] == "name":
             self.advance()
-            return self.parse_interface()
+            self.parse_interface()
+            return self.finish_erased(start)
         if word == "abstract" and self.ahead(2)[0] == "class":
             self.export_name(self.take(Identifier("default")))
             self.erase_token()
@@ -5568,31 +5541,25 @@ class EnumParser(TypeScriptParser):
 # -- Parser: elements of JSX -------------------------------------------------------------
 
 _JSX_CODE_TAGS = frozenset(('"script"', '"style"'))
-_JSX_NO_CODE = re.compile("</(?:script|style)|<!--", re.IGNORECASE).search
-_JSX_NAME = re.compile(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*").match
-_JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
-_JSX_TEXT = re.compile(r"[^<{>}]*").match
-_JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
-_PRAGMA = re.compile(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
-_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+_JSX_NO_CODE = late_pattern("</(?:script|style)|<!--", re.IGNORECASE, "search")
+_JSX_NAME = late_pattern(r"(?:[A-Za-z_$]|[^\x00-\x7f])[\w$-]*")
+_JSX_SPACE = late_pattern(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*")
+_JSX_TEXT = late_pattern(r"[^<{>}]*")
+#: White space with a line break in it.
+_JSX_BREAK = late_pattern(r"(?<![ \t])[ \t]*[\r\n][ \t\r\n]*", way="sub")
+_JSX_ENTITY = late_pattern(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));", way="sub")
+_PRAGMA = late_pattern(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)", way="finditer")
+_PLAIN_NAME = late_pattern(r"[A-Za-z_]\w*", re.ASCII, "fullmatch")
 #: What `<name>` may stand for if it is a type.
-_TYPE_NAME = re.compile(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})").fullmatch
+_TYPE_NAME = late_pattern(rf"(?:[A-Z][\w.]*|{'|'.join(_TYPE_KEYWORDS - {'object', 'symbol'})})",
+                          way="fullmatch")
 #: An attribute whose text is the same in JavaScript.
-_JSX_PLAIN_ATTRIBUTE = re.compile(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII).match
+_JSX_PLAIN_ATTRIBUTE = late_pattern(r'([A-Za-z_]\w*)=("[ !#-%\'-\[\]-~]*")\s*', re.ASCII)
 
 
 def _jsx_text(text):
     """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
-    if "\n" not in text and "\r" not in text:
-        return text
-    if not text.strip(" \t\r\n"):
-        return ""
-    lines = re.split("\r\n|[\n\r]", text)
-    last = len(lines) - 1
-    trimmed = [line.strip(" \t") if 0 < index < last else
-               line.lstrip(" \t") if index and index == last else
-               line.rstrip(" \t") if index < last else line for index, line in enumerate(lines)]
-    return " ".join(line for line in trimmed if line)
+    return _JSX_BREAK(lambda found: " " if found.start() and found.end() < len(text) else "", text)
 
 
 def _jsx_entities(text):
@@ -5604,7 +5571,7 @@ def _jsx_entities(text):
         code = int(match[1]) if match[1] else int(match[2], 16) if match[2] else \
             html.entities.name2codepoint.get(match[3], 39 if match[3] == "apos" else None)
         return match[0] if code is None or code > 0x10FFFF else chr(code)
-    return _JSX_ENTITY.sub(replace, text)
+    return _JSX_ENTITY(replace, text)
 
 
 class JSXParser(EnumParser):
@@ -5615,7 +5582,7 @@ class JSXParser(EnumParser):
     def read_pragmas(self, source):
         """Take `/** @jsx name */`, `@jsxFrag name` and `@jsxImportSource package` from the comments."""
         found = {match[1]: match[2] for comment in re.findall(r"/\*[\s\S]*?\*/", source[:5000])
-                 for match in _PRAGMA.finditer(comment)} if "@jsx" in source[:5000] else {}
+                 for match in _PRAGMA(comment)} if "@jsx" in source[:5000] else {}
         self.factory, self.fragment = found.get(None, "h"), found.get("Frag", "Fragment")
         self.import_source = found.get("ImportSource")
         if self.import_source:
@@ -5633,7 +5600,7 @@ class JSXParser(EnumParser):
 
     def leap(self, offset):
         """Move on to an offset, over text that is not made of tokens."""
-        if offset > self.pos and _LINE_BREAKS.search(self.source, self.pos, offset):
+        if offset > self.pos and _JS_LINE_BREAK.search(self.source, self.pos, offset):
             self._count_lines(self.pos, offset)
         self.pos = offset
 
@@ -32850,8 +32817,8 @@ def global_btoa(realm, this, *args):
 
 _VOID_ELEMENTS = frozenset(
     "area base br col embed hr img input link meta param source track wbr".split())
-_ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
-_ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
+_ELEMENT_NAME = late_pattern(r"[A-Za-z][\w.:-]*", way="fullmatch")
+_ATTRIBUTE_NAME = late_pattern(r"""[^\s"'<>/=\x00-\x1f\x7f]+""", way="fullmatch")
 _ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for", "defaultValue": "value",
                     "defaultChecked": "checked", "xmlnsXlink": "xmlns:xlink"}
 _ATTRIBUTE_NAMES |= {"xlink" + name: "xlink:" + name.lower() for name in
@@ -32879,28 +32846,28 @@ _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"
 _ADDRESSES = frozenset("action background cite data formaction from href manifest ping poster src to values "
                        "xlink:href".split())
 _SPECIAL_ATTRIBUTES = _ADDRESSES | {"srcdoc"}
-_CODE_ADDRESS = re.compile(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE).match
+_CODE_ADDRESS = late_pattern(r"[\x00-\x20]*(?:javascript|vbscript):", re.IGNORECASE)
 #: Elements in which browsers read text as code, and those in which they find no other elements.
 _CODE_ELEMENTS = frozenset(("script", "style"))
 _TEXT_ELEMENTS = _CODE_ELEMENTS | {"iframe", "noembed", "noframes", "textarea", "title", "xmp"}
 #: What begins in a template with `<`: a tag ([1] is its / and [2] its name), or a comment and the like. A
 #: value stands there as U+0000. (HTML, 13.2.5: tokenization)
-_MARKUP = re.compile(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))").search
-_ATTRIBUTE = re.compile(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
-                        r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""").match
-_COMMENT_END, _TAG_END = re.compile("--!?>").search, re.compile(">").search
+_MARKUP = late_pattern(r"<(?:!--|[!?]|/(?![A-Za-z\0]|\Z)|(/?)([A-Za-z\0][^ \t\n\r\f/>]*))", way="search")
+_ATTRIBUTE = late_pattern(r"""[ \t\n\r\f/]*(=?[^ \t\n\r\f/>=]*)(?:[ \t\n\r\f]*=[ \t\n\r\f]*("[^"]*(?:"|\Z)|"""
+                          r"""'[^']*(?:'|\Z)|[^ \t\n\r\f>"'][^ \t\n\r\f>]*)?)?""")
+_COMMENT_END, _TAG_END = late_pattern("--!?>", way="search"), late_pattern(">", way="search")
 #: Properties of CSS whose numbers are no lengths.
-_PLAIN_NUMBERS = re.compile(
+_PLAIN_NUMBERS = late_pattern(
     "(?:Webkit|Moz|ms|O)?(?:animationIterationCount|aspectRatio|borderImage(?:Outset|Slice|Width)|"
     "columnCount|columns|(?:fill|flood|stop|stroke)?opacity|flex(?:Grow|Shrink)?|fontWeight|"
     "grid(?:Area|Column|Row)(?:End|Start)?|lineClamp|lineHeight|order|orphans|scale|"
-    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE).fullmatch
-_STYLE_NAME = re.compile(r"-{0,2}[A-Za-z][\w-]*").fullmatch
+    "stroke(?:Dasharray|Dashoffset|Miterlimit|Width)|tabSize|widows|zIndex|zoom)", re.IGNORECASE, "fullmatch")
+_STYLE_NAME = late_pattern(r"-{0,2}[A-Za-z][\w-]*", way="fullmatch")
 _STYLE_STRING = r'''"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*\''''
 #: A value in CSS that ends where it ends: no ; or } and no open text, comment or parenthesis.
-_STYLE_VALUE = re.compile(
+_STYLE_VALUE = late_pattern(
     rf"""(?:[^;{{}}()"'\\/]|/(?!\*)|{_STYLE_STRING}|\((?:[^()"'\\]|{_STYLE_STRING}|\((?:[^()"'\\]|"""
-    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""").fullmatch
+    rf"""{_STYLE_STRING}|\([^()"'\\]*\))*\))*\))*""", way="fullmatch")
 _TO_ESCAPE = re.compile("""[&<>"']""")
 _TO_ESCAPE_AGAIN = re.compile("""[<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
@@ -55052,8 +55019,8 @@ _PACKAGE_ENDS = ("", ".js", ".mjs", ".cjs", ".json", "/index.js", "/index.mjs", 
 MAX_PACKAGE_JSON, MAX_PACKAGE_NESTING = 1 << 20, 100
 
 
-_COMMENTS = re.compile(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL)
-_PAGE = re.compile(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])")
+_COMMENTS = late_pattern(r"/\*.*?\*/|(?<![:'\"])//[^\n]*", re.DOTALL, "sub")
+_PAGE = late_pattern(r"(?<![.\w$'\"`-])(?<!typeof )(?:document|HTMLElement)(?![\w$'\"`:-])", way="search")
 
 
 class PackageFault(Exception):
@@ -55138,7 +55105,7 @@ def match_exports(table, key, conditions):
 def _mentions_page(path, stamp):
     with open_ordinary(path) as file:
         text = file.read(MAX_PACKAGE_JSON).decode("utf-8", "replace")
-    return _PAGE.search(_COMMENTS.sub("", text)) is not None
+    return _PAGE(_COMMENTS("", text)) is not None
 
 
 def wants_page(path):
@@ -69114,7 +69081,7 @@ test("an empty text is refused", async () => {
 
 # -- Starters: in TypeScript -------------------------------------------------------------
 
-#: The page of the poll in TypeScript: JSX in its script, and a script of its own.
+#: The page of the poll in TypeScript: JSX in its script. The script in the page becomes one of its own.
 POLL_PAGE = """\
 
 // Elements become HTML on the server, with every text escaped. public/page.ts is what happens in the browser.
@@ -69143,52 +69110,6 @@ function Page({ title, choices }: { title: string; choices: string[] }) {
   );
 }
 """
-POLL_SCRIPT = """\
-// What happens in the browser: it gets this file as JavaScript, with every statement on its line.
-
-const find = (id: string) => document.getElementById(id) as HTMLElement;
-const buttons = [...document.querySelectorAll<HTMLButtonElement>(".options button")];
-
-// Brings the poll up to date. style.css makes bars of the buttons.
-function show({ votes }: { votes: Record<string, number> }) {
-  const total = buttons.reduce((sum, { name }) => sum + votes[name], 0);
-  for (const button of buttons) {
-    button.value = String(votes[button.name]);
-    button.style.setProperty("--part", String(total && votes[button.name] / total));
-  }
-}
-
-// A vote goes to the server as a form. The answer comes over the stream, to everybody.
-for (const button of buttons) {
-  button.onclick = async () => {
-    const form = new URLSearchParams({ choice: button.name });
-    const response = await fetch("/poll/vote", { method: "POST", body: form });
-    find("answer").textContent = response.ok ? "" : response.status < 500 ? await response.text()
-      : "The script failed. The terminal says where.";
-  };
-}
-
-function report(state: "live" | "waiting", text: string) {
-  find("status").dataset.state = state;
-  find("status").textContent = text;
-}
-
-// The stream: an EventSource that connects again when it was cut. Then something may have been missed, so the page asks
-// how things stand; what was asked earlier may arrive later, and shall not hide what is newer.
-let turn = 0;
-const source = new EventSource("/poll/events");
-source.onmessage = (event: MessageEvent<string>) => {
-  turn += 1;
-  show(JSON.parse(event.data));
-};
-source.onerror = () => report("waiting", "Connection lost, trying again…");
-source.onopen = async () => {
-  report("live", "Live");
-  const mine = ++turn;
-  const found = await (await fetch("/poll")).json();
-  if (mine === turn) show(found);
-};
-"""
 
 #: What the starters need so that TypeScript has nothing to say about them, even if it is strict: the text of
 #: the JavaScript, and that with types.
@@ -69200,7 +69121,22 @@ STARTER_TYPES = {
         ('routeRegistry.registerRoute("/poll", "showPoll");',
          'routeRegistry.registerRoute("/", () => <Page title={QUESTION} choices={Object.keys(votes)} />);\n'
          'routeRegistry.registerRoute("/poll", showPoll);'),
-        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>")),
+        ('"vote", "POST"', 'vote, "POST"'), ("(choice) =>", "(choice: string) =>"),
+        ('import { SharedEventSource } from "/engine/stream.js";',
+         "// What happens in the browser, which gets this file as JavaScript: every line is where it is."),
+        ("(id) => document.getElementById(id)", "(id: string) => document.getElementById(id) as HTMLElement"),
+        ("buttons = new Map()", "buttons = new Map<string, HTMLButtonElement>()"),
+        ("// Draws the poll, or brings it up to date.", "// Brings the poll up to date."),
+        ("show({ question, votes })", "show({ votes }: { votes: Record<string, number> })"),
+        ('      $("question").textContent = question;\n', ""), ("makeButton(choice))", "findButton(choice))"),
+        ("buttons.get(choice)", "buttons.get(choice)!"), ("value = count", "value = String(count)"),
+        ("total ? count / total : 0", "String(total && count / total)"),
+        ("makeButton(choice)", "findButton(choice: string)"),
+        ('document.createElement("button");\n      button.textContent = choice;',
+         "document.getElementsByName(choice)[0] as HTMLButtonElement;"),
+        ('      $("choices").append(button);\n', ""), ("vote(choice) {", "vote(choice: string) {"),
+        ("(state, text)", "(state: string, text: string)"), ("new SharedEventSource", "new EventSource"),
+        ("whose connection is shared by all tabs, and opened", "whose connection is opened")),
     "quiz": (
         ("const players = new Map(); // by id: { name, score, choice, points }",
          "type Player = { name: string; score: number; choice: number | null; points: number };\n"
@@ -69224,27 +69160,27 @@ STARTER_TYPES = {
          "const entries: Entry[] = [];"),
         ("(author, text)", "(author: string, text: string)"), ("errors[0]", "errors?.[0]")),
 }
-_TYPED_BY_COMMENT = re.compile(
-    r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{")
+_TYPED_BY_COMMENT = late_pattern(
+    r"/\*\* (?:(.*?) )?@param \{(\w+)\} \w+ \*/\n(function \w+\(.*)\) \{", way="sub")
 
 
 def in_typescript(kind, files):
     """The files of a starter in TypeScript, by path."""
     found = {}
     for name, text in files.items():
-        if name.endswith(".js"):
+        if name.endswith(".js") or kind == "poll":
             script = f"{kind}.tsx" if kind == "poll" else f"{kind}.ts"
-            name = script if name == f"{kind}.js" else name[:-2] + "ts"
+            name = script if name == f"{kind}.js" else re.sub(r"\.js$", ".ts", name)
             text = text.replace(f"{kind}.js", script)
-            text = _TYPED_BY_COMMENT.sub(lambda match: (f"// {match[1]}\n" if match[1] else "")
-                                         + f"{match[3]}: {match[2]}) {{", text)
+            text = _TYPED_BY_COMMENT(lambda match: (f"// {match[1]}\n" if match[1] else "")
+                                     + f"{match[3]}: {match[2]}) {{", text)
             for plain, typed in STARTER_TYPES[kind]:
                 text = text.replace(plain, typed, 1)
         found[name] = text
     if kind == "poll":
-        del found["public/index.html"]
         found["poll.tsx"] += POLL_PAGE
-        found["public/page.ts"] = POLL_SCRIPT
+        script = found.pop("public/index.html").split('<script type="module">\n')[1].split("  </script>")[0]
+        found["public/page.ts"] = textwrap.dedent(script)
     return found
 
 

@@ -26444,7 +26444,7 @@ class StarterTest(ServerCase):
         page = self.get("/")[2]
         self.assertIn('<button name="Soup" value="0">Soup</button>', page)
         self.assertIn('<script type="module" src="page.ts"></script>', page)
-        self.assertIn("button.value = String(votes[button.name]);", self.get("/page.ts")[2])
+        self.assertIn("button.value = String(count);", self.get("/page.ts")[2])
 
     def test_says_what_it_wrote_and_what_to_do_next(self):
         for kind in aiwebengine.STARTERS:
