@@ -28,7 +28,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,061
+     6  Parser                                                                         4,059
           Parser: names and scopes                                                       266
           Parser: statements                                                             496
           Parser: functions                                                              164
@@ -38,8 +38,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               165
           Parser: modules                                                                215
           Parsing a source text                                                          117
-          Parser: types of TypeScript                                                    626
-          Parser: declarations of TypeScript                                             426
+          Parser: types of TypeScript                                                    622
+          Parser: declarations of TypeScript                                             428
           Parser: enums and namespaces                                                   257
           Parser: elements of JSX                                                        358
           From TypeScript and JSX to JavaScript                                           60
@@ -4344,10 +4344,6 @@ class TypeParser(JSParser):
 
     # -- edits and attempts ----
 
-    def erased_since(self, start):
-        """Whether something behind `start` was erased."""
-        return bool(self.edits) and self.edits[-1].start > start
-
     def erase(self, start, text=None):
         """Note that what was read since `start` is no JavaScript; edits inside are forgotten."""
         if not self.has_types:
@@ -4869,6 +4865,7 @@ def _words(pattern):
 _FUNCTION_NAME = _words(r"(?:async~)?function~\*?~([\w$]+)")
 _INDEX_SIGNATURE = _words(r"(?:static\b~)?(?:readonly\b~)?\[~[\w$]+~:")
 _IMPORT_TYPE = _words(r"import~type\b~(?:[{*]|(?:from~from|(?!from~[\"'])[\w$]+)\b(?!~=))")
+_IMPORT_BRACE = _words(r"import~\{")
 _TYPE_AS_AS = _words(r"type~as~as\b(?!~[,}])")
 _COMMA = _words("~,?")
 _CONST_ENUM = _words(r"const~enum\b")
@@ -5144,7 +5141,8 @@ class TypeScriptParser(TypeParser):
             return self.parse_import_equals(equals[1])
         if not _IMPORT_TYPE(self.source, start):
             node = super().parse_import()
-            if node.__class__ is ImportDeclaration and not node.specifiers and self.erased_since(start):
+            if node.__class__ is ImportDeclaration and not node.specifiers and self.has_types \
+                    and _IMPORT_BRACE(self.source, start):
                 return self.finish_erased(start)    # all of it was types
             return node
         self.note_module_syntax("Cannot use import statement outside a module", start)

@@ -1408,7 +1408,7 @@ ERASED = [
     ("export default abstract class A { abstract b(): void }", "export default class A {}"),
     ("import typescript from 'a'; import /* {} */ type /* {} */ { B } from 'b'; import // {} from\n'c'; import /* {} */ 'd'; typescript",
      "import typescript from 'a'; import 'c'; import 'd'; typescript"),
-    ("export { type A, type B } from 'a'; export {} from 'b'; export { type C /* , */ , D } from 'c'", "export { D } from 'c'"),
+    ("import {} from 'a'; import { } from 'b'; export { type A, type B } from 'a'; export {} from 'b'; export { type C /* , */ , D } from 'c'", "export { D } from 'c'"),
     ("let x: Map<\nA,\nB,\n> = 1; new M<A,>(); let y\n!function () {}", "let x = 1; new M(); let y; !function () {}"),
     ("1 << 1 as number << 2; a as string < b", "(1 << 1) << 2; a < b"),
     ("const f = ((a) => {})!; ((...x) => {})<T>`t`; function* g() { return (yield* f())! as T }",
